@@ -1,1 +1,6 @@
-//! archc: a compiler for edits to pretrained networks.
+//! archc: a declarative compiler for edits to pretrained networks.
+
+pub mod diag;
+pub mod ops;
+pub mod source;
+pub mod tensor;

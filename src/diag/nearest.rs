@@ -1,0 +1,81 @@
+//! "Did you mean": the nearest of the names that exist.
+
+/// The names nearest to `name`, best first, none that is too far to be meant. At most three.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let wanted = name.to_lowercase();
+    let limit = (wanted.chars().count() / 3).clamp(1, 4);
+    let mut scored: Vec<(usize, &str)> = vec![];
+    for candidate in candidates {
+        let lower = candidate.to_lowercase();
+        let contained = wanted.len() >= 3 && (lower.contains(&wanted) || (lower.len() >= 3 && wanted.contains(&lower)));
+        let distance = distance(&wanted, &lower, limit + 1);
+        if distance <= limit {
+            scored.push((distance, candidate));
+        } else if contained {
+            scored.push((limit + 1, candidate));
+        }
+    }
+    scored.sort_by_key(|(score, _)| *score);
+    let mut names: Vec<&str> = vec![];
+    for (_, candidate) in scored {
+        if !names.contains(&candidate) {
+            names.push(candidate);
+        }
+    }
+    names.truncate(3);
+    names
+}
+
+/// `did you mean `linear`?`, where something is near enough.
+pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    match nearest(name, candidates).as_slice() {
+        [] => None,
+        [one] => Some(format!("did you mean `{one}`?")),
+        [most @ .., last] => {
+            let most: Vec<String> = most.iter().map(|name| format!("`{name}`")).collect();
+            Some(format!("did you mean {} or `{last}`?", most.join(", ")))
+        }
+    }
+}
+
+/// Optimal string alignment distance (Damerau-Levenshtein with adjacent swaps), `cap` where it is at least that.
+fn distance(a: &str, b: &str, cap: usize) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
+    if a.len().abs_diff(b.len()) >= cap {
+        return cap;
+    }
+    let width = b.len() + 1;
+    let mut rows = vec![0; (a.len() + 1) * width];
+    for (j, cell) in rows.iter_mut().take(width).enumerate() {
+        *cell = j;
+    }
+    for i in 1..=a.len() {
+        rows[i * width] = i;
+        for j in 1..=b.len() {
+            let cost = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[(i - 1) * width + j] + 1)
+                .min(rows[i * width + j - 1] + 1)
+                .min(rows[(i - 1) * width + j - 1] + cost);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[(i - 2) * width + j - 2] + 1);
+            }
+            rows[i * width + j] = best;
+        }
+    }
+    rows[a.len() * width + b.len()].min(cap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_found_and_far_ones_are_not() {
+        let ops = ["linear", "conv2d", "dropout", "relu"];
+        assert_eq!(nearest("liner", ops), ["linear"]);
+        assert_eq!(nearest("conv", ops), ["conv2d"]);
+        assert_eq!(nearest("rleu", ops), ["relu"]);
+        assert!(nearest("softmax", ops).is_empty());
+        assert_eq!(suggest("dropuot", ops).as_deref(), Some("did you mean `dropout`?"));
+    }
+}

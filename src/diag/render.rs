@@ -1,0 +1,96 @@
+//! Diagnostics as text in rustc's look, and as JSON.
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde_json::{Value, json};
+
+use super::{Diagnostic, Diagnostics, Severity};
+use crate::source::{FileId, Sources, Span};
+
+/// The messages one after another, each followed by an empty line.
+pub fn render(diagnostics: &Diagnostics, sources: &Sources, colour: bool) -> String {
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    diagnostics.iter().map(|diagnostic| renderer.render(&[group(diagnostic, sources)]) + "\n\n").collect()
+}
+
+/// One message as an annotate-snippets group: the main place, then the other places by file, then helps and notes.
+fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
+    let problem = &diagnostic.problem;
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let mut group = Group::with_title(level.primary_title(problem.message.as_str()).id(problem.code.name()));
+    let mut places: Vec<(Span, &str, AnnotationKind)> = vec![];
+    if let Some(span) = diagnostic.span {
+        places.push((span, problem.label.as_deref().unwrap_or(""), AnnotationKind::Primary));
+    }
+    if let Some(edit) = diagnostic.edit.filter(|edit| Some(*edit) != diagnostic.span) {
+        places.push((edit, "because of this edit", AnnotationKind::Context));
+    }
+    places.extend(problem.related.iter().map(|(span, label)| (*span, label.as_str(), AnnotationKind::Context)));
+
+    let mut files: Vec<FileId> = vec![];
+    for (span, ..) in &places {
+        if !files.contains(&span.file) {
+            files.push(span.file);
+        }
+    }
+    for file in files {
+        let source = sources.file(file);
+        let mut snippet = Snippet::source(source.text.as_str()).path(source.name.as_str()).fold(true);
+        for (span, label, kind) in places.iter().filter(|(span, ..)| span.file == file) {
+            let annotation = kind.span(within(&source.text, *span));
+            snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(*label) });
+        }
+        group = group.element(snippet);
+    }
+    for note in &problem.notes {
+        group = group.element(Level::NOTE.message(note.as_str()));
+    }
+    for hint in &problem.hints {
+        group = group.element(Level::HELP.message(hint.as_str()));
+    }
+    group
+}
+
+/// The span as a range that lies in the text, on character boundaries, and ends on the line where it starts, so that
+/// an edit of twenty lines is marked at its first.
+fn within(text: &str, span: Span) -> std::ops::Range<usize> {
+    let mut start = (span.start as usize).min(text.len());
+    let mut end = (span.end as usize).clamp(start, text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    if let Some(newline) = text[start..end].find('\n') {
+        end = start + text[start..start + newline].trim_end().len().max(1).min(text.len() - start);
+    }
+    start..end
+}
+
+/// The list that `check --json` prints.
+pub fn to_json(diagnostics: &Diagnostics, sources: &Sources) -> Value {
+    diagnostics.iter().map(|diagnostic| one_to_json(diagnostic, sources)).collect()
+}
+
+fn one_to_json(diagnostic: &Diagnostic, sources: &Sources) -> Value {
+    let mut object = json!({
+        "code": diagnostic.problem.code.name(),
+        "severity": match diagnostic.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "message": diagnostic.problem.message,
+        "file": null, "line": null, "column": null, "end_line": null, "end_column": null,
+        "help": diagnostic.problem.hints,
+        "edit_line": diagnostic.edit.map(|edit| sources.line_column(edit).0),
+    });
+    if let Some(span) = diagnostic.span {
+        let ((line, column), (end_line, end_column)) = (sources.line_column(span), sources.end_line_column(span));
+        object["file"] = json!(sources.file(span.file).name);
+        object["line"] = json!(line);
+        object["column"] = json!(column);
+        object["end_line"] = json!(end_line);
+        object["end_column"] = json!(end_column);
+    }
+    object
+}

@@ -1,0 +1,2 @@
+//! The ops of the language.
+pub mod init;

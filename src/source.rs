@@ -1,0 +1,101 @@
+//! Source texts and places in them.
+//!
+//! Every text that archc reads as a program (the spec, what it uses, the zoo) is kept here once, so that a place is a
+//! small copyable [`Span`]. Knows nothing of syntax.
+
+use std::path::{Path, PathBuf};
+
+/// One text in [`Sources`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(pub u32);
+
+/// A half-open range of bytes in one source text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Span {
+    pub file: FileId,
+    pub start: u32,
+    pub end: u32,
+}
+
+impl Span {
+    pub fn new(file: FileId, start: usize, end: usize) -> Span {
+        Span { file, start: start as u32, end: end as u32 }
+    }
+
+    /// The smallest span that holds both; `self` where they lie in different files.
+    pub fn to(self, other: Span) -> Span {
+        if self.file != other.file {
+            return self;
+        }
+        Span { file: self.file, start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+}
+
+/// A text and where it came from.
+#[derive(Debug)]
+pub struct SourceFile {
+    /// As it is printed: a path relative to where archc was started, `zoo/resnet.arch`, `<stdin>`.
+    pub name: String,
+    pub text: String,
+    /// Where relative paths written in this file start. None for archc's own files.
+    pub dir: Option<PathBuf>,
+    /// True for the files that ship with archc.
+    pub builtin: bool,
+}
+
+/// All texts of one compilation. A file is never removed, so a [`FileId`] stays valid.
+#[derive(Debug, Default)]
+pub struct Sources {
+    files: Vec<SourceFile>,
+}
+
+impl Sources {
+    pub fn new() -> Sources {
+        Sources::default()
+    }
+
+    /// Adds a text. `dir` is the folder that its relative paths start from.
+    pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>, dir: Option<&Path>) -> FileId {
+        self.push(SourceFile { name: name.into(), text: text.into(), dir: dir.map(Path::to_path_buf), builtin: false })
+    }
+
+    /// Adds one of archc's own files.
+    pub fn add_builtin(&mut self, name: impl Into<String>, text: impl Into<String>) -> FileId {
+        self.push(SourceFile { name: name.into(), text: text.into(), dir: None, builtin: true })
+    }
+
+    fn push(&mut self, file: SourceFile) -> FileId {
+        self.files.push(file);
+        FileId(self.files.len() as u32 - 1)
+    }
+
+    pub fn file(&self, id: FileId) -> &SourceFile {
+        &self.files[id.0 as usize]
+    }
+
+    pub fn text(&self, span: Span) -> &str {
+        self.file(span.file).text.get(span.start as usize..span.end as usize).unwrap_or("")
+    }
+
+    /// Line and column of the start of `span`, both from 1; the column counts characters.
+    pub fn line_column(&self, span: Span) -> (usize, usize) {
+        self.position(span.file, span.start as usize)
+    }
+
+    /// Line and column of the end of `span`, both from 1.
+    pub fn end_line_column(&self, span: Span) -> (usize, usize) {
+        self.position(span.file, span.end as usize)
+    }
+
+    /// `head.arch:3:27`.
+    pub fn place(&self, span: Span) -> String {
+        let (line, column) = self.line_column(span);
+        format!("{}:{line}:{column}", self.file(span.file).name)
+    }
+
+    fn position(&self, file: FileId, offset: usize) -> (usize, usize) {
+        let before = self.file(file).text.get(..offset).unwrap_or("");
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+}
