@@ -3,4 +3,5 @@
 pub mod diag;
 pub mod ops;
 pub mod source;
+pub mod syntax;
 pub mod tensor;

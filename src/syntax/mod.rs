@@ -1,0 +1,3 @@
+//! Text to tree: parsing, the tree, and formatting.
+
+pub mod tree;

@@ -1,0 +1,401 @@
+//! The syntax tree: what was written, with its places, before any name has a meaning.
+//!
+//! It knows neither ops nor blocks: `relu`, `layer3` and `bilinear` are all names here. A statement that could not be
+//! parsed is left out of the tree (its error is kept beside it), so that everything else can be looked at.
+
+use crate::source::Span;
+
+/// Something and where it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spanned<T> {
+    pub value: T,
+    pub span: Span,
+}
+
+pub type Name = Spanned<String>;
+
+/// A whole `.arch` file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct File {
+    pub items: Vec<Item>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// `archc 1`
+    Version(Spanned<i64>),
+    /// `use "blocks.arch"`
+    Use(Spanned<String>),
+    Param(Param),
+    Let(Let),
+    Block(Block),
+    Network(Network),
+    Base(Base),
+    Edit(Edit),
+    Train(Train),
+}
+
+/// `param classes = 10`, and one parameter of a block or network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Param {
+    pub name: Name,
+    pub default: Option<Expr>,
+    pub span: Span,
+}
+
+/// `block bottleneck(width, stride = 1) { .. }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    pub name: Name,
+    pub params: Vec<Param>,
+    /// Its unlabelled entries are numbered as in `seq`.
+    pub seq: bool,
+    pub body: Body,
+    pub span: Span,
+}
+
+/// `network resnet(unit, depths) { .. }` or `network resnet50 = resnet(..)`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    pub name: Name,
+    pub params: Vec<Param>,
+    pub definition: NetworkDefinition,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum NetworkDefinition {
+    Body(NetworkBody),
+    /// Another network with arguments filled in.
+    Alias {
+        target: Name,
+        args: Args,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkBody {
+    pub inputs: Vec<Input>,
+    pub preprocess: Vec<Settings>,
+    pub labels: Vec<Expr>,
+    /// The other statements, in order.
+    pub body: Body,
+}
+
+/// `input image: [N, 3, 224, 224]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    pub name: Option<Name>,
+    pub dims: Vec<Expr>,
+    pub span: Span,
+}
+
+/// `{ resize = 256, crop = 224 }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub entries: Vec<(Name, Expr)>,
+    pub span: Span,
+}
+
+/// `base resnet50(classes = 10) { .. }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Base {
+    pub name: Name,
+    pub args: Args,
+    /// The expression after each `weights`: a string, `hf(..)` or `random(..)`.
+    pub weights: Vec<Expr>,
+    pub maps: Vec<Map>,
+    /// The regular expression of each `ignore`.
+    pub ignores: Vec<Spanned<String>>,
+    pub labels: Vec<Expr>,
+    pub inputs: Vec<Input>,
+    pub preprocess: Vec<Settings>,
+    pub span: Span,
+}
+
+/// `map "regex" to "text"`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Map {
+    pub from: Spanned<String>,
+    pub to: Spanned<String>,
+    pub span: Span,
+}
+
+/// Statements in braces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Body {
+    pub stmts: Vec<Stmt>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stmt {
+    Let(Let),
+    For(For),
+    If(If),
+    Chain(Chain),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Let {
+    /// `let wide(c, w) = make_divisible(c * w, 8)`
+    Function { name: Name, params: Vec<Name>, value: Expr, span: Span },
+    /// `let x = in -> linear(8)`, `let a, b = in -> chunk(2)`
+    Values { names: Vec<Name>, value: Chain, span: Span },
+}
+
+/// `for i in 0..4 { .. }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct For {
+    pub names: Vec<Name>,
+    pub over: Over,
+    pub body: Body,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Over {
+    Range { from: Expr, to: Expr, inclusive: bool },
+    List(Expr),
+}
+
+/// `if c { .. } else { .. }`; an `else if` is an `otherwise` of one `if`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct If {
+    pub condition: Expr,
+    pub then: Body,
+    pub otherwise: Option<Body>,
+    pub span: Span,
+}
+
+/// `step -> step -> step`, never empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    pub steps: Vec<Step>,
+    pub span: Span,
+}
+
+/// One link of a chain, `label: op(args)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    pub label: Option<Label>,
+    pub kind: StepKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepKind {
+    /// `seq { .. }`
+    Seq(Body),
+    /// `{ .. }`
+    Braces(Body),
+    Residual(Residual),
+    /// `relu`, `linear(8)`; as the head of a chain any expression. Which names are ops is not known here.
+    Expr(Expr),
+}
+
+/// A label; a quoted one is a template whose `{expr}` are filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    pub parts: Vec<LabelPart>,
+    pub quoted: bool,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum LabelPart {
+    Text(String),
+    Expr(Expr),
+}
+
+/// `residual if c { main } shortcut if c { side }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Residual {
+    pub condition: Option<Expr>,
+    pub main: Body,
+    pub shortcut: Option<Shortcut>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shortcut {
+    pub condition: Option<Expr>,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    pub kind: ExprKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprKind {
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    None,
+    /// Escapes already replaced.
+    Str(String),
+    /// `[a, b]` or `(a, b)`
+    List(Vec<Expr>),
+    Name(String),
+    In,
+    Prev,
+    /// `linear(8)`, `max(a, b)`, `hf("..")`
+    Call(Name, Args),
+    /// `x.channels`, `layer3.5`, `x."a-b"`
+    Field(Box<Expr>, Name),
+    Index(Box<Expr>, Box<Expr>),
+    Slice(Box<Expr>, Option<Box<Expr>>, Option<Box<Expr>>),
+    Unary(Unary, Box<Expr>),
+    Binary(Binary, Box<Expr>, Box<Expr>),
+    If(Box<Expr>, Box<Expr>, Box<Expr>),
+    /// `( chain )`: always a value, never an op.
+    Paren(Box<Chain>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unary {
+    Neg,
+    Not,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    Or,
+    And,
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    Add,
+    Sub,
+    Mul,
+    Div,
+    FloorDiv,
+    Rem,
+    Pow,
+}
+
+/// What stands in the parentheses of a call. The span covers the parentheses; it is empty where there are none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Args {
+    pub args: Vec<Arg>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arg {
+    pub name: Option<Name>,
+    pub value: Expr,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edit {
+    pub kind: EditKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum EditKind {
+    Replace { target: Selector, new: New },
+    Insert { new: New, side: Spanned<Side>, target: Selector },
+    Remove { target: Selector },
+    ResidualAround { target: Selector, project: bool },
+    Connect { from: Place, to: Place, with: Spanned<String> },
+    Cut { side: Spanned<Side>, place: Place },
+    Append { new: New },
+    Prepend { new: New },
+    /// `set T.attr = v` is the same with one entry.
+    Set { target: Selector, entries: Vec<(Name, Expr)> },
+    Output { name: Name, place: Place },
+    Rename { from: Place, to: Place },
+    Tie { from: Place, to: Place },
+    Freeze { target: Selector },
+    Unfreeze { target: Selector },
+    Init { target: Selector, with: Expr },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Before,
+    After,
+    At,
+    Beside,
+}
+
+/// `chain as name`
+#[derive(Clone, Debug, PartialEq)]
+pub struct New {
+    pub chain: Chain,
+    pub name: Option<Name>,
+    pub span: Span,
+}
+
+/// `a, b except c expect 4`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selector {
+    pub include: Vec<Select>,
+    pub except: Vec<Select>,
+    pub expect: Option<Spanned<i64>>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Select {
+    pub kind: SelectKind,
+    /// `:conv2d`
+    pub of: Option<Name>,
+    /// `where kernel == 3`
+    pub filter: Option<Expr>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SelectKind {
+    All,
+    Place(Place),
+    /// `avgpool..=fc`
+    Range(Place, Place),
+}
+
+/// `layer3[5].conv2`, never empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub segments: Vec<Spanned<Segment>>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Segment {
+    /// A name, digits, quoted text, `*`, `**`, or text with `*` in it. `**` is only unquoted.
+    Glob(String),
+    /// `[0, 2..4]`
+    Indices(Vec<Index>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Index {
+    All,
+    At(i64),
+    Range { from: Option<i64>, to: Option<i64>, inclusive: bool },
+}
+
+/// `train { .. }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Train {
+    pub lines: Vec<TrainLine>,
+    pub span: Span,
+}
+
+/// One line of a `train` block, by its first word.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TrainLine {
+    /// `lr layer4.** by 0.1`
+    Factor { word: Name, target: Selector, by: Expr, span: Span },
+    /// `optimizer sgd(lr = 0.01)`, `augment a, b`, `epochs 5`
+    Values { word: Name, values: Vec<Expr>, span: Span },
+}
