@@ -301,22 +301,64 @@ pub struct Edit {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum EditKind {
-    Replace { target: Selector, new: New },
-    Insert { new: New, side: Spanned<Side>, target: Selector },
-    Remove { target: Selector },
-    ResidualAround { target: Selector, project: bool },
-    Connect { from: Place, to: Place, with: Spanned<String> },
-    Cut { side: Spanned<Side>, place: Place },
-    Append { new: New },
-    Prepend { new: New },
+    Replace {
+        target: Selector,
+        new: New,
+    },
+    Insert {
+        new: New,
+        side: Spanned<Side>,
+        target: Selector,
+    },
+    Remove {
+        target: Selector,
+    },
+    ResidualAround {
+        target: Selector,
+        project: bool,
+    },
+    Connect {
+        from: Place,
+        to: Place,
+        with: Spanned<String>,
+    },
+    Cut {
+        side: Spanned<Side>,
+        place: Place,
+    },
+    Append {
+        new: New,
+    },
+    Prepend {
+        new: New,
+    },
     /// `set T.attr = v` is the same with one entry.
-    Set { target: Selector, entries: Vec<(Name, Expr)> },
-    Output { name: Name, place: Place },
-    Rename { from: Place, to: Place },
-    Tie { from: Place, to: Place },
-    Freeze { target: Selector },
-    Unfreeze { target: Selector },
-    Init { target: Selector, with: Expr },
+    Set {
+        target: Selector,
+        entries: Vec<(Name, Expr)>,
+    },
+    Output {
+        name: Name,
+        place: Place,
+    },
+    Rename {
+        from: Place,
+        to: Place,
+    },
+    Tie {
+        from: Place,
+        to: Place,
+    },
+    Freeze {
+        target: Selector,
+    },
+    Unfreeze {
+        target: Selector,
+    },
+    Init {
+        target: Selector,
+        with: Expr,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

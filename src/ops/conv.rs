@@ -1,0 +1,173 @@
+//! Convolutions over images.
+
+use super::attr::{Padding, Pair, Pair0};
+use super::init::Init;
+use super::shape::Shape;
+use super::{Operand, Operation, ParamDecl, op};
+use crate::diag::{Code, Problem};
+use crate::tensor::Tensor;
+
+op! {
+    /// Two-dimensional convolution (cross-correlation) of [N, C, H, W], as `torch.nn.Conv2d`.
+    ///
+    /// The output is [N, out, H', W'] with H' = floor((H + padding above and below - dilation * (kernel - 1) - 1) /
+    /// stride) + 1. With `groups` the channels are convolved in that many separate groups; C and `out` must be
+    /// divisible by it.
+    pub struct Conv2d = "conv2d", First {
+        /// number of output channels
+        out: usize,
+        /// size of the window, in pixels
+        kernel: Pair,
+        /// step of the window
+        stride: Pair = "1",
+        /// zeros around the image, or `same` for TensorFlow's padding
+        padding: Padding = "0",
+        /// distance of the window's pixels
+        dilation: Pair = "1",
+        /// number of separate groups of channels
+        groups: usize = "1",
+        /// whether a learned number is added to each channel
+        bias: bool = "true",
+        /// how a fresh weight is filled; PyTorch's default where none
+        init: Option<Init> = "none",
+    }
+}
+
+/// The sizes of one convolution, padding worked out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvGeometry {
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub out_height: usize,
+    pub out_width: usize,
+    pub pad_top: usize,
+    pub pad_left: usize,
+}
+
+impl Conv2d {
+    /// The output size and the padding above and left of an image of this shape.
+    pub fn geometry(&self, input: &Shape) -> Result<ConvGeometry, Problem> {
+        let (channels, height, width) = image(input, "conv2d")?;
+        let side = |len: usize, kernel: usize, stride: usize, padding: Option<usize>, dilation: usize| {
+            let reach = dilation.checked_mul(kernel - 1)?.checked_add(1)?;
+            match padding {
+                Some(pad) => {
+                    let padded = pad.checked_mul(2)?.checked_add(len)?;
+                    Some(((padded.checked_sub(reach)?) / stride + 1, pad))
+                }
+                None => {
+                    let out = len.div_ceil(stride);
+                    let needed = ((out - 1) * stride).checked_add(reach)?.saturating_sub(len);
+                    Some((out, needed / 2))
+                }
+            }
+        };
+        let padding = match self.padding {
+            Padding::Each(pair) => (Some(pair.h), Some(pair.w)),
+            Padding::Same => (None, None),
+        };
+        let rows = side(height, self.kernel.h, self.stride.h, padding.0, self.dilation.h);
+        let columns = side(width, self.kernel.w, self.stride.w, padding.1, self.dilation.w);
+        let (Some((out_height, pad_top)), Some((out_width, pad_left))) = (rows, columns) else {
+            return Err(Problem::new(
+                Code::ShapeMismatch,
+                format!(
+                    "the {} x {} window of `conv2d` is larger than its padded input {input}",
+                    self.kernel.h, self.kernel.w
+                ),
+            ));
+        };
+        Ok(ConvGeometry { channels, height, width, out_height, out_width, pad_top, pad_left })
+    }
+}
+
+/// (C, H, W) of an image, or an error in the name of `op`.
+pub(super) fn image(input: &Shape, op: &str) -> Result<(usize, usize, usize), Problem> {
+    input.as_image().ok_or_else(|| Problem::new(Code::ShapeMismatch, format!("`{op}` needs [N, C, H, W], got {input}")))
+}
+
+impl Operation for Conv2d {
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        let geometry = self.geometry(ins[0])?;
+        for (what, count) in [("input", geometry.channels), ("output", self.out)] {
+            if count % self.groups != 0 {
+                return Err(Problem::new(
+                    Code::ShapeMismatch,
+                    format!(
+                        "`conv2d` with groups = {} needs {what} channels divisible by that, got {count}",
+                        self.groups
+                    ),
+                ));
+            }
+        }
+        Ok(Shape::image(self.out, geometry.out_height, geometry.out_width))
+    }
+
+    fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
+        let channels = ins[0].dims[0] / self.groups;
+        let fan_in = channels * self.kernel.h * self.kernel.w;
+        weight_and_bias([self.out, channels, self.kernel.h, self.kernel.w], self.out, fan_in, self.bias, &self.init)
+    }
+
+    fn macs(&self, ins: &[&Shape], out: &Shape) -> u64 {
+        (out.len() as u64).saturating_mul((ins[0].dims[0] / self.groups * self.kernel.h * self.kernel.w) as u64)
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], out: &[usize]) -> Tensor {
+        let x = ins[0].value;
+        let geometry = self.geometry(&Shape::batched(&x.shape()[1..])).expect("the shape was inferred");
+        let (height, width) = (geometry.height as isize, geometry.width as isize);
+        let (group_in, group_out) = (geometry.channels / self.groups, self.out / self.groups);
+        let mut result = Tensor::zeros(out);
+        let mut at = 0;
+        for n in 0..out[0] {
+            for k in 0..self.out {
+                for oy in 0..geometry.out_height {
+                    for ox in 0..geometry.out_width {
+                        let mut sum = if self.bias { params[1].data()[k] as f64 } else { 0.0 };
+                        for c in 0..group_in {
+                            let channel = k / group_out * group_in + c;
+                            for r in 0..self.kernel.h {
+                                for s in 0..self.kernel.w {
+                                    let y =
+                                        (oy * self.stride.h + r * self.dilation.h) as isize - geometry.pad_top as isize;
+                                    let x_at = (ox * self.stride.w + s * self.dilation.w) as isize
+                                        - geometry.pad_left as isize;
+                                    if (0..height).contains(&y) && (0..width).contains(&x_at) {
+                                        let pixel = ((n * geometry.channels + channel) * geometry.height + y as usize)
+                                            * geometry.width
+                                            + x_at as usize;
+                                        let weight = ((k * group_in + c) * self.kernel.h + r) * self.kernel.w + s;
+                                        sum += x.data()[pixel] as f64 * params[0].data()[weight] as f64;
+                                    }
+                                }
+                            }
+                        }
+                        result.data_mut()[at] = sum as f32;
+                        at += 1;
+                    }
+                }
+            }
+        }
+        result
+    }
+}
+
+/// `weight` and `bias` with PyTorch's defaults: both uniform with bound 1 / sqrt(fan_in). With an explicit initialiser
+/// the bias is zero.
+pub(super) fn weight_and_bias(
+    shape: impl Into<Vec<usize>>,
+    out: usize,
+    fan_in: usize,
+    bias: bool,
+    init: &Option<Init>,
+) -> Vec<ParamDecl> {
+    let default = Init::Uniform { bound: 1.0 / (fan_in.max(1) as f64).sqrt() };
+    let bias_init = if init.is_some() { Init::Zeros } else { default.clone() };
+    let mut params = vec![ParamDecl::weight("weight", shape, init.clone().unwrap_or(default))];
+    if bias {
+        params.push(ParamDecl::weight("bias", [out], bias_init));
+    }
+    params
+}
