@@ -1,7 +1,9 @@
 //! archc: a declarative compiler for edits to pretrained networks.
 
 pub mod diag;
+pub mod graph;
 pub mod ops;
 pub mod source;
 pub mod syntax;
 pub mod tensor;
+pub mod typed;

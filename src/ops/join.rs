@@ -55,7 +55,10 @@ pub fn broadcast(op: &str, a: &Shape, b: &Shape) -> Result<Shape, Problem> {
             (Side::Len(x), Side::Len(y)) if x == y || y == 1 => dims.push(x),
             (Side::Len(1), Side::Len(y)) => dims.push(y),
             _ => {
-                return Err(Problem::new(Code::ShapeMismatch, format!("`{op}` needs shapes that fit, got {a} and {b}")));
+                return Err(Problem::new(
+                    Code::ShapeMismatch,
+                    format!("`{op}` needs shapes that fit, got {a} and {b}"),
+                ));
             }
         }
     }

@@ -1,0 +1,205 @@
+//! The check after the last edit: every shape known, every tensor of the base of the shape that its file has, every
+//! layer with weights used. Holding a [`Typed`] proves it; nothing after it fails because of the user's program.
+
+use crate::diag::{Code, Diagnostics, Problem};
+use crate::graph::{Graph, Node, NodeId, path};
+use crate::ops::shape::Shape;
+use crate::ops::{ParamDecl, Role};
+use crate::source::Span;
+
+/// A graph whose shapes are known and fit.
+#[derive(Clone, Debug)]
+pub struct Typed {
+    graph: Graph,
+    order: Vec<NodeId>,
+}
+
+impl Typed {
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Every node in the order in which the network runs.
+    pub fn order(&self) -> &[NodeId] {
+        &self.order
+    }
+
+    pub fn shape(&self, id: NodeId) -> &Shape {
+        self.graph.node(id).shape.as_ref().expect("a typed graph has every shape")
+    }
+
+    /// The node's tensors by PyTorch's names, its owner's where it is tied.
+    pub fn params(&self, id: NodeId) -> Vec<ParamDecl> {
+        self.graph.params(id).expect("a typed graph has every shape")
+    }
+
+    /// Learned values of the node itself; 0 where it is tied.
+    pub fn parameter_count(&self, id: NodeId) -> u64 {
+        if self.graph.node(id).tied.is_some() {
+            return 0;
+        }
+        let learned = self.params(id).into_iter().filter(|param| param.role == Role::Weight);
+        learned.map(|param| param.shape.iter().product::<usize>() as u64).sum()
+    }
+
+    /// Multiply-adds of the node for one sample.
+    pub fn macs(&self, id: NodeId) -> u64 {
+        let operands = self.graph.operands(id);
+        let ins: Vec<&Shape> = operands.iter().map(|operand| self.shape(*operand)).collect();
+        self.graph.node(id).op.macs(&ins, self.shape(id))
+    }
+}
+
+/// Checks the whole graph and reports every independent mistake. A layer behind a mistake is not reported again.
+pub fn check(mut graph: Graph) -> Result<Typed, Diagnostics> {
+    let mut problems = Diagnostics::new();
+    let order = graph.order();
+    graph = graph
+        .patch(|patch| {
+            for id in &order {
+                patch.node_mut(*id).shape = None;
+            }
+            for id in &order {
+                let Some(ins) = patch.operand_shapes(*id) else { continue };
+                match patch.node(*id).op.infer(&ins) {
+                    Err(problem) => {
+                        let ins: Vec<Shape> = ins.into_iter().cloned().collect();
+                        problems.push(shape_problem(patch, *id, &ins, problem));
+                    }
+                    Ok(shape) => match changed_params(patch, *id) {
+                        Some(problem) => problems.push(problem),
+                        None => patch.node_mut(*id).shape = Some(shape),
+                    },
+                }
+            }
+            Ok::<_, Diagnostics>(patch.clone_graph())
+        })
+        .expect("nothing in it fails");
+    if problems.has_errors() { Err(problems) } else { Ok(Typed { order, graph }) }
+}
+
+/// What an op says about its operands, with the places that made them so.
+fn shape_problem(graph: &Graph, id: NodeId, ins: &[Shape], problem: Problem) -> Box<crate::diag::Diagnostic> {
+    let node = graph.node(id);
+    let op = node.op.name();
+    let named = format!("`{}`", path::display(&node.path));
+    let mut problem = problem;
+    // the op speaks of itself; the user knows the layer by its path
+    if path::last(&node.path) != op {
+        problem.message = problem.message.replacen(&format!("`{op}`"), &named, 1);
+    }
+    let operands = graph.operands(id);
+    if problem.label.is_none() {
+        let names: Vec<String> =
+            operands.iter().map(|operand| format!("`{}`", path::display(&graph.node(*operand).path))).collect();
+        if !names.is_empty() {
+            problem.label = Some(format!("takes the output of {}", names.join(" and ")));
+        }
+    }
+    for (operand, shape) in operands.iter().zip(ins) {
+        let source = source_of_shape(graph, *operand);
+        let made = graph.node(source);
+        if made.span != node.span {
+            let label = if source == *operand {
+                format!("`{}` makes {shape}", path::display(&made.path))
+            } else {
+                format!("`{}` made it {}", path::display(&made.path), made.shape.as_ref().unwrap_or(shape))
+            };
+            problem = problem.see(made.span, label);
+        }
+    }
+    let blame = blame(graph, id);
+    problem.at(node.span).blame(blame)
+}
+
+/// Goes back from `id` over layers that keep the shape of what they take.
+fn source_of_shape(graph: &Graph, id: NodeId) -> NodeId {
+    let mut at = id;
+    loop {
+        let operands = graph.operands(at);
+        match operands.as_slice() {
+            [one] if graph.node(*one).shape == graph.node(at).shape => at = *one,
+            _ => return at,
+        }
+    }
+}
+
+/// A base layer whose tensors would no longer have the shapes of the file, although no `set` asked for it.
+fn changed_params(graph: &Graph, id: NodeId) -> Option<Box<crate::diag::Diagnostic>> {
+    let node = graph.node(id);
+    if let Some(owner) = node.tied {
+        return tie_problem(graph, id, owner);
+    }
+    let base = node.base.as_ref()?;
+    if node.reshaped {
+        return None;
+    }
+    let params = graph.params(id)?;
+    let differs = |(new, old): &(&ParamDecl, &ParamDecl)| new.shape != old.shape || new.name != old.name;
+    let (new, old) = params.iter().zip(&base.params).find(differs)?;
+    let operands = graph.operands(id);
+    let got = operands.first().and_then(|operand| graph.node(*operand).shape.as_ref());
+    let axis = new.shape.iter().zip(&old.shape).position(|(new, old)| new != old).unwrap_or(0);
+    let (wanted, given) = (old.shape.get(axis).copied().unwrap_or(0), new.shape.get(axis).copied().unwrap_or(0));
+    let unit = match got.map(|shape| shape.as_image().is_some()) {
+        Some(true) => "channels",
+        _ => "features",
+    };
+    let groups = match &node.op {
+        crate::ops::Op::Conv2d(conv) if axis == 1 => conv.groups,
+        _ => 1,
+    };
+    let named = path::display(&node.path);
+    let message = format!("`{named}` needs {} {unit}, got {}", wanted * groups, given * groups);
+    let mut problem = Problem::new(Code::ShapeMismatch, message)
+        .note(format!("its pretrained `{}` is {:?}, this input would need {:?}", new.name, old.shape, new.shape));
+    if let (Some(operand), Some(shape)) = (operands.first(), got) {
+        problem = problem.label(format!("takes {shape} from `{}`", path::display(&graph.node(*operand).path)));
+        let source = source_of_shape(graph, *operand);
+        if graph.node(source).span != node.span {
+            let label = format!("`{}` makes {shape}", path::display(&graph.node(source).path));
+            problem = problem.see(graph.node(source).span, label);
+        }
+    }
+    if let crate::ops::Op::Conv2d(conv) = &node.op
+        && operands.first().is_some_and(|operand| graph.inputs().values().any(|input| input == operand))
+    {
+        let crate::ops::attr::Pair { h, w } = conv.kernel;
+        let kernel = if h == w { h.to_string() } else { format!("({h}, {w})") };
+        problem =
+            problem.hint(format!("a fresh layer: `replace {named} with conv2d({}, kernel = {kernel}, ..)`", conv.out));
+    }
+    let blame = blame(graph, id);
+    Some(problem.at(node.span).blame(blame))
+}
+
+/// A tied layer whose tensors would have other shapes than its owner's.
+fn tie_problem(graph: &Graph, id: NodeId, owner: NodeId) -> Option<Box<crate::diag::Diagnostic>> {
+    let (own, theirs) = (graph.params(id)?, graph.params(owner)?);
+    let (own, theirs) = own.iter().zip(&theirs).find(|(own, theirs)| own.shape != theirs.shape)?;
+    let (node, other) = (graph.node(id), graph.node(owner));
+    let message = format!(
+        "`{}` cannot use the weights of `{}`: its `{}` is {:?}, theirs is {:?}",
+        path::display(&node.path),
+        path::display(&other.path),
+        own.name,
+        own.shape,
+        theirs.shape
+    );
+    let problem = Problem::new(Code::ShapeMismatch, message).see(other.span, "the weights are made here");
+    Some(problem.at(node.span).blame(node.touched))
+}
+
+/// The edit that last touched the node, else the nearest one among what flows into it.
+fn blame(graph: &Graph, id: NodeId) -> Option<Span> {
+    let mut seen = rustc_hash::FxHashSet::from_iter([id]);
+    let mut queue = std::collections::VecDeque::from([id]);
+    while let Some(at) = queue.pop_front() {
+        let Node { touched, .. } = graph.node(at);
+        if touched.is_some() {
+            return *touched;
+        }
+        queue.extend(graph.operands(at).into_iter().filter(|operand| seen.insert(*operand)));
+    }
+    None
+}
