@@ -2,6 +2,7 @@
 
 pub mod diag;
 pub mod graph;
+pub mod io;
 pub mod ops;
 pub mod source;
 pub mod syntax;

@@ -1,0 +1,233 @@
+//! Files that are written whole or not at all: a temporary file in the same folder, renamed over the old one when
+//! everything is in it. Whatever goes wrong before that leaves the old file as it was and no debris. What is not a plain
+//! file (`/dev/stdout`, a pipe) is written directly. Nothing is forced to the disk: this is about broken runs, not about
+//! power cuts.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::diag::{Code, Problem};
+
+/// Writes `bytes` as the file `path`.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Problem> {
+    write(path, |out| out.write_all(bytes))
+}
+
+/// Writes the file `path` with what `fill` puts out.
+pub fn write(path: &Path, fill: impl FnOnce(&mut AtomicFile) -> io::Result<()>) -> Result<(), Problem> {
+    let mut file = AtomicFile::create(path)?;
+    match fill(&mut file) {
+        Ok(()) => file.commit(),
+        Err(error) => Err(problem(path, &error)),
+    }
+}
+
+/// A file that is being written and takes its place at [`AtomicFile::commit`]; dropped before, it was never there.
+pub struct AtomicFile {
+    path: PathBuf,
+    out: Out,
+}
+
+enum Out {
+    Temporary { target: PathBuf, file: BufWriter<NamedTempFile> },
+    Direct(BufWriter<File>),
+}
+
+impl AtomicFile {
+    /// Opens the temporary file. Its folder must exist.
+    pub fn create(path: &Path) -> Result<AtomicFile, Problem> {
+        let failed = |error: io::Error| problem(path, &error);
+        let old = match fs::metadata(path) {
+            Ok(old) => Some(old),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        };
+        if let Some(old) = &old {
+            if old.is_dir() {
+                return Err(Problem::new(Code::Output, format!("`{}` is a folder, not a file", path.display()))
+                    .hint("name a file in it"));
+            }
+            if !old.is_file() {
+                let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+                return Ok(AtomicFile { path: path.into(), out: Out::Direct(BufWriter::with_capacity(BUFFER, file)) });
+            }
+        }
+        // The rename would replace a link by a file; who made the link wants the file behind it written.
+        let target = if path.is_symlink() { link_target(path).map_err(failed)? } else { path.to_path_buf() };
+        let folder = match target.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".archc-").suffix(".tmp");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // An ordinary new file's permissions, before the umask, instead of tempfile's private ones.
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        let file = builder.tempfile_in(folder).map_err(failed)?;
+        if let Some(old) = old {
+            // Best effort: a file system without permissions is no reason to fail.
+            let _ = fs::set_permissions(file.path(), old.permissions());
+        }
+        let file = BufWriter::with_capacity(BUFFER, file);
+        Ok(AtomicFile { path: path.into(), out: Out::Temporary { target, file } })
+    }
+
+    /// Puts the written file in its place.
+    pub fn commit(self) -> Result<(), Problem> {
+        let AtomicFile { path, out } = self;
+        let failed = |error: io::Error| problem(&path, &error);
+        match out {
+            Out::Direct(mut file) => file.flush().map_err(failed),
+            Out::Temporary { target, file } => {
+                let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+                file.persist(&target).map_err(|error| failed(error.error))?;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.out {
+            Out::Temporary { file, .. } => file.write(bytes),
+            Out::Direct(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.out {
+            Out::Temporary { file, .. } => file.flush(),
+            Out::Direct(file) => file.flush(),
+        }
+    }
+}
+
+/// The message for an error while writing `path`.
+pub fn problem(path: &Path, error: &io::Error) -> Problem {
+    let what = format!("`{}` cannot be written", path.display());
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.display().to_string(),
+        _ => ".".into(),
+    };
+    let problem = Problem::new(Code::Output, format!("{what}: {}", reason(error)));
+    match error.kind() {
+        io::ErrorKind::NotFound => problem.hint(format!("make the folder first: `mkdir -p {folder}`")),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            problem.hint(format!("name another place, or make the folder `{folder}` writable"))
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            problem.hint("free some space, or name a place on another disk")
+        }
+        _ => problem.hint("name another place"),
+    }
+}
+
+/// What the system says, without Rust's `(os error 2)`, in lower case.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    // tempfile adds the name of its file, which means nothing to anybody.
+    let text = text.split(" at path ").next().unwrap_or_default();
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) if !letters.clone().next().is_some_and(char::is_uppercase) => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => text.to_string(),
+    }
+}
+
+const BUFFER: usize = 1 << 18;
+
+fn link_target(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        // A dangling link: write where it points.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let to = fs::read_link(path)?;
+            Ok(path.parent().map_or(to.clone(), |folder| folder.join(&to)))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_written_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write_bytes(&path, b"one").unwrap();
+        write_bytes(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn an_error_leaves_the_old_file_and_no_debris() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write_bytes(&path, b"old").unwrap();
+        let problem = write(&path, |out| {
+            out.write_all(&vec![1; 3 * BUFFER])?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        })
+        .unwrap_err();
+        assert_eq!(problem.code, Code::Output);
+        assert!(problem.message.contains("cannot be written"), "{}", problem.message);
+        assert!(problem.hints[0].contains("another disk"), "{:?}", problem.hints);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_missing_folder_and_a_folder_in_the_way_are_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let problem = write_bytes(&folder.path().join("no/a.txt"), b"").unwrap_err();
+        assert!(problem.message.ends_with("no such file or directory"), "{}", problem.message);
+        assert!(problem.hints[0].starts_with("make the folder first"), "{:?}", problem.hints);
+        let problem = write_bytes(folder.path(), b"").unwrap_err();
+        assert!(problem.message.contains("is a folder"), "{}", problem.message);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_device_is_a_problem() {
+        let problem = write_bytes(Path::new("/dev/full"), b"text").unwrap_err();
+        assert_eq!(problem.message, "`/dev/full` cannot be written: no space left on device");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_and_links_stay() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        write_bytes(&file, b"one").unwrap();
+        // A new file is readable as any other is, not private as temporary ones are.
+        fs::write(folder.path().join("plain"), b"").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&file), mode(&folder.path().join("plain")));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("file", &link).unwrap();
+        write_bytes(&link, b"two").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        assert_eq!(mode(&file), 0o640);
+    }
+}

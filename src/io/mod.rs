@@ -1,0 +1,3 @@
+//! Reading from and writing to the machine's files. Knows nothing of networks.
+
+pub mod atomic;
