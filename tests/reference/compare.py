@@ -1,0 +1,45 @@
+"""Compares archc's networks with torchvision's and timm's, output by output, in float64.
+
+    python tests/reference/compare.py [--archc target/release/archc] [NETWORK ..]
+
+Twice for each network: with weights that archc initialises and exports (PyTorch loads them with all keys matching), and
+with PyTorch's, whose batch-norm statistics fit the activations (archc loads them through `weights "file"`).
+"""
+
+import harness
+import networks
+
+
+def main():
+    options = harness.arguments(__doc__)
+    bench = harness.Bench(options)
+    table = harness.Table()
+    for name in options.names or networks.NETWORKS:
+        x = networks.noise(name, options.batch)
+        module = networks.make(name)
+        if options.weights != "torch":
+            table.row(name, "archc", lambda: archc_weights(bench, name, module, x))
+        if options.weights != "archc":
+            table.row(name, "torch", lambda: torch_weights(bench, name, x))
+    table.finish()
+
+
+def archc_weights(bench, name, module, x):
+    spec = bench.spec(f"{name}.random", f"archc 1\nbase {name} {{ weights random(seed = 0) }}\n")
+    state = bench.export(spec)
+    keys = harness.load(module, state)
+    exact, own = harness.reference(module, x)
+    got = bench.run(spec, x, weights=spec.with_suffix(".export.safetensors"))
+    return keys, harness.relative(got, exact), own
+
+
+def torch_weights(bench, name, x):
+    module = harness.fit(networks.make(name), x)
+    spec = bench.spec(f"{name}.file", f'archc 1\nbase {name} {{ weights "{name}.safetensors" }}\n')
+    harness.save(module, bench.folder / f"{name}.safetensors")
+    exact, own = harness.reference(module, x)
+    return len(module.state_dict()), harness.relative(bench.run(spec, x), exact), own
+
+
+if __name__ == "__main__":
+    main()

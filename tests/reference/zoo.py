@@ -1,0 +1,67 @@
+"""Writes zoo.json: what is known of every zoo network from torchvision and timm.
+
+    python tests/reference/zoo.py [NETWORK ..]
+
+- parameters: trainable parameters of the module.
+- keys, keys_sha256: count and hash of the `key shape` lines (see networks.listing; keys/NAME.txt has them for a few).
+- macs: multiply-adds of convolutions, linears and matrix products for one picture, counted while PyTorch runs.
+- published_params, published_gmacs: torchvision's own figures for its IMAGENET1K_V1 weights (with auxiliary heads).
+- preprocess: the transforms of those weights.
+"""
+
+import hashlib
+import json
+import pathlib
+import sys
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import networks
+
+HERE = pathlib.Path(__file__).parent
+# One of each family that spells its keys its own way.
+LISTED = """resnet18 resnet50 vgg11_bn alexnet squeezenet1_1 densenet121 mobilenet_v2 mobilenet_v3_small mnasnet1_0
+efficientnet_b0 efficientnet_v2_s tf_efficientnet_lite0 googlenet inception_v3 shufflenet_v2_x1_0 regnet_y_400mf
+convnext_tiny vit_b_16 swin_t swin_v2_t maxvit_t""".split()
+
+
+def macs(name, module):
+    torch.backends.mha.set_fastpath_enabled(False)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module.to("meta")(networks.noise(name).to("meta"))
+    return counter.get_total_flops() // 2
+
+
+def facts(name):
+    module = networks.make(name)
+    lines = networks.listing(module.state_dict())
+    if name in LISTED:
+        (HERE / "keys").mkdir(exist_ok=True)
+        (HERE / "keys" / f"{name}.txt").write_text(lines)
+    row = {
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "keys": lines.count("\n"),
+        "keys_sha256": hashlib.sha256(lines.encode()).hexdigest(),
+        "macs": macs(name, module),
+        "preprocess": networks.preprocess(name),
+    }
+    if not name.startswith("tf_"):
+        meta = networks.published(name).meta
+        row["published_params"] = meta["num_params"]
+        row["published_gmacs"] = meta["_ops"]
+    return row
+
+
+def main():
+    path = HERE / "zoo.json"
+    table = json.loads(path.read_text()) if path.exists() else {}
+    for name in sys.argv[1:] or networks.NETWORKS:
+        table[name] = facts(name)
+        print(name, table[name]["parameters"], table[name]["macs"] / 1e9, table[name].get("published_gmacs"), flush=True)
+    rows = (f"{json.dumps(n)}: {json.dumps(table[n])}" for n in networks.NETWORKS if n in table)
+    path.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
