@@ -1,6 +1,7 @@
 //! archc: a declarative compiler for edits to pretrained networks.
 
 pub mod diag;
+pub mod exec;
 pub mod graph;
 pub mod io;
 pub mod ops;

@@ -1,0 +1,270 @@
+//! Convolution of images.
+//!
+//! Formula   y[n, p, q, k] = epilogue(sum over r, s, c of x[n, p stride + r dilation - pad, .., c] * w[k, c, r, s])
+//! Kernels   direct over register tiles (`direct.rs`); images of few channels through a frame of zeros, in which the
+//!           taps of one window row are neighbours; depthwise by a kernel of its own; few channels a group by merging
+//!           groups (weights with zeros) or by `grouped.rs`
+
+use super::depthwise::Depthwise;
+use super::direct::{Epilogue, Job, Source, Window, panel_cols};
+use super::grouped::Grouped;
+use super::par::{Aligned, Shared, ranges, scratch, tasks};
+use super::simd::Isa;
+use super::view::{Image, ImageMut};
+
+/// The parameters of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    pub in_channels: usize,
+    pub out_channels: usize,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    /// Top, left, bottom, right.
+    pub padding: [usize; 4],
+    pub dilation: [usize; 2],
+    pub groups: usize,
+}
+
+impl ConvShape {
+    /// A square kernel, stride 1, no padding.
+    pub fn new(in_channels: usize, out_channels: usize, kernel: usize) -> Self {
+        ConvShape {
+            in_channels,
+            out_channels,
+            kernel: [kernel; 2],
+            stride: [1; 2],
+            padding: [0; 4],
+            dilation: [1; 2],
+            groups: 1,
+        }
+    }
+
+    /// Height and width of the output of an image of `h` x `w`; 0 where the window does not fit.
+    pub fn output(&self, [h, w]: [usize; 2]) -> [usize; 2] {
+        let one = |size: usize, pad: usize, axis: usize| {
+            let window = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
+            if size + pad < window { 0 } else { (size + pad - window) / self.stride[axis] + 1 }
+        };
+        [one(h, self.padding[0] + self.padding[2], 0), one(w, self.padding[1] + self.padding[3], 1)]
+    }
+
+    /// Floats of the weights, [out, in / groups, kernel].
+    pub fn weight_len(&self) -> usize {
+        self.out_channels * (self.in_channels / self.groups) * self.kernel[0] * self.kernel[1]
+    }
+
+    pub(super) fn check(&self) {
+        let Self { kernel, stride, dilation, groups, .. } = *self;
+        let positive = kernel.iter().chain(&stride).chain(&dilation).all(|&v| v > 0) && groups > 0;
+        assert!(positive, "kernel, stride, dilation and groups are positive");
+        assert!(
+            self.in_channels.is_multiple_of(groups) && self.out_channels.is_multiple_of(groups),
+            "groups divide the channels"
+        );
+    }
+}
+
+/// The weights of a convolution, in the order in which its kernel reads them.
+#[derive(Debug)]
+pub struct PackedConv {
+    isa: Isa,
+    shape: ConvShape,
+    kernel: Kernel,
+}
+
+/// Which kernel a convolution uses. The seam for others (Winograd).
+#[derive(Debug)]
+enum Kernel {
+    /// `groups` is that of the shape, or fewer where groups were merged.
+    Direct {
+        groups: usize,
+        weights: Aligned,
+        zeros: Vec<f32>,
+    },
+    /// Taps of one window row together; the input is copied into a frame of zeros.
+    Framed {
+        weights: Aligned,
+    },
+    Depthwise(Depthwise),
+    Grouped(Grouped),
+}
+
+impl PackedConv {
+    /// Packs weights [out, in / groups, kh, kw]; `scale` multiplies each output channel (a batch norm that is folded in).
+    pub fn pack(isa: Isa, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
+        shape.check();
+        assert!(weights.len() >= shape.weight_len(), "too few weights");
+        assert!(scale.is_none_or(|s| s.len() >= shape.out_channels), "too few scales");
+        let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+        let kernel = if shape.groups > 1 && cg == 1 && kg == 1 {
+            Kernel::Depthwise(Depthwise::pack(isa, shape, weights, scale))
+        } else if Grouped::suits(isa, shape) {
+            Kernel::Grouped(Grouped::pack(isa, shape, weights, scale))
+        } else if shape.groups == 1 && cg < 16 && shape.kernel[1] > 1 && shape.dilation[1] == 1 {
+            Kernel::Framed { weights: pack_panels(isa, shape, 1, weights, scale) }
+        } else {
+            // Groups narrower than a vector are merged, so that no more lanes than needed are wasted.
+            let mut merge = 1;
+            while shape.groups.is_multiple_of(merge * 2) && kg * merge * 2 <= isa.lanes() {
+                merge *= 2;
+            }
+            let groups = shape.groups / merge;
+            Kernel::Direct {
+                groups,
+                weights: pack_panels(isa, shape, merge, weights, scale),
+                zeros: vec![0.0; shape.in_channels / groups],
+            }
+        };
+        PackedConv { isa, shape: *shape, kernel }
+    }
+
+    pub fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+
+    /// Convolves `x` into `y`, whose size must be `shape().output(..)`.
+    pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
+        let shape = &self.shape;
+        x.check();
+        y.check();
+        assert!(x.c == shape.in_channels && y.c == shape.out_channels && x.n == y.n, "images of other channels");
+        assert!([y.h, y.w] == shape.output([x.h, x.w]), "output of another size");
+        epilogue.check(y.pixels(), y.c, y.n);
+        match &self.kernel {
+            Kernel::Direct { groups, weights, zeros } => self.direct(*groups, weights, zeros, x, y, epilogue),
+            Kernel::Framed { weights } => self.framed(weights, x, y, epilogue),
+            Kernel::Depthwise(kernel) => kernel.run(x, y, epilogue),
+            Kernel::Grouped(kernel) => kernel.run(x, y, epilogue),
+        }
+    }
+
+    fn direct(&self, groups: usize, w: &Aligned, zeros: &[f32], x: Image, y: ImageMut, epilogue: &Epilogue) {
+        let shape = &self.shape;
+        let plain = shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0; 4];
+        let source = if plain {
+            Source::Rows { x: x.data.as_ptr(), dist: x.dist }
+        } else {
+            Source::Window(Window {
+                x: x.data.as_ptr(),
+                h: x.h,
+                w: x.w,
+                dist: x.dist,
+                row_dist: x.w * x.dist,
+                out: [y.h, y.w],
+                kernel: shape.kernel,
+                stride: shape.stride,
+                dilation: shape.dilation,
+                padding: [shape.padding[0], shape.padding[1]],
+                zeros: zeros.as_ptr(),
+            })
+        };
+        let job = Job {
+            isa: self.isa,
+            source,
+            groups,
+            rows: y.pixels(),
+            images: y.n,
+            taps: shape.kernel[0] * shape.kernel[1],
+            depth: shape.in_channels / groups,
+            cols: shape.out_channels / groups,
+            w: w.as_ptr(),
+            y: Shared(y.data.as_mut_ptr()),
+            y_dist: y.dist,
+            epilogue,
+        };
+        // SAFETY: the views were checked against the shape, and the weights were packed for it.
+        unsafe { job.run() };
+    }
+
+    fn framed(&self, w: &Aligned, x: Image, y: ImageMut, epilogue: &Epilogue) {
+        let shape = &self.shape;
+        let [top, left, bottom, right] = shape.padding;
+        let (fh, fw) = (x.h + top + bottom, x.w + left + right);
+        let row = fw * x.c;
+        scratch(x.n * fh * row, |frame| {
+            let base = Shared(frame.as_mut_ptr());
+            ranges(x.n * fh, row, |rows| {
+                for i in rows {
+                    let (n, fy) = (i / fh, i % fh);
+                    // SAFETY: row i of the frame belongs to this task.
+                    let out = unsafe { std::slice::from_raw_parts_mut(base.at(i * row), row) };
+                    if fy < top || fy >= top + x.h {
+                        out.fill(0.0);
+                        continue;
+                    }
+                    let (before, rest) = out.split_at_mut(left * x.c);
+                    let (inner, after) = rest.split_at_mut(x.w * x.c);
+                    before.fill(0.0);
+                    after.fill(0.0);
+                    let first = (n * x.h + fy - top) * x.w;
+                    if x.dist == x.c {
+                        inner.copy_from_slice(&x.data[first * x.c..][..x.w * x.c]);
+                    } else {
+                        for (px, out) in inner.chunks_exact_mut(x.c).enumerate() {
+                            out.copy_from_slice(&x.data[(first + px) * x.dist..][..x.c]);
+                        }
+                    }
+                }
+            });
+            let job = Job {
+                isa: self.isa,
+                source: Source::Window(Window {
+                    x: frame.as_ptr(),
+                    h: fh,
+                    w: fw,
+                    dist: x.c,
+                    row_dist: row,
+                    out: [y.h, y.w],
+                    kernel: [shape.kernel[0], 1],
+                    stride: shape.stride,
+                    dilation: shape.dilation,
+                    padding: [0, 0],
+                    zeros: std::ptr::null(),
+                }),
+                groups: 1,
+                rows: y.pixels(),
+                images: y.n,
+                taps: shape.kernel[0],
+                depth: shape.kernel[1] * x.c,
+                cols: shape.out_channels,
+                w: w.as_ptr(),
+                y: Shared(y.data.as_mut_ptr()),
+                y_dist: y.dist,
+                epilogue,
+            };
+            // SAFETY: every window lies inside the frame, so the zeros are never asked for; the rest was checked.
+            unsafe { job.run() };
+        });
+    }
+}
+
+/// `[groups][panels][kh kw][depth][panel columns]`, where `merge` groups of the shape make one, with zeros between
+/// channels that do not meet.
+fn pack_panels(isa: Isa, shape: &ConvShape, merge: usize, weights: &[f32], scale: Option<&[f32]>) -> Aligned {
+    let kb = panel_cols(isa);
+    let taps = shape.kernel[0] * shape.kernel[1];
+    let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+    let (depth, cols, groups) = (cg * merge, kg * merge, shape.groups / merge);
+    let panels = cols.div_ceil(kb);
+    let len = taps * depth * kb;
+    let mut out = Aligned::zeros(groups * panels * len);
+    let base = Shared(out.as_mut_ptr());
+    tasks(groups * panels, |task| {
+        // SAFETY: each task has its own panel.
+        let panel = unsafe { std::slice::from_raw_parts_mut(base.at(task * len), len) };
+        let (group, first) = (task / panels, task % panels * kb);
+        for c0 in (0..cg).step_by(16) {
+            for j in 0..kb.min(cols - first) {
+                let k = group * cols + first + j;
+                let at = (first + j) / kg * cg;
+                let scale = scale.map_or(1.0, |s| s[k]);
+                for c in c0..(c0 + 16).min(cg) {
+                    for (tap, &w) in weights[(k * cg + c) * taps..][..taps].iter().enumerate() {
+                        panel[(tap * depth + at + c) * kb + j] = w * scale;
+                    }
+                }
+            }
+        }
+    });
+    out
+}

@@ -1,0 +1,99 @@
+//! Sharing work among the threads of the current rayon pool, and memory that is used again.
+//!
+//! How the work is cut depends on its size alone, never on the number of threads, and no sum is split between
+//! tasks: so the results are the same bits on any number of threads.
+
+use rayon::prelude::*;
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut, Range};
+
+/// Runs `f` for 0..n on the threads of the current pool.
+pub(super) fn tasks(n: usize, f: impl Fn(usize) + Sync) {
+    if n <= 1 || rayon::current_num_threads() == 1 {
+        (0..n).for_each(&f);
+    } else {
+        (0..n).into_par_iter().with_max_len(1).for_each(&f);
+    }
+}
+
+/// Cuts `0..rows` into ranges of about `GRAIN` units of work, `cost` units a row (a unit is about one float
+/// read or written), and runs `f` on each.
+pub(super) fn ranges(rows: usize, cost: usize, f: impl Fn(Range<usize>) + Sync) {
+    const GRAIN: usize = 32 << 10;
+    let blocks = (rows.saturating_mul(cost.max(1)) / GRAIN).clamp(1, rows.clamp(1, 256));
+    tasks(blocks, |b| f(rows * b / blocks..rows * (b + 1) / blocks));
+}
+
+/// A pointer that tasks may share, because each writes a part of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Shared(pub *mut f32);
+// SAFETY: whoever dereferences it answers for the parts being disjoint; see the uses.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The pointer `offset` floats on. A method, so that closures capture the whole struct.
+    #[inline(always)]
+    pub fn at(self, offset: usize) -> *mut f32 {
+        self.0.wrapping_add(offset)
+    }
+}
+
+/// One cache line of floats.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Floats that start on a cache line.
+#[derive(Clone)]
+pub(super) struct Aligned {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Aligned {
+    pub fn zeros(len: usize) -> Self {
+        Aligned { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `lines` holds at least `len` floats and a Line is 16 floats without padding.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as in `deref`.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+impl std::fmt::Debug for Aligned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} floats", self.len)
+    }
+}
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `f` with `len` floats of unspecified content, kept by this thread for the next call.
+///
+/// Calls may nest, also through work that rayon steals meanwhile.
+pub(super) fn scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut lines = FREE.with_borrow_mut(|free| free.pop()).unwrap_or_default();
+    let need = len.div_ceil(16);
+    if lines.len() < need {
+        lines.resize(need, Line([0.0; 16]));
+    }
+    // SAFETY: there are at least `len` floats, all initialised, and a Line is 16 floats without padding.
+    let out = f(unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) });
+    FREE.with_borrow_mut(|free| free.push(lines));
+    out
+}

@@ -1,0 +1,123 @@
+//! Every kernel against a plain loop in f64, on every instruction set of this CPU: odd sizes, tails, outputs full of
+//! NaN before the call, and the same bits on one, two and three threads.
+
+use super::*;
+
+mod conv;
+mod gemm;
+
+/// Reproducible noise in about [-1, 1].
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+    pub fn float(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+    pub fn vec(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| self.float()).collect()
+    }
+    /// A number in lo..=hi.
+    pub fn pick(&mut self, lo: usize, hi: usize) -> usize {
+        lo + (self.bits() >> 20) as usize % (hi - lo + 1)
+    }
+}
+
+/// The plain activation.
+pub fn act(act: Act, x: f64) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let softplus = |x: f64| if x > 20.0 { x } else { x.exp().ln_1p() };
+    match act {
+        Act::None => x,
+        Act::Relu => x.max(0.0),
+        Act::Relu6 => x.clamp(0.0, 6.0),
+        Act::Clamp { lo, hi } => x.clamp(lo.into(), hi.into()),
+        Act::Elu(alpha) => {
+            if x > 0.0 {
+                x
+            } else {
+                f64::from(alpha) * x.exp_m1()
+            }
+        }
+        Act::LeakyRelu(slope) => {
+            if x > 0.0 {
+                x
+            } else {
+                f64::from(slope) * x
+            }
+        }
+        Act::Gelu => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
+        Act::GeluTanh => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
+        Act::Silu => x * sigmoid(x),
+        Act::Sigmoid => sigmoid(x),
+        Act::Tanh => x.tanh(),
+        Act::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Act::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Act::Softplus => softplus(x),
+        Act::Mish => x * softplus(x).tanh(),
+        Act::Exp => x.exp(),
+        Act::Sqrt => x.sqrt(),
+        Act::Abs => x.abs(),
+        Act::Square => x * x,
+        Act::Rsqrt => 1.0 / x.sqrt(),
+        Act::Affine(a, b) => f64::from(a) * x + f64::from(b),
+    }
+}
+
+/// Taylor's series below 3, else the continued fraction of erfc.
+pub fn erf(x: f64) -> f64 {
+    if x.abs() < 3.0 {
+        let (mut term, mut sum) = (x, x);
+        for k in 1..100 {
+            term *= -x * x / f64::from(k);
+            sum += term / f64::from(2 * k + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    } else {
+        let a = x.abs();
+        let tail = (1..60).rev().fold(a, |f, k| a + f64::from(k) / 2.0 / f);
+        (1.0 - (-a * a).exp() / (tail * std::f64::consts::PI.sqrt())).copysign(x)
+    }
+}
+
+/// Asserts that `got` is within `tolerance` of `want`, relative to the largest magnitude of `want` (or 1).
+pub fn close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let scale = want.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+        let error = (f64::from(g) - w).abs() / scale;
+        assert!(error <= tolerance, "{what}: [{i}] is {g}, not {w} (error {error:.1e})");
+    }
+}
+
+/// Runs `f` on one, two and three threads; asserts that the bits are the same and returns them.
+pub fn on_threads(what: &str, f: impl Fn() -> Vec<f32> + Sync) -> Vec<f32> {
+    use std::sync::OnceLock;
+    static POOLS: [OnceLock<rayon::ThreadPool>; 3] = [const { OnceLock::new() }; 3];
+    let run = |n: usize| {
+        let pool =
+            POOLS[n - 1].get_or_init(|| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads"));
+        pool.install(&f)
+    };
+    let one: Vec<f32> = run(1);
+    for n in [2, 3] {
+        let other: Vec<f32> = run(n);
+        for (i, (a, b)) in one.iter().zip(&other).enumerate() {
+            assert_eq!(a.to_bits(), b.to_bits(), "[{i}] is {a} on one thread, {b} on {n}: {what}");
+        }
+    }
+    one
+}
+
+/// A buffer of NaN.
+pub fn poison(len: usize) -> Vec<f32> {
+    vec![f32::NAN; len]
+}

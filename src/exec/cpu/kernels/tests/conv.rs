@@ -1,0 +1,169 @@
+//! Convolution of all kinds.
+
+use super::*;
+
+/// [n, h, w, c] -> f64 [n, p, q, k], dense.
+fn naive(shape: &ConvShape, x: &Image, w: &[f32]) -> Vec<f64> {
+    let [p, q] = shape.output([x.h, x.w]);
+    let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+    let [kh, kw] = shape.kernel;
+    let mut y = Vec::new();
+    for n in 0..x.n {
+        for oy in 0..p {
+            for ox in 0..q {
+                for k in 0..shape.out_channels {
+                    let mut sum = 0f64;
+                    for r in 0..kh {
+                        for s in 0..kw {
+                            let iy =
+                                (oy * shape.stride[0] + r * shape.dilation[0]) as isize - shape.padding[0] as isize;
+                            let ix =
+                                (ox * shape.stride[1] + s * shape.dilation[1]) as isize - shape.padding[1] as isize;
+                            if iy < 0 || ix < 0 || iy >= x.h as isize || ix >= x.w as isize {
+                                continue;
+                            }
+                            let at = ((n * x.h + iy as usize) * x.w + ix as usize) * x.dist + k / kg * cg;
+                            for c in 0..cg {
+                                sum += f64::from(x.data[at + c]) * f64::from(w[((k * cg + c) * kh + r) * kw + s]);
+                            }
+                        }
+                    }
+                    y.push(sum);
+                }
+            }
+        }
+    }
+    y
+}
+
+struct Case {
+    shape: ConvShape,
+    size: [usize; 3],
+}
+
+fn case(n: usize, h: usize, w: usize, c: usize, k: usize, kernel: [usize; 2], groups: usize) -> Case {
+    Case { shape: ConvShape { kernel, groups, ..ConvShape::new(c, k, 1) }, size: [n, h, w] }
+}
+
+impl Case {
+    fn stride(mut self, y: usize, x: usize) -> Self {
+        self.shape.stride = [y, x];
+        self
+    }
+    fn pad(mut self, padding: [usize; 4]) -> Self {
+        self.shape.padding = padding;
+        self
+    }
+    fn dilate(mut self, y: usize, x: usize) -> Self {
+        self.shape.dilation = [y, x];
+        self
+    }
+
+    /// Draws data, an epilogue and distances, runs the kernel and compares.
+    fn check(&self, isa: Isa, rng: &mut Rng) {
+        let Case { shape, size: [n, h, w] } = self;
+        let (c, k) = (shape.in_channels, shape.out_channels);
+        let what = format!("{} {shape:?} {:?}", isa.name(), self.size);
+        let (x_dist, y_dist, res_dist) = (c + rng.pick(0, 3), k + rng.pick(0, 3), k + rng.pick(0, 2));
+        let data = rng.vec(n * h * w * x_dist);
+        let x = Image { data: &data, n: *n, h: *h, w: *w, c, dist: x_dist };
+        // Sums of about unit size, so that the tolerance means the same for all.
+        let terms = shape.weight_len() / k;
+        let weights: Vec<f32> = rng.vec(shape.weight_len()).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
+        let scale: Option<Vec<f32>> = (rng.pick(0, 1) == 0).then(|| rng.vec(k));
+        let [p, q] = shape.output([*h, *w]);
+        let pixels = n * p * q;
+        let bias: Option<Vec<f32>> = (rng.pick(0, 2) > 0).then(|| rng.vec(k));
+        let residual: Option<Vec<f32>> = (rng.pick(0, 1) == 0).then(|| rng.vec(pixels * res_dist));
+        let gate: Option<Vec<f32>> = (rng.pick(0, 2) == 0).then(|| rng.vec(n * k));
+        let acts = [Act::None, Act::Relu, Act::Relu6, Act::Silu, Act::HardSwish, Act::Clamp { lo: -0.5, hi: 0.7 }];
+        let (before, after) = (acts[rng.pick(0, 5)], acts[rng.pick(0, 5)]);
+        let before = if rng.pick(0, 1) == 0 { before } else { Act::None };
+        let epilogue = Epilogue {
+            bias: bias.as_deref(),
+            before,
+            residual: residual.as_deref().map(|data| Rows { data, rows: pixels, cols: k, dist: res_dist }),
+            after,
+            gate: gate.as_deref(),
+        };
+        let packed = PackedConv::pack(isa, shape, &weights, scale.as_deref());
+        let got = on_threads(&what, || {
+            let mut out = poison(pixels * y_dist);
+            packed.run(x, ImageMut { data: &mut out, n: *n, h: p, w: q, c: k, dist: y_dist }, &epilogue);
+            if y_dist > k {
+                assert!(
+                    out.chunks(y_dist).all(|px| px[k..].iter().all(|v| v.is_nan())),
+                    "wrote between pixels: {what}"
+                );
+            }
+            out.chunks(y_dist).flat_map(|px| px[..k].to_vec()).collect()
+        });
+        let mut want = naive(shape, &x, &weights);
+        for (i, v) in want.iter_mut().enumerate() {
+            let (m, j) = (i / k, i % k);
+            *v *= scale.as_ref().map_or(1.0, |s| s[j].into());
+            *v += bias.as_ref().map_or(0.0, |b| b[j].into());
+            *v = act(before, *v);
+            *v += residual.as_ref().map_or(0.0, |r| r[m * res_dist + j].into());
+            *v = act(after, *v);
+            *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
+        }
+        close(&got, &want, 4e-6, &what);
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let sq = |k| [k, k];
+    vec![
+        // 1x1: tails of rows and columns, padding, strides
+        case(1, 1, 1, 1, 1, sq(1), 1),
+        case(1, 5, 7, 3, 5, sq(1), 1),
+        case(2, 7, 7, 37, 33, sq(1), 1),
+        case(1, 9, 5, 64, 100, sq(1), 1).stride(2, 2),
+        case(1, 4, 4, 20, 17, sq(1), 1).pad([1, 2, 0, 1]),
+        case(1, 30, 30, 96, 160, sq(1), 1),
+        case(1, 7, 7, 700, 300, sq(1), 1),
+        // windows
+        case(1, 6, 9, 16, 32, sq(3), 1).pad([1; 4]),
+        case(2, 8, 8, 18, 40, sq(3), 1).pad([1; 4]).stride(2, 2),
+        case(1, 11, 10, 20, 31, [3, 5], 1).pad([0, 3, 2, 1]).stride(1, 2).dilate(2, 1),
+        case(1, 12, 12, 24, 48, sq(3), 1).pad([4; 4]).dilate(4, 4),
+        case(1, 4, 4, 16, 8, sq(7), 1).pad([3; 4]),
+        case(1, 14, 14, 64, 260, sq(3), 1).pad([1; 4]),
+        // few channels: through the frame
+        case(2, 23, 21, 3, 64, sq(7), 1).pad([3; 4]).stride(2, 2),
+        case(1, 16, 16, 3, 10, sq(3), 1).pad([0, 0, 1, 1]).stride(2, 2),
+        case(1, 16, 16, 1, 6, sq(5), 1),
+        case(1, 9, 12, 4, 33, [4, 4], 1).stride(4, 4).dilate(2, 1),
+        case(1, 9, 12, 4, 33, [2, 2], 1).dilate(1, 3),
+        // depthwise
+        case(1, 7, 7, 33, 33, sq(3), 33).pad([1; 4]),
+        case(2, 9, 8, 100, 100, sq(3), 100).pad([1; 4]).stride(2, 2),
+        case(1, 12, 11, 64, 64, sq(7), 64).pad([3; 4]),
+        case(1, 12, 11, 7, 7, [1, 5], 7).pad([0, 2, 0, 2]).dilate(1, 2),
+        case(1, 5, 5, 6, 18, sq(3), 6).pad([1; 4]),
+        case(1, 5, 5, 6, 12, sq(3), 6).pad([1; 4]),
+        case(1, 5, 5, 20, 640, sq(3), 20).pad([1; 4]),
+        // groups: permuted, merged, wide
+        case(1, 7, 6, 64, 64, sq(3), 16).pad([1; 4]),
+        case(1, 7, 6, 72, 72, sq(3), 9).pad([1; 4]).stride(2, 2),
+        case(1, 5, 6, 16, 8, sq(3), 4).pad([1; 4]),
+        case(1, 5, 6, 12, 24, sq(3), 3).pad([1; 4]),
+        case(1, 6, 6, 64, 64, sq(3), 4).pad([1; 4]),
+        case(1, 6, 6, 96, 96, sq(3), 2).pad([1; 4]),
+        case(1, 6, 6, 30, 20, sq(1), 10),
+        case(1, 6, 6, 66, 10, sq(1), 2),
+    ]
+}
+
+#[test]
+fn convolutions_match_a_plain_loop() {
+    for isa in Isa::all() {
+        let mut rng = Rng::new(7);
+        for case in cases() {
+            for _ in 0..3 {
+                case.check(isa, &mut rng);
+            }
+        }
+    }
+}

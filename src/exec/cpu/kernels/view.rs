@@ -1,0 +1,133 @@
+//! Borrowed views of the data: images [N, H, W, C] and matrices, with a free distance between pixels or rows.
+
+/// A batch of images, channels innermost. Pixel `p` (counted over N, H and W) starts at `data[p * dist]`, so that
+/// an image may be a slice of the channels of a wider buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    pub data: &'a [f32],
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    /// Floats from one pixel to the next, at least `c`.
+    pub dist: usize,
+}
+
+/// As [`Image`], to be written. What lies between the pixels is left alone.
+#[derive(Debug)]
+pub struct ImageMut<'a> {
+    pub data: &'a mut [f32],
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    /// Floats from one pixel to the next, at least `c`.
+    pub dist: usize,
+}
+
+/// Rows of a matrix (or the pixels of images); row `i` starts at `data[i * dist]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    pub data: &'a [f32],
+    pub rows: usize,
+    pub cols: usize,
+    /// Floats from one row to the next, at least `cols`.
+    pub dist: usize,
+}
+
+/// As [`Rows`], to be written.
+#[derive(Debug)]
+pub struct RowsMut<'a> {
+    pub data: &'a mut [f32],
+    pub rows: usize,
+    pub cols: usize,
+    /// Floats from one row to the next, at least `cols`.
+    pub dist: usize,
+}
+
+/// Whether `len` floats hold `rows` rows of `cols`, `dist` apart.
+fn fits(len: usize, rows: usize, cols: usize, dist: usize) -> bool {
+    dist >= cols && (rows == 0 || (rows - 1).checked_mul(dist).is_some_and(|start| start + cols <= len))
+}
+
+impl<'a> Image<'a> {
+    /// Dense images.
+    pub fn new(data: &'a [f32], [n, h, w, c]: [usize; 4]) -> Self {
+        Image { data, n, h, w, c, dist: c }
+    }
+    /// The same with another pixel distance.
+    pub fn spaced(self, dist: usize) -> Self {
+        Image { dist, ..self }
+    }
+    pub fn pixels(&self) -> usize {
+        self.n * self.h * self.w
+    }
+    /// The pixels as rows.
+    pub fn rows(self) -> Rows<'a> {
+        Rows { data: self.data, rows: self.pixels(), cols: self.c, dist: self.dist }
+    }
+    pub(super) fn check(&self) {
+        assert!(fits(self.data.len(), self.pixels(), self.c, self.dist), "image view beyond its buffer");
+    }
+}
+
+impl<'a> ImageMut<'a> {
+    /// Dense images.
+    pub fn new(data: &'a mut [f32], [n, h, w, c]: [usize; 4]) -> Self {
+        ImageMut { data, n, h, w, c, dist: c }
+    }
+    /// The same with another pixel distance.
+    pub fn spaced(self, dist: usize) -> Self {
+        ImageMut { dist, ..self }
+    }
+    pub fn pixels(&self) -> usize {
+        self.n * self.h * self.w
+    }
+    /// The pixels as rows.
+    pub fn rows(self) -> RowsMut<'a> {
+        let rows = self.pixels();
+        RowsMut { data: self.data, rows, cols: self.c, dist: self.dist }
+    }
+    pub(super) fn check(&self) {
+        assert!(fits(self.data.len(), self.pixels(), self.c, self.dist), "image view beyond its buffer");
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// Dense rows.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Rows { data, rows, cols, dist: cols }
+    }
+    /// The same with another distance.
+    pub fn spaced(self, dist: usize) -> Self {
+        Rows { dist, ..self }
+    }
+    pub(super) fn check(&self) {
+        assert!(fits(self.data.len(), self.rows, self.cols, self.dist), "row view beyond its buffer");
+    }
+    /// The start of row `i`, for code that has checked the view.
+    #[inline(always)]
+    pub(super) fn at(&self, i: usize) -> *const f32 {
+        self.data.as_ptr().wrapping_add(i * self.dist)
+    }
+}
+
+impl<'a> RowsMut<'a> {
+    /// Dense rows.
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        RowsMut { data, rows, cols, dist: cols }
+    }
+    /// The same with another distance.
+    pub fn spaced(self, dist: usize) -> Self {
+        RowsMut { dist, ..self }
+    }
+    pub(super) fn check(&self) {
+        assert!(fits(self.data.len(), self.rows, self.cols, self.dist), "row view beyond its buffer");
+    }
+}
+
+/// The pixel distance that a buffer of `channels` should have: `channels`, and a cache line more where equal
+/// lanes of neighbouring pixels would fall on the same set of the L1 cache (a multiple of 2 KiB).
+pub fn pixel_distance(channels: usize) -> usize {
+    if channels > 0 && channels.is_multiple_of(512) { channels + 16 } else { channels }
+}

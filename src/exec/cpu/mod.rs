@@ -1,0 +1,3 @@
+//! Running networks on the CPU.
+
+pub mod kernels;

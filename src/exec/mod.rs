@@ -1,0 +1,3 @@
+//! Running compiled networks.
+
+pub mod cpu;
