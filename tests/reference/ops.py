@@ -1,0 +1,413 @@
+"""Golden values of every op: writes ops.safetensors (float32 tensors) and ops.json (what they are).
+
+    python tests/reference/ops.py                            writes the files
+    python tests/reference/ops.py --archc target/debug/archc runs the cases with one batched input through the command line
+
+The inputs are float32 values; PyTorch computes with them in float64, and the result is stored in float32. Indices are
+stored as float32 too. ops.json is a list of cases:
+
+- case: name; its tensors are `CASE/..`
+- op, positional, args: as one would write it, `op(positional .., name = value ..)`
+- inputs: operands in order; batchless: those of them whose first axis is not the batch
+- params: parameters of the layer, by the key after its path ("" where the path is the key)
+- output (several parts: outputs)
+"""
+
+import argparse
+import json
+import pathlib
+import tempfile
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+HERE = pathlib.Path(__file__).parent
+CASES, TENSORS = [], {}
+generator = torch.Generator().manual_seed(0)
+
+
+def r(*shape, low=-2.0, high=2.0):
+    """Uniform noise, exact in float32."""
+    x = torch.rand(shape, generator=generator, dtype=torch.float64) * (high - low) + low
+    return x.float().double()
+
+
+def case(op, compute, inputs, params=None, args=None, positional=None, batchless=()):
+    """`compute(*inputs, **params)` gives the output; dots in keys become underscores there."""
+    params = params or {}
+    name = f"{op}/{sum(c['op'] == op for c in CASES)}"
+    out = compute(*inputs, **{k.replace(".", "_"): v for k, v in params.items()})
+    row = {"case": name, "op": op, "positional": positional or [], "args": args or {}}
+
+    def keep(key, value):
+        TENSORS[f"{name}/{key}"] = value.double().float().contiguous().clone()
+        return key
+
+    row["inputs"] = [keep("abcdef"[i] if len(inputs) > 1 else "x", x) for i, x in enumerate(inputs)]
+    row["batchless"] = [row["inputs"][i] for i in batchless]
+    row["params"] = [keep(key, value) for key, value in params.items()]
+    if isinstance(out, (list, tuple)):
+        row["outputs"] = [keep(f"out{i}", y) for i, y in enumerate(out)]
+    else:
+        row["output"] = keep("out", out)
+    CASES.append(row)
+
+
+def pair(v):
+    return tuple(v) if isinstance(v, (list, tuple)) else (v, v)
+
+
+# ---- layers with weights ----
+
+
+def same_pads(x, kernel, stride, dilation):
+    """TensorFlow's padding: the odd pixel goes right and below."""
+    pads = []
+    for axis in (1, 0):
+        size = x.shape[2 + axis]
+        reach = (kernel[axis] - 1) * dilation[axis] + 1
+        total = max((-(-size // stride[axis]) - 1) * stride[axis] + reach - size, 0)
+        pads += [total // 2, total - total // 2]
+    return pads
+
+
+def conv2d(x, out, **args):
+    kernel, stride, dilation = pair(args["kernel"]), pair(args.get("stride", 1)), pair(args.get("dilation", 1))
+    groups, padding = args.get("groups", 1), args.get("padding", 0)
+    params = {"weight": r(out, x.shape[1] // groups, *kernel, low=-1, high=1)}
+    if args.get("bias", True):
+        params["bias"] = r(out)
+
+    def compute(x, weight, bias=None):
+        if padding == "same":
+            x = F.pad(x, same_pads(x, kernel, stride, dilation))
+        return F.conv2d(x, weight, bias, stride, 0 if padding == "same" else pair(padding), dilation, groups)
+
+    case("conv2d", compute, [x], params, {"out": out, **args})
+
+
+def conv_transpose2d(x, out, **args):
+    kernel, groups = pair(args["kernel"]), args.get("groups", 1)
+    params = {"weight": r(x.shape[1], out // groups, *kernel, low=-1, high=1)}
+    if args.get("bias", True):
+        params["bias"] = r(out)
+    rest = {k: args[k] for k in ("stride", "padding", "output_padding", "dilation") if k in args}
+    rest = {k: pair(v) for k, v in rest.items()}
+    compute = lambda x, weight, bias=None: F.conv_transpose2d(x, weight, bias, groups=groups, **rest)
+    case("conv_transpose2d", compute, [x], params, {"out": out, **args})
+
+
+def convolutions():
+    conv2d(r(2, 3, 7, 9), 5, kernel=3)
+    conv2d(r(1, 3, 8, 7), 5, kernel=[3, 3], stride=[2, 1], padding=[1, 1])
+    conv2d(r(1, 4, 5, 6), 7, kernel=1, bias=False)
+    conv2d(r(1, 3, 9, 11), 4, kernel=1, stride=2, bias=False)
+    conv2d(r(1, 6, 7, 5), 9, kernel=3, padding=1, groups=3)
+    conv2d(r(2, 5, 6, 7), 5, kernel=3, padding=1, groups=5, bias=False)  # depthwise
+    conv2d(r(1, 6, 11, 10), 6, kernel=5, stride=2, padding=2, groups=6)
+    conv2d(r(1, 3, 6, 7), 6, kernel=3, padding=1, groups=3)  # depthwise, two outputs a channel
+    conv2d(r(1, 2, 12, 11), 3, kernel=3, padding=2, dilation=2)
+    conv2d(r(1, 2, 13, 14), 3, kernel=[3, 2], dilation=[3, 2], stride=[1, 2])
+    conv2d(r(1, 3, 8, 9), 4, kernel=[1, 7], padding=[0, 3], bias=False)
+    conv2d(r(1, 3, 9, 8), 4, kernel=[7, 1], padding=[3, 0], bias=False)
+    conv2d(r(1, 2, 19, 21), 3, kernel=11, stride=4, padding=2)
+    conv2d(r(2, 3, 8, 8), 4, kernel=4, stride=4)
+    conv2d(r(1, 2, 3, 3), 3, kernel=3, padding=3)  # windows that see only padding
+    conv2d(r(1, 3, 8, 7), 4, kernel=3, stride=2, padding="same", bias=False)
+    conv2d(r(1, 4, 9, 8), 4, kernel=5, stride=2, padding="same", groups=4, bias=False)
+    conv2d(r(1, 3, 7, 6), 4, kernel=[3, 4], padding="same", dilation=2)
+    conv2d(r(1, 17, 5, 5), 18, kernel=3, padding=1, bias=False)
+    conv2d(r(3, 8, 1, 1), 5, kernel=1)
+
+    conv_transpose2d(r(2, 4, 3, 5), 3, kernel=3, stride=2)
+    conv_transpose2d(r(1, 4, 5, 4), 6, kernel=2, stride=2)
+    conv_transpose2d(r(1, 4, 4, 3), 6, kernel=3, stride=2, padding=1, output_padding=1, groups=2)
+    conv_transpose2d(r(1, 3, 4, 5), 2, kernel=[3, 2], stride=[1, 2], padding=[1, 0], dilation=[2, 1], bias=False)
+    conv_transpose2d(r(1, 6, 3, 3), 6, kernel=4, stride=3, padding=1, output_padding=[2, 0], groups=6)
+    conv_transpose2d(r(1, 2, 5, 4), 3, kernel=1)
+
+
+def linears_and_norms():
+    for shape, out, bias in [((3, 7), 5, True), ((2, 3, 6), 4, True), ((2, 3, 2, 5), 7, False), ((1, 33), 9, True)]:
+        params = {"weight": r(out, shape[-1], low=-1, high=1), **({"bias": r(out)} if bias else {})}
+        case("linear", F.linear, [r(*shape)], params, {"out": out, **({} if bias else {"bias": False})})
+
+    for c, eps in [(5, None), (3, 0.001), (7, 0.5)]:
+        params = {"weight": r(c), "bias": r(c), "running_mean": r(c), "running_var": r(c, low=0.01, high=3)}
+        norm = lambda x, weight, bias, running_mean, running_var, eps=eps: F.batch_norm(
+            x, running_mean, running_var, weight, bias, eps=eps or 1e-5
+        )
+        case("batch_norm2d", norm, [r(2, c, 3, 5)], params, {"eps": eps} if eps else {})
+
+    for shape, eps in [((3, 7), None), ((2, 3, 6), 1e-6), ((2, 3, 2, 5), 0.1)]:
+        c = shape[-1]
+        norm = lambda x, weight, bias, c=c, eps=eps: F.layer_norm(x, [c], weight, bias, eps or 1e-5)
+        case("layer_norm", norm, [r(*shape)], {"weight": r(c), "bias": r(c)}, {"eps": eps} if eps else {})
+        shape = (2, c, 3, 4)
+        norm2d = lambda x, weight, bias, norm=norm: norm(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+        case("layer_norm2d", norm2d, [r(*shape)], {"weight": r(c), "bias": r(c)}, {"eps": eps} if eps else {})
+    # a large mean: the variance must not be taken as E[x^2] - E[x]^2 in float32
+    params = {"weight": r(9), "bias": r(9)}
+    case("layer_norm", lambda x, weight, bias: F.layer_norm(x, [9], weight, bias), [r(2, 9) + 1000], params)
+
+    for groups, eps in [(2, None), (1, 1e-3), (6, None), (3, None)]:
+        norm = lambda x, weight, bias, g=groups, eps=eps: F.group_norm(x, g, weight, bias, eps or 1e-5)
+        args = {"groups": groups, **({"eps": eps} if eps else {})}
+        case("group_norm", norm, [r(2, 6, 3, 5)], {"weight": r(6), "bias": r(6)}, args)
+
+
+def attention():
+    def compute(x, heads, in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias):
+        module = torch.nn.MultiheadAttention(x.shape[-1], heads, batch_first=True, dtype=torch.float64).eval()
+        values = (in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias)
+        module.load_state_dict(dict(zip(("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"), values)))
+        with torch.no_grad():
+            return module(x, x, x, need_weights=False)[0]
+
+    for batch, tokens, width, heads in [(2, 5, 6, 2), (1, 9, 8, 1), (3, 1, 4, 4), (1, 17, 6, 3)]:
+        params = {"in_proj_weight": r(3 * width, width), "in_proj_bias": r(3 * width)}
+        params |= {"out_proj.weight": r(width, width), "out_proj.bias": r(width)}
+        run = lambda x, heads=heads, **p: compute(x, heads, **p)
+        case("multi_head_attention", run, [r(batch, tokens, width)], params, {"heads": heads})
+
+
+# ---- without weights ----
+
+
+def activations():
+    wide = torch.cat([r(2, 3, 1, 5, low=-30, high=30), r(2, 3, 1, 5, low=-4, high=4), r(2, 3, 1, 5, low=-0.1, high=0.1)], 2)
+    wide[0, :2, 1, :3] = torch.tensor([[0.0, -3.0, 3.0], [6.0, 1.0, -1.0]])
+    plain = {
+        "relu": F.relu, "relu6": F.relu6, "elu": F.elu, "leaky_relu": F.leaky_relu, "gelu": F.gelu, "silu": F.silu,
+        "sigmoid": torch.sigmoid, "tanh": torch.tanh, "hardswish": F.hardswish, "hardsigmoid": F.hardsigmoid,
+        "softplus": F.softplus, "mish": F.mish, "softmax": lambda x: F.softmax(x, -1),
+        "log_softmax": lambda x: F.log_softmax(x, -1), "identity": lambda x: x, "dropout": lambda x: x,
+        "dropout2d": lambda x: x,
+    }  # fmt: skip
+    for op, compute in plain.items():
+        case(op, compute, [wide])
+    case("elu", lambda x: F.elu(x, 0.3), [wide], args={"alpha": 0.3})
+    case("leaky_relu", lambda x: F.leaky_relu(x, 0.2), [wide], args={"slope": 0.2})
+    case("gelu", lambda x: F.gelu(x, approximate="tanh"), [wide], args={"approximate": "tanh"})
+    case("stochastic_depth", lambda x: x, [r(2, 3, 2, 2)], args={"p": 0.2})
+    case("dropout", lambda x: x, [r(3, 7)], args={"p": 0.3})
+    case("exp", torch.exp, [r(2, 5)])
+    case("prelu", lambda x, weight: F.prelu(x, weight), [r(2, 3, 4, 5)], {"weight": r(1)})
+    case("prelu", lambda x, weight: F.prelu(x, weight), [r(2, 3, 4, 5)], {"weight": r(3)}, {"parameters": 3})
+    case("prelu", lambda x, weight: F.prelu(x, weight), [r(3, 5)], {"weight": r(5)}, {"parameters": 5})
+    for op, compute in (("softmax", F.softmax), ("log_softmax", F.log_softmax)):
+        for shape, axis in [((2, 5, 3, 4), 1), ((2, 5, 3, 4), 2), ((3, 11), -1), ((2, 3, 7), -2)]:
+            run = lambda x, axis=axis, compute=compute: compute(x, axis)
+            case(op, run, [r(*shape, low=-9, high=9)], args={"axis": axis})
+        case(op, lambda x, compute=compute: compute(x, -1), [r(2, 6) * 40 + 100])  # overflows without the maximum
+    case("clamp", lambda x: x.clamp(-0.5, 0.7), [r(2, 3, 4, 5)], args={"min": -0.5, "max": 0.7})
+    case("clamp", lambda x: x.clamp(min=0.25), [r(2, 7)], args={"min": 0.25})
+    case("clamp", lambda x: x.clamp(max=-0.25), [r(2, 7)], args={"max": -0.25})
+    zeros = r(2, 3, 4)
+    zeros[0, :, 1] = 0
+    zeros[1, 2] = 0
+    case("normalize", lambda x: F.normalize(x, dim=1), [zeros], args={"axis": 1})
+    case("normalize", lambda x: F.normalize(x, dim=-1), [zeros], args={"axis": -1})
+
+
+def pools():
+    def pool(op, shape, kernel, **args):
+        compute = F.max_pool2d if op == "max_pool2d" else F.avg_pool2d
+        run = lambda x: compute(x, pair(kernel), **{k: pair(v) if type(v) is not bool else v for k, v in args.items()})
+        case(op, run, [r(*shape)], args={"kernel": kernel, **args})
+
+    for op in ("max_pool2d", "avg_pool2d"):
+        pool(op, (2, 3, 7, 9), 2)
+        pool(op, (1, 3, 7, 8), 3, stride=2, padding=1)
+        pool(op, (1, 2, 8, 7), 3, stride=2, ceil_mode=True)
+        pool(op, (1, 2, 6, 6), 3, stride=2, padding=1, ceil_mode=True)
+        pool(op, (1, 2, 7, 10), [3, 2], stride=[2, 3], padding=[1, 0])
+        pool(op, (1, 2, 5, 5), 2, stride=3, ceil_mode=True)
+        pool(op, (1, 2, 7, 7), 3, stride=1, padding=1, ceil_mode=True)
+        pool(op, (1, 2, 5, 6), 3, stride=2)
+    pool("max_pool2d", (1, 3, 9, 10), 3, stride=2, padding=1, dilation=2)
+    pool("max_pool2d", (1, 2, 10, 9), [2, 3], dilation=[3, 2], stride=1, ceil_mode=True)
+    pool("avg_pool2d", (1, 3, 7, 8), 3, stride=2, padding=1, count_include_pad=False)
+    pool("avg_pool2d", (1, 2, 6, 6), 3, stride=2, padding=1, ceil_mode=True, count_include_pad=False)
+    pool("avg_pool2d", (1, 2, 5, 5), 3, stride=3, padding=1, ceil_mode=True)
+
+    for op, compute in (("adaptive_avg_pool2d", F.adaptive_avg_pool2d), ("adaptive_max_pool2d", F.adaptive_max_pool2d)):
+        for shape, size in [((2, 3, 7, 9), 1), ((1, 2, 7, 11), [3, 5]), ((1, 2, 3, 5), 7), ((1, 2, 9, 6), [4, 6])]:
+            run = lambda x, size=size, compute=compute: compute(x, pair(size))
+            case(op, run, [r(*shape)], args={"size": size})
+    case("global_avg_pool2d", lambda x: x.mean((2, 3)), [r(2, 5, 3, 7)])
+    case("global_max_pool2d", lambda x: x.amax((2, 3)), [r(2, 5, 3, 7)])
+    for op in ("mean", "amax"):
+        for shape, axis, keep in [((2, 5, 3, 4), 1, True), ((2, 5, 3, 4), 3, False), ((2, 5, 6), -1, True), ((3, 7), 1, False)]:
+            run = lambda x, op=op, axis=axis, keep=keep: getattr(x, op)(axis, keepdim=keep)
+            case(op, run, [r(*shape)], args={"axis": axis, **({"keep": True} if keep else {})})
+        case(op, lambda x, op=op: getattr(x, op)((2, 3)), [r(2, 3, 4, 5)], args={"axis": [2, 3]})
+
+
+def layout():
+    case("flatten", lambda x: x.flatten(1), [r(2, 3, 4, 5)])
+    case("flatten", lambda x: x.flatten(1), [r(2, 3, 1)])
+    case("reshape", lambda x: x.reshape(2, 6, 4), [r(2, 3, 8)], positional=[6, 4])
+    case("reshape", lambda x: x.reshape(2, 3, -1), [r(2, 3, 4, 5)], positional=[3, -1])
+    case("reshape", lambda x: x.reshape(1, 2, 3, 2, 3, 5), [r(1, 6, 6, 5)], positional=[2, 3, 2, 3, 5])
+    case("reshape", lambda x: x.reshape(4, -1), [r(2, 6)], positional=[4, -1], batchless=[0])
+    for axes, shape in [([0, 2, 1], (2, 3, 5)), ([0, 2, 3, 1], (2, 3, 4, 5)), ([0, 1, 3, 2, 4, 5], (1, 2, 3, 4, 2, 3))]:
+        case("permute", lambda x, axes=axes: x.permute(axes), [r(*shape)], positional=axes)
+    case("permute", lambda x: x.permute(2, 0, 1), [r(2, 3, 4)], positional=[2, 0, 1], batchless=[0])
+    case("chunk", lambda x: x.chunk(2, 1), [r(2, 6, 3, 2)], args={"parts": 2})
+    case("chunk", lambda x: x.chunk(3, -1), [r(2, 2, 9)], args={"parts": 3, "axis": -1})
+    x = r(1, 5, 6, 4)
+    case("slice", lambda x: x[:, 1:4], [x], positional=[1, 1, 4])
+    case("slice", lambda x: x[:, :, -4:-1], [x], positional=[2, -4, -1])
+    case("slice", lambda x: x[..., :3], [x], positional=[-1, 0, 3])
+    case("slice", lambda x: x[:, -2:5], [x], positional=[1, -2, 5])
+    case("slice", lambda x: x[3:6], [r(9)], positional=[0, 3, 6], batchless=[0])
+    case("pad", lambda x: F.pad(x, (1, 2)), [r(2, 3, 4)], positional=[1, 2])
+    case("pad", lambda x: F.pad(x, (1, 0, 2, 3)), [r(2, 3, 4, 5)], positional=[1, 0, 2, 3])
+    case("pad", lambda x: F.pad(x, (0, 0, 0, 1, 0, 2)), [r(2, 3, 4, 5)], positional=[0, 0, 0, 1, 0, 2])
+    case("roll", lambda x: x.roll((-3, -3), (1, 2)), [r(2, 7, 5, 2)], args={"shift": -3, "axes": [1, 2]})
+    case("roll", lambda x: x.roll(2, 2), [r(2, 3, 5)], args={"shift": 2, "axes": [2]})
+    case("roll", lambda x: x.roll((9, 9), (1, 2)), [r(1, 4, 7)], args={"shift": 9, "axes": [1, 2]})
+    for shape, groups in [((2, 6, 2, 3), 2), ((1, 12, 3, 2), 3)]:
+        run = lambda x, g=groups: x.unflatten(1, (g, -1)).transpose(1, 2).flatten(1, 2)
+        case("channel_shuffle", run, [r(*shape)], positional=[groups])
+    case("pixel_shuffle", lambda x: F.pixel_shuffle(x, 2), [r(2, 8, 3, 2)], positional=[2])
+    case("pixel_shuffle", lambda x: F.pixel_shuffle(x, 3), [r(1, 9, 2, 3)], positional=[3])
+    for mode in ("nearest", "bilinear", "bicubic"):
+        named = {} if mode == "nearest" else {"mode": mode}
+        corners = {} if mode == "nearest" else {"align_corners": False}
+        for shape, how in [
+            ((2, 3, 4, 5), {"scale": 2}),
+            ((1, 2, 4, 6), {"size": [7, 5]}),
+            ((1, 2, 5, 3), {"size": 9}),
+            ((1, 2, 9, 8), {"size": [4, 3]}),
+            ((1, 2, 1, 1), {"size": [3, 4]}),
+            ((1, 2, 3, 4), {"scale": 3}),
+        ]:
+            target = {"scale_factor": how["scale"]} if "scale" in how else {"size": pair(how["size"])}
+            run = lambda x, target=target, mode=mode, corners=corners: F.interpolate(x, mode=mode, **corners, **target)
+            case("upsample", run, [r(*shape)], args={**how, **named})
+
+
+def windows():
+    """Swin's and MaxViT's tables, from torchvision's own modules."""
+    from torchvision.models.maxvit import _get_relative_position_index
+    from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
+
+    for window in (2, 4):
+        v1 = ShiftedWindowAttention(4, [window] * 2, [0, 0], 2)
+        case("window_index", lambda v1=v1: v1.relative_position_index, [], args={"window": window})
+    for window in (2, 3):
+        index = _get_relative_position_index(window, window)
+        case("window_index", lambda i=index: i, [], args={"window": window, "flat": False})
+    for window in (2, 7):
+        v2 = ShiftedWindowAttentionV2(4, [window] * 2, [0, 0], 2)
+        case("window_coords", lambda v2=v2: v2.relative_coords_table, [], args={"window": window})
+    for height, width, window, shift in [(6, 4, 2, 1), (6, 6, 3, 2), (8, 4, 4, 2)]:
+        args = {"height": height, "width": width, "window": window, "shift": shift}
+        case("window_mask", lambda a=tuple(args.values()): window_mask(*a), [], args=args)
+
+
+def window_mask(height, width, window, shift):
+    """[windows, 1, tokens, tokens]: -100 where two tokens meet only because of the roll; as torchvision's swin has it."""
+    mask = torch.zeros(height, width)
+    cuts = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
+    for i, rows in enumerate(cuts):
+        for j, columns in enumerate(cuts):
+            mask[rows, columns] = 3 * i + j
+    mask = mask.view(height // window, window, width // window, window).permute(0, 2, 1, 3).reshape(-1, window * window)
+    apart = mask.unsqueeze(1) != mask.unsqueeze(2)
+    return (apart * -100.0).unsqueeze(1)
+
+
+def joins():
+    left = lambda x, like: x.reshape(x.shape + (1,) * (like.dim() - x.dim()))
+    ops = {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b}
+    for op, f in ops.items():
+        case(op, f, [r(2, 3, 4, 5), r(2, 3, 4, 5)])
+        case(op, lambda a, b, f=f: f(a, left(b, a)), [r(2, 3, 4, 5), r(2, 3)])  # axes pair from the left
+        case(op, lambda a, b, f=f: f(left(a, b), b), [r(2, 3), r(2, 3, 4)])
+        case(op, f, [r(2, 3, 4, 5), r(2, 1, 4, 1)])
+        case(op, f, [r(2, 3, 5), r(5)], batchless=[1])  # and from the right
+        case(op, f, [r(2, 2, 3, 4, 4), r(2, 1, 4, 4)], batchless=[1])
+        case(op, f, [r(3, 1, 1), r(2, 3, 4, 5)], batchless=[0])
+        case(op, f, [r(4, 3), r(3)], batchless=[0, 1])
+        case(op, lambda a, f=f: f(a, 0.3), [r(2, 3, 4)], args={"number": 0.3})
+    case("concat", lambda *xs: torch.cat(xs, 1), [r(2, 3, 4, 5), r(2, 1, 4, 5), r(2, 5, 4, 5)])
+    case("concat", lambda *xs: torch.cat(xs, -1), [r(2, 3, 4), r(2, 3, 2)], args={"axis": -1})
+    case("concat", lambda a, b: torch.cat([a.expand(3, 1, 4), b], 1), [r(1, 1, 4), r(3, 5, 4)], batchless=[0])
+    case("concat", lambda *xs: torch.cat(xs, 0), [r(3), r(2), r(4)], args={"axis": 0}, batchless=[0, 1, 2])
+    case("matmul", torch.matmul, [r(2, 3, 5), r(2, 5, 4)])
+    case("matmul", torch.matmul, [r(2, 3, 5, 4), r(2, 3, 4, 5)])
+    case("matmul", torch.matmul, [r(1, 3, 2, 5, 3), r(1, 3, 2, 3, 5)])
+    case("matmul", torch.matmul, [r(2, 3, 5), r(5, 4)], batchless=[1])
+    case("matmul", torch.matmul, [r(3, 5), r(5, 4)], batchless=[0, 1])
+    index = torch.tensor([4, 0, 3, 3, 1, 2], dtype=torch.float64)
+    pick = lambda table, index: table[index.long()]
+    case("gather", pick, [r(5, 3), index], batchless=[0, 1])
+    case("gather", pick, [r(5, 2), index.reshape(2, 3)], batchless=[0, 1])
+
+
+# ---- through the command line ----
+
+
+def text(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{', '.join(map(text, value))}]" if isinstance(value, list) else str(value)
+
+
+def written(row):
+    """The case as archc source: the first argument by position, the rest by name."""
+    named = list(row["args"].items())
+    arguments = [text(v) for v in row["positional"]]
+    for i, (name, value) in enumerate(named):
+        first = not arguments and i == 0 and name in ("out", "kernel", "heads", "groups", "size", "axis", "p", "parts")
+        arguments.append(text(value) if first else f"{name} = {text(value)}")
+    return f"{row['op']}({', '.join(arguments)})" if arguments else row["op"]
+
+
+def through(archc):
+    import harness
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = argparse.Namespace(archc=archc, run="", keep=folder)
+        bench = harness.Bench(options)
+        failed = tried = 0
+        for row in CASES:
+            if len(row["inputs"]) != 1 or row["batchless"] or "outputs" in row or row["args"].get("number"):
+                continue
+            tried += 1
+            name, x, out = row["case"], TENSORS[row["case"] + "/x"], TENSORS[row["case"] + "/out"]
+            sizes = ", ".join(map(str, x.shape[1:]))
+            network = f"network t {{\n    input image: [N, {sizes}]\n    m: {written(row)}\n}}\n"
+            spec = bench.spec(name.replace("/", "_"), f"archc 1\n{network}base t\n")
+            weights = spec.with_suffix(".w.safetensors")
+            save_file({f"m.{k}": TENSORS[f"{name}/{k}"] for k in row["params"]}, weights)
+            try:
+                error = harness.relative(bench.run(spec, x, weights if row["params"] else None), out.double())
+                if not error <= 2e-6:
+                    raise harness.Failure(f"relative error {error:.1e}")
+            except harness.Failure as e:
+                failed += 1
+                print(f"{name:24} {written(row)}\n    {e}", flush=True)
+        print(f"{tried} cases through {archc}, {failed} failed")
+    raise SystemExit(1 if failed else 0)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archc", help="run the cases through this binary instead of writing the files")
+    archc = parser.parse_args().archc
+    for family in (convolutions, linears_and_norms, attention, activations, pools, layout, windows, joins):
+        family()
+    if archc:
+        through(archc)
+    save_file(dict(sorted(TENSORS.items())), HERE / "ops.safetensors")
+    (HERE / "ops.json").write_text("[\n" + ",\n".join(map(json.dumps, CASES)) + "\n]\n")
+    print(len(CASES), "cases,", len({c["op"] for c in CASES}), "ops")
+
+
+if __name__ == "__main__":
+    main()
