@@ -99,6 +99,8 @@ def fit(module, x, seed=1):
         with torch.no_grad():
             if name.endswith(("layer_scale", "weight")) and (p.dim() == 1 or "layer_scale" in name):
                 p.uniform_(0.6, 1.4, generator=generator)
+                if name.endswith("bn3.weight"):
+                    p.mul_(0.2)  # as in trained ResNets: a random deep one of full scale magnifies every rounding
             elif not p.any():  # what starts at zero: biases, a ViT's class token
                 p.normal_(0, 0.1, generator=generator)
     norms = [m for m in module.modules() if isinstance(m, torch.nn.BatchNorm2d)]
