@@ -9,3 +9,7 @@ pub mod source;
 pub mod syntax;
 pub mod tensor;
 pub mod typed;
+pub mod build;
+pub mod edit;
+pub mod resolve;
+pub mod zoo;

@@ -221,6 +221,11 @@ pub struct Entry {
     pub make: fn(&[Arg]) -> Result<Op, ArgProblem>,
 }
 
+/// Ops that take nothing and make a value without a batch.
+pub fn makes_constant(name: &str) -> bool {
+    matches!(name, "parameter" | "window_index" | "window_coords" | "window_mask")
+}
+
 /// The manual's entry of the op `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {
     MANUAL.iter().find(|entry| entry.name == name)
@@ -332,4 +337,7 @@ ops! {
     join::Add,
     constant::Input,
     constant::Parameter,
+    layout::Chunk,
 }
+
+pub const OPERAND_OPS: &[&str] = &["add", "concat", "mul", "sub", "matmul", "gather"];

@@ -1,0 +1,29 @@
+//! `cut after T`, `cut before T`: T's output, or input, becomes the network's output.
+
+use super::select::single;
+use super::ways::Site;
+use super::{Ctx, Outcome};
+use crate::diag::{At, Code, Problem};
+use crate::graph::OWN_OUTPUT;
+use crate::syntax::tree::{Place, Side, Spanned};
+
+pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, side: &'a Spanned<Side>, place: &'a Place) -> Outcome<()> {
+    let graph = &ctx.builder.patch;
+    let site = Site::new(graph, single(graph, place)?);
+    ctx.matched.push(site.shown.clone());
+    let before = side.value == Side::Before;
+    let value = if before { site.way_in(graph) } else { site.way_out(graph) }.at(place.span)?;
+    if graph.outputs()[OWN_OUTPUT].node == value {
+        let problem = Problem::new(Code::BadEdit, format!("the network ends {} `{}` already", if before { "before" } else { "with" }, site.shown));
+        return Err(problem.at(ctx.span).into());
+    }
+    if graph.inputs().values().any(|input| *input == value) {
+        let problem = Problem::new(Code::BadEdit, "this cut leaves nothing of the network");
+        return Err(problem.hint(format!("`cut after {}` keeps it", site.shown)).at(ctx.span).into());
+    }
+    ctx.builder.patch.set_output(OWN_OUTPUT, value, None);
+    if let Some(network) = ctx.builder.patch.scope_mut("") {
+        network.output = Some(value);
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! `freeze S`, `unfreeze S`: no gradient, and batch norm inside keeps its running statistics.
+
+use super::select::{Target, select};
+use super::{Ctx, Outcome};
+use crate::diag::{Code, Problem};
+use crate::syntax::tree::Selector;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Freeze,
+    Unfreeze,
+}
+
+pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, change: Change) -> Outcome<()> {
+    let frozen = change == Change::Freeze;
+    // the places as they are named, for the plan; layers to work on
+    let targets = select(ctx.builder, selector, true)?;
+    let mut changed = false;
+    let mut has_weights = false;
+    for target in targets {
+        let Target::Layer(id) = target else { continue };
+        let with_params = ctx.builder.patch.params(id).is_none_or(|params| !params.is_empty());
+        if with_params {
+            ctx.matched.push(Target::Layer(id).display(ctx.builder.patch));
+        }
+        has_weights |= with_params;
+        changed |= with_params && ctx.builder.patch.node(id).frozen != frozen;
+        ctx.builder.patch.node_mut(id).frozen = frozen;
+    }
+    let problem = match (has_weights, changed) {
+        (false, _) => "none of these layers has weights".to_string(),
+        (_, false) => format!("these layers are {} already", if frozen { "frozen" } else { "trainable" }),
+        _ => return Ok(()),
+    };
+    Err(Problem::new(Code::BadEdit, problem).at(selector.span).into())
+}

@@ -1,0 +1,105 @@
+//! `init S with I`: fills the weight (a norm's scale) and zeroes the bias; one tensor is named by its key.
+
+use super::select::{Target, select};
+use super::{Ctx, Outcome};
+use crate::diag::{Code, Problem};
+use crate::graph::{Graph, NodeId, key};
+use crate::ops::attr::FromAttr;
+use crate::ops::init::Init;
+use crate::ops::{ParamDecl, Role};
+use crate::syntax::tree::{Expr, Index, Segment, SelectKind, Selector};
+
+pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, with: &'a Expr) -> Outcome<()> {
+    let mut env = ctx.env("");
+    env.sees_paths = false;
+    let value = ctx.builder.eval(&mut env, with)?;
+    let attr = value.to_attr().ok_or_else(|| {
+        Problem::new(Code::TypeMismatch, format!("an initialiser is needed, got {}", value.kind())).at(with.span)
+    })?;
+    let init = Init::from_attr(&attr).map_err(|wanted| {
+        Problem::new(Code::BadValue, format!("`init` needs {wanted}, got {attr}")).at(with.span)
+    })?;
+    if let Some((id, param)) = one_tensor(ctx.builder.patch, selector) {
+        let name = param.name;
+        ctx.matched.push(key(&ctx.builder.patch.node(id).path, name));
+        refuse(ctx.builder.patch, id, &param, &init).map_err(|problem| problem.at(with.span))?;
+        set(ctx, id, name, init);
+        return Ok(());
+    }
+    let targets = select(ctx.builder, selector, true)?;
+    let mut any = false;
+    for target in targets {
+        let Target::Layer(id) = target else { continue };
+        let params = ctx.builder.patch.params(id).unwrap_or_default();
+        let learned: Vec<ParamDecl> = params.into_iter().filter(|param| param.role == Role::Weight).collect();
+        if learned.is_empty() {
+            continue;
+        }
+        ctx.matched.push(target.display(ctx.builder.patch));
+        any = true;
+        for param in learned {
+            let init = if is_bias(param.name) { Init::Zeros } else { init.clone() };
+            refuse(ctx.builder.patch, id, &param, &init).map_err(|problem| problem.at(with.span))?;
+            set(ctx, id, param.name, init);
+        }
+    }
+    if !any {
+        return Err(Problem::new(Code::BadEdit, "none of these layers has weights").at(selector.span).into());
+    }
+    Ok(())
+}
+
+fn is_bias(name: &str) -> bool {
+    name == "bias" || name.ends_with("_bias") || name.ends_with(".bias")
+}
+
+fn set(ctx: &mut Ctx<'_, '_, '_>, id: NodeId, name: &str, init: Init) {
+    let owner = ctx.builder.patch.owner(id);
+    let inits = &mut ctx.builder.patch.node_mut(owner).inits;
+    inits.retain(|(other, _)| other != name);
+    inits.push((name.to_string(), init));
+}
+
+/// The tensor whose key the selector spells out, where it does and no layer has that path.
+fn one_tensor(graph: &Graph, selector: &Selector) -> Option<(NodeId, ParamDecl)> {
+    let [one] = selector.include.as_slice() else { return None };
+    let (SelectKind::Place(place), None, None) = (&one.kind, &one.of, &one.filter) else { return None };
+    let mut labels = vec![];
+    for segment in &place.segments {
+        match &segment.value {
+            Segment::Glob(glob) if !glob.contains('*') => labels.push(glob.clone()),
+            Segment::Indices(indices) => match indices.as_slice() {
+                [Index::At(at @ 0..)] => labels.push(at.to_string()),
+                _ => return None,
+            },
+            Segment::Glob(_) => return None,
+        }
+    }
+    // `attn.out_proj.weight`: the name in the layer may have two labels
+    (1..labels.len()).rev().find_map(|split| {
+        let id = graph.find(&labels[..split].join("."))?;
+        let name = labels[split..].join(".");
+        let param = graph.params(id)?.into_iter().find(|param| param.name == name)?;
+        Some((id, param))
+    })
+}
+
+/// `identity` is for square convolutions, linears and norms.
+fn refuse(graph: &Graph, id: NodeId, param: &ParamDecl, init: &Init) -> Result<(), Problem> {
+    if *init != Init::Identity {
+        return Ok(());
+    }
+    let fits = match param.shape.as_slice() {
+        [_] => true,
+        [out, inputs] => out == inputs,
+        [out, inputs, h, w] => out == inputs && h % 2 == 1 && w % 2 == 1,
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let shown = crate::graph::path::display(&graph.node(id).path);
+    let message = format!("`identity` is for square weights with odd windows, `{}` of `{shown}` is {:?}", param.name, param.shape);
+    Err(Problem::new(Code::BadValue, message))
+}
+

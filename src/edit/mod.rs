@@ -1,0 +1,270 @@
+//! The edits: each verb a file, applied one after another to the graph that the ones before it left behind.
+//!
+//! An edit happens whole or not at all: its changes are one patch. All selectors of a statement are resolved before it
+//! changes anything. After each edit, what no longer reaches an output goes. Knows shapes as far as they are known;
+//! whether they fit is checked after the last edit ([`crate::typed`]).
+
+mod append;
+mod around;
+mod beside;
+mod connect;
+mod cut;
+mod freeze;
+mod init;
+mod insert;
+mod output;
+mod remove;
+mod rename;
+mod replace;
+mod select;
+mod set;
+mod tie;
+mod ways;
+
+use crate::build::{Builder, Env, Globals, Naming};
+use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
+use crate::graph::{Graph, NodeId, path};
+use crate::ops::Role;
+use crate::resolve::Program;
+use crate::source::Span;
+use crate::syntax::tree::{Edit, EditKind, New, Side};
+
+pub use select::Target;
+
+/// What one edit did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub span: Span,
+    /// The places that it worked on.
+    pub matched: Vec<String>,
+    /// Where exactly, in words, where that is not plain.
+    pub notes: Vec<String>,
+    /// Paths of layers that it made and that it took away.
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    /// Change of learned values, of multiply-adds a sample, and of values that layers put out a sample.
+    pub parameters: i64,
+    pub macs: i64,
+    pub activations: i64,
+}
+
+/// Why an edit did not happen.
+enum Failure {
+    /// The mistake is among the builder's problems.
+    Reported,
+    Problem(Box<Diagnostic>),
+}
+
+impl From<Box<Diagnostic>> for Failure {
+    fn from(problem: Box<Diagnostic>) -> Failure {
+        Failure::Problem(problem)
+    }
+}
+
+type Outcome<T> = Result<T, Failure>;
+
+/// What a verb works with.
+struct Ctx<'a, 'b, 'p> {
+    builder: &'b mut Builder<'a, 'p>,
+    span: Span,
+    matched: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// Applies every edit. One that fails changes nothing, and the next is tried all the same.
+pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph) -> (Vec<Report>, Diagnostics) {
+    let mut reports = vec![];
+    let mut problems = Diagnostics::new();
+    let mut unknown = Diagnostics::new();
+    let mut steps = 0;
+    // names that a failed edit would have made: that they are missing later is its fault
+    let mut missing: Vec<String> = vec![];
+    for edit in program.edits() {
+        let before = Totals::of(graph);
+        let known: Vec<(NodeId, String)> = graph.ids().map(|id| (id, graph.node(id).path.clone())).collect();
+        let mut found = Diagnostics::new();
+        let outcome = graph.patch(|patch| {
+            patch.edit = Some(edit.span);
+            let mut builder = Builder::new(program, patch, globals);
+            builder.steps = steps;
+            let mut ctx = Ctx { builder: &mut builder, span: edit.span, matched: vec![], notes: vec![] };
+            let outcome = verb(&mut ctx, edit);
+            let (matched, notes) = (ctx.matched, ctx.notes);
+            steps = builder.steps;
+            unknown.extend(std::mem::take(&mut builder.unknown));
+            found.extend(std::mem::take(&mut builder.problems));
+            let failed = builder.patch.edit.is_none() || found.has_errors();
+            outcome?;
+            if failed {
+                return Err(Failure::Reported);
+            }
+            if let Some(cycle) = patch.cycle() {
+                let names: Vec<String> = cycle.iter().map(|id| path::display(&patch.node(*id).path)).collect();
+                let message = format!("the network would run in a circle: {}", names.join(" -> "));
+                return Err(Failure::Problem(Problem::new(Code::Cycle, message).at(edit.span)));
+            }
+            let swept = sweep(patch, edit.span, &mut found)?;
+            Ok((matched, notes, swept))
+        });
+        problems.extend(found);
+        match outcome {
+            Ok((matched, notes, _)) => {
+                let after = Totals::of(graph);
+                let added = graph.order().into_iter().filter(|id| !known.iter().any(|(old, _)| old == id));
+                let removed = known.iter().filter(|(id, path)| graph.get(*id).is_none_or(|node| node.path != *path && graph.find(path).is_none()));
+                reports.push(Report {
+                    span: edit.span,
+                    matched,
+                    notes,
+                    added: added.map(|id| graph.node(id).path.clone()).collect(),
+                    removed: removed.map(|(_, path)| path.clone()).collect(),
+                    parameters: after.parameters - before.parameters,
+                    macs: after.macs - before.macs,
+                    activations: after.activations - before.activations,
+                });
+            }
+            Err(failure) => {
+                if let Failure::Problem(problem) = failure {
+                    let echoes = matches!(problem.problem.code, Code::NoMatch | Code::UnknownName)
+                        && missing.iter().any(|name| problem.problem.message.contains(&format!("`{name}`")));
+                    if !echoes {
+                        problems.push(problem);
+                    }
+                }
+                missing.extend(names_of(edit));
+            }
+        }
+    }
+    if !problems.has_errors() {
+        problems.extend(unknown);
+    }
+    (reports, problems)
+}
+
+fn verb<'a>(ctx: &mut Ctx<'a, '_, '_>, edit: &'a Edit) -> Outcome<()> {
+    match &edit.kind {
+        EditKind::Replace { target, new } => replace::apply(ctx, target, new),
+        EditKind::Insert { new, side, target } => match side.value {
+            Side::Beside => beside::apply(ctx, new, target),
+            _ => insert::apply(ctx, new, side.value, target),
+        },
+        EditKind::Remove { target } => remove::apply(ctx, target),
+        EditKind::ResidualAround { target, project } => around::apply(ctx, target, *project),
+        EditKind::Connect { from, to, with } => connect::apply(ctx, from, to, with),
+        EditKind::Cut { side, place } => cut::apply(ctx, side, place),
+        EditKind::Append { new } => append::append(ctx, new),
+        EditKind::Prepend { new } => append::prepend(ctx, new),
+        EditKind::Set { target, entries } => set::apply(ctx, target, entries),
+        EditKind::Output { name, place } => output::apply(ctx, name, place),
+        EditKind::Rename { from, to } => rename::apply(ctx, from, to),
+        EditKind::Tie { from, to } => tie::apply(ctx, from, to),
+        EditKind::Freeze { target } => freeze::apply(ctx, target, freeze::Change::Freeze),
+        EditKind::Unfreeze { target } => freeze::apply(ctx, target, freeze::Change::Unfreeze),
+        EditKind::Init { target, with } => init::apply(ctx, target, with),
+    }
+}
+
+impl<'a> Ctx<'a, '_, '_> {
+    /// The surroundings of an edit's text: the spec's names, paths of the network, layers going into `scope`.
+    fn env(&self, scope: &str) -> Env<'a> {
+        let mut env = Env::file(Program::SPEC);
+        env.scope = scope.to_string();
+        env.naming = Naming::ByOp;
+        env.sees_paths = true;
+        env
+    }
+
+    /// Makes the layers of `new` in the scope of `env`: under their own names, or all as `name`, where one is given.
+    fn put(&mut self, env: &mut Env<'a>, new: &'a New, input: NodeId) -> Outcome<NodeId> {
+        let at = match &new.name {
+            None => None,
+            Some(name) => {
+                let at = path::join(&env.scope, &name.value);
+                if self.builder.patch.is_taken(&at) {
+                    let problem = Problem::new(Code::Duplicate, format!("there is a `{}` already", path::display(&at)));
+                    return Err(problem.at(name.span).into());
+                }
+                Some(at)
+            }
+        };
+        self.make(env, new, at.as_deref(), input)
+    }
+
+    fn make(&mut self, env: &mut Env<'a>, new: &'a New, at: Option<&str>, input: NodeId) -> Outcome<NodeId> {
+        self.builder.new_layers(env, new, at, input)?.ok_or(Failure::Reported)
+    }
+}
+
+/// Takes away what no output needs after an edit, and says what that means.
+fn sweep(patch: &mut crate::graph::Patch, edit: Span, problems: &mut Diagnostics) -> Outcome<()> {
+    let dead = patch.clone_graph();
+    for (id, node) in patch.sweep() {
+        let has_weights = dead.params(id).is_some_and(|params| params.iter().any(|param| param.role == Role::Weight));
+        match node.origin {
+            Some(origin) if origin == edit && has_weights && node.tied.is_none() => {
+                let message = format!("`{}` has weights and reaches no output", path::display(&node.path));
+                let problem = Problem::new(Code::Unreachable, message).hint("use its result, or leave it out");
+                return Err(problem.at(node.span).blame(Some(edit)).into());
+            }
+            Some(origin) if origin != edit => {
+                let message = format!("`{}` was made by an earlier edit and is taken away again", path::display(&node.path));
+                problems.push(Problem::new(Code::Undone, message).see(origin, "made here").at(edit).warning());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The names that an edit would have made.
+fn names_of(edit: &Edit) -> Vec<String> {
+    let new = match &edit.kind {
+        EditKind::Replace { new, .. } | EditKind::Insert { new, .. } | EditKind::Append { new } | EditKind::Prepend { new } => new,
+        EditKind::Output { name, .. } => return vec![name.value.clone()],
+        EditKind::Rename { to, .. } => {
+            let glob = to.segments.last().map(|last| &last.value);
+            return if let Some(crate::syntax::tree::Segment::Glob(name)) = glob { vec![name.clone()] } else { vec![] };
+        }
+        _ => return vec![],
+    };
+    let mut names: Vec<String> = new.name.iter().map(|name| name.value.clone()).collect();
+    for step in &new.chain.steps {
+        if let crate::syntax::tree::StepKind::Expr(expr) = &step.kind {
+            match &expr.kind {
+                crate::syntax::tree::ExprKind::Name(name) => names.push(name.clone()),
+                crate::syntax::tree::ExprKind::Call(name, _) => names.push(name.value.clone()),
+                _ => {}
+            }
+        }
+        if let Some(label) = &step.label
+            && let [crate::syntax::tree::LabelPart::Text(text)] = label.parts.as_slice()
+        {
+            names.push(text.clone());
+        }
+    }
+    names
+}
+
+/// Sums over a graph, as far as shapes are known.
+struct Totals {
+    parameters: i64,
+    macs: i64,
+    activations: i64,
+}
+
+impl Totals {
+    fn of(graph: &Graph) -> Totals {
+        let mut totals = Totals { parameters: 0, macs: 0, activations: 0 };
+        for id in graph.ids() {
+            let node = graph.node(id);
+            let (Some(shape), Some(ins)) = (&node.shape, graph.operand_shapes(id)) else { continue };
+            totals.macs += node.op.macs(&ins, shape) as i64;
+            totals.activations += shape.len() as i64;
+            if node.tied.is_none() {
+                let learned = node.op.params(&ins).into_iter().filter(|param| param.role == Role::Weight);
+                totals.parameters += learned.map(|param| param.shape.iter().product::<usize>() as i64).sum::<i64>();
+            }
+        }
+        totals
+    }
+}

@@ -1,0 +1,75 @@
+//! `replace T with B [as name]`: B takes the place, and the path, of T.
+
+use super::select::{Target, select};
+use super::ways::{LeadOut, Site};
+use super::{Ctx, Outcome};
+use crate::diag::{At, Code, Problem};
+use crate::graph::path;
+use crate::syntax::tree::{New, Selector};
+
+pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, new: &'a New) -> Outcome<()> {
+    let targets = select(ctx.builder, selector, false)?;
+    refuse_overlap(ctx, &targets, selector)?;
+    for target in targets {
+        let site = Site::new(ctx.builder.patch, target);
+        ctx.matched.push(site.shown.clone());
+        let input = site.way_in(ctx.builder.patch).at(selector.span)?;
+        let old = site.way_out_of_all(ctx.builder.patch).at(selector.span)?;
+        let gone = site.target.path(ctx.builder.patch);
+        let holder = site.holder(ctx.builder.patch);
+        let rank = site.nodes.first().map_or(0, |id| ctx.builder.patch.node(*id).rank);
+        detach(ctx, &site);
+        let at = new.name.as_ref().map_or(gone.clone(), |name| path::join(&holder, &name.value));
+        if let Some(name) = new.name.as_ref().filter(|_| ctx.builder.patch.is_taken(&at)) {
+            let problem = Problem::new(Code::Duplicate, format!("there is a `{}` already", path::display(&at)));
+            return Err(problem.at(name.span).into());
+        }
+        let mut env = ctx.env(&holder);
+        env.hidden = Some(gone);
+        ctx.builder.patch.rank_from(rank);
+        let result = ctx.make(&mut env, new, Some(&at), input)?;
+        let inside = |id| site.holds(id);
+        LeadOut { old, new: result, inside: &inside, place: &at, inclusive: false, named_outputs: true }
+            .apply(ctx.builder.patch);
+        for id in site.nodes {
+            ctx.builder.patch.remove(id);
+        }
+        ctx.builder.patch.tidy_scopes();
+    }
+    Ok(())
+}
+
+/// Frees the paths of what is replaced, so that B can have them.
+fn detach(ctx: &mut Ctx<'_, '_, '_>, site: &Site) {
+    for (at, id) in site.nodes.iter().enumerate() {
+        // no label holds a blank
+        ctx.builder.patch.rename(*id, &format!("replaced {at}"));
+    }
+    if let Target::Scope(scope) = &site.target {
+        ctx.builder.patch.remove_scope(scope);
+    }
+    let empty: Vec<String> = {
+        let graph = &ctx.builder.patch;
+        let is_empty = |scope: &str| !graph.ids().any(|id| path::inside(&graph.node(id).path, scope));
+        graph.scopes().keys().filter(|scope| !scope.is_empty() && is_empty(scope)).cloned().collect()
+    };
+    for scope in empty {
+        ctx.builder.patch.remove_scope(&scope);
+    }
+}
+
+/// The places of one statement must not lie inside each other.
+pub(super) fn refuse_overlap(ctx: &Ctx<'_, '_, '_>, targets: &[Target], selector: &Selector) -> Outcome<()> {
+    let graph = &ctx.builder.patch;
+    let mut seen = rustc_hash::FxHashMap::default();
+    for target in targets {
+        for id in target.nodes(graph) {
+            if let Some(other) = seen.insert(id, target) {
+                let message = format!("`{}` and `{}` overlap", other.display(graph), target.display(graph));
+                let problem = Problem::new(Code::Overlap, message).hint("name one of them, or use two statements");
+                return Err(problem.at(selector.span).into());
+            }
+        }
+    }
+    Ok(())
+}

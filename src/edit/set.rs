@@ -1,0 +1,48 @@
+//! `set T { attr = v, .. }`: changes arguments of the ops of layers.
+
+use super::select::{Target, select};
+use super::{Ctx, Outcome};
+use crate::diag::{Code, Problem};
+use crate::graph::path;
+use crate::ops::attr::Arg;
+use crate::syntax::tree::{Expr, Name, Selector};
+
+pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, entries: &'a [(Name, Expr)]) -> Outcome<()> {
+    let targets = select(ctx.builder, selector, false)?;
+    let mut env = ctx.env("");
+    let mut changes = vec![];
+    for (name, expr) in entries {
+        let value = ctx.builder.eval(&mut env, expr)?;
+        let Some(value) = value.to_attr() else {
+            let problem = Problem::new(Code::TypeMismatch, format!("`{}` cannot be {}", name.value, value.kind()));
+            return Err(problem.at(expr.span).into());
+        };
+        changes.push(Arg { name: Some(name.value.clone()), value });
+    }
+    let mut changed = false;
+    for target in targets {
+        let shown = target.display(ctx.builder.patch);
+        let Target::Layer(id) = target else {
+            let problem = Problem::new(Code::BadEdit, format!("`set` changes layers, and `{shown}` is a scope"));
+            return Err(problem.hint(format!("name its layers: `set {shown}.**:conv2d {{ .. }}`")).at(selector.span).into());
+        };
+        ctx.matched.push(shown);
+        let old = ctx.builder.patch.node(id).op.clone();
+        let op = old.with_attrs(&changes).map_err(|found| {
+            let span = found.arg.and_then(|at| entries.get(at)).map_or(ctx.span, |(name, expr)| {
+                let of_name = matches!(found.problem.code, Code::UnknownArgument | Code::Duplicate);
+                if of_name { name.span } else { expr.span }
+            });
+            let layer = path::display(&ctx.builder.patch.node(id).path);
+            found.problem.note(format!("`{layer}` is a `{}`", old.name())).at(span)
+        })?;
+        changed |= op != old;
+        ctx.builder.patch.set_op(id, op);
+        ctx.builder.patch.node_mut(id).reshaped = true;
+    }
+    if !changed {
+        let problem = Problem::new(Code::BadEdit, "this changes nothing: the arguments have these values already");
+        return Err(problem.at(ctx.span).into());
+    }
+    Ok(())
+}

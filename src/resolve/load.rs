@@ -1,0 +1,283 @@
+//! Reads the spec and every file that it uses, each once, and checks that names are defined once and that a spec has its
+//! parts once and in order.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::{Definition, Kind, Module, ModuleId, Program};
+use crate::diag::{Code, Diagnostics, Problem, Result, suggest};
+use crate::source::{FileId, Sources, Span};
+use crate::syntax::{self, tree};
+use crate::{ops, zoo};
+
+/// The longest text that is read as a program.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// What a file is known by, so that it is read once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Origin {
+    Zoo(String),
+    Disk(PathBuf),
+}
+
+struct Loader<'a> {
+    sources: &'a mut Sources,
+    problems: Diagnostics,
+    known: HashMap<Origin, ModuleId>,
+    /// The files being loaded, outermost first, to find cycles.
+    open: Vec<(ModuleId, Origin)>,
+    modules: Vec<Module>,
+}
+
+/// Loads the spec `file`, which `sources` already holds, and everything it uses. Every mistake found on the way is in
+/// the diagnostics; the program is complete where there is none.
+pub fn load(sources: &mut Sources, file: FileId) -> (Program, Diagnostics) {
+    let mut loader =
+        Loader { sources, problems: Diagnostics::new(), known: HashMap::new(), open: vec![], modules: vec![] };
+    let source = loader.sources.file(file);
+    let origin = match &source.dir {
+        Some(dir) => Origin::Disk(canonical(&dir.join(Path::new(&source.name).file_name().unwrap_or_default()))),
+        None => Origin::Zoo(String::new()),
+    };
+    let spec = loader.add(file, origin);
+    loader.base_network(spec);
+    let blocks = loader.zoo_file(zoo::BLOCKS);
+    loader.check_names();
+    loader.check_spec(spec);
+    let problems = loader.problems;
+    (Program { modules: loader.modules, blocks }, problems)
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+impl Loader<'_> {
+    /// Parses a text, makes it a module and loads what it uses.
+    fn add(&mut self, file: FileId, origin: Origin) -> ModuleId {
+        let id = ModuleId(self.modules.len());
+        let text = self.sources.file(file).text.clone();
+        let (tree, problems) = syntax::parse(file, &text);
+        self.problems.extend(problems);
+        self.known.insert(origin.clone(), id);
+        let definitions = self.definitions(&tree);
+        let pick = |item: &tree::Item| if let tree::Item::Use(path) = item { Some(path.clone()) } else { None };
+        let used: Vec<tree::Spanned<String>> = tree.items.iter().filter_map(pick).collect();
+        self.modules.push(Module { file, tree, uses: vec![], definitions });
+        self.open.push((id, origin));
+        for path in used {
+            match self.used_file(file, &path) {
+                Ok(used) if self.modules[id.0].uses.contains(&used) => {}
+                Ok(used) => self.modules[id.0].uses.push(used),
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        self.open.pop();
+        id
+    }
+
+    fn zoo_file(&mut self, name: &str) -> ModuleId {
+        let origin = Origin::Zoo(name.to_string());
+        if let Some(id) = self.known.get(&origin) {
+            return *id;
+        }
+        let text = zoo::text(name).expect("the name is of a file of the zoo");
+        let file = self.sources.add_builtin(format!("zoo/{name}"), text);
+        self.add(file, origin)
+    }
+
+    /// Loads the zoo's file of the base network, where the spec and what it uses do not define it.
+    fn base_network(&mut self, spec: ModuleId) {
+        let base = self.modules[spec.0].tree.items.iter().find_map(|item| match item {
+            tree::Item::Base(base) => Some(base.name.value.clone()),
+            _ => None,
+        });
+        let Some(name) = base else { return };
+        let mut seen = std::iter::once(spec).chain(self.modules[spec.0].uses.iter().copied());
+        let is_network = |id: ModuleId| {
+            self.modules[id.0].definitions.get(&name).is_some_and(|found| found.kind == Kind::Network)
+        };
+        let is_defined = seen.any(is_network);
+        if !is_defined && let Some(file) = zoo::file_of(&name) {
+            self.zoo_file(file);
+        }
+    }
+
+    fn used_file(&mut self, from: FileId, path: &tree::Spanned<String>) -> Result<ModuleId> {
+        let source = self.sources.file(from);
+        let zoo_name = match path.value.strip_prefix("zoo:") {
+            Some(name) => Some(name),
+            None if source.builtin => Some(path.value.as_str()),
+            None => None,
+        };
+        if let Some(name) = zoo_name {
+            if zoo::text(name).is_none() {
+                let names = zoo::FILES.iter().map(|(name, _)| *name);
+                let problem = Problem::new(Code::File, format!("the zoo has no file `{name}`"));
+                return Err(problem.hints(suggest(name, names)).at(path.span));
+            }
+            self.refuse_cycle(&Origin::Zoo(name.to_string()), path.span)?;
+            return Ok(self.zoo_file(name));
+        }
+        let dir = source.dir.clone().unwrap_or_default();
+        let full = dir.join(&path.value);
+        let origin = Origin::Disk(canonical(&full));
+        self.refuse_cycle(&origin, path.span)?;
+        if let Some(id) = self.known.get(&origin) {
+            return Ok(*id);
+        }
+        let text = read_text(&full).map_err(|problem| problem.at(path.span))?;
+        let name = full.display().to_string();
+        let file = self.sources.add(name, text, full.parent());
+        Ok(self.add(file, origin))
+    }
+
+    fn refuse_cycle(&self, origin: &Origin, span: Span) -> Result<()> {
+        let Some(start) = self.open.iter().position(|(_, open)| open == origin) else { return Ok(()) };
+        let name = |id: ModuleId| self.sources.file(self.modules[id.0].file).name.as_str();
+        let mut names: Vec<&str> = self.open[start..].iter().map(|(id, _)| name(*id)).collect();
+        names.push(names[0]);
+        let problem = Problem::new(Code::UseCycle, format!("files use each other in a circle: {}", names.join(" -> ")));
+        Err(problem.hint("move what both need to a third file").at(span))
+    }
+
+    /// The definitions of one file, each name once and none that is an op's.
+    fn definitions(&mut self, tree: &tree::File) -> IndexMap<String, Definition> {
+        let mut definitions: IndexMap<String, Definition> = IndexMap::new();
+        for (item, content) in tree.items.iter().enumerate() {
+            let (kind, names): (Kind, Vec<&tree::Name>) = match content {
+                tree::Item::Block(block) => (Kind::Block, vec![&block.name]),
+                tree::Item::Network(network) => (Kind::Network, vec![&network.name]),
+                tree::Item::Let(tree::Let::Function { name, .. }) => (Kind::Let, vec![name]),
+                tree::Item::Let(tree::Let::Values { names, .. }) => (Kind::Let, names.iter().collect()),
+                tree::Item::Param(param) => (Kind::Let, vec![&param.name]),
+                _ => continue,
+            };
+            for name in names {
+                if ops::find(&name.value).is_some() {
+                    let problem = Problem::new(Code::Duplicate, format!("`{}` is an op", name.value));
+                    self.problems.push(problem.hint("choose another name").at(name.span));
+                } else if let Some(first) = definitions.get(&name.value) {
+                    let problem = Problem::new(Code::Duplicate, format!("`{}` is defined twice", name.value));
+                    self.problems.push(problem.see(first.span, "first defined here").at(name.span));
+                } else {
+                    definitions.insert(name.value.clone(), Definition { kind, item, span: name.span });
+                }
+            }
+        }
+        definitions
+    }
+
+    /// One name from two used files is an error, unless the file defines it itself.
+    fn check_names(&mut self) {
+        for module in &self.modules {
+            let mut seen: HashMap<&str, Span> = HashMap::new();
+            for used in &module.uses {
+                for (name, definition) in &self.modules[used.0].definitions {
+                    if module.definitions.contains_key(name) {
+                        continue;
+                    }
+                    let Some(first) = seen.insert(name, definition.span) else { continue };
+                    let file = |span: Span| self.sources.file(span.file).name.as_str();
+                    let message = format!("`{name}` is defined by both {} and {}", file(first), file(definition.span));
+                    let use_span = module.tree.items.iter().find_map(|item| match item {
+                        tree::Item::Use(path) => Some(path.span),
+                        _ => None,
+                    });
+                    let problem = Problem::new(Code::Duplicate, message)
+                        .see(first, "one")
+                        .see(definition.span, "the other")
+                        .hint("use only one of the files, or define the name here");
+                    self.problems.push(problem.at(use_span.unwrap_or(definition.span)));
+                }
+            }
+        }
+    }
+
+    /// A spec has one base, at most one `train`, and its edits after the base; used files have none of these.
+    fn check_spec(&mut self, spec: ModuleId) {
+        let mut base: Option<Span> = None;
+        let mut train: Option<Span> = None;
+        for (at, module) in self.modules.iter().enumerate() {
+            let is_spec = at == spec.0;
+            for item in &module.tree.items {
+                let (span, word) = match item {
+                    tree::Item::Base(one) => (one.name.span, "base"),
+                    tree::Item::Edit(edit) => (edit.span, "edit"),
+                    tree::Item::Train(train) => (train.span, "train"),
+                    tree::Item::Version(version) if version.value != 1 => {
+                        let message = format!("this archc knows version 1 of the language, not {}", version.value);
+                        self.problems.push(Problem::new(Code::BadValue, message).at(version.span));
+                        continue;
+                    }
+                    _ => continue,
+                };
+                if !is_spec {
+                    let problem = Problem::new(Code::Base, format!("a file that is used cannot hold `{word}`"));
+                    self.problems.push(problem.hint("keep definitions in it, and this in the spec").at(span));
+                    continue;
+                }
+                let seen = match word {
+                    "base" => &mut base,
+                    "train" => &mut train,
+                    _ => {
+                        if base.is_none() {
+                            let problem = Problem::new(Code::Base, "there is no base before this edit");
+                            self.problems.push(problem.hint("begin with `base resnet50`").at(span));
+                        }
+                        continue;
+                    }
+                };
+                if let Some(first) = seen.replace(span) {
+                    let problem = Problem::new(Code::Base, format!("a spec has one `{word}`"));
+                    self.problems.push(problem.see(first, "the first is here").at(span));
+                }
+            }
+        }
+    }
+}
+
+/// Reads a program text: UTF-8, not too long.
+pub(crate) fn read_text(path: &Path) -> std::result::Result<String, Problem> {
+    let shown = path.display();
+    let unreadable = |reason: &dyn std::fmt::Display| {
+        let problem = Problem::new(Code::File, format!("cannot read {shown}: {reason}"));
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let names: Vec<String> = std::fs::read_dir(dir)
+            .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+            .unwrap_or_default();
+        let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        problem.hints(suggest(&wanted, names.iter().map(String::as_str).filter(|name| *name != wanted)))
+    };
+    let meta = std::fs::metadata(path).map_err(|error| unreadable(&plain(&error)))?;
+    if meta.is_dir() {
+        return Err(unreadable(&"it is a folder"));
+    }
+    if meta.len() > MAX_BYTES {
+        return Err(unreadable(&format!("it has {} bytes, a spec has at most {MAX_BYTES}", meta.len())));
+    }
+    let bytes = std::fs::read(path).map_err(|error| unreadable(&plain(&error)))?;
+    decode(bytes).map_err(|problem| Problem { message: format!("{shown} {}", problem.message), ..problem })
+}
+
+/// Bytes as UTF-8; the message lacks its subject.
+pub(crate) fn decode(bytes: Vec<u8>) -> std::result::Result<String, Problem> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let byte = error.as_bytes()[at];
+        Problem::new(Code::Encoding, format!("is not UTF-8: byte 0x{byte:02x} on line {line}"))
+            .hint("save the file as UTF-8")
+    })
+}
+
+/// An I/O error without the operating system's number.
+fn plain(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".into(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    }
+}
