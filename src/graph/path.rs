@@ -19,6 +19,12 @@ pub fn inside(path: &str, scope: &str) -> bool {
     scope.is_empty() || path.strip_prefix(scope).is_some_and(|rest| rest.starts_with('.'))
 }
 
+/// The label directly inside `scope` on the way to `path`, which lies inside it.
+pub fn first_inside<'a>(path: &'a str, scope: &str) -> &'a str {
+    let rest = path.get(scope.len()..).unwrap_or(path).trim_start_matches('.');
+    rest.split('.').next().unwrap_or(rest)
+}
+
 /// Whether `path` is `scope` or lies inside it.
 pub fn within(path: &str, scope: &str) -> bool {
     path == scope || inside(path, scope)

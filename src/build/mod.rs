@@ -1,0 +1,230 @@
+//! Elaborates networks, blocks and the bodies of edits into nodes of a graph.
+//!
+//! An interpreter over the syntax tree: expressions become [`Value`]s, steps become nodes. Blocks run where they are
+//! called, with the shapes that flow in, so `in.channels` is a number. A mistake in a statement is reported, and what
+//! depends on it is [`Value::Poison`], which is silent. Knows nothing of edits' verbs, weights or files.
+
+mod call;
+mod chain;
+mod env;
+mod expr;
+mod network;
+pub mod number;
+mod place;
+mod tied;
+mod value;
+
+use std::collections::HashMap;
+
+pub use env::{Env, Naming};
+pub use network::{BaseInfo, build_base};
+pub use value::{Binding, BindingKind, Callable, Place, Target, Value};
+
+use crate::diag::{Code, Diagnostics, Problem, Result};
+use crate::graph::{Graph, NewNode, NodeId, Patch, Scope, path};
+use crate::ops::Op;
+use crate::resolve::{ModuleId, Program};
+use crate::source::Span;
+use crate::syntax::tree;
+
+/// No network has more layers.
+pub const MAX_LAYERS: usize = 100_000;
+/// No compilation runs more steps of loops.
+pub const MAX_STEPS: usize = 1_000_000;
+/// Blocks are nested no deeper.
+pub const MAX_DEPTH: usize = 64;
+
+/// The state of building: the graph, counters, and what was found wrong.
+pub struct Builder<'a, 'p> {
+    pub program: &'a Program,
+    pub patch: &'p mut Patch,
+    pub problems: Diagnostics,
+    /// Shapes that were asked for while unknown; a mistake only if nothing else is wrong.
+    pub unknown: Diagnostics,
+    pub globals: &'p Globals<'a>,
+    /// Loop steps so far in the whole compilation.
+    pub steps: usize,
+    depth: usize,
+    /// A limit was met: nothing more is built.
+    halted: bool,
+    /// The next number of each numbered scope.
+    entries: HashMap<String, usize>,
+    /// Labels in use, for the message about a second one.
+    labels: HashMap<String, Span>,
+}
+
+/// The values of each file's lets and params.
+pub type Globals<'a> = HashMap<ModuleId, Vec<Binding<'a>>>;
+
+/// An evaluated label.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    pub text: String,
+    pub span: Span,
+}
+
+impl<'a, 'p> Builder<'a, 'p> {
+    pub fn new(program: &'a Program, patch: &'p mut Patch, globals: &'p Globals<'a>) -> Builder<'a, 'p> {
+        Builder {
+            program,
+            patch,
+            globals,
+            problems: Diagnostics::new(),
+            unknown: Diagnostics::new(),
+            steps: 0,
+            depth: 0,
+            halted: false,
+            entries: HashMap::new(),
+            labels: HashMap::new(),
+        }
+    }
+
+    /// Makes a layer in the scope of `env`, named by `label` or else automatically.
+    fn add_node(
+        &mut self,
+        env: &Env<'a>,
+        label: Option<&Labelled>,
+        op: Op,
+        operands: Vec<NodeId>,
+        span: Span,
+    ) -> Result<NodeId> {
+        let path = self.entry_path(env, label, op.name(), span)?;
+        self.add_node_at(path, op, operands, span)
+    }
+
+    fn add_node_at(&mut self, path: String, op: Op, operands: Vec<NodeId>, span: Span) -> Result<NodeId> {
+        if self.patch.len() >= MAX_LAYERS {
+            let problem = Problem::new(Code::Limit, format!("the network has more than {MAX_LAYERS} layers"));
+            return Err(problem.at(span));
+        }
+        Ok(self.patch.add(NewNode { path, op, operands, span }))
+    }
+
+    /// The path of the next entry of `env`'s scope: its label, its number in a `seq`, else the first free of `name`,
+    /// `name_1` ..
+    fn entry_path(&mut self, env: &Env<'a>, label: Option<&Labelled>, name: &str, span: Span) -> Result<String> {
+        let numbered = env.naming == Naming::Numbered;
+        let mut number = 0;
+        if numbered {
+            let next = self.entries.entry(env.scope.clone()).or_insert(0);
+            number = *next;
+            *next += 1;
+        }
+        let taken = |path: &str| Problem::new(Code::Duplicate, format!("there is a `{}` already", path::display(path)));
+        if let Some(label) = label {
+            let path = path::join(&env.scope, &label.text);
+            if self.patch.is_taken(&path) {
+                let problem = match self.labels.get(&path) {
+                    Some(first) if *first != label.span => taken(&path).see(*first, "first used here"),
+                    Some(_) => taken(&path).hint("labels in a loop need its variable: `\"layer{i}\": ..`"),
+                    None => taken(&path).hint("choose another label"),
+                };
+                return Err(problem.at(label.span));
+            }
+            self.labels.insert(path.clone(), label.span);
+            return Ok(path);
+        }
+        if numbered {
+            let path = path::join(&env.scope, &number.to_string());
+            return if self.patch.is_taken(&path) { Err(taken(&path).at(span)) } else { Ok(path) };
+        }
+        Ok(self.free_path(&env.scope, name))
+    }
+
+    /// The first of `name`, `name_1`, `name_2` .. that is free in a scope.
+    pub fn free_path(&self, scope: &str, name: &str) -> String {
+        let first = path::join(scope, name);
+        if !self.patch.is_taken(&first) {
+            return first;
+        }
+        let mut numbered = (1..).map(|n| path::join(scope, &format!("{name}_{n}")));
+        numbered.find(|path| !self.patch.is_taken(path)).expect("some number is free")
+    }
+
+    fn open_scope(&mut self, path: &str, block: Option<&str>, naming: Naming, input: Option<NodeId>, span: Span) {
+        let block = block.map(str::to_string);
+        let numbered = naming == Naming::Numbered;
+        self.patch.add_scope(path, Scope { block, numbered, input, output: None, additions: vec![], span });
+    }
+
+    fn close_scope(&mut self, path: &str, output: Option<NodeId>) {
+        if let Some(scope) = self.patch.scope_mut(path) {
+            scope.output = output;
+        }
+    }
+
+    /// Runs `inside` one block deeper.
+    fn deeper<T>(&mut self, span: Span, name: &str, inside: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.depth >= MAX_DEPTH {
+            let problem = Problem::new(Code::Limit, format!("blocks are nested more than {MAX_DEPTH} deep"));
+            return Err(problem.note(format!("`{name}` is called inside itself, or nearly so")).at(span));
+        }
+        self.depth += 1;
+        let result = inside(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn count_step(&mut self, span: Span) -> Result<()> {
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            let problem = Problem::new(Code::Limit, format!("loops run for more than {MAX_STEPS} steps"));
+            return Err(problem.at(span));
+        }
+        Ok(())
+    }
+}
+
+/// Evaluates the lets and params of every file, in order. `set` holds the `--set` options.
+pub fn globals<'a>(program: &'a Program, set: &[(String, String)]) -> (Globals<'a>, Diagnostics) {
+    let mut globals: Globals<'a> = program.modules().map(|id| (id, vec![])).collect();
+    let mut problems = Diagnostics::new();
+    for (name, _) in set {
+        if !program.params().any(|param| param.name.value == *name) {
+            let problem = Problem::new(Code::UnknownName, format!("the spec has no `param {name}`"));
+            let names = program.params().map(|param| param.name.value.as_str());
+            problems.push(problem.hints(crate::diag::suggest(name, names)).anywhere());
+        }
+    }
+    // used files come after their users, so the last are evaluated first
+    let mut order: Vec<ModuleId> = program.modules().collect();
+    order.reverse();
+    for id in order {
+        let mut env = Env::file(id);
+        for item in &program.module(id).tree.items {
+            let mut graph = Graph::new();
+            let outcome = graph.patch(|patch| {
+                let mut builder = Builder::new(program, patch, &globals);
+                match item {
+                    tree::Item::Let(one) => builder.bind_let(&mut env, one),
+                    tree::Item::Param(param) if id == Program::SPEC => {
+                        let given = set.iter().rev().find(|(name, _)| *name == param.name.value);
+                        builder.bind_param(&mut env, param, given.map(|(_, text)| text.as_str()))
+                    }
+                    tree::Item::Param(param) => {
+                        let message = "`param` belongs in the spec, not in a file that it uses";
+                        Err(Problem::new(Code::Syntax, message).hint("use `let`").at(param.span))
+                    }
+                    _ => Ok(()),
+                }
+            });
+            let (name, span) = match item {
+                tree::Item::Param(param) => (&param.name, param.span),
+                tree::Item::Let(tree::Let::Function { name, span, .. }) => (name, *span),
+                tree::Item::Let(tree::Let::Values { names, span, .. }) => (&names[0], *span),
+                _ => continue,
+            };
+            if let Err(problem) = outcome {
+                problems.push(problem);
+                env.bind(&name.value, Value::Poison, BindingKind::Let);
+            } else if !graph.is_empty() {
+                let message = "a `let` of a file holds numbers, ops and functions, not layers";
+                let problem = Problem::new(Code::BadEdit, message).hint("make the layers in a block");
+                problems.push(problem.at(span));
+                env.bind(&name.value, Value::Poison, BindingKind::Let);
+            }
+        }
+        globals.insert(id, env.into_bindings());
+    }
+    (globals, problems)
+}

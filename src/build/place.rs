@@ -1,0 +1,72 @@
+//! Paths of the network as values: labels reached into, and, in the text of an edit, any path.
+
+use super::value::{Place, Value};
+use super::{Builder, Env};
+use crate::diag::{Code, Problem, Result};
+use crate::graph::path;
+use crate::source::Span;
+
+impl<'a> Builder<'a, '_> {
+    /// The layer or scope at `at`.
+    fn place(&self, at: &str) -> Option<Place> {
+        if let Some(id) = self.patch.find(at) {
+            return Some(Place { path: at.to_string(), output: Some(id) });
+        }
+        let scope = self.patch.scopes().get(at)?;
+        Some(Place { path: at.to_string(), output: scope.output })
+    }
+
+    /// What a bare name means as a path, where paths are seen.
+    pub(super) fn path_value(&self, env: &Env<'a>, name: &str, span: Span) -> Result<Option<Value<'a>>> {
+        if env.sees_paths { self.visible_place(env, name, span) } else { Ok(None) }
+    }
+
+    pub(super) fn place_child(
+        &self,
+        env: &Env<'a>,
+        place: &Place,
+        label: &str,
+        span: Span,
+    ) -> Result<Option<Value<'a>>> {
+        self.visible_place(env, &path::join(&place.path, label), span)
+    }
+
+    /// `layer3[5]`; a negative index counts from the highest number.
+    pub(super) fn place_index(&self, env: &Env<'a>, place: &Place, index: i64, span: Span) -> Result<Value<'a>> {
+        let mut numbers: Vec<i64> = self.children(&place.path).iter().filter_map(|label| label.parse().ok()).collect();
+        numbers.sort_unstable();
+        let number = if index < 0 { numbers.last().map(|last| last + 1 + index) } else { Some(index) };
+        if let Some(number) = number
+            && let Some(child) = self.visible_place(env, &path::join(&place.path, &number.to_string()), span)?
+        {
+            return Ok(child);
+        }
+        let shown = path::display(&place.path);
+        let problem = Problem::new(Code::NoMatch, format!("`{shown}` has no entry {index}"));
+        Err(match (numbers.first(), numbers.last()) {
+            (Some(first), Some(last)) => problem.hint(format!("its entries are {first} to {last}")).at(span),
+            _ => problem.hint(format!("`{shown}` has no numbered entries")).at(span),
+        })
+    }
+
+    /// The place at `at`, unless the edit takes it away.
+    fn visible_place(&self, env: &Env<'a>, at: &str, span: Span) -> Result<Option<Value<'a>>> {
+        let place = self.place(at);
+        if place.is_none() && env.hidden.as_deref() == Some(at) {
+            let message = format!("`{}` is replaced here, so its replacement cannot use it", path::display(at));
+            return Err(Problem::new(Code::BadEdit, message).hint("`in` is what flows into it").at(span));
+        }
+        Ok(place.map(Value::Place))
+    }
+
+    /// The labels directly inside a scope, sorted.
+    pub(super) fn children(&self, scope: &str) -> Vec<String> {
+        let nodes = self.patch.ids().map(|id| self.patch.node(id).path.as_str());
+        let scopes = self.patch.scopes().keys().map(String::as_str);
+        let inside = nodes.chain(scopes).filter(|other| path::inside(other, scope) && !other.is_empty());
+        let mut labels: Vec<String> = inside.map(|other| path::first_inside(other, scope).to_string()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        labels
+    }
+}
