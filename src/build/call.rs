@@ -1,0 +1,211 @@
+//! Calls of ops, blocks and networks as layers.
+
+use super::value::{BindingKind, CallArg, Callable, Target, Value};
+use super::{Builder, Env, Labelled, Naming};
+use crate::diag::{Code, Problem, Result, suggest};
+use crate::graph::{NodeId, path};
+use crate::ops::{self, Arity, Op};
+use crate::resolve::ModuleId;
+use crate::source::Span;
+use crate::syntax::tree;
+
+impl<'a> Builder<'a, '_> {
+    /// The callable with further arguments: later ones win by name, positional ones follow those already given.
+    pub(super) fn with_args(
+        &mut self,
+        env: &mut Env<'a>,
+        mut callable: Callable<'a>,
+        args: &'a tree::Args,
+    ) -> Result<Callable<'a>> {
+        let mut fresh: Vec<CallArg<'a>> = vec![];
+        for arg in &args.args {
+            let value = self.eval(env, &arg.value)?;
+            if let Some(name) = &arg.name
+                && let Some(twice) = fresh.iter().find(|other| other.name.is_some_and(|other| other.value == name.value))
+            {
+                let problem = Problem::new(Code::Duplicate, format!("`{}` is given twice", name.value));
+                return Err(problem.see(twice.span, "first given here").at(name.span));
+            }
+            fresh.push(CallArg { name: arg.name.as_ref(), value, span: arg.value.span });
+        }
+        callable.args.retain(|old| {
+            !fresh.iter().any(|new| matches!((old.name, new.name), (Some(old), Some(new)) if old.value == new.value))
+        });
+        callable.args.extend(fresh);
+        Ok(callable)
+    }
+
+    /// Makes the layer or scope that a step calls for.
+    pub(super) fn apply(
+        &mut self,
+        env: &mut Env<'a>,
+        label: Option<&Labelled>,
+        callable: Callable<'a>,
+        value: Option<Value<'a>>,
+        span: Span,
+    ) -> Result<Option<Value<'a>>> {
+        let name = callable.target.name();
+        if let Target::Op(entry) = callable.target {
+            return self.apply_op(env, label, entry, &callable.args, value, span);
+        }
+        let at = self.entry_path(env, label, name, span)?;
+        self.deeper(span, name, |builder| match callable.target {
+            Target::Block(module, block) => builder.apply_block(module, block, &callable.args, &at, value, span),
+            Target::Network(module, network) => {
+                builder.apply_network(module, network, &callable.args, &at, value, span)
+            }
+            Target::Op(_) => unreachable!("ops were handled"),
+        })
+    }
+
+    fn apply_op(
+        &mut self,
+        env: &mut Env<'a>,
+        label: Option<&Labelled>,
+        entry: &'static ops::Entry,
+        args: &[CallArg<'a>],
+        value: Option<Value<'a>>,
+        span: Span,
+    ) -> Result<Option<Value<'a>>> {
+        let Some(op) = self.make_op(env, entry, args, span)? else {
+            return Ok(Some(Value::Poison));
+        };
+        if matches!(op, Op::Input(_)) {
+            let problem = Problem::new(Code::BadEdit, "`input` is declared by a network, not made as a layer");
+            return Err(problem.at(span));
+        }
+        if op.arity() == Arity::Exactly(0) {
+            return self.add_node(env, label, op, vec![], span).map(|id| Some(Value::Node(id)));
+        }
+        let operand = match value {
+            Some(Value::Poison) => return Ok(Some(Value::Poison)),
+            Some(value) => self.node(&value, span)?,
+            None => {
+                let problem = Problem::new(Code::BadEdit, format!("`{}` has nothing to take here", entry.name));
+                return Err(problem.hint("begin the chain with a value: `in -> ..`").at(span));
+            }
+        };
+        if op.arity() != Arity::Exactly(1) {
+            let problem = Problem::new(Code::MissingArgument, format!("`{}` takes several values", entry.name));
+            let hint = format!("write `{}(prev, other)` at the head of a statement", entry.name);
+            return Err(problem.hint(hint).at(span));
+        }
+        if let Op::Chunk(chunk) = &op {
+            return self.apply_chunk(env, label, chunk, operand, span).map(Some);
+        }
+        self.add_node(env, label, op, vec![operand], span).map(|id| Some(Value::Node(id)))
+    }
+
+    /// `chunk(n)`: a scope of n nodes, numbered from 0, each one part.
+    fn apply_chunk(
+        &mut self,
+        env: &Env<'a>,
+        label: Option<&Labelled>,
+        chunk: &ops::layout::Chunk,
+        operand: NodeId,
+        span: Span,
+    ) -> Result<Value<'a>> {
+        let at = self.entry_path(env, label, "chunk", span)?;
+        self.open_scope(&at, None, Naming::Numbered, Some(operand), span);
+        let mut parts = vec![];
+        for part in 0..chunk.parts {
+            let op = Op::Chunk(ops::layout::Chunk { part: part as i64, ..chunk.clone() });
+            let id = self.add_node_at(path::join(&at, &part.to_string()), op, vec![operand], span)?;
+            parts.push(Value::Node(id));
+        }
+        Ok(Value::List(parts))
+    }
+
+    fn apply_block(
+        &mut self,
+        module: ModuleId,
+        block: &'a tree::Block,
+        args: &[CallArg<'a>],
+        at: &str,
+        value: Option<Value<'a>>,
+        span: Span,
+    ) -> Result<Option<Value<'a>>> {
+        let input = self.flowing(&value, span)?;
+        let naming = if block.seq { Naming::Numbered } else { Naming::ByOp };
+        let mut env = Env::block(module, at, naming, value.clone());
+        self.bind_params(&mut env, &block.name, &block.params, args, span)?;
+        self.open_scope(at, Some(&block.name.value), naming, input, span);
+        let result = self.braces(&mut env, &block.body, value)?;
+        let output = self.flowing(&result, span)?;
+        self.close_scope(at, output);
+        Ok(result)
+    }
+
+    /// Binds a block's or network's parameters: positional arguments in order, then by name, then defaults, which see
+    /// the parameters before them and `in`.
+    pub(super) fn bind_params(
+        &mut self,
+        env: &mut Env<'a>,
+        name: &'a tree::Name,
+        params: &'a [tree::Param],
+        args: &[CallArg<'a>],
+        span: Span,
+    ) -> Result<()> {
+        let mut given: Vec<Option<&CallArg<'a>>> = vec![None; params.len()];
+        let mut position = 0;
+        for arg in args {
+            let at = match arg.name {
+                None => {
+                    position += 1;
+                    if position > params.len() {
+                        let message = format!("`{}` takes {} arguments, got more", name.value, params.len());
+                        let problem = Problem::new(Code::UnknownArgument, message);
+                        return Err(with_parameters(problem, name, params).at(arg.span));
+                    }
+                    position - 1
+                }
+                Some(named) => match params.iter().position(|param| param.name.value == named.value) {
+                    Some(at) => at,
+                    None => {
+                        let message = format!("`{}` has no argument `{}`", name.value, named.value);
+                        let problem = Problem::new(Code::UnknownArgument, message);
+                        let names = params.iter().map(|param| param.name.value.as_str());
+                        let problem = match suggest(&named.value, names) {
+                            Some(hint) => problem.hint(hint),
+                            None => with_parameters(problem, name, params),
+                        };
+                        return Err(problem.at(named.span));
+                    }
+                },
+            };
+            if given[at].is_some() {
+                let message = format!("`{}` is given `{}` twice", name.value, params[at].name.value);
+                return Err(Problem::new(Code::Duplicate, message).at(arg.span));
+            }
+            given[at] = Some(arg);
+        }
+        for (param, given) in params.iter().zip(given) {
+            let value = match (given, &param.default) {
+                // a word is a name that nothing has, unless a word may be meant
+                (Some(CallArg { value: Value::Word(word), span, .. }), _) if !takes_words(param) => {
+                    return Err(self.unknown_name(env, word).at(*span));
+                }
+                (Some(arg), _) => arg.value.clone(),
+                (None, Some(default)) => self.eval(env, default)?,
+                (None, None) => {
+                    let message = format!("`{}` needs `{}`", name.value, param.name.value);
+                    let problem = Problem::new(Code::MissingArgument, message).see(param.span, "declared here");
+                    return Err(problem.at(span));
+                }
+            };
+            env.bind(&param.name.value, value, BindingKind::Let);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a parameter may be a bare word (`nearest`): not where its default is a number or a list.
+fn takes_words(param: &tree::Param) -> bool {
+    use tree::ExprKind::{Bool, Float, Int, List};
+    !matches!(param.default.as_ref().map(|default| &default.kind), Some(Int(_) | Float(_) | Bool(_) | List(_)))
+}
+
+fn with_parameters(problem: Problem, name: &tree::Name, params: &[tree::Param]) -> Problem {
+    let names: Vec<&str> = params.iter().map(|param| param.name.value.as_str()).collect();
+    problem.hint(format!("it is `{}({})`", name.value, names.join(", "))).see(name.span, "defined here")
+}
