@@ -1,6 +1,6 @@
 //! `residual around T [project auto]`: T's input is added to T's output.
 
-use super::select::select;
+use super::select::{Grain, select};
 use super::ways::{LeadOut, Site};
 use super::{Ctx, Outcome};
 use crate::diag::{At, Code, Problem};
@@ -12,7 +12,7 @@ use crate::ops::shape::Shape;
 use crate::syntax::tree::Selector;
 
 pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, project: bool) -> Outcome<()> {
-    for target in select(ctx.builder, selector, false)? {
+    for target in select(ctx.builder, selector, Grain::Places)? {
         let site = Site::new(ctx.builder.patch, target);
         ctx.matched.push(site.shown.clone());
         let input = site.way_in(ctx.builder.patch).at(selector.span)?;

@@ -1,6 +1,6 @@
 //! `insert B [as name] beside T`: a parallel branch whose result is added to T's.
 
-use super::select::select;
+use super::select::{Grain, select};
 use super::ways::{LeadOut, Site};
 use super::{Ctx, Outcome};
 use crate::build::{BindingKind, Value};
@@ -10,7 +10,7 @@ use crate::ops::join::Add;
 use crate::syntax::tree::{New, Selector};
 
 pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, selector: &'a Selector) -> Outcome<()> {
-    for target in select(ctx.builder, selector, false)? {
+    for target in select(ctx.builder, selector, Grain::Places)? {
         let site = Site::new(ctx.builder.patch, target);
         ctx.matched.push(site.shown.clone());
         let input = site.way_in(ctx.builder.patch).at(selector.span)?;

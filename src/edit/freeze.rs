@@ -1,6 +1,6 @@
 //! `freeze S`, `unfreeze S`: no gradient, and batch norm inside keeps its running statistics.
 
-use super::select::{Target, select};
+use super::select::{Grain, Target, select};
 use super::{Ctx, Outcome};
 use crate::diag::{Code, Problem};
 use crate::syntax::tree::Selector;
@@ -14,7 +14,7 @@ pub(super) enum Change {
 pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, change: Change) -> Outcome<()> {
     let frozen = change == Change::Freeze;
     // the places as they are named, for the plan; layers to work on
-    let targets = select(ctx.builder, selector, true)?;
+    let targets = select(ctx.builder, selector, Grain::Layers)?;
     let mut changed = false;
     let mut has_weights = false;
     for target in targets {

@@ -1,6 +1,6 @@
 //! `init S with I`: fills the weight (a norm's scale) and zeroes the bias; one tensor is named by its key.
 
-use super::select::{Target, select};
+use super::select::{Grain, Target, select};
 use super::{Ctx, Outcome};
 use crate::diag::{Code, Problem};
 use crate::graph::{Graph, NodeId, key};
@@ -26,7 +26,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, with:
         set(ctx, id, name, init);
         return Ok(());
     }
-    let targets = select(ctx.builder, selector, true)?;
+    let targets = select(ctx.builder, selector, Grain::Layers)?;
     let mut any = false;
     for target in targets {
         let Target::Layer(id) = target else { continue };

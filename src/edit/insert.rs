@@ -1,6 +1,6 @@
 //! `insert B [as name] before T`, `after T`, `at T`.
 
-use super::select::{Target, select};
+use super::select::{Grain, Target, select};
 use super::ways::{LeadOut, Site, lead_in};
 use super::{Ctx, Outcome};
 use crate::diag::{At, Code, Problem};
@@ -8,7 +8,7 @@ use crate::graph::{NodeId, Use, path};
 use crate::syntax::tree::{New, Selector, Side};
 
 pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, side: Side, selector: &'a Selector) -> Outcome<()> {
-    for target in select(ctx.builder, selector, false)? {
+    for target in select(ctx.builder, selector, Grain::Places)? {
         let site = Site::new(ctx.builder.patch, target);
         ctx.matched.push(site.shown.clone());
         match side {

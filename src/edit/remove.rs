@@ -1,7 +1,7 @@
 //! `remove T`: T's uses take T's input.
 
 use super::replace::refuse_overlap;
-use super::select::select;
+use super::select::{Grain, select};
 use super::ways::{LeadOut, Site};
 use super::{Ctx, Outcome};
 use crate::diag::{At, Code, Problem};
@@ -9,7 +9,7 @@ use crate::graph::OWN_OUTPUT;
 use crate::syntax::tree::Selector;
 
 pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector) -> Outcome<()> {
-    let targets = select(ctx.builder, selector, false)?;
+    let targets = select(ctx.builder, selector, Grain::Places)?;
     refuse_overlap(ctx, &targets, selector)?;
     for target in targets {
         let site = Site::new(ctx.builder.patch, target);

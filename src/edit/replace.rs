@@ -1,6 +1,6 @@
 //! `replace T with B [as name]`: B takes the place, and the path, of T.
 
-use super::select::{Target, select};
+use super::select::{Grain, Target, select};
 use super::ways::{LeadOut, Site};
 use super::{Ctx, Outcome};
 use crate::diag::{At, Code, Problem};
@@ -8,7 +8,7 @@ use crate::graph::path;
 use crate::syntax::tree::{New, Selector};
 
 pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, new: &'a New) -> Outcome<()> {
-    let targets = select(ctx.builder, selector, false)?;
+    let targets = select(ctx.builder, selector, Grain::Places)?;
     refuse_overlap(ctx, &targets, selector)?;
     for target in targets {
         let site = Site::new(ctx.builder.patch, target);

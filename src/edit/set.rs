@@ -1,6 +1,6 @@
 //! `set T { attr = v, .. }`: changes arguments of the ops of layers.
 
-use super::select::{Target, select};
+use super::select::{Grain, Target, select};
 use super::{Ctx, Outcome};
 use crate::diag::{Code, Problem};
 use crate::graph::path;
@@ -8,7 +8,7 @@ use crate::ops::attr::Arg;
 use crate::syntax::tree::{Expr, Name, Selector};
 
 pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, entries: &'a [(Name, Expr)]) -> Outcome<()> {
-    let targets = select(ctx.builder, selector, false)?;
+    let targets = select(ctx.builder, selector, Grain::Places)?;
     let mut env = ctx.env("");
     let mut changes = vec![];
     for (name, expr) in entries {
