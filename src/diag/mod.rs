@@ -9,7 +9,7 @@ mod nearest;
 mod render;
 
 pub use code::Code;
-pub use nearest::{nearest, suggest};
+pub use nearest::{list, nearest, suggest};
 pub use render::{render, to_json};
 
 use crate::source::Span;

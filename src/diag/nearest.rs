@@ -28,13 +28,16 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 
 /// `did you mean `linear`?`, where something is near enough.
 pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    match nearest(name, candidates).as_slice() {
-        [] => None,
-        [one] => Some(format!("did you mean `{one}`?")),
-        [most @ .., last] => {
-            let most: Vec<String> = most.iter().map(|name| format!("`{name}`")).collect();
-            Some(format!("did you mean {} or `{last}`?", most.join(", ")))
-        }
+    let near = nearest(name, candidates);
+    (!near.is_empty()).then(|| format!("did you mean {}?", list(&near)))
+}
+
+/// `` `a`, `b` or `c` ``
+pub fn list<T: AsRef<str>>(names: &[T]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    match quoted.split_last() {
+        Some((last, most)) if !most.is_empty() => format!("{} or {last}", most.join(", ")),
+        _ => quoted.concat(),
     }
 }
 
