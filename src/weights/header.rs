@@ -250,6 +250,22 @@ mod tests {
     }
 
     #[test]
+    fn changed_bytes_never_break_a_promise() {
+        let json = format!(r#"{{"a":{},"b":{}}}"#, f32_at("[1]", 0, 4), f32_at("[2,1]", 4, 12));
+        let good = file(&json, 12);
+        for at in 0..8 + json.len() {
+            for byte in 0..=255 {
+                let mut bad = good.clone();
+                bad[at] = byte;
+                let Ok(header) = parse(&bad) else { continue };
+                for stored in header.tensors.values() {
+                    assert!(bad.get(stored.range.clone()).is_some(), "{at} {byte}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_unknown_format_is_no_error_before_it_is_read() {
         let header = parse(&file(r#"{"a":{"dtype":"F8_E4M3","shape":[3],"data_offsets":[0,3]}}"#, 3)).unwrap();
         assert_eq!(header.tensors["a"].dtype, DType::Other("F8_E4M3".into()));

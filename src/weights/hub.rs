@@ -296,14 +296,14 @@ fn origin(url: &str) -> &str {
 /// The transport's reason without the address, which may carry a signature.
 fn silence(transport: &ureq::Transport) -> String {
     let host = transport.url().and_then(|url| url.host_str()).unwrap_or("the hub").to_string();
+    let detail = std::error::Error::source(transport).map(ToString::to_string);
+    let detail = detail.or_else(|| transport.message().map(str::to_string)).unwrap_or_default();
     let why = match transport.kind() {
         ureq::ErrorKind::Dns => "has no address (is there a network?)".to_string(),
-        ureq::ErrorKind::ConnectionFailed => "cannot be connected to".into(),
+        ureq::ErrorKind::ConnectionFailed => format!("cannot be connected to: {detail}"),
         ureq::ErrorKind::InvalidUrl | ureq::ErrorKind::UnknownScheme => "is no address".into(),
-        _ => match transport.message() {
-            Some(message) => format!("does not answer: {message}"),
-            None => format!("does not answer: {}", transport.kind()),
-        },
+        kind if detail.is_empty() => format!("does not answer: {kind}"),
+        _ => format!("does not answer: {detail}"),
     };
     format!("{host} {why}")
 }

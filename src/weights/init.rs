@@ -187,12 +187,14 @@ fn trunc_normal(values: Vec<f32>, philox: Philox, std: f32) -> Vec<f32> {
     let reach = (erf(2.0 / (f64::from(std) * ROOT_2)) as f32).min(1.0 - f32::EPSILON / 2.0);
     let scale = (f64::from(std) * ROOT_2) as f32;
     draw(values, philox, |words| {
-        words.map(|word| {
-            word.map(|bits| {
+        let mut out = [[0.0; LANES]; 4];
+        for (out, word) in out.iter_mut().zip(&words) {
+            for (out, &bits) in out.iter_mut().zip(word) {
                 let unit = ((bits as i32 >> 1) as f32 + 0.5) * (1.0 / 1_073_741_824.0);
-                (erf_inv(unit * reach) * scale).clamp(-2.0, 2.0)
-            })
-        })
+                *out = (erf_inv(unit * reach) * scale).clamp(-2.0, 2.0);
+            }
+        }
+        out
     })
 }
 
@@ -212,9 +214,9 @@ fn ln(x: f32) -> f32 {
     p = p * f - 1.666_805_7e-1;
     p = p * f + 2.000_071_5e-1;
     p = p * f - 2.499_999_4e-1;
-    p = p * f + 3.333_333_1e-1;
+    p = p * f + 3.333_333e-1;
     let tail = p * f * z - e * 2.121_944_4e-4 - 0.5 * z;
-    (f + tail) + e * 0.693_359_375
+    (f + tail) + e * 0.693_359_4
 }
 
 /// Sine and cosine of `turn` / 2^32 of a full turn (Cephes' polynomials on an eighth of it).
@@ -240,31 +242,23 @@ fn erf_inv(x: f32) -> f32 {
     let near = w - 2.5;
     let far = w.max(0.0).sqrt() - 3.0;
     let mut p = 2.810_226_4e-8;
-    for term in [
-        3.432_739_4e-7,
-        -3.523_387_7e-6,
-        -4.391_506_5e-6,
-        2.185_808_7e-4,
-        -1.253_725_1e-3,
-        -4.177_681_6e-3,
-        2.466_407_3e-1,
-        1.501_409_4,
-    ] {
-        p = p * near + term;
-    }
+    p = p * near + 3.432_739_4e-7;
+    p = p * near - 3.523_387_7e-6;
+    p = p * near - 4.391_506_5e-6;
+    p = p * near + 2.185_808_7e-4;
+    p = p * near - 1.253_725_1e-3;
+    p = p * near - 4.177_681_6e-3;
+    p = p * near + 2.466_407_3e-1;
+    p = p * near + 1.501_409_4;
     let mut q = -2.002_142_6e-4;
-    for term in [
-        1.009_505_6e-4,
-        1.349_343_2e-3,
-        -3.673_428_4e-3,
-        5.739_507_7e-3,
-        -7.622_461_3e-3,
-        9.438_870_5e-3,
-        1.001_674_1,
-        2.832_976_8,
-    ] {
-        q = q * far + term;
-    }
+    q = q * far + 1.009_505_6e-4;
+    q = q * far + 1.349_343_2e-3;
+    q = q * far - 3.673_428_4e-3;
+    q = q * far + 5.739_507_7e-3;
+    q = q * far - 7.622_461_3e-3;
+    q = q * far + 9.438_870_5e-3;
+    q = q * far + 1.001_674;
+    q = q * far + 2.832_976_8;
     (if w < 5.0 { p } else { q }) * x
 }
 
