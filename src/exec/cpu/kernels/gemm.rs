@@ -238,7 +238,9 @@ pub fn matmul(isa: Isa, count: usize, a: Batch, b: Batch, layout: Layout, out: B
     if count == 0 || out.rows == 0 || n == 0 {
         return;
     }
-    assert!(out.batch >= (out.rows - 1) * out.dist + n || count == 1, "matrices of the output overlap");
+    // one after the other, or side by side in the same rows
+    let beside = out.batch >= n && (count - 1) * out.batch + n <= out.dist;
+    assert!(out.batch >= (out.rows - 1) * out.dist + n || beside || count == 1, "matrices of the output overlap");
     let last = |batch: usize| (count - 1) * batch;
     Rows { data: &a.data[last(a.batch)..], rows: a.rows, cols: a.cols, dist: a.dist }.check();
     Rows { data: &b.data[last(b.batch)..], rows: b.rows, cols: b.cols, dist: b.dist }.check();
