@@ -5,7 +5,7 @@
 //!           taps of one window row are neighbours; depthwise by a kernel of its own; few channels a group by merging
 //!           groups (weights with zeros) or by `grouped.rs`
 
-use super::depthwise::Depthwise;
+use super::depthwise::{Depthwise, window};
 use super::direct::{Epilogue, Job, Source, Window, panel_cols};
 use super::grouped::Grouped;
 use super::par::{Aligned, Shared, ranges, scratch, tasks};
@@ -144,19 +144,7 @@ impl PackedConv {
         let source = if plain {
             Source::Rows { x: x.data.as_ptr(), dist: x.dist }
         } else {
-            Source::Window(Window {
-                x: x.data.as_ptr(),
-                h: x.h,
-                w: x.w,
-                dist: x.dist,
-                row_dist: x.w * x.dist,
-                out: [y.h, y.w],
-                kernel: shape.kernel,
-                stride: shape.stride,
-                dilation: shape.dilation,
-                padding: [shape.padding[0], shape.padding[1]],
-                zeros: zeros.as_ptr(),
-            })
+            Source::Window(window(shape, &x, [y.h, y.w], zeros))
         };
         let job = Job {
             isa: self.isa,

@@ -80,7 +80,7 @@ pub(super) fn window(shape: &ConvShape, x: &Image, out: [usize; 2], zeros: &[f32
         kernel: shape.kernel,
         stride: shape.stride,
         dilation: shape.dilation,
-        padding: [shape.padding[0], shape.padding[1]],
+        padding: [shape.padding[0] as isize, shape.padding[1] as isize],
         zeros: zeros.as_ptr(),
     }
 }
@@ -146,6 +146,7 @@ impl Tile<'_> {
         let rows = self.rows.len();
         // SAFETY: `run`'s; pixels that are missing repeat the last one and are not stored.
         unsafe {
+            let at: [usize; PX] = std::array::from_fn(|i| i.min(rows - 1));
             let mut acc = [[S::splat(0.0); NV]; PX];
             unroll!(J <4 NV, {
                 if let Some(bias) = s.epilogue.bias {
@@ -154,7 +155,7 @@ impl Tile<'_> {
                     } else {
                         S::load_n(bias.as_ptr().add(c0), n)
                     };
-                    unroll!(I < PX, {
+                    unroll!(I <6 PX, {
                         acc[I][J] = b;
                     });
                 }
@@ -167,21 +168,21 @@ impl Tile<'_> {
                     wv[J] = S::load(w.add(J * S::N));
                 });
                 if n == NV * S::N {
-                    unroll!(I < PX, {
-                        let x = (*ptrs.add(I.min(rows - 1))).add(c0);
+                    unroll!(I <6 PX, {
+                        let x = (*ptrs.add(at[I])).add(c0);
                         unroll!(J <4 NV, {
                             acc[I][J] = S::fma(S::load(x.add(J * S::N)), wv[J], acc[I][J]);
                         });
                     });
                 } else {
-                    unroll!(I < PX, {
-                        let x = (*ptrs.add(I.min(rows - 1))).add(c0);
+                    unroll!(I <6 PX, {
+                        let x = (*ptrs.add(at[I])).add(c0);
                         acc[I][0] = S::fma(S::load_n(x, n), wv[0], acc[I][0]);
                     });
                 }
             }
             let (lo, hi) = (S::splat(s.ending.lo), S::splat(s.ending.hi));
-            unroll!(I < PX, {
+            unroll!(I <6 PX, {
                 if I < rows {
                     let y = self.y.add(I * self.y_dist + c0);
                     unroll!(J <4 NV, {

@@ -120,8 +120,8 @@ pub(super) struct Window {
     pub kernel: [usize; 2],
     pub stride: [usize; 2],
     pub dilation: [usize; 2],
-    /// Top, left.
-    pub padding: [usize; 2],
+    /// Top, left; negative where windows start inside the image.
+    pub padding: [isize; 2],
     /// A row of zeros for taps on the padding.
     pub zeros: *const f32,
 }
@@ -174,7 +174,7 @@ impl Job<'_> {
         let large = panel_len * panels * 4 > 600 << 10 || tiles < 8;
         if large && panels > 1 {
             // The input of a block should stay in L2 beside a panel.
-            let block = ((384 << 10) / (4 * self.depth * self.isa.tile_rows())).max(grain).clamp(1, tiles);
+            let block = ((384 << 10) / (4 * self.depth.max(1) * self.isa.tile_rows())).max(grain).clamp(1, tiles);
             let blocks = tiles.div_ceil(block);
             let span = grain.div_ceil(block).clamp(1, panels);
             let spans = panels.div_ceil(span);
@@ -194,6 +194,18 @@ impl Job<'_> {
                 // SAFETY: each task has its own rows and group.
                 unsafe { self.block(g, self.rows * b / blocks..self.rows * (b + 1) / blocks, 0..panels, false) };
             });
+        }
+    }
+
+    /// Computes all, on this thread alone.
+    ///
+    /// # Safety
+    /// As `run`.
+    pub unsafe fn run_here(&self) {
+        let panels = self.cols.div_ceil(panel_cols(self.isa));
+        for group in 0..self.groups {
+            // SAFETY: the caller's.
+            unsafe { self.block(group, 0..self.rows, 0..panels, false) };
         }
     }
 
@@ -302,8 +314,8 @@ impl Window {
         let [p, q] = self.out;
         let (mut n, mut oy, mut ox) = (m0 / (p * q), m0 / q % p, m0 % q);
         for i in 0..mr {
-            let iy0 = (oy * self.stride[0]) as isize - self.padding[0] as isize;
-            let ix0 = (ox * self.stride[1]) as isize - self.padding[1] as isize;
+            let iy0 = (oy * self.stride[0]) as isize - self.padding[0];
+            let ix0 = (ox * self.stride[1]) as isize - self.padding[1];
             let base = self
                 .x
                 .wrapping_add(channel)

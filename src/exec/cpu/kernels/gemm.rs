@@ -38,7 +38,7 @@ impl PackedMat {
         tasks(n.div_ceil(kb), |p| {
             // SAFETY: each task has its own panel.
             let panel = unsafe { std::slice::from_raw_parts_mut(base.at(p * k * kb), k * kb) };
-            b.pack(p * kb, n, panel, kb);
+            b.pack(p * kb, n, panel, kb, 1.0);
         });
         PackedMat { isa, k, n, data }
     }
@@ -75,19 +75,21 @@ impl PackedMat {
 
 /// A right matrix that is not packed.
 #[derive(Clone, Copy)]
-enum Right<'a> {
+pub(super) enum Right<'a> {
     Kn(Rows<'a>),
     Nk(Rows<'a>),
 }
 
 impl Right<'_> {
-    /// Writes the panel of columns `first..` (below `n`): `[k][kb]`, zeros beyond `n`.
-    fn pack(&self, first: usize, n: usize, panel: &mut [f32], kb: usize) {
+    /// Writes the panel of columns `first..` (below `n`) times `scale`: `[k][kb]`, zeros beyond `n`.
+    pub fn pack(&self, first: usize, n: usize, panel: &mut [f32], kb: usize, scale: f32) {
         let cols = kb.min(n - first);
         match self {
             Right::Kn(b) => {
                 for (k, out) in panel.chunks_exact_mut(kb).enumerate() {
-                    out[..cols].copy_from_slice(&b.data[k * b.dist + first..][..cols]);
+                    for (out, &v) in out.iter_mut().zip(&b.data[k * b.dist + first..][..cols]) {
+                        *out = v * scale;
+                    }
                     out[cols..].fill(0.0);
                 }
             }
@@ -100,7 +102,7 @@ impl Right<'_> {
                     for j in 0..cols {
                         let row = &b.data[(first + j) * b.dist + block * 16..][..out.len() / kb];
                         for (i, &v) in row.iter().enumerate() {
-                            out[i * kb + j] = v;
+                            out[i * kb + j] = v * scale;
                         }
                     }
                 }
@@ -236,14 +238,15 @@ pub fn matmul(isa: Isa, count: usize, a: Batch, b: Batch, layout: Layout, out: B
     if count == 0 || out.rows == 0 || n == 0 {
         return;
     }
-    assert!(out.batch >= (out.rows - 1) * out.dist + n || count == 1, "matrices of the output overlap");
+    // one after the other, or side by side in the same rows
+    let beside = out.batch >= n && (count - 1) * out.batch + n <= out.dist;
+    assert!(out.batch >= (out.rows - 1) * out.dist + n || beside || count == 1, "matrices of the output overlap");
     let last = |batch: usize| (count - 1) * batch;
     Rows { data: &a.data[last(a.batch)..], rows: a.rows, cols: a.cols, dist: a.dist }.check();
     Rows { data: &b.data[last(b.batch)..], rows: b.rows, cols: b.cols, dist: b.dist }.check();
     RowsMut { data: &mut out.data[last(out.batch)..], rows: out.rows, cols: out.cols, dist: out.dist }.check();
     let y = Shared(out.data.as_mut_ptr());
-    let act = if scale == 1.0 { super::Act::None } else { super::Act::Affine(scale, 0.0) };
-    let epilogue = Epilogue::new(None, act);
+    let epilogue = Epilogue::default();
     // Rows are cut as well, so that one matrix keeps all threads busy.
     let kb = panel_cols(isa);
     let parts = if count >= 16 { 1 } else { out.rows.div_ceil(8 * isa.tile_rows()) };
@@ -254,7 +257,7 @@ pub fn matmul(isa: Isa, count: usize, a: Batch, b: Batch, layout: Layout, out: B
         let right = if layout == Layout::Kn { Right::Kn(b) } else { Right::Nk(b) };
         scratch(n.div_ceil(kb) * k * kb, |packed| {
             for (p, panel) in packed.chunks_mut((k * kb).max(1)).enumerate() {
-                right.pack(p * kb, n, panel, kb);
+                right.pack(p * kb, n, panel, kb, scale);
             }
             let job = Job {
                 isa,

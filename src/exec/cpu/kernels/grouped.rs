@@ -121,6 +121,7 @@ impl Task for Tile<'_> {
         // one and are not stored.
         unsafe {
             s.window.pointers(0, self.rows.start, rows, self.ptrs);
+            let at: [usize; PX] = std::array::from_fn(|i| i.min(rows - 1));
             for v in 0..conv.out_channels.div_ceil(S::N) {
                 let outs = (conv.out_channels - v * S::N).min(S::N);
                 let from = v * s.kernel.span;
@@ -129,27 +130,27 @@ impl Task for Tile<'_> {
                 let mut acc = [S::splat(0.0); PX];
                 if let Some(bias) = s.epilogue.bias {
                     let b = ld::<S>(bias.as_ptr().add(v * S::N), outs);
-                    unroll!(I < PX, {
+                    unroll!(I <6 PX, {
                         acc[I] = b;
                     });
                 }
                 for tap in 0..s.taps {
                     let ptrs = self.ptrs.add(tap * rows);
                     let mut x = [S::splat(0.0); PX];
-                    unroll!(I < PX, {
-                        x[I] = ld::<S>((*ptrs.add(I.min(rows - 1))).add(from), ins);
+                    unroll!(I <6 PX, {
+                        x[I] = ld::<S>((*ptrs.add(at[I])).add(from), ins);
                     });
                     for c in 0..s.cg {
                         let idx = S::lanes(s.kernel.lanes.as_ptr().add(c * S::N));
                         let wv = S::load(w);
-                        unroll!(I < PX, {
+                        unroll!(I <6 PX, {
                             acc[I] = S::fma(S::permute(x[I], idx), wv, acc[I]);
                         });
                         w = w.add(S::N);
                     }
                 }
                 let (lo, hi) = (S::splat(s.ending.lo), S::splat(s.ending.hi));
-                unroll!(I < PX, {
+                unroll!(I <6 PX, {
                     if I < rows {
                         let mut value = acc[I];
                         if let (true, Some(res)) = (s.ending.simple, s.epilogue.residual) {

@@ -10,27 +10,56 @@
 //! | what | entry points |
 //! |---|---|
 //! | convolution | [`PackedConv::pack`] once, [`PackedConv::run`] with an [`Epilogue`] |
+//! | transposed convolution | [`PackedConvTranspose`] |
 //! | linear layers | [`PackedMat::from_nk`] and [`PackedMat::run`]; [`linear`] for up to 8 rows or so, without packing |
 //! | products of activations | [`matmul`] over a [`Batch`] |
+//! | attention | [`attention`] over rows of queries, keys and values, all heads side by side |
+//! | pooling | [`pool`] (the image written decides about ceil mode), [`adaptive_pool`] (1 x 1: global) |
+//! | single values, pairs | [`unary`] with an [`Act`], [`binary`] with an [`Operand`], [`broadcast`] for any strides |
+//! | norms | [`layer_norm`], [`group_norm`], [`scale_shift`], [`softmax`], [`log_softmax`], [`l2_normalize`] |
+//! | reductions | [`reduce`] over any axes |
+//! | movement | [`copy`] (any permutation, slice or repetition), [`copy_rows`], [`pixel_shuffle`], [`channel_shuffle`], [`roll`], [`pad`] |
+//! | resampling | [`resize`] |
+//!
+//! [`Map`] is the pair of rows that a row kernel reads and writes; [`Map::in_place`] is one matrix for both.
+//! Memory that a kernel needs meanwhile is kept by each thread for the next call.
 
+mod attention;
 mod conv;
+mod conv_transpose;
 mod depthwise;
 mod direct;
+mod elementwise;
 mod gemm;
 mod grouped;
 mod math;
+mod movement;
+mod norm;
 mod par;
+mod pool;
+mod reduce;
+mod resize;
 mod simd;
 #[cfg(test)]
 mod tests;
 mod tile;
 mod view;
+mod walk;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use attention::{Heads, attention};
 pub use conv::{ConvShape, PackedConv};
+pub use conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 pub use direct::Epilogue;
+pub use elementwise::{BinaryOp, Map, Operand, binary, broadcast, unary};
 pub use gemm::{Batch, BatchMut, Layout, PackedMat, linear, matmul};
 pub use math::Act;
+pub use movement::{channel_shuffle, copy, copy_rows, pad, pixel_shuffle, roll};
+pub use norm::{group_norm, l2_normalize, layer_norm, log_softmax, scale_shift, softmax};
+pub use pool::{Pool, PoolShape, adaptive_pool, pool};
+pub use reduce::{Reduce, reduce};
+pub use resize::{Resample, resize};
 pub use simd::Isa;
 pub use view::{Image, ImageMut, Rows, RowsMut, pixel_distance};
+pub use walk::Strided;

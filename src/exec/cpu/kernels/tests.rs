@@ -5,6 +5,8 @@ use super::*;
 
 mod conv;
 mod gemm;
+mod images;
+mod rows;
 
 /// Reproducible noise in about [-1, 1].
 pub struct Rng(u64);

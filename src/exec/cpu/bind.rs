@@ -1,0 +1,273 @@
+//! Binds a step of a plan to its kernel: reads and packs its weights, works out its geometry.
+
+use super::kernels::{
+    Act, BinaryOp, ConvShape, ConvTransposeShape, Heads, Isa, Layout, PackedConv, PackedConvTranspose, PackedMat, Pool,
+    PoolShape, Reduce, Resample, Rows,
+};
+use super::memory::Slot;
+use super::step::{Binary, Bound, Matmul, Place, Work};
+use crate::diag::Problem;
+use crate::exec::Weights;
+use crate::ops::shape::Shape;
+use crate::opt::{self, Arithmetic, Id, Kind};
+use crate::plan::pairing::{Pairing, pairing};
+use crate::plan::view::{IMAGE, Matrix};
+use crate::plan::{self, Plan, Step, View};
+
+/// At most so many rows are multiplied with weights as they lie in the file; more are worth packing for.
+const FEW_ROWS: usize = 8;
+
+pub(super) fn bind(isa: Isa, plan: &Plan, step: &Step, weights: &Weights) -> Result<Bound, Problem> {
+    let mut acts = [Act::None; 2];
+    let work = match &step.work {
+        plan::Work::Copy => Work::Copy,
+        plan::Work::Fill(value) => Work::Fill(*value),
+        plan::Work::Node(id) => {
+            let epilogue = &plan.net().node(*id).epilogue;
+            acts = [act(epilogue.before), act(epilogue.after)];
+            node(isa, plan, *id, step, weights)?
+        }
+    };
+    let order = order(plan, step);
+    let place = |view: &View| Place {
+        slot: Slot::new(plan, view),
+        matrix: view.matrix(&order).unwrap_or(Matrix { rows: 1, cols: 1, dist: 1 }),
+        dims: view.dims.clone(),
+        strides: view.strides.clone(),
+    };
+    Ok(Bound {
+        work,
+        reads: step.reads.iter().map(place).collect(),
+        residual: step.residual.as_ref().map(place),
+        write: place(&step.write),
+        in_place: step.in_place,
+        acts,
+    })
+}
+
+/// The order of axes in which a step goes through rows.
+fn order(plan: &Plan, step: &Step) -> Vec<usize> {
+    let plan::Work::Node(id) = step.work else { return vec![] };
+    let rank = step.write.dims.len();
+    let with_last = |axis: usize| {
+        let mut order = step.write.order();
+        order.retain(|other| *other != axis);
+        order.push(axis);
+        order
+    };
+    match &plan.net().node(id).kind {
+        Kind::Linear { .. } => with_last(rank - 1),
+        Kind::LayerNorm { axis, .. }
+        | Kind::Softmax { axis, .. }
+        | Kind::Normalize { axis, .. }
+        | Kind::Channels { axis, .. } => with_last(*axis),
+        Kind::PRelu { .. } => with_last(1),
+        Kind::Identity | Kind::Binary { .. } => step.write.order(),
+        Kind::Attention { .. } => (0..rank).collect(),
+        _ if rank == 4 => IMAGE.to_vec(),
+        _ => (0..rank).collect(),
+    }
+}
+
+fn node(isa: Isa, plan: &Plan, id: Id, step: &Step, weights: &Weights) -> Result<Work, Problem> {
+    let node = plan.net().node(id);
+    let dims = &step.write.dims;
+    let operand = |at: usize| &step.reads[at];
+    Ok(match &node.kind {
+        Kind::Conv { window, groups, weights: expression } => {
+            let shape = ConvShape {
+                in_channels: operand(0).dims[1],
+                out_channels: dims[1],
+                kernel: window.kernel,
+                stride: window.stride,
+                padding: window.padding,
+                dilation: window.dilation,
+                groups: *groups,
+            };
+            let channels = weights.channels(expression, dims[1])?;
+            let raw = weights.read(&expression.weight)?;
+            let packed = PackedConv::pack(isa, &shape, &raw, channels.scale.as_deref());
+            Work::Conv { packed, bias: channels.shift }
+        }
+        Kind::ConvTranspose { window, groups, output_padding, weights: expression } => {
+            let shape = ConvTransposeShape {
+                in_channels: operand(0).dims[1],
+                out_channels: dims[1],
+                kernel: window.kernel,
+                stride: window.stride,
+                padding: window.padding,
+                output_padding: *output_padding,
+                dilation: window.dilation,
+                groups: *groups,
+            };
+            let channels = weights.channels(expression, dims[1])?;
+            let raw = weights.read(&expression.weight)?;
+            let packed = PackedConvTranspose::pack(isa, &shape, &raw, channels.scale.as_deref());
+            Work::ConvTranspose { packed, bias: channels.shift }
+        }
+        Kind::Linear { weights: expression } => {
+            let out = dims[dims.len() - 1];
+            let channels = weights.channels(expression, out)?;
+            let matrix = weights.matrix(expression, out, channels.scale.as_deref())?;
+            if step.write.len() / out <= FEW_ROWS {
+                Work::Rows { weights: matrix, bias: channels.shift }
+            } else {
+                let packed = PackedMat::from_nk(isa, Rows::new(&matrix, out, matrix.len() / out));
+                Work::Linear { packed, bias: channels.shift }
+            }
+        }
+        Kind::Channels { axis, maps } => {
+            let channels = weights.maps(None, maps, dims[*axis])?;
+            let fill = |values: Option<Vec<f32>>, value| values.unwrap_or_else(|| vec![value; dims[*axis]]);
+            Work::Channels { scale: fill(channels.scale, 1.0), shift: fill(channels.shift, 0.0) }
+        }
+        Kind::PRelu { slope } => Work::PRelu { slope: weights.read(slope)? },
+        Kind::LayerNorm { eps, weight, bias, .. } => {
+            Work::LayerNorm { weight: weights.read(weight)?, bias: weights.read(bias)?, eps: *eps as f32 }
+        }
+        Kind::GroupNorm { groups, eps, weight, bias } => Work::GroupNorm {
+            groups: *groups,
+            weight: weights.read(weight)?,
+            bias: weights.read(bias)?,
+            eps: *eps as f32,
+        },
+        Kind::Softmax { log: false, .. } => Work::Softmax,
+        Kind::Softmax { log: true, .. } => Work::LogSoftmax,
+        Kind::Normalize { eps, .. } => Work::Normalize { eps: *eps as f32 },
+        Kind::Pool { pool, window } => {
+            let pool = match pool {
+                opt::Pool::Max => Pool::Max,
+                opt::Pool::Mean { count_padding } => Pool::Mean { count_include_pad: *count_padding },
+            };
+            let opt::Window { kernel, stride, padding, dilation } = *window;
+            Work::Pool { pool, shape: PoolShape { kernel, stride, padding, dilation } }
+        }
+        Kind::AdaptivePool { reduce: opt::Reduce::Max } => Work::AdaptivePool { pool: Pool::Max },
+        Kind::AdaptivePool { reduce: opt::Reduce::Mean } => {
+            Work::AdaptivePool { pool: Pool::Mean { count_include_pad: false } }
+        }
+        Kind::Resize { mode, scale } => {
+            let mode = match mode {
+                opt::Resample::Nearest => Resample::Nearest,
+                opt::Resample::Bilinear => Resample::Bilinear,
+                opt::Resample::Bicubic => Resample::Bicubic,
+            };
+            Work::Resize { mode, scale: *scale }
+        }
+        Kind::Reduce { reduce, axes } => {
+            let reduce = match reduce {
+                opt::Reduce::Mean => Reduce::Mean,
+                opt::Reduce::Max => Reduce::Max,
+            };
+            let from = operand(0);
+            // in the order in which the results lie
+            let order = if from.dims.len() == dims.len() { step.write.order() } else { (0..from.dims.len()).collect() };
+            let view = from.permuted(&order);
+            let axes = order.iter().map(|axis| axes.contains(axis)).collect();
+            Work::Reduce { reduce, shape: view.dims, strides: view.strides, axes }
+        }
+        Kind::Binary { op } => Work::Binary(binary(plan, id, step, *op)),
+        Kind::Matmul { scale } => Work::Matmul(matmul(step, *scale)),
+        Kind::Attention { heads, scale } => {
+            let (q, k) = (operand(0), operand(1));
+            let shape =
+                Heads { n: q.dims[0], heads: *heads, dim: q.dims[2] / heads, queries: q.dims[1], keys: k.dims[1] };
+            Work::Attention { heads: shape, scale: *scale }
+        }
+        Kind::Op { op, .. } => {
+            let batched = node.operands.iter().map(|operand| plan.net().node(*operand).shape.batched).collect();
+            Work::Reference { op: op.clone(), params: weights.params(node.layers[0])?, batched }
+        }
+        Kind::Identity => Work::Identity,
+        Kind::Input(_)
+        | Kind::Constant(_)
+        | Kind::Concat { .. }
+        | Kind::Reshape
+        | Kind::Permute { .. }
+        | Kind::Slice { .. }
+        | Kind::Pad { .. }
+        | Kind::Roll { .. } => unreachable!("the plan makes views and copies of these"),
+    })
+}
+
+fn binary(plan: &Plan, id: Id, step: &Step, op: Arithmetic) -> Binary {
+    let dims = &step.write.dims;
+    let order = step.write.order();
+    let operands = &plan.net().node(id).operands;
+    let shape = |at: usize| -> &Shape { &plan.net().node(operands[at]).shape };
+    let from_left = shape(0).batched && shape(1).batched;
+    let views: Vec<View> = step.reads.iter().map(|view| view.stretched(dims, from_left)).collect();
+    let whole = |at: &usize| step.reads[*at].dims == *dims && step.reads[*at].matrix(&order).is_some();
+    let found = (0..2).find(whole);
+    let first = found.unwrap_or(0);
+    let pairing = if found.is_some() { pairing(&views[1 - first], &order) } else { Pairing::Broadcast };
+    let op = match (op, first) {
+        (Arithmetic::Add, _) => BinaryOp::Add,
+        (Arithmetic::Mul, _) => BinaryOp::Mul,
+        (Arithmetic::Sub, 0) => BinaryOp::Sub,
+        (Arithmetic::Sub, _) => BinaryOp::SubFrom,
+    };
+    let lie = |view: &View| view.permuted(&order).strides;
+    let strides = [lie(&views[first]), lie(&views[1 - first])];
+    Binary { op, first, pairing, shape: order.iter().map(|axis| dims[*axis]).collect(), strides }
+}
+
+fn matmul(step: &Step, scale: f32) -> Matmul {
+    let out = &step.write;
+    let rank = out.dims.len();
+    let stretch = |view: &View| {
+        // the last two axes are the matrix, those before are stretched
+        let mut dims = out.dims.clone();
+        dims[rank - 2..].copy_from_slice(&view.dims[view.dims.len() - 2..]);
+        view.stretched(&dims, false)
+    };
+    let (a, b) = (stretch(&step.reads[0]), stretch(&step.reads[1]));
+    let sizes = [a.dims[rank - 2], a.dims[rank - 1], b.dims[rank - 1]];
+    let kn = b.strides[rank - 1] == 1 || b.dims[rank - 1] == 1;
+    let (layout, b_dist) = if kn { (Layout::Kn, b.strides[rank - 2]) } else { (Layout::Nk, b.strides[rank - 1]) };
+    // of a single row the distance says nothing, and may be less than a row is long
+    let dist = |stride: usize, rows: usize, cols: usize| if rows == 1 { stride.max(cols) } else { stride };
+    let (b_rows, b_cols) = if kn { (sizes[1], sizes[2]) } else { (sizes[2], sizes[1]) };
+    let dists = [
+        dist(a.strides[rank - 2], sizes[0], sizes[1]),
+        dist(b_dist, b_rows, b_cols),
+        dist(out.strides[rank - 2], sizes[0], sizes[2]),
+    ];
+    let steps_of = |axis: usize| [a.strides[axis], b.strides[axis], out.strides[axis]];
+    let axes: Vec<usize> = (0..rank - 2).filter(|axis| out.dims[*axis] != 1).collect();
+    // From the innermost batch axis on, axes that go on evenly in all three are one.
+    let mut levels: Vec<(usize, [usize; 3])> = vec![];
+    for axis in axes.into_iter().rev() {
+        let steps = steps_of(axis);
+        match levels.last_mut() {
+            Some((count, inner)) if (0..3).all(|at| steps[at] == inner[at] * *count) => *count *= out.dims[axis],
+            _ => levels.push((out.dims[axis], steps)),
+        }
+    }
+    levels.reverse();
+    if levels.is_empty() {
+        levels.push((1, [0; 3]));
+    }
+    Matmul { levels, dists, sizes, layout, scale }
+}
+
+pub(super) fn act(act: opt::Act) -> Act {
+    match act {
+        opt::Act::None => Act::None,
+        opt::Act::Relu => Act::Relu,
+        opt::Act::Clamp { lo, hi } => Act::Clamp { lo, hi },
+        opt::Act::Elu(alpha) => Act::Elu(alpha),
+        opt::Act::LeakyRelu(slope) => Act::LeakyRelu(slope),
+        opt::Act::Gelu => Act::Gelu,
+        opt::Act::GeluTanh => Act::GeluTanh,
+        opt::Act::Silu => Act::Silu,
+        opt::Act::Sigmoid => Act::Sigmoid,
+        opt::Act::Tanh => Act::Tanh,
+        opt::Act::HardSwish => Act::HardSwish,
+        opt::Act::HardSigmoid => Act::HardSigmoid,
+        opt::Act::Softplus => Act::Softplus,
+        opt::Act::Mish => Act::Mish,
+        opt::Act::Exp => Act::Exp,
+        opt::Act::Linear { scale, shift } => Act::Affine(scale, shift),
+    }
+}

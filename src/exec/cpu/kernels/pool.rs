@@ -1,0 +1,168 @@
+//! Pooling: maxima and means of windows.
+//!
+//! Formula   PyTorch's: padding counts as -inf in a maximum; a mean divides by the window's size clipped to the padded
+//!           image (or to the image itself, without `count_include_pad`); NaN wins a maximum
+//! Layout    NHWC, channels are the lanes; a large window is summed by rows first, which keeps the error small
+
+use super::par::{Shared, ranges};
+use super::simd::{Isa, Simd, Task, lanes, ld, st};
+use super::view::{Image, ImageMut};
+
+/// The windows of a pooling. The size of the output (ceil mode or not) is that of the image written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolShape {
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    /// Top, left, bottom, right.
+    pub padding: [usize; 4],
+    pub dilation: [usize; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    Max,
+    Mean { count_include_pad: bool },
+}
+
+/// Pools windows of `shape`.
+pub fn pool(isa: Isa, kind: Pool, shape: &PoolShape, x: Image, y: ImageMut) {
+    let PoolShape { kernel, stride, padding, dilation } = *shape;
+    assert!(kernel.iter().chain(&stride).chain(&dilation).all(|&v| v > 0), "kernel, stride and dilation are positive");
+    assert!(kind == Pool::Max || dilation == [1, 1], "only a maximum may be dilated");
+    let axis = |axis: usize, size: usize| Axis::Windows {
+        size,
+        kernel: kernel[axis],
+        stride: stride[axis],
+        before: padding[axis],
+        after: padding[axis + 2],
+        dilation: dilation[axis],
+    };
+    let axes = [axis(0, x.h), axis(1, x.w)];
+    run(isa, kind, axes, dilation, x, y);
+}
+
+/// Pools the whole image in as many windows as `y` has pixels: from `i * h / p` to `(i + 1) * h / p`, rounded outwards.
+/// One pixel is the whole image.
+pub fn adaptive_pool(isa: Isa, kind: Pool, x: Image, y: ImageMut) {
+    let axes = [Axis::Parts { size: x.h, parts: y.h }, Axis::Parts { size: x.w, parts: y.w }];
+    run(isa, kind, axes, [1, 1], x, y);
+}
+
+/// The windows along one axis.
+#[derive(Clone, Copy)]
+enum Axis {
+    Windows { size: usize, kernel: usize, stride: usize, before: usize, after: usize, dilation: usize },
+    Parts { size: usize, parts: usize },
+}
+
+/// From, to (exclusive), and the length with what lies on the padding.
+type Span = (usize, usize, usize);
+
+impl Axis {
+    fn span(self, i: usize) -> Span {
+        match self {
+            Axis::Windows { size, kernel, stride, before, after, dilation } => {
+                // In coordinates of the padded image.
+                let start = i * stride;
+                let end = (start + (kernel - 1) * dilation + 1).min(before + size + after).max(start);
+                let skipped = before.saturating_sub(start).div_ceil(dilation) * dilation;
+                let from = start + skipped - before;
+                let to = end.saturating_sub(before).min(size);
+                (from.min(to), to, end - start)
+            }
+            Axis::Parts { size, parts } => {
+                let (from, to) = (i * size / parts, ((i + 1) * size).div_ceil(parts));
+                (from, to, to - from)
+            }
+        }
+    }
+}
+
+fn run(isa: Isa, kind: Pool, axes: [Axis; 2], dilation: [usize; 2], x: Image, y: ImageMut) {
+    x.check();
+    y.check();
+    assert!(x.n == y.n && x.c == y.c, "images of other channels");
+    // Few pixels (global pooling): cut the channels as well, into cache lines.
+    let parts = if y.pixels() < 64 { y.c.div_ceil(64).max(1) } else { 1 };
+    let cost = x.pixels().div_ceil(y.pixels().max(1)).max(2) * y.c.div_ceil(parts);
+    let (out, dist, [h, w], pixels) = (Shared(y.data.as_mut_ptr()), y.dist, [y.h, y.w], y.pixels());
+    ranges(pixels * parts, cost, |range| {
+        for i in range {
+            let (pixel, part) = (i / parts, i % parts);
+            let (rows, cols) = (axes[0].span(pixel / w % h), axes[1].span(pixel % w));
+            let (c0, c1) = if parts == 1 { (0, x.c) } else { (part * 64, (part * 64 + 64).min(x.c)) };
+            isa.run(Window {
+                x: &x,
+                first: pixel / (w * h) * x.h * x.w,
+                rows,
+                cols,
+                dilation,
+                kind,
+                channels: (c0, c1 - c0),
+                y: out.at(pixel * dist + c0),
+            });
+        }
+    });
+}
+
+struct Window<'a> {
+    x: &'a Image<'a>,
+    /// The first pixel of the image.
+    first: usize,
+    rows: Span,
+    cols: Span,
+    dilation: [usize; 2],
+    kind: Pool,
+    /// First and number.
+    channels: (usize, usize),
+    y: *mut f32,
+}
+
+impl Task for Window<'_> {
+    type Output = ();
+    /// # Safety
+    /// As [`Task::run`]; the spans lie inside the image, and y is this task's.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let (rows, cols) = (self.rows, self.cols);
+        let (c0, channels) = self.channels;
+        let dist = self.x.dist;
+        // SAFETY: the caller's.
+        unsafe {
+            let x = self.x.data.as_ptr().wrapping_add(c0);
+            match self.kind {
+                Pool::Max => {
+                    lanes!(S, channels, |c, n| {
+                        let mut max = S::splat(f32::NEG_INFINITY);
+                        for iy in (rows.0..rows.1).step_by(self.dilation[0]) {
+                            let row = x.wrapping_add((self.first + iy * self.x.w) * dist + c);
+                            for ix in (cols.0..cols.1).step_by(self.dilation[1]) {
+                                let v = ld::<S>(row.wrapping_add(ix * dist), n);
+                                max = S::select(S::is_nan(v), v, S::max(v, max));
+                            }
+                        }
+                        st::<S>(self.y.add(c), max, n);
+                    });
+                }
+                Pool::Mean { count_include_pad } => {
+                    let inside = (rows.1 - rows.0) * (cols.1 - cols.0);
+                    let count = if count_include_pad { rows.2 * cols.2 } else { inside };
+                    let share = S::splat(if inside == 0 { 0.0 } else { count as f32 });
+                    lanes!(S, channels, |c, n| {
+                        let mut sum = S::splat(0.0);
+                        for iy in rows.0..rows.1 {
+                            let row = x.wrapping_add((self.first + iy * self.x.w) * dist + c);
+                            let mut line = S::splat(0.0);
+                            for ix in cols.0..cols.1 {
+                                line = S::add(line, ld::<S>(row.wrapping_add(ix * dist), n));
+                            }
+                            sum = S::add(sum, line);
+                        }
+                        let mean = if inside == 0 { sum } else { S::div(sum, share) };
+                        st::<S>(self.y.add(c), mean, n);
+                    });
+                }
+            }
+        }
+    }
+}

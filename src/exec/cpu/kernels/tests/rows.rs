@@ -1,0 +1,326 @@
+//! Functions of values, pairs and rows; attention.
+
+use super::*;
+
+const ACTS: [Act; 21] = [
+    Act::None,
+    Act::Relu,
+    Act::Relu6,
+    Act::Clamp { lo: -0.25, hi: 2.0 },
+    Act::Elu(1.5),
+    Act::LeakyRelu(0.01),
+    Act::Gelu,
+    Act::GeluTanh,
+    Act::Silu,
+    Act::Sigmoid,
+    Act::Tanh,
+    Act::HardSwish,
+    Act::HardSigmoid,
+    Act::Softplus,
+    Act::Mish,
+    Act::Exp,
+    Act::Sqrt,
+    Act::Abs,
+    Act::Square,
+    Act::Rsqrt,
+    Act::Affine(0.5, -2.0),
+];
+
+#[test]
+fn activations_are_accurate() {
+    // From the middle out to where they saturate.
+    let xs: Vec<f32> = (0..40_001).map(|i| (i - 20_000) as f32 * 1e-3 * if i % 7 == 0 { 4.4 } else { 1.0 }).collect();
+    let tiny: Vec<f32> = (1..1000).flat_map(|i| [i as f32 * 1e-6, i as f32 * -1e-6, i as f32 * 1e-20]).collect();
+    for isa in Isa::all() {
+        for f in ACTS {
+            for xs in [&xs, &tiny] {
+                let mut ys = poison(xs.len());
+                unary(isa, f, Map::new(Rows::new(xs, 1, xs.len()), RowsMut::new(&mut ys, 1, xs.len())));
+                for (&x, &y) in xs.iter().zip(&ys) {
+                    let want = act(f, x.into());
+                    if want.is_nan() || want.abs() > f64::from(f32::MAX) || (want != 0.0 && want.abs() < 1e-37) {
+                        continue;
+                    }
+                    let error = (f64::from(y) - want).abs();
+                    // Where 1 + erf or 1 + tanh cancels, the error is that of the sum.
+                    let limit = match f {
+                        Act::Gelu | Act::GeluTanh => 3e-7 * want.abs() + 1.5e-7 * f64::from(x.abs()),
+                        Act::HardSwish | Act::HardSigmoid | Act::Affine(..) => 3e-7 * want.abs() + 4e-7,
+                        _ => 4e-7 * want.abs() + 1e-37,
+                    };
+                    assert!(error <= limit, "{} {f:?}({x}) is {y}, not {want}: {error:e}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_go_through() {
+    for isa in Isa::all() {
+        for f in ACTS {
+            let xs = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.0];
+            let mut ys = [0.0; 5];
+            unary(isa, f, Map::new(Rows::new(&xs, 1, 5), RowsMut::new(&mut ys, 1, 5)));
+            assert!(ys[0].is_nan() && ys[3].is_nan(), "{} {f:?}: {ys:?}", isa.name());
+            for i in [1, 2, 4] {
+                let want = act(f, xs[i].into());
+                if want.is_infinite() {
+                    assert_eq!(f64::from(ys[i]), want, "{} {f:?}({})", isa.name(), xs[i]);
+                } else if !want.is_nan() {
+                    assert!((f64::from(ys[i]) - want).abs() < 1e-6, "{} {f:?}({}) is {}", isa.name(), xs[i], ys[i]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn overflow_and_underflow_of_exp() {
+    for isa in Isa::all() {
+        let xs = [88.7, 88.8, 1000.0, -87.5, -100.0, -103.9, -104.1, -1000.0];
+        let mut ys = [f32::NAN; 8];
+        unary(isa, Act::Exp, Map::new(Rows::new(&xs, 1, 8), RowsMut::new(&mut ys, 1, 8)));
+        for (x, y) in xs.into_iter().zip(ys) {
+            let want = f64::from(x).exp() as f32;
+            assert!(
+                y == want || (y - want).abs() <= want * 4e-7 + 1.5e-45,
+                "{} exp({x}) is {y}, not {want}",
+                isa.name()
+            );
+        }
+    }
+}
+
+fn op2(op: BinaryOp, a: f64, b: f64) -> f64 {
+    match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Sub => a - b,
+        BinaryOp::SubFrom => b - a,
+        BinaryOp::Mul => a * b,
+        BinaryOp::Div => a / b,
+        BinaryOp::DivInto => b / a,
+        BinaryOp::Max => a.max(b),
+        BinaryOp::Min => a.min(b),
+        BinaryOp::Prelu => {
+            if a > 0.0 {
+                a
+            } else {
+                a * b
+            }
+        }
+    }
+}
+
+const OPS: [BinaryOp; 9] = [
+    BinaryOp::Add,
+    BinaryOp::Sub,
+    BinaryOp::SubFrom,
+    BinaryOp::Mul,
+    BinaryOp::Div,
+    BinaryOp::DivInto,
+    BinaryOp::Max,
+    BinaryOp::Min,
+    BinaryOp::Prelu,
+];
+
+#[test]
+fn pairs_of_all_kinds() {
+    for isa in Isa::all() {
+        let mut rng = Rng::new(11);
+        for (rows, cols) in [(1, 1), (6, 3), (40, 17), (12, 64), (3, 5000), (700, 100)] {
+            for op in OPS {
+                let what = format!("{} {op:?} {rows} x {cols}", isa.name());
+                let (xd, yd, bd) = (cols + rng.pick(0, 2), cols + rng.pick(0, 2), cols + rng.pick(0, 1));
+                let away = |v: f32| v + if v < 0.0 { -0.5 } else { 0.5 };
+                let x: Vec<f32> = rng.vec(rows * xd).into_iter().map(away).collect();
+                let b: Vec<f32> = rng.vec(rows * bd).into_iter().map(away).collect();
+                let each = rows.div_ceil(2);
+                let operands = [
+                    Operand::Rows(Rows { data: &b, rows, cols, dist: bd }),
+                    Operand::Scalar(0.75),
+                    Operand::Row(&b[..cols]),
+                    Operand::Gate { data: &b, rows_each: each },
+                    Operand::Column(&b[..rows]),
+                ];
+                for (operand, f) in operands.into_iter().zip([Act::None, Act::Silu, Act::Relu, Act::None, Act::Tanh]) {
+                    let got = on_threads(&what, || {
+                        let mut y = poison(rows * yd);
+                        let io = Map::new(
+                            Rows { data: &x, rows, cols, dist: xd },
+                            RowsMut { data: &mut y, rows, cols, dist: yd },
+                        );
+                        binary(isa, op, io, operand, f);
+                        y.chunks(yd).flat_map(|r| r[..cols].to_vec()).collect()
+                    });
+                    let want: Vec<f64> = (0..rows * cols)
+                        .map(|i| {
+                            let (r, c) = (i / cols, i % cols);
+                            let b = match operand {
+                                Operand::Rows(_) => b[r * bd + c],
+                                Operand::Scalar(v) => v,
+                                Operand::Row(row) => row[c],
+                                Operand::Gate { data, .. } => data[r / each * cols + c],
+                                Operand::Column(column) => column[r],
+                            };
+                            act(f, op2(op, x[r * xd + c].into(), b.into()))
+                        })
+                        .collect();
+                    close(&got, &want, 1e-6, &what);
+                }
+                // In place gives the same.
+                let mut y: Vec<f32> = x.chunks(xd).flat_map(|r| r[..cols].to_vec()).collect();
+                binary(isa, op, Map::in_place(RowsMut::new(&mut y, rows, cols)), Operand::Scalar(0.75), Act::None);
+                let want: Vec<f64> =
+                    (0..rows * cols).map(|i| op2(op, x[i / cols * xd + i % cols].into(), 0.75)).collect();
+                close(&y, &want, 1e-6, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn broadcasts_of_any_strides() {
+    let mut rng = Rng::new(13);
+    for isa in Isa::all() {
+        for _ in 0..60 {
+            let rank = rng.pick(0, 5);
+            let shape: Vec<usize> = (0..rank).map(|_| rng.pick(1, 6)).collect();
+            let mut strides = [vec![], vec![]];
+            for s in &mut strides {
+                *s = (0..rank).map(|_| rng.pick(0, 9)).collect();
+                if rank > 0 && rng.pick(0, 1) == 0 {
+                    s[rank - 1] = 1;
+                }
+            }
+            let a = rng.vec(300);
+            let what = format!("{} {shape:?} {strides:?}", isa.name());
+            let len: usize = shape.iter().product();
+            let got = on_threads(&what, || {
+                let mut y = poison(len);
+                let [sa, sb] = [0, 1].map(|i| Strided { data: &a, strides: &strides[i] });
+                broadcast(isa, BinaryOp::Sub, &shape, sa, sb, &mut y, Act::None);
+                y
+            });
+            let at = |mut i: usize, strides: &[usize]| {
+                let mut at = 0;
+                for (n, s) in shape.iter().zip(strides).rev() {
+                    at += i % n * s;
+                    i /= n;
+                }
+                f64::from(a[at])
+            };
+            let want: Vec<f64> = (0..len).map(|i| at(i, &strides[0]) - at(i, &strides[1])).collect();
+            close(&got, &want, 1e-6, &what);
+        }
+    }
+}
+
+#[test]
+fn norms_and_softmax_of_rows() {
+    for isa in Isa::all() {
+        let mut rng = Rng::new(17);
+        for (rows, cols) in [(1, 1), (5, 3), (7, 16), (40, 33), (9, 197), (3, 1000), (300, 96)] {
+            let what = format!("{} {rows} x {cols}", isa.name());
+            let (xd, yd) = (cols + rng.pick(0, 2), cols + rng.pick(0, 2));
+            // A mean far from zero, so that one pass would not do.
+            let x: Vec<f32> = rng.vec(rows * xd).iter().map(|v| v * 2.0 + 5.0).collect();
+            let (w, b) = (rng.vec(cols), rng.vec(cols));
+            let run = |f: &(dyn Fn(Map) + Sync)| {
+                let out = on_threads(&what, || {
+                    let mut y = poison(rows * yd);
+                    f(Map::new(
+                        Rows { data: &x, rows, cols, dist: xd },
+                        RowsMut { data: &mut y, rows, cols, dist: yd },
+                    ));
+                    y.chunks(yd).flat_map(|r| r[..cols].to_vec()).collect()
+                });
+                let mut y: Vec<f32> = x.chunks(xd).flat_map(|r| r[..cols].to_vec()).collect();
+                f(Map::in_place(RowsMut::new(&mut y, rows, cols)));
+                assert!(y.iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits()), "in place differs: {what}");
+                out
+            };
+            let by_row = |f: &dyn Fn(&[f64]) -> Vec<f64>| -> Vec<f64> {
+                x.chunks(xd).flat_map(|r| f(&r[..cols].iter().map(|&v| v.into()).collect::<Vec<_>>())).collect()
+            };
+            let want = by_row(&|r| {
+                let mean = r.iter().sum::<f64>() / cols as f64;
+                let var = r.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / cols as f64;
+                let norm = |i: usize| (r[i] - mean) / (var + 1e-3).sqrt() * f64::from(w[i]) + f64::from(b[i]);
+                (0..cols).map(|i| act(Act::Gelu, norm(i))).collect()
+            });
+            close(&run(&|io| layer_norm(isa, io, Some(&w), Some(&b), 1e-3, Act::Gelu)), &want, 2e-6, &what);
+            let want = by_row(&|r| {
+                let norm = r.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-12);
+                r.iter().map(|v| v / norm).collect()
+            });
+            close(&run(&|io| l2_normalize(isa, io, 1e-12)), &want, 1e-6, &what);
+            let soft = |r: &[f64]| {
+                let max = r.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v));
+                let sum: f64 = r.iter().map(|v| (v - max).exp()).sum();
+                r.iter().map(|v| v - max - sum.ln()).collect::<Vec<_>>()
+            };
+            close(&run(&|io| log_softmax(isa, io)), &by_row(&soft), 1e-6, &what);
+            let want = by_row(&|r| soft(r).iter().map(|v| v.exp()).collect());
+            close(&run(&|io| softmax(isa, io)), &want, 1e-6, &what);
+            let want =
+                by_row(&|r| (0..cols).map(|i| act(Act::Relu, r[i] * f64::from(w[i]) + f64::from(b[i]))).collect());
+            close(&run(&|io| scale_shift(isa, io, &w, &b, Act::Relu)), &want, 1e-6, &what);
+        }
+        let mut bad = [1.0, f32::NAN, 2.0];
+        softmax(isa, Map::in_place(RowsMut::new(&mut bad, 1, 3)));
+        assert!(bad.iter().all(|v| v.is_nan()), "NaN does not vanish in a softmax");
+    }
+}
+
+#[test]
+fn attention_matches_the_formula() {
+    for isa in Isa::all() {
+        let mut rng = Rng::new(19);
+        for shape in [
+            Heads { n: 1, heads: 1, dim: 1, queries: 1, keys: 1 },
+            Heads { n: 2, heads: 3, dim: 33, queries: 17, keys: 29 },
+            Heads { n: 1, heads: 2, dim: 64, queries: 197, keys: 197 },
+            Heads { n: 3, heads: 4, dim: 20, queries: 50, keys: 7 },
+            Heads { n: 1, heads: 1, dim: 8, queries: 60, keys: 3000 },
+        ] {
+            let what = format!("{} {shape:?}", isa.name());
+            let Heads { n, heads, dim, queries, keys } = shape;
+            let cols = heads * dim;
+            // Keys and values in one buffer, side by side.
+            let (q, kv) = (rng.vec(n * queries * (cols + 1)), rng.vec(n * keys * 2 * cols));
+            let got = on_threads(&what, || {
+                let mut y = poison(n * queries * (cols + 2));
+                attention(
+                    isa,
+                    &shape,
+                    0.3,
+                    Rows { data: &q, rows: n * queries, cols, dist: cols + 1 },
+                    Rows { data: &kv, rows: n * keys, cols, dist: 2 * cols },
+                    Rows { data: &kv[cols..], rows: n * keys, cols, dist: 2 * cols },
+                    RowsMut { data: &mut y, rows: n * queries, cols, dist: cols + 2 },
+                );
+                y.chunks(cols + 2).flat_map(|r| r[..cols].to_vec()).collect()
+            });
+            let mut want = vec![0f64; n * queries * cols];
+            for i in 0..n * queries {
+                for h in 0..heads {
+                    let row = |j: usize| (i / queries * keys + j) * 2 * cols + h * dim;
+                    let dot = |j: usize| -> f64 {
+                        let terms =
+                            (0..dim).map(|d| f64::from(q[i * (cols + 1) + h * dim + d]) * f64::from(kv[row(j) + d]));
+                        terms.sum::<f64>() * 0.3
+                    };
+                    let e: Vec<f64> = (0..keys).map(|j| dot(j).exp()).collect();
+                    let sum: f64 = e.iter().sum();
+                    for (j, e) in e.iter().enumerate() {
+                        for d in 0..dim {
+                            want[i * cols + h * dim + d] += e / sum * f64::from(kv[row(j) + cols + d]);
+                        }
+                    }
+                }
+            }
+            close(&got, &want, 2e-6, &what);
+        }
+    }
+}

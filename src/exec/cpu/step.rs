@@ -1,0 +1,340 @@
+//! One step bound to its kernel: packed weights and the geometry of what it reads and writes.
+
+use super::kernels::{
+    self, Act, Batch, BatchMut, BinaryOp, Epilogue, Heads, Image, ImageMut, Isa, Layout, Map, Operand, PackedConv,
+    PackedConvTranspose, PackedMat, Pool, PoolShape, Reduce, Resample, Rows, RowsMut, Strided,
+};
+use super::memory::{Memory, Slot};
+use crate::ops::{self, Op};
+use crate::plan::pairing::Pairing;
+use crate::plan::view::Matrix;
+use crate::tensor::Tensor;
+use rayon::prelude::*;
+
+/// A step that is ready to run.
+pub(super) struct Bound {
+    pub work: Work,
+    pub reads: Vec<Place>,
+    pub residual: Option<Place>,
+    pub write: Place,
+    pub in_place: bool,
+    /// Before and after the residual is added.
+    pub acts: [Act; 2],
+}
+
+/// A view with what kernels want to know of it.
+pub(super) struct Place {
+    pub slot: Slot,
+    pub dims: Vec<usize>,
+    pub strides: Vec<usize>,
+    /// As rows, in the order of axes that the step works in.
+    pub matrix: Matrix,
+}
+
+/// What a step does, with the weights it does it with.
+pub(super) enum Work {
+    Copy,
+    Fill(f32),
+    Identity,
+    Conv {
+        packed: PackedConv,
+        bias: Option<Vec<f32>>,
+    },
+    ConvTranspose {
+        packed: PackedConvTranspose,
+        bias: Option<Vec<f32>>,
+    },
+    /// Few rows: weights [out, in] as they are.
+    Rows {
+        weights: Vec<f32>,
+        bias: Option<Vec<f32>>,
+    },
+    Linear {
+        packed: PackedMat,
+        bias: Option<Vec<f32>>,
+    },
+    Channels {
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    },
+    PRelu {
+        slope: Vec<f32>,
+    },
+    LayerNorm {
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+        eps: f32,
+    },
+    GroupNorm {
+        groups: usize,
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+        eps: f32,
+    },
+    Softmax,
+    LogSoftmax,
+    Normalize {
+        eps: f32,
+    },
+    Pool {
+        pool: Pool,
+        shape: PoolShape,
+    },
+    AdaptivePool {
+        pool: Pool,
+    },
+    Resize {
+        mode: Resample,
+        scale: Option<[f64; 2]>,
+    },
+    /// `shape` and `strides` of the operand in the order in which the results lie.
+    Reduce {
+        reduce: Reduce,
+        shape: Vec<usize>,
+        strides: Vec<usize>,
+        axes: Vec<bool>,
+    },
+    Binary(Binary),
+    Matmul(Matmul),
+    Attention {
+        heads: Heads,
+        scale: f32,
+    },
+    /// By the op's own meaning: for what is too rare for a kernel.
+    Reference {
+        op: Box<Op>,
+        params: Vec<Tensor>,
+        batched: Vec<bool>,
+    },
+}
+
+/// How the second operand pairs with the first. `op` is turned where the operands were.
+pub(super) struct Binary {
+    pub op: BinaryOp,
+    /// Which read is the first operand.
+    pub first: usize,
+    pub pairing: Pairing,
+    /// Of both operands and the sizes in the order of the output's memory, for [`Pairing::Broadcast`].
+    pub shape: Vec<usize>,
+    pub strides: [Vec<usize>; 2],
+}
+
+/// Batches of products of matrices.
+pub(super) struct Matmul {
+    /// Axes of matrices from the outermost: how many, and how far apart they are in both operands and the result.
+    pub levels: Vec<(usize, [usize; 3])>,
+    /// Floats from one row to the next.
+    pub dists: [usize; 3],
+    /// Rows, terms and columns.
+    pub sizes: [usize; 3],
+    pub layout: Layout,
+    pub scale: f32,
+}
+
+impl Place {
+    fn rows<'a>(&self, data: &'a [f32]) -> Rows<'a> {
+        Rows { data, rows: self.matrix.rows, cols: self.matrix.cols, dist: self.matrix.dist }
+    }
+
+    fn rows_mut<'a>(&self, data: &'a mut [f32]) -> RowsMut<'a> {
+        RowsMut { data, rows: self.matrix.rows, cols: self.matrix.cols, dist: self.matrix.dist }
+    }
+
+    fn image<'a>(&self, data: &'a [f32]) -> Image<'a> {
+        let [n, c, h, w] = self.dims[..] else { unreachable!("images have four axes") };
+        Image { data, n, h, w, c, dist: self.matrix.dist }
+    }
+
+    fn image_mut<'a>(&self, data: &'a mut [f32]) -> ImageMut<'a> {
+        let [n, c, h, w] = self.dims[..] else { unreachable!("images have four axes") };
+        ImageMut { data, n, h, w, c, dist: self.matrix.dist }
+    }
+}
+
+impl Bound {
+    pub(super) fn run(&self, isa: Isa, memory: &mut Memory) {
+        let [before, after] = self.acts;
+        match &self.work {
+            Work::Copy => {
+                let (to, [from]) = memory.open(&self.write.slot, [&self.reads[0].slot]);
+                let from = Strided { data: from, strides: &self.reads[0].strides };
+                kernels::copy(&self.write.dims, from, to, &self.write.strides);
+            }
+            Work::Fill(value) => {
+                let (to, []) = memory.open(&self.write.slot, []);
+                to.par_chunks_mut(1 << 16).for_each(|part| part.fill(*value));
+            }
+            Work::Conv { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
+                packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
+            }),
+            Work::ConvTranspose { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
+                packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
+            }),
+            Work::Linear { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
+                packed.run(self.reads[0].rows(x), self.write.rows_mut(y), epilogue)
+            }),
+            Work::Rows { weights, bias } => self.sums(memory, bias, |x, y, epilogue| {
+                let x = self.reads[0].rows(x);
+                let weights = Rows::new(weights, self.write.matrix.cols, x.cols);
+                kernels::linear(isa, x, weights, self.write.rows_mut(y), epilogue)
+            }),
+            Work::Identity => match &self.residual {
+                None => self.map(memory, |io| kernels::unary(isa, after, io)),
+                Some(_) => {
+                    if before == Act::None {
+                        return self.add_residual(isa, memory, false);
+                    }
+                    self.map(memory, |io| kernels::unary(isa, before, io));
+                    self.add_residual(isa, memory, true);
+                }
+            },
+            Work::Channels { scale, shift } => {
+                let act = if self.residual.is_some() { before } else { after };
+                self.map(memory, |io| kernels::scale_shift(isa, io, scale, shift, act));
+                if self.residual.is_some() {
+                    self.add_residual(isa, memory, true);
+                }
+            }
+            Work::PRelu { slope } => {
+                let slope = if slope.len() == 1 { Operand::Scalar(slope[0]) } else { Operand::Row(slope) };
+                self.map(memory, |io| kernels::binary(isa, BinaryOp::Prelu, io, slope, Act::None));
+            }
+            Work::LayerNorm { weight, bias, eps } => {
+                self.map(memory, |io| kernels::layer_norm(isa, io, Some(weight), Some(bias), *eps, Act::None));
+            }
+            Work::Softmax => self.map(memory, |io| kernels::softmax(isa, io)),
+            Work::LogSoftmax => self.map(memory, |io| kernels::log_softmax(isa, io)),
+            Work::Normalize { eps } => self.map(memory, |io| kernels::l2_normalize(isa, io, *eps)),
+            Work::GroupNorm { groups, weight, bias, eps } => self.images(memory, |x, y| {
+                kernels::group_norm(isa, *groups, x, Some(weight), Some(bias), *eps, Act::None, y);
+            }),
+            Work::Pool { pool, shape } => self.images(memory, |x, y| kernels::pool(isa, *pool, shape, x, y)),
+            Work::AdaptivePool { pool } => self.images(memory, |x, y| kernels::adaptive_pool(isa, *pool, x, y)),
+            Work::Resize { mode, scale } => self.images(memory, |x, y| kernels::resize(isa, *mode, *scale, x, y)),
+            Work::Reduce { reduce, shape, strides, axes } => {
+                let from = &self.reads[0];
+                let (to, [data]) = memory.open(&self.write.slot, [&from.slot]);
+                kernels::reduce(isa, *reduce, shape, Strided { data, strides }, axes, to);
+            }
+            Work::Binary(binary) => self.binary(isa, memory, binary),
+            Work::Matmul(matmul) => self.matmul(isa, memory, matmul),
+            Work::Attention { heads, scale } => {
+                let [q, k, v] = &self.reads[..] else { unreachable!("attention has three operands") };
+                let (to, data) = memory.open(&self.write.slot, [&q.slot, &k.slot, &v.slot]);
+                let (q, k, v) = (q.rows(data[0]), k.rows(data[1]), v.rows(data[2]));
+                kernels::attention(isa, heads, *scale, q, k, v, self.write.rows_mut(to));
+            }
+            Work::Reference { op, params, batched } => {
+                let read = |place: &Place| Tensor::new(place.dims.clone(), memory.read(&place.slot).to_vec());
+                let ins: Vec<Tensor> = self.reads.iter().map(read).collect();
+                let batched = ins.iter().zip(batched);
+                let ins: Vec<_> = batched.map(|(value, batched)| ops::Operand { value, batched: *batched }).collect();
+                let result = super::super::reference::eval(op, &ins, params, &self.write.dims);
+                memory.open(&self.write.slot, []).0.copy_from_slice(result.data());
+            }
+        }
+    }
+
+    /// A kernel with an epilogue.
+    fn sums(&self, memory: &mut Memory, bias: &Option<Vec<f32>>, run: impl FnOnce(&[f32], &mut [f32], &Epilogue)) {
+        let [before, after] = self.acts;
+        let bias = bias.as_deref();
+        match &self.residual {
+            None => {
+                let (to, [x]) = memory.open(&self.write.slot, [&self.reads[0].slot]);
+                run(x, to, &Epilogue { bias, before, residual: None, after, gate: None });
+            }
+            Some(residual) => {
+                let (to, [x, data]) = memory.open(&self.write.slot, [&self.reads[0].slot, &residual.slot]);
+                run(x, to, &Epilogue { bias, before, residual: Some(residual.rows(data)), after, gate: None });
+            }
+        }
+    }
+
+    /// A kernel over rows, in place where the plan says so.
+    fn map(&self, memory: &mut Memory, run: impl FnOnce(Map)) {
+        if self.in_place {
+            let (to, []) = memory.open(&self.write.slot, []);
+            run(Map::in_place(self.write.rows_mut(to)));
+        } else {
+            let (to, [x]) = memory.open(&self.write.slot, [&self.reads[0].slot]);
+            run(Map::new(self.reads[0].rows(x), self.write.rows_mut(to)));
+        }
+    }
+
+    fn images(&self, memory: &mut Memory, run: impl FnOnce(Image, ImageMut)) {
+        let (to, [x]) = memory.open(&self.write.slot, [&self.reads[0].slot]);
+        run(self.reads[0].image(x), self.write.image_mut(to));
+    }
+
+    /// Adds the residual to what was written already, or to the operand.
+    fn add_residual(&self, isa: Isa, memory: &mut Memory, written: bool) {
+        let residual = self.residual.as_ref().expect("the caller has seen it");
+        let after = self.acts[1];
+        if written || self.in_place {
+            let (to, [data]) = memory.open(&self.write.slot, [&residual.slot]);
+            let io = Map::in_place(self.write.rows_mut(to));
+            kernels::binary(isa, BinaryOp::Add, io, Operand::Rows(residual.rows(data)), after);
+        } else {
+            let (to, [x, data]) = memory.open(&self.write.slot, [&self.reads[0].slot, &residual.slot]);
+            let io = Map::new(self.reads[0].rows(x), self.write.rows_mut(to));
+            kernels::binary(isa, BinaryOp::Add, io, Operand::Rows(residual.rows(data)), after);
+        }
+    }
+
+    fn binary(&self, isa: Isa, memory: &mut Memory, binary: &Binary) {
+        let [before, after] = self.acts;
+        let act = if self.residual.is_some() { before } else { after };
+        let (first, second) = (&self.reads[binary.first], &self.reads[1 - binary.first]);
+        let operand = |data| match binary.pairing {
+            Pairing::Rows(matrix) => {
+                Operand::Rows(Rows { data, rows: matrix.rows, cols: matrix.cols, dist: matrix.dist })
+            }
+            Pairing::Scalar => Operand::Scalar(data[0]),
+            Pairing::Row => Operand::Row(data),
+            Pairing::Gate { rows_each } => Operand::Gate { data, rows_each },
+            Pairing::Column => Operand::Column(data),
+            Pairing::Broadcast => unreachable!("has a kernel of its own"),
+        };
+        if binary.pairing == Pairing::Broadcast {
+            let (to, [a, b]) = memory.open(&self.write.slot, [&first.slot, &second.slot]);
+            let a = Strided { data: a, strides: &binary.strides[0] };
+            let b = Strided { data: b, strides: &binary.strides[1] };
+            kernels::broadcast(isa, binary.op, &binary.shape, a, b, to, act);
+        } else if self.in_place {
+            let (to, [b]) = memory.open(&self.write.slot, [&second.slot]);
+            kernels::binary(isa, binary.op, Map::in_place(self.write.rows_mut(to)), operand(b), act);
+        } else {
+            let (to, [a, b]) = memory.open(&self.write.slot, [&first.slot, &second.slot]);
+            kernels::binary(isa, binary.op, Map::new(first.rows(a), self.write.rows_mut(to)), operand(b), act);
+        }
+        if self.residual.is_some() {
+            self.add_residual(isa, memory, true);
+        }
+    }
+
+    fn matmul(&self, isa: Isa, memory: &mut Memory, product: &Matmul) {
+        let (to, [a, b]) = memory.open(&self.write.slot, [&self.reads[0].slot, &self.reads[1].slot]);
+        product.run(isa, &product.levels, [a, b], to);
+    }
+}
+
+impl Matmul {
+    fn run(&self, isa: Isa, levels: &[(usize, [usize; 3])], [a, b]: [&[f32]; 2], to: &mut [f32]) {
+        let (count, steps) = levels[0];
+        if levels.len() > 1 {
+            // the plan lets outer matrices of the result follow one another
+            to.par_chunks_mut(steps[2]).enumerate().for_each(|(at, to)| {
+                self.run(isa, &levels[1..], [&a[at * steps[0]..], &b[at * steps[1]..]], to);
+            });
+            return;
+        }
+        let [m, k, n] = self.sizes;
+        let [a_dist, b_dist, dist] = self.dists;
+        let (rows, cols) = if self.layout == Layout::Kn { (k, n) } else { (n, k) };
+        let a = Batch { data: a, rows: m, cols: k, dist: a_dist, batch: steps[0] };
+        let b = Batch { data: b, rows, cols, dist: b_dist, batch: steps[1] };
+        let out = BatchMut { data: to, rows: m, cols: n, dist, batch: steps[2] };
+        kernels::matmul(isa, count, a, b, self.layout, out, self.scale);
+    }
+}

@@ -1,0 +1,557 @@
+//! The network as passes and backends see it: fewer and plainer kinds of steps than the language has ops, each with an
+//! epilogue, and weights as expressions of the tensors in the file.
+//!
+//! Logical axes stay as users write them ([N, C, H, W]); how values lie in memory is the plan's business.
+
+use std::fmt;
+
+use crate::graph::{NodeId, path};
+use crate::ops::Op;
+use crate::ops::shape::Shape;
+use crate::typed::Typed;
+
+/// A node of a [`Net`], and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(pub usize);
+
+/// A lowered network.
+#[derive(Clone, Debug, Default)]
+pub struct Net {
+    nodes: Vec<Option<Node>>,
+    pub inputs: Vec<(String, Id)>,
+    pub outputs: Vec<(String, Id)>,
+}
+
+/// One step: `after(before(kind(operands)) + residual)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub kind: Kind,
+    pub operands: Vec<Id>,
+    /// What is done to the result before it is stored. Only where [`Kind::takes_epilogue`].
+    pub epilogue: Epilogue,
+    pub shape: Shape,
+    /// The layers that it does the work of, the one that made it first.
+    pub layers: Vec<NodeId>,
+}
+
+/// What follows a sum of products while it is at hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Epilogue {
+    pub before: Act,
+    /// A value of the same shape that is added.
+    pub residual: Option<Id>,
+    pub after: Act,
+}
+
+/// A function of one number, as PyTorch defines it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Act {
+    #[default]
+    None,
+    Relu,
+    /// Infinite bounds are none.
+    Clamp {
+        lo: f32,
+        hi: f32,
+    },
+    Elu(f32),
+    LeakyRelu(f32),
+    Gelu,
+    GeluTanh,
+    Silu,
+    Sigmoid,
+    Tanh,
+    HardSwish,
+    HardSigmoid,
+    Softplus,
+    Mish,
+    Exp,
+    /// `scale * x + shift`
+    Linear {
+        scale: f32,
+        shift: f32,
+    },
+}
+
+/// A tensor that is known when the network is loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A tensor of a weight file: the layer that owns it, its index in the layer's tensors, its shape.
+    Param { node: NodeId, index: usize, shape: Vec<usize> },
+    /// The value of a batchless node of the graph: of parameters alone.
+    Value { node: NodeId, shape: Vec<usize> },
+}
+
+impl Source {
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Source::Param { shape, .. } | Source::Value { shape, .. } => shape,
+        }
+    }
+}
+
+/// A function of each channel: `x * scale[c] + shift[c]`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChannelMap {
+    /// Batch norm by its running statistics.
+    Norm { weight: Source, bias: Source, mean: Source, var: Source, eps: f64 },
+    /// One factor a channel.
+    Scale(Source),
+    /// One number a channel that is added.
+    Shift(Source),
+}
+
+/// The weights of a convolution or a linear map, as the backend packs them: output channel `k` of `weight` times the
+/// scale of `maps`, their shift added to the bias.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    pub weight: Source,
+    /// `weight` is [in, out] instead of [out, in].
+    pub transposed: bool,
+    pub bias: Option<Source>,
+    pub maps: Vec<ChannelMap>,
+    /// The input's columns are [C, H, W] in the file and come as [H, W, C].
+    pub channels_last: Option<[usize; 3]>,
+}
+
+impl Weights {
+    pub fn new(weight: Source, bias: Option<Source>) -> Weights {
+        Weights { weight, transposed: false, bias, maps: vec![], channels_last: None }
+    }
+}
+
+/// A window that moves over an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    /// Top, left, bottom, right.
+    pub padding: [usize; 4],
+    pub dilation: [usize; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    Max,
+    /// The mean of the window; whether padding counts.
+    Mean {
+        count_padding: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduce {
+    Mean,
+    Max,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resample {
+    Nearest,
+    Bilinear,
+    Bicubic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    Add,
+    Sub,
+    Mul,
+}
+
+/// What a node computes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// The network's input of that number.
+    Input(usize),
+    /// A value of parameters alone.
+    Constant(Source),
+    /// The operand itself (an activation or an addition is an epilogue of it).
+    Identity,
+    Conv {
+        window: Window,
+        groups: usize,
+        weights: Weights,
+    },
+    ConvTranspose {
+        window: Window,
+        groups: usize,
+        output_padding: [usize; 2],
+        weights: Weights,
+    },
+    /// Over the last axis.
+    Linear {
+        weights: Weights,
+    },
+    /// Each channel (index of `axis`) scaled and shifted.
+    Channels {
+        axis: usize,
+        maps: Vec<ChannelMap>,
+    },
+    /// Each channel (axis 1) below zero times its own slope; one slope for all where there is one.
+    PRelu {
+        slope: Source,
+    },
+    /// Mean 0 and variance 1 over `axis`, then weight and bias along it.
+    LayerNorm {
+        axis: usize,
+        eps: f64,
+        weight: Source,
+        bias: Source,
+    },
+    GroupNorm {
+        groups: usize,
+        eps: f64,
+        weight: Source,
+        bias: Source,
+    },
+    Softmax {
+        axis: usize,
+        log: bool,
+    },
+    /// Divided by its Euclidean norm along `axis`, that being at least `eps`.
+    Normalize {
+        axis: usize,
+        eps: f64,
+    },
+    Pool {
+        pool: Pool,
+        window: Window,
+    },
+    /// Output pixel (i, j) of [out_h, out_w] reads rows floor(i H / out_h) to ceil((i + 1) H / out_h), columns alike.
+    AdaptivePool {
+        reduce: Reduce,
+    },
+    /// Over some axes, which are left out or kept with length 1.
+    Reduce {
+        reduce: Reduce,
+        axes: Vec<usize>,
+    },
+    /// Of two values under the language's stretching.
+    Binary {
+        op: Arithmetic,
+    },
+    /// Of the last two axes; those before are stretched from the right. The result times `scale`.
+    Matmul {
+        scale: f32,
+    },
+    Concat {
+        axis: usize,
+    },
+    /// Row-major order of the logical axes stays.
+    Reshape,
+    Permute {
+        axes: Vec<usize>,
+    },
+    Slice {
+        axis: usize,
+        from: usize,
+    },
+    /// Zeros before each axis; how many after follows from the shape.
+    Pad {
+        before: Vec<usize>,
+        value: f32,
+    },
+    /// Index i goes to (i + shift) mod length.
+    Roll {
+        shifts: Vec<(usize, usize)>,
+    },
+    /// Of queries, keys and values [N, T, heads * dim]: softmax(q k^T scale) v in each head.
+    Attention {
+        heads: usize,
+        scale: f32,
+    },
+    /// Resampled; the scales (vertical, horizontal) where they, not the size, were stated.
+    Resize {
+        mode: Resample,
+        scale: Option<[f64; 2]>,
+    },
+    /// An op that has no plainer form, by its own meaning.
+    Op {
+        op: Box<Op>,
+        params: Vec<Source>,
+    },
+}
+
+impl Kind {
+    /// Whether the backend can do more to the result before it is stored.
+    pub fn takes_epilogue(&self) -> bool {
+        matches!(
+            self,
+            Kind::Identity
+                | Kind::Conv { .. }
+                | Kind::ConvTranspose { .. }
+                | Kind::Linear { .. }
+                | Kind::Channels { .. }
+                | Kind::Binary { .. }
+        )
+    }
+
+    /// As it is shown in steps and snapshots.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Input(_) => "input",
+            Kind::Constant(_) => "constant",
+            Kind::Identity => "identity",
+            Kind::Conv { .. } => "conv2d",
+            Kind::ConvTranspose { .. } => "conv_transpose2d",
+            Kind::Linear { .. } => "linear",
+            Kind::Channels { .. } => "channels",
+            Kind::PRelu { .. } => "prelu",
+            Kind::LayerNorm { .. } => "layer_norm",
+            Kind::GroupNorm { .. } => "group_norm",
+            Kind::Softmax { log: false, .. } => "softmax",
+            Kind::Softmax { log: true, .. } => "log_softmax",
+            Kind::Normalize { .. } => "normalize",
+            Kind::Pool { pool: Pool::Max, .. } => "max_pool2d",
+            Kind::Pool { pool: Pool::Mean { .. }, .. } => "avg_pool2d",
+            Kind::AdaptivePool { reduce: Reduce::Mean } => "adaptive_avg_pool2d",
+            Kind::AdaptivePool { reduce: Reduce::Max } => "adaptive_max_pool2d",
+            Kind::Reduce { reduce: Reduce::Mean, .. } => "mean",
+            Kind::Reduce { reduce: Reduce::Max, .. } => "amax",
+            Kind::Binary { op: Arithmetic::Add } => "add",
+            Kind::Binary { op: Arithmetic::Sub } => "sub",
+            Kind::Binary { op: Arithmetic::Mul } => "mul",
+            Kind::Matmul { .. } => "matmul",
+            Kind::Concat { .. } => "concat",
+            Kind::Reshape => "reshape",
+            Kind::Permute { .. } => "permute",
+            Kind::Slice { .. } => "slice",
+            Kind::Pad { .. } => "pad",
+            Kind::Roll { .. } => "roll",
+            Kind::Attention { .. } => "attention",
+            Kind::Resize { .. } => "upsample",
+            Kind::Op { op, .. } => op.name(),
+        }
+    }
+}
+
+impl Epilogue {
+    pub fn is_none(&self) -> bool {
+        *self == Epilogue::default()
+    }
+
+    /// One epilogue that does what `self` and then `next` do; None where it takes two.
+    pub fn then(&self, next: &Epilogue) -> Option<Epilogue> {
+        let after = |first: Act, second: Act| match (first, second) {
+            (Act::None, act) | (act, Act::None) => Some(act),
+            _ => None,
+        };
+        if self.residual.is_none() {
+            let own = after(self.before, self.after)?;
+            match next.residual {
+                Some(_) => Some(Epilogue { before: after(own, next.before)?, ..*next }),
+                None => {
+                    let next = after(next.before, next.after)?;
+                    Some(Epilogue { before: Act::None, residual: None, after: after(own, next)? })
+                }
+            }
+        } else if next.residual.is_none() {
+            let next = after(next.before, next.after)?;
+            Some(Epilogue { after: after(self.after, next)?, ..*self })
+        } else {
+            None
+        }
+    }
+}
+
+impl Node {
+    /// Everything it reads: operands, then the residual.
+    pub fn reads(&self) -> impl Iterator<Item = Id> + '_ {
+        self.operands.iter().copied().chain(self.epilogue.residual)
+    }
+}
+
+impl Net {
+    pub fn add(&mut self, node: Node) -> Id {
+        self.nodes.push(Some(node));
+        Id(self.nodes.len() - 1)
+    }
+
+    /// # Panics
+    /// If the node was removed.
+    pub fn node(&self, id: Id) -> &Node {
+        self.nodes[id.0].as_ref().expect("the node is still there")
+    }
+
+    /// # Panics
+    /// If the node was removed.
+    pub fn node_mut(&mut self, id: Id) -> &mut Node {
+        self.nodes[id.0].as_mut().expect("the node is still there")
+    }
+
+    pub fn get(&self, id: Id) -> Option<&Node> {
+        self.nodes.get(id.0)?.as_ref()
+    }
+
+    pub fn remove(&mut self, id: Id) {
+        self.nodes[id.0] = None;
+    }
+
+    /// Numbers that ids stay below.
+    pub fn bound(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// All nodes, operands before what reads them; otherwise as they were added.
+    pub fn order(&self) -> Vec<Id> {
+        let mut order = Vec::with_capacity(self.nodes.len());
+        let mut done = vec![false; self.nodes.len()];
+        // Iterative, so that a network of any depth fits the stack.
+        let mut stack: Vec<(Id, bool)> = vec![];
+        for start in (0..self.nodes.len()).filter(|at| self.nodes[*at].is_some()) {
+            stack.push((Id(start), false));
+            while let Some((id, ready)) = stack.pop() {
+                if done[id.0] {
+                    continue;
+                }
+                if ready {
+                    done[id.0] = true;
+                    order.push(id);
+                } else {
+                    stack.push((id, true));
+                    let reads: Vec<Id> = self.node(id).reads().filter(|read| !done[read.0]).collect();
+                    stack.extend(reads.into_iter().rev().map(|read| (read, false)));
+                }
+            }
+        }
+        order
+    }
+
+    /// How often each value is read, outputs counted.
+    pub fn use_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.nodes.len()];
+        for node in self.nodes.iter().flatten() {
+            node.reads().for_each(|read| counts[read.0] += 1);
+        }
+        self.outputs.iter().for_each(|(_, id)| counts[id.0] += 1);
+        counts
+    }
+
+    /// Lets everything that reads `from` read `to`.
+    pub fn redirect(&mut self, from: Id, to: Id) {
+        for node in self.nodes.iter_mut().flatten() {
+            let reads = node.operands.iter_mut().chain(&mut node.epilogue.residual);
+            reads.filter(|read| **read == from).for_each(|read| *read = to);
+        }
+        self.outputs.iter_mut().filter(|(_, id)| *id == from).for_each(|(_, id)| *id = to);
+    }
+
+    /// As text, a line a node: `%3 = conv2d 3x3 scaled by bn1 + %1, relu <- %2 : [N, 64, 56, 56]`.
+    pub fn dump(&self, typed: &Typed) -> String {
+        let dump = Dump { net: self, typed };
+        dump.to_string()
+    }
+}
+
+/// A net with the graph that its sources are named by.
+struct Dump<'a> {
+    net: &'a Net,
+    typed: &'a Typed,
+}
+
+impl Dump<'_> {
+    fn source(&self, source: &Source) -> String {
+        match source {
+            Source::Param { node, index, .. } => {
+                let name = self.typed.params(*node)[*index].name;
+                crate::graph::key(&path::display(&self.typed.graph().node(*node).path), name)
+            }
+            Source::Value { node, .. } => path::display(&self.typed.graph().node(*node).path),
+        }
+    }
+
+    fn maps(&self, maps: &[ChannelMap]) -> String {
+        let one = |map: &ChannelMap| match map {
+            ChannelMap::Norm { weight, .. } => {
+                let key = self.source(weight);
+                format!(", normalised by {}", key.strip_suffix(".weight").unwrap_or(&key))
+            }
+            ChannelMap::Scale(source) => format!(", scaled by {}", self.source(source)),
+            ChannelMap::Shift(source) => format!(", shifted by {}", self.source(source)),
+        };
+        maps.iter().map(one).collect()
+    }
+
+    fn weights(&self, weights: &Weights) -> String {
+        let mut text = format!(" {}", self.source(&weights.weight));
+        if weights.transposed {
+            text += " transposed";
+        }
+        if weights.channels_last.is_some() {
+            text += " channels last";
+        }
+        if weights.bias.is_some() {
+            text += " + bias";
+        }
+        text + &self.maps(&weights.maps)
+    }
+}
+
+impl fmt::Display for Dump<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // numbered in running order, so that passes which only remove leave a readable difference
+        let order = self.net.order();
+        for id in &order {
+            let node = self.net.node(*id);
+            write!(f, "%{} = {}", id.0, node.kind.name())?;
+            match &node.kind {
+                Kind::Conv { window, groups, weights } | Kind::ConvTranspose { window, groups, weights, .. } => {
+                    write!(f, " {}x{}", window.kernel[0], window.kernel[1])?;
+                    if *groups > 1 {
+                        write!(f, " in {groups} groups")?;
+                    }
+                    write!(f, "{}", self.weights(weights))?;
+                }
+                Kind::Linear { weights } => write!(f, "{}", self.weights(weights))?,
+                Kind::Channels { maps, .. } => write!(f, "{}", self.maps(maps))?,
+                Kind::Constant(source) => write!(f, " {}", self.source(source))?,
+                Kind::Permute { axes } => write!(f, " {axes:?}")?,
+                Kind::Matmul { scale } if *scale != 1.0 => write!(f, " * {scale}")?,
+                _ => {}
+            }
+            let Epilogue { before, residual, after } = node.epilogue;
+            if before != Act::None {
+                write!(f, ", {}", before)?;
+            }
+            if let Some(residual) = residual {
+                write!(f, ", + %{}", residual.0)?;
+            }
+            if after != Act::None {
+                write!(f, ", {}", after)?;
+            }
+            if !node.operands.is_empty() {
+                let operands: Vec<String> = node.operands.iter().map(|id| format!("%{}", id.0)).collect();
+                write!(f, " <- {}", operands.join(", "))?;
+            }
+            writeln!(f, " : {}", node.shape)?;
+        }
+        for (name, id) in &self.net.outputs {
+            writeln!(f, "{name} -> %{}", id.0)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Act::None => write!(f, "none"),
+            Act::Relu => write!(f, "relu"),
+            Act::Clamp { lo, hi } => write!(f, "clamp({lo}, {hi})"),
+            Act::Elu(alpha) => write!(f, "elu({alpha})"),
+            Act::LeakyRelu(slope) => write!(f, "leaky_relu({slope})"),
+            Act::Gelu => write!(f, "gelu"),
+            Act::GeluTanh => write!(f, "gelu(tanh)"),
+            Act::Silu => write!(f, "silu"),
+            Act::Sigmoid => write!(f, "sigmoid"),
+            Act::Tanh => write!(f, "tanh"),
+            Act::HardSwish => write!(f, "hardswish"),
+            Act::HardSigmoid => write!(f, "hardsigmoid"),
+            Act::Softplus => write!(f, "softplus"),
+            Act::Mish => write!(f, "mish"),
+            Act::Exp => write!(f, "exp"),
+            Act::Linear { scale, shift } => write!(f, "* {scale} + {shift}"),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Gives every buffer its part of one allocation, so that buffers that live at the same time never overlap.
+//!
+//! First, steps that can write over what they read do so. Then buffers are placed from the largest to the smallest, each
+//! at the lowest place that is free while it lives.
+
+use super::{Buffer, Place, Step, View};
+
+/// Floats between the starts of buffers: a cache line.
+const ALIGN: usize = 16;
+
+/// Fills in lives and offsets, and returns the floats of the whole; None where they cannot be counted.
+pub(super) fn assign(steps: &mut [Step], buffers: &mut Vec<Buffer>, outputs: &mut [(String, View)]) -> Option<usize> {
+    find_lives(steps, buffers, outputs);
+    merge_in_place(steps, buffers, outputs);
+    let mut by_size: Vec<usize> = (0..buffers.len()).filter(|at| buffers[*at].len > 0).collect();
+    by_size.sort_by_key(|at| (std::cmp::Reverse(buffers[*at].len), *at));
+    let mut placed: Vec<usize> = vec![];
+    let mut total = 0usize;
+    for at in by_size {
+        let (life, len) = (buffers[at].life, buffers[at].len.checked_next_multiple_of(ALIGN)?);
+        let mut taken: Vec<(usize, usize)> = placed
+            .iter()
+            .map(|other| &buffers[*other])
+            .filter(|other| other.life.0 <= life.1 && life.0 <= other.life.1)
+            .map(|other| (other.offset, other.offset + other.len))
+            .collect();
+        taken.sort_unstable();
+        let mut offset = 0usize;
+        for (from, to) in taken {
+            if offset.checked_add(len)? <= from {
+                break;
+            }
+            offset = offset.max(to.checked_next_multiple_of(ALIGN)?);
+        }
+        buffers[at].offset = offset;
+        total = total.max(offset.checked_add(len)?);
+        placed.push(at);
+    }
+    Some(total)
+}
+
+fn find_lives(steps: &[Step], buffers: &mut [Buffer], outputs: &[(String, View)]) {
+    for buffer in buffers.iter_mut() {
+        buffer.life = (usize::MAX, 0);
+    }
+    let mut touch = |view: &View, at: usize| {
+        if let Place::Buffer(buffer) = view.place {
+            let life = &mut buffers[buffer].life;
+            *life = (life.0.min(at), life.1.max(at));
+        }
+    };
+    for (at, step) in steps.iter().enumerate() {
+        step.reads.iter().chain(&step.residual).chain([&step.write]).for_each(|view| touch(view, at));
+    }
+    outputs.iter().for_each(|(_, view)| touch(view, steps.len()));
+}
+
+/// Lets a step that allows it write into the buffer of its first read, where nothing else needs what is there.
+fn merge_in_place(steps: &mut [Step], buffers: &mut [Buffer], outputs: &mut [(String, View)]) {
+    // where a buffer's numbers went
+    let mut moved: Vec<usize> = (0..buffers.len()).collect();
+    for at in 0..steps.len() {
+        let step = &mut steps[at];
+        for view in step.reads.iter_mut().chain(&mut step.residual).chain([&mut step.write]) {
+            if let Place::Buffer(buffer) = &mut view.place {
+                *buffer = moved[*buffer];
+            }
+        }
+        let allowed = std::mem::take(&mut step.in_place);
+        let first = step.reads.first().map(|view| view.place);
+        let (true, Some(Place::Buffer(from)), Place::Buffer(to)) = (allowed, first, step.write.place) else { continue };
+        let others = step.reads.iter().skip(1).chain(&step.residual);
+        let alone = others.into_iter().all(|view| view.place != Place::Buffer(from));
+        let fits = step.reads[0].same_layout(&step.write) && step.reads[0].offset == step.write.offset;
+        let free = buffers[from].life.1 == at && buffers[to].life.0 == at && buffers[from].len == buffers[to].len;
+        if alone && fits && free && from != to {
+            step.write.place = Place::Buffer(from);
+            buffers[from].life.1 = buffers[to].life.1;
+            buffers[to].len = 0;
+            moved[to] = from;
+            step.in_place = true;
+        }
+    }
+    for (_, view) in outputs {
+        if let Place::Buffer(buffer) = &mut view.place {
+            *buffer = moved[*buffer];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Work;
+    use super::*;
+
+    fn step(from: usize, to: usize, in_place: bool) -> Step {
+        let view = |buffer| View::plain(Place::Buffer(buffer), &[100]);
+        Step { work: Work::Copy, reads: vec![view(from)], residual: None, write: view(to), in_place, layers: vec![] }
+    }
+
+    fn buffers(n: usize) -> Vec<Buffer> {
+        vec![Buffer { offset: 0, len: 100, life: (0, 0) }; n]
+    }
+
+    #[test]
+    fn memory_is_used_again_when_its_value_is_dead() {
+        let mut steps = [step(0, 1, false), step(1, 2, false), step(2, 3, false)];
+        let mut buffers = buffers(4);
+        let mut outputs = [("output".to_string(), View::plain(Place::Buffer(3), &[100]))];
+        assert_eq!(assign(&mut steps, &mut buffers, &mut outputs), Some(2 * 112));
+        for (at, a) in buffers.iter().enumerate() {
+            for b in &buffers[at + 1..] {
+                let apart = a.life.1 < b.life.0 || b.life.1 < a.life.0;
+                assert!(apart || a.offset + a.len <= b.offset || b.offset + b.len <= a.offset);
+            }
+        }
+    }
+
+    #[test]
+    fn steps_in_place_share_a_buffer_unless_it_is_read_later() {
+        let mut steps = [step(0, 1, true), step(1, 2, true), step(1, 3, false)];
+        let mut buffers = buffers(4);
+        let mut outputs = [("output".to_string(), View::plain(Place::Buffer(2), &[100]))];
+        assign(&mut steps, &mut buffers, &mut outputs);
+        assert!(steps[0].in_place && !steps[1].in_place);
+        assert_eq!(steps[1].reads[0].place, steps[0].write.place);
+    }
+}

@@ -1,0 +1,64 @@
+//! How much memory there is, so that what cannot fit is an error before it is allocated.
+
+use std::fs;
+
+use crate::diag::{Code, Problem};
+
+/// Bytes that this process may still take: what the kernel says is available, or less where a control group says so.
+/// Everything where neither is known.
+pub fn available() -> usize {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_available(&text));
+    machine.into_iter().chain(control_group()).min().unwrap_or(usize::MAX)
+}
+
+/// `1.2 GB`
+pub fn gigabytes(bytes: usize) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
+}
+
+/// The error of values that do not fit; `bytes` is the largest number where they cannot even be counted.
+pub(super) fn too_large(bytes: usize, batch: usize) -> Problem {
+    let needed = if bytes == usize::MAX { "more memory than can be counted".into() } else { gigabytes(bytes) };
+    let message = format!("the values of the network for a batch of {batch} need {needed}");
+    Problem::new(Code::Resource, message)
+        .note(format!("{} are available", gigabytes(available())))
+        .hint("a smaller batch or smaller images")
+}
+
+fn mem_available(meminfo: &str) -> Option<usize> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+}
+
+/// What is left of this process's memory limit, version 2 or 1 of control groups.
+fn control_group() -> Option<usize> {
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
+    let left = |limit: &str, used: &str| Some(number(limit)?.saturating_sub(number(used)?));
+    let own = fs::read_to_string("/proc/self/cgroup").ok().unwrap_or_default();
+    let unified = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("").trim_end_matches('/');
+    let root = "/sys/fs/cgroup";
+    [unified, ""]
+        .iter()
+        .filter_map(|at| left(&format!("{root}{at}/memory.max"), &format!("{root}{at}/memory.current")))
+        .chain(left(&format!("{root}/memory/memory.limit_in_bytes"), &format!("{root}/memory/memory.usage_in_bytes")))
+        .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_counts_in_kilobytes() {
+        let text = "MemTotal:       16384 kB\nMemAvailable:    1024 kB\n";
+        assert_eq!(mem_available(text), Some(1 << 20));
+        assert_eq!(mem_available("MemTotal: 1 kB"), None);
+        assert!(available() > 0);
+    }
+
+    #[test]
+    fn the_message_names_the_figure() {
+        let problem = too_large(12_345_678_901, 64);
+        assert_eq!(problem.message, "the values of the network for a batch of 64 need 12.3 GB");
+    }
+}

@@ -1,0 +1,189 @@
+//! From a lowered network and a batch size to steps in order, each with views of the memory that it reads and writes.
+//!
+//! Every value gets a place before the first step runs; its size is known before anything is allocated. Permutations,
+//! slices and most reshapes are views and cost no step; copies are made only where a kernel cannot read a view as it is.
+//! The parts of a concatenation are written where they belong, where that is possible.
+//!
+//! The plan knows nothing of instruction sets or devices: what a backend wishes for is in [`Options`].
+
+mod arena;
+mod layout;
+mod memory;
+pub mod pairing;
+pub mod view;
+
+use crate::diag::{Code, Problem};
+use crate::graph::{NodeId, path};
+use crate::opt::{Id, Kind, Net, Source};
+use crate::typed::Typed;
+
+pub use memory::{available, gigabytes};
+pub use view::{Place, View};
+
+/// What a plan depends on besides the network.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Samples a run.
+    pub batch: usize,
+    /// How many floats apart the pixels of an image of so many channels should be.
+    pub pixel_distance: fn(usize) -> usize,
+}
+
+/// What one step does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// What that node says.
+    Node(Id),
+    /// The same numbers elsewhere, in another layout.
+    Copy,
+    /// One number everywhere.
+    Fill(f32),
+}
+
+/// One step. `write` never overlaps what it reads, unless `in_place`: then it is the same memory as the first read.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub work: Work,
+    pub reads: Vec<View>,
+    pub residual: Option<View>,
+    pub write: View,
+    pub in_place: bool,
+    /// The layers that it does the work of.
+    pub layers: Vec<NodeId>,
+}
+
+/// A part of the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// In floats, from the start of the arena.
+    pub offset: usize,
+    /// In floats.
+    pub len: usize,
+    /// The first step that writes it and the last that reads it; outputs are read after the last.
+    pub life: (usize, usize),
+}
+
+/// Steps and memory. See the module.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    batch: usize,
+    net: Net,
+    steps: Vec<Step>,
+    buffers: Vec<Buffer>,
+    arena: usize,
+    constants: Vec<Source>,
+    inputs: Vec<(String, Vec<usize>)>,
+    outputs: Vec<(String, View)>,
+}
+
+/// No value has more axes than this.
+const MAX_RANK: usize = 8;
+
+/// Plans `net`.
+///
+/// # Errors
+/// If its values for that batch cannot fit into the memory of the machine.
+pub fn plan(net: Net, options: &Options) -> Result<Plan, Problem> {
+    check_sizes(&net, options.batch)?;
+    let mut plan = layout::lay_out(net, options);
+    plan.arena = arena::assign(&mut plan.steps, &mut plan.buffers, &mut plan.outputs)
+        .ok_or_else(|| memory::too_large(usize::MAX, options.batch))?;
+    match plan.arena.checked_mul(size_of::<f32>()) {
+        Some(bytes) if bytes <= memory::available() => Ok(plan),
+        bytes => Err(memory::too_large(bytes.unwrap_or(usize::MAX), options.batch)),
+    }
+}
+
+/// Makes sure that no size overflows later.
+fn check_sizes(net: &Net, batch: usize) -> Result<(), Problem> {
+    if batch == 0 {
+        return Err(Problem::new(Code::BadValue, "a batch needs 1 sample or more, got 0"));
+    }
+    let limit = 1 << 50;
+    for id in net.order() {
+        let shape = &net.node(id).shape;
+        if shape.rank() > MAX_RANK {
+            let message = format!("a value of {} axes: {shape}; kernels take up to {MAX_RANK}", shape.rank());
+            return Err(Problem::new(Code::TooLarge, message));
+        }
+        let len = if shape.batched { shape.len().checked_mul(batch) } else { Some(shape.len()) };
+        if len.is_none_or(|len| len > limit) {
+            return Err(memory::too_large(usize::MAX, batch));
+        }
+    }
+    Ok(())
+}
+
+impl Plan {
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    pub fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// Floats of all values together, memory that is used again counted once.
+    pub fn arena(&self) -> usize {
+        self.arena
+    }
+
+    /// The values of parameters alone that steps read, by [`Place::Constant`].
+    pub fn constants(&self) -> &[Source] {
+        &self.constants
+    }
+
+    /// The inputs by name with all their axes, by [`Place::Input`].
+    pub fn inputs(&self) -> &[(String, Vec<usize>)] {
+        &self.inputs
+    }
+
+    pub fn outputs(&self) -> &[(String, View)] {
+        &self.outputs
+    }
+
+    /// Where a view begins, in floats from the start of the arena (or of its input or constant).
+    pub fn start(&self, view: &View) -> usize {
+        match view.place {
+            Place::Buffer(buffer) => self.buffers[buffer].offset + view.offset,
+            _ => view.offset,
+        }
+    }
+
+    /// One line for a step: number, kind, layers, shapes.
+    pub fn describe(&self, step: &Step, typed: &Typed) -> String {
+        let kind = match &step.work {
+            Work::Node(id) => match &self.net.node(*id).kind {
+                Kind::Identity if step.residual.is_some() => "add",
+                Kind::Identity => "map",
+                kind => kind.name(),
+            },
+            Work::Copy => "copy",
+            Work::Fill(_) => "fill",
+        };
+        let layers: Vec<String> =
+            step.layers.iter().map(|layer| path::display(&typed.graph().node(*layer).path)).collect();
+        let shape = |view: &View| {
+            let dims: Vec<String> = view.dims.iter().map(usize::to_string).collect();
+            let layout = if view.pixel_distance().is_some() && !view.is_plain() { "nhwc " } else { "" };
+            format!("{layout}[{}]", dims.join(", "))
+        };
+        let reads: Vec<String> = step.reads.iter().chain(&step.residual).map(shape).collect();
+        let place = if step.in_place { " in place" } else { "" };
+        format!("{kind} {} : {} -> {}{place}", layers.join(" + "), reads.join(", "), shape(&step.write))
+    }
+
+    /// [`Plan::describe`] for every step, and the size of the arena, for `show --steps`.
+    pub fn dump(&self, typed: &Typed) -> String {
+        let lines = self.steps.iter().map(|step| self.describe(step, typed) + "\n");
+        lines.collect::<String>() + &format!("values: {} floats in {} buffers\n", self.arena, self.buffers.len())
+    }
+}

@@ -1,0 +1,29 @@
+//! Pretrained and fresh tensors: files of weights, the lines that rename their keys, initialisers, and writing.
+//!
+//! A [`Store`] is an opened file whose tensors are read when asked for, from any thread. It knows keys, shapes and number
+//! formats, and nothing of graphs: what belongs to which layer is settled by whoever binds the two.
+
+mod dtype;
+mod file;
+mod finite;
+mod header;
+mod hub;
+mod index;
+mod init;
+mod keymap;
+mod mapped;
+mod pytorch;
+mod source;
+mod store;
+mod write;
+
+pub use dtype::DType;
+pub use finite::non_finite;
+pub use init::{fill, from_file};
+pub use keymap::{Fault, KeyMap, Line, Mapped};
+pub use source::WeightsSource;
+pub use store::{Store, TensorInfo};
+pub use write::{Data, TensorOut, write_safetensors};
+
+#[cfg(test)]
+pub(crate) mod samples;

@@ -1,0 +1,40 @@
+"""Makes the checkpoints beside this file, for the tests of src/weights/pytorch.rs. Needs torch; run it here."""
+
+import os
+from collections import OrderedDict
+
+import torch
+
+torch.manual_seed(0)
+
+
+def tensors():
+    base = torch.arange(24, dtype=torch.float32)
+    return OrderedDict(
+        {
+            "conv.weight": base.reshape(2, 3, 2, 2) / 4,
+            "transposed": base[:6].reshape(2, 3).t(),  # strides (1, 3) on shared storage
+            "slice": base[10:14],
+            "bn.num_batches_tracked": torch.tensor(1234567),
+            "half": torch.tensor([0.5, -2.0], dtype=torch.float16),
+            "brain": torch.tensor([0.5, -2.0], dtype=torch.bfloat16),
+            "double": torch.tensor([0.1], dtype=torch.float64),
+            "flags": torch.tensor([True, False]),
+            "empty": torch.zeros(0, 4),
+            "parameter": torch.nn.Parameter(torch.ones(2)),
+        }
+    )
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.system, ("touch archc-was-here",))
+
+
+torch.save(tensors(), "zip.pth")
+torch.save(tensors(), "legacy.pth", _use_new_zipfile_serialization=False)
+torch.save({"state_dict": tensors(), "epoch": 3, "optimizer": {"lr": 0.1}}, "wrapped.pth")
+torch.save({"a": torch.ones(1).expand(100_000_000)}, "expand.pth")
+torch.save({"a": torch.ones(1), "evil": Evil()}, "evil.pth")
+torch.save({"a": torch.ones(2, dtype=torch.complex64)}, "complex.pth")
+torch.save({"epoch": 3}, "empty.pth")
