@@ -1,5 +1,23 @@
 //! Text to tree: parsing, the tree, and formatting.
+//!
+//! [`parse`] never fails: what could not be understood is reported and left out. [`format`] writes a file in its
+//! canonical form. Neither knows ops, blocks or networks.
 
+mod edits;
+mod explain;
+mod expr;
+mod items;
+mod layout;
+mod parse;
+mod stmts;
+#[cfg(test)]
+mod tests;
 pub mod tree;
 
-pub fn parse(_f: crate::source::FileId, _t: &str) -> (tree::File, crate::diag::Diagnostics) { (tree::File::default(), crate::diag::Diagnostics::new()) }
+pub use parse::parse;
+
+/// The words that begin a statement of a file.
+pub const VERBS: &[&str] = &[
+    "archc", "use", "param", "let", "block", "network", "base", "train", "replace", "insert", "remove", "residual",
+    "connect", "cut", "append", "prepend", "set", "output", "rename", "tie", "freeze", "unfreeze", "init",
+];

@@ -1,0 +1,406 @@
+//! Why a statement did not parse, in the user's terms.
+//!
+//! The statement is parsed again, alone; pest then tells how far it came and which tokens it would have taken there.
+//! Mistakes that people make often are recognised first.
+
+use pest::Parser;
+use pest::error::{Error, ErrorVariant, InputLocation};
+
+use super::VERBS;
+use super::parse::{Context, Grammar, Rule};
+use crate::diag::{Code, Diagnostic, Problem, suggest};
+use crate::source::Span;
+
+const RESERVED: &[&str] = &[
+    "in", "prev", "let", "for", "if", "then", "else", "and", "or", "not", "true", "false", "none", "seq", "residual",
+    "shortcut",
+];
+
+/// The words that begin a line of a `base`.
+const BASE_LINES: &[&str] = &["weights", "map", "ignore", "labels", "input", "preprocess"];
+
+/// The diagnostic for a statement, `text` as laid out, that stands at `span` of the source.
+pub fn explain(source: &str, span: Span, text: &str, context: Context) -> Box<Diagnostic> {
+    let rule = match context {
+        Context::File => Rule::only_item,
+        Context::Body => Rule::only_stmt,
+        Context::Network => Rule::only_decl,
+        Context::Base => Rule::only_base,
+        Context::Train => Rule::only_train,
+    };
+    let text = text.trim_end();
+    let (at, wanted) = Grammar::parse(rule, text).err().map(|error| furthest(&error)).unwrap_or_default();
+    Stuck::new(source, span, text, Some(context), at, wanted).diagnose()
+}
+
+/// The diagnostic for an expression in a label, whose text ends where `span` ends.
+pub fn explain_label(source: &str, span: Span, text: &str, error: &Error<Rule>) -> Box<Diagnostic> {
+    let (at, wanted) = furthest(error);
+    let start = Span { start: span.end - text.len() as u32, ..span };
+    Stuck::new(source, start, text, None, at, wanted).diagnose()
+}
+
+/// Where pest stopped, and what it would have taken there.
+fn furthest(error: &Error<Rule>) -> (usize, Vec<Rule>) {
+    let (InputLocation::Pos(at) | InputLocation::Span((at, _))) = error.location;
+    match &error.variant {
+        ErrorVariant::ParsingError { positives, .. } => (at, positives.clone()),
+        ErrorVariant::CustomError { .. } => (at, vec![]),
+    }
+}
+
+/// A text that did not parse, and where it stopped.
+struct Stuck<'a> {
+    /// As laid out: comments are blanks.
+    text: &'a str,
+    /// Where the text stands in the source.
+    span: Span,
+    /// What it stands in; None in a label.
+    context: Option<Context>,
+    /// How far it parsed, an offset into the text.
+    at: usize,
+    wanted: Vec<Rule>,
+    /// The token there; empty at the end of the statement.
+    found: &'a str,
+    /// What comes behind the statement, for one that is not finished.
+    behind: Option<char>,
+}
+
+impl<'a> Stuck<'a> {
+    fn new(
+        source: &str,
+        span: Span,
+        text: &'a str,
+        context: Option<Context>,
+        at: usize,
+        wanted: Vec<Rule>,
+    ) -> Stuck<'a> {
+        let rest = text.get(at..).unwrap_or("");
+        let at = at + rest.len() - rest.trim_start_matches([' ', '\t']).len();
+        let found = token(text.get(at..).unwrap_or(""));
+        let behind = source.get(span.start as usize + text.len()..).unwrap_or("");
+        let behind = behind.trim_start_matches([' ', '\t', '\r']).chars().next();
+        // An unfinished statement is marked behind its last token.
+        let at = if found.is_empty() { text[..at].trim_end().len() } else { at };
+        Stuck { text, span, context, at, wanted, found, behind }
+    }
+
+    fn diagnose(&self) -> Box<Diagnostic> {
+        let problem = self.by_first_word().or_else(|| self.by_token()).or_else(|| self.by_place());
+        problem.unwrap_or_else(|| self.expectation())
+    }
+
+    fn wants(&self, rules: &[Rule]) -> bool {
+        self.wanted.iter().any(|rule| rules.contains(rule))
+    }
+
+    /// What was parsed, up to the token where it stopped.
+    fn before(&self) -> &'a str {
+        self.text[..self.at].trim_end()
+    }
+
+    fn first_word(&self) -> &'a str {
+        token(self.text)
+    }
+
+    fn problem(message: impl Into<String>) -> Problem {
+        Problem::new(Code::Syntax, message)
+    }
+
+    /// Places a problem at the token where parsing stopped.
+    fn here(&self, problem: Problem) -> Box<Diagnostic> {
+        let start = self.span.start as usize + self.at;
+        problem.at(Span::new(self.span.file, start, start + self.found.len()))
+    }
+
+    /// Places a problem at the first word.
+    fn at_start(&self, problem: Problem) -> Box<Diagnostic> {
+        let start = self.span.start as usize;
+        problem.at(Span::new(self.span.file, start, start + self.first_word().len().max(1)))
+    }
+
+    // ---- statements that are none
+
+    fn by_first_word(&self) -> Option<Box<Diagnostic>> {
+        let word = self.first_word();
+        let second = token(self.text[word.len()..].trim_start());
+        let is_word = word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        match self.context? {
+            _ if ["else", "shortcut"].contains(&word) => {
+                let owner = if word == "else" { "if" } else { "residual" };
+                Some(self.at_start(Self::problem(format!("this `{word}` belongs to no `{owner}`"))))
+            }
+            Context::File if VERBS.contains(&word) => None,
+            Context::File => Some(self.at_start(self.no_item(word, second, is_word))),
+            Context::Base if BASE_LINES.contains(&word) => None,
+            Context::Base if is_word => {
+                let problem = Self::problem(format!("`{word}` is no line of a `base`"));
+                let hint = suggest(word, BASE_LINES.iter().copied())
+                    .unwrap_or_else(|| "these are: `weights`, `map`, `ignore`, `labels`, `input`, `preprocess`".into());
+                let verb = VERBS.contains(&word).then(|| "edits stand below the base's braces".to_string());
+                Some(self.at_start(problem.hint(verb.unwrap_or(hint))))
+            }
+            Context::Body | Context::Network if is_word && self.text[..self.at].trim_end() == word => {
+                let is_statement = VERBS.contains(&word) && !matches!(self.found, "" | ":" | "->" | "(");
+                if is_statement && !["let", "residual", "input", "output"].contains(&word) {
+                    let problem = Self::problem(format!("`{word}` is a statement of the file, not of a body"));
+                    return Some(self.at_start(problem.hint("perhaps a `}` is missing above")));
+                }
+                let assigned = self.found == "=";
+                let problem = Self::problem("a body has no assignments");
+                let hints = [format!("a layer is named by `{word}: ..`"), format!("a value by `let {word} = ..`")];
+                assigned.then(|| self.here(problem.hints(hints)))
+            }
+            _ => None,
+        }
+    }
+
+    /// What begins like no statement of a file.
+    fn no_item(&self, word: &str, second: &str, is_word: bool) -> Problem {
+        if !is_word {
+            return Self::problem(format!("expected a statement, found {}", quote(token(self.text))));
+        }
+        let problem = Self::problem(format!("`{word}` begins no statement"));
+        match word {
+            "def" | "class" | "fn" | "function" => {
+                return problem.hint("a reusable piece is written `block name(out, stride = 1) { .. }`");
+            }
+            "import" | "from" | "include" => return problem.hint("another file is named by `use \"blocks.arch\"`"),
+            "for" | "if" | "seq" | "in" | "prev" => {
+                return Self::problem(format!("`{word}` stands inside braces only"));
+            }
+            _ => {}
+        }
+        let path = path_length(self.text);
+        if token(self.text[path..].trim_start()) == "=" {
+            let path = &self.text[..path];
+            let problem = Self::problem("a file has no assignments");
+            return match path == word {
+                true => {
+                    problem.hint(format!("a value is named by `let {word} = ..`, an argument by `param {word} = ..`"))
+                }
+                false => problem.hint(format!(
+                    "a layer is exchanged by `replace {path} with ..`, its arguments by `set {path} = ..`"
+                )),
+            };
+        }
+        if let Some(hint) = suggest(word, VERBS.iter().copied()) {
+            return problem.hint(hint);
+        }
+        match second {
+            ":" | "->" | "(" | "" => problem
+                .hint("layers stand in the braces of a `block` or `network`, or are put in by an edit: `append ..`"),
+            _ => problem.hint("a file is made of `use`, `param`, `let`, `block`, `network`, `base`, edits and `train`"),
+        }
+    }
+
+    // ---- tokens that are nowhere right, or wrong in a telling way
+
+    fn by_token(&self) -> Option<Box<Diagnostic>> {
+        let before = self.before();
+        let problem = match self.found {
+            "“" | "”" | "„" | "‘" | "’" | "«" | "»" => {
+                Self::problem(format!("`{}` is a typographic quote", self.found))
+                    .hint("texts stand in plain quotes: `\"..\"`")
+            }
+            "'" => Self::problem("texts stand in double quotes, found `'`"),
+            "`" => Self::problem("texts stand in double quotes, found a backtick"),
+            "&&" | "&" => Self::problem(format!("`{}` is written `and`", self.found)),
+            "||" | "|" => Self::problem(format!("`{}` is written `or`", self.found)),
+            "!" => Self::problem("`!` is written `not`"),
+            "^" => Self::problem("`^` is written `**`"),
+            "." if self.wants(&[Rule::atom, Rule::expr, Rule::primary]) && self.digit_behind() => {
+                Self::problem("a number begins with a digit, found `.`").hint("write `0.5`")
+            }
+            "." if before.ends_with(|c: char| c.is_ascii_digit()) && self.wants(&[Rule::binary]) => {
+                Self::problem("a number does not end with a point").hint("write `1.0`")
+            }
+            "->" if self.wants(&[Rule::link]) => Self::problem("expected a layer between `->` and `->`"),
+            "" if before.ends_with("->") => Self::problem("expected a layer after `->`"),
+            "=" if !self.wants(&[Rule::eq]) && self.wants(&[Rule::binary]) => {
+                Self::problem("`=` does not compare").hint("equality is written `==`")
+            }
+            ":" if self.wants(&[Rule::eq]) && self.wants(&[Rule::comma]) => {
+                let name = last_word(before);
+                Self::problem(format!("expected `=` after `{name}`, found `:`"))
+                    .hint(format!("arguments are written `{name} = ..`"))
+            }
+            word if RESERVED.contains(&word) && self.wants(&[Rule::name, Rule::names, Rule::param, Rule::setting]) => {
+                Self::problem(format!("`{word}` is a reserved word and cannot be a name"))
+            }
+            number if is_number_with_letters(number) => {
+                Self::problem(format!("`{number}` is neither a number nor a name"))
+            }
+            odd if !odd.is_ascii() => {
+                Self::problem(format!("`{odd}` cannot stand here")).hint("names are made of `a-z A-Z 0-9 _`")
+            }
+            _ => return None,
+        };
+        Some(self.here(problem))
+    }
+
+    fn digit_behind(&self) -> bool {
+        self.text[self.at + 1..].starts_with(|c: char| c.is_ascii_digit())
+    }
+
+    // ---- mistakes that show in what is wanted
+
+    fn by_place(&self) -> Option<Box<Diagnostic>> {
+        let before = self.before();
+        let reserved = self.text[before.len()..self.at].is_empty();
+        if self.wants(&[Rule::place_index]) && is_word(self.found) {
+            let problem = Self::problem(format!("expected a number, found `{}`", self.found));
+            return Some(self.here(problem.hint("the indices of a path are numbers: `[5]`, `[-1]`, `[0..3]`, `[*]`")));
+        }
+        if matches!(self.found, "." | "[") && !reserved && self.wants(&[Rule::kw_where, Rule::kw_with, Rule::kw_to]) {
+            return Some(self.here(Self::problem("a path is written without blanks")));
+        }
+        if self.found == ".." && self.wants(&[Rule::dotdot_eq]) && self.wants(&[Rule::kw_where]) {
+            return Some(
+                self.here(
+                    Self::problem("expected `..=`, found `..`").hint("`a..=b` is from `a` to `b`, both included"),
+                ),
+            );
+        }
+        if self.wants(&[Rule::arrow]) && !self.wants(&[Rule::binary]) && is_operator(self.found) {
+            let problem = Self::problem(format!("`{}` stands at the head of a chain only", self.found));
+            return Some(self.here(problem.hint("put the chain in parentheses: `(x -> relu) + y`")));
+        }
+        let missing = self.first_word() == "insert" && self.wants(&[Rule::side, Rule::kw_at]);
+        if missing
+            && ["before", "after", "at", "beside"].contains(&last_word(before))
+            && before.split_whitespace().count() == 2
+        {
+            let problem = Self::problem(format!("expected a layer between `insert` and `{}`", last_word(before)));
+            return Some(self.here(problem.hint("write `insert dropout(0.5) before fc`")));
+        }
+        None
+    }
+
+    /// What was expected, and what was found instead.
+    fn expectation(&self) -> Box<Diagnostic> {
+        let mut expected: Vec<&str> = vec![];
+        for (rules, words) in EXPECTED {
+            if self.wants(rules) {
+                let new = words.iter().filter(|word| !expected.contains(*word));
+                expected.append(&mut new.copied().collect());
+            }
+        }
+        let found = match (self.found, self.behind) {
+            ("", Some(behind @ ('}' | ';'))) => format!("`{behind}`"),
+            ("", None) => "the end of the file".to_string(),
+            ("", _) if self.context.is_none() => "`}`".to_string(),
+            ("", _) => "the end of the line".to_string(),
+            (token, _) => quote(token),
+        };
+        let message = match expected.split_last() {
+            None => format!("expected the end of the statement, found {found}"),
+            Some((only, [])) => format!("expected {only}{}, found {found}", self.after()),
+            Some((last, most)) => format!("expected {} or {last}{}, found {found}", most.join(", "), self.after()),
+        };
+        let mut problem = Self::problem(message);
+        if expected.is_empty() && self.wants(&[Rule::end]) && self.context == Some(Context::File) {
+            problem = problem.hint("statements end with the line or with `;`");
+        }
+        if RESERVED.contains(&self.found) && self.wants(&[Rule::link, Rule::name]) {
+            problem = problem.hint(format!("`{}` is a reserved word", self.found));
+        }
+        self.here(problem)
+    }
+
+    /// Behind what it was expected, where the token alone does not tell.
+    fn after(&self) -> String {
+        let verb = self.first_word();
+        if self.context != Some(Context::File) || !VERBS.contains(&verb) {
+            return String::new();
+        }
+        if self.wants(&[Rule::kw_with, Rule::kw_to]) {
+            return match verb {
+                "connect" | "rename" | "tie" => format!(" after the place of `{verb}`"),
+                _ => format!(" after the selector of `{verb}`"),
+            };
+        }
+        if self.wants(&[Rule::side, Rule::kw_at]) {
+            return format!(" after the new layers of `{verb}`");
+        }
+        if self.before() == verb { format!(" after `{verb}`") } else { String::new() }
+    }
+}
+
+/// What is said to be expected where the grammar wants one of these. Tokens that only continue what could end here are
+/// not said.
+const EXPECTED: &[(&[Rule], &[&str])] = &[
+    (&[Rule::eq], &["`=`"]),
+    (&[Rule::kw_with], &["`with`"]),
+    (&[Rule::kw_to], &["`to`"]),
+    (&[Rule::kw_by], &["`by`"]),
+    (&[Rule::kw_in], &["`in`"]),
+    (&[Rule::kw_then], &["`then`"]),
+    (&[Rule::kw_around], &["`around`"]),
+    (&[Rule::kw_auto], &["`auto`"]),
+    (&[Rule::side], &["`before`", "`after`", "`at`", "`beside`"]),
+    (&[Rule::kw_before], &["`before`"]),
+    (&[Rule::kw_after], &["`after`"]),
+    (&[Rule::step, Rule::link, Rule::chain, Rule::new], &["a layer"]),
+    (&[Rule::expr, Rule::flat, Rule::atom, Rule::arg], &["a value"]),
+    (&[Rule::place, Rule::glob, Rule::select, Rule::selects, Rule::selector], &["a place in the network"]),
+    (&[Rule::place_index, Rule::signed], &["an index"]),
+    (&[Rule::name, Rule::names, Rule::param, Rule::setting], &["a name"]),
+    (&[Rule::digits], &["a name or a number"]),
+    (&[Rule::int], &["a whole number"]),
+    (&[Rule::string], &["a text in double quotes"]),
+    (&[Rule::comma], &["`,`"]),
+    (&[Rule::rparen], &["`)`"]),
+    (&[Rule::rbracket], &["`]`"]),
+    (&[Rule::lbrace, Rule::body, Rule::braces, Rule::settings, Rule::netbody], &["`{`"]),
+    (&[Rule::rbrace], &["`}`"]),
+];
+
+/// The first token of a text, roughly: a word, a number, a string, an operator, or one character.
+fn token(text: &str) -> &str {
+    let Some(first) = text.chars().next() else { return "" };
+    if matches!(first, '\n' | ';') {
+        return "";
+    }
+    let word = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+    if word > 0 {
+        return &text[..word];
+    }
+    if first == '"' {
+        return text[1..].find('"').map_or("\"", |end| &text[..end + 2]);
+    }
+    let operators = ["..=", "->", "==", "!=", "<=", ">=", "**", "//", "..", "&&", "||"];
+    operators
+        .iter()
+        .find(|operator| text.starts_with(**operator))
+        .map_or(&text[..first.len_utf8()], |found| &text[..found.len()])
+}
+
+fn quote(token: &str) -> String {
+    match token.char_indices().nth(40) {
+        Some((end, _)) => format!("`{}..`", &token[..end]),
+        None => format!("`{token}`"),
+    }
+}
+
+fn is_word(token: &str) -> bool {
+    token.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+}
+
+fn is_number_with_letters(token: &str) -> bool {
+    token.starts_with(|c: char| c.is_ascii_digit()) && token.contains(|c: char| !c.is_ascii_digit())
+}
+
+fn is_operator(token: &str) -> bool {
+    ["+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "and", "or"].contains(&token)
+}
+
+fn last_word(text: &str) -> &str {
+    let start = text.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(0, |at| at + 1);
+    text.get(start..).unwrap_or("")
+}
+
+/// How long the path is that a text begins with.
+fn path_length(text: &str) -> usize {
+    text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"_.[]-*".contains(byte)).count()
+}
