@@ -209,8 +209,9 @@ impl<'a> Builder<'a, '_> {
         let StepKind::Expr(expr) = &step.kind else { return false };
         match &expr.kind {
             ExprKind::Name(name) => match self.step_value(env, name) {
-                Some(Value::Poison) => env.lookup_operand(name).is_some_and(|value| !value.is_poison()),
-                found => found.is_none(),
+                // a name whose mistake is reported is silent as a value
+                Some(Value::Poison) | None => true,
+                Some(_) => false,
             },
             ExprKind::Call(name, _) => {
                 let is_step = name.value == "tied" || self.step_value(env, &name.value).is_some();

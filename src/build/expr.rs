@@ -196,7 +196,7 @@ impl<'a> Builder<'a, '_> {
                     let value = self.eval(env, &arg.value)?;
                     named.push(CallArg { name: Some(arg_name), value, span: arg.value.span });
                 }
-                None => operands.push((self.eval_operand(env, &arg.value)?, arg.value.span)),
+                None => operands.push((self.eval_tensor(env, &arg.value)?, arg.value.span)),
             }
         }
         let arithmetic = match name.value.as_str() {
@@ -257,8 +257,19 @@ impl<'a> Builder<'a, '_> {
             let (left, right) = (self.eval(env, left)?, self.eval(env, right)?);
             return number::binary(op, left, right).at(span);
         }
-        let (left, right) = (self.eval_operand(env, left)?, self.eval_operand(env, right)?);
+        let (left, right) = (self.eval_tensor(env, left)?, self.eval_tensor(env, right)?);
         self.operate(env, op, left, right, label, span)
+    }
+
+    /// An operand; a call of an op that takes nothing is a layer there: `prev + window_mask(56, 56, 7, 3)`.
+    fn eval_tensor(&mut self, env: &mut Env<'a>, expr: &'a Expr) -> Result<Value<'a>> {
+        match self.eval_operand(env, expr)? {
+            Value::Callable(Callable { target: Target::Op(entry), args }) if ops::makes_constant(entry.name) => {
+                let op = self.make_op(env, entry, &args, expr.span)?;
+                op.map_or(Ok(Value::Poison), |op| self.add_node(env, None, op, vec![], expr.span).map(Value::Node))
+            }
+            value => Ok(value),
+        }
     }
 
     /// Arithmetic of evaluated operands: of numbers, or a layer where one is a value of the network.

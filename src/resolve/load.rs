@@ -13,7 +13,7 @@ use crate::syntax::{self, tree};
 use crate::{ops, zoo};
 
 /// The longest text that is read as a program.
-const MAX_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_BYTES: u64 = 16 << 20;
 
 /// What a file is known by, so that it is read once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ mod load;
 
 use indexmap::IndexMap;
 
-pub(crate) use load::{decode, read_text};
+pub(crate) use load::{MAX_BYTES, decode, read_text};
 pub use load::load;
 
 use crate::diag::nearest;

@@ -1,0 +1,43 @@
+//! `archc check`: everything short of execution. Reads no weights beyond their headers.
+
+use super::args::Check;
+use super::session::{Session, print};
+use super::{Failure, Outcome};
+use crate::compile;
+use crate::diag::{Diagnostics, to_json};
+use crate::weights::{WeightsSource, bind};
+
+pub fn run(session: &mut Session, args: &Check) -> Outcome {
+    let result = check(session, args);
+    if !args.json {
+        let (warnings, line) = result?;
+        session.report(&warnings);
+        print(&line);
+        return Ok(());
+    }
+    let (diagnostics, failed) = match result {
+        Ok((warnings, _)) => (warnings, false),
+        Err(Failure::Diagnostics(diagnostics)) => (diagnostics, true),
+        Err(status) => return Err(status),
+    };
+    let json = to_json(&diagnostics, &session.sources);
+    print(&format!("{}\n", serde_json::to_string_pretty(&json).expect("JSON of strings and numbers")));
+    if failed { Err(Failure::Status(super::status(&diagnostics))) } else { Ok(()) }
+}
+
+fn check(session: &mut Session, args: &Check) -> Result<(Diagnostics, String), Failure> {
+    let file = session.open(&args.spec)?;
+    let name = session.sources.file(file).name.clone();
+    match compile::compile(&mut session.sources, file, &args.spec.set)? {
+        compile::Outcome::Library => Ok((Diagnostics::new(), format!("{name}: ok, a library of definitions\n"))),
+        compile::Outcome::Spec(compiled) => {
+            let settings = &compiled.settings;
+            // a hub is asked when the network runs, not here
+            if !matches!(settings.weights, WeightsSource::Hub(_)) {
+                bind(settings, &compiled.base, &compiled.typed, None)?;
+            }
+            let layers = compiled.typed.order().len();
+            Ok((compiled.warnings, format!("{name}: ok, {layers} layers\n")))
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The command line: a file a command. Data goes to stdout, everything else to stderr. Exit status 0, 1 for a mistake in
+//! the user's files, 2 for wrong usage, 3 where a device or resource is missing.
+
+pub mod args;
+mod check;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::diag::{Code, Diagnostics};
+use args::{Args, Command};
+
+/// Why a command did not do what it was asked.
+pub enum Failure {
+    /// Messages to print, and the status that they mean.
+    Diagnostics(Diagnostics),
+    /// Everything was printed already.
+    Status(u8),
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(diagnostics: Diagnostics) -> Failure {
+        Failure::Diagnostics(diagnostics)
+    }
+}
+
+impl From<crate::diag::Problem> for Failure {
+    fn from(problem: crate::diag::Problem) -> Failure {
+        Failure::Diagnostics(problem.anywhere().into())
+    }
+}
+
+/// What a command comes to.
+pub type Outcome = Result<(), Failure>;
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let mut session = session::Session::new();
+    let outcome = match &args.command {
+        Command::Check(args) => check::run(&mut session, args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Status(status)) => ExitCode::from(status),
+        Err(Failure::Diagnostics(diagnostics)) => {
+            session.report(&diagnostics);
+            ExitCode::from(status(&diagnostics))
+        }
+    }
+}
+
+/// The exit status that messages mean.
+fn status(diagnostics: &Diagnostics) -> u8 {
+    let codes = || diagnostics.iter().filter(|one| one.is_error()).map(|one| one.problem.code);
+    if codes().any(|code| code == Code::Usage) {
+        2
+    } else if codes().any(|code| code == Code::Resource) {
+        3
+    } else {
+        1
+    }
+}

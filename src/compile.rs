@@ -1,0 +1,165 @@
+//! From a spec to a checked network: the stages one after another.
+
+use std::path::Path;
+
+use crate::build::{self, Builder};
+use crate::diag::{Code, Diagnostics, Problem};
+use crate::edit::{self, Report};
+use crate::graph::Graph;
+use crate::resolve;
+use crate::settings::Settings;
+use crate::source::{FileId, Sources};
+use crate::typed::{self, Typed};
+
+/// Deep nesting recurses; this is far more than the deepest that the limits allow.
+const STACK: usize = 256 << 20;
+
+/// A spec that passed every check.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The network before the edits.
+    pub base: Typed,
+    /// The network after them.
+    pub typed: Typed,
+    /// What each edit did, in order.
+    pub reports: Vec<Report>,
+    /// What the spec says beside the network: weights, preprocessing, labels.
+    pub settings: Settings,
+    pub warnings: Diagnostics,
+}
+
+/// What a text turned out to be.
+#[derive(Debug)]
+pub enum Outcome {
+    Spec(Box<Compiled>),
+    /// Definitions only, no base.
+    Library,
+}
+
+/// Reads a file as a source text. `-` is standard input.
+///
+/// # Errors
+/// If it cannot be read, is not UTF-8, or is too long.
+pub fn open(sources: &mut Sources, path: &Path) -> Result<FileId, Problem> {
+    if path.as_os_str() == "-" {
+        let mut bytes = vec![];
+        let limit = resolve::MAX_BYTES + 1;
+        std::io::Read::read_to_end(&mut std::io::Read::take(std::io::stdin().lock(), limit), &mut bytes)
+            .map_err(|error| Problem::new(Code::File, format!("cannot read standard input: {error}")))?;
+        if bytes.len() as u64 > resolve::MAX_BYTES {
+            let message = format!("standard input has more than {} bytes", resolve::MAX_BYTES);
+            return Err(Problem::new(Code::File, message));
+        }
+        let text = resolve::decode(bytes)
+            .map_err(|problem| Problem { message: format!("standard input {}", problem.message), ..problem })?;
+        return Ok(sources.add("<stdin>", text, Some(Path::new("."))));
+    }
+    let text = resolve::read_text(path)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(sources.add(path.display().to_string(), text, Some(dir)))
+}
+
+/// Compiles the spec `file`. `set` holds the values of `--set` options.
+///
+/// # Errors
+/// Every independent mistake of the spec.
+pub fn compile(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Result<Outcome, Diagnostics> {
+    std::thread::scope(|scope| {
+        let compile = || stages(sources, file, set);
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, compile);
+        match thread.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => {
+                let problem = Problem::new(Code::Resource, format!("cannot start a thread: {error}"));
+                Err(problem.anywhere().into())
+            }
+        }
+    })
+}
+
+fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Result<Outcome, Diagnostics> {
+    let (program, mut problems) = resolve::load(sources, file);
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    let (globals, found) = build::globals(&program, set);
+    problems.extend(found);
+    let Some(base) = program.base() else {
+        crate::train::check(&program, &globals, None, &mut problems);
+        return if problems.has_errors() { Err(problems) } else { Ok(Outcome::Library) };
+    };
+
+    let mut graph = Graph::new();
+    let mut unknown = Diagnostics::new();
+    let info = graph.patch(|patch| {
+        let mut builder = Builder::new(&program, patch, &globals);
+        let info = build::build_base(&mut builder, base);
+        problems.extend(std::mem::take(&mut builder.problems));
+        unknown.extend(std::mem::take(&mut builder.unknown));
+        let info = info?;
+        if !builder.patch.outputs().is_empty() {
+            patch.sweep();
+            patch.mark_base();
+        }
+        Ok(info)
+    });
+    let info = problems.take(info);
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    let info = info.expect("a base without errors");
+    let base_typed = match graph.outputs().is_empty() {
+        true => Err(Diagnostics::new()),
+        false => typed::check(graph.clone()),
+    };
+    let base_typed = match base_typed {
+        Ok(typed) if unknown.is_empty() => typed,
+        Ok(_) => return Err(unknown),
+        Err(found) => {
+            // a shape that does not fit explains those that are not known
+            problems.extend(if found.is_empty() { unknown } else { found });
+            return Err(problems);
+        }
+    };
+
+    let settings = Settings::new(sources, &program, base, &info, &base_typed);
+    let settings = match settings {
+        Ok(settings) => Some(settings),
+        Err(found) => {
+            problems.extend(found);
+            None
+        }
+    };
+    let (reports, found) = edit::apply(&program, &globals, &mut graph);
+    problems.extend(found);
+    let edits_fit = !problems.has_errors();
+    let typed = match typed::check(graph) {
+        Ok(typed) => Some(typed),
+        Err(found) => {
+            // after an edit that failed, shapes may be wrong only because it is missing
+            if edits_fit || reports.len() == program.edits().count() {
+                problems.extend(found);
+            }
+            None
+        }
+    };
+    crate::train::check(&program, &globals, typed.as_ref(), &mut problems);
+    match (typed, settings) {
+        (Some(typed), Some(settings)) if !problems.has_errors() => Ok(Outcome::Spec(Box::new(Compiled {
+            base: base_typed,
+            typed,
+            reports,
+            settings,
+            warnings: problems,
+        }))),
+        _ => Err(problems),
+    }
+}
+
+/// The spec of a program, for messages about it as a whole.
+pub fn not_a_spec(sources: &Sources, file: FileId) -> Problem {
+    let name = &sources.file(file).name;
+    Problem::new(Code::Base, format!("{name} has no base: it is a library of definitions"))
+        .hint("begin with `base resnet50`, or another network of `archc zoo`")
+}

@@ -1,0 +1,209 @@
+//! What a spec says beside its network: where the weights come from, how pictures are prepared, what classes are called.
+
+use std::path::PathBuf;
+
+use crate::build::{BaseInfo, Value};
+use crate::diag::{At, Code, Diagnostics, Problem, Result, suggest};
+use crate::io::preprocess::{Interpolation, Preprocess};
+use crate::resolve::Program;
+use crate::source::{Sources, Span};
+use crate::syntax::tree::{self, ExprKind};
+use crate::typed::Typed;
+use crate::weights::{Fault, KeyMap, Line, WeightsSource};
+
+/// The checked settings of a spec.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The base network's name.
+    pub base: String,
+    /// The folder that the spec's relative paths start from.
+    pub dir: PathBuf,
+    pub weights: WeightsSource,
+    /// The `weights` line; None where there is none, and the weights are random.
+    pub weights_span: Option<Span>,
+    /// `map` and `ignore` lines.
+    pub keymap: KeyMap,
+    map_spans: Vec<Span>,
+    ignore_spans: Vec<Span>,
+    /// None where pictures cannot be prepared: the network says nothing, or has no picture as input.
+    pub preprocess: Option<Preprocess>,
+    pub labels: Option<LabelsSource>,
+}
+
+/// Where class names come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LabelsSource {
+    /// The 1000 names of ImageNet that ship with archc.
+    Imagenet,
+    File(PathBuf, Span),
+}
+
+impl Settings {
+    /// Reads them off the base and what building it found.
+    pub fn new(
+        sources: &Sources,
+        program: &Program,
+        base: &tree::Base,
+        info: &BaseInfo<'_>,
+        typed: &Typed,
+    ) -> std::result::Result<Settings, Diagnostics> {
+        let mut problems = Diagnostics::new();
+        let file = sources.file(program.module(Program::SPEC).file);
+        let dir = file.dir.clone().unwrap_or_default();
+        let (weights, weights_span) =
+            problems.take(weights(base)).unwrap_or((WeightsSource::Random { seed: 0 }, None));
+        let map_spans: Vec<Span> = base.maps.iter().map(|map| map.span).collect();
+        let ignore_spans: Vec<Span> = base.ignores.iter().map(|ignore| ignore.span).collect();
+        let maps = base.maps.iter().map(|map| (map.from.value.as_str(), map.to.value.as_str()));
+        let ignores = base.ignores.iter().map(|ignore| ignore.value.as_str());
+        let keymap = KeyMap::new(maps, ignores).unwrap_or_else(|faults| {
+            for fault in faults {
+                problems.push(place(&map_spans, &ignore_spans, fault));
+            }
+            KeyMap::default()
+        });
+        let preprocess = problems.take(preprocess(info, typed)).flatten();
+        let labels = problems.take(labels(info, &dir)).flatten();
+        if problems.has_errors() {
+            return Err(problems);
+        }
+        let base = info.name.clone();
+        Ok(Settings { base, dir, weights, weights_span, keymap, map_spans, ignore_spans, preprocess, labels })
+    }
+
+    /// A mistake of a `map` or `ignore` line at its place.
+    pub fn place(&self, fault: Fault) -> Box<crate::diag::Diagnostic> {
+        place(&self.map_spans, &self.ignore_spans, fault)
+    }
+}
+
+fn place(maps: &[Span], ignores: &[Span], fault: Fault) -> Box<crate::diag::Diagnostic> {
+    let span = match fault.line {
+        Line::Map(at) => maps.get(at),
+        Line::Ignore(at) => ignores.get(at),
+    };
+    match span {
+        Some(span) => fault.problem.at(*span),
+        None => fault.problem.anywhere(),
+    }
+}
+
+/// `weights "file"`, `weights hf("..")`, `weights random(seed = 0)`.
+fn weights(base: &tree::Base) -> Result<(WeightsSource, Option<Span>)> {
+    let Some(expr) = base.weights.first() else { return Ok((WeightsSource::Random { seed: 0 }, None)) };
+    if let Some(twice) = base.weights.get(1) {
+        let problem = Problem::new(Code::Duplicate, "`weights` is given twice").see(expr.span, "first given here");
+        return Err(problem.at(twice.span));
+    }
+    let source = match &expr.kind {
+        ExprKind::Str(path) if path.is_empty() => None,
+        ExprKind::Str(path) => Some(WeightsSource::File(path.clone())),
+        ExprKind::Name(name) if name == "random" => Some(WeightsSource::Random { seed: 0 }),
+        ExprKind::Call(name, args) => match (name.value.as_str(), args.args.as_slice()) {
+            ("random", []) => Some(WeightsSource::Random { seed: 0 }),
+            ("random", [arg]) if arg.name.as_ref().is_none_or(|name| name.value == "seed") => match arg.value.kind {
+                ExprKind::Int(seed @ 0..) => Some(WeightsSource::Random { seed: seed as u64 }),
+                _ => {
+                    let problem = Problem::new(Code::BadValue, "a seed is an integer of 0 or more");
+                    return Err(problem.at(arg.value.span));
+                }
+            },
+            ("hf", [tree::Arg { name: None, value: tree::Expr { kind: ExprKind::Str(repo), .. } }]) => {
+                Some(WeightsSource::Hub(repo.clone()))
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    let source = source.ok_or_else(|| {
+        Problem::new(Code::BadValue, "weights come from a file, a hub, or at random")
+            .hint("`weights \"resnet50.safetensors\"`, `weights hf(\"timm/resnet50.a1_in1k\")` or `weights random(seed = 0)`")
+            .at(expr.span)
+    })?;
+    Ok((source, Some(expr.span)))
+}
+
+/// The evaluated `preprocess` entries, for the input's size.
+fn preprocess(info: &BaseInfo<'_>, typed: &Typed) -> Result<Option<Preprocess>> {
+    let Some((entries, span)) = &info.preprocess else { return Ok(None) };
+    let mut preprocess = Preprocess::default();
+    let mut seen: Vec<&str> = vec![];
+    for (name, value, span) in entries {
+        if seen.contains(&name.as_str()) {
+            return Err(Problem::new(Code::Duplicate, format!("`{name}` is given twice")).at(*span));
+        }
+        seen.push(name);
+        entry(&mut preprocess, name, value).at(*span)?;
+    }
+    let input = typed.graph().inputs().values().next().and_then(|id| typed.shape(*id).as_image());
+    let Some((channels, height, width)) = input else { return Ok(None) };
+    if let ([_, old_height, old_width], true) = (info.declared.as_slice(), info.resized) {
+        let from = (*old_height as u32, *old_width as u32);
+        preprocess = preprocess.scaled(from, (height as u32, width as u32));
+    }
+    // a network of other inputs than pictures may still say how its pictures were made
+    if channels == 1 || channels == 3 {
+        preprocess.check([channels, height, width]).at(*span)?;
+    }
+    Ok(Some(preprocess))
+}
+
+fn entry(preprocess: &mut Preprocess, name: &str, value: &Value<'_>) -> std::result::Result<(), Problem> {
+    let wrong = |wanted: &str| Problem::new(Code::TypeMismatch, format!("`{name}` is {wanted}, got {}", value.describe()));
+    let size = |value: &Value<'_>| match value {
+        Value::Int(size @ 1..=65536) => Some(*size as u32),
+        _ => None,
+    };
+    match name {
+        "resize" => preprocess.resize = Some(size(value).ok_or_else(|| wrong("a size from 1 to 65536"))?),
+        "crop" => {
+            let pair = match value {
+                Value::List(list) if list.len() == 2 => size(&list[0]).zip(size(&list[1])),
+                one => size(one).map(|size| (size, size)),
+            };
+            preprocess.crop = Some(pair.ok_or_else(|| wrong("a size from 1 to 65536, or a pair"))?);
+        }
+        "interpolation" => {
+            let word = if let Value::Word(word) | Value::Str(word) = value { Some(word) } else { None };
+            let known = word.and_then(|word| Interpolation::named(word));
+            preprocess.interpolation = known.ok_or_else(|| wrong("`nearest`, `bilinear` or `bicubic`"))?;
+        }
+        "mean" | "std" => {
+            let numbers: Option<Vec<f64>> = match value {
+                Value::List(list) => list.iter().map(Value::as_float).collect(),
+                one => one.as_float().map(|one| vec![one; 3]),
+            };
+            let three = match numbers.as_deref() {
+                Some(&[r, g, b]) => [r, g, b],
+                Some(&[one]) => [one; 3],
+                _ => return Err(wrong("a list of three numbers")),
+            };
+            *(if name == "mean" { &mut preprocess.mean } else { &mut preprocess.std }) = three;
+        }
+        other => {
+            let problem = Problem::new(Code::UnknownArgument, format!("`preprocess` has no `{other}`"));
+            let names = ["resize", "crop", "interpolation", "mean", "std"];
+            return Err(problem.hints(suggest(other, names)).note(format!("it has {}", names.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+/// `labels imagenet` or `labels "file.txt"`; the file must be there, it is read when labels are printed.
+fn labels(info: &BaseInfo<'_>, dir: &std::path::Path) -> Result<Option<LabelsSource>> {
+    let Some((value, span)) = &info.labels else { return Ok(None) };
+    match value {
+        Value::Word(word) if word == "imagenet" => Ok(Some(LabelsSource::Imagenet)),
+        Value::Str(path) => {
+            let full = dir.join(path);
+            if !full.is_file() {
+                return Err(Problem::new(Code::File, format!("there is no file {}", full.display())).at(*span));
+            }
+            Ok(Some(LabelsSource::File(full, *span)))
+        }
+        other => {
+            let message = format!("labels are `imagenet` or a file of names, got {}", other.describe());
+            Err(Problem::new(Code::BadValue, message).at(*span))
+        }
+    }
+}

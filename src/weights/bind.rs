@@ -1,0 +1,423 @@
+//! Which tensor of which layer comes from where: the strict match of the base's keys with the file's, and the ledger that
+//! accounts for every tensor. Only headers are read here; values when the backend asks for them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use indexmap::IndexMap;
+
+use super::{Data, DType, Store, TensorOut, WeightsSource, fill, from_file, non_finite, write_safetensors};
+use crate::diag::{Code, Diagnostics, Problem, nearest};
+use crate::exec::Tensors;
+use crate::graph::{NodeId, key};
+use crate::ops::init::Init;
+use crate::ops::{ParamDecl, Role};
+use crate::settings::Settings;
+use crate::typed::Typed;
+
+/// Every tensor of a network and its source.
+pub struct Bound {
+    typed: Typed,
+    store: Option<Store>,
+    /// The seed of fresh tensors.
+    seed: u64,
+    tensors: IndexMap<String, Tensor>,
+    by_node: HashMap<(NodeId, usize), usize>,
+    extra: HashMap<String, Store>,
+    ledger: Ledger,
+}
+
+#[derive(Clone, Debug)]
+struct Tensor {
+    decl: ParamDecl,
+    source: Source,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// This key of the file.
+    File(String),
+    Fresh(Init),
+    /// A computed table or counter that the file does not carry.
+    Computed(NodeId),
+}
+
+/// The fate of every tensor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ledger {
+    /// From the file, shape unchanged.
+    pub kept: Vec<String>,
+    /// In the file, and its layer is gone or tied.
+    pub dropped: Vec<String>,
+    /// Made or initialised by an edit.
+    pub new: Vec<String>,
+    /// Changed in shape by a `set`: fresh values.
+    pub reshaped: Vec<String>,
+    /// Ignored.
+    pub unused: Vec<String>,
+}
+
+impl fmt::Display for Ledger {
+    /// `318 kept, 2 dropped (fc), 2 new (fc), 0 reshaped, 0 unused`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fates = [
+            ("kept", &self.kept, false),
+            ("dropped", &self.dropped, true),
+            ("new", &self.new, true),
+            ("reshaped", &self.reshaped, true),
+            ("unused", &self.unused, true),
+        ];
+        let parts = fates.map(|(name, keys, named)| match named && !keys.is_empty() {
+            true => format!("{} {name} ({})", keys.len(), layers(keys)),
+            false => format!("{} {name}", keys.len()),
+        });
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// The layers of some keys, the first few.
+fn layers(keys: &[String]) -> String {
+    let mut names: Vec<String> = vec![];
+    for key in keys {
+        let layer = crate::graph::path::display(crate::graph::path::parent(key));
+        let layer = if key.contains('.') { layer } else { key.clone() };
+        if !names.contains(&layer) {
+            names.push(layer);
+        }
+    }
+    let more = names.len().saturating_sub(3);
+    names.truncate(3);
+    if more > 0 { format!("{} and {more} more", names.join(", ")) } else { names.join(", ") }
+}
+
+/// Binds the edited network to the spec's own weights: the base's keys strictly, then what the edits did.
+///
+/// # Errors
+/// A file that cannot be read; every key that is missing, unexpected or of another shape.
+pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>) -> Result<Bound, Diagnostics> {
+    let at = |problem: Problem| match settings.weights_span {
+        Some(span) => problem.at(span),
+        None => problem.anywhere(),
+    };
+    let seed = match (&settings.weights, settings.weights_span) {
+        (WeightsSource::Random { seed: own }, Some(_)) => *own,
+        _ => seed.unwrap_or(0),
+    };
+    let store = Store::open(&settings.weights, &settings.dir).map_err(|problem| Diagnostics::from(at(problem)))?;
+    let mut ledger = Ledger::default();
+    // the base's own tensors by key: the file's key, or None where they are drawn
+    let mut known: IndexMap<String, Option<String>> = IndexMap::new();
+    let wanted = keys(base);
+    match &store {
+        None => known.extend(wanted.keys().map(|key| (key.clone(), None))),
+        Some(store) => {
+            let names = store.tensors().keys().map(String::as_str);
+            let mapped = settings.keymap.apply(names).map_err(|faults| {
+                let mut problems = Diagnostics::new();
+                faults.into_iter().for_each(|fault| problems.push(settings.place(fault)));
+                problems
+            })?;
+            ledger.unused = mapped.unused;
+            strict(&wanted, &mapped.names, store, "the base network").map_err(|problem| Diagnostics::from(at(problem)))?;
+            known.extend(mapped.names.into_iter().map(|(name, file)| (name, Some(file))));
+        }
+    }
+    let mut bound = Bound {
+        typed: typed.clone(),
+        store,
+        seed,
+        tensors: IndexMap::new(),
+        by_node: HashMap::new(),
+        extra: HashMap::new(),
+        ledger,
+    };
+    let mut used: Vec<String> = vec![];
+    for id in typed.order() {
+        let node = typed.graph().node(*id);
+        if node.tied.is_some() {
+            continue;
+        }
+        for (at, decl) in typed.params(*id).into_iter().enumerate() {
+            let name = key(&node.path, decl.name);
+            let origin = node.base.as_ref().map(|base| (key(&base.path, decl.name), base));
+            let same_shape = |(_, base): &(String, &crate::graph::Base)| {
+                base.params.iter().any(|old| old.name == decl.name && old.shape == decl.shape)
+            };
+            let init = node.inits.iter().find(|(own, _)| *own == decl.name).map(|(_, init)| init.clone());
+            let source = match (origin, init) {
+                (Some((old, _)), Some(init)) => {
+                    // its value in the file is not used, and it counts as new
+                    used.push(old.clone());
+                    bound.ledger.dropped.extend(known.contains_key(&old).then_some(old));
+                    bound.ledger.new.push(name.clone());
+                    Source::Fresh(init)
+                }
+                (Some(origin), None) if same_shape(&origin) => {
+                    let old = origin.0;
+                    let found = known.get(&old).cloned();
+                    used.push(old);
+                    match found {
+                        Some(Some(file)) => {
+                            bound.ledger.kept.push(name.clone());
+                            Source::File(file)
+                        }
+                        Some(None) => {
+                            bound.ledger.kept.push(name.clone());
+                            fresh(*id, &decl)
+                        }
+                        None => Source::Computed(*id),
+                    }
+                }
+                (Some((old, _)), None) => {
+                    used.push(old);
+                    bound.ledger.reshaped.push(name.clone());
+                    fresh(*id, &decl)
+                }
+                (None, init) => {
+                    bound.ledger.new.push(name.clone());
+                    init.map_or_else(|| fresh(*id, &decl), Source::Fresh)
+                }
+            };
+            bound.add(*id, at, name, decl, source);
+        }
+    }
+    bound.ledger.dropped.extend(known.into_keys().filter(|name| !used.contains(name)));
+    bound.open_extra(&settings.dir).map_err(|problem| Diagnostics::from(problem.anywhere()))?;
+    Ok(bound)
+}
+
+/// Binds the edited network to a file of its own keys, strictly, as `--weights FILE` does.
+pub fn bind_edited(typed: &Typed, path: &Path) -> Result<Bound, Diagnostics> {
+    let fail = |problem: Problem| Diagnostics::from(problem.anywhere());
+    let store = Store::open_file(path).map_err(fail)?;
+    let names: IndexMap<String, String> = store.tensors().keys().map(|key| (key.clone(), key.clone())).collect();
+    strict(&keys(typed), &names, &store, "the edited network").map_err(fail)?;
+    let mut bound = Bound {
+        typed: typed.clone(),
+        store: Some(store),
+        seed: 0,
+        tensors: IndexMap::new(),
+        by_node: HashMap::new(),
+        extra: HashMap::new(),
+        ledger: Ledger::default(),
+    };
+    for id in typed.order() {
+        let node = typed.graph().node(*id);
+        if node.tied.is_some() {
+            continue;
+        }
+        for (at, decl) in typed.params(*id).into_iter().enumerate() {
+            let name = key(&node.path, decl.name);
+            let source = match names.contains_key(&name) {
+                true => {
+                    bound.ledger.kept.push(name.clone());
+                    Source::File(name.clone())
+                }
+                false => Source::Computed(*id),
+            };
+            bound.add(*id, at, name, decl, source);
+        }
+    }
+    Ok(bound)
+}
+
+/// The tensors that a file of the network must have, and those that it may.
+fn keys(typed: &Typed) -> IndexMap<String, ParamDecl> {
+    let mut keys = IndexMap::new();
+    for id in typed.order() {
+        let node = typed.graph().node(*id);
+        if node.tied.is_none() {
+            keys.extend(typed.params(*id).into_iter().map(|decl| (key(&node.path, decl.name), decl)));
+        }
+    }
+    keys
+}
+
+fn fresh(id: NodeId, decl: &ParamDecl) -> Source {
+    if decl.role == Role::Computed { Source::Computed(id) } else { Source::Fresh(decl.init.clone()) }
+}
+
+/// Lists every key that is missing, unexpected, or of another shape.
+fn strict(
+    wanted: &IndexMap<String, ParamDecl>,
+    names: &IndexMap<String, String>,
+    store: &Store,
+    whose: &str,
+) -> Result<(), Problem> {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(key, decl)| decl.role != Role::Computed && !names.contains_key(*key))
+        .map(|(key, _)| key.as_str())
+        .collect();
+    let unexpected: Vec<&str> = names.keys().filter(|key| !wanted.contains_key(*key)).map(String::as_str).collect();
+    let shape_of = |file: &String| store.tensors().get(file).map(|info| info.shape.clone()).unwrap_or_default();
+    let misshapen: Vec<String> = names
+        .iter()
+        .filter_map(|(name, file)| {
+            let (decl, shape) = (wanted.get(name)?, shape_of(file));
+            (decl.shape != shape).then(|| format!("{name}: needs {:?}, the file has {shape:?}", decl.shape))
+        })
+        .collect();
+    if missing.is_empty() && unexpected.is_empty() && misshapen.is_empty() {
+        return Ok(());
+    }
+    let counts = format!("{} missing, {} unexpected, {} of another shape", missing.len(), unexpected.len(), misshapen.len());
+    let mut problem = Problem::new(Code::WeightsMismatch, format!("{} does not fit {whose}: {counts}", store.describe()));
+    for (what, keys) in [("missing", &missing), ("unexpected", &unexpected)] {
+        for key in keys.iter() {
+            problem = problem.note(format!("{what}: {key}"));
+        }
+    }
+    for line in misshapen {
+        problem = problem.note(line);
+    }
+    Err(problem.hints(mismatch_hint(&missing, &unexpected)))
+}
+
+/// What is likely meant: a prefix to take off, a key to rename, heads to ignore.
+fn mismatch_hint(missing: &[&str], unexpected: &[&str]) -> Option<String> {
+    let (first_missing, first) = (missing.first(), unexpected.first()?);
+    for prefix in ["module.", "model.", "state_dict.", "backbone."] {
+        if unexpected.iter().any(|key| key.strip_prefix(prefix).is_some_and(|rest| missing.contains(&rest))) {
+            let regex = prefix.replace('.', "\\.");
+            return Some(format!("the file's keys begin with `{prefix}`: `map \"{regex}(.*)\" to \"$1\"`"));
+        }
+    }
+    match first_missing {
+        None => {
+            let head = first.split('.').next().unwrap_or(first);
+            Some(format!("keys that are not wanted: `ignore \"{head}\\..*\"`"))
+        }
+        Some(key) => {
+            let near = nearest(key, unexpected.iter().copied());
+            near.first().map(|near| format!("`map \"..\" to \"..\"` renames keys, such as `{near}` to `{key}`"))
+        }
+    }
+}
+
+impl Bound {
+    fn add(&mut self, id: NodeId, at: usize, name: String, decl: ParamDecl, source: Source) {
+        let (index, _) = self.tensors.insert_full(name, Tensor { decl, source });
+        self.by_node.insert((id, at), index);
+    }
+
+    /// Opens the files that `init .. with from("file", "key")` names.
+    fn open_extra(&mut self, dir: &Path) -> Result<(), Problem> {
+        let files: Vec<String> = self
+            .tensors
+            .values()
+            .filter_map(|tensor| match &tensor.source {
+                Source::Fresh(Init::From { file, .. }) => Some(file.clone()),
+                _ => None,
+            })
+            .collect();
+        for file in files {
+            if !self.extra.contains_key(&file) {
+                let store = Store::open_file(&dir.join(&file))?;
+                self.extra.insert(file, store);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub fn typed(&self) -> &Typed {
+        &self.typed
+    }
+
+    /// The keys and shapes of all tensors, in running order.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors.iter().map(|(key, tensor)| (key.as_str(), tensor.decl.shape.as_slice()))
+    }
+
+    /// What the file says of itself, such as class names.
+    pub fn metadata(&self) -> IndexMap<String, String> {
+        self.store.as_ref().map(|store| store.metadata().clone()).unwrap_or_default()
+    }
+
+    fn values(&self, name: &str, tensor: &Tensor) -> Result<Vec<f32>, Problem> {
+        match &tensor.source {
+            Source::File(file) => {
+                let store = self.store.as_ref().expect("a tensor of a file has its store");
+                let values = store.read(file)?;
+                store.release(file);
+                Ok(values)
+            }
+            Source::Fresh(Init::From { file, key }) => {
+                let store = self.extra.get(file).expect("the files were opened");
+                from_file(store, key, &tensor.decl.shape, name)
+            }
+            Source::Fresh(init) => fill(init, &tensor.decl.shape, self.seed, name),
+            Source::Computed(id) => Ok(self.computed(*id, tensor)),
+        }
+    }
+
+    /// A table that its op computes; counters begin at zero.
+    fn computed(&self, id: NodeId, tensor: &Tensor) -> Vec<f32> {
+        let node = self.typed.graph().node(id);
+        let shape = self.typed.shape(id);
+        if tensor.decl.name.is_empty() && crate::ops::makes_constant(node.op.name()) {
+            return node.op.eval(&[], &[], &shape.concrete(1)).into_data();
+        }
+        vec![0.0; tensor.decl.shape.iter().product()]
+    }
+
+    /// Names the tensors that hold values which are not finite, with their counts.
+    pub fn non_finite(&self) -> Result<Vec<(String, usize)>, Problem> {
+        let mut found = vec![];
+        for (name, tensor) in &self.tensors {
+            if let Source::File(_) = tensor.source
+                && let Some(count) = non_finite(&self.values(name, tensor)?)
+            {
+                found.push((name.clone(), count));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes every tensor under its key, as a PyTorch user expects them.
+    pub fn export(&self, path: &Path, dtype: &DType, metadata: &IndexMap<String, String>) -> Result<(), Problem> {
+        use rayon::prelude::*;
+        let values: Vec<Vec<f32>> = self
+            .tensors
+            .par_iter()
+            .map(|(name, tensor)| self.values(name, tensor))
+            .collect::<Result<_, _>>()?;
+        let counters: Vec<Option<Vec<i64>>> = self
+            .tensors
+            .iter()
+            .zip(&values)
+            .map(|((name, tensor), values)| {
+                let is_integer = tensor.decl.role == Role::Computed && !name.ends_with("relative_coords_table");
+                is_integer.then(|| values.iter().map(|value| *value as i64).collect())
+            })
+            .collect();
+        let out: Vec<TensorOut<'_>> = self
+            .tensors
+            .iter()
+            .zip(values.iter().zip(&counters))
+            .map(|((key, tensor), (values, counter))| {
+                let data = match (counter, dtype) {
+                    (Some(counter), _) => Data::I64(counter),
+                    (None, DType::F16) => Data::AsF16(values),
+                    (None, DType::BF16) => Data::AsBF16(values),
+                    (None, _) => Data::F32(values),
+                };
+                TensorOut { key, shape: &tensor.decl.shape, data }
+            })
+            .collect();
+        write_safetensors(path, &out, metadata)
+    }
+}
+
+impl Tensors for Bound {
+    fn read(&self, node: NodeId, param: usize) -> Result<Vec<f32>, Problem> {
+        let index = self.by_node.get(&(node, param)).expect("the node owns its tensors");
+        let (name, tensor) = self.tensors.get_index(*index).expect("an index of this map");
+        self.values(name, tensor)
+    }
+}
