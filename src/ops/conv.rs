@@ -3,8 +3,8 @@
 use super::attr::{Padding, Pair, Pair0};
 use super::init::Init;
 use super::shape::Shape;
-use super::{Operand, Operation, ParamDecl, op};
-use crate::diag::{Code, Problem};
+use super::{Operand, Operation, ParamDecl, bad_value, mismatch, op};
+use crate::diag::Problem;
 use crate::tensor::Tensor;
 
 op! {
@@ -70,48 +70,48 @@ impl Conv2d {
         let rows = side(height, self.kernel.h, self.stride.h, padding.0, self.dilation.h);
         let columns = side(width, self.kernel.w, self.stride.w, padding.1, self.dilation.w);
         let (Some((out_height, pad_top)), Some((out_width, pad_left))) = (rows, columns) else {
-            return Err(Problem::new(
-                Code::ShapeMismatch,
-                format!(
-                    "the {} x {} window of `conv2d` is larger than its padded input {input}",
-                    self.kernel.h, self.kernel.w
-                ),
-            ));
+            return Err(mismatch(format!(
+                "the {} x {} window of `conv2d` is larger than its padded input {input}",
+                self.kernel.h, self.kernel.w
+            )));
         };
         Ok(ConvGeometry { channels, height, width, out_height, out_width, pad_top, pad_left })
     }
 }
 
+/// Refuses channels that do not fall into equal groups.
+fn divisible(op: &str, groups: usize, input: usize, output: usize) -> Result<(), Problem> {
+    for (what, count) in [("input", input), ("output", output)] {
+        if count % groups != 0 {
+            return Err(mismatch(format!(
+                "`{op}` with groups = {groups} needs {what} channels divisible by that, got {count}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// (C, H, W) of an image, or an error in the name of `op`.
 pub(super) fn image(input: &Shape, op: &str) -> Result<(usize, usize, usize), Problem> {
-    input.as_image().ok_or_else(|| Problem::new(Code::ShapeMismatch, format!("`{op}` needs [N, C, H, W], got {input}")))
+    input.as_image().ok_or_else(|| mismatch(format!("`{op}` needs [N, C, H, W], got {input}")))
 }
 
 impl Operation for Conv2d {
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
         let geometry = self.geometry(ins[0])?;
-        for (what, count) in [("input", geometry.channels), ("output", self.out)] {
-            if count % self.groups != 0 {
-                return Err(Problem::new(
-                    Code::ShapeMismatch,
-                    format!(
-                        "`conv2d` with groups = {} needs {what} channels divisible by that, got {count}",
-                        self.groups
-                    ),
-                ));
-            }
-        }
+        divisible("conv2d", self.groups, geometry.channels, self.out)?;
         Ok(Shape::image(self.out, geometry.out_height, geometry.out_width))
     }
 
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
         let channels = ins[0].dims[0] / self.groups;
-        let fan_in = channels * self.kernel.h * self.kernel.w;
+        let fan_in = channels.saturating_mul(self.kernel.h).saturating_mul(self.kernel.w);
         weight_and_bias([self.out, channels, self.kernel.h, self.kernel.w], self.out, fan_in, self.bias, &self.init)
     }
 
     fn macs(&self, ins: &[&Shape], out: &Shape) -> u64 {
-        (out.len() as u64).saturating_mul((ins[0].dims[0] / self.groups * self.kernel.h * self.kernel.w) as u64)
+        let window = (self.kernel.h as u64).saturating_mul(self.kernel.w as u64);
+        (out.len() as u64).saturating_mul(window).saturating_mul((ins[0].dims[0] / self.groups) as u64)
     }
 
     fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], out: &[usize]) -> Tensor {
@@ -151,6 +151,111 @@ impl Operation for Conv2d {
             }
         }
         result
+    }
+}
+
+op! {
+    /// Two-dimensional transposed convolution of [N, C, H, W], as `torch.nn.ConvTranspose2d`: the gradient of a
+    /// convolution, used to enlarge.
+    ///
+    /// The output is [N, out, H', W'] with H' = (H - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1.
+    /// With `groups` the channels are convolved in that many separate groups; C and `out` must be divisible by it.
+    pub struct ConvTranspose2d = "conv_transpose2d", First {
+        /// number of output channels
+        out: usize,
+        /// size of the window, in pixels
+        kernel: Pair,
+        /// step of the window in the output
+        stride: Pair = "1",
+        /// pixels cut off around the output
+        padding: Pair0 = "0",
+        /// pixels added below and right of the output, less than stride or dilation
+        output_padding: Pair0 = "0",
+        /// number of separate groups of channels
+        groups: usize = "1",
+        /// whether a learned number is added to each channel
+        bias: bool = "true",
+        /// distance of the window's pixels
+        dilation: Pair = "1",
+        /// how a fresh weight is filled; PyTorch's default where none
+        init: Option<Init> = "none",
+    }
+}
+
+impl Operation for ConvTranspose2d {
+    fn check(&self) -> Result<(), Problem> {
+        let extra = self.output_padding.0;
+        let limit = (self.stride.h.max(self.dilation.h), self.stride.w.max(self.dilation.w));
+        if extra.h >= limit.0 || extra.w >= limit.1 {
+            return Err(bad_value(format!(
+                "`output_padding` of `conv_transpose2d` needs less than stride or dilation, {}, got {}",
+                if extra.h >= limit.0 { limit.0 } else { limit.1 },
+                if extra.h >= limit.0 { extra.h } else { extra.w }
+            )));
+        }
+        Ok(())
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        let (channels, height, width) = image(ins[0], "conv_transpose2d")?;
+        divisible("conv_transpose2d", self.groups, channels, self.out)?;
+        let side = |sizes: [usize; 6]| {
+            let [len, kernel, stride, padding, extra, dilation] = sizes.map(|size| size as i128);
+            let out = (len - 1) * stride - 2 * padding + dilation * (kernel - 1) + extra + 1;
+            usize::try_from(out).ok().filter(|out| *out > 0)
+        };
+        let (kernel, stride, dilation) = (self.kernel, self.stride, self.dilation);
+        let (padding, extra) = (self.padding.0, self.output_padding.0);
+        let rows = side([height, kernel.h, stride.h, padding.h, extra.h, dilation.h]);
+        let columns = side([width, kernel.w, stride.w, padding.w, extra.w, dilation.w]);
+        match (rows, columns) {
+            (Some(rows), Some(columns)) => Ok(Shape::image(self.out, rows, columns)),
+            _ => Err(mismatch(format!("`conv_transpose2d` cuts off the whole of its output, its input is {}", ins[0]))),
+        }
+    }
+
+    /// The fan of PyTorch's default is that of the weight's second axis, the outputs of a group.
+    fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
+        let channels = self.out / self.groups;
+        let fan_in = channels.saturating_mul(self.kernel.h).saturating_mul(self.kernel.w);
+        let shape = [ins[0].dims[0], channels, self.kernel.h, self.kernel.w];
+        weight_and_bias(shape, self.out, fan_in, self.bias, &self.init)
+    }
+
+    fn macs(&self, ins: &[&Shape], _out: &Shape) -> u64 {
+        let window = (self.kernel.h as u64).saturating_mul(self.kernel.w as u64);
+        (ins[0].len() as u64).saturating_mul(window).saturating_mul((self.out / self.groups) as u64)
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], out: &[usize]) -> Tensor {
+        let (x, weight) = (ins[0].value, params[0].data());
+        let &[channels, height, width] = &x.shape()[1..] else { unreachable!("the shape was inferred") };
+        let (group_in, group_out) = (channels / self.groups, self.out / self.groups);
+        let bias = |k: usize| if self.bias { params[1].data()[k] as f64 } else { 0.0 };
+        let mut sums: Vec<f64> = vec![];
+        for _ in 0..out[0] {
+            (0..self.out).for_each(|k| sums.extend(std::iter::repeat_n(bias(k), out[2] * out[3])));
+        }
+        for (at, value) in x.data().iter().enumerate() {
+            let (n, channel, y, x_at) =
+                (at / (channels * height * width), at / (height * width) % channels, at / width % height, at % width);
+            for k in 0..group_out {
+                for r in 0..self.kernel.h {
+                    for s in 0..self.kernel.w {
+                        let out_y = (y * self.stride.h + r * self.dilation.h).checked_sub(self.padding.0.h);
+                        let out_x = (x_at * self.stride.w + s * self.dilation.w).checked_sub(self.padding.0.w);
+                        let (Some(out_y), Some(out_x)) = (out_y, out_x) else { continue };
+                        if out_y < out[2] && out_x < out[3] {
+                            let target = n * self.out + channel / group_in * group_out + k;
+                            let weight =
+                                weight[((channel * group_out + k) * self.kernel.h + r) * self.kernel.w + s] as f64;
+                            sums[(target * out[2] + out_y) * out[3] + out_x] += *value as f64 * weight;
+                        }
+                    }
+                }
+            }
+        }
+        Tensor::new(out, sums.iter().map(|sum| *sum as f32).collect())
     }
 }
 

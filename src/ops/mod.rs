@@ -13,6 +13,7 @@ pub mod activation;
 pub mod attention;
 pub mod constant;
 pub mod conv;
+mod eval;
 pub mod join;
 pub mod layout;
 pub mod linear;
@@ -21,9 +22,11 @@ pub mod norm;
 pub mod pool;
 pub mod reduce;
 pub mod resample;
+pub mod window;
 
 use crate::diag::{Code, Problem};
 use crate::tensor::Tensor;
+use activation::Activation;
 use attr::{Arg, ArgDecl, ArgProblem, Attr, FromAttr, Positional};
 use init::Init;
 use shape::Shape;
@@ -69,6 +72,13 @@ pub struct Operand<'a> {
     pub batched: bool,
 }
 
+impl Operand<'_> {
+    /// The value's shape.
+    pub fn shape(&self) -> Shape {
+        Shape { batched: self.batched, dims: self.value.shape()[usize::from(self.batched)..].to_vec() }
+    }
+}
+
 /// What [`op!`] makes of an op's declaration.
 pub trait Declared: Sized {
     /// As it is written.
@@ -104,6 +114,21 @@ pub trait Operation {
     /// Multiply-adds a sample, as torchvision counts them (convolutions, linears, matmuls).
     fn macs(&self, _ins: &[&Shape], _out: &Shape) -> u64 {
         0
+    }
+
+    /// The function that the op applies to each value, where it does only that.
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    /// Whether the op does nothing in eval mode.
+    fn is_noise(&self) -> bool {
+        false
+    }
+
+    /// Whether each value of the result is made of the values at the same place of the stretched operands alone.
+    fn is_elementwise(&self) -> bool {
+        self.activation().is_some() || self.is_noise()
     }
 
     /// The plain reference in eval mode: loops, sums in float64. `params` are those of [`Operation::params`], in order;
@@ -226,7 +251,31 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     MANUAL.iter().find(|entry| entry.name == name)
 }
 
+/// Ops that take their operands in the call (`concat(a, b)`) instead of from the chain.
+pub const OPERAND_OPS: &[&str] = &["add", "mul", "sub", "concat", "matmul", "gather"];
+
 impl Op {
+    /// Whether it is one of [`OPERAND_OPS`].
+    pub fn takes_operands_by_call(&self) -> bool {
+        OPERAND_OPS.contains(&self.name())
+    }
+
+    /// The function that the op applies to each value, where it does only that: what a backend fuses.
+    pub fn activation(&self) -> Option<Activation> {
+        self.operation().activation()
+    }
+
+    /// Whether the op does nothing in eval mode: dropouts, stochastic depth, identity.
+    pub fn is_noise(&self) -> bool {
+        self.operation().is_noise()
+    }
+
+    /// Whether each value of the result is made of the values at the same place of the stretched operands alone, and so
+    /// does not depend on the layout.
+    pub fn is_elementwise(&self) -> bool {
+        self.operation().is_elementwise()
+    }
+
     /// The value of one argument.
     pub fn attr(&self, name: &str) -> Option<Attr> {
         self.attrs().into_iter().find(|(attr, _)| *attr == name).map(|(_, value)| value)
@@ -326,10 +375,83 @@ impl FromAttr for RawAttr {
     }
 }
 
+/// Shapes that do not fit.
+fn mismatch(message: impl Into<String>) -> Problem {
+    Problem::new(Code::ShapeMismatch, message)
+}
+
+/// An argument that cannot be meant.
+fn bad_value(message: impl Into<String>) -> Problem {
+    Problem::new(Code::BadValue, message)
+}
+
+/// `axis` of `input` as `op` was given it, resolved; never the batch.
+fn inner_axis(op: &str, input: &Shape, axis: i64) -> Result<usize, Problem> {
+    match input.resolve_axis(axis) {
+        Ok(0) if input.batched => Err(mismatch(format!("`{op}` needs an axis of {input} after the batch, got {axis}"))),
+        Ok(at) => Ok(at),
+        Err(_) => Err(mismatch(format!("`{op}` needs an axis of {input}, got {axis}"))),
+    }
+}
+
 ops! {
     conv::Conv2d,
+    conv::ConvTranspose2d,
     linear::Linear,
+    norm::BatchNorm2d,
+    norm::LayerNorm,
+    norm::LayerNorm2d,
+    norm::GroupNorm,
+    attention::MultiHeadAttention,
+    activation::Relu,
+    activation::Relu6,
+    activation::Elu,
+    activation::LeakyRelu,
+    activation::Prelu,
+    activation::Gelu,
+    activation::Silu,
+    activation::Sigmoid,
+    activation::Tanh,
+    activation::Hardswish,
+    activation::Hardsigmoid,
+    activation::Softplus,
+    activation::Mish,
+    activation::Exp,
+    activation::Clamp,
+    activation::Softmax,
+    activation::LogSoftmax,
+    activation::Normalize,
+    noise::Identity,
+    noise::Dropout,
+    noise::Dropout2d,
+    noise::StochasticDepth,
+    pool::MaxPool2d,
+    pool::AvgPool2d,
+    pool::AdaptiveAvgPool2d,
+    pool::AdaptiveMaxPool2d,
+    pool::GlobalAvgPool2d,
+    pool::GlobalMaxPool2d,
+    reduce::Mean,
+    reduce::Amax,
+    layout::Flatten,
+    layout::Reshape,
+    layout::Permute,
+    layout::Chunk,
+    layout::Slice,
+    layout::Pad,
+    layout::Roll,
+    resample::ChannelShuffle,
+    resample::PixelShuffle,
+    resample::Upsample,
     join::Add,
+    join::Mul,
+    join::Sub,
+    join::Concat,
+    join::Matmul,
+    join::Gather,
+    window::WindowIndex,
+    window::WindowCoords,
+    window::WindowMask,
     constant::Input,
     constant::Parameter,
 }

@@ -1,1 +1,117 @@
-//! noise
+//! Ops that change nothing in eval mode: noise for training, and `identity`.
+
+use super::shape::Shape;
+use super::{Operand, Operation, bad_value, mismatch, op};
+use crate::diag::Problem;
+use crate::tensor::Tensor;
+
+op! {
+    /// The value itself, as `torch.nn.Identity`. Any shape.
+    pub struct Identity = "identity", First {}
+}
+
+impl Operation for Identity {
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        Ok(ins[0].clone())
+    }
+
+    fn is_noise(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], _out: &[usize]) -> Tensor {
+        ins[0].value.clone()
+    }
+}
+
+op! {
+    /// In training, values are zeroed with probability p and the others divided by 1 - p, as `torch.nn.Dropout`
+    /// (Srivastava et al. 2014); otherwise the value itself. Any shape.
+    pub struct Dropout = "dropout", First {
+        /// probability of a zero, from 0 to 1
+        p: f64 = "0.5",
+    }
+}
+
+impl Operation for Dropout {
+    fn check(&self) -> Result<(), Problem> {
+        probability("p", "dropout", self.p)
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        Ok(ins[0].clone())
+    }
+
+    fn is_noise(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], _out: &[usize]) -> Tensor {
+        ins[0].value.clone()
+    }
+}
+
+op! {
+    /// `dropout` of whole channels of [N, C, H, W], as `torch.nn.Dropout2d` (Tompson et al. 2014).
+    pub struct Dropout2d = "dropout2d", First {
+        /// probability of a zero, from 0 to 1
+        p: f64 = "0.5",
+    }
+}
+
+impl Operation for Dropout2d {
+    fn check(&self) -> Result<(), Problem> {
+        probability("p", "dropout2d", self.p)
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        super::conv::image(ins[0], "dropout2d")?;
+        Ok(ins[0].clone())
+    }
+
+    fn is_noise(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], _out: &[usize]) -> Tensor {
+        ins[0].value.clone()
+    }
+}
+
+op! {
+    /// `dropout` of whole samples, as `torchvision.ops.StochasticDepth` in mode `row` (Huang et al. 2016): put before the
+    /// addition of a residual, it skips the residual's main branch. [N, ..], any rank.
+    pub struct StochasticDepth = "stochastic_depth", First {
+        /// probability of a zero, from 0 to 1
+        p: f64,
+    }
+}
+
+impl Operation for StochasticDepth {
+    fn check(&self) -> Result<(), Problem> {
+        probability("p", "stochastic_depth", self.p)
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        if !ins[0].batched {
+            return Err(mismatch(format!("`stochastic_depth` needs a batch, [N, ..], got {}", ins[0])));
+        }
+        Ok(ins[0].clone())
+    }
+
+    fn is_noise(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], _out: &[usize]) -> Tensor {
+        ins[0].value.clone()
+    }
+}
+
+/// Refuses what is no probability.
+pub(super) fn probability(name: &str, op: &str, p: f64) -> Result<(), Problem> {
+    if (0.0..=1.0).contains(&p) {
+        return Ok(());
+    }
+    Err(bad_value(format!("`{name}` of `{op}` needs a probability from 0 to 1, got {p}")))
+}

@@ -1,1 +1,172 @@
-//! resample
+//! Changing an image's size, and moving values between channels and pixels.
+
+use super::attr::{Pair, words};
+use super::conv::image;
+use super::shape::{MAX_DIM, Shape};
+use super::{Operand, Operation, bad_value, eval, mismatch, op};
+use crate::diag::{Code, Problem};
+use crate::tensor::Tensor;
+
+words! {
+    /// How `upsample` makes new pixels.
+    Mode { Nearest = "nearest", Bilinear = "bilinear", Bicubic = "bicubic" }
+}
+
+op! {
+    /// Resamples [N, C, H, W] to another height and width, larger or smaller, as `torch.nn.Upsample` with
+    /// `align_corners = false` and no antialiasing.
+    ///
+    /// Output pixel i lies at (i + 1/2) r - 1/2 of the input, where r is 1 / scale, or H / H' where `size` is given;
+    /// `nearest` takes floor(i r). `bicubic` is cubic convolution with a = -0.75. With `scale`, H' = floor(H scale).
+    pub struct Upsample = "upsample", First {
+        /// what height and width are multiplied by
+        scale: Option<f64> = "none",
+        /// the output's size, instead of a scale
+        size: Option<Pair> = "none",
+        /// `nearest`, `bilinear` or `bicubic`
+        mode: Mode = "nearest",
+    }
+}
+
+impl Operation for Upsample {
+    fn check(&self) -> Result<(), Problem> {
+        match (self.scale, self.size) {
+            (Some(_), Some(_)) => Err(bad_value("`upsample` needs either `scale` or `size`, got both")),
+            (None, None) => {
+                Err(Problem::new(Code::MissingArgument, "`upsample` needs either `scale` or `size`, got neither"))
+            }
+            (Some(scale), _) if !(scale > 0.0 && scale.is_finite()) => {
+                Err(bad_value(format!("`scale` of `upsample` needs a number above 0, got {scale}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        let (channels, height, width) = image(ins[0], "upsample")?;
+        let (Some(scale), None) = (self.scale, self.size) else {
+            let size = self.size.unwrap_or(Pair::both(1));
+            return Ok(Shape::image(channels, size.h, size.w));
+        };
+        let scaled = |len: usize| match (len as f64 * scale).floor() {
+            size if size < 1.0 => Err(mismatch(format!(
+                "`upsample` by {scale} needs an image that keeps a pixel or more, got {}",
+                ins[0]
+            ))),
+            size if size > MAX_DIM as f64 => {
+                Err(Problem::new(Code::TooLarge, format!("`upsample` by {scale} of {} is longer than 2^31", ins[0])))
+            }
+            size => Ok(size as usize),
+        };
+        Ok(Shape::image(channels, scaled(height)?, scaled(width)?))
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let x = ins[0].value;
+        let axis = |axis: usize| -> Vec<Vec<(usize, f64)>> {
+            let (from, to) = (x.shape()[axis], out[axis]);
+            let ratio = self.scale.map_or(from as f64 / to as f64, |scale| 1.0 / scale);
+            (0..to).map(|at| taps(self.mode, at, ratio, from, to)).collect()
+        };
+        let (rows, columns) = (axis(2), axis(3));
+        eval::build(out, |index| {
+            let mut sum = 0.0;
+            for (y, row_weight) in &rows[index[2]] {
+                for (x_at, weight) in &columns[index[3]] {
+                    sum += eval::at(x, &[index[0], index[1], *y, *x_at]) as f64 * row_weight * weight;
+                }
+            }
+            sum as f32
+        })
+    }
+}
+
+/// The input pixels, and their weights, that make output pixel `at` along one axis.
+fn taps(mode: Mode, at: usize, ratio: f64, from: usize, to: usize) -> Vec<(usize, f64)> {
+    let source = (at as f64 + 0.5) * ratio - 0.5;
+    let pixel = |at: f64| at.clamp(0.0, (from - 1) as f64) as usize;
+    match mode {
+        Mode::Nearest if from == to => vec![(at, 1.0)],
+        // PyTorch takes this product in float32
+        Mode::Nearest => vec![(pixel((at as f32 * ratio as f32).floor() as f64), 1.0)],
+        Mode::Bilinear => {
+            let source = source.max(0.0);
+            let part = source - source.floor();
+            vec![(pixel(source.floor()), 1.0 - part), (pixel(source.floor() + 1.0), part)]
+        }
+        Mode::Bicubic => {
+            const A: f64 = -0.75;
+            let near = |t: f64| ((A + 2.0) * t - (A + 3.0)) * t * t + 1.0;
+            let far = |t: f64| ((A * t - 5.0 * A) * t + 8.0 * A) * t - 4.0 * A;
+            let (low, part) = (source.floor(), source - source.floor());
+            let weights = [far(part + 1.0), near(part), near(1.0 - part), far(2.0 - part)];
+            weights.iter().enumerate().map(|(k, weight)| (pixel(low + k as f64 - 1.0), *weight)).collect()
+        }
+    }
+}
+
+op! {
+    /// Moves values from channels to pixels, [N, C r^2, H, W] to [N, C, H r, W r], as `torch.nn.PixelShuffle` (Shi et al.
+    /// 2016): pixel (y, x) of channel c is pixel (y / r, x / r) of channel c r^2 + (y mod r) r + x mod r.
+    pub struct PixelShuffle = "pixel_shuffle", First {
+        /// what height and width are multiplied by
+        r: usize,
+    }
+}
+
+impl Operation for PixelShuffle {
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        let (channels, height, width) = image(ins[0], "pixel_shuffle")?;
+        let square = self.r.saturating_mul(self.r);
+        if channels % square != 0 {
+            return Err(mismatch(format!(
+                "`pixel_shuffle` by {} needs channels divisible by {square}, got {channels}",
+                self.r
+            )));
+        }
+        Ok(Shape::image(channels / square, height.saturating_mul(self.r), width.saturating_mul(self.r)))
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let r = self.r;
+        eval::build(out, |index| {
+            let &[n, c, y, x] = index else { unreachable!("the shape was inferred") };
+            eval::at(ins[0].value, &[n, (c * r + y % r) * r + x % r, y / r, x / r])
+        })
+    }
+}
+
+op! {
+    /// Interleaves `groups` groups of channels of [N, C, ..], as `torch.nn.ChannelShuffle` (Zhang et al. 2017): output
+    /// channel i groups + g is channel i of group g.
+    pub struct ChannelShuffle = "channel_shuffle", First {
+        /// number of groups; the number of channels must be divisible by it
+        groups: usize,
+    }
+}
+
+impl Operation for ChannelShuffle {
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        let (true, Some(channels)) = (ins[0].batched, ins[0].axis(1)) else {
+            return Err(mismatch(format!("`channel_shuffle` needs [N, C, ..], got {}", ins[0])));
+        };
+        if channels % self.groups != 0 {
+            return Err(mismatch(format!(
+                "`channel_shuffle` needs channels divisible by {} groups, got {channels}",
+                self.groups
+            )));
+        }
+        Ok(ins[0].clone())
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let each = out[1] / self.groups;
+        let mut source = vec![];
+        eval::build(out, |index| {
+            source.clear();
+            source.extend_from_slice(index);
+            source[1] = index[1] % self.groups * each + index[1] / self.groups;
+            eval::at(ins[0].value, &source)
+        })
+    }
+}

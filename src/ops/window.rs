@@ -1,0 +1,151 @@
+//! Constant tables of attention in windows (Swin, MaxViT).
+
+use super::init::Init;
+use super::shape::Shape;
+use super::{Arity, Operand, Operation, ParamDecl, Role, bad_value, eval, op};
+use crate::diag::Problem;
+use crate::tensor::Tensor;
+
+op! {
+    /// For every two pixels of a window x window square the row of a table of relative positions, as torchvision's
+    /// `relative_position_index`: (y1 - y2 + window - 1) (2 window - 1) + x1 - x2 + window - 1. A constant: its path is its
+    /// key, it is carried where a weight file has it and required nowhere.
+    ///
+    /// A list of window^4 numbers (Swin), or without `flat` [window^2, window^2] (MaxViT).
+    pub struct WindowIndex = "window_index", First {
+        /// side of the window, in pixels
+        window: usize,
+        /// whether it is one list
+        flat: bool = "true",
+    }
+}
+
+impl Operation for WindowIndex {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(0)
+    }
+
+    fn infer(&self, _ins: &[&Shape]) -> Result<Shape, Problem> {
+        let area = self.window.saturating_mul(self.window);
+        Ok(if self.flat { Shape::fixed([area.saturating_mul(area)]) } else { Shape::fixed([area, area]) })
+    }
+
+    fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
+        computed(self.infer(ins))
+    }
+
+    fn eval(&self, _ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let w = self.window;
+        let area = w * w;
+        let row = |index: &[usize]| {
+            let (a, b) = (index[0], index[1]);
+            let (dy, dx) = (a / w + w - 1 - b / w, a % w + w - 1 - b % w);
+            (dy * (2 * w - 1) + dx) as f32
+        };
+        eval::build(&[area, area], row).reshape(out)
+    }
+}
+
+op! {
+    /// The relative positions of two pixels of a window x window square on a logarithmic scale, [1, 2 window - 1,
+    /// 2 window - 1, 2], as Swin v2's `relative_coords_table`: sign(d) log2(1 + |d|) / 3 for d = 8 dy / (window - 1) and the
+    /// same for x. A constant: its path is its key, it is carried where a weight file has it and required nowhere.
+    pub struct WindowCoords = "window_coords", First {
+        /// side of the window, 2 pixels or more
+        window: usize,
+    }
+}
+
+impl Operation for WindowCoords {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(0)
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        if self.window < 2 {
+            return Err(bad_value(format!("`window` of `window_coords` needs 2 or more, got {}", self.window)));
+        }
+        Ok(())
+    }
+
+    fn infer(&self, _ins: &[&Shape]) -> Result<Shape, Problem> {
+        let side = 2 * self.window - 1;
+        Ok(Shape::fixed([1, side, side, 2]))
+    }
+
+    fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
+        computed(self.infer(ins))
+    }
+
+    fn eval(&self, _ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        eval::build(out, |index| {
+            let steps = index[1 + index[3]] as f64 - (self.window - 1) as f64;
+            let d = 8.0 * steps / (self.window - 1) as f64;
+            (d.signum() * (d.abs() + 1.0).log2() / 3.0) as f32
+        })
+    }
+}
+
+/// A constant's tensor, whose key is the layer's path.
+fn computed(shape: Result<Shape, Problem>) -> Vec<ParamDecl> {
+    let shape = shape.expect("the shape was inferred");
+    vec![ParamDecl { role: Role::Computed, ..ParamDecl::weight("", shape.dims, Init::Zeros) }]
+}
+
+op! {
+    /// Keeps the tokens of a rolled image apart in windows that hold parts of opposite borders, as torchvision's Swin:
+    /// [windows, 1, tokens, tokens] to be added to the attention of [N, windows, heads, tokens, tokens], -100 where two
+    /// tokens were no neighbours before the image was rolled by `-shift`, else 0. It has no key.
+    ///
+    /// Windows and tokens count in reading order; `height` and `width` must be divisible by `window`.
+    pub struct WindowMask = "window_mask", All {
+        /// height of the image, in pixels
+        height: usize,
+        /// width of the image, in pixels
+        width: usize,
+        /// side of the windows, in pixels
+        window: usize,
+        /// by how many pixels the image was rolled, less than a window
+        shift: usize,
+    }
+}
+
+impl Operation for WindowMask {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(0)
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        let WindowMask { height, width, window, shift } = *self;
+        for (name, len) in [("height", height), ("width", width)] {
+            if len % window != 0 {
+                return Err(bad_value(format!(
+                    "`window_mask` needs a {name} divisible by the window, {window}, got {len}"
+                )));
+            }
+        }
+        if shift >= window {
+            return Err(bad_value(format!("`window_mask` needs a shift below the window, {window}, got {shift}")));
+        }
+        Ok(())
+    }
+
+    fn infer(&self, _ins: &[&Shape]) -> Result<Shape, Problem> {
+        let windows = (self.height / self.window).saturating_mul(self.width / self.window);
+        let area = self.window.saturating_mul(self.window);
+        Ok(Shape::fixed([windows, 1, area, area]))
+    }
+
+    fn eval(&self, _ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let WindowMask { height, width, window, shift } = *self;
+        let columns = width / window;
+        // which of the three strips along an axis, borders first
+        let strip = |at: usize, len: usize| usize::from(at >= len - window) + usize::from(at >= len - shift);
+        let region = |which: usize, token: usize| {
+            let y = which / columns * window + token / window;
+            let x = which % columns * window + token % window;
+            (strip(y, height), strip(x, width))
+        };
+        eval::build(out, |index| if region(index[0], index[2]) == region(index[0], index[3]) { 0.0 } else { -100.0 })
+    }
+}
