@@ -6,7 +6,7 @@
 //! out without a second message.
 
 use super::VERBS;
-use crate::diag::{Code, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostics, Problem, Result};
 use crate::source::{FileId, Span};
 
 /// Stands where a mistake was reported already.
@@ -28,8 +28,9 @@ pub fn lay_out(file: FileId, text: &str, problems: &mut Diagnostics) -> String {
                 brackets.apply(&mut bytes);
                 break;
             }
-            Err((from, problem)) => {
-                problems.push(problem.at(Span::new(file, from, from + 1)));
+            Err(problem) => {
+                let from = problem.span.map_or(0, |span| span.start as usize);
+                problems.push(problem);
                 let to = if cut == MAX_CUTS { bytes.len() } else { next_item(&bytes, from) };
                 blank(&mut bytes, from, to);
                 bytes[from] = POISON as u8;
@@ -181,7 +182,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Finds the partners; fails at a bracket after which the structure of the file cannot be known.
-    fn run(mut self) -> Result<Brackets, (usize, Problem)> {
+    fn run(mut self) -> Result<Brackets> {
         let mut at = 0;
         let (mut line, mut indent) = (0, None);
         while at < self.bytes.len() {
@@ -199,7 +200,7 @@ impl<'a> Scan<'a> {
                 b'(' | b'[' | b'{' => {
                     if self.open.len() == MAX_NESTING {
                         let message = format!("brackets are nested more than {MAX_NESTING} deep");
-                        return Err((at, Problem::new(Code::Limit, message)));
+                        return Err(Problem::new(Code::Limit, message).at(Span::new(self.file, at, at + 1)));
                     }
                     self.open.push(Open { bracket: byte, at, indent: indent.unwrap_or(0) });
                 }
@@ -216,7 +217,7 @@ impl<'a> Scan<'a> {
                 let place = Span::new(self.file, suspect, suspect + 1);
                 problem = problem.see(place, "perhaps this one, as far as the indentation tells");
             }
-            return Err((from, problem));
+            return Err(problem.at(Span::new(self.file, from, from + 1)));
         }
         let left = std::mem::take(&mut self.open);
         self.forget(&left);

@@ -15,7 +15,6 @@ use crate::source::{FileId, Span};
 pub(super) struct Grammar;
 
 pub(super) type Pair<'i> = pest::iterators::Pair<'i, Rule>;
-pub(super) type Pairs<'i> = pest::iterators::Pairs<'i, Rule>;
 
 /// How many statements that do not parse are explained; after that a file is no program.
 const MAX_ERRORS: usize = 100;

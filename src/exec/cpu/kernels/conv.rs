@@ -241,12 +241,14 @@ fn pack_panels(isa: Isa, shape: &ConvShape, merge: usize, weights: &[f32], scale
         // SAFETY: each task has its own panel.
         let panel = unsafe { std::slice::from_raw_parts_mut(base.at(task * len), len) };
         let (group, first) = (task / panels, task % panels * kb);
-        for c0 in (0..cg).step_by(16) {
+        // Some channels at a time: what is written stays in cache, and weights are read by several lines.
+        const CHUNK: usize = 32;
+        for c0 in (0..cg).step_by(CHUNK) {
             for j in 0..kb.min(cols - first) {
                 let k = group * cols + first + j;
                 let at = (first + j) / kg * cg;
                 let scale = scale.map_or(1.0, |s| s[k]);
-                for c in c0..(c0 + 16).min(cg) {
+                for c in c0..(c0 + CHUNK).min(cg) {
                     for (tap, &w) in weights[(k * cg + c) * taps..][..taps].iter().enumerate() {
                         panel[(tap * depth + at + c) * kb + j] = w * scale;
                     }

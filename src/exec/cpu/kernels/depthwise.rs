@@ -2,19 +2,20 @@
 //!
 //! Formula   y[m][c] = epilogue(sum over taps of x[pixel(m, tap)][c] * w[tap][c])
 //! Layout    weights [taps][C padded to a vector]; channels are the lanes
-//! Tile      6 output pixels x 4 (AVX-512) or 2 vectors of channels; all channels of 6 pixels before the next 6, so that
-//!           all streams are sequential. Taps on the padding read a row of zeros
+//! Tile      7 output pixels of one row x 3 (AVX-512) or 1 vectors of channels; all channels of 7 pixels before the next 7,
+//!           so that all streams are sequential. Where the windows cross the left or right edge, taps on the padding
+//!           read a row of zeros through a table of pointers; above and below they are left out
 //! Ceiling   one load a FMA; on maps beyond L2 it is memory that decides
 
 use super::conv::ConvShape;
 use super::direct::{Ending, Epilogue, Place, Window};
 use super::par::{Aligned, Shared, ranges, scratch};
-use super::simd::{Isa, Simd, Task, unroll};
+use super::simd::{Isa, Simd, Task, ld, st, unroll};
 use super::view::{Image, ImageMut};
 use std::ops::Range;
 
 /// Output pixels of a tile.
-const PX: usize = 6;
+const PX: usize = 7;
 
 #[derive(Debug)]
 pub(super) struct Depthwise {
@@ -42,22 +43,23 @@ impl Depthwise {
     }
 
     pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
-        let rows = y.pixels();
         let taps = self.shape.kernel[0] * self.shape.kernel[1];
         let ending = Ending::of(epilogue);
         let window = window(&self.shape, &x, [y.h, y.w], &self.zeros);
         let (out, y_dist, per_image) = (Shared(y.data.as_mut_ptr()), y.dist, y.h * y.w);
-        let tiles = rows.div_ceil(PX);
+        let in_row = y.w.div_ceil(PX);
+        let width = y.w;
         let kernel = Shape { window, taps, channels: y.c, padded: self.padded, w: &self.w, epilogue, ending: &ending };
         // A tap is about a third of a load and a store.
-        ranges(tiles, PX * y.c * (2 + taps / 3), |range| {
-            for t in range {
-                let (m0, m1) = (rows * t / tiles, rows * (t + 1) / tiles);
-                scratch(taps * PX * 2, |ptrs| {
-                    let at = out.at(m0 * y_dist);
-                    self.isa.run(Tile { shape: &kernel, ptrs: ptrs.as_mut_ptr().cast(), rows: m0..m1, y: at, y_dist });
-                });
-                if ending.more {
+        ranges(y.n * y.h * in_row, PX * y.c * (2 + taps / 3), |range| {
+            scratch(taps * PX * 2, |ptrs| {
+                let ptrs = ptrs.as_mut_ptr().cast();
+                self.isa.run(Tiles { shape: &kernel, ptrs, tiles: range.clone(), in_row, width, y: out, y_dist });
+            });
+            if ending.more {
+                for t in range {
+                    let (row, t) = (t / in_row * width, t % in_row);
+                    let (m0, m1) = (row + width * t / in_row, row + width * (t + 1) / in_row);
                     let place =
                         Place { y: out.at(m0 * y_dist), dist: y_dist, row: m0, rows: m1 - m0, col: 0, cols: y.c };
                     // SAFETY: the tile has just been written, and is this task's.
@@ -97,42 +99,86 @@ struct Shape<'a> {
 // SAFETY: the pointers inside are only read.
 unsafe impl Sync for Shape<'_> {}
 
-/// All channels of up to [`PX`] output pixels.
-struct Tile<'a> {
+/// Some tiles: all channels of up to [`PX`] output pixels of one row.
+struct Tiles<'a> {
     shape: &'a Shape<'a>,
     /// Room for `taps * PX` pointers.
     ptrs: *mut *const f32,
-    rows: Range<usize>,
-    y: *mut f32,
+    tiles: Range<usize>,
+    /// Tiles in one row.
+    in_row: usize,
+    /// Pixels in one row.
+    width: usize,
+    y: Shared,
     y_dist: usize,
 }
 
-impl Task for Tile<'_> {
+impl Task for Tiles<'_> {
     type Output = ();
     /// # Safety
     /// As [`Task::run`]; the views were checked, and the rows of y are this task's.
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let s = self.shape;
-        let rows = self.rows.len();
-        // SAFETY: pixels, taps and channels stay within the checked sizes; weights are padded to whole vectors.
-        unsafe {
-            s.window.pointers(0, self.rows.start, rows, self.ptrs);
-            let mut c = 0;
-            while c + 4 * S::N <= s.channels && S::N == 16 {
-                self.channels::<S, 4>(c, 4 * S::N);
-                c += 4 * S::N;
-            }
-            while c + 2 * S::N <= s.channels {
-                self.channels::<S, 2>(c, 2 * S::N);
-                c += 2 * S::N;
-            }
-            while c < s.channels {
-                self.channels::<S, 1>(c, (s.channels - c).min(S::N));
-                c += S::N;
+        let (s, window) = (self.shape, &self.shape.window);
+        for t in self.tiles.clone() {
+            let (row, t) = (t / self.in_row, t % self.in_row);
+            let (x0, x1) = (self.width * t / self.in_row, self.width * (t + 1) / self.in_row);
+            let pixels = x1 - x0;
+            let first = row * self.width + x0;
+            // The windows of the tile, from the left edge of the first to the right edge of the last.
+            let left = (x0 * window.stride[1]) as isize - window.padding[1];
+            let right = left + ((pixels - 1) * window.stride[1] + (window.kernel[1] - 1) * window.dilation[1]) as isize;
+            let taps = if left >= 0 && right < window.w as isize {
+                let (n, oy) = (row / window.out[0], row % window.out[0]);
+                let top = (oy * window.stride[0]) as isize - window.padding[0];
+                let dy = window.dilation[0];
+                let above = ((-top).max(0) as usize).div_ceil(dy).min(window.kernel[0]);
+                let below = (window.h as isize - top).max(0) as usize;
+                let rows = (above, below.div_ceil(dy).clamp(above, window.kernel[0]));
+                let start = ((n * window.h) as isize + top) * window.row_dist as isize + left * window.dist as isize;
+                Taps::Regular { base: window.x.wrapping_offset(start), rows }
+            } else {
+                // SAFETY: there is room for `PX` pointers a tap.
+                unsafe { window.pointers(0, first, pixels, self.ptrs) };
+                Taps::Table(self.ptrs)
+            };
+            let tile = Tile { shape: s, taps, first, pixels, y: self.y.at(first * self.y_dist), y_dist: self.y_dist };
+            // SAFETY: pixels, taps and channels stay within the checked sizes; weights are padded to whole vectors.
+            unsafe {
+                let mut c = 0;
+                while c + 3 * S::N <= s.channels && S::N == 16 {
+                    tile.channels::<S, 3>(c, 3 * S::N);
+                    c += 3 * S::N;
+                }
+                while c + 2 * S::N <= s.channels && S::N == 16 {
+                    tile.channels::<S, 2>(c, 2 * S::N);
+                    c += 2 * S::N;
+                }
+                while c < s.channels {
+                    tile.channels::<S, 1>(c, (s.channels - c).min(S::N));
+                    c += S::N;
+                }
             }
         }
     }
+}
+
+/// Where the taps of a tile lie.
+enum Taps {
+    /// `[taps][pixels]`
+    Table(*const *const f32),
+    /// At even distances from the first tap of the first pixel; window rows from, to are inside the image.
+    Regular { base: *const f32, rows: (usize, usize) },
+}
+
+struct Tile<'a> {
+    shape: &'a Shape<'a>,
+    taps: Taps,
+    /// The first pixel, counted over all images.
+    first: usize,
+    pixels: usize,
+    y: *mut f32,
+    y_dist: usize,
 }
 
 impl Tile<'_> {
@@ -142,64 +188,84 @@ impl Tile<'_> {
     /// As `run`, with the pointers written.
     #[inline(always)]
     unsafe fn channels<S: Simd, const NV: usize>(&self, c0: usize, n: usize) {
-        let s = self.shape;
-        let rows = self.rows.len();
+        let (s, window) = (self.shape, &self.shape.window);
         // SAFETY: `run`'s; pixels that are missing repeat the last one and are not stored.
         unsafe {
-            let at: [usize; PX] = std::array::from_fn(|i| i.min(rows - 1));
+            let at: [usize; PX] = std::array::from_fn(|i| i.min(self.pixels - 1));
             let mut acc = [[S::splat(0.0); NV]; PX];
-            unroll!(J <4 NV, {
-                if let Some(bias) = s.epilogue.bias {
-                    let b = if n == NV * S::N {
-                        S::load(bias.as_ptr().add(c0 + J * S::N))
-                    } else {
-                        S::load_n(bias.as_ptr().add(c0), n)
-                    };
-                    unroll!(I <6 PX, {
+            if let Some(bias) = s.epilogue.bias {
+                unroll!(J <4 NV, {
+                    let b = lanes_at::<S, NV>(bias.as_ptr().add(c0), J, n);
+                    unroll!(I <7 PX, {
                         acc[I][J] = b;
                     });
-                }
-            });
-            for tap in 0..s.taps {
-                let w = s.w.as_ptr().add(tap * s.padded + c0);
-                let ptrs = self.ptrs.add(tap * rows);
-                let mut wv = [S::splat(0.0); NV];
-                unroll!(J <4 NV, {
-                    wv[J] = S::load(w.add(J * S::N));
                 });
-                if n == NV * S::N {
-                    unroll!(I <6 PX, {
-                        let x = (*ptrs.add(at[I])).add(c0);
-                        unroll!(J <4 NV, {
-                            acc[I][J] = S::fma(S::load(x.add(J * S::N)), wv[J], acc[I][J]);
-                        });
-                    });
-                } else {
-                    unroll!(I <6 PX, {
-                        let x = (*ptrs.add(at[I])).add(c0);
-                        acc[I][0] = S::fma(S::load_n(x, n), wv[0], acc[I][0]);
-                    });
+            }
+            let w = s.w.as_ptr().add(c0);
+            match self.taps {
+                Taps::Table(ptrs) => {
+                    for tap in 0..s.taps {
+                        let ptrs = ptrs.add(tap * self.pixels);
+                        let x: [*const f32; PX] = std::array::from_fn(|i| (*ptrs.add(at[i])).add(c0));
+                        tap_of::<S, NV>(&mut acc, x, w.add(tap * s.padded), n);
+                    }
+                }
+                Taps::Regular { base, rows } => {
+                    let step = window.stride[1] * window.dist;
+                    for r in rows.0..rows.1 {
+                        let row = base.wrapping_add(r * window.dilation[0] * window.row_dist + c0);
+                        for tap in 0..window.kernel[1] {
+                            let from = row.wrapping_add(tap * window.dilation[1] * window.dist);
+                            let x: [*const f32; PX] = std::array::from_fn(|i| from.wrapping_add(at[i] * step));
+                            tap_of::<S, NV>(&mut acc, x, w.add((r * window.kernel[1] + tap) * s.padded), n);
+                        }
+                    }
                 }
             }
             let (lo, hi) = (S::splat(s.ending.lo), S::splat(s.ending.hi));
-            unroll!(I <6 PX, {
-                if I < rows {
+            unroll!(I <7 PX, {
+                if I < self.pixels {
                     let y = self.y.add(I * self.y_dist + c0);
                     unroll!(J <4 NV, {
                         let n = if n == NV * S::N { S::N } else { n };
                         let mut v = acc[I][J];
                         if let (true, Some(res)) = (s.ending.simple, s.epilogue.residual) {
-                            v = S::add(v, S::load_n(res.at(self.rows.start + I).add(c0 + J * S::N), n));
+                            v = S::add(v, ld::<S>(res.at(self.first + I).add(c0 + J * S::N), n));
                         }
-                        v = S::min(hi, S::max(lo, v));
-                        if n == S::N {
-                            S::store(y.add(J * S::N), v);
-                        } else {
-                            S::store_n(y.add(J * S::N), v, n);
-                        }
+                        st::<S>(y.add(J * S::N), S::min(hi, S::max(lo, v)), n);
                     });
                 }
             });
         }
+    }
+}
+
+/// Vector `j` of `n` floats (all of `NV` vectors, or a part of one).
+///
+/// # Safety
+/// The CPU must have the instruction set of `S`; `p` is valid for `n` floats.
+#[inline(always)]
+unsafe fn lanes_at<S: Simd, const NV: usize>(p: *const f32, j: usize, n: usize) -> S::F {
+    // SAFETY: the caller's.
+    unsafe { if n == NV * S::N { S::load(p.add(j * S::N)) } else { S::load_n(p, n) } }
+}
+
+/// Adds one tap of all pixels.
+///
+/// # Safety
+/// The CPU must have the instruction set of `S`; pointers are valid for `n` floats, `w` for `NV` vectors.
+#[inline(always)]
+unsafe fn tap_of<S: Simd, const NV: usize>(acc: &mut [[S::F; NV]; PX], x: [*const f32; PX], w: *const f32, n: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut wv = [S::splat(0.0); NV];
+        unroll!(J <4 NV, {
+            wv[J] = S::load(w.add(J * S::N));
+        });
+        unroll!(I <7 PX, {
+            unroll!(J <4 NV, {
+                acc[I][J] = S::fma(lanes_at::<S, NV>(x[I], J, n), wv[J], acc[I][J]);
+            });
+        });
     }
 }

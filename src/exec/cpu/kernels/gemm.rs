@@ -7,6 +7,7 @@
 use super::direct::{Ending, Epilogue, Job, Place, Source, panel_cols};
 use super::par::{Aligned, Shared, ranges, scratch, tasks};
 use super::simd::{Isa, Simd, Task, unroll};
+use super::tile::fetch;
 use super::view::{Rows, RowsMut};
 
 /// The right matrix of a product, packed.
@@ -97,10 +98,10 @@ impl Right<'_> {
                 if cols < kb {
                     panel.fill(0.0);
                 }
-                // 16 terms at a time, so that what is written stays in L1.
-                for (block, out) in panel.chunks_mut(16 * kb).enumerate() {
+                // 64 terms at a time: what is written stays in L1, and rows are read by several lines.
+                for (block, out) in panel.chunks_mut(64 * kb).enumerate() {
                     for j in 0..cols {
-                        let row = &b.data[(first + j) * b.dist + block * 16..][..out.len() / kb];
+                        let row = &b.data[(first + j) * b.dist + block * 64..][..out.len() / kb];
                         for (i, &v) in row.iter().enumerate() {
                             out[i * kb + j] = v * scale;
                         }
@@ -127,8 +128,10 @@ pub fn linear(isa: Isa, a: Rows, w: Rows, out: RowsMut, epilogue: &Epilogue) {
         for block in range {
             let first = block * DOTS;
             let cols = DOTS.min(w.rows - first);
-            for row in 0..a.rows {
-                isa.run(Dots { a, w, row, first, cols, y: y.at(row * out.dist + first), epilogue, ending: &ending });
+            for row in (0..a.rows).step_by(DOTS) {
+                let rows = DOTS.min(a.rows - row);
+                let y = y.at(row * out.dist + first);
+                isa.run(Dots { a, w, row, rows, first, cols, y, y_dist: out.dist, epilogue, ending: &ending });
             }
             if ending.more {
                 let place = Place { y: y.at(first), dist: out.dist, row: 0, rows: a.rows, col: first, cols };
@@ -139,17 +142,19 @@ pub fn linear(isa: Isa, a: Rows, w: Rows, out: RowsMut, epilogue: &Epilogue) {
     });
 }
 
-/// Rows of weights that one call of [`Dots`] reads together.
+/// Rows of weights, and of A, that one call of [`Dots`] reads together, at most.
 const DOTS: usize = 4;
 
-/// One row of A times four rows of weights.
+/// Some rows of A times some rows of weights.
 struct Dots<'a> {
     a: Rows<'a>,
     w: Rows<'a>,
     row: usize,
+    rows: usize,
     first: usize,
     cols: usize,
     y: *mut f32,
+    y_dist: usize,
     epilogue: &'a Epilogue<'a>,
     ending: &'a Ending,
 }
@@ -160,45 +165,86 @@ impl Task for Dots<'_> {
     /// As [`Task::run`]; the views were checked and y is this task's.
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let k = self.a.cols;
-        // SAFETY: rows and columns are below the checked sizes; a row that is missing repeats the last one.
+        // SAFETY: the caller's.
         unsafe {
-            let a = self.a.at(self.row);
-            let w: [*const f32; DOTS] = std::array::from_fn(|j| self.w.at(self.first + j.min(self.cols - 1)));
-            let mut acc = [[S::splat(0.0); 2]; DOTS];
-            let mut i = 0;
-            while i + 2 * S::N <= k {
-                let (a0, a1) = (S::load(a.add(i)), S::load(a.add(i + S::N)));
-                unroll!(J <4 DOTS, {
-                    acc[J][0] = S::fma(a0, S::load(w[J].add(i)), acc[J][0]);
-                    acc[J][1] = S::fma(a1, S::load(w[J].add(i + S::N)), acc[J][1]);
-                });
-                i += 2 * S::N;
-            }
-            while i < k {
-                let n = (k - i).min(S::N);
-                let a0 = S::load_n(a.add(i), n);
-                unroll!(J <4 DOTS, {
-                    acc[J][0] = S::fma(a0, S::load_n(w[J].add(i), n), acc[J][0]);
-                });
-                i += n;
-            }
-            let mut sums = [0f32; DOTS];
-            unroll!(J <4 DOTS, {
-                sums[J] = S::sum(S::add(acc[J][0], acc[J][1]));
-            });
-            for (j, mut v) in sums.into_iter().enumerate().take(self.cols) {
-                v += self.epilogue.bias.map_or(0.0, |b| b[self.first + j]);
-                if self.ending.simple {
-                    v += self.epilogue.residual.map_or(0.0, |res| *res.at(self.row).add(self.first + j));
-                    v = if self.ending.lo > v { self.ending.lo } else { v };
-                    v = if self.ending.hi < v { self.ending.hi } else { v };
-                }
-                *self.y.add(j) = v;
+            match self.rows {
+                1 => self.some::<S, 1, 2>(),
+                2 => self.some::<S, 2, 1>(),
+                3 => self.some::<S, 3, 1>(),
+                _ => self.some::<S, 4, 1>(),
             }
         }
     }
 }
+
+impl Dots<'_> {
+    /// `MA` rows of A; `U` sums in parallel for each product, where few products would wait for one another.
+    ///
+    /// # Safety
+    /// As `run`.
+    #[inline(always)]
+    unsafe fn some<S: Simd, const MA: usize, const U: usize>(&self) {
+        let k = self.a.cols;
+        // SAFETY: rows and columns are below the checked sizes; a row that is missing repeats the last one.
+        unsafe {
+            let a: [*const f32; MA] = std::array::from_fn(|i| self.a.at(self.row + i));
+            let w: [*const f32; DOTS] = std::array::from_fn(|j| self.w.at(self.first + j.min(self.cols - 1)));
+            let mut acc = [[[S::splat(0.0); U]; DOTS]; MA];
+            let mut t = 0;
+            while t + U * S::N <= k {
+                unroll!(P <4 U, {
+                    let mut av = [S::splat(0.0); MA];
+                    unroll!(I <4 MA, {
+                        av[I] = S::load(a[I].add(t + P * S::N));
+                    });
+                    unroll!(J <4 DOTS, {
+                        let from = w[J].wrapping_add(t + P * S::N);
+                        fetch(from.wrapping_add(AHEAD));
+                        let wv = S::load(from);
+                        unroll!(I <4 MA, {
+                            acc[I][J][P] = S::fma(av[I], wv, acc[I][J][P]);
+                        });
+                    });
+                });
+                t += U * S::N;
+            }
+            while t < k {
+                let n = (k - t).min(S::N);
+                unroll!(J <4 DOTS, {
+                    let wv = S::load_n(w[J].add(t), n);
+                    unroll!(I <4 MA, {
+                        acc[I][J][0] = S::fma(S::load_n(a[I].add(t), n), wv, acc[I][J][0]);
+                    });
+                });
+                t += n;
+            }
+            let mut sums = [[0f32; DOTS]; MA];
+            unroll!(I <4 MA, {
+                unroll!(J <4 DOTS, {
+                    let mut sum = acc[I][J][0];
+                    if U == 2 {
+                        sum = S::add(sum, acc[I][J][U - 1]);
+                    }
+                    sums[I][J] = S::sum(sum);
+                });
+            });
+            for (i, sums) in sums.into_iter().enumerate() {
+                for (j, mut v) in sums.into_iter().enumerate().take(self.cols) {
+                    v += self.epilogue.bias.map_or(0.0, |b| b[self.first + j]);
+                    if self.ending.simple {
+                        v += self.epilogue.residual.map_or(0.0, |res| *res.at(self.row + i).add(self.first + j));
+                        v = if self.ending.lo > v { self.ending.lo } else { v };
+                        v = if self.ending.hi < v { self.ending.hi } else { v };
+                    }
+                    *self.y.add(i * self.y_dist + j) = v;
+                }
+            }
+        }
+    }
+}
+
+/// How far ahead weights are fetched, in floats: memory answers after some 100 ns.
+const AHEAD: usize = 256;
 
 /// A batch of matrices: matrix `b` starts at `data[b * batch]`, its row `i` `dist` floats further on.
 #[derive(Clone, Copy, Debug)]

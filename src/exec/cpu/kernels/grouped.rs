@@ -3,7 +3,7 @@
 //!
 //! Formula   y[m][k] = epilogue(sum over taps, c of x[pixel(m, tap)][group(k) cg + c] * w[tap][c][k])
 //! Layout    weights [vectors][taps][cg][N]
-//! Tile      6 output pixels x 1 vector; one load a tap and pixel, then a permutation and a FMA a channel
+//! Tile      10 (AVX-512) or 6 output pixels x 1 vector; one load a tap and pixel, then a permutation and a FMA a channel
 //! Ceiling   permutations and FMAs go through different units, so that of the FMAs; merging groups into a dense
 //!           product (`conv.rs`) would waste N / cg of them
 
@@ -15,8 +15,8 @@ use super::simd::{Isa, Simd, Task, ld, st, unroll};
 use super::view::{Image, ImageMut};
 use std::ops::Range;
 
-/// Output pixels of a tile.
-const PX: usize = 6;
+/// Output pixels of a tile, at most.
+const MAX_PX: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct Grouped {
@@ -69,12 +69,13 @@ impl Grouped {
             ending: &ending,
         };
         let (out, y_dist, per_image) = (Shared(y.data.as_mut_ptr()), y.dist, y.h * y.w);
-        let tiles = rows.div_ceil(PX);
-        ranges(tiles, PX * y.c * (2 + taps * shape.cg / 3), |range| {
+        let px = if self.isa.lanes() == 16 { MAX_PX } else { 6 };
+        let tiles = rows.div_ceil(px);
+        ranges(tiles, px * y.c * (2 + taps * shape.cg / 3), |range| {
             for t in range {
                 let (m0, m1) = (rows * t / tiles, rows * (t + 1) / tiles);
                 let at = out.at(m0 * y_dist);
-                scratch(taps * PX * 2, |ptrs| {
+                scratch(taps * px * 2, |ptrs| {
                     self.isa.run(Tile { shape: &shape, ptrs: ptrs.as_mut_ptr().cast(), rows: m0..m1, y: at, y_dist });
                 });
                 if ending.more {
@@ -98,10 +99,10 @@ struct Shape<'a> {
 // SAFETY: the pointers inside are only read.
 unsafe impl Sync for Shape<'_> {}
 
-/// All channels of up to [`PX`] output pixels.
+/// All channels of up to [`MAX_PX`] output pixels.
 struct Tile<'a> {
     shape: &'a Shape<'a>,
-    /// Room for `taps * PX` pointers.
+    /// Room for the pointers of all taps and pixels.
     ptrs: *mut *const f32,
     rows: Range<usize>,
     y: *mut f32,
@@ -114,6 +115,16 @@ impl Task for Tile<'_> {
     /// As [`Task::run`]; the views were checked, and the rows of y are this task's.
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller's.
+        unsafe { if S::N == 16 { self.pixels::<S, MAX_PX>() } else { self.pixels::<S, 6>() } }
+    }
+}
+
+impl Tile<'_> {
+    /// # Safety
+    /// As `run`; there are at most `PX` pixels.
+    #[inline(always)]
+    unsafe fn pixels<S: Simd, const PX: usize>(self) {
         let s = self.shape;
         let rows = self.rows.len();
         let conv = &s.kernel.shape;
@@ -130,27 +141,27 @@ impl Task for Tile<'_> {
                 let mut acc = [S::splat(0.0); PX];
                 if let Some(bias) = s.epilogue.bias {
                     let b = ld::<S>(bias.as_ptr().add(v * S::N), outs);
-                    unroll!(I <6 PX, {
+                    unroll!(I < PX, {
                         acc[I] = b;
                     });
                 }
                 for tap in 0..s.taps {
                     let ptrs = self.ptrs.add(tap * rows);
                     let mut x = [S::splat(0.0); PX];
-                    unroll!(I <6 PX, {
+                    unroll!(I < PX, {
                         x[I] = ld::<S>((*ptrs.add(at[I])).add(from), ins);
                     });
                     for c in 0..s.cg {
                         let idx = S::lanes(s.kernel.lanes.as_ptr().add(c * S::N));
                         let wv = S::load(w);
-                        unroll!(I <6 PX, {
+                        unroll!(I < PX, {
                             acc[I] = S::fma(S::permute(x[I], idx), wv, acc[I]);
                         });
                         w = w.add(S::N);
                     }
                 }
                 let (lo, hi) = (S::splat(s.ending.lo), S::splat(s.ending.hi));
-                unroll!(I <6 PX, {
+                unroll!(I < PX, {
                     if I < rows {
                         let mut value = acc[I];
                         if let (true, Some(res)) = (s.ending.simple, s.epilogue.residual) {

@@ -46,30 +46,31 @@ impl Shared {
 struct Line([f32; 16]);
 
 /// Floats that start on a cache line.
-#[derive(Clone)]
 pub(super) struct Aligned {
-    lines: Vec<Line>,
+    // A plain vector, as fresh zeroed pages from the system cost nothing until they are touched (by all threads).
+    floats: Vec<f32>,
+    start: usize,
     len: usize,
 }
 
 impl Aligned {
     pub fn zeros(len: usize) -> Self {
-        Aligned { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+        let floats = vec![0.0; len + 15];
+        let start = (64 - floats.as_ptr() as usize % 64) % 64 / size_of::<f32>();
+        Aligned { floats, start, len }
     }
 }
 
 impl Deref for Aligned {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        // SAFETY: `lines` holds at least `len` floats and a Line is 16 floats without padding.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &self.floats[self.start..][..self.len]
     }
 }
 
 impl DerefMut for Aligned {
     fn deref_mut(&mut self) -> &mut [f32] {
-        // SAFETY: as in `deref`.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        &mut self.floats[self.start..][..self.len]
     }
 }
 

@@ -174,7 +174,7 @@ impl Isa {
     }
 }
 
-/// Repeats a block with the constant `$i` = 0, 1, .. below `$n` (at most 16; `<4`, `<6`: at most that).
+/// Repeats a block with the constant `$i` = 0, 1, .. below `$n` (at most 16; `<4`, `<7`: at most that).
 ///
 /// Accumulators stay in registers only where every index into them is a literal: a `for` that LLVM does not
 /// unroll puts the whole array in memory.
@@ -185,8 +185,8 @@ macro_rules! unroll {
     ($i:ident <4 $n:expr, $body:block) => {
         unroll!(@ $i, $n, $body, 0 1 2 3)
     };
-    ($i:ident <6 $n:expr, $body:block) => {
-        unroll!(@ $i, $n, $body, 0 1 2 3 4 5)
+    ($i:ident <7 $n:expr, $body:block) => {
+        unroll!(@ $i, $n, $body, 0 1 2 3 4 5 6)
     };
     (@ $i:ident, $n:expr, $body:block, $($k:literal)*) => {
         $({

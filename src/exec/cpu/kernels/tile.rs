@@ -108,7 +108,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
                 unroll!(J <4 NV, {
                     wv[J] = S::load(w.add(J * S::N));
                 });
-                prefetch(next);
+                fetch(next);
                 next = next.wrapping_add(t.next_step);
                 unroll!(I < MR, {
                     let x = S::splat(*p[I].add(c));
@@ -161,7 +161,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
 
 /// Asks for the line of `p` in L2; any address will do.
 #[inline(always)]
-fn prefetch(p: *const f32) {
+pub(super) fn fetch(p: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults, and SSE is part of x86-64.
     unsafe {
