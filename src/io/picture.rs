@@ -1,0 +1,334 @@
+//! Pictures: PNG and JPEG files to 8-bit RGB, as PIL's `Image.open(..).convert("RGB")` makes them: grey becomes three
+//! equal channels, alpha is dropped (not blended), palettes are looked up, EXIF orientation and colour profiles are not
+//! applied. 16-bit samples keep their high byte, also where they are grey (which PIL clips at 255 instead).
+//!
+//! The format is told by the content, never by the name. A header is believed only after it was checked: what would
+//! take more than a gigabyte to decode is refused before anything is allocated, and a file that ends early is an error,
+//! not a picture with a grey half.
+
+use std::fs::{self, File};
+use std::io::{Cursor, Read};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use image::codecs::jpeg::JpegDecoder;
+use image::codecs::png::PngDecoder;
+use image::{ColorType, ImageDecoder, ImageError, Limits};
+
+use super::atomic::reason;
+use crate::diag::{Code, Problem, suggest};
+
+/// A picture of 8-bit RGB, rows from the top, channels interleaved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rgb {
+    width: usize,
+    height: usize,
+    data: Vec<u8>,
+}
+
+impl Rgb {
+    /// # Panics
+    /// If `data` does not hold three values a pixel.
+    pub fn new(width: usize, height: usize, data: Vec<u8>) -> Rgb {
+        assert_eq!(data.len(), width * height * 3, "three values a pixel");
+        Rgb { width, height, data }
+    }
+
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// [height, width, 3].
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+/// What the first bytes of a file say it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Png,
+    Jpeg,
+}
+
+impl Format {
+    /// None where the bytes begin neither a PNG nor a JPEG file.
+    pub fn of(start: &[u8]) -> Option<Format> {
+        if start.starts_with(b"\x89PNG\r\n\x1a\n") {
+            Some(Format::Png)
+        } else if start.starts_with(&[0xff, 0xd8, 0xff]) {
+            Some(Format::Jpeg)
+        } else {
+            None
+        }
+    }
+}
+
+/// Reads the picture in the file `path`.
+pub fn read(path: &Path) -> Result<Rgb, Problem> {
+    let name = path.display();
+    let bytes = read_file(path, |start| match Format::of(start) {
+        Some(_) => Ok(()),
+        None => Err(not_a_picture(&name.to_string(), start)),
+    })?;
+    decode(&bytes, &name.to_string())
+}
+
+/// Decodes the bytes of a PNG or JPEG file; `name` is what messages call it.
+pub fn decode(bytes: &[u8], name: &str) -> Result<Rgb, Problem> {
+    match Format::of(bytes) {
+        Some(Format::Png) => {
+            let limits = || {
+                let mut limits = Limits::no_limits();
+                limits.max_alloc = Some(MAX_BYTES);
+                limits
+            };
+            let failed = |error| broken(name, "PNG", &error);
+            let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits()).map_err(failed)?;
+            let (width, height) = decoder.dimensions();
+            let bytes = u64::from(decoder.color_type().bytes_per_pixel());
+            let extra = if decoder.color_type() == ColorType::Rgb8 { 0 } else { 3 };
+            let guard = admit(name, width, height, bytes + extra)?;
+            let picture = convert(decoder).map_err(failed);
+            drop(guard);
+            picture
+        }
+        Some(Format::Jpeg) => {
+            let frame = JpegFrame::find(bytes).map_err(|what| damaged(name, "JPEG", what))?;
+            let guard = admit(name, frame.width, frame.height, frame.bytes_per_pixel())?;
+            let failed = |error| broken(name, "JPEG", &error);
+            let decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(failed)?;
+            let picture = convert(decoder).map_err(failed);
+            drop(guard);
+            picture
+        }
+        None => Err(not_a_picture(name, bytes)),
+    }
+}
+
+/// Reads a whole file after `begins_well` has seen its first bytes (at most 16), so that `/dev/zero` is not read for
+/// long.
+pub(super) fn read_file(
+    path: &Path,
+    begins_well: impl FnOnce(&[u8]) -> Result<(), Problem>,
+) -> Result<Vec<u8>, Problem> {
+    let failed = |error: std::io::Error| unreadable(path, &error);
+    let mut file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(Problem::new(Code::Input, format!("`{}` is a folder, not a file", path.display())));
+    }
+    let mut bytes = vec![];
+    (&mut file).take(16).read_to_end(&mut bytes).map_err(failed)?;
+    begins_well(&bytes)?;
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 >= MAX_FILE {
+        let message = format!("`{}` is too large: at most {} GiB are read at once", path.display(), MAX_FILE >> 30);
+        return Err(Problem::new(Code::Input, message));
+    }
+    Ok(bytes)
+}
+
+/// The message for a file that cannot be opened or read, with the nearest names of its folder where it is missing.
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+    let problem = Problem::new(Code::Input, format!("`{}` cannot be read: {}", path.display(), reason(error)));
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return problem;
+    }
+    let Some(wanted) = path.file_name() else { return problem };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return problem.note(format!("there is no folder `{}`", folder.display()));
+    };
+    // a folder of millions of files is not worth reading for a hint
+    let mut names: Vec<String> =
+        entries.take(10_000).filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    match suggest(&wanted.to_string_lossy(), names.iter().map(String::as_str)) {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
+}
+
+/// The most memory that decoding one picture may take, in bytes.
+const MAX_BYTES: u64 = 1 << 30;
+/// The largest file that is read into memory.
+const MAX_FILE: u64 = 1 << 34;
+/// From this many bytes on pictures are decoded one after another, whatever the number of threads.
+const BIG_BYTES: u64 = 1 << 26;
+static BIG: Mutex<()> = Mutex::new(());
+
+/// Refuses what would not fit, and holds back other big pictures for as long as the result lives.
+fn admit(
+    name: &str,
+    width: u32,
+    height: u32,
+    bytes_per_pixel: u64,
+) -> Result<Option<std::sync::MutexGuard<'static, ()>>, Problem> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(Problem::new(Code::Input, format!("`{name}` has no pixels: {width} x {height}")));
+    }
+    match pixels.checked_mul(bytes_per_pixel) {
+        Some(bytes) if bytes < BIG_BYTES => Ok(None),
+        Some(bytes) if bytes <= MAX_BYTES => Ok(Some(BIG.lock().unwrap_or_else(PoisonError::into_inner))),
+        _ => Err(Problem::new(
+            Code::Input,
+            format!("`{name}` is too large: {width} x {height} pixels would take more than {} GiB", MAX_BYTES >> 30),
+        )
+        .hint("make it smaller first; the network sees only a few hundred pixels of it")),
+    }
+}
+
+fn convert(decoder: impl ImageDecoder) -> Result<Rgb, ImageError> {
+    let (width, height) = decoder.dimensions();
+    let (width, height) = (width as usize, height as usize);
+    let color = decoder.color_type();
+    let mut raw = vec![0; decoder.total_bytes() as usize];
+    decoder.read_image(&mut raw)?;
+    let high = |sample: &[u8]| (u16::from_ne_bytes([sample[0], sample[1]]) >> 8) as u8;
+    let data = match color {
+        ColorType::Rgb8 => raw,
+        ColorType::L8 => raw.iter().flat_map(|v| [*v; 3]).collect(),
+        ColorType::La8 => raw.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
+        ColorType::Rgba8 => raw.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
+        ColorType::L16 => raw.chunks_exact(2).flat_map(|p| [high(p); 3]).collect(),
+        ColorType::La16 => raw.chunks_exact(4).flat_map(|p| [high(p); 3]).collect(),
+        ColorType::Rgb16 => raw.chunks_exact(2).map(high).collect(),
+        ColorType::Rgba16 => raw.chunks_exact(8).flat_map(|p| [high(p), high(&p[2..]), high(&p[4..])]).collect(),
+        other => {
+            let kind = image::error::UnsupportedErrorKind::Color(other.into());
+            let hint = image::error::ImageFormatHint::Unknown;
+            return Err(ImageError::Unsupported(image::error::UnsupportedError::from_format_and_kind(hint, kind)));
+        }
+    };
+    Ok(Rgb::new(width, height, data))
+}
+
+/// What the markers of a JPEG file say before any of it is decoded.
+#[derive(Debug, PartialEq)]
+struct JpegFrame {
+    width: u32,
+    height: u32,
+    components: u8,
+    progressive: bool,
+}
+
+impl JpegFrame {
+    /// Walks the markers to the end of the picture (ITU T.81, annex B). The decoder would fill what is missing with
+    /// grey and say nothing.
+    fn find(bytes: &[u8]) -> Result<JpegFrame, &'static str> {
+        const EARLY: &str = "it ends early";
+        let mut frame = None;
+        let mut at = 2;
+        loop {
+            if *bytes.get(at).ok_or(EARLY)? != 0xff {
+                return Err("a marker is missing");
+            }
+            while *bytes.get(at).ok_or(EARLY)? == 0xff {
+                at += 1;
+            }
+            let marker = bytes[at];
+            at += 1;
+            match marker {
+                0xd9 => return frame.ok_or("it holds no picture"),
+                0x01 | 0xd0..=0xd8 => continue,
+                _ => {}
+            }
+            let length = match bytes.get(at..at + 2) {
+                Some(length) => usize::from(u16::from_be_bytes([length[0], length[1]])),
+                None => return Err(EARLY),
+            };
+            let segment = bytes.get(at + 2..at + length.max(2)).ok_or(EARLY)?;
+            at += length.max(2);
+            match (marker, segment) {
+                (0xc0..=0xc2, [8, h1, h0, w1, w0, components, ..]) if frame.is_none() => {
+                    frame = Some(JpegFrame {
+                        width: u32::from(u16::from_be_bytes([*w1, *w0])),
+                        height: u32::from(u16::from_be_bytes([*h1, *h0])),
+                        components: *components,
+                        progressive: marker == 0xc2,
+                    });
+                }
+                (0xc0..=0xc2, [8, ..]) => return Err("its frame is damaged"),
+                (0xc0..=0xc2, _) => return Err("only 8-bit samples are read"),
+                (0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf, _) => {
+                    return Err("only baseline and progressive pictures are read, not lossless or arithmetic ones");
+                }
+                (0xda, _) => at = entropy_end(bytes, at).ok_or(EARLY)?,
+                _ => {}
+            }
+        }
+    }
+
+    /// What the decoder takes: the pixels, and for progressive pictures 16-bit coefficients.
+    fn bytes_per_pixel(&self) -> u64 {
+        let components = u64::from(self.components);
+        3 + if self.progressive { 2 * components } else { 0 } + if self.components == 1 { 1 } else { 0 }
+    }
+}
+
+/// Where the marker after a scan's data stands.
+fn entropy_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += bytes.get(at..)?.iter().position(|byte| *byte == 0xff)?;
+        match bytes.get(at + 1)? {
+            0x00 | 0xd0..=0xd7 => at += 2,
+            0xff => at += 1,
+            _ => return Some(at),
+        }
+    }
+}
+
+fn broken(name: &str, format: &str, error: &ImageError) -> Problem {
+    match error {
+        ImageError::Limits(_) => Problem::new(Code::Input, format!("`{name}` is too large to decode")),
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            damaged(name, format, "it ends early")
+        }
+        other => {
+            let text = other.to_string();
+            let text = text.rsplit("}: ").next().unwrap_or(&text);
+            let text = text.rsplit("`Png`: ").next().unwrap_or(text);
+            let text = text.rsplit("`Jpeg`: ").next().unwrap_or(text);
+            let text: String = text.trim_end_matches(['.', '\n']).chars().take(200).collect();
+            let mut letters = text.chars();
+            let text = match letters.next() {
+                Some(first) if !letters.clone().next().is_some_and(char::is_uppercase) => {
+                    first.to_lowercase().chain(letters).collect()
+                }
+                _ => text,
+            };
+            damaged(name, format, &text)
+        }
+    }
+}
+
+fn damaged(name: &str, format: &str, what: &str) -> Problem {
+    Problem::new(Code::Input, format!("`{name}` is a damaged {format} file: {what}"))
+        .hint("open it in a picture viewer and save it again, or leave it out")
+}
+
+fn not_a_picture(name: &str, start: &[u8]) -> Problem {
+    let found = match start {
+        [] => "the file is empty",
+        [b'G', b'I', b'F', b'8', ..] => "it is a GIF file",
+        [b'B', b'M', ..] => "it is a BMP file",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "it is a WebP file",
+        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => "it is a TIFF file",
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "it is an AVIF, HEIC or video file",
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => "it is a NumPy file; its name must end in `.npy`",
+        _ => "it begins as neither does",
+    };
+    Problem::new(Code::Input, format!("`{name}` is not a PNG or JPEG picture: {found}"))
+        .hint("convert it to .png or .jpg; tensors are read from .npy and .safetensors")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! From a picture to what a network takes: torchvision's `Resize`, `CenterCrop`, `ToTensor` and `Normalize` on a PIL
+//! image, with the same rounding of sizes and the same bits (where the picture's pixels are the same: JPEG decoders
+//! differ by a few steps). The contract is LANGUAGE.md's "The base".
+
+use std::fmt;
+
+use super::picture::Rgb;
+pub use super::resample::Interpolation;
+use super::resample::{Window, resample};
+use crate::diag::{Code, Problem};
+use crate::tensor::Tensor;
+
+/// What happens to a picture before the network sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preprocess {
+    /// The length of the shorter side after resizing; without it nothing is resized.
+    pub resize: Option<u32>,
+    /// (height, width) that are kept of the middle; without it the input's size.
+    pub crop: Option<(u32, u32)>,
+    pub interpolation: Interpolation,
+    /// Subtracted from red, green and blue, which lie in 0..1.
+    pub mean: [f64; 3],
+    /// What the rest is divided by.
+    pub std: [f64; 3],
+}
+
+impl Default for Preprocess {
+    /// `preprocess { }`: no resize, a crop to the input's size, values in 0..1.
+    fn default() -> Preprocess {
+        let interpolation = Interpolation::Bilinear;
+        Preprocess { resize: None, crop: None, interpolation, mean: [0.0; 3], std: [1.0; 3] }
+    }
+}
+
+impl Preprocess {
+    /// The same for a network of another input size, where the spec does not say: crops to that size and scales
+    /// `resize` in proportion (of the shorter sides, to the nearest pixel).
+    pub fn scaled(&self, from: (u32, u32), to: (u32, u32)) -> Preprocess {
+        if from == to {
+            return self.clone();
+        }
+        let (old, new) = (f64::from(from.0.min(from.1).max(1)), f64::from(to.0.min(to.1)));
+        let resize = self.resize.map(|resize| ((f64::from(resize) * new / old).round() as u32).max(1));
+        Preprocess { resize, crop: None, ..self.clone() }
+    }
+
+    /// Whether it makes what an input [N, C, H, W] takes; `input` is [C, H, W].
+    pub fn check(&self, input: [usize; 3]) -> Result<(), Problem> {
+        let bad = |message: String| Problem::new(Code::Input, message);
+        let [channels, height, width] = input;
+        if channels != 1 && channels != 3 {
+            return Err(bad(format!("a picture has 1 or 3 channels, the network's input has {channels}"))
+                .hint("give the input as a tensor: `--input x.safetensors` or `--input x.npy`"));
+        }
+        if self.resize == Some(0) {
+            return Err(bad("`resize` must be at least 1, got 0".into()));
+        }
+        if let Some(std) = self.std.iter().find(|std| !std.is_finite() || **std as f32 == 0.0) {
+            return Err(bad(format!("`std` must be finite and not 0, got {std}")));
+        }
+        if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
+            return Err(bad(format!("`mean` must be finite, got {mean}")));
+        }
+        match self.crop {
+            Some((h, w)) if (h as usize, w as usize) != (height, width) => {
+                Err(bad(format!("`preprocess` crops to {h} x {w}, the network's input is {height} x {width}"))
+                    .hint(format!("leave `crop` out, or write `crop = {}`", pair(height, width)))
+                    .hint(format!("or build the network for it: `input [N, {channels}, {h}, {w}]`")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The picture as [C, H, W], which is `input`. A picture of the input's size is neither resized nor cropped. Where
+    /// the input has one channel it gets PIL's grey, normalised by the first of `mean` and `std`.
+    ///
+    /// # Errors
+    /// Those of [`Preprocess::check`].
+    pub fn apply(&self, picture: &Rgb, input: [usize; 3]) -> Result<Tensor, Problem> {
+        self.check(input)?;
+        let [channels, height, width] = input;
+        let grey;
+        let picture = if channels == 1 {
+            grey = to_grey(picture);
+            &grey
+        } else {
+            picture
+        };
+        let sized;
+        let (pixels, place) = if (picture.height(), picture.width()) == (height, width) {
+            (picture, Place { left: 0, top: 0 })
+        } else {
+            let placed = self.resize_and_crop(picture, height, width);
+            sized = placed.0;
+            (&sized, placed.1)
+        };
+        let plane = height * width;
+        let mut data = vec![0.0; channels * plane];
+        for (channel, values) in data.chunks_exact_mut(plane.max(1)).enumerate() {
+            let (mean, std) = (self.mean[channel] as f32, self.std[channel] as f32);
+            let level: [f32; 256] = std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std);
+            values.fill(level[0]);
+            let rows = values.chunks_exact_mut(width).skip(place.top);
+            for (to, from) in rows.zip(pixels.data().chunks_exact(pixels.width() * 3)) {
+                for (to, from) in to[place.left..].iter_mut().zip(from.chunks_exact(3)) {
+                    *to = level[usize::from(from[channel])];
+                }
+            }
+        }
+        Ok(Tensor::new(input, data))
+    }
+
+    /// What of the picture is seen, at most height x width, and where in these it lies. The rest is black.
+    fn resize_and_crop(&self, picture: &Rgb, height: usize, width: usize) -> (Rgb, Place) {
+        let (w, h) = (picture.width() as u64, picture.height() as u64);
+        let (full_w, full_h) = match self.resize {
+            None => (w, h),
+            Some(short) => {
+                // torchvision's `int(size * long / short)`
+                let long = (f64::from(short) * w.max(h) as f64 / w.min(h) as f64) as u64;
+                if w <= h { (u64::from(short), long) } else { (long, u64::from(short)) }
+            }
+        };
+        let (columns, left) = centre(full_w, width);
+        let (rows, top) = centre(full_h, height);
+        (resample(picture, (full_w, full_h), self.interpolation, columns, rows), Place { left, top })
+    }
+}
+
+/// Where the pixels lie in the crop that is larger than they.
+struct Place {
+    left: usize,
+    top: usize,
+}
+
+/// torchvision's `center_crop` along one axis: what is kept of `size`, and the padding before it.
+fn centre(size: u64, crop: usize) -> (Window, usize) {
+    if crop as u64 > size {
+        // padded on both sides, the odd pixel after
+        return (Window { from: 0, len: size as usize }, (crop - size as usize) / 2);
+    }
+    let spare = size - crop as u64;
+    // Python's `round`, half to even
+    let half = spare / 2;
+    (Window { from: half + (spare % 2) * (half % 2), len: crop }, 0)
+}
+
+/// PIL's `convert("L")`, ITU-R 601-2 in 16-bit fixed point, as three equal channels.
+fn to_grey(picture: &Rgb) -> Rgb {
+    let grey =
+        |p: &[u8]| ((u32::from(p[0]) * 19595 + u32::from(p[1]) * 38470 + u32::from(p[2]) * 7471 + 0x8000) >> 16) as u8;
+    let data = picture.data().chunks_exact(3).flat_map(|p| [grey(p); 3]).collect();
+    Rgb::new(picture.width(), picture.height(), data)
+}
+
+fn pair(height: usize, width: usize) -> String {
+    if height == width { height.to_string() } else { format!("({height}, {width})") }
+}
+
+/// One line, which `run` prints once.
+impl fmt::Display for Preprocess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "preprocess: RGB")?;
+        if let Some(resize) = self.resize {
+            write!(f, ", shorter side to {resize} ({})", self.interpolation.name())?;
+        }
+        match self.crop {
+            Some((height, width)) => write!(f, ", centre crop {height} x {width}")?,
+            None => write!(f, ", centre crop to the input's size")?,
+        }
+        write!(f, ", values / 255")?;
+        if self.mean != [0.0; 3] {
+            write!(f, ", mean {}", triple(self.mean))?;
+        }
+        if self.std != [1.0; 3] {
+            write!(f, ", std {}", triple(self.std))?;
+        }
+        Ok(())
+    }
+}
+
+fn triple(values: [f64; 3]) -> String {
+    let [r, g, b] = values;
+    if r == g && g == b { r.to_string() } else { format!("[{r}, {g}, {b}]") }
+}
+
+#[cfg(test)]
+mod tests;
