@@ -1,7 +1,10 @@
 //! Pillow's `Image.resize` on 8-bit RGB, bit for bit: antialiased convolution in two passes, the horizontal one first
 //! and rounded to 8 bits between them, with fixed-point weights of 22 bits (Pillow's libImaging/Resample.c), and its
-//! nearest neighbour (Geometry.c). A window of the result costs only what the window needs, so a picture of 20000 x 1
-//! pixels whose short side is enlarged to 256 is no burden when 224 x 224 of it are kept.
+//! nearest neighbour (Geometry.c). Pillow 13 takes the vertical pass first for some shapes (tall pictures among them);
+//! here, as in every Pillow before it, the horizontal one always comes first.
+//!
+//! A window of the result costs only what the window needs, so a picture of 20000 x 1 pixels whose short side is
+//! enlarged to 256 is no burden when 224 x 224 of it are kept.
 
 use super::picture::Rgb;
 

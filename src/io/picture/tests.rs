@@ -165,9 +165,9 @@ fn sizes_are_checked_before_memory_is_taken() {
 
 #[test]
 fn a_missing_file_has_near_names() {
-    let problem = read(&folder().join("rbg.png")).unwrap_err();
+    let problem = read(&folder().join("turnde.jpg")).unwrap_err();
     assert!(problem.message.ends_with("cannot be read: no such file or directory"), "{}", problem.message);
-    assert_eq!(problem.hints, ["did you mean `rgb.png`?"]);
+    assert_eq!(problem.hints, ["did you mean `turned.jpg`?"]);
     let problem = read(Path::new("no/such/folder/a.png")).unwrap_err();
     assert_eq!(problem.notes, ["there is no folder `no/such/folder`"]);
     assert!(read(&folder()).unwrap_err().message.contains("is a folder"));
