@@ -1,7 +1,12 @@
 //! Reading from and writing to the machine's files. Knows nothing of networks.
 
 pub mod atomic;
+pub mod inputs;
+pub mod labels;
 pub mod npy;
+pub mod output;
 pub mod picture;
 pub mod preprocess;
 mod resample;
+pub mod results;
+pub mod tensors;

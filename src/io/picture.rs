@@ -71,7 +71,7 @@ impl Format {
 /// Reads the picture in the file `path`.
 pub fn read(path: &Path) -> Result<Rgb, Problem> {
     let name = path.display();
-    let bytes = read_file(path, |start| match Format::of(start) {
+    let bytes = read_file(path, MAX_FILE, |start| match Format::of(start) {
         Some(_) => Ok(()),
         None => Err(not_a_picture(&name.to_string(), start)),
     })?;
@@ -110,10 +110,11 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<Rgb, Problem> {
     }
 }
 
-/// Reads a whole file after `begins_well` has seen its first bytes (at most 16), so that `/dev/zero` is not read for
-/// long.
+/// Reads a whole file of at most `limit` bytes after `begins_well` has seen its first ones (at most 16), so that
+/// `/dev/zero` is not read for long.
 pub(super) fn read_file(
     path: &Path,
+    limit: u64,
     begins_well: impl FnOnce(&[u8]) -> Result<(), Problem>,
 ) -> Result<Vec<u8>, Problem> {
     let failed = |error: std::io::Error| unreadable(path, &error);
@@ -124,9 +125,9 @@ pub(super) fn read_file(
     let mut bytes = vec![];
     (&mut file).take(16).read_to_end(&mut bytes).map_err(failed)?;
     begins_well(&bytes)?;
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 >= MAX_FILE {
-        let message = format!("`{}` is too large: at most {} GiB are read at once", path.display(), MAX_FILE >> 30);
+    file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        let message = format!("`{}` is too large: at most {} MiB are read", path.display(), limit >> 20);
         return Err(Problem::new(Code::Input, message));
     }
     Ok(bytes)
@@ -158,8 +159,8 @@ pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
 
 /// The most memory that decoding one picture may take, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
-/// The largest file that is read into memory.
-const MAX_FILE: u64 = 1 << 34;
+/// The largest file that is a picture.
+const MAX_FILE: u64 = 1 << 30;
 /// From this many bytes on pictures are decoded one after another, whatever the number of threads.
 const BIG_BYTES: u64 = 1 << 26;
 static BIG: Mutex<()> = Mutex::new(());
