@@ -146,13 +146,9 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Resu
     };
     crate::train::check(&program, &globals, typed.as_ref(), &mut problems);
     match (typed, settings) {
-        (Some(typed), Some(settings)) if !problems.has_errors() => Ok(Outcome::Spec(Box::new(Compiled {
-            base: base_typed,
-            typed,
-            reports,
-            settings,
-            warnings: problems,
-        }))),
+        (Some(typed), Some(settings)) if !problems.has_errors() => {
+            Ok(Outcome::Spec(Box::new(Compiled { base: base_typed, typed, reports, settings, warnings: problems })))
+        }
         _ => Err(problems),
     }
 }

@@ -50,8 +50,7 @@ impl Settings {
         let mut problems = Diagnostics::new();
         let file = sources.file(program.module(Program::SPEC).file);
         let dir = file.dir.clone().unwrap_or_default();
-        let (weights, weights_span) =
-            problems.take(weights(base)).unwrap_or((WeightsSource::Random { seed: 0 }, None));
+        let (weights, weights_span) = problems.take(weights(base)).unwrap_or((WeightsSource::Random { seed: 0 }, None));
         let map_spans: Vec<Span> = base.maps.iter().map(|map| map.span).collect();
         let ignore_spans: Vec<Span> = base.ignores.iter().map(|ignore| ignore.span).collect();
         let maps = base.maps.iter().map(|map| (map.from.value.as_str(), map.to.value.as_str()));
@@ -149,7 +148,8 @@ fn preprocess(info: &BaseInfo<'_>, typed: &Typed) -> Result<Option<Preprocess>> 
 }
 
 fn entry(preprocess: &mut Preprocess, name: &str, value: &Value<'_>) -> std::result::Result<(), Problem> {
-    let wrong = |wanted: &str| Problem::new(Code::TypeMismatch, format!("`{name}` is {wanted}, got {}", value.describe()));
+    let wrong =
+        |wanted: &str| Problem::new(Code::TypeMismatch, format!("`{name}` is {wanted}, got {}", value.describe()));
     let size = |value: &Value<'_>| match value {
         Value::Int(size @ 1..=65536) => Some(*size as u32),
         _ => None,

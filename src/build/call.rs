@@ -21,7 +21,8 @@ impl<'a> Builder<'a, '_> {
         for arg in &args.args {
             let value = self.eval(env, &arg.value)?;
             if let Some(name) = &arg.name
-                && let Some(twice) = fresh.iter().find(|other| other.name.is_some_and(|other| other.value == name.value))
+                && let Some(twice) =
+                    fresh.iter().find(|other| other.name.is_some_and(|other| other.value == name.value))
             {
                 let problem = Problem::new(Code::Duplicate, format!("`{}` is given twice", name.value));
                 return Err(problem.see(twice.span, "first given here").at(name.span));

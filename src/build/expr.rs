@@ -22,12 +22,7 @@ impl<'a> Builder<'a, '_> {
     }
 
     /// Evaluates; where the outermost operation makes a layer, that is called `label`.
-    pub(super) fn eval_as(
-        &mut self,
-        env: &mut Env<'a>,
-        expr: &'a Expr,
-        label: Option<&Labelled>,
-    ) -> Result<Value<'a>> {
+    pub(super) fn eval_as(&mut self, env: &mut Env<'a>, expr: &'a Expr, label: Option<&Labelled>) -> Result<Value<'a>> {
         match &expr.kind {
             ExprKind::Int(value) => Ok(Value::Int(*value)),
             ExprKind::Float(value) => Ok(Value::Float(*value)),

@@ -59,7 +59,8 @@ impl<'a> Builder<'a, '_> {
         let scopes: Vec<(String, Scope)> = within.map(|(path, scope)| (moved(path), scope.clone())).collect();
         for id in members {
             let at = moved(&self.patch.node(id).path);
-            let operands = self.patch.operands(id).into_iter().map(|id| copies.get(&id).copied().unwrap_or(id)).collect();
+            let operands =
+                self.patch.operands(id).into_iter().map(|id| copies.get(&id).copied().unwrap_or(id)).collect();
             let copy = self.copy_node(id, at, operands, span)?;
             copies.insert(id, copy);
         }

@@ -26,7 +26,10 @@ pub(super) fn prepend<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()
         let names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
         let message = format!("the network has {} inputs, `prepend` needs one", inputs.len());
         let problem = Problem::new(Code::SeveralWays, message);
-        return Err(problem.hint(format!("`insert .. after` one of {}", crate::diag::list(&names))).at(new.span).into());
+        return Err(problem
+            .hint(format!("`insert .. after` one of {}", crate::diag::list(&names)))
+            .at(new.span)
+            .into());
     };
     ctx.matched.push(name.clone());
     let rank = ctx.builder.patch.node(*input).rank;
@@ -40,7 +43,8 @@ pub(super) fn prepend<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()
         }
     }
     for (path, scope) in ctx.builder.patch.scopes_mut() {
-        let is_new = scope.span.file == new.span.file && scope.span.start >= new.span.start && scope.span.end <= new.span.end;
+        let is_new =
+            scope.span.file == new.span.file && scope.span.start >= new.span.start && scope.span.end <= new.span.end;
         if !path.is_empty() && scope.input == Some(*input) && !is_new {
             scope.input = Some(result);
         }

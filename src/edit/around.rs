@@ -41,7 +41,8 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, proje
             }
             (Some(_), Some(_)) => input,
             _ => {
-                let problem = Problem::new(Code::ShapeUnknown, format!("the shapes around `{}` are not known here", site.shown));
+                let problem =
+                    Problem::new(Code::ShapeUnknown, format!("the shapes around `{}` are not known here", site.shown));
                 return Err(problem.at(selector.span).into());
             }
         };
@@ -89,8 +90,7 @@ fn make_projection(ctx: &mut Ctx<'_, '_, '_>, conv: Conv2d, input: NodeId, holde
     let conv = patch.add(NewNode { path: path::join(&at, "0"), op: conv.into(), operands: vec![input], span });
     let norm = (crate::ops::find("batch_norm2d").expect("an op").make)(&[]).expect("its arguments have defaults");
     let norm = patch.add(NewNode { path: path::join(&at, "1"), op: norm, operands: vec![conv], span });
-    let scope =
-        Scope { block: None, numbered: true, input: Some(input), output: Some(norm), additions: vec![], span };
+    let scope = Scope { block: None, numbered: true, input: Some(input), output: Some(norm), additions: vec![], span };
     patch.add_scope(&at, scope);
     norm
 }

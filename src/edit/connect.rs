@@ -9,7 +9,12 @@ use crate::ops;
 use crate::ops::attr::{Arg, Attr};
 use crate::syntax::tree::{Place, Spanned};
 
-pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Place, with: &'a Spanned<String>) -> Outcome<()> {
+pub(super) fn apply<'a>(
+    ctx: &mut Ctx<'a, '_, '_>,
+    from: &'a Place,
+    to: &'a Place,
+    with: &'a Spanned<String>,
+) -> Outcome<()> {
     let graph = &ctx.builder.patch;
     let source = Site::new(graph, single(graph, from)?);
     let target = Site::new(graph, single(graph, to)?);

@@ -14,7 +14,10 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, side: &'a Spanned<Side>, plac
     let before = side.value == Side::Before;
     let value = if before { site.way_in(graph) } else { site.way_out(graph) }.at(place.span)?;
     if graph.outputs()[OWN_OUTPUT].node == value {
-        let problem = Problem::new(Code::BadEdit, format!("the network ends {} `{}` already", if before { "before" } else { "with" }, site.shown));
+        let problem = Problem::new(
+            Code::BadEdit,
+            format!("the network ends {} `{}` already", if before { "before" } else { "with" }, site.shown),
+        );
         return Err(problem.at(ctx.span).into());
     }
     if graph.inputs().values().any(|input| *input == value) {

@@ -16,9 +16,8 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, with:
     let attr = value.to_attr().ok_or_else(|| {
         Problem::new(Code::TypeMismatch, format!("an initialiser is needed, got {}", value.kind())).at(with.span)
     })?;
-    let init = Init::from_attr(&attr).map_err(|wanted| {
-        Problem::new(Code::BadValue, format!("`init` needs {wanted}, got {attr}")).at(with.span)
-    })?;
+    let init = Init::from_attr(&attr)
+        .map_err(|wanted| Problem::new(Code::BadValue, format!("`init` needs {wanted}, got {attr}")).at(with.span))?;
     if let Some((id, param)) = one_tensor(ctx.builder.patch, selector) {
         let name = param.name;
         ctx.matched.push(key(&ctx.builder.patch.node(id).path, name));
@@ -99,7 +98,9 @@ fn refuse(graph: &Graph, id: NodeId, param: &ParamDecl, init: &Init) -> Result<(
         return Ok(());
     }
     let shown = crate::graph::path::display(&graph.node(id).path);
-    let message = format!("`identity` is for square weights with odd windows, `{}` of `{shown}` is {:?}", param.name, param.shape);
+    let message = format!(
+        "`identity` is for square weights with odd windows, `{}` of `{shown}` is {:?}",
+        param.name, param.shape
+    );
     Err(Problem::new(Code::BadValue, message))
 }
-

@@ -53,14 +53,16 @@ fn put_after<'a>(
     // what B takes from `old` itself stays
     let inside = |id: NodeId| site.holds(id) || !known.contains(&id);
     let place = site.target.path(ctx.builder.patch);
-    LeadOut { old, new: result, inside: &inside, place: &place, inclusive, named_outputs: false }.apply(ctx.builder.patch);
+    LeadOut { old, new: result, inside: &inside, place: &place, inclusive, named_outputs: false }
+        .apply(ctx.builder.patch);
     Ok(())
 }
 
 fn at<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, site: &Site, selector: &Selector) -> Outcome<()> {
     match &site.target {
         Target::Range { .. } => {
-            let problem = Problem::new(Code::BadEdit, format!("`at` needs a layer or a scope, got the range `{}`", site.shown));
+            let problem =
+                Problem::new(Code::BadEdit, format!("`at` needs a layer or a scope, got the range `{}`", site.shown));
             Err(problem.hint("`before` and `after` take a range").at(selector.span).into())
         }
         Target::Layer(id) => {
@@ -85,7 +87,10 @@ fn at<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, site: &Site, selector: &Selec
                         several.iter().map(|id| path::display(&ctx.builder.patch.node(*id).path)).collect();
                     let message = format!("`{}` holds {} residuals, one must be named", site.shown, several.len());
                     let problem = Problem::new(Code::SeveralWays, message);
-                    Err(problem.hint(format!("name the addition: {}", crate::diag::list(&names))).at(selector.span).into())
+                    Err(problem
+                        .hint(format!("name the addition: {}", crate::diag::list(&names)))
+                        .at(selector.span)
+                        .into())
                 }
             }
         }

@@ -111,7 +111,9 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph)
             Ok((matched, notes, _)) => {
                 let after = Totals::of(graph);
                 let added = graph.order().into_iter().filter(|id| !known.iter().any(|(old, _)| old == id));
-                let removed = known.iter().filter(|(id, path)| graph.get(*id).is_none_or(|node| node.path != *path && graph.find(path).is_none()));
+                let removed = known.iter().filter(|(id, path)| {
+                    graph.get(*id).is_none_or(|node| node.path != *path && graph.find(path).is_none())
+                });
                 reports.push(Report {
                     span: edit.span,
                     matched,
@@ -207,7 +209,8 @@ fn sweep(patch: &mut crate::graph::Patch, edit: Span, problems: &mut Diagnostics
                 return Err(problem.at(node.span).blame(Some(edit)).into());
             }
             Some(origin) if origin != edit => {
-                let message = format!("`{}` was made by an earlier edit and is taken away again", path::display(&node.path));
+                let message =
+                    format!("`{}` was made by an earlier edit and is taken away again", path::display(&node.path));
                 problems.push(Problem::new(Code::Undone, message).see(origin, "made here").at(edit).warning());
             }
             _ => {}
@@ -219,7 +222,10 @@ fn sweep(patch: &mut crate::graph::Patch, edit: Span, problems: &mut Diagnostics
 /// The names that an edit would have made.
 fn names_of(edit: &Edit) -> Vec<String> {
     let new = match &edit.kind {
-        EditKind::Replace { new, .. } | EditKind::Insert { new, .. } | EditKind::Append { new } | EditKind::Prepend { new } => new,
+        EditKind::Replace { new, .. }
+        | EditKind::Insert { new, .. }
+        | EditKind::Append { new }
+        | EditKind::Prepend { new } => new,
         EditKind::Output { name, .. } => return vec![name.value.clone()],
         EditKind::Rename { to, .. } => {
             let glob = to.segments.last().map(|last| &last.value);

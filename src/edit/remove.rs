@@ -14,7 +14,8 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector) -> Ou
     for target in targets {
         let site = Site::new(ctx.builder.patch, target);
         ctx.matched.push(site.shown.clone());
-        let named = ctx.builder.patch.outputs().iter().find(|(name, output)| *name != OWN_OUTPUT && site.holds(output.node));
+        let named =
+            ctx.builder.patch.outputs().iter().find(|(name, output)| *name != OWN_OUTPUT && site.holds(output.node));
         if let Some((name, output)) = named {
             let problem = Problem::new(Code::BadEdit, format!("the output `{name}` is taken at `{}`", site.shown));
             let problem = match output.span {

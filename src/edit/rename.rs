@@ -13,19 +13,26 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Plac
     let old = target.path(ctx.builder.patch);
     let new = literal(to)?;
     if path::within(&new, &old) {
-        let message = if new == old { format!("`{shown}` has that path already") } else { format!("`{shown}` cannot move into itself") };
+        let message = if new == old {
+            format!("`{shown}` has that path already")
+        } else {
+            format!("`{shown}` cannot move into itself")
+        };
         return Err(Problem::new(Code::BadEdit, message).at(to.span).into());
     }
     let patch = &mut ctx.builder.patch;
     if patch.is_taken(&new) {
-        return Err(Problem::new(Code::Duplicate, format!("there is a `{}` already", path::display(&new))).at(to.span).into());
+        return Err(Problem::new(Code::Duplicate, format!("there is a `{}` already", path::display(&new)))
+            .at(to.span)
+            .into());
     }
     // parents are made as needed; a layer cannot hold others
     let mut parent = path::parent(&new);
     let mut missing = vec![];
     while !parent.is_empty() {
         if patch.find(parent).is_some() {
-            let problem = Problem::new(Code::BadEdit, format!("`{}` is a layer and cannot hold others", path::display(parent)));
+            let problem =
+                Problem::new(Code::BadEdit, format!("`{}` is a layer and cannot hold others", path::display(parent)));
             return Err(problem.at(to.span).into());
         }
         if !patch.scopes().contains_key(parent) {
@@ -35,7 +42,10 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Plac
     }
     for scope in missing.into_iter().rev() {
         let span = to.span;
-        patch.add_scope(&scope, Scope { block: None, numbered: false, input: None, output: None, additions: vec![], span });
+        patch.add_scope(
+            &scope,
+            Scope { block: None, numbered: false, input: None, output: None, additions: vec![], span },
+        );
     }
     match target {
         Target::Layer(id) => patch.rename(id, &new),

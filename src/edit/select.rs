@@ -9,7 +9,9 @@ use crate::diag::{Code, Problem, Result, list, suggest};
 use crate::graph::{Graph, NodeId, Use, path};
 use crate::ops;
 use crate::resolve::Program;
-use crate::syntax::tree::{Expr, ExprKind, Index, Name, Place, Segment, Select, SelectKind, Selector, Spanned, StepKind};
+use crate::syntax::tree::{
+    Expr, ExprKind, Index, Name, Place, Segment, Select, SelectKind, Selector, Spanned, StepKind,
+};
 
 /// A place: what a verb works on.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +19,10 @@ pub enum Target {
     Layer(NodeId),
     Scope(String),
     /// Every layer on a way from the first to `last`, in running order.
-    Range { nodes: Vec<NodeId>, last: NodeId },
+    Range {
+        nodes: Vec<NodeId>,
+        last: NodeId,
+    },
 }
 
 /// Whether a verb works on places as they are named, or on the layers in them.
@@ -162,8 +167,7 @@ pub fn single(graph: &Graph, place: &Place) -> Result<Target> {
 
 /// What a path matches, never nothing. One that ends in `**` means layers only.
 fn matches(graph: &Graph, place: &Place) -> Result<Vec<Target>> {
-    let ends_open =
-        matches!(place.segments.last().map(|last| &last.value), Some(Segment::Glob(glob)) if glob == "**");
+    let ends_open = matches!(place.segments.last().map(|last| &last.value), Some(Segment::Glob(glob)) if glob == "**");
     let found = matching(graph, &place.segments, if ends_open { Grain::Layers } else { Grain::Places });
     if found.is_empty() { Err(no_match(graph, place)) } else { Ok(found) }
 }
@@ -201,9 +205,7 @@ fn highest_numbers(graph: &Graph) -> HashMap<String, i64> {
 fn fits(pattern: &[Spanned<Segment>], labels: &[&str], at: usize, highest: &HashMap<String, i64>) -> bool {
     let Some((first, rest)) = pattern.split_first() else { return at == labels.len() };
     match &first.value {
-        Segment::Glob(glob) if glob == "**" => {
-            (at..=labels.len()).any(|next| fits(rest, labels, next, highest))
-        }
+        Segment::Glob(glob) if glob == "**" => (at..=labels.len()).any(|next| fits(rest, labels, next, highest)),
         Segment::Glob(glob) => {
             labels.get(at).is_some_and(|label| glob_fits(glob.as_bytes(), label.as_bytes()))
                 && fits(rest, labels, at + 1, highest)

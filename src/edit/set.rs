@@ -24,7 +24,10 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, entri
         let shown = target.display(ctx.builder.patch);
         let Target::Layer(id) = target else {
             let problem = Problem::new(Code::BadEdit, format!("`set` changes layers, and `{shown}` is a scope"));
-            return Err(problem.hint(format!("name its layers: `set {shown}.**:conv2d {{ .. }}`")).at(selector.span).into());
+            return Err(problem
+                .hint(format!("name its layers: `set {shown}.**:conv2d {{ .. }}`"))
+                .at(selector.span)
+                .into());
         };
         ctx.matched.push(shown);
         let old = ctx.builder.patch.node(id).op.clone();

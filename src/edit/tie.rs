@@ -20,22 +20,20 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Plac
         return refuse(format!("`{shown_a}` and `{shown_b}` overlap"));
     }
     if own.len() != theirs.len() {
-        return refuse(format!(
-            "`{shown_a}` has {} layers with weights, `{shown_b}` has {}",
-            own.len(),
-            theirs.len()
-        ));
+        return refuse(format!("`{shown_a}` has {} layers with weights, `{shown_b}` has {}", own.len(), theirs.len()));
     }
     let mut pairs: Vec<(NodeId, NodeId)> = vec![];
     for ((name, id), (other_name, other)) in own.iter().zip(&theirs) {
         let owner = graph.owner(*other);
         let (mine, its) = (graph.params(*id).unwrap_or_default(), graph.params(owner).unwrap_or_default());
-        let fits = mine.len() == its.len() && mine.iter().zip(&its).all(|(a, b)| a.name == b.name && a.shape == b.shape);
+        let fits =
+            mine.len() == its.len() && mine.iter().zip(&its).all(|(a, b)| a.name == b.name && a.shape == b.shape);
         if !fits {
             let shapes = |params: &[crate::ops::ParamDecl]| {
                 params.iter().map(|param| format!("{} {:?}", param.name, param.shape)).collect::<Vec<_>>().join(", ")
             };
-            let inner = |whole: &str, name: &str| if name.is_empty() { whole.to_string() } else { format!("{whole}.{name}") };
+            let inner =
+                |whole: &str, name: &str| if name.is_empty() { whole.to_string() } else { format!("{whole}.{name}") };
             let message = format!(
                 "`{}` and `{}` have weights of different shapes",
                 inner(&shown_a, name),

@@ -63,13 +63,11 @@ pub fn resample(
         let ys = nearest(picture.height(), height, rows);
         return gather(picture, &xs, &ys);
     }
-    let same = |size: usize, to: u64| size as u64 == to;
-    let vertical = (!same(picture.height(), height))
-        .then(|| Weights::new(picture.height(), height, interpolation, rows))
-        .unwrap_or_else(|| Weights::identity(rows));
-    let horizontal = (!same(picture.width(), width))
-        .then(|| Weights::new(picture.width(), width, interpolation, columns))
-        .unwrap_or_else(|| Weights::identity(columns));
+    let weights = |size: usize, to: u64, window| {
+        if size as u64 == to { Weights::identity(window) } else { Weights::new(size, to, interpolation, window) }
+    };
+    let vertical = weights(picture.height(), height, rows);
+    let horizontal = weights(picture.width(), width, columns);
     // only the rows that the vertical pass reads
     let first = vertical.starts.iter().copied().min().unwrap_or(0);
     let end = vertical.starts.iter().zip(&vertical.lens).map(|(start, len)| start + len).max().unwrap_or(0);

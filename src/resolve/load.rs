@@ -96,9 +96,8 @@ impl Loader<'_> {
         });
         let Some(name) = base else { return };
         let mut seen = std::iter::once(spec).chain(self.modules[spec.0].uses.iter().copied());
-        let is_network = |id: ModuleId| {
-            self.modules[id.0].definitions.get(&name).is_some_and(|found| found.kind == Kind::Network)
-        };
+        let is_network =
+            |id: ModuleId| self.modules[id.0].definitions.get(&name).is_some_and(|found| found.kind == Kind::Network);
         let is_defined = seen.any(is_network);
         if !is_defined && let Some(file) = zoo::file_of(&name) {
             self.zoo_file(file);

@@ -7,8 +7,8 @@ mod load;
 
 use indexmap::IndexMap;
 
-pub(crate) use load::{MAX_BYTES, decode, read_text};
 pub use load::load;
+pub(crate) use load::{MAX_BYTES, decode, read_text};
 
 use crate::diag::nearest;
 use crate::source::{FileId, Span};

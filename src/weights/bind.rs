@@ -7,7 +7,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::{Data, DType, Store, TensorOut, WeightsSource, fill, from_file, non_finite, write_safetensors};
+use super::{DType, Data, Store, TensorOut, WeightsSource, fill, from_file, non_finite, write_safetensors};
 use crate::diag::{Code, Diagnostics, Problem, nearest};
 use crate::exec::Tensors;
 use crate::graph::{NodeId, key};
@@ -119,7 +119,8 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
                 problems
             })?;
             ledger.unused = mapped.unused;
-            strict(&wanted, &mapped.names, store, "the base network").map_err(|problem| Diagnostics::from(at(problem)))?;
+            strict(&wanted, &mapped.names, store, "the base network")
+                .map_err(|problem| Diagnostics::from(at(problem)))?;
             known.extend(mapped.names.into_iter().map(|(name, file)| (name, Some(file))));
         }
     }
@@ -262,8 +263,10 @@ fn strict(
     if missing.is_empty() && unexpected.is_empty() && misshapen.is_empty() {
         return Ok(());
     }
-    let counts = format!("{} missing, {} unexpected, {} of another shape", missing.len(), unexpected.len(), misshapen.len());
-    let mut problem = Problem::new(Code::WeightsMismatch, format!("{} does not fit {whose}: {counts}", store.describe()));
+    let counts =
+        format!("{} missing, {} unexpected, {} of another shape", missing.len(), unexpected.len(), misshapen.len());
+    let mut problem =
+        Problem::new(Code::WeightsMismatch, format!("{} does not fit {whose}: {counts}", store.describe()));
     for (what, keys) in [("missing", &missing), ("unexpected", &unexpected)] {
         for key in keys.iter() {
             problem = problem.note(format!("{what}: {key}"));
@@ -382,11 +385,8 @@ impl Bound {
     /// Writes every tensor under its key, as a PyTorch user expects them.
     pub fn export(&self, path: &Path, dtype: &DType, metadata: &IndexMap<String, String>) -> Result<(), Problem> {
         use rayon::prelude::*;
-        let values: Vec<Vec<f32>> = self
-            .tensors
-            .par_iter()
-            .map(|(name, tensor)| self.values(name, tensor))
-            .collect::<Result<_, _>>()?;
+        let values: Vec<Vec<f32>> =
+            self.tensors.par_iter().map(|(name, tensor)| self.values(name, tensor)).collect::<Result<_, _>>()?;
         let counters: Vec<Option<Vec<i64>>> = self
             .tensors
             .iter()
