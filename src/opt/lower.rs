@@ -120,7 +120,15 @@ impl Lower<'_> {
             Op::LayerNorm2d(norm) => self.layer_norm(1, norm.eps, ins, out),
             Op::GroupNorm(norm) => {
                 let (weight, bias) = (self.param(0), self.param(1));
-                self.add(Kind::GroupNorm { groups: norm.groups, eps: norm.eps, weight, bias }, ins, out)
+                let kind = Kind::GroupNorm { groups: norm.groups, eps: norm.eps, weight, bias };
+                if out.as_image().is_some() {
+                    return self.add(kind, ins, out);
+                }
+                // whatever follows the channels is one line of pixels
+                let line = Shape::image(out.dims[0], out.dims[1..].iter().product(), 1);
+                let line_in = self.add(Kind::Reshape, ins, line.clone());
+                let normed = self.add(kind, vec![line_in], line);
+                self.add(Kind::Reshape, vec![normed], out)
             }
             Op::Prelu(_) => {
                 let slope = self.param(0);
@@ -250,13 +258,7 @@ impl Lower<'_> {
         self.add(Kind::LayerNorm { axis, eps, weight, bias }, ins, out)
     }
 
-    fn pool(
-        &mut self,
-        pool: Pool,
-        [rows, columns]: [Windows; 2],
-        ins: Vec<Id>,
-        out: Shape,
-    ) -> Id {
+    fn pool(&mut self, pool: Pool, [rows, columns]: [Windows; 2], ins: Vec<Id>, out: Shape) -> Id {
         let window = Window {
             kernel: [rows.kernel, columns.kernel],
             stride: [rows.stride, columns.stride],
@@ -282,9 +284,8 @@ impl Lower<'_> {
         let features = out.last().expect("the shape was inferred");
         let all = out.with_axis(2, 3 * features);
         let all = self.add(Kind::Linear { weights: Weights::new(into, Some(into_bias)) }, vec![x], all);
-        let parts = [0, 1, 2].map(|part| {
-            self.add(Kind::Slice { axis: 2, from: part * features }, vec![all], out.clone())
-        });
+        let parts =
+            [0, 1, 2].map(|part| self.add(Kind::Slice { axis: 2, from: part * features }, vec![all], out.clone()));
         let scale = 1.0 / ((features / heads) as f32).sqrt();
         let attended = self.add(Kind::Attention { heads, scale }, parts.to_vec(), out.clone());
         self.add(Kind::Linear { weights: Weights::new(onto, Some(onto_bias)) }, vec![attended], out)
