@@ -57,9 +57,15 @@ pub(crate) fn compare(typed: &Typed, batch: usize, tolerance: f64) {
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let want = reference::run(typed, &tensors, batch, &inputs).expect("nothing to fail");
     let mut executable = Executable::new(typed, &tensors, &Cpu::new(), batch).expect("small enough");
+    if std::env::var("ARCHC_DUMP").is_ok() {
+        eprintln!("{}", executable.plan().dump(typed));
+    }
     let first = executable.run(&inputs).expect("the inputs fit");
     let got = executable.run(&inputs).expect("the inputs fit");
-    assert!(first == got, "a second run gives the same bits");
+    for ((name, first), (_, got)) in first.iter().zip(&got) {
+        let same = first.data().iter().zip(got.data()).all(|(first, got)| first.to_bits() == got.to_bits());
+        assert!(same, "a second run gives other bits for {name}\n{}\n{}", typed.graph(), executable.plan().dump(typed));
+    }
     for ((name, want), (same, got)) in want.iter().zip(&got) {
         assert_eq!(name, same);
         assert_eq!(want.shape(), got.shape(), "{name}");
@@ -124,4 +130,336 @@ fn parameters_are_broadcast() {
     check("x = input([6, 4])\n p = parameter([4]) \n y = add <- p, x");
     check("x = input([6, 4, 3])\n p = parameter([6, 1, 1]) \n c = conv2d(6, kernel = 1) <- x\n y = add <- c, p");
     check("x = input([6])\n p = parameter([6]) \n y = add <- x, p\n ! p");
+}
+
+/// Calls of every op, with the sizes of their operands after the batch; `p` before a size for a parameter.
+const SAMPLES: &[(&str, &[&str])] = &[
+    ("conv2d(7, kernel = 3)", &["[5, 9, 8]"]),
+    ("conv2d(33, kernel = 1)", &["[512, 3, 5]"]),
+    ("conv2d(6, kernel = [5, 2], stride = [2, 3], padding = [2, 1], dilation = [1, 2])", &["[3, 13, 11]"]),
+    ("conv2d(12, kernel = 3, padding = 1, groups = 4)", &["[8, 5, 6]"]),
+    ("conv2d(9, kernel = 5, stride = 2, padding = same, groups = 9, bias = false)", &["[9, 8, 9]"]),
+    ("conv2d(18, kernel = 3, groups = 9)", &["[9, 8, 9]"]),
+    ("conv2d(4, kernel = 3, stride = 2, padding = same)", &["[3, 8, 7]"]),
+    ("conv_transpose2d(6, kernel = 3, stride = 2, padding = 1, output_padding = 1)", &["[4, 5, 3]"]),
+    ("conv_transpose2d(6, kernel = [2, 3], dilation = 2, groups = 2)", &["[4, 5, 3]"]),
+    ("linear(7)", &["[5]"]),
+    ("linear(40, bias = false)", &["[3, 70]"]),
+    ("linear(6)", &["[3, 4, 5]"]),
+    ("linear(6)", &["[2, 3, 4, 5]"]),
+    ("batch_norm2d", &["[5, 3, 4]"]),
+    ("layer_norm", &["[5, 33]"]),
+    ("layer_norm", &["[3, 4, 33]"]),
+    ("layer_norm2d", &["[17, 3, 4]"]),
+    ("group_norm(3)", &["[12, 3, 4]"]),
+    ("group_norm(2)", &["[12, 7]"]),
+    ("multi_head_attention(4)", &["[11, 24]"]),
+    ("relu", &["[3, 5, 4]"]),
+    ("relu6", &["[35]"]),
+    ("elu(0.7)", &["[3, 5]"]),
+    ("leaky_relu", &["[3, 5, 4]"]),
+    ("prelu", &["[3, 5, 4]"]),
+    ("prelu(3)", &["[3, 5, 4]"]),
+    ("prelu(3)", &["[3]"]),
+    ("gelu", &["[3, 5, 4]"]),
+    ("gelu(approximate = tanh)", &["[3, 5, 4]"]),
+    ("silu", &["[3, 5, 4]"]),
+    ("sigmoid", &["[3, 5, 4]"]),
+    ("tanh", &["[3, 5, 4]"]),
+    ("hardswish", &["[3, 5, 4]"]),
+    ("hardsigmoid", &["[3, 5, 4]"]),
+    ("softplus", &["[3, 5, 4]"]),
+    ("mish", &["[3, 5, 4]"]),
+    ("exp", &["[3, 5, 4]"]),
+    ("clamp(min = -0.5, max = 0.25)", &["[3, 5, 4]"]),
+    ("clamp(max = 0.25)", &["[3, 5, 4]"]),
+    ("softmax", &["[3, 5, 17]"]),
+    ("softmax(axis = 1)", &["[3, 5, 4]"]),
+    ("softmax(axis = 2)", &["[3, 5]"]),
+    ("log_softmax", &["[17]"]),
+    ("normalize", &["[5, 17]"]),
+    ("normalize(axis = 1)", &["[5, 3, 4]"]),
+    ("identity", &["[5]"]),
+    ("dropout", &["[5]"]),
+    ("dropout2d", &["[5, 2, 2]"]),
+    ("stochastic_depth(0.1)", &["[5]"]),
+    ("max_pool2d(3, stride = 2, padding = 1)", &["[5, 9, 8]"]),
+    ("max_pool2d([2, 3], ceil_mode = true)", &["[5, 9, 8]"]),
+    ("max_pool2d(3, stride = 1, dilation = 2, padding = 1)", &["[5, 9, 8]"]),
+    ("avg_pool2d(3, stride = 2, padding = 1, ceil_mode = true)", &["[5, 8, 8]"]),
+    ("avg_pool2d(3, stride = 2, padding = 1, count_include_pad = false)", &["[5, 9, 8]"]),
+    ("adaptive_avg_pool2d([3, 4])", &["[5, 7, 9]"]),
+    ("adaptive_avg_pool2d(1)", &["[5, 7, 9]"]),
+    ("adaptive_max_pool2d(2)", &["[5, 7, 9]"]),
+    ("adaptive_max_pool2d(1)", &["[5, 7, 9]"]),
+    ("global_avg_pool2d", &["[35, 7, 9]"]),
+    ("global_max_pool2d", &["[5, 7, 9]"]),
+    ("mean(1, keep = true)", &["[5, 7, 9]"]),
+    ("mean(3, keep = true)", &["[5, 7, 9]"]),
+    ("mean([1, -1])", &["[5, 7, 9]"]),
+    ("amax(-1)", &["[5, 7, 9]"]),
+    ("amax(2, keep = true)", &["[5, 7]"]),
+    ("flatten", &["[5, 3, 4]"]),
+    ("reshape(4, -1)", &["[6, 10]"]),
+    ("reshape(2, 3, 5, 2, 4)", &["[6, 10, 4]"]),
+    ("permute(0, 3, 1, 2)", &["[5, 3, 4]"]),
+    ("chunk(3, axis = 1, part = 2)", &["[6, 3, 4]"]),
+    ("chunk(2, axis = -1)", &["[6, 4]"]),
+    ("slice(1, from = 1, to = 4)", &["[6, 3, 4]"]),
+    ("slice(2, from = 1, to = -1)", &["[6, 3, 4]"]),
+    ("pad(1, 2, 0, 3)", &["[5, 3, 4]"]),
+    ("pad(1, 2, 0, 3, 2, 0)", &["[5, 3, 4]"]),
+    ("roll([1, -2], axes = [1, 2])", &["[5, 3, 4]"]),
+    ("roll(2, axes = [1])", &["[5]"]),
+    ("channel_shuffle(3)", &["[6, 3, 4]"]),
+    ("pixel_shuffle(2)", &["[12, 3, 4]"]),
+    ("upsample(scale = 2)", &["[5, 3, 4]"]),
+    ("upsample(size = [5, 9], mode = bilinear)", &["[5, 3, 4]"]),
+    ("upsample(scale = 1.5, mode = bicubic)", &["[5, 4, 4]"]),
+    ("add", &["[5, 3, 4]", "[5, 3, 4]"]),
+    ("add", &["[5, 3, 4]", "[5]"]),
+    ("add", &["[5, 1, 4]", "[1, 3, 1]"]),
+    ("add", &["[5, 3, 4]", "p[3, 1]"]),
+    ("add(-1.5)", &["[5, 3, 4]"]),
+    ("mul", &["[5]", "[5, 3, 4]"]),
+    ("mul", &["[5, 3, 4]", "[1, 3, 4]"]),
+    ("mul", &["[5, 3, 4]", "[5, 3, 1]"]),
+    ("mul", &["[5, 3, 4]", "p[5, 1, 1]"]),
+    ("mul", &["[5, 3, 4]", "p[4]"]),
+    ("mul", &["p[2, 1]", "[1, 3]"]),
+    ("mul(0.25)", &["[5, 3, 4]"]),
+    ("sub", &["[5, 3, 4]", "[5, 3, 4]"]),
+    ("sub", &["[5]", "[5, 3, 4]"]),
+    ("sub", &["p[4]", "[5, 3, 4]"]),
+    ("sub(0.25)", &["[5, 3, 4]"]),
+    ("sub(0.25, swapped = true)", &["[5, 3, 4]"]),
+    ("concat", &["[5, 3, 4]", "[2, 3, 4]", "[512, 3, 4]"]),
+    ("concat", &["p[1, 1, 6]", "[4, 6]"]),
+    ("concat(axis = 2)", &["[5, 3, 4]", "[5, 1, 4]"]),
+    ("concat(axis = -1)", &["[5, 3]", "[5, 2]"]),
+    ("matmul", &["[5, 7]", "[7, 3]"]),
+    ("matmul", &["[5]", "p[5, 3]"]),
+    ("matmul", &["[4, 5]", "p[5, 3]"]),
+    ("matmul", &["p[4, 5]", "[5, 3]"]),
+    ("matmul", &["[2, 3, 4, 5]", "[2, 1, 5, 6]"]),
+    ("gather", &["p[5, 3]", "p[4]"]),
+    ("window_index(3)", &[]),
+    ("window_coords(3)", &[]),
+    ("window_mask(4, 6, 2, 1)", &[]),
+    ("parameter([2, 3])", &[]),
+];
+
+#[test]
+fn every_op_runs() {
+    for entry in crate::ops::MANUAL {
+        let sampled = SAMPLES.iter().any(|(call, _)| call.split('(').next() == Some(entry.name));
+        assert!(sampled || entry.name == "input", "no sample of {}", entry.name);
+    }
+    for (call, operands) in SAMPLES {
+        let mut text = String::from("zero = input([1])\n");
+        let mut names = vec![];
+        for (at, operand) in operands.iter().enumerate() {
+            let line = match operand.strip_prefix('p') {
+                Some(shape) => format!("v{at} = parameter({shape})\n"),
+                None => format!("v{at} = input({operand})\n"),
+            };
+            text += &line;
+            names.push(format!("v{at}"));
+        }
+        check(&format!("{text} y = {call} <- {}", names.join(", ")));
+        // the same after steps that leave images channels-last, and followed by one that can be fused
+        let mut text = text;
+        let images = operands.iter().any(|operand| operand.matches(',').count() == 2);
+        if images {
+            for (at, operand) in operands.iter().enumerate() {
+                if operand.matches(',').count() == 2 && !operand.starts_with('p') {
+                    let channels = operand[1..].split(',').next().expect("a first size");
+                    text += &format!("w{at} = conv2d({channels}, kernel = 1) <- v{at}\n");
+                    names[at] = format!("w{at}");
+                }
+            }
+            check(&format!("{text} y = {call} <- {}\n z = relu <- y", names.join(", ")));
+        }
+    }
+}
+
+#[test]
+fn what_networks_are_made_of() {
+    // a bottleneck with a projection
+    check(
+        "x = input([8, 7, 6])
+        c1 = conv2d(4, kernel = 1, bias = false) <- x
+        b1 = batch_norm2d <- c1
+        r1 = relu <- b1
+        c2 = conv2d(4, kernel = 3, stride = 2, padding = 1, bias = false) <- r1
+        b2 = batch_norm2d <- c2
+        r2 = relu <- b2
+        c3 = conv2d(16, kernel = 1, bias = false) <- r2
+        b3 = batch_norm2d <- c3
+        cp = conv2d(16, kernel = 1, stride = 2, bias = false) <- x
+        bp = batch_norm2d <- cp
+        sum = add <- b3, bp
+        y = relu <- sum
+        pool = adaptive_avg_pool2d(1) <- y
+        flat = flatten <- pool
+        drop = dropout <- flat
+        fc = linear(10) <- drop",
+    );
+    // squeeze and excitation on the main branch of a residual
+    check(
+        "x = input([8, 7, 6])
+        c = conv2d(8, kernel = 3, padding = 1) <- x
+        s = silu <- c
+        m = global_avg_pool2d <- s
+        f1 = linear(2) <- m
+        r = relu <- f1
+        f2 = linear(8) <- r
+        g = sigmoid <- f2
+        e = mul <- s, g
+        a = add <- e, x
+        y = relu <- a",
+    );
+    // the same by 1x1 convolutions, and the gate first
+    check(
+        "x = input([8, 7, 6])
+        c = conv2d(8, kernel = 3, padding = 1) <- x
+        m = adaptive_avg_pool2d(1) <- c
+        f1 = conv2d(2, kernel = 1) <- m
+        r = relu <- f1
+        f2 = conv2d(8, kernel = 1) <- r
+        g = hardsigmoid <- f2
+        e = mul <- g, c
+        y = conv2d(5, kernel = 1) <- e",
+    );
+    // a dense block: each layer sees all before it
+    check(
+        "x = input([6, 5, 4])
+        n1 = batch_norm2d <- x
+        r1 = relu <- n1
+        l1 = conv2d(3, kernel = 3, padding = 1) <- r1
+        k1 = concat <- x, l1
+        n2 = batch_norm2d <- k1
+        r2 = relu <- n2
+        l2 = conv2d(3, kernel = 3, padding = 1) <- r2
+        k2 = concat <- x, l1, l2
+        n3 = batch_norm2d <- k2
+        l3 = conv2d(3, kernel = 1) <- n3
+        k3 = concat <- x, l1, l2, l3
+        y = avg_pool2d(2) <- k3
+        ! l2, k2",
+    );
+    // an inception block, whose branches are written where the concatenation has them
+    check(
+        "x = input([6, 5, 4])
+        a = conv2d(3, kernel = 1) <- x
+        ra = relu <- a
+        b = conv2d(5, kernel = 3, padding = 1) <- x
+        rb = relu <- b
+        p = max_pool2d(3, stride = 1, padding = 1) <- x
+        c = conv2d(4, kernel = 1) <- p
+        inner = concat <- ra, rb
+        k = concat <- inner, c, x
+        y = conv2d(7, kernel = 1) <- k",
+    );
+    // ShuffleNet: half of the channels pass by
+    check(
+        "x = input([8, 5, 4])
+        l = chunk(2, part = 0) <- x
+        r = chunk(2, part = 1) <- x
+        c = conv2d(4, kernel = 3, padding = 1, groups = 4) <- r
+        k = concat <- l, c
+        s = channel_shuffle(2) <- k
+        y = conv2d(4, kernel = 1) <- s",
+    );
+    // ConvNeXt: linear maps of permuted images, a scale of each channel, a residual
+    check(
+        "x = input([6, 7, 5])
+        stem = conv2d(6, kernel = 2) <- x
+        d = conv2d(6, kernel = 7, padding = 3, groups = 6) <- stem
+        p = permute(0, 2, 3, 1) <- d
+        n = layer_norm(1e-6) <- p
+        f1 = linear(24) <- n
+        g = gelu <- f1
+        f2 = linear(6) <- g
+        q = permute(0, 3, 1, 2) <- f2
+        ls = parameter([6, 1, 1])
+        m = mul <- q, ls
+        sd = stochastic_depth(0.1) <- m
+        y = add <- sd, stem
+        z = layer_norm2d <- y",
+    );
+    // VGG: a flattened image in a linear map
+    check(
+        "x = input([6, 5, 4])
+        c = conv2d(7, kernel = 3) <- x
+        r = relu <- c
+        f = flatten <- r
+        y = linear(9) <- f
+        d = dropout <- y
+        z = relu <- d",
+    );
+}
+
+#[test]
+fn attention_by_hand() {
+    // a vision transformer's layer with a class token
+    check(
+        "x = input([3, 8, 8])
+        c = conv2d(12, kernel = 2, stride = 2) <- x
+        r = reshape(12, -1) <- c
+        p = permute(0, 2, 1) <- r
+        token = parameter([1, 1, 12])
+        k = concat <- token, p
+        pos = parameter([1, 17, 12])
+        e = add <- k, pos
+        n1 = layer_norm <- e
+        a = multi_head_attention(3) <- n1
+        s = add <- a, e
+        n2 = layer_norm <- s
+        m1 = linear(20) <- n2
+        g = gelu <- m1
+        m2 = linear(12) <- g
+        y = add <- m2, s
+        t = slice(1, from = 0, to = 1) <- y
+        f = flatten <- t
+        h = linear(5) <- f",
+    );
+    // Swin: windows, a shift, a table of positions
+    check(
+        "x = input([6, 6, 8])
+        table = parameter([25, 2])
+        index = window_index(3)
+        b0 = gather <- table, index
+        b1 = reshape(9, 9, 2) <- b0
+        b = permute(2, 0, 1) <- b1
+        moved = roll([-1, -1], axes = [1, 2]) <- x
+        w0 = reshape(2, 3, 2, 3, 8) <- moved
+        w1 = permute(0, 1, 3, 2, 4, 5) <- w0
+        w = reshape(4, 9, 8) <- w1
+        qkv = linear(24) <- w
+        q0 = reshape(4, 9, 3, 2, 4) <- qkv
+        q1 = permute(0, 3, 1, 4, 2, 5) <- q0
+        q2 = chunk(3, axis = 1, part = 0) <- q1
+        k2 = chunk(3, axis = 1, part = 1) <- q1
+        v2 = chunk(3, axis = 1, part = 2) <- q1
+        q = reshape(4, 2, 9, 4) <- q2
+        k3 = reshape(4, 2, 9, 4) <- k2
+        k = permute(0, 1, 2, 4, 3) <- k3
+        v = reshape(4, 2, 9, 4) <- v2
+        s0 = matmul <- q, k
+        s1 = mul(0.5) <- s0
+        s2 = add <- s1, b
+        mask = window_mask(6, 6, 3, 1)
+        s3 = add <- s2, mask
+        s = softmax <- s3
+        o0 = matmul <- s, v
+        o1 = permute(0, 1, 3, 2, 4) <- o0
+        o2 = reshape(4, 9, 8) <- o1
+        o = linear(8) <- o2
+        u0 = reshape(2, 2, 3, 3, 8) <- o
+        u1 = permute(0, 1, 3, 2, 4, 5) <- u0
+        u2 = reshape(6, 6, 8) <- u1
+        u = roll([1, 1], axes = [1, 2]) <- u2
+        y = add <- u, x",
+    );
 }

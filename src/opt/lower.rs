@@ -3,10 +3,15 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Source, Weights, Window};
+use super::{
+    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Weights, Window,
+};
 use crate::graph::NodeId;
 use crate::ops::Op;
+use crate::ops::activation::Activation;
 use crate::ops::attr::Pair;
+use crate::ops::pool::Windows;
+use crate::ops::resample::Mode;
 use crate::ops::shape::Shape;
 use crate::typed::Typed;
 
@@ -78,18 +83,27 @@ impl Lower<'_> {
         let out = typed.shape(self.node).clone();
         let nodes = graph.operands(self.node);
         let ins: Vec<Id> = nodes.iter().map(|node| self.value(*node)).collect();
-        match &graph.node(self.node).op {
+        let op = &graph.node(self.node).op;
+        if op.is_noise() {
+            return self.add(Kind::Identity, ins, out);
+        }
+        if let Some(function) = op.activation() {
+            return self.map(ins[0], act(function));
+        }
+        // the shape of the first operand, in full for images
+        let input = nodes.first().map(|node| typed.shape(*node).clone()).unwrap_or(Shape::fixed([]));
+        let sides = |shape: &Shape| shape.as_image().map_or([1, 1], |(_, height, width)| [height, width]);
+        let axis = |axis: i64| input.resolve_axis(axis).expect("the shape was inferred");
+        match op {
             Op::Conv2d(conv) => {
-                let input = typed.shape(nodes[0]);
-                let geometry = conv.geometry(input).expect("the shape was inferred");
-                let window = window(
-                    conv.kernel,
-                    conv.stride,
-                    conv.dilation,
-                    [geometry.pad_top, geometry.pad_left],
-                    [geometry.height, geometry.width],
-                    [geometry.out_height, geometry.out_width],
-                );
+                let geometry = conv.geometry(&input).expect("the shape was inferred");
+                let window = Window {
+                    kernel: both(conv.kernel),
+                    stride: both(conv.stride),
+                    padding: [geometry.pad_top, geometry.pad_left, 0, 0],
+                    dilation: both(conv.dilation),
+                };
+                let window = window.fitted(sides(&input), sides(&out));
                 let weights = self.weights(conv.bias);
                 self.add(Kind::Conv { window, groups: conv.groups, weights }, ins, out)
             }
@@ -97,15 +111,184 @@ impl Lower<'_> {
                 let weights = self.weights(linear.bias);
                 self.add(Kind::Linear { weights }, ins, out)
             }
+            Op::BatchNorm2d(norm) => {
+                let [weight, bias, mean, var] = [0, 1, 2, 3].map(|index| self.param(index));
+                let maps = vec![ChannelMap::Norm { weight, bias, mean, var, eps: norm.eps }];
+                self.add(Kind::Channels { axis: 1, maps }, ins, out)
+            }
+            Op::LayerNorm(norm) => self.layer_norm(input.rank() - 1, norm.eps, ins, out),
+            Op::LayerNorm2d(norm) => self.layer_norm(1, norm.eps, ins, out),
+            Op::GroupNorm(norm) => {
+                let (weight, bias) = (self.param(0), self.param(1));
+                let kind = Kind::GroupNorm { groups: norm.groups, eps: norm.eps, weight, bias };
+                if out.as_image().is_some() {
+                    return self.add(kind, ins, out);
+                }
+                // whatever follows the channels is one line of pixels
+                let line = Shape::image(out.dims[0], out.dims[1..].iter().product(), 1);
+                let line_in = self.add(Kind::Reshape, ins, line.clone());
+                let normed = self.add(kind, vec![line_in], line);
+                self.add(Kind::Reshape, vec![normed], out)
+            }
+            Op::Prelu(_) => {
+                let slope = self.param(0);
+                self.add(Kind::PRelu { slope }, ins, out)
+            }
+            Op::Softmax(softmax) => {
+                let axis = axis(softmax.axis);
+                self.add(Kind::Softmax { axis, log: false }, ins, out)
+            }
+            Op::LogSoftmax(softmax) => {
+                let axis = axis(softmax.axis);
+                self.add(Kind::Softmax { axis, log: true }, ins, out)
+            }
+            Op::Normalize(normalize) => {
+                let axis = axis(normalize.axis);
+                self.add(Kind::Normalize { axis, eps: 1e-12 }, ins, out)
+            }
+            Op::MultiHeadAttention(attention) => self.attention(attention.heads, ins[0], out),
+            Op::MaxPool2d(pool) => self.pool(Pool::Max, pool.windows(), ins, out),
+            Op::AvgPool2d(pool) => {
+                let count_padding = pool.count_include_pad;
+                self.pool(Pool::Mean { count_padding }, pool.windows(), ins, out)
+            }
+            Op::AdaptiveAvgPool2d(_) => self.adaptive_pool(Reduce::Mean, ins, out),
+            Op::AdaptiveMaxPool2d(_) => self.adaptive_pool(Reduce::Max, ins, out),
+            Op::GlobalAvgPool2d(_) => self.add(Kind::Reduce { reduce: Reduce::Mean, axes: vec![2, 3] }, ins, out),
+            Op::GlobalMaxPool2d(_) => self.add(Kind::Reduce { reduce: Reduce::Max, axes: vec![2, 3] }, ins, out),
+            Op::Mean(mean) => {
+                let axes = mean.axis.iter().map(|at| axis(*at)).collect();
+                self.add(Kind::Reduce { reduce: Reduce::Mean, axes }, ins, out)
+            }
+            Op::Amax(amax) => {
+                let axes = amax.axis.iter().map(|at| axis(*at)).collect();
+                self.add(Kind::Reduce { reduce: Reduce::Max, axes }, ins, out)
+            }
+            Op::Upsample(upsample) => {
+                let mode = match upsample.mode {
+                    Mode::Nearest => Resample::Nearest,
+                    Mode::Bilinear => Resample::Bilinear,
+                    Mode::Bicubic => Resample::Bicubic,
+                };
+                self.add(Kind::Resize { mode, scale: upsample.scale.map(|scale| [scale; 2]) }, ins, out)
+            }
+            Op::PixelShuffle(shuffle) => {
+                let (r, dims) = (shuffle.r, out.dims.clone());
+                let split = Shape::batched([dims[0], r, r, dims[1] / r, dims[2] / r]);
+                let split = self.add(Kind::Reshape, ins, split);
+                let moved = Shape::batched([dims[0], dims[1] / r, r, dims[2] / r, r]);
+                let moved = self.add(Kind::Permute { axes: vec![0, 1, 4, 2, 5, 3] }, vec![split], moved);
+                self.add(Kind::Reshape, vec![moved], out)
+            }
+            Op::ChannelShuffle(shuffle) => {
+                let (groups, dims) = (shuffle.groups, out.dims.clone());
+                let with = |first: usize, second: usize| {
+                    let dims = [first, second].into_iter().chain(dims[1..].iter().copied());
+                    Shape::batched(dims.collect::<Vec<_>>())
+                };
+                let split = self.add(Kind::Reshape, ins, with(groups, dims[0] / groups));
+                let axes = [0, 2, 1].into_iter().chain(3..out.rank() + 1).collect();
+                let moved = self.add(Kind::Permute { axes }, vec![split], with(dims[0] / groups, groups));
+                self.add(Kind::Reshape, vec![moved], out)
+            }
+            Op::ConvTranspose2d(conv) => {
+                let [h, w] = both(conv.padding.0);
+                let window = Window {
+                    kernel: both(conv.kernel),
+                    stride: both(conv.stride),
+                    padding: [h, w, h, w],
+                    dilation: both(conv.dilation),
+                };
+                let (groups, output_padding) = (conv.groups, both(conv.output_padding.0));
+                let weights = self.weights(conv.bias);
+                self.add(Kind::ConvTranspose { window, groups, output_padding, weights }, ins, out)
+            }
+            Op::Flatten(_) | Op::Reshape(_) => self.add(Kind::Reshape, ins, out),
+            Op::Permute(permute) => {
+                let axes = permute.order(&input).expect("the shape was inferred");
+                self.add(Kind::Permute { axes }, ins, out)
+            }
+            Op::Chunk(chunk) => {
+                let axis = axis(chunk.axis);
+                let from = chunk.part.unsigned_abs() as usize * out.axis(axis).expect("the shape was inferred");
+                self.add(Kind::Slice { axis, from }, ins, out)
+            }
+            Op::Slice(slice) => {
+                let (axis, range) = slice.range(&input).expect("the shape was inferred");
+                self.add(Kind::Slice { axis, from: range.start }, ins, out)
+            }
+            Op::Pad(pad) => {
+                let each = pad.each_axis(&input).expect("the shape was inferred");
+                let before = each.into_iter().map(|(before, _)| before).collect();
+                self.add(Kind::Pad { before, value: 0.0 }, ins, out)
+            }
+            Op::Roll(roll) => {
+                let each = roll.each_axis(&input).expect("the shape was inferred");
+                let shifts = each.into_iter().enumerate().filter(|(_, shift)| *shift != 0).collect();
+                self.add(Kind::Roll { shifts }, ins, out)
+            }
+            Op::Concat(concat) => {
+                let axis = out.resolve_axis(concat.axis).expect("the shape was inferred");
+                self.add(Kind::Concat { axis }, ins, out)
+            }
+            Op::Matmul(_) => self.add(Kind::Matmul { scale: 1.0 }, ins, out),
             Op::Add(add) => match add.number {
                 Some(number) => self.map(ins[0], Act::Linear { scale: 1.0, shift: number as f32 }),
                 None => self.binary(Arithmetic::Add, &ins, out),
+            },
+            Op::Mul(mul) => match mul.number {
+                Some(number) => self.map(ins[0], Act::Linear { scale: number as f32, shift: 0.0 }),
+                None => self.binary(Arithmetic::Mul, &ins, out),
+            },
+            Op::Sub(sub) => match (sub.number, sub.swapped) {
+                (Some(number), false) => self.map(ins[0], Act::Linear { scale: 1.0, shift: -number as f32 }),
+                (Some(number), true) => self.map(ins[0], Act::Linear { scale: -1.0, shift: number as f32 }),
+                (None, false) => self.binary(Arithmetic::Sub, &ins, out),
+                (None, true) => self.binary(Arithmetic::Sub, &[ins[1], ins[0]], out),
             },
             op => {
                 let params = (0..typed.params(self.node).len()).map(|index| self.param(index)).collect();
                 self.add(Kind::Op { op: Box::new(op.clone()), params }, ins, out)
             }
         }
+    }
+
+    fn layer_norm(&mut self, axis: usize, eps: f64, ins: Vec<Id>, out: Shape) -> Id {
+        let (weight, bias) = (self.param(0), self.param(1));
+        self.add(Kind::LayerNorm { axis, eps, weight, bias }, ins, out)
+    }
+
+    fn pool(&mut self, pool: Pool, [rows, columns]: [Windows; 2], ins: Vec<Id>, out: Shape) -> Id {
+        let window = Window {
+            kernel: [rows.kernel, columns.kernel],
+            stride: [rows.stride, columns.stride],
+            // the same on both sides: how far a window may reach beyond it follows from the output's size
+            padding: [rows.padding, columns.padding, rows.padding, columns.padding],
+            dilation: [rows.dilation, columns.dilation],
+        };
+        self.add(Kind::Pool { pool, window }, ins, out)
+    }
+
+    /// One window over the whole image is a mean or maximum of all pixels.
+    fn adaptive_pool(&mut self, reduce: Reduce, ins: Vec<Id>, out: Shape) -> Id {
+        let kind = match out.as_image() {
+            Some((_, 1, 1)) => Kind::Reduce { reduce, axes: vec![2, 3] },
+            _ => Kind::AdaptivePool { reduce },
+        };
+        self.add(kind, ins, out)
+    }
+
+    /// Queries, keys and values side by side, their attention, and the map of its result.
+    fn attention(&mut self, heads: usize, x: Id, out: Shape) -> Id {
+        let [into, into_bias, onto, onto_bias] = [0, 1, 2, 3].map(|index| self.param(index));
+        let features = out.last().expect("the shape was inferred");
+        let all = out.with_axis(2, 3 * features);
+        let all = self.add(Kind::Linear { weights: Weights::new(into, Some(into_bias)) }, vec![x], all);
+        let parts =
+            [0, 1, 2].map(|part| self.add(Kind::Slice { axis: 2, from: part * features }, vec![all], out.clone()));
+        let scale = 1.0 / ((features / heads) as f32).sqrt();
+        let attended = self.add(Kind::Attention { heads, scale }, parts.to_vec(), out.clone());
+        self.add(Kind::Linear { weights: Weights::new(onto, Some(onto_bias)) }, vec![attended], out)
     }
 
     /// A function of each number.
@@ -135,7 +318,9 @@ impl Lower<'_> {
                 return self.add(Kind::Channels { axis, maps: vec![map] }, vec![pair[0]], out);
             }
         }
-        self.add(Kind::Binary { op }, ins.to_vec(), out)
+        // the larger operand first, as far as that is the same
+        let turned = op != Arithmetic::Sub && *shape(ins[0]) != out && *shape(ins[1]) == out;
+        self.add(Kind::Binary { op }, if turned { swapped } else { ins.to_vec() }, out)
     }
 
     /// The one axis of `x` along which the constant `c` varies, where `x` has the shape of the result.
@@ -150,25 +335,37 @@ impl Lower<'_> {
     }
 }
 
-/// A window with the padding below and right that gives just the output that there is.
-fn window(
-    kernel: Pair,
-    stride: Pair,
-    dilation: Pair,
-    [top, left]: [usize; 2],
-    [height, width]: [usize; 2],
-    [out_height, out_width]: [usize; 2],
-) -> Window {
-    let after = |len: usize, out: usize, kernel: usize, stride: usize, dilation: usize, before: usize| {
-        let reach = (out - 1) * stride + (kernel - 1) * dilation + 1;
-        reach.saturating_sub(len + before)
-    };
-    let bottom = after(height, out_height, kernel.h, stride.h, dilation.h, top);
-    let right = after(width, out_width, kernel.w, stride.w, dilation.w, left);
-    Window {
-        kernel: [kernel.h, kernel.w],
-        stride: [stride.h, stride.w],
-        padding: [top, left, bottom, right],
-        dilation: [dilation.h, dilation.w],
+impl Window {
+    /// With the padding below and right that gives just the output that there is.
+    fn fitted(mut self, from: [usize; 2], to: [usize; 2]) -> Window {
+        for axis in 0..2 {
+            let reach = (to[axis] - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1;
+            self.padding[axis + 2] = reach.saturating_sub(from[axis] + self.padding[axis]);
+        }
+        self
+    }
+}
+
+fn both(pair: Pair) -> [usize; 2] {
+    [pair.h, pair.w]
+}
+
+fn act(function: Activation) -> Act {
+    match function {
+        Activation::Relu => Act::Relu,
+        Activation::Relu6 => Act::Clamp { lo: 0.0, hi: 6.0 },
+        Activation::Elu { alpha } => Act::Elu(alpha as f32),
+        Activation::LeakyRelu { slope } => Act::LeakyRelu(slope as f32),
+        Activation::Gelu => Act::Gelu,
+        Activation::GeluTanh => Act::GeluTanh,
+        Activation::Silu => Act::Silu,
+        Activation::Sigmoid => Act::Sigmoid,
+        Activation::Tanh => Act::Tanh,
+        Activation::HardSwish => Act::HardSwish,
+        Activation::HardSigmoid => Act::HardSigmoid,
+        Activation::Softplus => Act::Softplus,
+        Activation::Mish => Act::Mish,
+        Activation::Exp => Act::Exp,
+        Activation::Clamp { min, max } => Act::Clamp { lo: min as f32, hi: max as f32 },
     }
 }

@@ -154,7 +154,7 @@ impl Layout<'_> {
             | Kind::Pool { .. }
             | Kind::AdaptivePool { .. }
             | Kind::Resize { .. } => self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec())),
-            Kind::GroupNorm { .. } if image => self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec())),
+            Kind::GroupNorm { .. } => self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec())),
             Kind::Linear { .. } => self.compute(id, &[Need::Rows(last)], None),
             Kind::LayerNorm { axis, .. } | Kind::Softmax { axis, .. } | Kind::Normalize { axis, .. } => {
                 self.compute(id, &[Need::Rows(*axis)], None)
@@ -189,7 +189,7 @@ impl Layout<'_> {
                 let order = if keep && image { IMAGE.to_vec() } else { (0..dims.len()).collect() };
                 self.compute(id, &[Need::Any], Some(order))
             }
-            Kind::GroupNorm { .. } | Kind::Op { .. } => {
+            Kind::Op { .. } => {
                 let needs: Vec<Need> = node.operands.iter().map(|_| Need::Plain).collect();
                 self.compute(id, &needs, Some((0..dims.len()).collect()))
             }
@@ -222,7 +222,7 @@ impl Layout<'_> {
             _ => writes_images(&node.kind),
         };
         let write = self.output(id, &order, &seen, gaps);
-        let in_place = single && reads[0].dims == write.dims;
+        let in_place = single && gaps && reads[0].dims == write.dims;
         let work = Work::Node(id);
         self.steps.push(Step { work, reads, residual, write: write.clone(), in_place, layers: layers.clone() });
         write

@@ -141,6 +141,9 @@ impl View {
 
     /// The view as a matrix whose columns are the last axis of `order` and whose rows are the others in that order.
     pub fn matrix(&self, order: &[usize]) -> Option<Matrix> {
+        if order.len() != self.dims.len() {
+            return None;
+        }
         let (last, outer) = order.split_last()?;
         let cols = self.dims[*last];
         if cols != 1 && self.strides[*last] != 1 {

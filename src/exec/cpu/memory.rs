@@ -70,8 +70,10 @@ impl Memory<'_> {
                 Place::Constant(number) => &constants[number][range],
                 Place::Buffer(_) if range.end <= write.range.start => &before[range],
                 Place::Buffer(_) => {
-                    let start =
-                        range.start.checked_sub(write.range.end).expect("the plan keeps reads and writes apart");
+                    let start = range
+                        .start
+                        .checked_sub(write.range.end)
+                        .unwrap_or_else(|| panic!("the plan keeps reads and writes apart: {slot:?} {write:?}"));
                     &after[start..][..range.len()]
                 }
             }
