@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use super::Failure;
+use crate::diag::{Code, Problem};
+
 /// A compiler for edits to pretrained vision networks.
 #[derive(Debug, Parser)]
 #[command(name = "archc", version, about, max_term_width = 100)]
@@ -14,8 +17,14 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Compile a spec and execute it on pictures, tensors or noise.
+    Run(Run),
     /// Check a spec: everything short of running it.
     Check(Check),
+    /// Write the edited network's weights.
+    Export(Export),
+    /// List what can execute here, and why not the rest.
+    Devices(Devices),
 }
 
 /// The spec and what it is given: the same for every command that reads one.
@@ -27,6 +36,120 @@ pub struct SpecArgs {
     /// Give a `param` of the spec another value; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub set: Vec<(String, String)>,
+}
+
+/// How a network is executed: the same for every command that does.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ExecArgs {
+    /// Weights of the edited network, as `train` and `export` write them, instead of the spec's.
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Where to execute: auto, cpu, cuda, cuda:1 ..
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    pub device: Device,
+    /// The number format of weights and activations.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub dtype: Dtype,
+    /// Samples that are run at once; of noise, how many there are.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
+    /// Threads to use; all cores where not given.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
+    /// Seed of the noise input, and of random weights whose spec gives none.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Only exact algorithms: no Winograd, no reduced precision.
+    #[arg(long)]
+    pub exact: bool,
+}
+
+impl ExecArgs {
+    /// Runs `inside` on as many threads as were asked for, if the device is there.
+    pub fn with_threads<T: Send>(&self, inside: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
+        if let Device::Cuda(_) = self.device {
+            let problem = Problem::new(Code::Resource, "this build has no CUDA backend");
+            return Err(problem.hint("leave `--device` out to run on the CPU; `archc devices` lists what is there").into());
+        }
+        let mut pool = rayon::ThreadPoolBuilder::new();
+        if let Some(threads) = self.threads {
+            pool = pool.num_threads(threads.min(1024));
+        }
+        let pool = pool
+            .build()
+            .map_err(|error| Problem::new(Code::Resource, format!("cannot start the threads: {error}")))?;
+        pool.install(inside)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    match text {
+        "auto" => Ok(Device::Auto),
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Ok(Device::Cuda(0)),
+        _ => {
+            let number = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+            number.map(Device::Cuda).ok_or_else(|| "expected auto, cpu, cuda or cuda:N".into())
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Dtype {
+    F32,
+    Bf16,
+    F16,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number of 1 or more".into())
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Run {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// A picture (png, jpeg), a folder of them, a .safetensors or .npy file; may be repeated. Noise where none is given.
+    #[arg(long, value_name = "PATH")]
+    pub input: Vec<PathBuf>,
+    /// Where to write results: .safetensors, .npy, .png, .json or .csv; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub output: Vec<PathBuf>,
+    #[command(flatten)]
+    pub exec: ExecArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Export {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// The format.
+    #[arg(long, value_enum)]
+    pub to: Target,
+    /// The file to write.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub exec: ExecArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Target {
+    Safetensors,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Devices {
+    /// Print them as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

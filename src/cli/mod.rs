@@ -3,6 +3,9 @@
 
 pub mod args;
 mod check;
+mod devices;
+mod export;
+mod run;
 mod session;
 
 use std::process::ExitCode;
@@ -46,7 +49,10 @@ pub fn main() -> ExitCode {
     };
     let mut session = session::Session::new();
     let outcome = match &args.command {
+        Command::Run(args) => run::run(&mut session, args),
         Command::Check(args) => check::run(&mut session, args),
+        Command::Export(args) => export::run(&mut session, args),
+        Command::Devices(args) => devices::run(&mut session, args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

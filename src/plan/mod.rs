@@ -8,7 +8,7 @@
 
 mod arena;
 mod layout;
-mod memory;
+pub mod memory;
 pub mod pairing;
 pub mod view;
 

@@ -1,9 +1,10 @@
 //! Which tensor of which layer comes from where: the strict match of the base's keys with the file's, and the ledger that
 //! accounts for every tensor. Only headers are read here; values when the backend asks for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use indexmap::IndexMap;
 
@@ -26,6 +27,8 @@ pub struct Bound {
     by_node: HashMap<(NodeId, usize), usize>,
     extra: HashMap<String, Store>,
     ledger: Ledger,
+    /// Tensors read so far that hold values which are not finite, and how many.
+    non_finite: Mutex<BTreeMap<String, usize>>,
 }
 
 #[derive(Clone, Debug)]
@@ -132,6 +135,7 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
         by_node: HashMap::new(),
         extra: HashMap::new(),
         ledger,
+        non_finite: Mutex::default(),
     };
     let mut used: Vec<String> = vec![];
     for id in typed.order() {
@@ -202,6 +206,7 @@ pub fn bind_edited(typed: &Typed, path: &Path) -> Result<Bound, Diagnostics> {
         by_node: HashMap::new(),
         extra: HashMap::new(),
         ledger: Ledger::default(),
+        non_finite: Mutex::default(),
     };
     for id in typed.order() {
         let node = typed.graph().node(*id);
@@ -348,6 +353,10 @@ impl Bound {
                 let store = self.store.as_ref().expect("a tensor of a file has its store");
                 let values = store.read(file)?;
                 store.release(file);
+                if let Some(count) = non_finite(&values) {
+                    let mut found = self.non_finite.lock().unwrap_or_else(PoisonError::into_inner);
+                    found.insert(name.to_string(), count);
+                }
                 Ok(values)
             }
             Source::Fresh(Init::From { file, key }) => {
@@ -369,17 +378,20 @@ impl Bound {
         vec![0.0; tensor.decl.shape.iter().product()]
     }
 
-    /// Names the tensors that hold values which are not finite, with their counts.
-    pub fn non_finite(&self) -> Result<Vec<(String, usize)>, Problem> {
-        let mut found = vec![];
-        for (name, tensor) in &self.tensors {
-            if let Source::File(_) = tensor.source
-                && let Some(count) = non_finite(&self.values(name, tensor)?)
-            {
-                found.push((name.clone(), count));
+    /// Names the tensors read so far that hold values which are not finite.
+    pub fn warnings(&self) -> Diagnostics {
+        let found = self.non_finite.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut diagnostics = Diagnostics::new();
+        if !found.is_empty() {
+            let of = self.store.as_ref().map_or("the weights", |store| store.describe());
+            let message = format!("{of} holds values that are not finite, in {} tensors", found.len());
+            let mut problem = Problem::new(Code::NonFinite, message);
+            for (name, count) in found.iter() {
+                problem = problem.note(format!("{name}: {count} values"));
             }
+            diagnostics.push(problem.anywhere().warning());
         }
-        Ok(found)
+        diagnostics
     }
 
     /// Writes every tensor under its key, as a PyTorch user expects them.
