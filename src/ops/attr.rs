@@ -115,6 +115,9 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("kernel_size", "kernel"),
     ("dim", "axis"),
     ("dims", "axes"),
+    ("axis", "axes"),
+    ("axes", "axis"),
+    ("alpha", "slope"),
     ("shifts", "shift"),
     ("out_channels", "out"),
     ("out_features", "out"),
@@ -123,7 +126,11 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("num_groups", "groups"),
     ("output_size", "size"),
     ("scale_factor", "scale"),
-    ("upscale_factor", "scale"),
+    ("upscale_factor", "r"),
+    ("scale", "r"),
+    ("chunks", "parts"),
+    ("dims", "axis"),
+    ("pad", "sizes"),
     ("keepdim", "keep"),
     ("num_parameters", "parameters"),
     ("num_features", "features"),
@@ -141,31 +148,38 @@ impl<'a> ArgReader<'a> {
         args: &'a [Arg],
     ) -> Result<ArgReader<'a>, ArgProblem> {
         let mut reader = ArgReader { op, decls, values: vec![None; decls.len()], args };
+        let allowed = if positional == Positional::All { decls.len() } else { 1.min(decls.len()) };
         let mut position = 0;
         let mut gathered: Vec<Attr> = vec![];
         for (idx, arg) in args.iter().enumerate() {
-            let Some(name) = &arg.name else {
-                if positional == Positional::Gathered && !decls.is_empty() && !matches!(arg.value, Attr::List(_)) {
+            let gathers = positional == Positional::Gathered && !matches!(arg.value, Attr::List(_));
+            let at = match &arg.name {
+                None if gathers && (position == 0 || !gathered.is_empty()) => {
                     gathered.push(arg.value.clone());
-                    reader.values[0] = Some((idx, Attr::List(gathered.clone())));
+                    position = 1;
                     continue;
                 }
-                let allowed = if positional == Positional::All { decls.len() } else { 1.min(decls.len()) };
-                if position >= allowed {
-                    return Err(ArgProblem { problem: reader.too_many(position), arg: Some(idx) });
-                }
-                reader.values[position] = Some((idx, arg.value.clone()));
+                None if position < allowed => position,
+                None => return Err(ArgProblem { problem: reader.too_many(positional, position), arg: Some(idx) }),
+                Some(name) => match decls.iter().position(|decl| decl.name == name) {
+                    Some(at) => at,
+                    None => return Err(ArgProblem { problem: reader.unknown(name), arg: Some(idx) }),
+                },
+            };
+            if arg.name.is_none() {
                 position += 1;
-                continue;
-            };
-            let Some(at) = decls.iter().position(|decl| decl.name == name) else {
-                return Err(ArgProblem { problem: reader.unknown(name), arg: Some(idx) });
-            };
-            if reader.values[at].is_some() {
-                let problem = Problem::new(Code::Duplicate, format!("`{op}` is given `{name}` twice"));
-                return Err(ArgProblem { problem, arg: Some(idx) });
+            }
+            if reader.values[at].is_some() || at == 0 && !gathered.is_empty() {
+                return Err(ArgProblem { problem: reader.twice(at), arg: Some(idx) });
             }
             reader.values[at] = Some((idx, arg.value.clone()));
+        }
+        if !gathered.is_empty() {
+            let first = args.iter().position(|arg| arg.name.is_none()).unwrap_or(0);
+            if reader.values[0].is_some() {
+                return Err(ArgProblem { problem: reader.twice(0), arg: Some(first) });
+            }
+            reader.values[0] = Some((first, Attr::List(gathered)));
         }
         Ok(reader)
     }
@@ -210,12 +224,19 @@ impl<'a> ArgReader<'a> {
         }
     }
 
-    fn too_many(&self, position: usize) -> Problem {
+    fn twice(&self, at: usize) -> Problem {
+        Problem::new(Code::Duplicate, format!("`{}` is given `{}` twice", self.op, self.decls[at].name))
+    }
+
+    fn too_many(&self, positional: Positional, position: usize) -> Problem {
+        let wrong = |message: String| Problem::new(Code::UnknownArgument, message);
         if self.decls.is_empty() {
-            return Problem::new(Code::UnknownArgument, format!("`{}` takes no arguments", self.op));
+            return wrong(format!("`{}` takes no arguments", self.op));
         }
-        let problem =
-            Problem::new(Code::UnknownArgument, format!("`{}` takes its arguments after the first by name", self.op));
+        if positional == Positional::All {
+            return wrong(format!("`{}` takes {} arguments at most", self.op, self.decls.len()));
+        }
+        let problem = wrong(format!("`{}` takes its arguments after the first by name", self.op));
         match self.decls.get(position.max(1)) {
             Some(next) => problem.hint(format!("write `{} = ..`", next.name)),
             None => problem,
@@ -334,7 +355,7 @@ impl FromAttr for Vec<i64> {
         match attr {
             Attr::List(list) => list.iter().map(i64::from_attr).collect(),
             Attr::Int(value) => Ok(vec![*value]),
-            _ => Err(Wanted::kind("a list of integers")),
+            _ => Err(Wanted::kind("an integer or a list of them")),
         }
     }
     fn to_attr(&self) -> Attr {

@@ -54,7 +54,7 @@ impl Operation for Reshape {
             self.shape.iter().filter(|len| **len >= 0).fold(1usize, |all, len| all.saturating_mul(*len as usize));
         let written = || format!("[{}]", self.shape.iter().map(i64::to_string).collect::<Vec<_>>().join(", "));
         let free = self.shape.contains(&-1);
-        if free && have % known.max(1) != 0 {
+        if free && !have.is_multiple_of(known.max(1)) {
             return Err(mismatch(format!("`reshape` to {} needs a multiple of {known} values, got {have}", written())));
         }
         if !free && have != known {
@@ -71,7 +71,7 @@ impl Operation for Reshape {
 }
 
 op! {
-    /// Puts the axes in another order, as `torch.permute`: axis i of the output is axis axes[i] of the input.
+    /// Puts the axes in another order, as `torch.permute`: axis i of the output is axis `axes[i]` of the input.
     /// `permute(0, 2, 3, 1)` makes [N, H, W, C] of [N, C, H, W].
     ///
     /// Lists every axis; the batch, 0, stays first.
@@ -152,7 +152,7 @@ impl Operation for Chunk {
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
         let axis = inner_axis("chunk", ins[0], self.axis)?;
         let len = ins[0].axis(axis).unwrap_or(1);
-        if len % self.parts != 0 {
+        if !len.is_multiple_of(self.parts) {
             return Err(mismatch(format!(
                 "`chunk` needs an axis divisible by {} parts, got {len} (axis {axis} of {})",
                 self.parts, ins[0]
@@ -227,7 +227,7 @@ op! {
     /// Puts zeros around a value, as `torch.nn.functional.pad`: pairs (before, after) from the last axis on, so for
     /// [N, C, H, W] `pad(left, right, top, bottom)`. The batch is never padded.
     pub struct Pad = "pad", Gathered {
-        /// numbers of zeros: before and after the last axis, before and after the one before it ..
+        /// numbers of zeros, in pairs before and after an axis, the last axis first
         sizes: Vec<i64>,
     }
 }
@@ -253,7 +253,7 @@ impl Pad {
 
 impl Operation for Pad {
     fn check(&self) -> Result<(), Problem> {
-        if self.sizes.is_empty() || self.sizes.len() % 2 != 0 {
+        if self.sizes.is_empty() || !self.sizes.len().is_multiple_of(2) {
             return Err(bad_value(format!("`pad` needs pairs of numbers, got {} numbers", self.sizes.len()))
                 .hint("pad(left, right, top, bottom)"));
         }

@@ -79,7 +79,7 @@ impl Operand<'_> {
     }
 }
 
-/// What [`op!`] makes of an op's declaration.
+/// What `op!` makes of an op's declaration.
 pub trait Declared: Sized {
     /// As it is written.
     const NAME: &'static str;

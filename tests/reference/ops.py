@@ -36,6 +36,7 @@ def r(*shape, low=-2.0, high=2.0):
 def case(op, compute, inputs, params=None, args=None, positional=None, batchless=()):
     """`compute(*inputs, **params)` gives the output; dots in keys become underscores there."""
     params = params or {}
+    inputs = [x.float().double() for x in inputs]
     name = f"{op}/{sum(c['op'] == op for c in CASES)}"
     out = compute(*inputs, **{k.replace(".", "_"): v for k, v in params.items()})
     row = {"case": name, "op": op, "positional": positional or [], "args": args or {}}

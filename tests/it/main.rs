@@ -1,0 +1,3 @@
+//! The tests that see archc from outside, in one binary.
+
+mod ops;
