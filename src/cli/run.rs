@@ -73,7 +73,7 @@ fn execute(
         if inputs.items.iter().any(|item| !item.tensors)
             && let Some(preprocess) = &compiled.settings.preprocess
         {
-            eprintln!("preprocess: {preprocess}");
+            eprintln!("{preprocess}");
         }
         if inputs.skipped > 0 {
             let plural = if inputs.skipped == 1 { "" } else { "s" };

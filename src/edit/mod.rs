@@ -21,6 +21,8 @@ mod set;
 mod tie;
 mod ways;
 
+use rustc_hash::FxHashMap;
+
 use crate::build::{Builder, Env, Globals, Naming};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::graph::{Graph, NodeId, path};
@@ -79,9 +81,9 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph)
     let mut steps = 0;
     // names that a failed edit would have made: that they are missing later is its fault
     let mut missing: Vec<String> = vec![];
+    let mut before = Totals::of(graph);
     for edit in program.edits() {
-        let before = Totals::of(graph);
-        let known: Vec<(NodeId, String)> = graph.ids().map(|id| (id, graph.node(id).path.clone())).collect();
+        let known: FxHashMap<NodeId, String> = graph.ids().map(|id| (id, graph.node(id).path.clone())).collect();
         let mut found = Diagnostics::new();
         let outcome = graph.patch(|patch| {
             patch.edit = Some(edit.span);
@@ -110,20 +112,24 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph)
         match outcome {
             Ok((matched, notes, _)) => {
                 let after = Totals::of(graph);
-                let added = graph.order().into_iter().filter(|id| !known.iter().any(|(old, _)| old == id));
-                let removed = known.iter().filter(|(id, path)| {
-                    graph.get(*id).is_none_or(|node| node.path != *path && graph.find(path).is_none())
-                });
+                // an index may be used again: what this edit made bears its mark
+                let is_new = |id: NodeId| graph.node(id).origin == Some(edit.span);
+                let added = graph.order().into_iter().filter(|id| is_new(*id));
+                let is_gone = |id: NodeId| graph.get(id).is_none() || is_new(id);
+                let mut removed: Vec<&String> =
+                    known.iter().filter(|(id, _)| is_gone(**id)).map(|(_, path)| path).collect();
+                removed.sort_unstable();
                 reports.push(Report {
                     span: edit.span,
                     matched,
                     notes,
                     added: added.map(|id| graph.node(id).path.clone()).collect(),
-                    removed: removed.map(|(_, path)| path.clone()).collect(),
+                    removed: removed.into_iter().cloned().collect(),
                     parameters: after.parameters - before.parameters,
                     macs: after.macs - before.macs,
                     activations: after.activations - before.activations,
                 });
+                before = after;
             }
             Err(failure) => {
                 if let Failure::Problem(problem) = failure {
