@@ -78,6 +78,9 @@ impl<'a> Builder<'a, '_> {
         if let Some(place) = self.path_value(env, name, expr.span)? {
             return Ok(place);
         }
+        if let (Some(out), "out") = (self.out, name.as_str()) {
+            return Ok(Value::Node(out));
+        }
         let Some(callable) = self.callable(env, name) else {
             return Err(self.unknown_name(env, name).at(expr.span));
         };

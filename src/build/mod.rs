@@ -51,6 +51,10 @@ pub struct Builder<'a, 'p> {
     entries: HashMap<String, usize>,
     /// Labels in use, for the message about a second one.
     labels: HashMap<String, Span>,
+    /// The first number behind an automatic name that may be free; names are not given back while building.
+    numbers: HashMap<String, usize>,
+    /// `out` in the text of `insert .. beside`, and in the blocks that it calls.
+    pub out: Option<NodeId>,
 }
 
 /// The values of each file's lets and params.
@@ -76,6 +80,8 @@ impl<'a, 'p> Builder<'a, 'p> {
             halted: false,
             entries: HashMap::new(),
             labels: HashMap::new(),
+            numbers: HashMap::new(),
+            out: None,
         }
     }
 
@@ -132,13 +138,19 @@ impl<'a, 'p> Builder<'a, 'p> {
     }
 
     /// The first of `name`, `name_1`, `name_2` .. that is free in a scope.
-    pub fn free_path(&self, scope: &str, name: &str) -> String {
+    pub fn free_path(&mut self, scope: &str, name: &str) -> String {
         let first = path::join(scope, name);
         if !self.patch.is_taken(&first) {
             return first;
         }
-        let mut numbered = (1..).map(|n| path::join(scope, &format!("{name}_{n}")));
-        numbered.find(|path| !self.patch.is_taken(path)).expect("some number is free")
+        let number = self.numbers.entry(first.clone()).or_insert(1);
+        loop {
+            let path = format!("{first}_{number}");
+            if !self.patch.is_taken(&path) {
+                return path;
+            }
+            *number += 1;
+        }
     }
 
     fn open_scope(&mut self, path: &str, block: Option<&str>, naming: Naming, input: Option<NodeId>, span: Span) {

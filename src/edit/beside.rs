@@ -3,7 +3,6 @@
 use super::select::{Grain, select};
 use super::ways::{LeadOut, Site};
 use super::{Ctx, Outcome};
-use crate::build::{BindingKind, Value};
 use crate::diag::At;
 use crate::graph::{NewNode, NodeId};
 use crate::ops::join::Add;
@@ -20,8 +19,9 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, selector: &'a S
         ctx.builder.patch.rank_from(rank + 1);
         let known: Vec<NodeId> = ctx.builder.patch.ids().collect();
         let mut env = ctx.env(&holder);
-        env.bind("out", Value::Node(out), BindingKind::Let);
+        ctx.builder.out = Some(out);
         let branch = ctx.put(&mut env, new, input)?;
+        ctx.builder.out = None;
         let path = ctx.builder.free_path(&holder, "add");
         let op = Add { number: None }.into();
         let sum = ctx.builder.patch.add(NewNode { path, op, operands: vec![out, branch], span: new.span });
