@@ -51,31 +51,27 @@ impl Typed {
 }
 
 /// Checks the whole graph and reports every independent mistake. A layer behind a mistake is not reported again.
-pub fn check(mut graph: Graph) -> Result<Typed, Diagnostics> {
+pub fn check(graph: Graph) -> Result<Typed, Diagnostics> {
     let mut problems = Diagnostics::new();
     let order = graph.order();
-    graph = graph
-        .patch(|patch| {
-            for id in &order {
-                patch.node_mut(*id).shape = None;
+    let mut patch = graph.into_patch();
+    for id in &order {
+        patch.node_mut(*id).shape = None;
+    }
+    for id in &order {
+        let Some(ins) = patch.operand_shapes(*id) else { continue };
+        match patch.node(*id).op.infer(&ins) {
+            Err(problem) => {
+                let ins: Vec<Shape> = ins.into_iter().cloned().collect();
+                problems.push(shape_problem(&patch, *id, &ins, problem));
             }
-            for id in &order {
-                let Some(ins) = patch.operand_shapes(*id) else { continue };
-                match patch.node(*id).op.infer(&ins) {
-                    Err(problem) => {
-                        let ins: Vec<Shape> = ins.into_iter().cloned().collect();
-                        problems.push(shape_problem(patch, *id, &ins, problem));
-                    }
-                    Ok(shape) => match changed_params(patch, *id) {
-                        Some(problem) => problems.push(problem),
-                        None => patch.node_mut(*id).shape = Some(shape),
-                    },
-                }
-            }
-            Ok::<_, Diagnostics>(patch.clone_graph())
-        })
-        .expect("nothing in it fails");
-    if problems.has_errors() { Err(problems) } else { Ok(Typed { order, graph }) }
+            Ok(shape) => match changed_params(&patch, *id) {
+                Some(problem) => problems.push(problem),
+                None => patch.node_mut(*id).shape = Some(shape),
+            },
+        }
+    }
+    if problems.has_errors() { Err(problems) } else { Ok(Typed { order, graph: patch.commit() }) }
 }
 
 /// What an op says about its operands, with the places that made them so.

@@ -60,6 +60,7 @@ fn execute(
         (None, true) => 1,
         (None, false) => inputs.items.len().clamp(1, BATCH),
     };
+    bound.check_memory()?;
     let mut executable = Executable::new(typed, &bound, &Cpu::new(), batch)?;
     session.report(&bound.warnings());
     let keeps_tensors = outputs.iter().any(|output| output.needs_tensors());

@@ -118,6 +118,11 @@ impl Graph {
         Ok(value)
     }
 
+    /// The graph to be changed in place, until [`Patch::commit`].
+    pub(crate) fn into_patch(self) -> Patch {
+        Patch::new(self)
+    }
+
     /// # Panics
     /// If the node is gone.
     pub fn node(&self, id: NodeId) -> &Node {

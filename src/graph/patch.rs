@@ -246,7 +246,11 @@ impl Patch {
         });
     }
 
-    pub(super) fn commit(self) -> Graph {
+    /// Checks the invariants and gives the graph back.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub(crate) fn commit(self) -> Graph {
         for id in self.graph.ids() {
             let node = &self.graph.nodes[id];
             assert_eq!(self.graph.by_path.get(&node.path), Some(&id), "every path names its node: {}", node.path);

@@ -14,6 +14,7 @@ use crate::exec::Tensors;
 use crate::graph::{NodeId, key};
 use crate::ops::init::Init;
 use crate::ops::{ParamDecl, Role};
+use crate::plan::memory;
 use crate::settings::Settings;
 use crate::typed::Typed;
 
@@ -340,6 +341,21 @@ impl Bound {
     /// The keys and shapes of all tensors, in running order.
     pub fn keys(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.tensors.iter().map(|(key, tensor)| (key.as_str(), tensor.decl.shape.as_slice()))
+    }
+
+    /// Refuses weights that cannot be held: all of them packed, and the largest once more while it is read.
+    pub fn check_memory(&self) -> Result<(), Problem> {
+        let bytes = |tensor: &Tensor| tensor.decl.shape.iter().fold(4usize, |all, dim| all.saturating_mul(*dim));
+        let all = self.tensors.values().fold(0usize, |all, tensor| all.saturating_add(bytes(tensor)));
+        let largest = self.tensors.values().map(bytes).max().unwrap_or(0);
+        let (needed, free) = (all.saturating_add(largest), memory::available());
+        if needed <= free {
+            return Ok(());
+        }
+        let message = format!("the weights need {}", memory::gigabytes(needed));
+        Err(Problem::new(Code::Resource, message)
+            .note(format!("{} are available", memory::gigabytes(free)))
+            .hint("make the largest layers smaller, or run on a machine with more memory"))
     }
 
     /// What the file says of itself, such as class names.
