@@ -69,15 +69,16 @@ impl ExecArgs {
     pub fn with_threads<T: Send>(&self, inside: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
         if let Device::Cuda(_) = self.device {
             let problem = Problem::new(Code::Resource, "this build has no CUDA backend");
-            return Err(problem.hint("leave `--device` out to run on the CPU; `archc devices` lists what is there").into());
+            return Err(problem
+                .hint("leave `--device` out to run on the CPU; `archc devices` lists what is there")
+                .into());
         }
         let mut pool = rayon::ThreadPoolBuilder::new();
         if let Some(threads) = self.threads {
             pool = pool.num_threads(threads.min(1024));
         }
-        let pool = pool
-            .build()
-            .map_err(|error| Problem::new(Code::Resource, format!("cannot start the threads: {error}")))?;
+        let pool =
+            pool.build().map_err(|error| Problem::new(Code::Resource, format!("cannot start the threads: {error}")))?;
         pool.install(inside)
     }
 }

@@ -1,8 +1,8 @@
 //! `archc devices`: what can execute here, and why not the rest.
 
+use super::Outcome;
 use super::args::Devices;
 use super::session::{Session, print};
-use super::Outcome;
 use crate::exec::cpu::kernels::Isa;
 use crate::plan::memory;
 
@@ -21,7 +21,10 @@ pub fn run(_session: &mut Session, args: &Devices) -> Outcome {
         return Ok(());
     }
     let free = if free == usize::MAX { "memory unknown".into() } else { format!("{} free", memory::gigabytes(free)) };
-    print(&format!("cpu   {threads} threads, {best} kernels (has {}), {free}\ncuda  not available: {NO_CUDA}\n", all.join(", ")));
+    print(&format!(
+        "cpu   {threads} threads, {best} kernels (has {}), {free}\ncuda  not available: {NO_CUDA}\n",
+        all.join(", ")
+    ));
     Ok(())
 }
 

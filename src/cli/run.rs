@@ -10,8 +10,8 @@ use super::session::{Session, print};
 use super::{Failure, Outcome};
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostics, Problem};
-use crate::exec::cpu::Cpu;
 use crate::exec::Executable;
+use crate::exec::cpu::Cpu;
 use crate::io::inputs::{self, Batch, Inputs};
 use crate::io::labels::Labels;
 use crate::io::output::{self, Output};
@@ -67,7 +67,8 @@ fn execute(
     let mut collected = Collected::new(typed, keeps_tensors, labels, is_noise);
     let mut failed = Diagnostics::new();
     if is_noise {
-        let noise: Vec<Tensor> = wanted.iter().map(|wanted| noise(wanted, batch, args.exec.seed.unwrap_or(0))).collect();
+        let noise: Vec<Tensor> =
+            wanted.iter().map(|wanted| noise(wanted, batch, args.exec.seed.unwrap_or(0))).collect();
         let names: Vec<String> = (0..batch).map(|at| format!("noise[{at}]")).collect();
         collected.add(&names, run_batch(&mut executable, &wanted, &noise, batch)?);
     } else {
@@ -90,7 +91,9 @@ fn execute(
             }
             let count = batches.iter().map(|one| one.names.len()).min().unwrap_or(0);
             if batches.iter().any(|one| one.names.len() != count) {
-                return Err(Problem::new(Code::Input, "the inputs of the network have different numbers of samples").into());
+                return Err(
+                    Problem::new(Code::Input, "the inputs of the network have different numbers of samples").into()
+                );
             }
             if count > 0 {
                 let tensors: Vec<Tensor> = batches.iter().map(|one| one.tensor.clone()).collect();
@@ -152,7 +155,11 @@ fn wanted(compiled: &Compiled) -> Result<Vec<Wanted>, Failure> {
     let preprocess = compiled.settings.preprocess.clone().unwrap_or_default();
     let inputs = typed.graph().inputs().iter();
     Ok(inputs
-        .map(|(name, id)| Wanted { name: name.clone(), shape: typed.shape(*id).dims.clone(), preprocess: preprocess.clone() })
+        .map(|(name, id)| Wanted {
+            name: name.clone(),
+            shape: typed.shape(*id).dims.clone(),
+            preprocess: preprocess.clone(),
+        })
         .collect())
 }
 
@@ -210,7 +217,8 @@ fn progress(files: usize) -> ProgressBar {
     if files < 2 || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}").expect("the template is well formed");
+    let style =
+        ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}").expect("the template is well formed");
     let bar = ProgressBar::new(files as u64).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
@@ -313,4 +321,3 @@ fn text(results: &Results) -> String {
     }
     text
 }
-
