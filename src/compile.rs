@@ -9,6 +9,7 @@ use crate::graph::Graph;
 use crate::resolve;
 use crate::settings::Settings;
 use crate::source::{FileId, Sources};
+use crate::train::TrainSpec;
 use crate::typed::{self, Typed};
 
 /// Deep nesting recurses; this is far more than the deepest that the limits allow.
@@ -25,6 +26,8 @@ pub struct Compiled {
     pub reports: Vec<Report>,
     /// What the spec says beside the network: weights, preprocessing, labels.
     pub settings: Settings,
+    /// What its `train` block says, where it has one.
+    pub train: Option<TrainSpec>,
     pub warnings: Diagnostics,
 }
 
@@ -144,11 +147,16 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Resu
             None
         }
     };
-    crate::train::check(&program, &globals, typed.as_ref(), &mut problems);
+    let train = crate::train::check(&program, &globals, typed.as_ref(), &mut problems);
     match (typed, settings) {
-        (Some(typed), Some(settings)) if !problems.has_errors() => {
-            Ok(Outcome::Spec(Box::new(Compiled { base: base_typed, typed, reports, settings, warnings: problems })))
-        }
+        (Some(typed), Some(settings)) if !problems.has_errors() => Ok(Outcome::Spec(Box::new(Compiled {
+            base: base_typed,
+            typed,
+            reports,
+            settings,
+            train,
+            warnings: problems,
+        }))),
         _ => Err(problems),
     }
 }

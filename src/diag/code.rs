@@ -20,6 +20,11 @@ macro_rules! codes {
             pub fn summary(self) -> &'static str {
                 match self { $(Code::$variant => concat!($($doc),*),)* }
             }
+
+            /// What it means and what to do, with a wrong and a right example, as Markdown.
+            pub fn page(self) -> &'static str {
+                match self { $(Code::$variant => include_str!(concat!("codes/", $name, ".md")),)* }
+            }
         }
     };
 }

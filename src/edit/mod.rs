@@ -23,13 +23,13 @@ mod ways;
 
 use rustc_hash::FxHashMap;
 
-use crate::build::{Builder, Env, Globals, Naming};
+use crate::build::{Builder, Env, Globals, Naming, Value};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::graph::{Graph, NodeId, path};
 use crate::ops::Role;
 use crate::resolve::Program;
 use crate::source::Span;
-use crate::syntax::tree::{Edit, EditKind, New, Side};
+use crate::syntax::tree::{Edit, EditKind, Expr, New, Selector, Side};
 
 pub use select::Target;
 
@@ -147,6 +147,35 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph)
         problems.extend(unknown);
     }
     (reports, problems)
+}
+
+/// The layers that a selector outside an edit names (an `lr` line), and the value of the expression beside it.
+///
+/// # Errors
+/// If it names nothing, or the expression does not evaluate.
+pub fn select_layers<'a>(
+    program: &'a Program,
+    globals: &Globals<'a>,
+    graph: &Graph,
+    selector: &'a Selector,
+    beside: Option<&'a Expr>,
+) -> Result<(Vec<NodeId>, Option<Value<'a>>), Diagnostics> {
+    let mut problems = Diagnostics::new();
+    let selected = graph.clone().patch(|patch| {
+        let mut builder = Builder::new(program, patch, globals);
+        let layers = problems.take(select::select(&mut builder, selector, select::Grain::Layers));
+        let value = beside.map(|expr| builder.eval(&mut Env::file(Program::SPEC), expr)).transpose();
+        let value = problems.take(value).flatten();
+        problems.extend(std::mem::take(&mut builder.problems));
+        let layers: Vec<NodeId> = layers
+            .into_iter()
+            .flatten()
+            .filter_map(|target| if let Target::Layer(id) = target { Some(id) } else { None })
+            .collect();
+        Ok::<_, std::convert::Infallible>((layers, value))
+    });
+    let Ok(selected) = selected;
+    if problems.has_errors() { Err(problems) } else { Ok(selected) }
 }
 
 fn verb<'a>(ctx: &mut Ctx<'a, '_, '_>, edit: &'a Edit) -> Outcome<()> {

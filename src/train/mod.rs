@@ -1,9 +1,62 @@
-//! The `train` block.
+//! Fine-tuning: what a `train` block says, read and checked. The result, [`TrainSpec`], proves that every word of it is
+//! known, of its type and in its range, and that there is something to train. Nothing runs here.
 
-use crate::build::Globals;
-use crate::diag::Diagnostics;
-use crate::resolve::Program;
-use crate::typed::Typed;
+mod check;
+pub mod spec;
 
-/// Checks the words and types of the spec's `train` block.
-pub fn check(_program: &Program, _globals: &Globals<'_>, _typed: Option<&Typed>, _problems: &mut Diagnostics) {}
+use indexmap::IndexMap;
+
+pub use check::check;
+use spec::{Call, Setting};
+
+use crate::graph::NodeId;
+use crate::source::Span;
+
+/// A checked `train` block, complete with defaults.
+#[derive(Clone, Debug)]
+pub struct TrainSpec {
+    words: IndexMap<&'static str, Vec<Choice>>,
+    values: IndexMap<&'static str, Setting>,
+    factors: Vec<(NodeId, f64)>,
+}
+
+/// `sgd(lr = 0.01)` with every argument.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    call: &'static Call,
+    args: IndexMap<&'static str, Setting>,
+    pub span: Span,
+}
+
+impl TrainSpec {
+    /// What `data`, `loss`, `optimizer` or `schedule` says; None for a word that is no choice of one.
+    pub fn choice(&self, word: &str) -> Option<&Choice> {
+        self.words.get(word)?.first()
+    }
+
+    /// What `augment` says, in order.
+    pub fn augment(&self) -> &[Choice] {
+        self.words.get("augment").map_or(&[], Vec::as_slice)
+    }
+
+    /// What `epochs`, `batch` or `seed` says.
+    pub fn value(&self, word: &str) -> Option<&Setting> {
+        self.values.get(word)
+    }
+
+    /// The learning rate's factor for the tensors of a layer.
+    pub fn factor(&self, id: NodeId) -> f64 {
+        self.factors.iter().find(|(other, _)| *other == id).map_or(1.0, |(_, factor)| *factor)
+    }
+}
+
+impl Choice {
+    pub fn name(&self) -> &'static str {
+        self.call.name
+    }
+
+    /// An argument as given, else its default.
+    pub fn arg(&self, name: &str) -> Option<&Setting> {
+        self.args.get(name)
+    }
+}

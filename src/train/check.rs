@@ -1,0 +1,373 @@
+//! Reads a `train` block against the table of its words and against the network that it trains.
+
+use indexmap::IndexMap;
+
+use super::spec::{Arg, Call, Kind, Setting, Takes, WORDS, Word};
+use super::{Choice, TrainSpec};
+use crate::build::{Builder, Env, Globals, Value};
+use crate::diag::{Code, Diagnostics, Problem, Result, list, suggest};
+use crate::edit;
+use crate::graph::{Graph, NodeId, key};
+use crate::ops::Role;
+use crate::resolve::Program;
+use crate::source::Span;
+use crate::syntax::tree::{self, Expr, ExprKind, TrainLine};
+use crate::typed::Typed;
+
+/// Checks the spec's `train` block, where it has one. `typed` is the edited network, where that is known.
+pub fn check<'a>(
+    program: &'a Program,
+    globals: &Globals<'a>,
+    typed: Option<&Typed>,
+    problems: &mut Diagnostics,
+) -> Option<TrainSpec> {
+    let train = program.train()?;
+    let word_span = Span { end: train.span.start + "train".len() as u32, ..train.span };
+    if program.base().is_none() {
+        let problem = Problem::new(Code::Train, "there is no network to train");
+        problems.push(problem.hint("begin with `base resnet50`").at(word_span));
+        return None;
+    }
+    let mut spec = TrainSpec { words: IndexMap::new(), values: IndexMap::new(), factors: vec![] };
+    // expressions are evaluated in a network of nothing: no value of the network is meant in a `train` block
+    let mut nothing = Graph::new();
+    let read = nothing.patch(|patch| {
+        let mut builder = Builder::new(program, patch, globals);
+        let mut reader = Reader { env: Env::file(Program::SPEC), builder: &mut builder, problems };
+        reader.words(train, word_span, &mut spec);
+        let found = std::mem::take(&mut builder.problems);
+        problems.extend(found);
+        Err::<(), ()>(())
+    });
+    debug_assert!(read.is_err(), "the network of nothing is thrown away");
+    if let Some(typed) = typed {
+        factors(program, globals, typed, train, &mut spec, problems);
+        let trainable = typed.order().iter().any(|id| is_trainable(typed, *id));
+        if !trainable {
+            let problem = Problem::new(Code::Train, "nothing of this network can be trained");
+            let frozen = typed.order().iter().any(|id| typed.graph().node(*id).frozen);
+            let hint = if frozen { "everything is frozen: `freeze all except ..`" } else { "it has no weights" };
+            problems.push(problem.hint(hint).at(word_span));
+        }
+    }
+    Some(spec)
+}
+
+/// What reading values needs.
+struct Reader<'a, 'b, 'p> {
+    builder: &'b mut Builder<'a, 'p>,
+    env: Env<'a>,
+    problems: &'b mut Diagnostics,
+}
+
+impl<'a> Reader<'a, '_, '_> {
+    /// Every line but the `lr` ones.
+    fn words(&mut self, train: &'a tree::Train, train_span: Span, spec: &mut TrainSpec) {
+        let mut seen: IndexMap<&str, Span> = IndexMap::new();
+        for line in &train.lines {
+            let (name, values, span) = match line {
+                TrainLine::Factor { word, span, .. } if word.value == "lr" => {
+                    let _ = span;
+                    continue;
+                }
+                TrainLine::Factor { word, span, .. } => {
+                    let message = format!("`{}` takes no place, only `lr` does", word.value);
+                    self.problems.push(Problem::new(Code::Train, message).at(*span));
+                    continue;
+                }
+                TrainLine::Values { word, values, span } => (word, values, *span),
+            };
+            if name.value == "lr" {
+                let problem = Problem::new(Code::Train, "`lr` gives the layers of a place a factor of their own");
+                let hint =
+                    "the rate itself is the optimizer's: `optimizer sgd(lr = 0.01)`; a factor: `lr layer4 by 0.1`";
+                self.problems.push(problem.hint(hint).at(span));
+                continue;
+            }
+            let Some(word) = WORDS.iter().find(|word| word.name == name.value) else {
+                let problem = Problem::new(Code::UnknownName, format!("`train` has no `{}`", name.value));
+                let names = || WORDS.iter().map(|word| word.name).chain(["lr"]);
+                let hint = suggest(&name.value, names())
+                    .unwrap_or_else(|| format!("it has {}", list(&names().collect::<Vec<_>>())));
+                self.problems.push(problem.hint(hint).at(name.span));
+                // a misspelt word is not missing too
+                seen.extend(
+                    crate::diag::nearest(&name.value, WORDS.iter().map(|word| word.name))
+                        .first()
+                        .map(|near| (*near, name.span)),
+                );
+                continue;
+            };
+            if let Some(first) = seen.get(word.name) {
+                let problem = Problem::new(Code::Duplicate, format!("`{}` is given twice", word.name));
+                self.problems.push(problem.see(*first, "first given here").at(name.span));
+                continue;
+            }
+            seen.insert(word.name, name.span);
+            self.word(word, values, span, spec);
+        }
+        for word in WORDS {
+            match &word.takes {
+                Takes::One { default: None, of } if !seen.contains_key(word.name) => {
+                    let names: Vec<&str> = of.iter().map(|call| call.name).collect();
+                    let problem = Problem::new(Code::Train, format!("`train` needs `{}`: {}", word.name, word.doc));
+                    self.problems
+                        .push(problem.hint(format!("`{}` is one of {}", word.name, list(&names))).at(train_span));
+                }
+                Takes::One { default: Some(default), of } if !spec.words.contains_key(word.name) => {
+                    let call = of.iter().find(|call| call.name == *default).expect("the default is one of them");
+                    spec.words.insert(word.name, vec![Choice { call, args: defaults(call), span: train_span }]);
+                }
+                Takes::Value { default, .. } if !spec.values.contains_key(word.name) => {
+                    spec.values.insert(word.name, default.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn word(&mut self, word: &'static Word, values: &'a [Expr], span: Span, spec: &mut TrainSpec) {
+        match &word.takes {
+            Takes::Value { kind, .. } => {
+                if let Some(setting) = self.only(word, values).and_then(|expr| self.setting(word.name, *kind, expr)) {
+                    spec.values.insert(word.name, setting);
+                }
+            }
+            Takes::One { of, .. } => {
+                if let Some(choice) = self.only(word, values).and_then(|expr| self.choice(word, of, expr)) {
+                    spec.words.insert(word.name, vec![choice]);
+                }
+            }
+            Takes::Many(of) => {
+                let choices = values.iter().filter_map(|expr| self.choice(word, of, expr)).collect();
+                spec.words.insert(word.name, choices);
+            }
+        }
+        let _ = span;
+    }
+
+    /// The one value of a word.
+    fn only(&mut self, word: &Word, values: &'a [Expr]) -> Option<&'a Expr> {
+        if let Some(second) = values.get(1) {
+            let problem = Problem::new(Code::Train, format!("`{}` takes one value, got {}", word.name, values.len()));
+            self.problems.push(problem.at(second.span));
+        }
+        values.first()
+    }
+
+    /// `sgd(lr = 0.1)`, `sgd`, or a `param` that holds such a word.
+    fn choice(&mut self, word: &Word, of: &'static [Call], expr: &'a Expr) -> Option<Choice> {
+        let (name, args): (String, &[tree::Arg]) = match &expr.kind {
+            ExprKind::Call(name, args) => (name.value.clone(), &args.args),
+            ExprKind::Name(name) if of.iter().any(|call| call.name == name) => (name.clone(), &[]),
+            _ => match self.value(expr)? {
+                Value::Word(name) | Value::Str(name) => (name, &[]),
+                Value::Poison => return None,
+                other => (other.describe(), &[]),
+            },
+        };
+        let Some(call) = of.iter().find(|call| call.name == name) else {
+            let names: Vec<&str> = of.iter().map(|call| call.name).collect();
+            let problem = Problem::new(Code::UnknownName, format!("`{}` has no `{name}`", word.name));
+            let hint =
+                suggest(&name, names.iter().copied()).unwrap_or_else(|| format!("it is one of {}", list(&names)));
+            self.problems.push(problem.hint(hint).at(expr.span));
+            return None;
+        };
+        let mut settings = defaults(call);
+        let mut given: Vec<&str> = vec![];
+        let mut position = 0;
+        for one in args {
+            let arg = match &one.name {
+                Some(name) => call.args.iter().find(|arg| arg.name == name.value).ok_or((&name.value, name.span)),
+                None => {
+                    // the first by position, as an op's
+                    position += 1;
+                    call.args.first().filter(|_| position == 1).ok_or((&name, one.value.span))
+                }
+            };
+            let arg: &'static Arg = match arg {
+                Ok(arg) => arg,
+                Err((wrong, span)) => {
+                    self.problems.push(no_argument(call, one.name.is_some().then_some(wrong.as_str())).at(span));
+                    continue;
+                }
+            };
+            if given.contains(&arg.name) {
+                let problem = Problem::new(Code::Duplicate, format!("`{}` is given twice", arg.name));
+                self.problems.push(problem.at(one.value.span));
+                continue;
+            }
+            given.push(arg.name);
+            if let Some(setting) = self.setting(arg.name, arg.kind, &one.value) {
+                settings.insert(arg.name, setting);
+            }
+        }
+        if let Some(missing) = call.args.iter().find(|arg| arg.default.is_none() && !given.contains(&arg.name)) {
+            let message = format!("`{}` needs `{}`, {}", call.name, missing.name, missing.kind.describe());
+            self.problems.push(Problem::new(Code::MissingArgument, message).at(expr.span));
+        }
+        Some(Choice { call, args: settings, span: expr.span })
+    }
+
+    fn value(&mut self, expr: &'a Expr) -> Option<Value<'a>> {
+        let value: Result<Value<'a>> = self.builder.eval(&mut self.env, expr);
+        self.problems.take(value)
+    }
+
+    /// A value of the type that is wanted.
+    fn setting(&mut self, name: &str, kind: Kind, expr: &'a Expr) -> Option<Setting> {
+        // a word of the table wins over an op of that name
+        if let (Kind::Word(words), ExprKind::Name(text)) = (kind, &expr.kind)
+            && let Some(word) = words.iter().find(|word| *word == text)
+        {
+            return Some(Setting::Word(word));
+        }
+        let value = self.value(expr)?;
+        if value.is_poison() {
+            return None;
+        }
+        let setting = convert(kind, &value);
+        if setting.is_none() {
+            let same_type = match kind {
+                Kind::Float { .. } | Kind::Fraction | Kind::Positive => value.as_float().is_some(),
+                Kind::Int { .. } => matches!(value, Value::Int(_)),
+                Kind::Range { .. } | Kind::Fractions => matches!(value, Value::List(_)),
+                _ => false,
+            };
+            let code = if same_type { Code::BadValue } else { Code::TypeMismatch };
+            let message = format!("`{name}` is {}, got {}", kind.describe(), value.describe());
+            self.problems.push(Problem::new(code, message).at(expr.span));
+        }
+        setting
+    }
+}
+
+fn defaults(call: &'static Call) -> IndexMap<&'static str, Setting> {
+    call.args.iter().filter_map(|arg| Some((arg.name, arg.default.clone()?))).collect()
+}
+
+fn no_argument(call: &Call, name: Option<&str>) -> Problem {
+    let names: Vec<&str> = call.args.iter().map(|arg| arg.name).collect();
+    let has = match names.is_empty() {
+        true => format!("`{}` takes no arguments", call.name),
+        false => format!("it has {}", list(&names)),
+    };
+    match name {
+        Some(name) => {
+            let problem = Problem::new(Code::UnknownArgument, format!("`{}` has no argument `{name}`", call.name));
+            problem.hint(suggest(name, names).unwrap_or(has))
+        }
+        None => {
+            let message = format!("`{}` takes its first argument by position, the others by name", call.name);
+            Problem::new(Code::UnknownArgument, message).hint(has)
+        }
+    }
+}
+
+fn convert(kind: Kind, value: &Value<'_>) -> Option<Setting> {
+    let finite = || value.as_float().filter(|value| value.is_finite());
+    let pair = || match value {
+        Value::List(list) => match list.as_slice() {
+            [first, second] => Some((first.as_float()?, second.as_float()?)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let is_fraction = |value: f64| (0.0..1.0).contains(&value);
+    Some(match kind {
+        Kind::Float { min, max } => Setting::Float(finite().filter(|value| (min..=max).contains(value))?),
+        Kind::Fraction => Setting::Float(finite().filter(|value| is_fraction(*value))?),
+        Kind::Positive => Setting::Float(finite().filter(|value| *value > 0.0)?),
+        Kind::Int { min, max } => match value {
+            Value::Int(value) if (min..=max).contains(value) => Setting::Int(*value),
+            _ => return None,
+        },
+        Kind::Bool => match value {
+            Value::Bool(value) => Setting::Bool(*value),
+            _ => return None,
+        },
+        Kind::Text => match value {
+            Value::Str(text) if !text.is_empty() => Setting::Text(text.clone()),
+            _ => return None,
+        },
+        Kind::Word(words) => match value {
+            Value::Word(text) | Value::Str(text) => Setting::Word(words.iter().find(|word| *word == text)?),
+            _ => return None,
+        },
+        Kind::Range { min, max } => {
+            let (low, high) = pair().filter(|(low, high)| min <= *low && low <= high && *high <= max)?;
+            Setting::Floats(vec![low, high].into())
+        }
+        Kind::Fractions => {
+            let (first, second) = pair().filter(|(first, second)| is_fraction(*first) && is_fraction(*second))?;
+            Setting::Floats(vec![first, second].into())
+        }
+    })
+}
+
+/// Whether a gradient changes tensors of its own that the node has.
+fn is_trainable(typed: &Typed, id: NodeId) -> bool {
+    let node = typed.graph().node(id);
+    node.tied.is_none() && !node.frozen && typed.params(id).iter().any(|param| param.role == Role::Weight)
+}
+
+/// The `lr` lines: each names trainable tensors, none twice.
+fn factors<'a>(
+    program: &'a Program,
+    globals: &Globals<'a>,
+    typed: &Typed,
+    train: &'a tree::Train,
+    spec: &mut TrainSpec,
+    problems: &mut Diagnostics,
+) {
+    let mut named: IndexMap<NodeId, Span> = IndexMap::new();
+    for line in &train.lines {
+        let TrainLine::Factor { word, target, by, span } = line else { continue };
+        if word.value != "lr" {
+            continue;
+        }
+        let selected = edit::select_layers(program, globals, typed.graph(), target, Some(by));
+        let (layers, factor) = match selected {
+            Ok(found) => found,
+            Err(found) => {
+                problems.extend(found);
+                continue;
+            }
+        };
+        let factor = match factor.as_ref().map(|value| (convert(Kind::Float { min: 0.0, max: f64::MAX }, value), value))
+        {
+            Some((Some(Setting::Float(factor)), _)) => factor,
+            Some((_, value)) if !value.is_poison() => {
+                let message = format!("a factor is a float of 0 or more, got {}", value.describe());
+                problems.push(Problem::new(Code::TypeMismatch, message).at(by.span));
+                1.0
+            }
+            _ => 1.0,
+        };
+        let mut owners: Vec<NodeId> = vec![];
+        for id in layers {
+            let owner = typed.graph().owner(id);
+            if is_trainable(typed, owner) && !owners.contains(&owner) {
+                owners.push(owner);
+            }
+        }
+        if owners.is_empty() {
+            let problem = Problem::new(Code::Train, "this `lr` line names no trainable tensor");
+            problems.push(problem.hint("these layers are frozen, or have no weights").at(target.span));
+            continue;
+        }
+        let twice: Vec<(NodeId, Span)> = owners.iter().filter_map(|id| Some((*id, *named.get(id)?))).collect();
+        if let Some((id, first)) = twice.first() {
+            let tensor = typed.params(*id).into_iter().find(|param| param.role == Role::Weight);
+            let tensor = key(&typed.graph().node(*id).path, tensor.map_or("weight", |param| param.name));
+            let more = if twice.len() > 1 { format!(" and {} more layers", twice.len() - 1) } else { String::new() };
+            let problem = Problem::new(Code::Train, format!("`{tensor}`{more} has a factor already"));
+            let problem = problem.see(*first, "given here").hint("take it out of one of the lines with `except`");
+            problems.push(problem.at(*span));
+            continue;
+        }
+        named.extend(owners.iter().map(|id| (*id, *span)));
+        spec.factors.extend(owners.into_iter().map(|id| (id, factor)));
+    }
+}

@@ -1,0 +1,276 @@
+//! Random programs: whatever the text, compiling it ends, soon, and without a panic. PROPTEST_CASES says how many.
+
+use std::time::{Duration, Instant};
+
+use archc::compile::{Outcome, compile};
+use archc::diag::render;
+use archc::source::Sources;
+use archc::zoo;
+use proptest::prelude::*;
+
+/// No small text takes longer. Far above what one takes, for machines that do much else.
+const SLOWEST: Duration = Duration::from_secs(60);
+
+/// Words, numbers and signs of the language, and some of others.
+const TOKENS: &[&str] = &[
+    "base",
+    "resnet18",
+    "tiny",
+    "replace",
+    "with",
+    "insert",
+    "before",
+    "after",
+    "at",
+    "beside",
+    "remove",
+    "residual",
+    "around",
+    "project",
+    "auto",
+    "connect",
+    "to",
+    "add",
+    "concat",
+    "cut",
+    "append",
+    "prepend",
+    "set",
+    "output",
+    "rename",
+    "tie",
+    "freeze",
+    "unfreeze",
+    "init",
+    "all",
+    "except",
+    "expect",
+    "where",
+    "as",
+    "block",
+    "network",
+    "input",
+    "param",
+    "let",
+    "for",
+    "in",
+    "if",
+    "then",
+    "else",
+    "seq",
+    "shortcut",
+    "prev",
+    "out",
+    "true",
+    "false",
+    "none",
+    "and",
+    "or",
+    "not",
+    "use",
+    "train",
+    "data",
+    "loss",
+    "lr",
+    "by",
+    "weights",
+    "map",
+    "ignore",
+    "labels",
+    "preprocess",
+    "archc",
+    "1",
+    "a",
+    "b",
+    "one",
+    "fc",
+    "conv1",
+    "layer1",
+    "layer1[0]",
+    "layer*",
+    "**",
+    "*",
+    ":conv2d",
+    ":relu",
+    "linear",
+    "(8)",
+    "conv2d",
+    "(4, kernel = 3)",
+    "relu",
+    "batch_norm2d",
+    "flatten",
+    "reshape",
+    "(2, -1)",
+    "permute",
+    "chunk",
+    "(2)",
+    "tied",
+    "(one)",
+    "se",
+    "lora",
+    "cbam",
+    "[N, 8]",
+    "[N, 3, 8, 8]",
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    ",",
+    ";",
+    "\n",
+    "=",
+    "->",
+    "..",
+    "..=",
+    ":",
+    ".",
+    "+",
+    "-",
+    "*",
+    "/",
+    "//",
+    "%",
+    "**",
+    "==",
+    "<",
+    "0",
+    "3",
+    "-1",
+    "0.5",
+    "1e300",
+    "9223372036854775807",
+    "\"x\"",
+    "\"a{i}\"",
+    "\"",
+    "#",
+    "\\",
+    "\u{1F600}",
+];
+
+/// Specs that reach far into the compiler, to be mutated.
+const SPECS: &[&str] = &[
+    "network tiny(c = 4) { input [N, 3, 8, 8]; one: conv2d(c, kernel = 3, padding = 1) -> bn: batch_norm2d\n relu\n \
+     body: seq { for i in 0..3 { residual { conv2d(c, kernel = 1) } shortcut if in.channels != c { conv2d(c, kernel = 1) } } }\n \
+     global_avg_pool2d\n fc: linear(10) }\nbase tiny { weights random(seed = 1) }\ninsert se(2) at body[1]\n\
+     replace fc with dropout(0.5) -> linear(3)\nset one { out = 8 }\nfreeze all except fc\noutput c = body\n\
+     tie body[1] to body[0]\nconnect one to body[2].conv2d with add\nrename fc to head.fc\n\
+     train { data folder(\"x\"); loss mse(target = image); optimizer adam(betas = (0.9, 0.99)); lr body.** by 0.1 }\n",
+    "base resnet18\ninsert cbam at layer*[-1] expect 4\nreplace avgpool..=fc with { a: conv2d(8, kernel = 1) -> relu; flatten \
+     -> linear(4) } as head\nresidual around layer1[0].conv2 project auto\ninit **:conv2d where kernel == 3 with zeros\n\
+     remove layer4[1]\nunfreeze fc\nappend { let x = in -> relu; concat(x, prev, axis = -1) }\n",
+    "param n = 3\nlet wide(c, w) = make_divisible(c * w, 8)\nblock unit(out, act = relu) seq { conv2d(out, kernel = (3, 1)); \
+     if out > 4 { act } else { gelu } }\nnetwork net { input [N, n, 16, 16]; for i, j in zip([1, 2], [3, 4]) { \
+     \"u{i}\": unit(wide(i * j, 2.0), act = none) }; let a, b = in -> chunk(3)\n permute(0, 2, 3, 1) }\nbase net\n",
+];
+
+fn soup() -> impl Strategy<Value = String> {
+    let token = proptest::sample::select(TOKENS);
+    let glue = proptest::sample::select(vec![" ", "", " ", "\n", " "]);
+    proptest::collection::vec((token, glue), 0..120)
+        .prop_map(|tokens| tokens.into_iter().flat_map(|(token, glue)| [token, glue]).collect())
+}
+
+/// A text of ours with tokens replaced, taken out, doubled and put in.
+fn mutated() -> impl Strategy<Value = String> {
+    let texts: Vec<&'static str> = SPECS
+        .iter()
+        .copied()
+        .chain(zoo::FILES.iter().filter(|(_, text)| text.len() < 9000).map(|(_, text)| *text))
+        .collect();
+    let change = (any::<prop::sample::Index>(), 0..5u8, proptest::sample::select(TOKENS));
+    (proptest::sample::select(texts), proptest::collection::vec(change, 1..8), any::<bool>()).prop_map(
+        |(text, changes, with_base)| {
+            let mut parts: Vec<&str> = split(text);
+            for (at, kind, token) in changes {
+                let at = at.index(parts.len());
+                match kind {
+                    0 => parts[at] = token,
+                    1 => parts[at] = "",
+                    2 => parts.insert(at, token),
+                    3 => parts.insert(at, parts[at]),
+                    _ => parts.swap(at, text.len() % parts.len()),
+                }
+            }
+            let text = parts.concat();
+            // a file of the zoo is built only where something is the base
+            let network = text.rsplit("\nnetwork ").next().and_then(|rest| rest.split(['(', ' ']).next());
+            match network {
+                Some(name) if with_base && !text.contains("\nbase ") => format!("{text}\nbase {name}\n"),
+                _ => text,
+            }
+        },
+    )
+}
+
+/// Words, blanks and single signs, in order.
+fn split(text: &str) -> Vec<&str> {
+    let mut parts = vec![];
+    let mut start = 0;
+    let class = |c: char| {
+        if c.is_alphanumeric() || c == '_' {
+            0
+        } else if c.is_whitespace() {
+            1
+        } else {
+            2
+        }
+    };
+    let mut last = None;
+    for (at, c) in text.char_indices() {
+        if last.is_some_and(|last| last != class(c) || class(c) == 2) {
+            parts.push(&text[start..at]);
+            start = at;
+        }
+        last = Some(class(c));
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+/// Compiles and renders; says how many errors came, and that none was left out.
+fn survives(text: &str) {
+    let start = Instant::now();
+    let mut sources = Sources::new();
+    let dir = std::env::temp_dir().join("archc-fuzz-has-no-files");
+    let file = sources.add("fuzz.arch", text, Some(&dir));
+    match compile(&mut sources, file, &[]) {
+        Ok(Outcome::Library) => {}
+        Ok(Outcome::Spec(compiled)) => {
+            render(&compiled.warnings, &sources, false);
+            let graph = compiled.typed.graph();
+            assert!(graph.ids().all(|id| graph.node(id).shape.is_some()), "a typed graph has every shape");
+        }
+        Err(found) => {
+            assert!(found.has_errors(), "a failure says why:\n{text}");
+            let text = render(&found, &sources, false);
+            assert!(text.contains("error["), "{text}");
+        }
+    }
+    assert!(start.elapsed() < SLOWEST, "took {:?}:\n{text}", start.elapsed());
+}
+
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn token_soup_is_survived(text in soup()) {
+        survives(&text);
+    }
+
+    #[test]
+    fn mutated_specs_are_survived(text in mutated()) {
+        survives(&text);
+    }
+
+    #[test]
+    fn any_text_is_survived(text in "\\PC{0,200}") {
+        survives(&text);
+    }
+}

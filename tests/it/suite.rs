@@ -1,0 +1,205 @@
+//! The cases of tests/suite: `.arch` texts that say in their comments what comes of them.
+//!
+//! A file holds cases, each begun by `=== what it shows`; further files of a case, for `use`, are begun by
+//! `--- name.arch`. Lines that begin with `#!` say what is expected:
+//!
+//! ```text
+//! #! error[shape-mismatch] 3:27 `conv1` needs [N, C, H, W], got [N, 2048]     every error and warning, in order,
+//! #!   help replace the pooling ..                                            each with its label, edit, see, note, help
+//! #! shape layer4[0] [N, 2048, 7, 7]                                          the output of a layer or scope
+//! #! ledger 318 kept, 2 dropped (fc), ..
+//! #! matched 20 1                                                             the places of each edit
+//! #! keys new                                                                 keys that the base has not, and that it has
+//! #! dump                                                                     the layers that edits made or changed
+//! #! set classes=37                                                           as the option --set
+//! ```
+//!
+//! No error or warning may come that is not written down. `ARCHC_BLESS=1 cargo test --test it suite` writes what came
+//! instead; read the difference before it is committed.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use archc::graph::path;
+
+use crate::compiled::{self, Run};
+
+const MARK: &str = "#!";
+
+#[test]
+fn suite() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
+    let mut files = vec![];
+    collect(&root, &mut files);
+    assert!(!files.is_empty(), "tests/suite has cases");
+    let bless = std::env::var_os("ARCHC_BLESS").is_some();
+    let only = std::env::var("ARCHC_SUITE").unwrap_or_default();
+    let mut failures = String::new();
+    for file in files {
+        let name = file.strip_prefix(&root).expect("below the root").display().to_string();
+        if !name.contains(&only) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("a readable file");
+        let came: String = cases(&text).into_iter().map(run).collect();
+        if came == text {
+            continue;
+        }
+        if bless {
+            std::fs::write(&file, came).expect("a writable file");
+        } else {
+            let _ = writeln!(failures, "{name}:\n{}", difference(&text, &came));
+        }
+    }
+    assert!(failures.is_empty(), "\n{failures}");
+}
+
+fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    entries.sort();
+    for entry in entries {
+        if entry.is_dir() {
+            collect(&entry, files);
+        } else if entry.extension().is_some_and(|extension| extension == "arch") {
+            files.push(entry);
+        }
+    }
+}
+
+/// The text split before each `===` line.
+fn cases(text: &str) -> Vec<&str> {
+    let starts = std::iter::once(0).chain(text.match_indices("\n=== ").map(|(at, _)| at + 1));
+    let starts: Vec<usize> = starts.collect();
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    starts.iter().zip(ends).map(|(start, end)| &text[*start..end]).collect()
+}
+
+/// Runs one case and writes it as it should have been.
+fn run(case: &str) -> String {
+    let is_mark = |line: &&str| line.starts_with(MARK);
+    let marks: Vec<&str> = case.lines().filter(is_mark).map(|line| line[MARK.len()..].trim()).collect();
+    let source: Vec<&str> = case.lines().filter(|line| !is_mark(line)).collect();
+    let Some((title, body)) = source.split_first().filter(|(title, _)| title.starts_with("=== ")) else {
+        return case.to_string();
+    };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut parts = vec![(String::new(), String::new())];
+    for line in body {
+        match line.strip_prefix("--- ") {
+            Some(name) => parts.push((name.to_string(), String::new())),
+            None => {
+                let (_, text) = parts.last_mut().expect("never empty");
+                *text += line;
+                *text += if marks.contains(&"crlf") { "\r\n" } else { "\n" };
+            }
+        }
+    }
+    for (name, text) in &parts[1..] {
+        std::fs::write(dir.path().join(name), text).expect("a writable folder");
+    }
+    let set: Vec<(String, String)> = marks
+        .iter()
+        .filter_map(|mark| mark.strip_prefix("set "))
+        .filter_map(|option| option.split_once('='))
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect();
+    let result = compiled::compile(parts[0].1.trim_end_matches(['\n', '\r']), dir.path(), &set);
+
+    let mut out: Vec<String> = vec![];
+    for mark in &marks {
+        let (word, rest) = mark.split_once(' ').unwrap_or((mark, ""));
+        match word {
+            "set" | "crlf" => out.push(mark.to_string()),
+            "shape" => out.push(format!("shape {}", shape(&result, rest))),
+            "ledger" => out.push(format!("ledger {}", result.ledger.as_deref().unwrap_or("none"))),
+            "matched" => out.push(format!("matched {}", matched(&result))),
+            "places" => out.push(format!("places {}", places(&result))),
+            "notes" => out.push(format!("notes {}", notes(&result))),
+            "keys" => out.push(format!("keys {}", keys(&result))),
+            "dump" => out.extend(std::iter::once("dump".to_string()).chain(dump(&result))),
+            _ => {}
+        }
+    }
+    for mut lines in result.lines() {
+        out.push(lines.remove(0));
+        out.extend(lines.into_iter().map(|line| format!("  {line}")));
+    }
+    if out.is_empty() {
+        out.push("ok".into());
+    }
+    let mut text = format!("{title}\n{}\n", body.join("\n").trim_end());
+    out.into_iter().for_each(|line| text += &format!("{MARK} {}\n", line.trim_end()));
+    text + if case.ends_with("\n\n") { "\n" } else { "" }
+}
+
+/// `layer4[0] [N, 2048, 7, 7]`; the first word of `mark` is the place.
+fn shape(run: &Run, mark: &str) -> String {
+    let place = mark.split_once(" [N").map_or(mark, |(place, _)| place).trim_end_matches(" none").trim();
+    let Some(compiled) = &run.compiled else { return format!("{place} none") };
+    let graph = compiled.typed.graph();
+    let node = graph.outputs().get(place).map(|output| output.node);
+    let scope = graph.scopes().iter().find(|(scope, _)| path::display(scope) == place);
+    let node = node
+        .or_else(|| graph.ids().find(|id| path::display(&graph.node(*id).path) == place))
+        .or_else(|| scope.and_then(|(_, scope)| scope.output));
+    match node {
+        Some(node) => format!("{place} {}", compiled.typed.shape(node)),
+        None => format!("{place} none"),
+    }
+}
+
+fn matched(run: &Run) -> String {
+    let reports = run.compiled.iter().flat_map(|compiled| &compiled.reports);
+    reports.map(|report| report.matched.len().to_string()).collect::<Vec<_>>().join(" ")
+}
+
+fn places(run: &Run) -> String {
+    let reports = run.compiled.iter().flat_map(|compiled| &compiled.reports);
+    reports.map(|report| report.matched.join(", ")).collect::<Vec<_>>().join(" | ")
+}
+
+fn notes(run: &Run) -> String {
+    let reports = run.compiled.iter().flat_map(|compiled| &compiled.reports);
+    reports.flat_map(|report| report.notes.clone()).collect::<Vec<_>>().join(" | ")
+}
+
+/// `+` keys that the base has not, `-` those that it has and the edited network has not.
+fn keys(run: &Run) -> String {
+    let Some(compiled) = &run.compiled else { return "none".into() };
+    let base: Vec<String> = compiled
+        .base
+        .order()
+        .iter()
+        .flat_map(|id| {
+            let node = compiled.base.graph().node(*id);
+            let params = if node.tied.is_some() { vec![] } else { compiled.base.params(*id) };
+            params.into_iter().map(|param| archc::graph::key(&node.path, param.name)).collect::<Vec<_>>()
+        })
+        .collect();
+    let new = run.keys.iter().filter(|key| !base.contains(key)).map(|key| format!("+{key}"));
+    let gone = base.iter().filter(|key| !run.keys.contains(key)).map(|key| format!("-{key}"));
+    new.chain(gone).collect::<Vec<_>>().join(" ")
+}
+
+/// The lines of the graph that the base has not.
+fn dump(run: &Run) -> Vec<String> {
+    let Some(compiled) = &run.compiled else { return vec![] };
+    let base = compiled.base.graph().to_string();
+    let base: Vec<&str> = base.lines().collect();
+    let edited = compiled.typed.graph().to_string();
+    edited.lines().filter(|line| !base.contains(line)).map(|line| format!("  | {line}")).collect()
+}
+
+/// The lines that differ, with the title of their case.
+fn difference(wanted: &str, came: &str) -> String {
+    let mut text = String::new();
+    for (wanted, came) in cases(wanted).into_iter().zip(cases(came)).filter(|(wanted, came)| wanted != came) {
+        let _ = writeln!(text, "  {}", wanted.lines().next().unwrap_or(""));
+        let missing = wanted.lines().filter(|line| !came.lines().any(|other| other == *line));
+        let extra = came.lines().filter(|line| !wanted.lines().any(|other| other == *line));
+        missing.for_each(|line| text += &format!("    expected {line}\n"));
+        extra.for_each(|line| text += &format!("    came     {line}\n"));
+    }
+    text
+}
