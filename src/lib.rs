@@ -24,9 +24,11 @@
 //! - [`typed`]: the check after the last edit.
 //! - [`train`]: the `train` block; [`settings`]: weights, preprocessing and labels of a spec.
 //! - [`opt`], [`plan`], [`exec`]: rewrites, steps and memory, kernels. One layout for images: channels last.
-//! - [`weights`]: files, key maps, initialisers, and the ledger that accounts for every tensor.
+//! - [`weights`]: files, key maps, initialisers. [`bind`]: which tensor comes from where, and the ledger that accounts
+//!   for every one.
 //! - [`compile`]: the stages one after another; [`cli`]: a file a command.
 
+pub mod bind;
 pub mod build;
 pub mod cli;
 pub mod compile;

@@ -3,9 +3,10 @@
 use super::args::Check;
 use super::session::{Session, print};
 use super::{Failure, Outcome};
+use crate::bind::bind;
 use crate::compile;
 use crate::diag::{Diagnostics, to_json};
-use crate::weights::{WeightsSource, bind};
+use crate::weights::WeightsSource;
 
 pub fn run(session: &mut Session, args: &Check) -> Outcome {
     let result = check(session, args);

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::args::{Dtype, ExecArgs, Run};
 use super::session::{Session, print};
 use super::{Failure, Outcome};
+use crate::bind::{Bound, bind, bind_edited};
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::exec::Executable;
@@ -22,7 +23,7 @@ use crate::philox::Philox;
 use crate::settings::LabelsSource;
 use crate::tensor::Tensor;
 use crate::typed::Typed;
-use crate::weights::{Bound, WeightsSource, bind, bind_edited};
+use crate::weights::WeightsSource;
 
 /// Pictures that are run at once where `--batch` does not say.
 const BATCH: usize = 8;

@@ -3,7 +3,6 @@
 //! A [`Store`] is an opened file whose tensors are read when asked for, from any thread. It knows keys, shapes and number
 //! formats, and nothing of graphs: what belongs to which layer is settled by whoever binds the two.
 
-mod bind;
 mod dtype;
 mod file;
 mod finite;
@@ -18,7 +17,6 @@ mod source;
 mod store;
 mod write;
 
-pub use bind::{Bound, Ledger, bind, bind_edited};
 pub use dtype::DType;
 pub use finite::non_finite;
 pub use init::{fill, from_file};

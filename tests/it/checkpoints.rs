@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use archc::bind::{bind, bind_edited};
 use archc::compile::{self, Compiled, Outcome};
 use archc::source::Sources;
-use archc::weights::{Data, Store, TensorOut, bind, bind_edited, write_safetensors};
+use archc::weights::{Data, Store, TensorOut, write_safetensors};
 use indexmap::IndexMap;
 
 fn compiled(dir: &Path, text: &str) -> Compiled {
@@ -66,7 +67,11 @@ fn densenet_with_the_old_names_is_mapped() {
     let problem = &problems.iter().next().expect("one message").problem;
     assert!(problem.notes.iter().any(|note| note == "missing: features.denseblock1.denselayer1.norm1.weight"));
     assert!(problem.notes.iter().any(|note| note == "unexpected: features.denseblock1.denselayer1.norm.1.weight"));
-    assert!(problem.message.contains("464 missing, 464 unexpected") || problem.message.contains(" missing, "), "{}", problem.message);
+    assert!(
+        problem.message.contains("464 missing, 464 unexpected") || problem.message.contains(" missing, "),
+        "{}",
+        problem.message
+    );
 }
 
 #[test]

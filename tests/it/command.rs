@@ -80,7 +80,10 @@ fn the_article_gives_the_shapes_that_it_means() {
 
 #[test]
 fn squeeze_and_excitation_changes_what_the_base_says() {
-    let dir = folder(&[("base.arch", "base resnet18\nreplace fc with linear(10)\n"), ("se.arch", "base resnet18\ninsert se at layer*[-1]\nreplace fc with linear(10)\n")]);
+    let dir = folder(&[
+        ("base.arch", "base resnet18\nreplace fc with linear(10)\n"),
+        ("se.arch", "base resnet18\ninsert se at layer*[-1]\nreplace fc with linear(10)\n"),
+    ]);
     let outputs: Vec<Tensor> = ["base", "se"]
         .iter()
         .map(|name| {
@@ -95,7 +98,10 @@ fn squeeze_and_excitation_changes_what_the_base_says() {
 
 #[test]
 fn exported_weights_give_the_same_bits() {
-    let dir = folder(&[("spec.arch", "base resnet18 { weights random(seed = 3) }\ninsert se at layer*[-1]\nreplace fc with linear(10)\n")]);
+    let dir = folder(&[(
+        "spec.arch",
+        "base resnet18 { weights random(seed = 3) }\ninsert se at layer*[-1]\nreplace fc with linear(10)\n",
+    )]);
     let (spec, weights) = (path(&dir, "spec.arch"), path(&dir, "w.safetensors"));
     let export = run(&["export", &spec, "--to", "safetensors", "--output", &weights]);
     assert!(export.status.success(), "{}", stderr(&export));
@@ -108,7 +114,9 @@ fn exported_weights_give_the_same_bits() {
     std::fs::write(path(&dir, "other.arch"), "base resnet18\n").expect("a file can be written");
     let other = run(&["run", &path(&dir, "other.arch"), "--weights", &weights]);
     assert_eq!(other.status.code(), Some(1));
-    assert!(stderr(&other).contains("weights-mismatch") && stderr(&other).contains("unexpected: layer1.1.se.fc1.weight"));
+    assert!(
+        stderr(&other).contains("weights-mismatch") && stderr(&other).contains("unexpected: layer1.1.se.fc1.weight")
+    );
 }
 
 #[test]
@@ -129,7 +137,11 @@ fn a_folder_of_pictures_is_a_table_and_a_broken_one_is_named() {
 
 #[test]
 fn exit_codes_say_whose_fault_it_is() {
-    let dir = folder(&[("ok.arch", "base resnet18\n"), ("bad.arch", "base resnet19\n"), ("huge.arch", "base resnet18\nreplace fc with linear(500000000)\n")]);
+    let dir = folder(&[
+        ("ok.arch", "base resnet18\n"),
+        ("bad.arch", "base resnet19\n"),
+        ("huge.arch", "base resnet18\nreplace fc with linear(500000000)\n"),
+    ]);
     let (ok, bad, huge) = (path(&dir, "ok.arch"), path(&dir, "bad.arch"), path(&dir, "huge.arch"));
     let cases: Vec<(Vec<&str>, i32, &str)> = vec![
         (vec!["check", &ok], 0, ""),
@@ -159,7 +171,10 @@ fn messages_are_json_where_asked() {
     assert_eq!(output.status.code(), Some(1));
     let messages: serde_json::Value = serde_json::from_slice(&output.stdout).expect("stdout is JSON");
     let first = &messages[0];
-    assert_eq!((first["code"].as_str(), first["line"].as_u64(), first["column"].as_u64()), (Some("unknown-name"), Some(2), Some(17)));
+    assert_eq!(
+        (first["code"].as_str(), first["line"].as_u64(), first["column"].as_u64()),
+        (Some("unknown-name"), Some(2), Some(17))
+    );
     assert_eq!(messages[1]["code"].as_str(), Some("no-match"));
     assert!(first["help"][0].as_str().is_some_and(|help| help.contains("linear")));
 }
@@ -179,7 +194,10 @@ fn a_reader_that_goes_away_is_no_fault() {
 
 #[test]
 fn weights_that_are_not_finite_are_named() {
-    let dir = folder(&[("spec.arch", "base squeezenet1_1 { weights \"w.safetensors\" }\n"), ("random.arch", "base squeezenet1_1\n")]);
+    let dir = folder(&[
+        ("spec.arch", "base squeezenet1_1 { weights \"w.safetensors\" }\n"),
+        ("random.arch", "base squeezenet1_1\n"),
+    ]);
     let weights = path(&dir, "w.safetensors");
     let export = run(&["export", &path(&dir, "random.arch"), "--to", "safetensors", "--output", &weights]);
     assert!(export.status.success(), "{}", stderr(&export));
@@ -189,7 +207,11 @@ fn weights_that_are_not_finite_are_named() {
     std::fs::write(&weights, bytes).expect("the file can be written");
     let output = run(&["run", &path(&dir, "spec.arch")]);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(stderr(&output).contains("warning[non-finite]") && stderr(&output).contains("1 values"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("warning[non-finite]") && stderr(&output).contains("1 values"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 /// Against timm's logits in float32 and its pictures, where the folder with the full model is there.
@@ -218,7 +240,8 @@ fn the_real_network_agrees_with_its_reference() {
         assert!(output.status.success(), "{}", stderr(&output));
         let ours = tensor(&y, "output");
         let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-        let error = norm(&mut ours.data().iter().zip(logits.data()).map(|(a, b)| a - b)) / norm(&mut logits.data().iter().copied());
+        let error = norm(&mut ours.data().iter().zip(logits.data()).map(|(a, b)| a - b))
+            / norm(&mut logits.data().iter().copied());
         assert!(error < 1e-4, "{name}: {error:e}");
         // from the picture itself: the same five classes, probabilities to 0.02
         let picture = shared.join(format!("images/{name}.png")).display().to_string();
@@ -231,6 +254,10 @@ fn the_real_network_agrees_with_its_reference() {
         assert!(worst < 0.02, "{name}: {worst}");
         a.sort_by_key(|(index, _)| *index);
         b.sort_by_key(|(index, _)| *index);
-        assert_eq!(a.iter().map(|one| one.0).collect::<Vec<_>>(), b.iter().map(|one| one.0).collect::<Vec<_>>(), "{name}");
+        assert_eq!(
+            a.iter().map(|one| one.0).collect::<Vec<_>>(),
+            b.iter().map(|one| one.0).collect::<Vec<_>>(),
+            "{name}"
+        );
     }
 }

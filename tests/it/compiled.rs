@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use archc::bind::bind;
 use archc::compile::{self, Compiled, Outcome};
 use archc::diag::{Diagnostic, Diagnostics, Severity};
 use archc::source::{Sources, Span};
-use archc::weights::{WeightsSource, bind};
+use archc::weights::WeightsSource;
 
 /// What came of a text.
 pub struct Run {

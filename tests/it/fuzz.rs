@@ -190,7 +190,10 @@ fn mutated() -> impl Strategy<Value = String> {
                     1 => parts[at] = "",
                     2 => parts.insert(at, token),
                     3 => parts.insert(at, parts[at]),
-                    _ => parts.swap(at, text.len() % parts.len()),
+                    _ => {
+                        let other = text.len() % parts.len();
+                        parts.swap(at, other);
+                    }
                 }
             }
             let text = parts.concat();

@@ -1,6 +1,9 @@
 //! The tests that see archc from outside, in one binary.
 
+mod checkpoints;
+mod command;
 mod compiled;
+mod flow;
 mod fuzz;
 mod ops;
 mod pages;

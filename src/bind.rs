@@ -8,7 +8,6 @@ use std::sync::{Mutex, PoisonError};
 
 use indexmap::IndexMap;
 
-use super::{DType, Data, Store, TensorOut, WeightsSource, fill, from_file, non_finite, write_safetensors};
 use crate::diag::{Code, Diagnostics, Problem, nearest};
 use crate::exec::Tensors;
 use crate::graph::{NodeId, key};
@@ -17,6 +16,7 @@ use crate::ops::{ParamDecl, Role};
 use crate::plan::memory;
 use crate::settings::Settings;
 use crate::typed::Typed;
+use crate::weights::{DType, Data, Store, TensorOut, WeightsSource, fill, from_file, non_finite, write_safetensors};
 
 /// Every tensor of a network and its source.
 pub struct Bound {
