@@ -120,11 +120,20 @@ impl Patch {
         assert!(self.graph.by_path.insert(to.to_string(), id).is_none(), "the path is free: {to}");
     }
 
-    /// Takes a node away; its uses must be redirected before the commit.
+    /// Takes a node away; its uses must be redirected before the commit. Weights that tied layers still need pass to the
+    /// first of them.
     pub fn remove(&mut self, id: NodeId) {
-        if let Some(node) = self.graph.nodes.remove_node(id) {
-            self.graph.by_path.remove(&node.path);
+        let Some(node) = self.graph.nodes.remove_node(id) else { return };
+        self.graph.by_path.remove(&node.path);
+        let mut tied: Vec<NodeId> =
+            self.graph.ids().filter(|other| self.graph.nodes[*other].tied == Some(id)).collect();
+        tied.sort_by_key(|other| self.graph.nodes[*other].rank);
+        let Some((heir, rest)) = tied.split_first() else { return };
+        for other in rest {
+            self.graph.nodes[*other].tied = Some(*heir);
         }
+        let heir = &mut self.graph.nodes[*heir];
+        (heir.tied, heir.base, heir.inits) = (node.tied, node.base, node.inits);
     }
 
     pub fn add_scope(&mut self, path: &str, scope: Scope) {
@@ -194,37 +203,17 @@ impl Patch {
     /// the order of the graph.
     pub fn sweep(&mut self) -> Vec<(NodeId, Node)> {
         let live = self.graph.live();
-        let owners: rustc_hash::FxHashSet<NodeId> = live.iter().map(|id| self.graph.owner(*id)).collect();
         let inputs: Vec<NodeId> = self.graph.inputs.values().copied().collect();
         let dead: Vec<NodeId> =
             self.graph.order().into_iter().filter(|id| !live.contains(id) && !inputs.contains(id)).collect();
         let mut gone = vec![];
         for id in dead {
-            // weights that a tied layer still needs pass to the first such layer
-            if owners.contains(&id) {
-                self.hand_over(id, &live);
-            }
             let node = self.graph.nodes[id].clone();
             self.remove(id);
             gone.push((id, node));
         }
         self.tidy_scopes();
         gone
-    }
-
-    /// Makes the first live node that is tied to `id` the owner of its tensors.
-    fn hand_over(&mut self, id: NodeId, live: &rustc_hash::FxHashSet<NodeId>) {
-        let mut tied: Vec<NodeId> =
-            self.graph.ids().filter(|other| self.graph.nodes[*other].tied == Some(id)).collect();
-        tied.sort_by_key(|other| (!live.contains(other), self.graph.nodes[*other].rank));
-        let Some((heir, rest)) = tied.split_first() else { return };
-        let (base, inits) = (self.graph.nodes[id].base.clone(), self.graph.nodes[id].inits.clone());
-        let owner = self.graph.nodes[id].tied;
-        let node = &mut self.graph.nodes[*heir];
-        (node.tied, node.base, node.inits) = (owner, base, inits);
-        for other in rest {
-            self.graph.nodes[*other].tied = Some(*heir);
-        }
     }
 
     /// Drops scopes without nodes, and references of scopes to nodes that are gone.
