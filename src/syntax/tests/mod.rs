@@ -1,5 +1,6 @@
 //! Tests of the parser and formatter that look at whole texts.
 
+mod format;
 mod messages;
 
 use super::parse;
