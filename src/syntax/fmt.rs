@@ -52,11 +52,9 @@ struct Token {
 /// The tokens of a pair in reading order.
 fn collect(pair: Pair, tokens: &mut Vec<Token>) {
     let parent = pair.as_rule();
-    let container = matches!(
-        parent,
-        Rule::file | Rule::body | Rule::netbody | Rule::basebody | Rule::train | Rule::settings
-    );
-    let from = tokens.len();
+    let container =
+        matches!(parent, Rule::file | Rule::body | Rule::netbody | Rule::basebody | Rule::train | Rule::settings);
+    let mut braces = vec![];
     let mut inside = parent == Rule::file;
     let mut spread = false;
     let text = pair.get_input();
@@ -79,10 +77,13 @@ fn collect(pair: Pair, tokens: &mut Vec<Token>) {
             tokens[at].first = true;
         }
         inside |= rule == Rule::lbrace;
+        if matches!(rule, Rule::lbrace | Rule::rbrace) {
+            braces.push(at);
+        }
     }
-    if container && spread {
-        for token in tokens[from..].iter_mut().filter(|token| token.parent == parent) {
-            token.spread |= matches!(token.rule, Rule::lbrace | Rule::rbrace);
+    if spread {
+        for brace in braces {
+            tokens[brace].spread = true;
         }
     }
 }
@@ -162,7 +163,7 @@ impl Writer {
             _ => gap.newline && (opened || closer || spaced(previous, token)),
         };
         if broken {
-            if token.first && gap.blank && !opened && !self.out.ends_with("\n\n") {
+            if token.first && gap.blank && (!opened || !gap.comments.is_empty()) && !self.out.ends_with("\n\n") {
                 self.end_line();
                 self.out.push('\n');
             }
