@@ -141,6 +141,9 @@ impl<'a> Stuck<'a> {
                 Some(self.at_start(problem.hint(verb.unwrap_or(hint))))
             }
             Context::Body | Context::Network if is_word && self.text[..self.at].trim_end() == word => {
+                if RESERVED.contains(&word) {
+                    return None;
+                }
                 let is_statement = VERBS.contains(&word) && !matches!(self.found, "" | ":" | "->" | "(");
                 if is_statement && !["let", "residual", "input", "output"].contains(&word) {
                     let problem = Self::problem(format!("`{word}` is a statement of the file, not of a body"));
@@ -209,11 +212,17 @@ impl<'a> Stuck<'a> {
             "||" | "|" => Self::problem(format!("`{}` is written `or`", self.found)),
             "!" => Self::problem("`!` is written `not`"),
             "^" => Self::problem("`^` is written `**`"),
-            "." if self.wants(&[Rule::atom, Rule::expr, Rule::primary]) && self.digit_behind() => {
+            "." if self.wants(&[Rule::step, Rule::chain, Rule::atom, Rule::expr]) && self.digit_behind() => {
                 Self::problem("a number begins with a digit, found `.`").hint("write `0.5`")
             }
-            "." if before.ends_with(|c: char| c.is_ascii_digit()) && self.wants(&[Rule::binary]) => {
+            _ if self.wants(&[Rule::digits]) && is_number(before.strip_suffix('.').unwrap_or("")) => {
                 Self::problem("a number does not end with a point").hint("write `1.0`")
+            }
+            ":" if self.wants(&[Rule::dotdot]) => {
+                Self::problem("expected `..`, found `:`").hint("a range is written `0..3`")
+            }
+            "then" if self.first_word() == "if" && self.wants(&[Rule::body, Rule::lbrace]) => {
+                Self::problem("an `if` expression at the head of a statement stands in parentheses")
             }
             "->" if self.wants(&[Rule::link]) => Self::problem("expected a layer between `->` and `->`"),
             "" if before.ends_with("->") => Self::problem("expected a layer after `->`"),
@@ -279,17 +288,11 @@ impl<'a> Stuck<'a> {
 
     /// What was expected, and what was found instead.
     fn expectation(&self) -> Box<Diagnostic> {
-        let mut expected: Vec<&str> = vec![];
-        for (rules, words) in EXPECTED {
-            if self.wants(rules) {
-                let new = words.iter().filter(|word| !expected.contains(*word));
-                expected.append(&mut new.copied().collect());
-            }
-        }
+        let expected = self.expected();
         let found = match (self.found, self.behind) {
+            ("", _) if self.context.is_none() => "`}`".to_string(),
             ("", Some(behind @ ('}' | ';'))) => format!("`{behind}`"),
             ("", None) => "the end of the file".to_string(),
-            ("", _) if self.context.is_none() => "`}`".to_string(),
             ("", _) => "the end of the line".to_string(),
             (token, _) => quote(token),
         };
@@ -299,13 +302,56 @@ impl<'a> Stuck<'a> {
             Some((last, most)) => format!("expected {} or {last}{}, found {found}", most.join(", "), self.after()),
         };
         let mut problem = Self::problem(message);
-        if expected.is_empty() && self.wants(&[Rule::end]) && self.context == Some(Context::File) {
+        let words =
+            expected.iter().flat_map(|words| words.split('`')).filter(|word| is_word(word) && !word.contains(' '));
+        if is_word(self.found) {
+            problem = problem.hints(suggest(self.found, words));
+        }
+        if expected.is_empty() && self.context == Some(Context::File) {
             problem = problem.hint("statements end with the line or with `;`");
         }
-        if RESERVED.contains(&self.found) && self.wants(&[Rule::link, Rule::name]) {
+        if RESERVED.contains(&self.found) && self.wants(&[Rule::link, Rule::step, Rule::name]) {
             problem = problem.hint(format!("`{}` is a reserved word", self.found));
         }
         self.here(problem)
+    }
+
+    /// The tokens that would have been right, in words; those that only continue what may end here are left out.
+    fn expected(&self) -> Vec<&'static str> {
+        if self.wants(&[Rule::braces, Rule::seq_step]) {
+            return vec!["a layer"];
+        }
+        if self.wants(&[Rule::kw_else]) && self.wants(&[Rule::binary]) {
+            return vec!["`else`"];
+        }
+        if ["input", "labels"].contains(&self.first_word()) && self.wants(&[Rule::colon]) && self.found == "[" {
+            return vec!["`:`"];
+        }
+        if self.before().ends_with(':') && self.wants(&[Rule::expr]) && self.wants(&[Rule::lbrace, Rule::body]) {
+            return vec!["a layer"];
+        }
+        let mut expected: Vec<&str> = vec![];
+        for (rules, word) in EXPECTED {
+            if self.wants(rules) && !expected.contains(word) {
+                expected.push(word);
+            }
+        }
+        // `f(a b)` lacks a comma rather than an `=`, and words that must follow are said alone.
+        if self.wants(&[Rule::rparen]) && is_word(self.found) {
+            expected.retain(|word| *word != "`=`");
+        }
+        if self.wants(&[Rule::kw_with, Rule::kw_to, Rule::kw_in])
+            || (self.wants(&[Rule::eq]) && !self.wants(&[Rule::rparen]))
+        {
+            expected.retain(|word| *word != "`,`");
+        }
+        if self.context == Some(Context::Train) && self.wants(&[Rule::expr, Rule::values]) {
+            expected.retain(|word| *word != "a place in the network");
+        }
+        if expected == ["`,`"] && self.wants(&[Rule::end]) {
+            expected.push("the end of the statement");
+        }
+        expected
     }
 
     /// Behind what it was expected, where the token alone does not tell.
@@ -329,31 +375,30 @@ impl<'a> Stuck<'a> {
 
 /// What is said to be expected where the grammar wants one of these. Tokens that only continue what could end here are
 /// not said.
-const EXPECTED: &[(&[Rule], &[&str])] = &[
-    (&[Rule::eq], &["`=`"]),
-    (&[Rule::kw_with], &["`with`"]),
-    (&[Rule::kw_to], &["`to`"]),
-    (&[Rule::kw_by], &["`by`"]),
-    (&[Rule::kw_in], &["`in`"]),
-    (&[Rule::kw_then], &["`then`"]),
-    (&[Rule::kw_around], &["`around`"]),
-    (&[Rule::kw_auto], &["`auto`"]),
-    (&[Rule::side], &["`before`", "`after`", "`at`", "`beside`"]),
-    (&[Rule::kw_before], &["`before`"]),
-    (&[Rule::kw_after], &["`after`"]),
-    (&[Rule::step, Rule::link, Rule::chain, Rule::new], &["a layer"]),
-    (&[Rule::expr, Rule::flat, Rule::atom, Rule::arg], &["a value"]),
-    (&[Rule::place, Rule::glob, Rule::select, Rule::selects, Rule::selector], &["a place in the network"]),
-    (&[Rule::place_index, Rule::signed], &["an index"]),
-    (&[Rule::name, Rule::names, Rule::param, Rule::setting], &["a name"]),
-    (&[Rule::digits], &["a name or a number"]),
-    (&[Rule::int], &["a whole number"]),
-    (&[Rule::string], &["a text in double quotes"]),
-    (&[Rule::comma], &["`,`"]),
-    (&[Rule::rparen], &["`)`"]),
-    (&[Rule::rbracket], &["`]`"]),
-    (&[Rule::lbrace, Rule::body, Rule::braces, Rule::settings, Rule::netbody], &["`{`"]),
-    (&[Rule::rbrace], &["`}`"]),
+const EXPECTED: &[(&[Rule], &str)] = &[
+    (&[Rule::eq], "`=`"),
+    (&[Rule::kw_with], "`with`"),
+    (&[Rule::kw_to], "`to`"),
+    (&[Rule::kw_by], "`by`"),
+    (&[Rule::kw_in], "`in`"),
+    (&[Rule::kw_then], "`then`"),
+    (&[Rule::kw_around], "`around`"),
+    (&[Rule::kw_auto], "`auto`"),
+    (&[Rule::side], "`before`, `after`, `at` or `beside`"),
+    (&[Rule::kw_before], "`before`"),
+    (&[Rule::kw_after], "`after`"),
+    (&[Rule::step, Rule::link, Rule::chain, Rule::new], "a layer"),
+    (&[Rule::expr, Rule::flat, Rule::atom, Rule::arg], "a value"),
+    (&[Rule::place, Rule::glob, Rule::select, Rule::selects, Rule::selector], "a place in the network"),
+    (&[Rule::place_index, Rule::signed], "an index"),
+    (&[Rule::name, Rule::names, Rule::param, Rule::setting, Rule::digits], "a name"),
+    (&[Rule::int], "a whole number"),
+    (&[Rule::string], "a text in double quotes"),
+    (&[Rule::comma], "`,`"),
+    (&[Rule::rparen], "`)`"),
+    (&[Rule::rbracket], "`]`"),
+    (&[Rule::lbrace, Rule::body, Rule::braces, Rule::settings, Rule::netbody], "`{`"),
+    (&[Rule::rbrace], "`}`"),
 ];
 
 /// The first token of a text, roughly: a word, a number, a string, an operator, or one character.
@@ -389,6 +434,13 @@ fn is_word(token: &str) -> bool {
 
 fn is_number_with_letters(token: &str) -> bool {
     token.starts_with(|c: char| c.is_ascii_digit()) && token.contains(|c: char| !c.is_ascii_digit())
+}
+
+/// Whether a text ends with a number that is no part of a path.
+fn is_number(text: &str) -> bool {
+    let word = last_word(text);
+    let before = text.strip_suffix(word).unwrap_or("");
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) && !before.ends_with(['.', ']'])
 }
 
 fn is_operator(token: &str) -> bool {

@@ -6,7 +6,7 @@
 //! out without a second message.
 
 use super::VERBS;
-use crate::diag::{Code, Diagnostics, Problem, Result};
+use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::source::{FileId, Span};
 
 /// Stands where a mistake was reported already.
@@ -21,17 +21,17 @@ const MAX_REPORTS: usize = 20;
 /// Lays `text` out; the result has the same length.
 pub fn lay_out(file: FileId, text: &str, problems: &mut Diagnostics) -> String {
     let mut bytes = without_comments(file, text, problems);
-    for cut in 0..=MAX_CUTS {
+    // Ends: once the cuts go to the end of the file, the next cut starts at the outermost open brace.
+    for cut in 0usize.. {
         match Scan::new(file, &bytes).run() {
             Ok(brackets) => {
                 brackets.report(file, problems);
                 brackets.apply(&mut bytes);
                 break;
             }
-            Err(problem) => {
-                let from = problem.span.map_or(0, |span| span.start as usize);
+            Err((from, problem)) => {
                 problems.push(problem);
-                let to = if cut == MAX_CUTS { bytes.len() } else { next_item(&bytes, from) };
+                let to = if cut >= MAX_CUTS { bytes.len() } else { next_item(&bytes, from) };
                 blank(&mut bytes, from, to);
                 bytes[from] = POISON as u8;
             }
@@ -102,7 +102,10 @@ fn without_comments(file: FileId, text: &str, problems: &mut Diagnostics) -> Vec
             }
             // A character of the text that means something to the grammar.
             1 => {
-                problems.push(Problem::new(Code::Syntax, "a control character").at(Span::new(file, at, at + 1)));
+                if reported < MAX_REPORTS {
+                    problems.push(Problem::new(Code::Syntax, "a control character").at(Span::new(file, at, at + 1)));
+                }
+                reported += 1;
                 at += 1;
             }
             _ => at += 1,
@@ -181,8 +184,8 @@ impl<'a> Scan<'a> {
         Scan { file, bytes, open: vec![], found: Brackets::default(), suspect: None }
     }
 
-    /// Finds the partners; fails at a bracket after which the structure of the file cannot be known.
-    fn run(mut self) -> Result<Brackets> {
+    /// Finds the partners; fails where the structure of the file cannot be known, with the bracket to cut at.
+    fn run(mut self) -> Result<Brackets, (usize, Box<Diagnostic>)> {
         let mut at = 0;
         let (mut line, mut indent) = (0, None);
         while at < self.bytes.len() {
@@ -200,7 +203,8 @@ impl<'a> Scan<'a> {
                 b'(' | b'[' | b'{' => {
                     if self.open.len() == MAX_NESTING {
                         let message = format!("brackets are nested more than {MAX_NESTING} deep");
-                        return Err(Problem::new(Code::Limit, message).at(Span::new(self.file, at, at + 1)));
+                        let problem = Problem::new(Code::Limit, message).at(Span::new(self.file, at, at + 1));
+                        return Err((self.open[0].at, problem));
                     }
                     self.open.push(Open { bracket: byte, at, indent: indent.unwrap_or(0) });
                 }
@@ -217,7 +221,7 @@ impl<'a> Scan<'a> {
                 let place = Span::new(self.file, suspect, suspect + 1);
                 problem = problem.see(place, "perhaps this one, as far as the indentation tells");
             }
-            return Err(problem.at(Span::new(self.file, from, from + 1)));
+            return Err((from, problem.at(Span::new(self.file, from, from + 1))));
         }
         let left = std::mem::take(&mut self.open);
         self.forget(&left);

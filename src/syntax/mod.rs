@@ -6,6 +6,7 @@
 mod edits;
 mod explain;
 mod expr;
+mod fmt;
 mod items;
 mod layout;
 mod parse;
@@ -14,6 +15,7 @@ mod stmts;
 mod tests;
 pub mod tree;
 
+pub use fmt::format;
 pub use parse::parse;
 
 /// The words that begin a statement of a file.

@@ -40,7 +40,18 @@ pub fn parse(file: FileId, text: &str) -> (tree::File, Diagnostics) {
             tree::File::default()
         }
     };
-    (tree, builder.problems)
+    (tree, in_order(builder.problems))
+}
+
+/// As a reader meets them; brackets were looked at before anything else.
+fn in_order(problems: Diagnostics) -> Diagnostics {
+    let mut list: Vec<_> = problems.iter().cloned().collect();
+    list.sort_by_key(|diagnostic| diagnostic.span.map(|span| span.start));
+    let mut problems = Diagnostics::new();
+    for diagnostic in list {
+        problems.push(Box::new(diagnostic));
+    }
+    problems
 }
 
 /// Which statements a bad one could have been.

@@ -138,6 +138,20 @@ fn mistakes_are_explained() {
         "block a { concat(a, b axis = 1) }",
         "block a { concat(a,, b) }",
         "block a { conv2d(kernel = 3 == 4 == 5) }",
+        "block a { if a { relu } else if { relu } }",
+        "network a {\n    relu relu\n    seq {\n        for in\n        x: [\n    }\n    3x\n}\nremove",
+        "append seq { relu relu }",
+        "block a { in -> x: relu y: relu }",
+        "remove **:conv2d kernel == 3",
+        "remove a, , b",
+        "replace fc with linear(10) as",
+        "replace fc with\nlinear(10)",
+        "set fc { out = 3, }\nset fc { out = 3 bias = true }",
+        "train { lr a by }",
+        "use",
+        "let x",
+        "output = fc",
+        "output c d",
     ];
     let mut all = String::new();
     for case in cases {
@@ -146,5 +160,14 @@ fn mistakes_are_explained() {
             all += &format!("    => {message}\n");
         }
     }
-    println!("{all}");
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn a_message_is_rendered_with_its_place() {
+    let text = "base resnet50\nreplace fc wiht linear(10)\n";
+    let mut sources = crate::source::Sources::new();
+    let file = sources.add("head.arch", text, None);
+    let (_, problems) = crate::syntax::parse(file, text);
+    insta::assert_snapshot!(crate::diag::render(&problems, &sources, false));
 }

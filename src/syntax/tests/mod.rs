@@ -1,6 +1,9 @@
 //! Tests of the parser and formatter that look at whole texts.
 
+mod format;
+mod limits;
 mod messages;
+mod trees;
 
 use super::parse;
 use crate::diag::Diagnostics;
