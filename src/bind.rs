@@ -128,16 +128,7 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
             known.extend(mapped.names.into_iter().map(|(name, file)| (name, Some(file))));
         }
     }
-    let mut bound = Bound {
-        typed: typed.clone(),
-        store,
-        seed,
-        tensors: IndexMap::new(),
-        by_node: HashMap::new(),
-        extra: HashMap::new(),
-        ledger,
-        non_finite: Mutex::default(),
-    };
+    let mut bound = Bound::new(typed, store, seed, ledger);
     let mut used: Vec<String> = vec![];
     for id in typed.order() {
         let node = typed.graph().node(*id);
@@ -199,16 +190,7 @@ pub fn bind_edited(typed: &Typed, path: &Path) -> Result<Bound, Diagnostics> {
     let store = Store::open_file(path).map_err(fail)?;
     let names: IndexMap<String, String> = store.tensors().keys().map(|key| (key.clone(), key.clone())).collect();
     strict(&keys(typed), &names, &store, "the edited network").map_err(fail)?;
-    let mut bound = Bound {
-        typed: typed.clone(),
-        store: Some(store),
-        seed: 0,
-        tensors: IndexMap::new(),
-        by_node: HashMap::new(),
-        extra: HashMap::new(),
-        ledger: Ledger::default(),
-        non_finite: Mutex::default(),
-    };
+    let mut bound = Bound::new(typed, Some(store), 0, Ledger::default());
     for id in typed.order() {
         let node = typed.graph().node(*id);
         if node.tied.is_some() {
@@ -306,6 +288,20 @@ fn mismatch_hint(missing: &[&str], unexpected: &[&str]) -> Option<String> {
 }
 
 impl Bound {
+    /// Of no tensor yet.
+    fn new(typed: &Typed, store: Option<Store>, seed: u64, ledger: Ledger) -> Bound {
+        Bound {
+            typed: typed.clone(),
+            store,
+            seed,
+            tensors: IndexMap::new(),
+            by_node: HashMap::new(),
+            extra: HashMap::new(),
+            ledger,
+            non_finite: Mutex::default(),
+        }
+    }
+
     fn add(&mut self, id: NodeId, at: usize, name: String, decl: ParamDecl, source: Source) {
         let (index, _) = self.tensors.insert_full(name, Tensor { decl, source });
         self.by_node.insert((id, at), index);
