@@ -463,3 +463,61 @@ fn attention_by_hand() {
         y = add <- u, x",
     );
 }
+
+/// A network of `len` layers drawn from `seed`: convolutions, norms, activations, sums, gates, concatenations, parts.
+fn random_network(seed: u64, len: usize) -> String {
+    let draws = noise(8 * len, seed);
+    let mut draws = draws.into_iter().map(|draw| ((draw as f64 + 1.0) * 0.5 * 999_983.0) as usize);
+    let mut draw = |below: usize| draws.next().expect("enough draws") % below;
+    let mut text = String::from("v0 = input([4, 5, 3])\n");
+    let mut channels = vec![4];
+    while channels.len() <= len {
+        let at = channels.len();
+        let (from, pick) = (draw(at), draw(14));
+        let c = channels[from];
+        let same: Vec<usize> = (0..at).filter(|other| channels[*other] == c).collect();
+        let other = same[draw(same.len())];
+        let out = [2, 4, 6][draw(3)];
+        let (line, out) = match pick {
+            0 => (format!("conv2d({out}, kernel = 3, padding = 1) <- v{from}"), out),
+            1 => (format!("conv2d({out}, kernel = 1, bias = false) <- v{from}"), out),
+            2 => (format!("conv2d({c}, kernel = 3, padding = 1, groups = {c}) <- v{from}"), c),
+            3 => (format!("batch_norm2d <- v{from}"), c),
+            4 => (format!("relu <- v{from}"), c),
+            5 => (format!("silu <- v{from}"), c),
+            6 | 7 => (format!("add <- v{from}, v{other}"), c),
+            8 => (format!("max_pool2d(3, stride = 1, padding = 1) <- v{from}"), c),
+            9 => (format!("concat <- v{from}, v{other}"), 2 * c),
+            10 if c % 2 == 0 => (format!("chunk(2, part = {}) <- v{from}", draw(2)), c / 2),
+            11 if c % 2 == 0 => (format!("channel_shuffle(2) <- v{from}"), c),
+            12 => {
+                text += &format!("g{at} = global_avg_pool2d <- v{other}\nh{at} = sigmoid <- g{at}\n");
+                (format!("mul <- v{from}, h{at}"), c)
+            }
+            13 => {
+                text += &format!("p{at} = permute(0, 2, 3, 1) <- v{from}\nl{at} = linear({out}) <- p{at}\n");
+                (format!("permute(0, 3, 1, 2) <- l{at}"), out)
+            }
+            _ => (format!("dropout <- v{from}"), c),
+        };
+        text += &format!("v{at} = {line}\n");
+        channels.push(out.min(64));
+        if out > 64 {
+            text += &format!("v{at}s = slice(1, from = 0, to = 64) <- v{at}\n");
+            text = text
+                .replace(&format!("v{at} = "), &format!("v{at}w = "))
+                .replace(&format!("<- v{at}\n"), &format!("<- v{at}w\n"));
+            text = text.replace(&format!("v{at}s = "), &format!("v{at} = "));
+        }
+    }
+    // some values are outputs besides the last
+    format!("{text}! v{}, v{}", draw(len), draw(len))
+}
+
+#[test]
+fn random_networks() {
+    for seed in 0..300 {
+        let typed = network(&random_network(seed, 3 + seed as usize % 18));
+        compare(&typed, 1 + seed as usize % 2, 5e-5);
+    }
+}

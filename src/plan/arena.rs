@@ -9,7 +9,7 @@ use super::{Buffer, Place, Step, View};
 const ALIGN: usize = 16;
 
 /// Fills in lives and offsets, and returns the floats of the whole; None where they cannot be counted.
-pub(super) fn assign(steps: &mut [Step], buffers: &mut Vec<Buffer>, outputs: &mut [(String, View)]) -> Option<usize> {
+pub(super) fn assign(steps: &mut [Step], buffers: &mut [Buffer], outputs: &mut [(String, View)]) -> Option<usize> {
     find_lives(steps, buffers, outputs);
     merge_in_place(steps, buffers, outputs);
     let mut by_size: Vec<usize> = (0..buffers.len()).filter(|at| buffers[*at].len > 0).collect();
@@ -59,8 +59,7 @@ fn find_lives(steps: &[Step], buffers: &mut [Buffer], outputs: &[(String, View)]
 fn merge_in_place(steps: &mut [Step], buffers: &mut [Buffer], outputs: &mut [(String, View)]) {
     // where a buffer's numbers went
     let mut moved: Vec<usize> = (0..buffers.len()).collect();
-    for at in 0..steps.len() {
-        let step = &mut steps[at];
+    for (at, step) in steps.iter_mut().enumerate() {
         for view in step.reads.iter_mut().chain(&mut step.residual).chain([&mut step.write]) {
             if let Place::Buffer(buffer) = &mut view.place {
                 *buffer = moved[*buffer];

@@ -166,24 +166,3 @@ pub(super) fn unescape(quoted: &str) -> String {
     }
     text
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_zoo_parses() {
-        let mut files = 0;
-        for entry in std::fs::read_dir("zoo").unwrap() {
-            let path = entry.unwrap().path();
-            let text = std::fs::read_to_string(&path).unwrap();
-            let mut sources = crate::source::Sources::new();
-            let id = sources.add(path.display().to_string(), text.clone(), None);
-            let (tree, problems) = parse(id, &text);
-            assert!(problems.is_empty(), "{}", crate::diag::render(&problems, &sources, false));
-            assert!(!tree.items.is_empty());
-            files += 1;
-        }
-        assert!(files >= 18);
-    }
-}

@@ -32,3 +32,20 @@ fn listed(problems: &Diagnostics, sources: &Sources) -> Vec<String> {
     };
     problems.iter().map(one).collect()
 }
+
+/// The networks that ship with archc: name and text.
+fn zoo() -> Vec<(String, String)> {
+    let paths = std::fs::read_dir("zoo").unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "arch")).collect();
+    paths.sort();
+    assert!(paths.len() >= 18);
+    paths.iter().map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn the_zoo_parses() {
+    for (name, text) in zoo() {
+        assert!(messages(&text).is_empty(), "{name}: {:?}", messages(&text));
+    }
+}

@@ -16,7 +16,9 @@ pub fn copy(shape: &[usize], src: Strided, dst: &mut [f32], dst_strides: &[usize
     let walk = Walk::by_first(shape, [dst_strides, src.strides]);
     let (from, to) = (src.data, Shared(dst.as_mut_ptr()));
     let (len, [to_step, from_step]) = walk.inner();
-    let contiguous = walk.axes().position(|(_, [_, step])| step == 1);
+    // to be transposed with the last axis; one channel in a wider buffer is contiguous along the last axis itself
+    let inner = walk.axes().count().saturating_sub(1);
+    let contiguous = walk.axes().take(inner).position(|(_, [_, step])| step == 1);
     if to_step == 1 && from_step == 1 {
         // Long runs are cut, so that one run keeps all threads busy.
         let parts = (len >> 15).max(1);
