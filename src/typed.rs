@@ -50,8 +50,16 @@ impl Typed {
     }
 }
 
+/// A `replace` of one place: its statement, and the place as it is written.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    pub span: Span,
+    pub place: String,
+}
+
 /// Checks the whole graph and reports every independent mistake. A layer behind a mistake is not reported again.
-pub fn check(graph: Graph) -> Result<Typed, Diagnostics> {
+/// `replaced` lets a message say how to replace more.
+pub fn check(graph: Graph, replaced: &[Replaced]) -> Result<Typed, Diagnostics> {
     let mut problems = Diagnostics::new();
     let order = graph.order();
     let mut patch = graph.into_patch();
@@ -63,7 +71,7 @@ pub fn check(graph: Graph) -> Result<Typed, Diagnostics> {
         match patch.node(*id).op.infer(&ins) {
             Err(problem) => {
                 let ins: Vec<Shape> = ins.into_iter().cloned().collect();
-                problems.push(shape_problem(&patch, *id, &ins, problem));
+                problems.push(shape_problem(&patch, *id, &ins, problem, replaced));
             }
             Ok(shape) => match changed_params(&patch, *id) {
                 Some(problem) => problems.push(problem),
