@@ -8,7 +8,8 @@ use crate::edit::{self, Report};
 use crate::graph::Graph;
 use crate::resolve;
 use crate::settings::Settings;
-use crate::source::{FileId, Sources};
+use crate::source::{FileId, Sources, Span};
+use crate::syntax::tree;
 use crate::train::TrainSpec;
 use crate::typed::{self, Typed};
 
@@ -114,7 +115,7 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Resu
     let info = info.expect("a base without errors");
     let base_typed = match graph.outputs().is_empty() {
         true => Err(Diagnostics::new()),
-        false => typed::check(graph.clone()),
+        false => typed::check(graph.clone(), &[]),
     };
     let base_typed = match base_typed {
         Ok(typed) if unknown.is_empty() => typed,
@@ -137,7 +138,7 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Resu
     let (reports, found) = edit::apply(&program, &globals, &mut graph);
     problems.extend(found);
     let edits_fit = !problems.has_errors();
-    let typed = match typed::check(graph) {
+    let typed = match typed::check(graph, &replaced(&program, &reports)) {
         Ok(typed) => Some(typed),
         Err(found) => {
             // after an edit that failed, shapes may be wrong only because it is missing
@@ -159,6 +160,15 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Resu
         }))),
         _ => Err(problems),
     }
+}
+
+/// The `replace` statements of one place.
+fn replaced(program: &resolve::Program, reports: &[Report]) -> Vec<typed::Replaced> {
+    let is_replace = |span: Span| {
+        program.edits().any(|edit| edit.span == span && matches!(edit.kind, tree::EditKind::Replace { .. }))
+    };
+    let single = reports.iter().filter(|report| report.matched.len() == 1 && is_replace(report.span));
+    single.map(|report| typed::Replaced { span: report.span, place: report.matched[0].clone() }).collect()
 }
 
 /// The spec of a program, for messages about it as a whole.

@@ -50,8 +50,16 @@ impl Typed {
     }
 }
 
+/// A `replace` of one place: its statement, and the place as it is written.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    pub span: Span,
+    pub place: String,
+}
+
 /// Checks the whole graph and reports every independent mistake. A layer behind a mistake is not reported again.
-pub fn check(graph: Graph) -> Result<Typed, Diagnostics> {
+/// `replaced` lets a message say how to replace more.
+pub fn check(graph: Graph, replaced: &[Replaced]) -> Result<Typed, Diagnostics> {
     let mut problems = Diagnostics::new();
     let order = graph.order();
     let mut patch = graph.into_patch();
@@ -63,7 +71,7 @@ pub fn check(graph: Graph) -> Result<Typed, Diagnostics> {
         match patch.node(*id).op.infer(&ins) {
             Err(problem) => {
                 let ins: Vec<Shape> = ins.into_iter().cloned().collect();
-                problems.push(shape_problem(&patch, *id, &ins, problem));
+                problems.push(shape_problem(&patch, *id, &ins, problem, replaced));
             }
             Ok(shape) => match changed_params(&patch, *id) {
                 Some(problem) => problems.push(problem),
@@ -75,10 +83,21 @@ pub fn check(graph: Graph) -> Result<Typed, Diagnostics> {
 }
 
 /// What an op says about its operands, with the places that made them so.
-fn shape_problem(graph: &Graph, id: NodeId, ins: &[Shape], problem: Problem) -> Box<crate::diag::Diagnostic> {
+fn shape_problem(
+    graph: &Graph,
+    id: NodeId,
+    ins: &[Shape],
+    problem: Problem,
+    replaced: &[Replaced],
+) -> Box<crate::diag::Diagnostic> {
     let node = graph.node(id);
     let op = node.op.name();
-    let named = format!("`{}`", path::display(&node.path));
+    // a layer that is written in the edit itself is known by its label there
+    let is_written = |edit: Span| edit.to(node.span) == edit && !path::is_number(path::last(&node.path));
+    let named = match node.origin.is_some_and(is_written) {
+        true => format!("`{}`", path::last(&node.path)),
+        false => format!("`{}`", path::display(&node.path)),
+    };
     let mut problem = problem;
     // the op speaks of itself; the user knows the layer by its path
     if path::last(&node.path) != op {
@@ -96,7 +115,10 @@ fn shape_problem(graph: &Graph, id: NodeId, ins: &[Shape], problem: Problem) -> 
         let source = source_of_shape(graph, *operand);
         let made = graph.node(source);
         if made.span != node.span {
-            let label = if source == *operand {
+            let label = if flattens(graph, source) {
+                problem.hints.extend(widen(graph, id, source, replaced));
+                "made it flat here".to_string()
+            } else if source == *operand {
                 format!("`{}` makes {shape}", path::display(&made.path))
             } else {
                 format!("`{}` made it {}", path::display(&made.path), made.shape.as_ref().unwrap_or(shape))
@@ -106,6 +128,32 @@ fn shape_problem(graph: &Graph, id: NodeId, ins: &[Shape], problem: Problem) -> 
     }
     let blame = blame(graph, id);
     problem.at(node.span).blame(blame)
+}
+
+/// Whether a layer makes a row of numbers of an image.
+fn flattens(graph: &Graph, id: NodeId) -> bool {
+    let is_image =
+        |operand: &NodeId| graph.node(*operand).shape.as_ref().is_some_and(|shape| shape.as_image().is_some());
+    let is_flat = graph.node(id).shape.as_ref().is_some_and(|shape| shape.batched && shape.dims.len() == 1);
+    is_flat && graph.operands(id).first().is_some_and(is_image)
+}
+
+/// A layer that needs an image got a row: where it came with a `replace`, more could be replaced, from the pooling on.
+/// Only what would fit is offered.
+fn widen(graph: &Graph, id: NodeId, flatten: NodeId, replaced: &[Replaced]) -> Option<String> {
+    let node = graph.node(id);
+    let replaced = replaced.iter().find(|replaced| Some(replaced.span) == node.origin)?;
+    let before = *graph.operands(flatten).first()?;
+    let is_pool = |id: NodeId| graph.node(id).op.name().contains("pool");
+    let (first, what) = match (is_pool(flatten), is_pool(before)) {
+        (true, _) => (flatten, "the pooling"),
+        (_, true) => (before, "the pooling and the flatten"),
+        _ => (flatten, "the flatten"),
+    };
+    let image = graph.node(*graph.operands(first).first()?).shape.as_ref()?;
+    node.op.infer(&[image]).ok()?;
+    let first = path::display(&graph.node(first).path);
+    Some(format!("replace {what} too: `replace {first}..={} with {{ .. }}`", replaced.place))
 }
 
 /// Goes back from `id` over layers that keep the shape of what they take.

@@ -232,8 +232,42 @@ impl<'a> Ctx<'a, '_, '_> {
     }
 }
 
+impl Ctx<'_, '_, '_> {
+    /// Says which layers of earlier edits a place holds that is about to go.
+    fn warn_undone(&mut self, site: &ways::Site) {
+        let graph = &self.builder.patch;
+        let made: Vec<(String, Span)> = site
+            .nodes
+            .iter()
+            .filter_map(|id| Some((graph.node(*id).path.clone(), graph.node(*id).origin?)))
+            .filter(|(_, origin)| *origin != self.span)
+            .collect();
+        warn_undone(&made, self.span, &mut self.builder.problems);
+    }
+}
+
+/// A warning for each earlier edit of whose layers some go: their paths and who made them.
+fn warn_undone(gone: &[(String, Span)], edit: Span, problems: &mut Diagnostics) {
+    let mut seen: Vec<Span> = vec![];
+    for (first, origin) in gone {
+        if seen.contains(origin) {
+            continue;
+        }
+        seen.push(*origin);
+        let more = gone.iter().filter(|(_, other)| other == origin).count() - 1;
+        let first = path::display(first);
+        let message = match more {
+            0 => format!("`{first}` was made by an earlier edit and is taken away again"),
+            1 => format!("`{first}` and 1 more layer were made by an earlier edit and are taken away again"),
+            _ => format!("`{first}` and {more} more layers were made by an earlier edit and are taken away again"),
+        };
+        problems.push(Problem::new(Code::Undone, message).see(*origin, "made here").at(edit).warning());
+    }
+}
+
 /// Takes away what no output needs after an edit, and says what that means.
 fn sweep(patch: &mut crate::graph::Patch, edit: Span, problems: &mut Diagnostics) -> Outcome<()> {
+    let mut undone: Vec<(String, Span)> = vec![];
     let dead = patch.clone_graph();
     for (id, node) in patch.sweep() {
         let has_weights = dead.params(id).is_some_and(|params| params.iter().any(|param| param.role == Role::Weight));
@@ -243,14 +277,11 @@ fn sweep(patch: &mut crate::graph::Patch, edit: Span, problems: &mut Diagnostics
                 let problem = Problem::new(Code::Unreachable, message).hint("use its result, or leave it out");
                 return Err(problem.at(node.span).blame(Some(edit)).into());
             }
-            Some(origin) if origin != edit => {
-                let message =
-                    format!("`{}` was made by an earlier edit and is taken away again", path::display(&node.path));
-                problems.push(Problem::new(Code::Undone, message).see(origin, "made here").at(edit).warning());
-            }
+            Some(origin) if origin != edit => undone.push((node.path, origin)),
             _ => {}
         }
     }
+    warn_undone(&undone, edit, problems);
     Ok(())
 }
 

@@ -31,6 +31,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector) -> Ou
         LeadOut { old, new: input, inside: &inside, place: &place, inclusive: false, named_outputs: false }
             .apply(ctx.builder.patch);
         let scope = matches!(site.target, super::Target::Scope(_)).then_some(place);
+        ctx.warn_undone(&site);
         for id in site.nodes {
             ctx.builder.patch.remove(id);
         }

@@ -18,6 +18,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, new: 
         let gone = site.target.path(ctx.builder.patch);
         let holder = site.holder(ctx.builder.patch);
         let rank = site.nodes.first().map_or(0, |id| ctx.builder.patch.node(*id).rank);
+        ctx.warn_undone(&site);
         detach(ctx, &site);
         let at = new.name.as_ref().map_or(gone.clone(), |name| path::join(&holder, &name.value));
         if let Some(name) = new.name.as_ref().filter(|_| ctx.builder.patch.is_taken(&at)) {

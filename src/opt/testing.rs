@@ -38,7 +38,7 @@ pub(crate) fn network(text: &str) -> Typed {
             Ok::<_, ()>(())
         })
         .expect("nothing in it fails");
-    typed::check(graph).unwrap_or_else(|problems| panic!("{problems:?} in {text}"))
+    typed::check(graph, &[]).unwrap_or_else(|problems| panic!("{problems:?} in {text}"))
 }
 
 /// An op from its call.

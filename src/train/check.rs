@@ -66,10 +66,7 @@ impl<'a> Reader<'a, '_, '_> {
         let mut seen: IndexMap<&str, Span> = IndexMap::new();
         for line in &train.lines {
             let (name, values, span) = match line {
-                TrainLine::Factor { word, span, .. } if word.value == "lr" => {
-                    let _ = span;
-                    continue;
-                }
+                TrainLine::Factor { word, .. } if word.value == "lr" => continue,
                 TrainLine::Factor { word, span, .. } => {
                     let message = format!("`{}` takes no place, only `lr` does", word.value);
                     self.problems.push(Problem::new(Code::Train, message).at(*span));
@@ -104,7 +101,7 @@ impl<'a> Reader<'a, '_, '_> {
                 continue;
             }
             seen.insert(word.name, name.span);
-            self.word(word, values, span, spec);
+            self.word(word, values, spec);
         }
         for word in WORDS {
             match &word.takes {
@@ -126,7 +123,7 @@ impl<'a> Reader<'a, '_, '_> {
         }
     }
 
-    fn word(&mut self, word: &'static Word, values: &'a [Expr], span: Span, spec: &mut TrainSpec) {
+    fn word(&mut self, word: &'static Word, values: &'a [Expr], spec: &mut TrainSpec) {
         match &word.takes {
             Takes::Value { kind, .. } => {
                 if let Some(setting) = self.only(word, values).and_then(|expr| self.setting(word.name, *kind, expr)) {
@@ -143,7 +140,6 @@ impl<'a> Reader<'a, '_, '_> {
                 spec.words.insert(word.name, choices);
             }
         }
-        let _ = span;
     }
 
     /// The one value of a word.
