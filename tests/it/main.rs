@@ -8,3 +8,4 @@ mod fuzz;
 mod ops;
 mod pages;
 mod suite;
+mod zoo;
