@@ -33,6 +33,8 @@ pub enum Command {
     Zoo(Zoo),
     /// Explain an op, a block, a verb or the code of a message.
     Explain(Explain),
+    /// Write specs in their canonical form.
+    Fmt(Fmt),
     /// List what can execute here, and why not the rest.
     Devices(Devices),
     /// Print a shell's completions.
@@ -226,6 +228,16 @@ pub struct Explain {
     /// An op, a block, a verb or the code of a message; all topics where it is left out.
     #[arg(value_name = "TOPIC")]
     pub topic: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Fmt {
+    /// The files; `-` formats standard input to standard output.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; list the files that would change, and exit with 1 if there are any.
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -13,6 +13,7 @@ use super::table::{change, count, giga, giga_change, thousands};
 use super::{Failure, Outcome};
 use crate::compile::Compiled;
 use crate::graph::{key, path};
+use crate::ops::attr::FromAttr;
 use crate::typed::Typed;
 use crate::weights::WeightsSource;
 
@@ -105,7 +106,7 @@ fn tensors(typed: &Typed) -> IndexMap<String, String> {
             });
             let own = key(&node.path, param.name);
             let source = match (init, kept) {
-                (Some((_, init)), _) => format!("filled with {init:?}"),
+                (Some((_, init)), _) => format!("filled with {}", init.to_attr()),
                 (None, Some(base)) if key(&base.path, param.name) == own => "from the base".to_string(),
                 (None, Some(base)) => format!("from the base's {}", key(&base.path, param.name)),
                 (None, None) => "fresh".to_string(),

@@ -151,7 +151,7 @@ fn verb_page(verb: &Verb) -> String {
 }
 
 fn code_page(code: Code) -> String {
-    format!("{code}\n\n{}\n", code.summary().trim())
+    format!("{}\n", code.page().trim_end())
 }
 
 #[cfg(test)]

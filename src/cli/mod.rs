@@ -8,6 +8,7 @@ mod devices;
 mod diff;
 mod explain;
 mod export;
+mod fmt;
 mod plan;
 mod run;
 mod session;
@@ -64,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&mut session, args),
         Command::Zoo(args) => zoo::run(&mut session, args),
         Command::Explain(args) => explain::run(&mut session, args),
+        Command::Fmt(args) => fmt::run(&mut session, args),
         Command::Devices(args) => devices::run(&mut session, args),
         Command::Completions(args) => completions::run(&mut session, args),
     };

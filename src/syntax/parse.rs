@@ -72,7 +72,7 @@ pub fn parse_selector(file: FileId, text: &str) -> std::result::Result<tree::Sel
             let (InputLocation::Pos(at) | InputLocation::Span((at, _))) = error.location;
             let problem = Problem::new(Code::Syntax, "this is no selector");
             let hint = "such as `layer4`, `layer*[-1]` or `**:conv2d where kernel == 3`";
-            Err(problem.label("it ends to make sense here").hint(hint).at(Span::new(file, at, text.len().max(at))))
+            Err(problem.label("not understood from here on").hint(hint).at(Span::new(file, at, text.len().max(at))))
         }
     };
     match selector {

@@ -1,6 +1,7 @@
 //! The tests that see archc from outside, in one binary.
 
 mod checkpoints;
+mod cli;
 mod command;
 mod compiled;
 mod flow;
