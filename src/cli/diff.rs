@@ -101,9 +101,10 @@ fn tensors(typed: &Typed) -> IndexMap<String, String> {
         }
         for param in typed.params(*id) {
             let init = node.inits.iter().find(|(name, _)| *name == param.name);
-            let kept = node.base.as_ref().filter(|base| {
-                base.params.iter().any(|old| old.name == param.name && old.shape == param.shape)
-            });
+            let kept = node
+                .base
+                .as_ref()
+                .filter(|base| base.params.iter().any(|old| old.name == param.name && old.shape == param.shape));
             let own = key(&node.path, param.name);
             let source = match (init, kept) {
                 (Some((_, init)), _) => format!("filled with {}", init.to_attr()),

@@ -109,8 +109,7 @@ fn keys(entry: &Entry) -> Vec<&'static str> {
         _ => Attr::Int(4),
     };
     let required = entry.args.iter().filter(|arg| arg.default.is_none());
-    let args: Vec<Arg> =
-        required.map(|arg| Arg { name: Some(arg.name.into()), value: example(arg.kind) }).collect();
+    let args: Vec<Arg> = required.map(|arg| Arg { name: Some(arg.name.into()), value: example(arg.kind) }).collect();
     let Ok(op) = (entry.make)(&args) else { return vec![] };
     let (image, row) = (Shape::image(8, 8, 8), Shape::batched([8, 8]));
     for ins in [vec![], vec![&image], vec![&row]] {
@@ -174,7 +173,10 @@ mod tests {
     fn an_op_page_has_arguments_and_keys() {
         let page = op_page(crate::ops::find("conv2d").expect("an op"));
         assert!(page.starts_with("conv2d(out, kernel, stride = 1, padding = 0,"), "{page}");
-        assert!(page.contains("must be given") && page.ends_with("Keys after the layer's path: weight, bias\n"), "{page}");
+        assert!(
+            page.contains("must be given") && page.ends_with("Keys after the layer's path: weight, bias\n"),
+            "{page}"
+        );
         let with_keys = [
             ("batch_norm2d", "weight, bias, running_mean, running_var, num_batches_tracked"),
             ("multi_head_attention", "in_proj_weight, in_proj_bias, out_proj.weight, out_proj.bias"),

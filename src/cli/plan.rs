@@ -7,13 +7,14 @@ use super::args::Plan;
 use super::session::{Session, print};
 use super::show::totals;
 use super::table::{bytes_change, change, count, giga, giga_change, thousands};
+use crate::bind::{Ledger, bind};
 use crate::compile::Compiled;
 use crate::diag::Diagnostics;
 use crate::edit::Report;
 use crate::graph::path;
 use crate::source::Sources;
 use crate::typed::Typed;
-use crate::weights::{Ledger, WeightsSource, bind};
+use crate::weights::WeightsSource;
 
 /// Places that a line names before it only counts them.
 const NAMED: usize = 6;
@@ -21,8 +22,7 @@ const NAMED: usize = 6;
 pub fn run(session: &mut Session, args: &Plan) -> Outcome {
     let compiled = session.compile(&args.spec)?;
     if args.json {
-        let edits: Vec<Value> =
-            compiled.reports.iter().map(|report| report_json(&session.sources, report)).collect();
+        let edits: Vec<Value> = compiled.reports.iter().map(|report| report_json(&session.sources, report)).collect();
         let ledger = ledger(&compiled)?;
         let json = json!({
             "edits": edits,
@@ -77,9 +77,7 @@ fn report_text(sources: &Sources, report: &Report) -> String {
     let mut text = format!("line {line}: {}\n", source.join(" "));
     let matched: Vec<String> = report.matched.clone();
     let shown = |paths: &[String]| paths.iter().map(|one| path::display(one)).collect::<Vec<String>>();
-    for (what, names) in
-        [("matched", matched), ("added", shown(&report.added)), ("removed", shown(&report.removed))]
-    {
+    for (what, names) in [("matched", matched), ("added", shown(&report.added)), ("removed", shown(&report.removed))] {
         if !names.is_empty() {
             text += &format!("  {what:<8} {}\n", some(&names));
         }

@@ -99,7 +99,10 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (25_557_032, "25,557,032")] {
             assert_eq!(thousands(number), text);
         }
-        assert_eq!((change(-2_028_510), change(131_200), change(0)), ("-2,028,510".into(), "+131,200".into(), "0".into()));
+        assert_eq!(
+            (change(-2_028_510), change(131_200), change(0)),
+            ("-2,028,510".into(), "+131,200".into(), "0".into())
+        );
         assert_eq!((giga(4_089_184_256), giga(300_774_272)), ("4.089 G".into(), "0.301 G".into()));
         assert_eq!((giga_change(-2_028_544), giga(640)), ("-2.029 M".into(), "640".into()));
         assert_eq!((bytes_change(-3960), bytes_of(12)), ("-3.960 kB".into(), "12 B".into()));

@@ -147,8 +147,7 @@ fn sha256(bytes: &[u8]) -> String {
     padded.resize(padded.len() + (120 - padded.len() % 64) % 64, 0);
     padded.extend((bytes.len() as u64 * 8).to_be_bytes());
     for block in padded.chunks_exact(64) {
-        let mut words: Vec<u32> =
-            block.chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let mut words: Vec<u32> = block.chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]])).collect();
         for t in 16..64 {
             let (a, b) = (words[t - 15], words[t - 2]);
             let a = a.rotate_right(7) ^ a.rotate_right(18) ^ (a >> 3);
