@@ -68,31 +68,34 @@ fn compare(session: &mut Session, args: &Diff) -> Result<bool, Failure> {
     Ok(false)
 }
 
-/// What each layer is, by path: op, shape, what it takes, and what else tells it from another.
-fn layers(typed: &Typed) -> IndexMap<String, String> {
+/// What a layer or tensor is, in words; things of one kind have the same aspects in the same order.
+type Aspects = Vec<String>;
+
+/// Each layer by path: op, shape, what it takes, whether it learns.
+fn layers(typed: &Typed) -> IndexMap<String, Aspects> {
     let graph = typed.graph();
-    let mut layers: IndexMap<String, String> = IndexMap::new();
+    let mut layers: IndexMap<String, Aspects> = IndexMap::new();
     for id in typed.order() {
         let node = graph.node(*id);
-        let mut text = format!("{} {}", op_text(graph, node), typed.shape(*id));
         let from: Vec<String> =
             graph.operands(*id).iter().map(|operand| path::display(&graph.node(*operand).path)).collect();
-        if !from.is_empty() {
-            text += &format!(" of {}", from.join(", "));
-        }
-        if node.frozen {
-            text += ", frozen";
-        }
-        layers.insert(path::display(&node.path), text);
+        let from = if from.is_empty() { String::new() } else { format!("of {}", from.join(", ")) };
+        let learns = match (typed.params(*id).is_empty(), node.frozen) {
+            (true, _) => "",
+            (false, true) => "frozen",
+            (false, false) => "trainable",
+        };
+        let aspects = vec![op_text(graph, node), typed.shape(*id).to_string(), from, learns.into()];
+        layers.insert(path::display(&node.path), aspects);
     }
     for (name, output) in graph.outputs() {
-        layers.insert(format!("output `{name}`"), path::display(&graph.node(output.node).path));
+        layers.insert(format!("output `{name}`"), vec![path::display(&graph.node(output.node).path)]);
     }
     layers
 }
 
-/// The shape of each tensor and where its values come from, by key.
-fn tensors(typed: &Typed) -> IndexMap<String, String> {
+/// Each tensor by key: its shape, and where its values come from.
+fn tensors(typed: &Typed) -> IndexMap<String, Aspects> {
     let mut tensors = IndexMap::new();
     for id in typed.order() {
         let node = typed.graph().node(*id);
@@ -112,7 +115,7 @@ fn tensors(typed: &Typed) -> IndexMap<String, String> {
                 (None, Some(base)) => format!("from the base's {}", key(&base.path, param.name)),
                 (None, None) => "fresh".to_string(),
             };
-            tensors.insert(own, format!("{:?} {source}", param.shape));
+            tensors.insert(own, vec![format!("{:?}", param.shape), source]);
         }
     }
     tensors
@@ -135,16 +138,16 @@ fn cost(a: &Typed, b: &Typed) -> String {
     text + &format!("  multiply-adds  {} -> {} ({macs})\n", giga(old_macs), giga(new_macs))
 }
 
-/// Named things that differ, each described in words.
+/// Named things that differ.
 #[derive(Default)]
 struct Changes {
-    only_a: Vec<(String, String)>,
-    only_b: Vec<(String, String)>,
-    changed: Vec<(String, String, String)>,
+    only_a: Vec<(String, Aspects)>,
+    only_b: Vec<(String, Aspects)>,
+    changed: Vec<(String, Aspects, Aspects)>,
 }
 
 impl Changes {
-    fn of(a: &IndexMap<String, String>, b: &IndexMap<String, String>) -> Changes {
+    fn of(a: &IndexMap<String, Aspects>, b: &IndexMap<String, Aspects>) -> Changes {
         let mut changes = Changes::default();
         for (name, old) in a {
             match b.get(name) {
@@ -162,32 +165,41 @@ impl Changes {
         self.only_a.is_empty() && self.only_b.is_empty() && self.changed.is_empty()
     }
 
+    /// Of what changed, only the aspects that did.
     fn text(&self, what: &str) -> String {
         if self.is_empty() {
             return String::new();
         }
         let mut text = format!("\n{what}\n");
         for (name, old) in &self.only_a {
-            text += &format!("- {name}: {old}\n");
+            text += &format!("- {name}: {}\n", words(old));
         }
         for (name, new) in &self.only_b {
-            text += &format!("+ {name}: {new}\n");
+            text += &format!("+ {name}: {}\n", words(new));
         }
         for (name, old, new) in &self.changed {
-            text += &format!("! {name}: {old}\n  {} -> {new}\n", " ".repeat(name.chars().count().saturating_sub(2)));
+            let differing = |one: &Aspects, other: &Aspects| -> Aspects {
+                one.iter().zip(other).filter(|(one, other)| one != other).map(|(one, _)| one.clone()).collect()
+            };
+            text += &format!("! {name}: {} -> {}\n", words(&differing(old, new)), words(&differing(new, old)));
         }
         text
     }
 
     fn json(&self) -> Value {
-        let list = |list: &[(String, String)]| -> Vec<Value> {
-            list.iter().map(|(name, text)| json!({"name": name, "is": text})).collect()
+        let list = |list: &[(String, Aspects)]| -> Vec<Value> {
+            list.iter().map(|(name, aspects)| json!({"name": name, "is": words(aspects)})).collect()
         };
-        let changed = self.changed.iter().map(|(name, a, b)| json!({"name": name, "a": a, "b": b}));
+        let changed = self.changed.iter().map(|(name, a, b)| json!({"name": name, "a": words(a), "b": words(b)}));
         json!({
             "only_a": list(&self.only_a),
             "only_b": list(&self.only_b),
             "changed": changed.collect::<Vec<_>>(),
         })
     }
+}
+
+fn words(aspects: &Aspects) -> String {
+    let said: Vec<&str> = aspects.iter().map(String::as_str).filter(|aspect| !aspect.is_empty()).collect();
+    if said.is_empty() { "-".into() } else { said.join(" ") }
 }

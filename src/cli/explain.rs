@@ -146,7 +146,27 @@ fn blocks() -> Vec<(&'static str, &'static str)> {
 
 fn verb_page(verb: &Verb) -> String {
     let syntax: Vec<String> = verb.syntax.iter().map(|line| format!("{line}\n")).collect();
-    format!("{}\n{}\n\nFor example:\n\n    {}\n", syntax.concat(), verb.meaning, verb.example.replace('\n', "\n    "))
+    format!(
+        "{}\n{}\n\nFor example:\n\n    {}\n",
+        syntax.concat(),
+        wrapped(verb.meaning),
+        verb.example.replace('\n', "\n    ")
+    )
+}
+
+/// The text in lines of at most 96 characters.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("never empty");
+        if !line.is_empty() && line.chars().count() + word.chars().count() >= 96 {
+            lines.push(word.into());
+        } else {
+            *line += if line.is_empty() { "" } else { " " };
+            *line += word;
+        }
+    }
+    lines.join("\n")
 }
 
 fn code_page(code: Code) -> String {
