@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use archc::bind::bind;
-use archc::bind::bind;
 use archc::compile::{self, Compiled, Outcome};
 use archc::diag::{Diagnostic, Diagnostics, Severity};
 use archc::source::{Sources, Span};
