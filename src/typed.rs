@@ -185,10 +185,8 @@ fn changed_params(graph: &Graph, id: NodeId) -> Option<Box<crate::diag::Diagnost
     let got = operands.first().and_then(|operand| graph.node(*operand).shape.as_ref());
     let axis = new.shape.iter().zip(&old.shape).position(|(new, old)| new != old).unwrap_or(0);
     let (wanted, given) = (old.shape.get(axis).copied().unwrap_or(0), new.shape.get(axis).copied().unwrap_or(0));
-    let unit = match got.map(|shape| shape.as_image().is_some()) {
-        Some(true) => "channels",
-        _ => "features",
-    };
+    let is_image = got.is_some_and(|shape| shape.as_image().is_some());
+    let unit = if is_image && node.op.name() != "linear" { "channels" } else { "features" };
     let groups = match &node.op {
         crate::ops::Op::Conv2d(conv) if axis == 1 => conv.groups,
         _ => 1,

@@ -151,6 +151,10 @@ impl<'a> Value<'a> {
             Value::None => Attr::None,
             Value::Str(text) => Attr::Str(text.clone()),
             Value::Word(word) => Attr::Word(word.clone()),
+            // `identity` and `tanh` are words too, where a word is meant
+            Value::Callable(Callable { target: Target::Op(entry), args }) if args.is_empty() => {
+                Attr::Word(entry.name.to_string())
+            }
             Value::WordCall(word, args) => {
                 Attr::Call(word.clone(), args.iter().map(Value::to_attr).collect::<Option<_>>()?)
             }

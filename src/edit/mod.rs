@@ -95,7 +95,9 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph)
             let (matched, notes) = (ctx.matched, ctx.notes);
             steps = builder.steps;
             unknown.extend(std::mem::take(&mut builder.unknown));
-            found.extend(std::mem::take(&mut builder.problems));
+            for problem in std::mem::take(&mut builder.problems).iter() {
+                found.push(blamed(problem.clone(), edit.span));
+            }
             let failed = builder.patch.edit.is_none() || found.has_errors();
             outcome?;
             if failed {
@@ -107,6 +109,8 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph)
                 return Err(Failure::Problem(Problem::new(Code::Cycle, message).at(edit.span)));
             }
             let swept = sweep(patch, edit.span, &mut found)?;
+            // later edits ask for shapes
+            patch.infer();
             Ok((matched, notes, swept))
         });
         problems.extend(found);
@@ -137,7 +141,7 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph)
                     let echoes = matches!(problem.problem.code, Code::NoMatch | Code::UnknownName)
                         && missing.iter().any(|name| problem.problem.message.contains(&format!("`{name}`")));
                     if !echoes {
-                        problems.push(problem);
+                        problems.push(blamed(*problem, edit.span));
                     }
                 }
                 missing.extend(names_of(edit));
@@ -196,6 +200,13 @@ pub fn select_places<'a>(
         Ok::<_, Diagnostics>((places, std::mem::take(&mut builder.problems)))
     })?;
     if problems.has_errors() { Err(problems) } else { Ok(places) }
+}
+
+/// A mistake inside a block that an edit calls is shown with the edit.
+fn blamed(problem: Diagnostic, edit: Span) -> Box<Diagnostic> {
+    let is_inside = problem.span.is_none_or(|span| edit.to(span) == edit && span.file == edit.file);
+    let edit = if is_inside { problem.edit } else { problem.edit.or(Some(edit)) };
+    problem.blame(edit)
 }
 
 fn verb<'a>(ctx: &mut Ctx<'a, '_, '_>, edit: &'a Edit) -> Outcome<()> {

@@ -64,6 +64,8 @@ impl<'a> Reader<'a, '_, '_> {
     /// Every line but the `lr` ones.
     fn words(&mut self, train: &'a tree::Train, train_span: Span, spec: &mut TrainSpec) {
         let mut seen: IndexMap<&str, Span> = IndexMap::new();
+        // what a misspelt word was meant to be is not missing too
+        let mut meant: Vec<&str> = vec![];
         for line in &train.lines {
             let (name, values, span) = match line {
                 TrainLine::Factor { word, .. } if word.value == "lr" => continue,
@@ -87,12 +89,7 @@ impl<'a> Reader<'a, '_, '_> {
                 let hint = suggest(&name.value, names())
                     .unwrap_or_else(|| format!("it has {}", list(&names().collect::<Vec<_>>())));
                 self.problems.push(problem.hint(hint).at(name.span));
-                // a misspelt word is not missing too
-                seen.extend(
-                    crate::diag::nearest(&name.value, WORDS.iter().map(|word| word.name))
-                        .first()
-                        .map(|near| (*near, name.span)),
-                );
+                meant.extend(crate::diag::nearest(&name.value, WORDS.iter().map(|word| word.name)).first());
                 continue;
             };
             if let Some(first) = seen.get(word.name) {
@@ -105,7 +102,7 @@ impl<'a> Reader<'a, '_, '_> {
         }
         for word in WORDS {
             match &word.takes {
-                Takes::One { default: None, of } if !seen.contains_key(word.name) => {
+                Takes::One { default: None, of } if !seen.contains_key(word.name) && !meant.contains(&word.name) => {
                     let names: Vec<&str> = of.iter().map(|call| call.name).collect();
                     let problem = Problem::new(Code::Train, format!("`train` needs `{}`: {}", word.name, word.doc));
                     self.problems

@@ -135,7 +135,7 @@ fn run(case: &str) -> String {
 
 /// `layer4[0] [N, 2048, 7, 7]`; the first word of `mark` is the place.
 fn shape(run: &Run, mark: &str) -> String {
-    let place = mark.split_once(" [N").map_or(mark, |(place, _)| place).trim_end_matches(" none").trim();
+    let place = mark.split_once(" [").map_or(mark, |(place, _)| place).trim_end_matches(" none").trim();
     let Some(compiled) = &run.compiled else { return format!("{place} none") };
     let graph = compiled.typed.graph();
     let node = graph.outputs().get(place).map(|output| output.node);
