@@ -21,7 +21,9 @@ fn nothing_imports_upwards() {
             continue;
         };
         let text = fs::read_to_string(&file).expect("a source file is text");
-        let code = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+        // unit tests may look up
+        let code = text.lines().map(str::trim).take_while(|line| *line != "#[cfg(test)]");
+        let code = code.filter(|line| !line.starts_with("//"));
         for line in code {
             for (at, _) in line.match_indices("crate::") {
                 let name: String =
