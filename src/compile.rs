@@ -9,7 +9,7 @@ use crate::graph::Graph;
 use crate::resolve;
 use crate::settings::Settings;
 use crate::source::{FileId, Sources, Span};
-use crate::syntax::tree;
+use crate::syntax::{self, tree};
 use crate::train::TrainSpec;
 use crate::typed::{self, Typed};
 
@@ -68,9 +68,39 @@ pub fn open(sources: &mut Sources, path: &Path) -> Result<FileId, Problem> {
 /// # Errors
 /// Every independent mistake of the spec.
 pub fn compile(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Result<Outcome, Diagnostics> {
+    on_deep_stack(|| stages(sources, file, set))
+}
+
+/// The places that a selector names in `graph`, which was compiled from the spec `file` with the same `set`. The spec's
+/// names may stand in conditions.
+///
+/// # Errors
+/// If it names none, or cannot be meant.
+pub fn select(
+    sources: &mut Sources,
+    file: FileId,
+    set: &[(String, String)],
+    graph: &Graph,
+    selector: &str,
+) -> Result<Vec<edit::Target>, Diagnostics> {
+    on_deep_stack(|| {
+        let text = sources.add("<selector>", selector, None);
+        let selector = syntax::parse_selector(text, selector)?;
+        let (program, problems) = resolve::load(sources, file);
+        if problems.has_errors() {
+            return Err(problems);
+        }
+        let (globals, problems) = build::globals(&program, set);
+        if problems.has_errors() {
+            return Err(problems);
+        }
+        edit::select_places(&program, &globals, graph, &selector)
+    })
+}
+
+fn on_deep_stack<T: Send>(stages: impl FnOnce() -> Result<T, Diagnostics> + Send) -> Result<T, Diagnostics> {
     std::thread::scope(|scope| {
-        let compile = || stages(sources, file, set);
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, compile);
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, stages);
         match thread.map(std::thread::ScopedJoinHandle::join) {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => std::panic::resume_unwind(panic),

@@ -21,10 +21,24 @@ pub enum Command {
     Run(Run),
     /// Check a spec: everything short of running it.
     Check(Check),
+    /// Show the network layer by layer.
+    Show(Show),
+    /// Show what each edit does, and what becomes of the weights.
+    Plan(Plan),
+    /// Compare the networks of two specs; exit status 0 if they are the same, 1 if not, 2 for anything else.
+    Diff(Diff),
     /// Write the edited network's weights.
     Export(Export),
+    /// List the base networks that ship with archc, or print one's source.
+    Zoo(Zoo),
+    /// Explain an op, a block, a verb or the code of a message.
+    Explain(Explain),
+    /// Write specs in their canonical form.
+    Fmt(Fmt),
     /// List what can execute here, and why not the rest.
     Devices(Devices),
+    /// Print a shell's completions.
+    Completions(Completions),
 }
 
 /// The spec and what it is given: the same for every command that reads one.
@@ -151,6 +165,85 @@ pub struct Devices {
     /// Print them as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Show {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Fold what lies deeper than N labels into one row.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub depth: Option<usize>,
+    /// The base network, before the edits.
+    #[arg(long)]
+    pub base: bool,
+    /// Only what a selector matches: 'layer4.**:conv2d where kernel == 3'.
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "depth")]
+    pub select: Option<String>,
+    /// The steps that will execute, after fusion, for one sample on the CPU.
+    #[arg(long, conflicts_with_all = ["depth", "select"])]
+    pub steps: bool,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Plan {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Diff {
+    /// The one spec.
+    #[arg(value_name = "A.arch")]
+    pub a: PathBuf,
+    /// The other.
+    #[arg(value_name = "B.arch")]
+    pub b: PathBuf,
+    /// Give a `param` of both specs another value; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub set: Vec<(String, String)>,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Zoo {
+    /// A network or a file of the zoo, whose source is printed.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Print the list as JSON.
+    #[arg(long, conflicts_with = "name")]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Explain {
+    /// An op, a block, a verb or the code of a message; all topics where it is left out.
+    #[arg(value_name = "TOPIC")]
+    pub topic: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Fmt {
+    /// The files; `-` formats standard input to standard output.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; list the files that would change, and exit with 1 if there are any.
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Completions {
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -3,10 +3,18 @@
 
 pub mod args;
 mod check;
+mod completions;
 mod devices;
+mod diff;
+mod explain;
 mod export;
+mod fmt;
+mod plan;
 mod run;
 mod session;
+mod show;
+mod table;
+mod zoo;
 
 use std::process::ExitCode;
 
@@ -51,8 +59,15 @@ pub fn main() -> ExitCode {
     let outcome = match &args.command {
         Command::Run(args) => run::run(&mut session, args),
         Command::Check(args) => check::run(&mut session, args),
+        Command::Show(args) => show::run(&mut session, args),
+        Command::Plan(args) => plan::run(&mut session, args),
+        Command::Diff(args) => diff::run(&mut session, args),
         Command::Export(args) => export::run(&mut session, args),
+        Command::Zoo(args) => zoo::run(&mut session, args),
+        Command::Explain(args) => explain::run(&mut session, args),
+        Command::Fmt(args) => fmt::run(&mut session, args),
         Command::Devices(args) => devices::run(&mut session, args),
+        Command::Completions(args) => completions::run(&mut session, args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

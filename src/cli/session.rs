@@ -33,6 +33,11 @@ impl Session {
     /// Compiles a spec; a library is an error. Warnings are printed.
     pub fn compile(&mut self, args: &SpecArgs) -> Result<Compiled, Failure> {
         let file = self.open(args)?;
+        self.compile_file(file, args)
+    }
+
+    /// [`Session::compile`] for a spec that was opened already.
+    pub fn compile_file(&mut self, file: FileId, args: &SpecArgs) -> Result<Compiled, Failure> {
         match compile::compile(&mut self.sources, file, &args.set)? {
             Outcome::Spec(compiled) => {
                 self.report(&compiled.warnings);

@@ -12,6 +12,7 @@ mod cut;
 mod freeze;
 mod init;
 mod insert;
+pub mod manual;
 mod output;
 mod remove;
 mod rename;
@@ -176,6 +177,25 @@ pub fn select_layers<'a>(
     });
     let Ok(selected) = selected;
     if problems.has_errors() { Err(problems) } else { Ok(selected) }
+}
+
+/// The places that a selector names in a graph, in running order.
+///
+/// # Errors
+/// If there are none, or the selector cannot be meant.
+pub fn select_places<'a>(
+    program: &'a Program,
+    globals: &Globals<'a>,
+    graph: &Graph,
+    selector: &'a Selector,
+) -> Result<Vec<Target>, Diagnostics> {
+    // selecting changes nothing; the builder that evaluates conditions wants a patch
+    let (places, problems) = graph.clone().patch(|patch| {
+        let mut builder = Builder::new(program, patch, globals);
+        let places = select::select(&mut builder, selector, select::Grain::Places)?;
+        Ok::<_, Diagnostics>((places, std::mem::take(&mut builder.problems)))
+    })?;
+    if problems.has_errors() { Err(problems) } else { Ok(places) }
 }
 
 fn verb<'a>(ctx: &mut Ctx<'a, '_, '_>, edit: &'a Edit) -> Outcome<()> {

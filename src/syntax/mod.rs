@@ -16,7 +16,7 @@ mod tests;
 pub mod tree;
 
 pub use fmt::format;
-pub use parse::parse;
+pub use parse::{parse, parse_selector};
 
 /// The words that begin a statement of a file.
 pub const VERBS: &[&str] = &[

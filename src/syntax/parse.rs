@@ -3,6 +3,7 @@
 //! Total: every text gives a tree, and diagnostics for what the tree lacks.
 
 use pest::Parser;
+use pest::error::InputLocation;
 
 use super::tree::{self, Name, Spanned};
 use super::{explain, layout};
@@ -52,6 +53,35 @@ fn in_order(problems: Diagnostics) -> Diagnostics {
         problems.push(Box::new(diagnostic));
     }
     problems
+}
+
+/// Parses a text that is one selector, as on the command line.
+///
+/// # Errors
+/// If it is none.
+pub fn parse_selector(file: FileId, text: &str) -> std::result::Result<tree::Selector, Diagnostics> {
+    let mut problems = Diagnostics::new();
+    let laid = layout::lay_out(file, text, &mut problems);
+    let mut builder = Builder { file, source: text, offset: 0, problems, depth: 0, errors: 0 };
+    let selector = match Grammar::parse(Rule::only_selector, laid.trim_end()) {
+        Ok(mut pairs) => {
+            let pair = pairs.next().and_then(|only| child(&only, Rule::selector));
+            builder.selector(pair.expect("an only_selector holds a selector"))
+        }
+        Err(error) => {
+            let (InputLocation::Pos(at) | InputLocation::Span((at, _))) = error.location;
+            let problem = Problem::new(Code::Syntax, "this is no selector");
+            let hint = "such as `layer4`, `layer*[-1]` or `**:conv2d where kernel == 3`";
+            Err(problem.label("not understood from here on").hint(hint).at(Span::new(file, at, text.len().max(at))))
+        }
+    };
+    match selector {
+        Ok(selector) if !builder.problems.has_errors() => Ok(selector),
+        Ok(_) => Err(builder.problems),
+        // what is wrong with its brackets was said already
+        Err(_) if builder.problems.has_errors() => Err(builder.problems),
+        Err(problem) => Err(problem.into()),
+    }
 }
 
 /// Which statements a bad one could have been.

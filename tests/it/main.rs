@@ -1,6 +1,7 @@
 //! The tests that see archc from outside, in one binary.
 
 mod checkpoints;
+mod cli;
 mod command;
 mod compiled;
 mod flow;
@@ -8,3 +9,4 @@ mod fuzz;
 mod ops;
 mod pages;
 mod suite;
+mod zoo;

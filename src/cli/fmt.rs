@@ -1,0 +1,45 @@
+//! `archc fmt`: specs in their canonical form.
+
+use super::args::Fmt;
+use super::session::{Session, print};
+use super::{Failure, Outcome, status};
+use crate::compile;
+use crate::diag::Diagnostics;
+use crate::io::atomic;
+use crate::syntax;
+
+pub fn run(session: &mut Session, args: &Fmt) -> Outcome {
+    let mut failed = Diagnostics::new();
+    let mut would_change = false;
+    for path in &args.files {
+        match format(session, path) {
+            Err(problems) => failed.extend(problems),
+            Ok((name, old, new)) if args.check => {
+                if old != new {
+                    would_change = true;
+                    print(&format!("{name}\n"));
+                }
+            }
+            Ok((_, _, new)) if path.as_os_str() == "-" => print(&new),
+            Ok((_, old, new)) if old != new => {
+                if let Err(problem) = atomic::write_bytes(path, new.as_bytes()) {
+                    failed.push(problem.anywhere());
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+    if failed.has_errors() {
+        session.report(&failed);
+        return Err(Failure::Status(status(&failed)));
+    }
+    if would_change { Err(Failure::Status(1)) } else { Ok(()) }
+}
+
+/// A file's name, text, and canonical text.
+fn format(session: &mut Session, path: &std::path::Path) -> Result<(String, String, String), Diagnostics> {
+    let file = compile::open(&mut session.sources, path).map_err(|problem| Diagnostics::from(problem.anywhere()))?;
+    let source = session.sources.file(file);
+    let new = syntax::format(file, &source.text)?;
+    Ok((source.name.clone(), source.text.clone(), new))
+}

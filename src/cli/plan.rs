@@ -1,0 +1,116 @@
+//! `archc plan`: edit by edit what happens to the network, then what becomes of the weights. Reads headers only.
+
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::args::Plan;
+use super::session::{Session, print};
+use super::show::totals;
+use super::table::{bytes_change, change, count, giga, giga_change, thousands};
+use crate::bind::{Ledger, bind};
+use crate::compile::Compiled;
+use crate::diag::Diagnostics;
+use crate::edit::Report;
+use crate::graph::path;
+use crate::source::Sources;
+use crate::typed::Typed;
+use crate::weights::WeightsSource;
+
+/// Places that a line names before it only counts them.
+const NAMED: usize = 6;
+
+pub fn run(session: &mut Session, args: &Plan) -> Outcome {
+    let compiled = session.compile(&args.spec)?;
+    if args.json {
+        let edits: Vec<Value> = compiled.reports.iter().map(|report| report_json(&session.sources, report)).collect();
+        let ledger = ledger(&compiled)?;
+        let json = json!({
+            "edits": edits,
+            "ledger": {
+                "kept": ledger.kept,
+                "dropped": ledger.dropped,
+                "new": ledger.new,
+                "reshaped": ledger.reshaped,
+                "unused": ledger.unused,
+            },
+        });
+        print(&format!("{json:#}\n"));
+        return Ok(());
+    }
+    let mut text = String::new();
+    for report in &compiled.reports {
+        text += &report_text(&session.sources, report);
+    }
+    if compiled.reports.is_empty() {
+        text += "no edits\n\n";
+    }
+    text += &format!("before   {}\n", cost(&compiled.base));
+    text += &format!("after    {}\n", cost(&compiled.typed));
+    // the edits are worth reading even where the weights are not there
+    print(&text);
+    let ledger = ledger(&compiled)?;
+    print(&format!("weights: {ledger}\n"));
+    if let WeightsSource::Hub(repo) = &compiled.settings.weights {
+        eprintln!("note: this is so if hf(\"{repo}\") has the base network's keys; `archc run` reads it");
+    }
+    Ok(())
+}
+
+/// The fate of every tensor, by headers. A hub is asked when the network runs, not here: what it has is supposed to fit.
+fn ledger(compiled: &Compiled) -> Result<Ledger, Diagnostics> {
+    let mut settings = compiled.settings.clone();
+    if let WeightsSource::Hub(_) = settings.weights {
+        settings.weights = WeightsSource::Random { seed: 0 };
+    }
+    Ok(bind(&settings, &compiled.base, &compiled.typed, None)?.ledger().clone())
+}
+
+fn cost(typed: &Typed) -> String {
+    let (parameters, macs) = totals(typed);
+    let layers = count(typed.order().len(), "layer");
+    format!("{layers}, {} parameters, {} multiply-adds", thousands(parameters), giga(macs))
+}
+
+fn report_text(sources: &Sources, report: &Report) -> String {
+    let line = sources.line_column(report.span).0;
+    let source: Vec<&str> = sources.text(report.span).lines().map(str::trim).collect();
+    let mut text = format!("line {line}: {}\n", source.join(" "));
+    let matched: Vec<String> = report.matched.clone();
+    let shown = |paths: &[String]| paths.iter().map(|one| path::display(one)).collect::<Vec<String>>();
+    for (what, names) in [("matched", matched), ("added", shown(&report.added)), ("removed", shown(&report.removed))] {
+        if !names.is_empty() {
+            text += &format!("  {what:<8} {}\n", some(&names));
+        }
+    }
+    for note in &report.notes {
+        text += &format!("  note     {note}\n");
+    }
+    let figures = (change(report.parameters), giga_change(report.macs), bytes_change(report.activations * 4));
+    text += &format!("  change   {} parameters, {} multiply-adds, {} activations\n\n", figures.0, figures.1, figures.2);
+    text
+}
+
+/// The first few names, and how many there are where that is not plain.
+fn some(names: &[String]) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let named = names[..names.len() - more].join(", ");
+    match (more, names.len()) {
+        (0, 1) => named,
+        (0, all) => format!("{named} ({all})"),
+        (more, all) => format!("{named} and {more} more ({all})"),
+    }
+}
+
+fn report_json(sources: &Sources, report: &Report) -> Value {
+    json!({
+        "line": sources.line_column(report.span).0,
+        "source": sources.text(report.span),
+        "matched": report.matched,
+        "added": report.added,
+        "removed": report.removed,
+        "parameters": report.parameters,
+        "macs": report.macs,
+        "activation_bytes": report.activations * 4,
+        "notes": report.notes,
+    })
+}
