@@ -1,4 +1,5 @@
-//! Transcripts of the program: tests/cli/*.trycmd and README's console blocks. `TRYCMD=overwrite cargo test --test it cli` writes them anew.
+//! Transcripts of the program: tests/cli/*.trycmd and the console blocks of README.
+//! `TRYCMD=overwrite cargo test --test it cli` writes them anew.
 
 #[test]
 fn transcripts() {
