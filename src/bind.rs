@@ -1,6 +1,7 @@
 //! Which tensor of which layer comes from where: the strict match of the base's keys with the file's, and the ledger that
 //! accounts for every tensor. Only headers are read here; values when the backend asks for them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
@@ -318,9 +319,9 @@ impl Bound {
             })
             .collect();
         for file in files {
-            if !self.extra.contains_key(&file) {
-                let store = Store::open_file(&dir.join(&file))?;
-                self.extra.insert(file, store);
+            if let Entry::Vacant(entry) = self.extra.entry(file) {
+                let store = Store::open_file(&dir.join(entry.key()))?;
+                entry.insert(store);
             }
         }
         Ok(())

@@ -10,11 +10,14 @@ use crate::resolve::{Found, ModuleId, Program};
 use crate::source::Span;
 use crate::syntax::tree::{self, ExprKind, NetworkDefinition};
 
+/// An evaluated `name = value`, and its place.
+pub type Entry<'a> = (String, Value<'a>, Span);
+
 /// What a network says beside its layers: evaluated `preprocess` entries and `labels`, with their places.
 #[derive(Clone, Default)]
 pub struct BaseInfo<'a> {
     pub name: String,
-    pub preprocess: Option<(Vec<(String, Value<'a>, Span)>, Span)>,
+    pub preprocess: Option<(Vec<Entry<'a>>, Span)>,
     pub labels: Option<(Value<'a>, Span)>,
     /// The base's braces ask for another input size, and the preprocessing is still the network's own.
     pub resized: bool,

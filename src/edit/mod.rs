@@ -98,9 +98,8 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph)
             for problem in std::mem::take(&mut builder.problems).iter() {
                 found.push(blamed(problem.clone(), edit.span));
             }
-            let failed = builder.patch.edit.is_none() || found.has_errors();
             outcome?;
-            if failed {
+            if found.has_errors() {
                 return Err(Failure::Reported);
             }
             if let Some(cycle) = patch.cycle() {
@@ -108,14 +107,14 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph)
                 let message = format!("the network would run in a circle: {}", names.join(" -> "));
                 return Err(Failure::Problem(Problem::new(Code::Cycle, message).at(edit.span)));
             }
-            let swept = sweep(patch, edit.span, &mut found)?;
+            sweep(patch, edit.span, &mut found)?;
             // later edits ask for shapes
             patch.infer();
-            Ok((matched, notes, swept))
+            Ok((matched, notes))
         });
         problems.extend(found);
         match outcome {
-            Ok((matched, notes, _)) => {
+            Ok((matched, notes)) => {
                 let after = Totals::of(graph);
                 // an index may be used again: what this edit made bears its mark
                 let is_new = |id: NodeId| graph.node(id).origin == Some(edit.span);

@@ -268,7 +268,6 @@ fn every_op_runs() {
         }
         check(&format!("{text} y = {call} <- {}", names.join(", ")));
         // the same after steps that leave images channels-last, and followed by one that can be fused
-        let mut text = text;
         let images = operands.iter().any(|operand| operand.matches(',').count() == 2);
         if images {
             for (at, operand) in operands.iter().enumerate() {
