@@ -57,7 +57,22 @@ impl Builder<'_> {
             Rule::unfreeze => EditKind::Unfreeze { target: target(self)? },
             _ => EditKind::Init { target: target(self)?, with: self.expr(child(&pair, Rule::expr).expect(SHAPE))? },
         };
-        Ok(Edit { kind, span })
+        self.expect_behind(&pair, Edit { kind, span })
+    }
+
+    /// Moves an `expect` at the end of a statement to its selector.
+    fn expect_behind(&self, pair: &Pair, mut edit: Edit) -> Result<Edit> {
+        let Some(expect) = self.expectation(pair)? else { return Ok(edit) };
+        if let EditKind::Replace { target, .. } | EditKind::Set { target, .. } | EditKind::Init { target, .. } =
+            &mut edit.kind
+            && let Some(first) = target.expect.replace(expect)
+        {
+            let problem = Problem::new(Code::Syntax, "a second `expect` in one statement");
+            return Err(problem
+                .see(first.span, "the first one")
+                .at(target.expect.as_ref().map_or(edit.span, |it| it.span)));
+        }
+        Ok(edit)
     }
 
     fn side(&self, pair: Pair) -> Spanned<Side> {
@@ -113,8 +128,14 @@ impl Builder<'_> {
         let mut lists = pair.clone().into_inner().filter(|inner| inner.as_rule() == Rule::selects);
         let include = self.selects(lists.next().expect(SHAPE))?;
         let except = lists.next().map(|list| self.selects(list)).transpose()?.unwrap_or_default();
-        let expect = child(&pair, Rule::int).map(|int| self.int(&int)).transpose()?;
+        let expect = self.expectation(&pair)?;
         Ok(Selector { include, except, expect, span })
+    }
+
+    /// `expect 4`
+    fn expectation(&self, pair: &Pair) -> Result<Option<Spanned<i64>>> {
+        let expectation = child(pair, Rule::expectation);
+        expectation.map(|expectation| self.int(&child(&expectation, Rule::int).expect(SHAPE))).transpose()
     }
 
     fn selects(&mut self, pair: Pair) -> Result<Vec<Select>> {

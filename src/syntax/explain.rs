@@ -19,6 +19,21 @@ const RESERVED: &[&str] = &[
 /// The words that begin a line of a `base`.
 const BASE_LINES: &[&str] = &["weights", "map", "ignore", "labels", "input", "preprocess"];
 
+/// What people write for the words that begin a statement.
+const OTHER_WORDS: &[(&str, &str)] = &[
+    ("delete", "remove"),
+    ("drop", "remove"),
+    ("del", "remove"),
+    ("swap", "replace"),
+    ("exchange", "replace"),
+    ("change", "set"),
+    ("add", "insert"),
+    ("put", "insert"),
+    ("model", "base"),
+    ("load", "base"),
+    ("fine_tune", "train"),
+];
+
 /// The diagnostic for a statement, `text` as laid out, that stands at `span` of the source.
 pub fn explain(source: &str, span: Span, text: &str, context: Context) -> Box<Diagnostic> {
     let rule = match context {
@@ -187,7 +202,9 @@ impl<'a> Stuck<'a> {
                 )),
             };
         }
-        if let Some(hint) = suggest(word, VERBS.iter().copied()) {
+        let meant =
+            OTHER_WORDS.iter().find(|(other, _)| *other == word).map(|(_, verb)| format!("did you mean `{verb}`?"));
+        if let Some(hint) = meant.or_else(|| suggest(word, VERBS.iter().copied())) {
             return problem.hint(hint);
         }
         match second {
@@ -241,7 +258,12 @@ impl<'a> Stuck<'a> {
                 Self::problem(format!("`{number}` is neither a number nor a name"))
             }
             odd if !odd.is_ascii() => {
-                Self::problem(format!("`{odd}` cannot stand here")).hint("names are made of `a-z A-Z 0-9 _`")
+                let shown = odd.chars().map(|c| match c.is_alphanumeric() {
+                    true => c.to_string(),
+                    false => format!("U+{:04X}", u32::from(c)),
+                });
+                Self::problem(format!("`{}` cannot stand here", shown.collect::<String>()))
+                    .hint("names are made of `a-z A-Z 0-9 _`")
             }
             _ => return None,
         };
@@ -274,6 +296,12 @@ impl<'a> Stuck<'a> {
         if self.wants(&[Rule::arrow]) && !self.wants(&[Rule::binary]) && is_operator(self.found) {
             let problem = Self::problem(format!("`{}` stands at the head of a chain only", self.found));
             return Some(self.here(problem.hint("put the chain in parentheses: `(x -> relu) + y`")));
+        }
+        let path =
+            &before[before.rfind(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c))).map_or(0, |at| at + 1)..];
+        if self.found == "(" && path.contains('.') && self.wants(&[Rule::binary]) {
+            let problem = Self::problem(format!("`{path}` cannot be called: the names of ops and blocks have no dots"));
+            return Some(self.here(problem));
         }
         let missing = self.first_word() == "insert" && self.wants(&[Rule::side, Rule::kw_at]);
         if missing

@@ -152,6 +152,10 @@ fn mistakes_are_explained() {
         "let x",
         "output = fc",
         "output c d",
+        "delete fc",
+        "remove fc\u{200b}",
+        "replace fc with nn.Linear(10)",
+        "replace fc expect 1 with relu expect 2",
     ];
     let mut all = String::new();
     for case in cases {
