@@ -13,6 +13,9 @@ pub fn copy(shape: &[usize], src: Strided, dst: &mut [f32], dst_strides: &[usize
     check_view(shape, src.strides, src.data.len());
     check_view(shape, dst_strides, dst.len());
     check_distinct(shape, dst_strides);
+    if shape.contains(&0) {
+        return;
+    }
     let walk = Walk::by_first(shape, [dst_strides, src.strides]);
     let (from, to) = (src.data, Shared(dst.as_mut_ptr()));
     let (len, [to_step, from_step]) = walk.inner();
