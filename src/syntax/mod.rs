@@ -1,6 +1,6 @@
 //! Text to tree: parsing, the tree, and formatting.
 //!
-//! [`parse`] never fails: what could not be understood is reported and left out. [`format`] writes a file in its
+//! [`parse`] never fails: what could not be understood is reported and left out. [`format()`] writes a file in its
 //! canonical form. Neither knows ops, blocks or networks.
 
 mod edits;
