@@ -6,6 +6,7 @@ use crate::build::{self, Builder};
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::edit::{self, Report};
 use crate::graph::Graph;
+use crate::ops::constant::Input;
 use crate::resolve;
 use crate::settings::Settings;
 use crate::source::{FileId, Sources, Span};
@@ -165,6 +166,9 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Resu
             None
         }
     };
+    if !info.recast.is_empty() {
+        recast_inputs(&mut graph, &info.recast);
+    }
     let (reports, found) = edit::apply(&program, &globals, &mut graph);
     problems.extend(found);
     let edits_fit = !problems.has_errors();
@@ -190,6 +194,20 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Resu
         }))),
         _ => Err(problems),
     }
+}
+
+/// Gives inputs the channels that the spec asks for. The layers' tensors are those of the declared ones by now, so that
+/// an edit must make up for it.
+fn recast_inputs(graph: &mut Graph, inputs: &[(String, Vec<i64>)]) {
+    let Ok(()) = graph.patch(|patch| {
+        for (name, shape) in inputs {
+            if let Some(id) = patch.inputs().get(name).copied() {
+                patch.set_op(id, Input { shape: shape.clone() }.into());
+            }
+        }
+        patch.infer();
+        Ok::<(), std::convert::Infallible>(())
+    });
 }
 
 /// The `replace` statements of one place.

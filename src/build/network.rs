@@ -21,8 +21,10 @@ pub struct BaseInfo<'a> {
     pub labels: Option<(Value<'a>, Span)>,
     /// The base's braces ask for another input size, and the preprocessing is still the network's own.
     pub resized: bool,
-    /// The arguments given to the network, for `export` and reports.
+    /// The sizes of the first input as the network declares them, the batch left out.
     pub declared: Vec<i64>,
+    /// Inputs that are asked to have another number of channels, which is the first edit: by name, with their sizes.
+    pub recast: Vec<(String, Vec<i64>)>,
 }
 
 /// A network's own text with its parameters bound.
@@ -93,18 +95,16 @@ fn inputs<'a>(
             return Err(problem.hints(suggest(wanted, declared.iter().map(|(name, ..)| *name))).at(asked.span));
         };
         let sizes = builder.input_sizes(spec, asked)?;
-        if sizes.len() != known.len() || sizes.first() != known.first() {
+        if sizes.len() != known.len() {
             let shown = |sizes: &[i64]| sizes.iter().map(|size| format!(", {size}")).collect::<String>();
-            let message = format!(
-                "the input is [N{}], only its height and width can be changed here, got [N{}]",
-                shown(known),
-                shown(&sizes)
-            );
-            let problem = Problem::new(Code::ShapeMismatch, message).see(*span, "declared here");
-            return Err(problem
-                .hint("for other channels, make an edit: `prepend conv2d(3, kernel = 1)`, or replace the first convolution")
-                .at(asked.span));
+            let message = format!("the input is [N{}], got [N{}]", shown(known), shown(&sizes));
+            return Err(Problem::new(Code::ShapeMismatch, message).see(*span, "declared here").at(asked.span));
         }
+        if sizes.first() != known.first() {
+            info.recast.push((wanted.to_string(), sizes.clone()));
+        }
+        // parameters keep the declared number of channels
+        let sizes: Vec<i64> = known.iter().take(1).chain(sizes.iter().skip(1)).copied().collect();
         info.resized |= sizes != *known;
         *known = sizes;
     }
