@@ -4,6 +4,7 @@
 //! weights. A run then allocates nothing but its outputs, and gives the same bits on any number of threads.
 
 pub mod cpu;
+pub mod cuda;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -42,10 +43,14 @@ pub trait Backend: Sync {
 /// A loaded plan.
 pub trait Program: Send {
     /// Runs every step. Inputs come by number, with the sizes of the plan; outputs are in the plan's order, row-major.
-    fn run(&mut self, inputs: &[&[f32]]) -> Vec<Tensor>;
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn run(&mut self, inputs: &[&[f32]]) -> Result<Vec<Tensor>, Problem>;
 
     /// The same, and how long each step took.
-    fn profile(&mut self, inputs: &[&[f32]]) -> (Vec<Tensor>, Vec<Duration>);
+    #[expect(clippy::type_complexity, reason = "outputs beside times")]
+    fn profile(&mut self, inputs: &[&[f32]]) -> Result<(Vec<Tensor>, Vec<Duration>), Problem>;
 }
 
 /// A network that is ready to run with one batch size.
@@ -78,7 +83,7 @@ impl Executable {
     /// Runs the network on inputs by name, all of its batch size. Outputs are row-major in their logical axes.
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Problem> {
         let inputs = self.inputs(inputs)?;
-        let outputs = self.program.run(&inputs);
+        let outputs = self.program.run(&inputs)?;
         Ok(self.named(outputs))
     }
 
@@ -86,7 +91,7 @@ impl Executable {
     #[expect(clippy::type_complexity, reason = "outputs beside times")]
     pub fn profile(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(Vec<(String, Tensor)>, Vec<Duration>), Problem> {
         let inputs = self.inputs(inputs)?;
-        let (outputs, times) = self.program.profile(&inputs);
+        let (outputs, times) = self.program.profile(&inputs)?;
         Ok((self.named(outputs), times))
     }
 

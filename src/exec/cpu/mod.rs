@@ -87,17 +87,17 @@ impl Loaded {
 }
 
 impl Program for Loaded {
-    fn run(&mut self, inputs: &[&[f32]]) -> Vec<Tensor> {
-        self.go(inputs, || {})
+    fn run(&mut self, inputs: &[&[f32]]) -> Result<Vec<Tensor>, Problem> {
+        Ok(self.go(inputs, || {}))
     }
 
-    fn profile(&mut self, inputs: &[&[f32]]) -> (Vec<Tensor>, Vec<Duration>) {
+    fn profile(&mut self, inputs: &[&[f32]]) -> Result<(Vec<Tensor>, Vec<Duration>), Problem> {
         let mut times = Vec::with_capacity(self.steps.len());
         let mut last = Instant::now();
         let outputs = self.go(inputs, || {
             let now = Instant::now();
             times.push(now - std::mem::replace(&mut last, now));
         });
-        (outputs, times)
+        Ok((outputs, times))
     }
 }
