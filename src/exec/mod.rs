@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod timing;
 mod weights;
 
 use std::time::Duration;
@@ -46,6 +47,9 @@ pub trait Program: Send {
 
     /// The same, and how long each step took.
     fn profile(&mut self, inputs: &[&[f32]]) -> (Vec<Tensor>, Vec<Duration>);
+
+    /// The kernel that each step uses: `direct 14x32`, `depthwise`.
+    fn kernels(&self) -> Vec<String>;
 }
 
 /// A network that is ready to run with one batch size.
@@ -88,6 +92,11 @@ impl Executable {
         let inputs = self.inputs(inputs)?;
         let (outputs, times) = self.program.profile(&inputs);
         Ok((self.named(outputs), times))
+    }
+
+    /// The kernel that each of the plan's steps uses.
+    pub fn kernels(&self) -> Vec<String> {
+        self.program.kernels()
     }
 
     fn inputs<'a>(&self, given: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [f32]>, Problem> {
