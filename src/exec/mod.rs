@@ -8,6 +8,7 @@ pub mod cuda;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod timing;
 mod weights;
 
 use std::time::Duration;
@@ -51,6 +52,16 @@ pub trait Program: Send {
     /// The same, and how long each step took.
     #[expect(clippy::type_complexity, reason = "outputs beside times")]
     fn profile(&mut self, inputs: &[&[f32]]) -> Result<(Vec<Tensor>, Vec<Duration>), Problem>;
+
+    /// The kernel that each step uses: `direct 14x32`, `depthwise`.
+    fn kernels(&self) -> Vec<String>;
+
+    /// How long `count` runs of the last inputs take on a device that keeps its own time, without what goes in and out;
+    /// None where the host's clock says it all.
+    fn device_times(&mut self, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        let _ = count;
+        None
+    }
 }
 
 /// A network that is ready to run with one batch size.
@@ -93,6 +104,16 @@ impl Executable {
         let inputs = self.inputs(inputs)?;
         let (outputs, times) = self.program.profile(&inputs)?;
         Ok((self.named(outputs), times))
+    }
+
+    /// The kernel that each of the plan's steps uses.
+    pub fn kernels(&self) -> Vec<String> {
+        self.program.kernels()
+    }
+
+    /// [`Program::device_times`]
+    pub fn device_times(&mut self, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        self.program.device_times(count)
     }
 
     fn inputs<'a>(&self, given: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [f32]>, Problem> {

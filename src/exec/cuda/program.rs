@@ -21,8 +21,10 @@ pub struct Loaded {
     launches: Vec<Launch>,
     /// What each launch is for: a step of the plan, or moving the network's inputs and outputs.
     works: Vec<Part>,
-    /// Of each step.
+    /// Layers of each step.
     names: Vec<String>,
+    /// The kernels of each step.
+    kernels: Vec<String>,
     inputs: Box<dyn Staging>,
     outputs: Box<dyn Staging>,
     /// Of each output: where its bytes begin in the staging memory, and its sizes.
@@ -68,6 +70,7 @@ pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weigh
     let outputs = lower.results()?.into_iter().map(|pending| (Part::Output, pending));
     let (works, pending): (Vec<Part>, Vec<Pending>) = inputs.chain(steps).chain(outputs).unzip();
     let workspace = workspace(driver, &pending).map_err(|fault| short(fault, layout.bytes + pool.bytes()))?;
+    let kernels = kernels(plan, &works, &pending);
     let launches = launches(driver, dtype, pending, &workspace)?;
     let names = plan.steps().iter().map(|step| {
         let layers = step.layers.iter().map(|layer| path::display(&weights.typed().graph().node(*layer).path));
@@ -81,6 +84,7 @@ pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weigh
         launches,
         works,
         names: names.collect(),
+        kernels,
         inputs: staging(layout.input_bytes)?,
         outputs: staging(layout.output_bytes)?,
         results,
@@ -141,6 +145,23 @@ fn launches(
         ready.iter().map(|(launch, _)| (launch.variant.clone(), launch.kernel, launch.shared)).collect();
     let kernels = driver.kernels(&wanted)?;
     Ok(kernels.into_iter().zip(ready).map(|(kernel, (launch, args))| bound(kernel, &launch, args)).collect())
+}
+
+/// `conv_igemm 128x64 / 4` for each step; several where they differ.
+fn kernels(plan: &Plan, works: &[Part], pending: &[Pending]) -> Vec<String> {
+    let mut kernels: Vec<Vec<String>> = vec![vec![]; plan.steps().len()];
+    for (part, pending) in works.iter().zip(pending) {
+        let Part::Step(step) = part else { continue };
+        let name = match pending {
+            Pending::Conv(_, Choice { tile, splits: 1 }) => format!("conv_igemm {}x{}", tile.bm, tile.bn),
+            Pending::Conv(_, Choice { tile, splits }) => format!("conv_igemm {}x{} / {splits}", tile.bm, tile.bn),
+            Pending::Ready(launch, _) => launch.kernel.into(),
+        };
+        if !kernels[*step].contains(&name) {
+            kernels[*step].push(name);
+        }
+    }
+    kernels.into_iter().map(|names| names.join(", ")).collect()
 }
 
 fn too_large(driver: &Arc<dyn Driver>, plan: &Plan, needed: usize, fault: &Fault) -> Problem {
@@ -239,7 +260,20 @@ impl Program for Loaded {
         }
         Ok((outputs, steps))
     }
+
+    fn kernels(&self) -> Vec<String> {
+        self.kernels.clone()
+    }
+
+    fn device_times(&mut self, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        let graph = self.graph.as_ref()?;
+        let measured = (0..WARM).try_for_each(|_| graph.replay()).and_then(|()| graph.time(count));
+        Some(measured.map_err(|fault| self.problem(&fault)))
+    }
 }
+
+/// Runs before the device's time is taken.
+const WARM: usize = 3;
 
 /// Runs whose median a profile is.
 const PROFILES: usize = 20;
