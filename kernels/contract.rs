@@ -73,7 +73,7 @@ impl Variant {
 }
 
 /// All files with their kernels.
-pub const FILES: [(&str, &[&str]); 13] = [
+pub const FILES: [(&str, &[&str]); 14] = [
     ("conv_igemm", &["conv_igemm"]),
     ("linear_rows", &["linear_rows"]),
     ("depthwise", &["depthwise", "depthwise_3x3", "depthwise_5x5"]),
@@ -85,7 +85,8 @@ pub const FILES: [(&str, &[&str]); 13] = [
     ("rows", &["layer_norm", "normalize", "softmax", "log_softmax"]),
     ("group_norm", &["group_norm"]),
     ("reduce", &["reduce_columns", "reduce_rows"]),
-    ("products", &["matmul", "attention"]),
+    ("matmul", &["matmul"]),
+    ("attention", &["attention"]),
     ("dropout", &["dropout"]),
 ];
 
@@ -100,7 +101,6 @@ pub fn variants() -> Vec<Variant> {
             all.push(conv_variant(dtype, NARROW, 4));
         }
         all.push(conv_variant(dtype, SMALL, 1));
-        all.push(Variant::multiplied("products", dtype));
     }
     for dtype in Dtype::STORED {
         let files = [
@@ -114,8 +114,10 @@ pub fn variants() -> Vec<Variant> {
             "group_norm",
             "reduce",
             "dropout",
+            "matmul",
         ];
         all.extend(files.map(|file| Variant::stored(file, dtype)));
+        all.extend(Attention::DIMS.map(|dim| attention_variant(dtype, dim)));
     }
     for from in Dtype::STORED {
         all.extend(
@@ -913,13 +915,29 @@ impl Matmul {
     }
 }
 
+fn attention_variant(dtype: Dtype, dim: usize) -> Variant {
+    let mut variant = Variant::stored("attention", dtype);
+    variant.defines.push(("DIM", dim.to_string()));
+    variant
+}
+
 impl Attention {
     pub const MOST_DIM: usize = 128;
+    const DIMS: [usize; 3] = [32, 64, 128];
 
+    /// # Panics
+    /// If `dim` is above [`Attention::MOST_DIM`].
     pub fn launch(&self, dtype: Dtype) -> Launch {
+        let dim =
+            *Attention::DIMS.iter().find(|dim| **dim >= self.dim as usize).expect("heads of at most 128 channels");
         let grid = [((self.queries as usize).div_ceil(64) * (self.heads * self.n) as usize) as u32, 1, 1];
-        let variant = Variant::multiplied("products", dtype);
-        Launch { variant, kernel: "attention", grid, block: [128, 1, 1], shared: 0 }
+        // queries, keys and values; for float32 also the weights of a tile
+        let shared = match dtype.size() {
+            4 => ((64 + 2 * 32) * (dim + 4) + 64 * 32) * 4,
+            _ => (64 + 2 * 64) * (dim + 8) * 2,
+        };
+        let variant = attention_variant(dtype, dim);
+        Launch { variant, kernel: "attention", grid, block: [128, 1, 1], shared: shared as u32 }
     }
 }
 
