@@ -906,7 +906,7 @@ impl Matmul {
         let tiles: usize = [self.m, self.n].iter().map(|len| (*len as usize).div_ceil(64)).product();
         let grid = [(tiles * len(&self.shape, self.rank)) as u32, 1, 1];
         Launch {
-            variant: Variant::multiplied("products", dtype),
+            variant: Variant::stored("matmul", dtype),
             kernel: "matmul",
             grid,
             block: [256, 1, 1],
