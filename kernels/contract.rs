@@ -905,13 +905,7 @@ impl Matmul {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let tiles: usize = [self.m, self.n].iter().map(|len| (*len as usize).div_ceil(64)).product();
         let grid = [(tiles * len(&self.shape, self.rank)) as u32, 1, 1];
-        Launch {
-            variant: Variant::stored("matmul", dtype),
-            kernel: "matmul",
-            grid,
-            block: [256, 1, 1],
-            shared: 0,
-        }
+        Launch { variant: Variant::stored("matmul", dtype), kernel: "matmul", grid, block: [256, 1, 1], shared: 0 }
     }
 }
 

@@ -12,12 +12,12 @@ use crate::exec::cuda::{self, Cuda};
 /// What is missing.
 pub fn backend(exec: &ExecArgs) -> Result<Box<dyn Backend>, Problem> {
     match exec.device {
-        Device::Cuda(ordinal) => gpu(exec, ordinal),
+        Device::Cuda(ordinal) => Ok(Box::new(gpu(exec, ordinal)?)),
         Device::Cpu => cpu(exec),
         Device::Auto => {
             let found = cuda::find();
             match (found.problem(), &found.gpus) {
-                (None, _) => gpu(exec, 0),
+                (None, _) => Ok(Box::new(gpu(exec, 0)?)),
                 // who has a GPU wants to know why it is not used
                 (Some(why), Ok(gpus)) if !gpus.is_empty() => {
                     eprintln!("device: the CPU; the GPU is not used: {why}");
@@ -29,14 +29,15 @@ pub fn backend(exec: &ExecArgs) -> Result<Box<dyn Backend>, Problem> {
     }
 }
 
-fn gpu(exec: &ExecArgs, ordinal: usize) -> Result<Box<dyn Backend>, Problem> {
+/// GPU number `ordinal`, computing as the options say.
+pub fn gpu(exec: &ExecArgs, ordinal: usize) -> Result<Cuda, Problem> {
     let dtype = match exec.dtype {
         Dtype::F32 if exec.tf32 && !exec.exact => cuda::Dtype::Tf32,
         Dtype::F32 => cuda::Dtype::F32,
         Dtype::Bf16 => cuda::Dtype::Bf16,
         Dtype::F16 => cuda::Dtype::F16,
     };
-    Ok(Box::new(Cuda::new(ordinal, dtype)?))
+    Cuda::new(ordinal, dtype)
 }
 
 fn cpu(exec: &ExecArgs) -> Result<Box<dyn Backend>, Problem> {

@@ -25,11 +25,7 @@ pub fn run(_session: &mut Session, args: &Devices) -> Outcome {
         return Ok(());
     }
     let free = if free == usize::MAX { "memory unknown".into() } else { format!("{} free", memory::gigabytes(free)) };
-    print(&format!(
-        "cpu   {threads} threads, {best} kernels (has {}), {free}\n{}",
-        all.join(", "),
-        cuda_text(&cuda)
-    ));
+    print(&format!("cpu   {threads} threads, {best} kernels (has {}), {free}\n{}", all.join(", "), cuda_text(&cuda)));
     Ok(())
 }
 

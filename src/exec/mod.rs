@@ -39,6 +39,27 @@ pub trait Backend: Sync {
 
     /// Allocates the plan's memory and packs its weights.
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem>;
+
+    /// What the device can do at most, where it is not this machine's CPU.
+    ///
+    /// # Errors
+    /// If it cannot be measured.
+    fn peak(&self) -> Result<Option<Peak>, Problem> {
+        Ok(None)
+    }
+}
+
+/// What a device can do at most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peak {
+    /// Its name.
+    pub device: String,
+    /// Operations a second.
+    pub flops: f64,
+    /// Bytes read and written a second.
+    pub bytes: f64,
+    /// Bytes of an element of weights and activations.
+    pub element: usize,
 }
 
 /// A loaded plan.

@@ -1,5 +1,6 @@
 //! `archc bench`: latency and throughput of a network, step by step where asked, or the kernels alone.
 
+mod device;
 mod kernels;
 mod profile;
 
@@ -8,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
-use super::args::{Bench, SpecArgs};
-use super::backend::backend;
+use super::args::{Bench, Device, SpecArgs};
+use super::backend::{backend, gpu};
 use super::run::{bound, noise, wanted};
 use super::session::{Session, print};
 use crate::compile::Compiled;
@@ -19,10 +20,13 @@ use crate::exec::{Backend, Executable};
 use crate::tensor::Tensor;
 
 pub fn run(session: &mut Session, args: &Bench) -> Outcome {
-    let backend = backend(&args.exec)?;
     let Some(spec) = &args.spec else {
-        return args.exec.with_threads(|| kernels::run(args));
+        return args.exec.with_threads(|| match args.exec.device {
+            Device::Cuda(ordinal) => device::run(args, &gpu(&args.exec, ordinal)?),
+            Device::Auto | Device::Cpu => kernels::run(args),
+        });
     };
+    let backend = backend(&args.exec)?;
     let compiled = session.compile(&SpecArgs { spec: spec.clone(), set: args.set.clone() })?;
     args.exec.with_threads(|| network(session, args, backend.as_ref(), &compiled))
 }
@@ -54,7 +58,7 @@ fn network(session: &Session, args: &Bench, backend: &dyn Backend, compiled: &Co
     let seconds = |times: Vec<Duration>| Samples::new(times.iter().map(Duration::as_secs_f64).collect());
     let device_times = device_times.map(seconds);
     let profile = match args.profile {
-        true => Some(profile::measure(&mut executable, &compiled.typed, &inputs, &budget)?),
+        true => Some(profile::measure(&mut executable, &compiled.typed, &inputs, &budget, backend.peak()?)?),
         false => None,
     };
     let report = Report { device: backend.name(), args, batch, latency, device_times, cores, profile };

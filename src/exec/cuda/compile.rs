@@ -101,4 +101,23 @@ mod tests {
             assert!(source(&variant).contains(variant.kernels()[0]), "{}", variant.name());
         }
     }
+
+    /// Where the compiler is at hand; what it says of each kernel is the compile check's business.
+    #[test]
+    fn code_is_kept_and_broken_entries_are_made_again() {
+        let Ok(nvrtc) = super::super::nvrtc::nvrtc() else { return };
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::at(folder.path());
+        let fill = super::super::contract::variants().into_iter().find(|one| one.file == "fill").expect("a variant");
+        let variants = [fill];
+        let first = compile(nvrtc, &cache, "sm_90a", &variants).expect("it compiles");
+        assert!(first[0].starts_with(b"\x7fELF"));
+        let entry =
+            std::fs::read_dir(folder.path()).expect("a folder").next().expect("an entry").expect("a file").path();
+        std::fs::write(&entry, b"broken").expect("written");
+        assert_eq!(compile(nvrtc, &cache, "sm_90a", &variants).expect("it compiles"), first);
+        assert!(std::fs::metadata(&entry).expect("an entry").len() > 1000);
+        assert!(compile(nvrtc, &cache, "sm_1", &variants).is_err_and(|problem| problem.message.contains("sm_1")));
+        assert!(nvrtc.architectures().contains(&90));
+    }
 }

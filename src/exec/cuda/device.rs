@@ -70,6 +70,7 @@ fn facts(ordinal: c_int) -> Result<Facts, DriverError> {
             number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u32,
         ),
         processors: number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as usize,
+        clock: 1e3 * f64::from(number(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?),
         // SAFETY: as above.
         memory: unsafe { result::device::total_mem(device) }?,
         l2: number(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize,
@@ -170,9 +171,7 @@ impl Device {
             Ok(module) => return Ok(module),
             Err(error) => error,
         };
-        if let Ok(Ok(module)) =
-            compile::again(self.nvrtc, &self.cache, architecture, variant).map(|code| load(&code))
-        {
+        if let Ok(Ok(module)) = compile::again(self.nvrtc, &self.cache, architecture, variant).map(|code| load(&code)) {
             return Ok(module);
         }
         let message = format!("the driver does not load the kernel `{}`: {}", variant.name(), text(first).1);
@@ -227,6 +226,11 @@ impl Driver for Device {
             let name = CString::new(*name).expect("names of kernels have no zero byte");
             // SAFETY: the module is loaded and stays so.
             let function = unsafe { result::module::get_function(module, name) }.map_err(fault("finding a kernel"))?;
+            let registers = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_NUM_REGS;
+            // Asked so that the driver loads the kernel now, and not while it is recorded, when it may not.
+            // SAFETY: the function is of a loaded module.
+            unsafe { result::function::get_function_attribute(function, registers) }
+                .map_err(fault("loading a kernel"))?;
             if *shared > 48 << 10 {
                 let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                 // SAFETY: the function is of a loaded module.
@@ -283,7 +287,8 @@ impl Driver for Device {
     fn start_read(&self, from: u64, to: &mut dyn Staging) -> Result<(), Fault> {
         self.bind().map_err(fault("binding the context"))?;
         // SAFETY: as above.
-        unsafe { result::memcpy_dtoh_async(to.bytes_mut(), from, self.stream) }.map_err(fault("copying from the device"))
+        unsafe { result::memcpy_dtoh_async(to.bytes_mut(), from, self.stream) }
+            .map_err(fault("copying from the device"))
     }
 
     fn launch(&self, launch: &Launch) -> Result<(), Fault> {
@@ -302,25 +307,10 @@ impl Driver for Device {
     }
 
     fn time_each(&self, launches: &[Launch], count: usize) -> Result<Vec<Duration>, Fault> {
-        self.bind().map_err(fault("binding the context"))?;
-        let events = Events::new(launches.len() + 1).map_err(fault("making events"))?;
-        // events inside of the graph, so that the host's pace does not show
-        let graph = self
-            .capture(launches.len() + 1, |at| {
-                // SAFETY: the event and the stream are alive.
-                unsafe { sys::cuEventRecordWithFlags(events.0[at], self.stream, EXTERNAL) }.result()?;
-                launches.get(at).map_or(Ok(()), |launch| self.start(launch))
-            })
-            .map_err(fault("recording the kernels"))?;
-        let mut times = vec![vec![]; launches.len()];
-        for _ in 0..count {
-            graph.replay()?;
-            self.wait()?;
-            for (at, times) in times.iter_mut().enumerate() {
-                times.push(events.between(at, at + 1).map_err(fault("reading events"))?);
-            }
-        }
-        Ok(times.iter_mut().map(|times| median(times)).collect())
+        // events inside of the graph, so that the host's pace does not show; beside it where the driver will not have it
+        self.times(launches, count, true)
+            .or_else(|_| self.times(launches, count, false))
+            .map_err(fault("timing kernels"))
     }
 
     fn wait(&self) -> Result<(), Fault> {
@@ -339,6 +329,31 @@ fn median(times: &mut [Duration]) -> Duration {
 }
 
 impl Device {
+    fn times(&self, launches: &[Launch], count: usize, recorded: bool) -> Result<Vec<Duration>, DriverError> {
+        self.bind()?;
+        let events = Events::new(launches.len() + 1)?;
+        let each = |at: usize| {
+            let flags = if recorded { EXTERNAL } else { 0 };
+            // SAFETY: the event and the stream are alive.
+            unsafe { sys::cuEventRecordWithFlags(events.0[at], self.stream, flags) }.result()?;
+            launches.get(at).map_or(Ok(()), |launch| self.start(launch))
+        };
+        let graph = if recorded { Some(self.capture(launches.len() + 1, each)?) } else { None };
+        let mut times = vec![vec![]; launches.len()];
+        for _ in 0..count {
+            match &graph {
+                Some(graph) => graph.start()?,
+                None => (0..=launches.len()).try_for_each(each)?,
+            }
+            // SAFETY: the stream is alive.
+            unsafe { result::stream::synchronize(self.stream) }?;
+            for (at, times) in times.iter_mut().enumerate() {
+                times.push(events.between(at, at + 1)?);
+            }
+        }
+        Ok(times.iter_mut().map(|times| median(times)).collect())
+    }
+
     fn start(&self, launch: &Launch) -> Result<(), DriverError> {
         let [x, y, z] = launch.grid;
         let [bx, by, bz] = launch.block;

@@ -16,6 +16,8 @@ pub struct Facts {
     /// Its compute capability: 9.0 is (9, 0).
     pub capability: (u32, u32),
     pub processors: usize,
+    /// Cycles a second at most.
+    pub clock: f64,
     /// Bytes.
     pub memory: usize,
     pub l2: usize,
@@ -55,7 +57,9 @@ impl Packed {
         let mut words = vec![0u64; size_of::<A>().div_ceil(8)];
         // SAFETY: `A` is a repr(C) struct of numbers without padding that matters, `words` has room for it, and both are
         // different memory.
-        unsafe { std::ptr::copy_nonoverlapping(args.pointer().cast::<u8>(), words.as_mut_ptr().cast(), size_of::<A>()) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(args.pointer().cast::<u8>(), words.as_mut_ptr().cast(), size_of::<A>())
+        };
         Packed(words)
     }
 

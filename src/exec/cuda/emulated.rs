@@ -24,7 +24,7 @@ struct State {
 impl Emulated {
     /// With so many multiprocessors and bytes.
     pub fn new(processors: usize, memory: usize) -> Emulated {
-        let facts = Facts { name: "emulator".into(), capability: (9, 0), processors, memory, l2: 1 << 20 };
+        let facts = Facts { name: "emulator".into(), capability: (9, 0), processors, clock: 1e9, memory, l2: 1 << 16 };
         Emulated { facts, state: Arc::default() }
     }
 

@@ -4,6 +4,7 @@
 //! Everything but [`device`] and [`nvrtc`] works on any [`driver::Driver`], so that tests run it on an emulator.
 
 mod cache;
+pub mod cases;
 mod compile;
 #[path = "../../../kernels/contract.rs"]
 #[rustfmt::skip]
@@ -22,7 +23,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::{Backend, Program, Weights};
+use super::{Backend, Peak, Program, Weights};
 use crate::diag::Problem;
 use crate::plan::{self, Plan};
 
@@ -61,5 +62,10 @@ impl Backend for Cuda {
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
         Ok(Box::new(program::load(&self.driver, self.dtype, plan, weights)?))
+    }
+
+    fn peak(&self) -> Result<Option<Peak>, Problem> {
+        let cases::Ceilings { copy, flops } = self.ceilings()?;
+        Ok(Some(Peak { device: self.device().into(), flops, bytes: copy, element: self.dtype.size() }))
     }
 }

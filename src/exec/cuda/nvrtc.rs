@@ -95,7 +95,8 @@ fn in_folder(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let mut found: Vec<PathBuf> =
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     found.sort();
     found.into_iter()
 }

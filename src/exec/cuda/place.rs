@@ -114,9 +114,12 @@ impl Pool {
     fn problem(&self, fault: &Fault, bytes: usize) -> Problem {
         if fault.out_of_memory {
             let more = gigabytes(self.bytes() + bytes);
-            return Problem::new(Code::Resource, format!("the memory of the GPU does not hold the weights: {more} and more"))
-                .note(format!("{} are free", gigabytes(self.driver.free_memory())))
-                .hint("a smaller network, `--dtype bf16`, or a GPU with more memory");
+            return Problem::new(
+                Code::Resource,
+                format!("the memory of the GPU does not hold the weights: {more} and more"),
+            )
+            .note(format!("{} are free", gigabytes(self.driver.free_memory())))
+            .hint("a smaller network, `--dtype bf16`, or a GPU with more memory");
         }
         Problem::new(Code::Resource, format!("{}: {}", fault.call, fault.message))
     }

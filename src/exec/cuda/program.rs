@@ -58,8 +58,16 @@ pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weigh
     let constants = plan.constants().iter().map(|source| pool.put(&stored(dtype, &weights.read(source)?)));
     let constants = constants.collect::<Result<Vec<u64>, Problem>>()?;
     let processors = driver.facts().processors;
-    let lower =
-        Lower { plan, weights, dtype, processors, layout: &layout, base: memory.at, constants: &constants, pool: &pool };
+    let lower = Lower {
+        plan,
+        weights,
+        dtype,
+        processors,
+        layout: &layout,
+        base: memory.at,
+        constants: &constants,
+        pool: &pool,
+    };
     let steps: Vec<Vec<Pending>> =
         plan.steps().par_iter().with_max_len(1).map(|step| lower.step(step)).collect::<Result<_, _>>()?;
     let steps = steps.into_iter().enumerate().flat_map(|(at, pending)| {
@@ -180,7 +188,7 @@ fn too_large(driver: &Arc<dyn Driver>, plan: &Plan, needed: usize, fault: &Fault
 }
 
 impl Loaded {
-    fn problem(&self, fault: &Fault) -> Problem {
+    pub(super) fn problem(&self, fault: &Fault) -> Problem {
         let Some(at) = fault.launch else {
             let message = format!("the GPU failed: {}: {}", fault.call, fault.message);
             return Problem::new(Code::Resource, message)

@@ -25,7 +25,8 @@ fn maps_of_every_activation() {
                     ..Map::default()
                 };
                 run(&args.launch(dtype), &args);
-                let want: Vec<f64> = on_device.read_rows(cols, cols + gap).iter().map(|x| activate(act, f64::from(*x))).collect();
+                let want: Vec<f64> =
+                    on_device.read_rows(cols, cols + gap).iter().map(|x| activate(act, f64::from(*x))).collect();
                 check(&format!("{dtype:?} {act:?}"), &y.read_rows(cols, cols + gap), &want, tolerance(dtype));
             }
         }
@@ -98,7 +99,8 @@ fn pairs_of_all_kinds() {
         for [rows_each, b_outer, b_row, b_col, len] in pairings {
             for op in [Binary::ADD, Binary::SUB, Binary::SUB_FROM, Binary::MUL] {
                 let mut random = Random::new(9);
-                let (a, b, residual) = (random.numbers(rows * cols), random.numbers(len as usize), random.numbers(rows * cols));
+                let (a, b, residual) =
+                    (random.numbers(rows * cols), random.numbers(len as usize), random.numbers(rows * cols));
                 let y = Values::poison(dtype, rows * cols, 0);
                 let [a_values, b_values, more] = [&a, &b, &residual].map(|values| Values::of(dtype, values));
                 let args = Binary {

@@ -1,8 +1,6 @@
 //! Sums of products: convolutions, transposed ones by phases, linear maps.
 
-use super::super::contract::{
-    Conv, Depthwise, Dtype, Epilogue, LinearRows, Phase, conv_row, pack_conv, phases,
-};
+use super::super::contract::{Conv, Depthwise, Dtype, Epilogue, LinearRows, Phase, conv_row, pack_conv, phases};
 use super::{Lower, Pending, act, ready, rows};
 use crate::diag::Problem;
 use crate::opt::{self, Weights as Expression, Window};

@@ -1,8 +1,6 @@
 //! What does not multiply by weights in sums: one launch a step.
 
-use super::super::contract::{
-    Attention, Binary, Broadcast, GroupNorm, Map, Matmul, Pool, Reduce, Resize, Rows,
-};
+use super::super::contract::{Attention, Binary, Broadcast, GroupNorm, Map, Matmul, Pool, Reduce, Resize, Rows};
 use super::{Lower, Pending, act, axes, ready, rows};
 use crate::diag::{Code, Problem};
 use crate::opt::{self, Arithmetic, Id, Kind, Source};
@@ -332,8 +330,7 @@ impl Lower<'_> {
         let plain = b.strides[rank - 1] == 1 || b.dims[rank - 1] == 1;
         // of a single row the distance says nothing, and may be less than a row is long
         let dist = |stride: usize, rows: usize, cols: usize| if rows == 1 { stride.max(cols) } else { stride } as i32;
-        let b_dist =
-            if plain { dist(b.strides[rank - 2], k, n) } else { dist(b.strides[rank - 1], n, k) };
+        let b_dist = if plain { dist(b.strides[rank - 2], k, n) } else { dist(b.strides[rank - 1], n, k) };
         let batch: Vec<usize> = (0..rank - 2).filter(|axis| out.dims[*axis] != 1).collect();
         let of = |values: &[usize]| axes(&batch.iter().map(|axis| values[*axis]).collect::<Vec<_>>());
         let args = Matmul {
