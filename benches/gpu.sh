@@ -76,6 +76,12 @@ nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --f
 python3 -c 'import torch; print("torch", torch.__version__)'
 rm -f "$out/torch.jsonl" "$out"/archc_*.json
 
+if [ "$device" != cpu ]; then
+    step "fragment layouts"
+    limited 45 python3 $here/gpu_layouts.py 3 >"$out/layouts.txt" 2>&1 || fail "fragment layouts"
+    tail -25 "$out/layouts.txt"
+fi
+
 dtypes_of() { if [ "$device" = cpu ]; then echo f32; else echo "bf16 f16 f32"; fi; }
 limit_of() { case $1 in bf16) echo 4e-2 ;; f16) echo 6e-3 ;; *) echo 1e-4 ;; esac; }
 
