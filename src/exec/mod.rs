@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod timing;
 mod weights;
 
 use std::time::Duration;
@@ -53,6 +54,9 @@ pub trait Program: Send {
     /// # Errors
     /// If the device fails.
     fn profile(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<Vec<Duration>, Problem>;
+
+    /// The kernel that each step uses: `direct 14x32`, `depthwise`.
+    fn kernels(&self) -> Vec<String>;
 }
 
 /// A network that is ready to run with one batch size.
@@ -128,6 +132,11 @@ impl Executable {
         );
         let given = outputs.iter().map(Tensor::shape);
         assert!(given.eq(self.plan.outputs().iter().map(|(_, view)| view.dims.as_slice())), "outputs of other shapes");
+    }
+
+    /// The kernel that each of the plan's steps uses.
+    pub fn kernels(&self) -> Vec<String> {
+        self.program.kernels()
     }
 
     fn inputs<'a>(&self, given: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [f32]>, Problem> {

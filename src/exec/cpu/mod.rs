@@ -1,6 +1,8 @@
 //! Running networks on the CPU: plans bound to kernels with packed weights.
 
 mod bind;
+pub mod cases;
+pub mod ceilings;
 pub mod kernels;
 mod memory;
 mod step;
@@ -31,6 +33,10 @@ impl Cpu {
 
     pub fn with_isa(isa: Isa) -> Cpu {
         Cpu { isa }
+    }
+
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 }
 
@@ -110,5 +116,9 @@ impl Program for Loaded {
             times.push(now - std::mem::replace(&mut last, now));
         });
         Ok(times)
+    }
+
+    fn kernels(&self) -> Vec<String> {
+        self.steps.iter().map(|step| step.kernel(self.isa)).collect()
     }
 }

@@ -151,6 +151,43 @@ impl Place {
 }
 
 impl Bound {
+    /// What does the work, as `bench --profile` prints it.
+    pub(super) fn kernel(&self, isa: Isa) -> String {
+        let name = match &self.work {
+            Work::Copy => "copy",
+            Work::Fill(_) => "fill",
+            Work::Identity if self.residual.is_some() => "binary rows",
+            Work::Identity => "unary",
+            Work::Conv { packed, .. } => return packed.kernel(),
+            Work::ConvTranspose { .. } => return format!("transposed {}", isa.tile()),
+            Work::Rows { .. } => "dot products",
+            Work::Linear { .. } => return format!("gemm {}", isa.tile()),
+            Work::Channels { .. } => "scale and shift",
+            Work::PRelu { .. } => "prelu",
+            Work::LayerNorm { .. } => "layer norm",
+            Work::GroupNorm { .. } => "group norm",
+            Work::Softmax => "softmax",
+            Work::LogSoftmax => "log softmax",
+            Work::Normalize { .. } => "l2 norm",
+            Work::Pool { .. } => "pool",
+            Work::AdaptivePool { .. } => "adaptive pool",
+            Work::Resize { .. } => "resize",
+            Work::Reduce { .. } => "reduce",
+            Work::Binary(binary) => match binary.pairing {
+                Pairing::Rows(_) => "binary rows",
+                Pairing::Scalar => "binary scalar",
+                Pairing::Row => "binary row",
+                Pairing::Gate { .. } => "binary gate",
+                Pairing::Column => "binary column",
+                Pairing::Broadcast => "broadcast",
+            },
+            Work::Matmul(_) => return format!("matmul {}", isa.tile()),
+            Work::Attention { .. } => "attention",
+            Work::Reference { .. } => "reference",
+        };
+        name.to_string()
+    }
+
     pub(super) fn run(&self, isa: Isa, memory: &mut Memory) {
         let [before, after] = self.acts;
         match &self.work {

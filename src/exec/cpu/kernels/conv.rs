@@ -122,6 +122,16 @@ impl PackedConv {
         &self.shape
     }
 
+    /// Which kernel was chosen: `direct 14x32`, `depthwise`.
+    pub fn kernel(&self) -> String {
+        match &self.kernel {
+            Kernel::Direct { .. } => format!("direct {}", self.isa.tile()),
+            Kernel::Framed { .. } => format!("framed {}", self.isa.tile()),
+            Kernel::Depthwise(_) => "depthwise".into(),
+            Kernel::Grouped(_) => "grouped".into(),
+        }
+    }
+
     /// Convolves `x` into `y`, whose size must be `shape().output(..)`.
     pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
         let shape = &self.shape;
