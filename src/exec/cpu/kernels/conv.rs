@@ -101,13 +101,7 @@ impl PackedConv {
     /// The same for an algorithm that [`choose`] has chosen.
     ///
     /// [`choose`]: super::choose
-    pub fn pack_for(
-        isa: Isa,
-        shape: &ConvShape,
-        algorithm: Algorithm,
-        weights: &[f32],
-        scale: Option<&[f32]>,
-    ) -> Self {
+    pub fn pack_for(isa: Isa, shape: &ConvShape, algorithm: Algorithm, weights: &[f32], scale: Option<&[f32]>) -> Self {
         shape.check();
         assert!(weights.len() >= shape.weight_len(), "too few weights");
         assert!(scale.is_none_or(|s| s.len() >= shape.out_channels), "too few scales");

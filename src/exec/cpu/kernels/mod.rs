@@ -64,4 +64,4 @@ pub use resize::{Resample, resize};
 pub use simd::Isa;
 pub use view::{Image, ImageMut, Rows, RowsMut, pixel_distance};
 pub use walk::Strided;
-pub use winograd::{Algorithm, Site, choose};
+pub use winograd::{Algorithm, Estimate, Policy, Site, choose, estimate};

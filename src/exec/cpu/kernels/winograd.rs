@@ -9,8 +9,7 @@
 //! Tasks     many tiles: blocks of tiles, whose V stays in L2, all panels inside. Few tiles: the input is transformed
 //!           first, then tasks are panels, so that U, the larger part, is read once
 //! Ceiling   that of the direct kernel times 9 m^2 / (m + 2)^2 (2.25 and 4), less what tiles pad at the edges
-//! Error     with the points of `transform.rs` no more than that of the direct kernel for random data; see
-//!           `tests/winograd.rs` for figures
+//! Error     m = 2: less than that of the direct kernel; m = 4: twice as much; figures in `tests/winograd.rs`
 
 mod choose;
 mod product;
@@ -26,7 +25,7 @@ use product::Product;
 use std::ops::Range;
 use transform::{Input, Output};
 
-pub use choose::{Algorithm, Site, choose};
+pub use choose::{Algorithm, Estimate, Policy, Site, choose, estimate};
 
 /// The transformed weights of a layer.
 #[derive(Debug)]

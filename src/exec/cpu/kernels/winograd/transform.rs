@@ -7,8 +7,8 @@
 //! Ceiling   loads, stores and arithmetic alike: 36 loads, 144 operations and 36 stores for N channels of an input tile of
 //!           F(4x4)
 
-use super::Job;
 use super::super::simd::{Simd, Task, ld, st, unroll};
+use super::Job;
 use std::ops::Range;
 
 /// The points of F(4x4) beside 0 and infinity: `+-P` and `+-Q`.
