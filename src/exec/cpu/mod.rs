@@ -15,7 +15,7 @@ use super::{Backend, Program, Weights};
 use crate::diag::Problem;
 use crate::plan::{self, Plan, View};
 use crate::tensor::Tensor;
-use kernels::Isa;
+use kernels::{Isa, Policy};
 use memory::{Arena, Memory, Slot};
 use step::Bound;
 
@@ -23,16 +23,22 @@ use step::Bound;
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
     isa: Isa,
+    policy: Policy,
 }
 
 impl Cpu {
     /// With the best instruction set there is.
     pub fn new() -> Cpu {
-        Cpu { isa: Isa::detect() }
+        Cpu::with_isa(Isa::detect())
     }
 
     pub fn with_isa(isa: Isa) -> Cpu {
-        Cpu { isa }
+        Cpu { isa, policy: Policy::default() }
+    }
+
+    /// Which algorithms it may use.
+    pub fn with_policy(self, policy: Policy) -> Cpu {
+        Cpu { policy, ..self }
     }
 
     pub fn isa(&self) -> Isa {
@@ -58,7 +64,7 @@ impl Backend for Cpu {
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
         let arena = Arena::new(plan.arena())?;
         let constants = plan.constants().iter().map(|source| weights.read(source)).collect::<Result<_, _>>()?;
-        let bind = |step| bind::bind(self.isa, plan, step, weights);
+        let bind = |step| bind::bind(self.isa, self.policy, plan, step, weights);
         let steps = plan.steps().par_iter().with_max_len(1).map(bind).collect::<Result<_, _>>()?;
         let outputs = plan.outputs().iter().map(|(_, view)| (Slot::new(plan, view), view.clone())).collect();
         Ok(Box::new(Loaded { isa: self.isa, arena, constants, steps, outputs }))

@@ -9,7 +9,7 @@
 //!
 //! | what | entry points |
 //! |---|---|
-//! | convolution | [`PackedConv::pack`] once, [`PackedConv::run`] with an [`Epilogue`] |
+//! | convolution | [`choose`] an [`Algorithm`], [`PackedConv::pack_for`] once, [`PackedConv::run`] with an [`Epilogue`] |
 //! | transposed convolution | [`PackedConvTranspose`] |
 //! | linear layers | [`PackedMat::from_nk`] and [`PackedMat::run`]; [`linear`] for up to 8 rows or so, without packing |
 //! | products of activations | [`matmul`] over a [`Batch`] |
@@ -47,6 +47,7 @@ mod tests;
 mod tile;
 mod view;
 mod walk;
+mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -66,3 +67,4 @@ pub use resize::{Resample, resize};
 pub use simd::Isa;
 pub use view::{Image, ImageMut, Rows, RowsMut, pixel_distance};
 pub use walk::Strided;
+pub use winograd::{Algorithm, Estimate, Policy, Site, choose, estimate};

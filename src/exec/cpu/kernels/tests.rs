@@ -1,5 +1,5 @@
 //! Every kernel against a plain loop in f64, on every instruction set of this CPU: odd sizes, tails, outputs full of
-//! NaN before the call, and the same bits on one, two and three threads.
+//! NaN before the call, and the same bits on one, two, three and eight threads.
 
 use super::*;
 
@@ -7,6 +7,7 @@ mod conv;
 mod gemm;
 mod images;
 mod rows;
+mod winograd;
 
 /// Reproducible noise in about [-1, 1].
 pub struct Rng(u64);
@@ -100,17 +101,17 @@ pub fn close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// Runs `f` on one, two and three threads; asserts that the bits are the same and returns them.
+/// Runs `f` on one, two, three and eight threads; asserts that the bits are the same and returns them.
 pub fn on_threads(what: &str, f: impl Fn() -> Vec<f32> + Sync) -> Vec<f32> {
     use std::sync::OnceLock;
-    static POOLS: [OnceLock<rayon::ThreadPool>; 3] = [const { OnceLock::new() }; 3];
+    static POOLS: [OnceLock<rayon::ThreadPool>; 8] = [const { OnceLock::new() }; 8];
     let run = |n: usize| {
         let pool =
             POOLS[n - 1].get_or_init(|| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads"));
         pool.install(&f)
     };
     let one: Vec<f32> = run(1);
-    for n in [2, 3] {
+    for n in [2, 3, 8] {
         let other: Vec<f32> = run(n);
         for (i, (a, b)) in one.iter().zip(&other).enumerate() {
             assert_eq!(a.to_bits(), b.to_bits(), "[{i}] is {a} on one thread, {b} on {n}: {what}");
