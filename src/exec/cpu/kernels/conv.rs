@@ -146,6 +146,7 @@ impl PackedConv {
             Kernel::Framed { .. } => format!("framed {}", self.isa.tile()),
             Kernel::Depthwise(_) => "depthwise".into(),
             Kernel::Grouped(_) => "grouped".into(),
+            Kernel::Winograd(winograd) => format!("winograd f{}", winograd.m),
         }
     }
 

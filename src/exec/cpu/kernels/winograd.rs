@@ -33,7 +33,7 @@ pub(super) struct Winograd {
     isa: Isa,
     shape: ConvShape,
     /// Outputs of a tile along an axis: 2 or 4.
-    m: usize,
+    pub(super) m: usize,
     /// That of the shape, or fewer where groups were merged.
     groups: usize,
     u: Aligned,
