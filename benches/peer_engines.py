@@ -52,6 +52,7 @@ class Archc:
     """A process a burst: the weights are loaded and packed anew, which is not timed."""
 
     name = "archc"
+    child = None
 
     def __init__(self, options, name, batch, folder):
         self.options, self.network, self.batch, self.folder = options, name, batch, folder

@@ -24,6 +24,8 @@ import time
 
 import peer_engines
 
+# Cores that other processes may use during a round.
+OTHERS = 0.08
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NETWORKS = [
     "resnet18",
@@ -95,16 +97,21 @@ def race(options, name, batch):
     exact = peer_engines.floats(options.cache / f"{name}.exact.npy")
     errors = {engine.name: relative(engine.output(), exact) for engine in engines}
     bursts = {engine.name: [] for engine in engines}
-    cores = []
+    cores, others = [], []
     start, last = time.monotonic(), 0.0
     while not cores or time.monotonic() - start + last < options.seconds:
-        began = time.monotonic()
+        began, busy = time.monotonic(), cpu_of_others(engines)
         for engine in engines:
             engine.resume()
             bursts[engine.name].append(engine.burst(options.burst, 0.15 * options.burst))
             engine.pause()
-        cores += [ns for ns in engines[0].core_to_core if ns]
         last = time.monotonic() - began
+        others.append((cpu_of_others(engines) - busy) / last)
+        cores.append([ns for ns in engines[0].core_to_core if ns])
+    # a round is dropped for what other processes took of the cores, never for its times
+    quiet = [at for at, share in enumerate(others) if share <= OTHERS] or list(range(len(others)))
+    bursts = {engine: [found[at] for at in quiet] for engine, found in bursts.items()}
+    cores = [ns for at in quiet for ns in cores[at]]
     versions = {engine.name: engine.version for engine in engines}
     for engine in engines:
         engine.stop()
@@ -124,13 +131,28 @@ def race(options, name, batch):
         "batch": batch,
         "threads": options.threads,
         "dtype": options.dtype,
-        "rounds": len(bursts["archc"]),
+        "rounds": len(quiet),
+        "rounds_disturbed": len(others) - len(quiet),
+        "cores_taken_by_others": max(others[at] for at in quiet),
         "core_to_core_ns": [min(cores, default=None), max(cores, default=None)],
         "engines": figures,
         "best_peer": best,
         "ratio": figures[best]["median_ms"] / figures["archc"]["median_ms"],
         "versions": versions,
     }
+
+
+def cpu_of_others(engines):
+    """Seconds that processes other than ours have used the cores so far."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    first = pathlib.Path("/proc/stat").read_text().splitlines()[0].split()
+    user, nice, system, _, _, irq, softirq = map(int, first[1:8])
+    ours = sum(os.times()[:4])
+    for engine in engines:
+        if engine.child:
+            fields = pathlib.Path(f"/proc/{engine.child.pid}/stat").read_text().rpartition(")")[2].split()
+            ours += (int(fields[11]) + int(fields[12])) / ticks
+    return (user + nice + system + irq + softirq) / ticks - ours
 
 
 def relative(got, exact):
@@ -203,6 +225,8 @@ def markdown(whole, head=True):
         row = [one["network"], one["batch"], one["threads"], one["dtype"], *cells, f"**{one['ratio']:.2f}**"]
         low, high = one["core_to_core_ns"]
         row.append(f"{low:.0f} to {high:.0f}" if low else "")
+        if one["cores_taken_by_others"] > OTHERS:
+            row[-1] += f" (disturbed: others took {one['cores_taken_by_others']:.1f} cores)"
         text += "| " + " | ".join(map(str, row)) + " |\n"
     for one in whole["results"]:
         if one.get("cold"):
