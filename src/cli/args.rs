@@ -6,6 +6,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::Failure;
 use crate::diag::{Code, Problem};
+use crate::exec::cpu::Cpu;
+use crate::exec::cpu::kernels::Policy;
 
 /// A compiler for edits to pretrained vision networks.
 #[derive(Debug, Parser)]
@@ -81,6 +83,11 @@ pub struct ExecArgs {
 }
 
 impl ExecArgs {
+    /// The CPU with the algorithms that are allowed.
+    pub fn cpu(&self) -> Cpu {
+        Cpu::new().with_policy(if self.exact { Policy::Exact } else { Policy::Fast })
+    }
+
     /// Runs `inside` on as many threads as were asked for, if the device is there.
     pub fn with_threads<T: Send>(&self, inside: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
         if let Device::Cuda(_) = self.device {

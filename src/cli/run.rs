@@ -12,7 +12,6 @@ use crate::bind::{Bound, bind, bind_edited};
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::exec::Executable;
-use crate::exec::cpu::Cpu;
 use crate::io::inputs::{self, Batch, Inputs};
 use crate::io::labels::Labels;
 use crate::io::output::{self, Output};
@@ -59,7 +58,7 @@ fn execute(
         (None, false) => inputs.items.len().clamp(1, BATCH),
     };
     bound.check_memory()?;
-    let mut executable = Executable::new(typed, &bound, &Cpu::new(), batch)?;
+    let mut executable = Executable::new(typed, &bound, &args.exec.cpu(), batch)?;
     session.report(&bound.warnings());
     let keeps_tensors = outputs.iter().any(|output| output.needs_tensors());
     let mut collected = Collected::new(typed, keeps_tensors, labels, is_noise);
