@@ -76,8 +76,6 @@ pub(super) struct Input<'a> {
     pub job: &'a Job<'a>,
     pub tiles: Range<usize>,
     pub v: *mut f32,
-    /// Where in V the first tile goes.
-    pub slot: usize,
     /// Tiles of V.
     pub slots: usize,
     pub plane: usize,
@@ -122,7 +120,7 @@ impl Input<'_> {
                         inside,
                         n,
                     };
-                    let to = self.v.wrapping_add(((group * vectors + vector) * self.slots + self.slot + i) * S::N);
+                    let to = self.v.wrapping_add(((group * vectors + vector) * self.slots + i) * S::N);
                     // SAFETY: pixels that are not inside are not read; V has this place in every plane.
                     unsafe {
                         if n == S::N && inside == [all; 2] {
