@@ -41,7 +41,7 @@ pub(super) struct Winograd {
 }
 
 /// Floats of V that may stay in L2 beside U and M.
-const V_FLOATS: usize = 128 << 10;
+const V_FLOATS: usize = 96 << 10;
 
 impl Winograd {
     /// Whether the windows are of the kind that this is for.
@@ -150,7 +150,7 @@ impl Job<'_> {
         let panels = self.panels();
         let depth = self.layer.groups * self.vectors() * self.layer.isa.lanes();
         let mr = self.layer.isa.tile_rows();
-        let most = (V_FLOATS / (points * depth)).clamp(2 * mr, 8 * mr);
+        let most = (V_FLOATS / (points * depth)).clamp(3 * mr, 8 * mr);
         if tiles <= FEW && panels > 1 {
             let [v_plane, m_plane] = self.planes(tiles);
             // Neighbouring panels share what they read of V.

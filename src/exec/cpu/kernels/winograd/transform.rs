@@ -8,6 +8,7 @@
 //!           F(4x4)
 
 use super::super::simd::{Simd, Task, ld, st, unroll};
+use super::super::tile::fetch;
 use super::Job;
 use std::ops::Range;
 
@@ -168,6 +169,10 @@ impl Pixels {
                 let column = self.first.wrapping_add(J * self.col);
                 unroll!(I <7 AL, {
                     let from = column.wrapping_add(I * self.row);
+                    if J >= 2 {
+                        // of the tile to the right
+                        fetch(from.wrapping_add((AL - 2) * self.col));
+                    }
                     if WHOLE {
                         d[I] = S::load(from);
                     } else if self.inside[0] >> I & self.inside[1] >> J & 1 == 1 {
