@@ -8,6 +8,7 @@ use super::team;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs `f` for 0..n on the threads of the run, or of the current pool.
 pub(in crate::exec::cpu) fn tasks(n: usize, f: impl Fn(usize) + Sync) {
@@ -16,6 +17,18 @@ pub(in crate::exec::cpu) fn tasks(n: usize, f: impl Fn(usize) + Sync) {
     } else if !team::share(n, &f) {
         (0..n).into_par_iter().with_max_len(1).for_each(&f);
     }
+}
+
+/// Deals 0..n out to the threads of the current pool: each calls `f` once, with the first of its numbers and an iterator of
+/// those that follow. For what a thread prepares once for all of its numbers.
+pub(super) fn team(n: usize, f: impl Fn(usize, &mut dyn Iterator<Item = usize>) + Sync) {
+    let next = AtomicUsize::new(0);
+    let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < n);
+    tasks(rayon::current_num_threads().min(n), |_| {
+        if let Some(first) = take() {
+            f(first, &mut std::iter::from_fn(take));
+        }
+    });
 }
 
 /// Cuts `0..rows` into ranges of about `GRAIN` units of work, `cost` units a row (a unit is about one float
