@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::diag::{Code, Problem};
 use crate::graph::NodeId;
-use crate::opt;
+use crate::opt::{self, Fusion};
 use crate::plan::{self, Plan};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
@@ -43,6 +43,11 @@ pub trait Backend: Sync {
 
     /// What a plan for this backend should heed.
     fn options(&self, batch: usize) -> plan::Options;
+
+    /// How much passes may ask of it.
+    fn fusion(&self) -> Fusion {
+        Fusion::Plain
+    }
 
     /// Allocates the plan's memory and packs its weights.
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem>;
@@ -84,7 +89,7 @@ impl Executable {
         backend: &dyn Backend,
         batch: usize,
     ) -> Result<Executable, Problem> {
-        let plan = plan::plan(opt::optimise(typed), &backend.options(batch))?;
+        let plan = plan::plan(opt::optimise(typed, backend.fusion()), &backend.options(batch))?;
         let weights = Weights::new(typed, tensors, &plan)?;
         let program = backend.load(&plan, &weights)?;
         Ok(Executable { plan, program })

@@ -9,13 +9,13 @@
 //!
 //! | what | entry points |
 //! |---|---|
-//! | convolution | [`choose`] an [`Algorithm`], [`PackedConv::pack_for`] once, [`PackedConv::run`] with an [`Epilogue`] |
+//! | convolution | [`choose`] an [`Algorithm`], [`PackedConv::pack_for`] once, [`PackedConv::run`] with an [`Epilogue`]; [`PackedConv::run_io`] with factors of what is read, means of what is written |
 //! | transposed convolution | [`PackedConvTranspose`] |
 //! | linear layers | [`PackedMat::from_nk`] and [`PackedMat::run`]; [`linear`] for up to 8 rows or so, without packing |
 //! | products of activations | [`matmul`] over a [`Batch`] |
 //! | attention | [`attention`] over rows of queries, keys and values, all heads side by side |
 //! | pooling | [`pool`] (the image written decides about ceil mode), [`adaptive_pool`] (1 x 1: global) |
-//! | single values, pairs | [`unary`] with an [`Act`], [`binary`] with an [`Operand`], [`broadcast`] for any strides |
+//! | single values, pairs | [`unary`] with an [`Act`], [`binary`] with an [`Operand`], [`gated`] for factors of channels, [`broadcast`] for any strides |
 //! | norms | [`layer_norm`], [`group_norm`], [`scale_shift`], [`softmax`], [`log_softmax`], [`l2_normalize`] |
 //! | reductions | [`reduce`] over any axes |
 //! | movement | [`copy`] (any permutation, slice or repetition), [`copy_rows`], [`pixel_shuffle`], [`channel_shuffle`], [`roll`], [`pad`] |
@@ -34,6 +34,7 @@ mod elementwise;
 mod gemm;
 mod grouped;
 mod math;
+mod means;
 mod movement;
 mod norm;
 mod pages;
@@ -53,10 +54,10 @@ mod winograd;
 mod x86;
 
 pub use attention::{Heads, attention};
-pub use conv::{ConvShape, PackedConv};
+pub use conv::{ConvIo, ConvShape, Output, PackedConv};
 pub use conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 pub use direct::Epilogue;
-pub use elementwise::{BinaryOp, Map, Operand, binary, broadcast, unary};
+pub use elementwise::{BinaryOp, Gated, Map, Operand, binary, broadcast, gated, unary};
 pub use gemm::{Batch, BatchMut, Layout, PackedMat, linear, matmul};
 pub use math::Act;
 pub use movement::{channel_shuffle, copy, copy_rows, pad, pixel_shuffle, roll};

@@ -34,9 +34,14 @@ pub(super) fn team(n: usize, f: impl Fn(usize, &mut dyn Iterator<Item = usize>) 
 /// Cuts `0..rows` into ranges of about `GRAIN` units of work, `cost` units a row (a unit is about one float
 /// read or written), and runs `f` on each.
 pub(in crate::exec::cpu) fn ranges(rows: usize, cost: usize, f: impl Fn(Range<usize>) + Sync) {
-    const GRAIN: usize = 32 << 10;
-    let blocks = (rows.saturating_mul(cost.max(1)) / GRAIN).clamp(1, rows.clamp(1, 256));
+    let blocks = blocks(rows, cost);
     tasks(blocks, |b| f(rows * b / blocks..rows * (b + 1) / blocks));
+}
+
+/// How many ranges [`ranges`] cuts.
+pub(super) fn blocks(rows: usize, cost: usize) -> usize {
+    const GRAIN: usize = 32 << 10;
+    (rows.saturating_mul(cost.max(1)) / GRAIN).clamp(1, rows.clamp(1, 256))
 }
 
 /// A pointer that tasks may share, because each writes a part of its own.
