@@ -12,7 +12,6 @@ use crate::bind::{Bound, bind, bind_edited};
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::exec::Executable;
-use crate::exec::cpu::Cpu;
 use crate::io::inputs::{self, Batch, Inputs};
 use crate::io::labels::Labels;
 use crate::io::output::{self, Output};
@@ -31,10 +30,7 @@ const BATCH: usize = 8;
 const TOP: usize = 5;
 
 pub fn run(session: &mut Session, args: &Run) -> Outcome {
-    if args.exec.dtype != Dtype::F32 {
-        let problem = Problem::new(Code::Resource, "this build executes in f32 only");
-        return Err(problem.hint("leave `--dtype` out").into());
-    }
+    check_dtype(&args.exec)?;
     let compiled = session.compile(&args.spec)?;
     // what can be refused early is refused before weights are read
     let outputs: Vec<Output> = args.output.iter().map(|path| Output::of(path)).collect::<Result<_, _>>()?;
@@ -62,7 +58,7 @@ fn execute(
         (None, false) => inputs.items.len().clamp(1, BATCH),
     };
     bound.check_memory()?;
-    let mut executable = Executable::new(typed, &bound, &Cpu::new(), batch)?;
+    let mut executable = Executable::new(typed, &bound, &args.exec.cpu(), batch)?;
     session.report(&bound.warnings());
     let keeps_tensors = outputs.iter().any(|output| output.needs_tensors());
     let mut collected = Collected::new(typed, keeps_tensors, labels, is_noise);
@@ -114,6 +110,14 @@ fn execute(
     if failed.has_errors() { Err(Failure::Status(1)) } else { Ok(()) }
 }
 
+/// Refuses what no kernel computes in.
+pub fn check_dtype(exec: &ExecArgs) -> Result<(), Problem> {
+    if exec.dtype == Dtype::F32 {
+        return Ok(());
+    }
+    Err(Problem::new(Code::Resource, "this build executes in f32 only").hint("leave `--dtype` out"))
+}
+
 /// The network's tensors: the spec's own, or `--weights`; says what became of each.
 pub fn bound(compiled: &Compiled, exec: &ExecArgs) -> Result<Bound, Failure> {
     let settings = &compiled.settings;
@@ -151,7 +155,7 @@ fn trained_labels(bound: &Bound) -> Option<Labels> {
 }
 
 /// What each input takes.
-fn wanted(compiled: &Compiled) -> Result<Vec<Wanted>, Failure> {
+pub fn wanted(compiled: &Compiled) -> Result<Vec<Wanted>, Failure> {
     let typed = &compiled.typed;
     let preprocess = compiled.settings.preprocess.clone().unwrap_or_default();
     let inputs = typed.graph().inputs().iter();
@@ -165,7 +169,7 @@ fn wanted(compiled: &Compiled) -> Result<Vec<Wanted>, Failure> {
 }
 
 /// Standard normal values, which depend on the seed, the input's name and the sample only.
-fn noise(wanted: &Wanted, batch: usize, seed: u64) -> Tensor {
+pub fn noise(wanted: &Wanted, batch: usize, seed: u64) -> Tensor {
     let philox = Philox::named(seed, &wanted.name);
     let shape = Shape::batched(wanted.shape.clone()).concrete(batch);
     let len: usize = shape.iter().product();

@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod timing;
 mod weights;
 
 use std::time::Duration;
@@ -41,11 +42,21 @@ pub trait Backend: Sync {
 
 /// A loaded plan.
 pub trait Program: Send {
-    /// Runs every step. Inputs come by number, with the sizes of the plan; outputs are in the plan's order, row-major.
-    fn run(&mut self, inputs: &[&[f32]]) -> Vec<Tensor>;
+    /// Runs every step. Inputs come by number, with the sizes of the plan; outputs are in the plan's order, of its sizes,
+    /// and are filled row-major.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<(), Problem>;
 
     /// The same, and how long each step took.
-    fn profile(&mut self, inputs: &[&[f32]]) -> (Vec<Tensor>, Vec<Duration>);
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn profile(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<Vec<Duration>, Problem>;
+
+    /// The kernel that each step uses: `direct 14x32`, `depthwise`.
+    fn kernels(&self) -> Vec<String>;
 }
 
 /// A network that is ready to run with one batch size.
@@ -76,18 +87,56 @@ impl Executable {
     }
 
     /// Runs the network on inputs by name, all of its batch size. Outputs are row-major in their logical axes.
+    ///
+    /// # Errors
+    /// An input that is missing or of another shape; a device that fails.
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Problem> {
+        let mut outputs = self.outputs();
         let inputs = self.inputs(inputs)?;
-        let outputs = self.program.run(&inputs);
+        self.program.run(&inputs, &mut outputs)?;
         Ok(self.named(outputs))
+    }
+
+    /// Runs the network on inputs in the plan's order into what [`Executable::outputs`] made, or a run before filled.
+    /// Allocates nothing.
+    ///
+    /// # Errors
+    /// A device that fails.
+    ///
+    /// # Panics
+    /// If there are other than the plan's inputs and outputs, or they have other sizes.
+    pub fn run_into(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<(), Problem> {
+        self.fits(inputs, outputs);
+        self.program.run(inputs, outputs)
     }
 
     /// [`Executable::run`], and the time of each of the plan's steps.
     #[expect(clippy::type_complexity, reason = "outputs beside times")]
     pub fn profile(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(Vec<(String, Tensor)>, Vec<Duration>), Problem> {
+        let mut outputs = self.outputs();
         let inputs = self.inputs(inputs)?;
-        let (outputs, times) = self.program.profile(&inputs);
+        let times = self.program.profile(&inputs, &mut outputs)?;
         Ok((self.named(outputs), times))
+    }
+
+    /// Tensors of zeros for the outputs, in the plan's order.
+    pub fn outputs(&self) -> Vec<Tensor> {
+        self.plan.outputs().iter().map(|(_, view)| Tensor::zeros(view.dims.clone())).collect()
+    }
+
+    fn fits(&self, inputs: &[&[f32]], outputs: &[Tensor]) {
+        let given = inputs.iter().map(|input| input.len());
+        assert!(
+            given.eq(self.plan.inputs().iter().map(|(_, dims)| dims.iter().product::<usize>())),
+            "inputs of other sizes"
+        );
+        let given = outputs.iter().map(Tensor::shape);
+        assert!(given.eq(self.plan.outputs().iter().map(|(_, view)| view.dims.as_slice())), "outputs of other shapes");
+    }
+
+    /// The kernel that each of the plan's steps uses.
+    pub fn kernels(&self) -> Vec<String> {
+        self.program.kernels()
     }
 
     fn inputs<'a>(&self, given: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [f32]>, Problem> {

@@ -7,6 +7,7 @@
 //! The plan knows nothing of instruction sets or devices: what a backend wishes for is in [`Options`].
 
 mod arena;
+mod cost;
 mod layout;
 pub mod memory;
 pub mod pairing;
@@ -17,6 +18,7 @@ use crate::graph::{NodeId, path};
 use crate::opt::{Id, Kind, Net, Source};
 use crate::typed::Typed;
 
+pub use cost::Cost;
 pub use memory::{available, gigabytes};
 pub use view::{Place, View};
 

@@ -1,8 +1,8 @@
 //! Binds a step of a plan to its kernel: reads and packs its weights, works out its geometry.
 
 use super::kernels::{
-    Act, BinaryOp, ConvShape, ConvTransposeShape, Heads, Isa, Layout, PackedConv, PackedConvTranspose, PackedMat, Pool,
-    PoolShape, Reduce, Resample, Rows,
+    Act, BinaryOp, ConvShape, ConvTransposeShape, Heads, Isa, Layout, PackedConv, PackedConvTranspose, PackedMat,
+    Policy, Pool, PoolShape, Reduce, Resample, Rows, Site, choose,
 };
 use super::memory::Slot;
 use super::step::{Binary, Bound, Matmul, Place, Work};
@@ -17,7 +17,7 @@ use crate::plan::{self, Plan, Step, View};
 /// At most so many rows are multiplied with weights as they lie in the file; more are worth packing for.
 const FEW_ROWS: usize = 8;
 
-pub(super) fn bind(isa: Isa, plan: &Plan, step: &Step, weights: &Weights) -> Result<Bound, Problem> {
+pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: &Weights) -> Result<Bound, Problem> {
     let mut acts = [Act::None; 2];
     let work = match &step.work {
         plan::Work::Copy => Work::Copy,
@@ -25,7 +25,7 @@ pub(super) fn bind(isa: Isa, plan: &Plan, step: &Step, weights: &Weights) -> Res
         plan::Work::Node(id) => {
             let epilogue = &plan.net().node(*id).epilogue;
             acts = [act(epilogue.before), act(epilogue.after)];
-            node(isa, plan, *id, step, weights)?
+            node(isa, policy, plan, *id, step, weights)?
         }
     };
     let order = order(plan, step);
@@ -69,7 +69,7 @@ fn order(plan: &Plan, step: &Step) -> Vec<usize> {
     }
 }
 
-fn node(isa: Isa, plan: &Plan, id: Id, step: &Step, weights: &Weights) -> Result<Work, Problem> {
+fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &Weights) -> Result<Work, Problem> {
     let node = plan.net().node(id);
     let dims = &step.write.dims;
     let operand = |at: usize| &step.reads[at];
@@ -86,7 +86,9 @@ fn node(isa: Isa, plan: &Plan, id: Id, step: &Step, weights: &Weights) -> Result
             };
             let channels = weights.channels(expression, dims[1])?;
             let raw = weights.read(&expression.weight)?;
-            let packed = PackedConv::pack(isa, &shape, &raw, channels.scale.as_deref());
+            let [n, _, h, w] = operand(0).dims[..] else { unreachable!("images have four axes") };
+            let algorithm = choose(isa, &shape, &Site { batch: n, size: [h, w], policy });
+            let packed = PackedConv::pack_for(isa, &shape, algorithm, &raw, channels.scale.as_deref());
             Work::Conv { packed, bias: channels.shift }
         }
         Kind::ConvTranspose { window, groups, output_padding, weights: expression } => {

@@ -2,14 +2,13 @@
 
 use super::kernels::{
     self, Act, Batch, BatchMut, BinaryOp, Epilogue, Heads, Image, ImageMut, Isa, Layout, Map, Operand, PackedConv,
-    PackedConvTranspose, PackedMat, Pool, PoolShape, Reduce, Resample, Rows, RowsMut, Strided,
+    PackedConvTranspose, PackedMat, Pool, PoolShape, Reduce, Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
 };
 use super::memory::{Memory, Slot};
 use crate::ops::{self, Op};
 use crate::plan::pairing::Pairing;
 use crate::plan::view::Matrix;
 use crate::tensor::Tensor;
-use rayon::prelude::*;
 
 /// A step that is ready to run.
 pub(super) struct Bound {
@@ -152,6 +151,43 @@ impl Place {
 }
 
 impl Bound {
+    /// What does the work, as `bench --profile` prints it.
+    pub(super) fn kernel(&self, isa: Isa) -> String {
+        let name = match &self.work {
+            Work::Copy => "copy",
+            Work::Fill(_) => "fill",
+            Work::Identity if self.residual.is_some() => "binary rows",
+            Work::Identity => "unary",
+            Work::Conv { packed, .. } => return packed.kernel(),
+            Work::ConvTranspose { .. } => return format!("transposed {}", isa.tile()),
+            Work::Rows { .. } => "dot products",
+            Work::Linear { .. } => return format!("gemm {}", isa.tile()),
+            Work::Channels { .. } => "scale and shift",
+            Work::PRelu { .. } => "prelu",
+            Work::LayerNorm { .. } => "layer norm",
+            Work::GroupNorm { .. } => "group norm",
+            Work::Softmax => "softmax",
+            Work::LogSoftmax => "log softmax",
+            Work::Normalize { .. } => "l2 norm",
+            Work::Pool { .. } => "pool",
+            Work::AdaptivePool { .. } => "adaptive pool",
+            Work::Resize { .. } => "resize",
+            Work::Reduce { .. } => "reduce",
+            Work::Binary(binary) => match binary.pairing {
+                Pairing::Rows(_) => "binary rows",
+                Pairing::Scalar => "binary scalar",
+                Pairing::Row => "binary row",
+                Pairing::Gate { .. } => "binary gate",
+                Pairing::Column => "binary column",
+                Pairing::Broadcast => "broadcast",
+            },
+            Work::Matmul(_) => return format!("matmul {}", isa.tile()),
+            Work::Attention { .. } => "attention",
+            Work::Reference { .. } => "reference",
+        };
+        name.to_string()
+    }
+
     pub(super) fn run(&self, isa: Isa, memory: &mut Memory) {
         let [before, after] = self.acts;
         match &self.work {
@@ -162,7 +198,11 @@ impl Bound {
             }
             Work::Fill(value) => {
                 let (to, []) = memory.open(&self.write.slot, []);
-                to.par_chunks_mut(1 << 16).for_each(|part| part.fill(*value));
+                let (base, len) = (Shared(to.as_mut_ptr()), to.len());
+                ranges(len, 1, |range| {
+                    // SAFETY: each task has its own part.
+                    unsafe { std::slice::from_raw_parts_mut(base.at(range.start), range.len()) }.fill(*value);
+                });
             }
             Work::Conv { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
                 packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
@@ -324,7 +364,11 @@ impl Matmul {
         let (count, steps) = levels[0];
         if levels.len() > 1 {
             // the plan lets outer matrices of the result follow one another
-            to.par_chunks_mut(steps[2]).enumerate().for_each(|(at, to)| {
+            let (base, len) = (Shared(to.as_mut_ptr()), to.len());
+            tasks(len.div_ceil(steps[2]), |at| {
+                let from = at * steps[2];
+                // SAFETY: each task has its own matrices.
+                let to = unsafe { std::slice::from_raw_parts_mut(base.at(from), steps[2].min(len - from)) };
                 self.run(isa, &levels[1..], [&a[at * steps[0]..], &b[at * steps[1]..]], to);
             });
             return;

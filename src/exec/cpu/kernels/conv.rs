@@ -3,7 +3,7 @@
 //! Formula   y[n, p, q, k] = epilogue(sum over r, s, c of x[n, p stride + r dilation - pad, .., c] * w[k, c, r, s])
 //! Kernels   direct over register tiles (`direct.rs`); images of few channels through a frame of zeros, in which the
 //!           taps of one window row are neighbours; depthwise by a kernel of its own; few channels a group by merging
-//!           groups (weights with zeros) or by `grouped.rs`
+//!           groups (weights with zeros) or by `grouped.rs`; windows of 3x3 also by `winograd.rs`, as [`Algorithm`] says
 
 use super::depthwise::{Depthwise, window};
 use super::direct::{Epilogue, Job, Source, Window, panel_cols};
@@ -11,6 +11,7 @@ use super::grouped::Grouped;
 use super::par::{Aligned, Shared, ranges, scratch, tasks};
 use super::simd::Isa;
 use super::view::{Image, ImageMut};
+use super::winograd::{Algorithm, Winograd};
 
 /// The parameters of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ pub struct PackedConv {
     kernel: Kernel,
 }
 
-/// Which kernel a convolution uses. The seam for others (Winograd).
+/// Which kernel a convolution uses.
 #[derive(Debug)]
 enum Kernel {
     /// `groups` is that of the shape, or fewer where groups were merged.
@@ -87,16 +88,32 @@ enum Kernel {
     },
     Depthwise(Depthwise),
     Grouped(Grouped),
+    Winograd(Winograd),
 }
 
 impl PackedConv {
-    /// Packs weights [out, in / groups, kh, kw]; `scale` multiplies each output channel (a batch norm that is folded in).
+    /// Packs weights [out, in / groups, kh, kw] for the direct kernels; `scale` multiplies each output channel (a batch
+    /// norm that is folded in).
     pub fn pack(isa: Isa, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
+        Self::pack_for(isa, shape, Algorithm::Direct, weights, scale)
+    }
+
+    /// The same for an algorithm that [`choose`] has chosen.
+    ///
+    /// [`choose`]: super::choose
+    pub fn pack_for(isa: Isa, shape: &ConvShape, algorithm: Algorithm, weights: &[f32], scale: Option<&[f32]>) -> Self {
         shape.check();
         assert!(weights.len() >= shape.weight_len(), "too few weights");
         assert!(scale.is_none_or(|s| s.len() >= shape.out_channels), "too few scales");
         let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
-        let kernel = if shape.groups > 1 && cg == 1 && kg == 1 {
+        let tile = match algorithm {
+            Algorithm::Direct => None,
+            Algorithm::Winograd2 => Some(2),
+            Algorithm::Winograd4 => Some(4),
+        };
+        let kernel = if let Some(tile) = tile {
+            Kernel::Winograd(Winograd::pack(isa, shape, tile, weights, scale))
+        } else if shape.groups > 1 && cg == 1 && kg == 1 {
             Kernel::Depthwise(Depthwise::pack(isa, shape, weights, scale))
         } else if Grouped::suits(isa, shape) {
             Kernel::Grouped(Grouped::pack(isa, shape, weights, scale))
@@ -122,6 +139,17 @@ impl PackedConv {
         &self.shape
     }
 
+    /// Which kernel was chosen: `direct 14x32`, `depthwise`.
+    pub fn kernel(&self) -> String {
+        match &self.kernel {
+            Kernel::Direct { .. } => format!("direct {}", self.isa.tile()),
+            Kernel::Framed { .. } => format!("framed {}", self.isa.tile()),
+            Kernel::Depthwise(_) => "depthwise".into(),
+            Kernel::Grouped(_) => "grouped".into(),
+            Kernel::Winograd(winograd) => format!("winograd f{}", winograd.m),
+        }
+    }
+
     /// Convolves `x` into `y`, whose size must be `shape().output(..)`.
     pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
         let shape = &self.shape;
@@ -135,6 +163,7 @@ impl PackedConv {
             Kernel::Framed { weights } => self.framed(weights, x, y, epilogue),
             Kernel::Depthwise(kernel) => kernel.run(x, y, epilogue),
             Kernel::Grouped(kernel) => kernel.run(x, y, epilogue),
+            Kernel::Winograd(kernel) => kernel.run(x, y, epilogue),
         }
     }
 

@@ -2,14 +2,14 @@
 //!
 //! They know nothing of graphs or ops: every kernel takes views of slices, shape structs and an [`Isa`], checks the
 //! sizes by `assert` (a wrong size is a mistake of the caller, not of the user) and computes over the current rayon
-//! pool. The results are the same bits on any number of threads.
+//! pool, or the threads of the run that it is part of ([`team`]). The results are the same bits on any number of threads.
 //!
 //! Images are NHWC with a free *pixel distance* ([`Image::dist`]): a kernel may read and write some channels of a wider
 //! buffer (a concatenation without copies), and [`pixel_distance`] says what distance a buffer should have.
 //!
 //! | what | entry points |
 //! |---|---|
-//! | convolution | [`PackedConv::pack`] once, [`PackedConv::run`] with an [`Epilogue`] |
+//! | convolution | [`choose`] an [`Algorithm`], [`PackedConv::pack_for`] once, [`PackedConv::run`] with an [`Epilogue`] |
 //! | transposed convolution | [`PackedConvTranspose`] |
 //! | linear layers | [`PackedMat::from_nk`] and [`PackedMat::run`]; [`linear`] for up to 8 rows or so, without packing |
 //! | products of activations | [`matmul`] over a [`Batch`] |
@@ -26,6 +26,7 @@
 
 mod attention;
 pub mod bf16;
+pub mod ceiling;
 mod conv;
 mod conv_transpose;
 mod depthwise;
@@ -41,11 +42,13 @@ mod pool;
 mod reduce;
 mod resize;
 mod simd;
+pub mod team;
 #[cfg(test)]
 mod tests;
 mod tile;
 mod view;
 mod walk;
+mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -58,9 +61,11 @@ pub use gemm::{Batch, BatchMut, Layout, PackedMat, linear, matmul};
 pub use math::Act;
 pub use movement::{channel_shuffle, copy, copy_rows, pad, pixel_shuffle, roll};
 pub use norm::{group_norm, l2_normalize, layer_norm, log_softmax, scale_shift, softmax};
+pub(super) use par::{Shared, ranges, tasks};
 pub use pool::{Pool, PoolShape, adaptive_pool, pool};
 pub use reduce::{Reduce, reduce};
 pub use resize::{Resample, resize};
 pub use simd::Isa;
 pub use view::{Image, ImageMut, Rows, RowsMut, pixel_distance};
 pub use walk::Strided;
+pub use winograd::{Algorithm, Estimate, Policy, Site, choose, estimate};

@@ -1,24 +1,25 @@
-//! Sharing work among the threads of the current rayon pool, and memory that is used again.
+//! Sharing work among the threads of a run (`team.rs`) or else of the current rayon pool, and memory that is used again.
 //!
 //! How the work is cut depends on its size alone, never on the number of threads, and no sum is split between
 //! tasks: so the results are the same bits on any number of threads.
 
+use super::team;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut, Range};
 
-/// Runs `f` for 0..n on the threads of the current pool.
-pub(super) fn tasks(n: usize, f: impl Fn(usize) + Sync) {
+/// Runs `f` for 0..n on the threads of the run, or of the current pool.
+pub(in crate::exec::cpu) fn tasks(n: usize, f: impl Fn(usize) + Sync) {
     if n <= 1 || rayon::current_num_threads() == 1 {
         (0..n).for_each(&f);
-    } else {
+    } else if !team::share(n, &f) {
         (0..n).into_par_iter().with_max_len(1).for_each(&f);
     }
 }
 
 /// Cuts `0..rows` into ranges of about `GRAIN` units of work, `cost` units a row (a unit is about one float
 /// read or written), and runs `f` on each.
-pub(super) fn ranges(rows: usize, cost: usize, f: impl Fn(Range<usize>) + Sync) {
+pub(in crate::exec::cpu) fn ranges(rows: usize, cost: usize, f: impl Fn(Range<usize>) + Sync) {
     const GRAIN: usize = 32 << 10;
     let blocks = (rows.saturating_mul(cost.max(1)) / GRAIN).clamp(1, rows.clamp(1, 256));
     tasks(blocks, |b| f(rows * b / blocks..rows * (b + 1) / blocks));
@@ -26,7 +27,7 @@ pub(super) fn ranges(rows: usize, cost: usize, f: impl Fn(Range<usize>) + Sync) 
 
 /// A pointer that tasks may share, because each writes a part of its own.
 #[derive(Clone, Copy)]
-pub(super) struct Shared(pub *mut f32);
+pub(in crate::exec::cpu) struct Shared(pub *mut f32);
 // SAFETY: whoever dereferences it answers for the parts being disjoint; see the uses.
 unsafe impl Send for Shared {}
 // SAFETY: as above.

@@ -158,6 +158,11 @@ impl Isa {
         }
     }
 
+    /// The register tile of the matrix kernels, rows x columns: `14x32`.
+    pub fn tile(self) -> String {
+        format!("{}x{}", self.tile_rows(), 2 * self.lanes())
+    }
+
     /// Runs a task with this instruction set.
     #[inline]
     pub(super) fn run<T: Task>(self, task: T) -> T::Output {

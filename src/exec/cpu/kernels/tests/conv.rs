@@ -3,7 +3,7 @@
 use super::*;
 
 /// [n, h, w, c] -> f64 [n, p, q, k], dense.
-fn naive(shape: &ConvShape, x: &Image, w: &[f32]) -> Vec<f64> {
+pub fn naive(shape: &ConvShape, x: &Image, w: &[f32]) -> Vec<f64> {
     let [p, q] = shape.output([x.h, x.w]);
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let [kh, kw] = shape.kernel;
@@ -36,12 +36,12 @@ fn naive(shape: &ConvShape, x: &Image, w: &[f32]) -> Vec<f64> {
     y
 }
 
-struct Case {
-    shape: ConvShape,
-    size: [usize; 3],
+pub struct Case {
+    pub shape: ConvShape,
+    pub size: [usize; 3],
 }
 
-fn case(n: usize, h: usize, w: usize, c: usize, k: usize, kernel: [usize; 2], groups: usize) -> Case {
+pub fn case(n: usize, h: usize, w: usize, c: usize, k: usize, kernel: [usize; 2], groups: usize) -> Case {
     Case { shape: ConvShape { kernel, groups, ..ConvShape::new(c, k, 1) }, size: [n, h, w] }
 }
 
@@ -50,7 +50,7 @@ impl Case {
         self.shape.stride = [y, x];
         self
     }
-    fn pad(mut self, padding: [usize; 4]) -> Self {
+    pub fn pad(mut self, padding: [usize; 4]) -> Self {
         self.shape.padding = padding;
         self
     }
@@ -60,10 +60,10 @@ impl Case {
     }
 
     /// Draws data, an epilogue and distances, runs the kernel and compares.
-    fn check(&self, isa: Isa, rng: &mut Rng) {
+    pub fn check(&self, isa: Isa, algorithm: Algorithm, rng: &mut Rng) {
         let Case { shape, size: [n, h, w] } = self;
         let (c, k) = (shape.in_channels, shape.out_channels);
-        let what = format!("{} {shape:?} {:?}", isa.name(), self.size);
+        let what = format!("{} {algorithm:?} {shape:?} {:?}", isa.name(), self.size);
         let (x_dist, y_dist, res_dist) = (c + rng.pick(0, 3), k + rng.pick(0, 3), k + rng.pick(0, 2));
         let data = rng.vec(n * h * w * x_dist);
         let x = Image { data: &data, n: *n, h: *h, w: *w, c, dist: x_dist };
@@ -86,7 +86,7 @@ impl Case {
             after,
             gate: gate.as_deref(),
         };
-        let packed = PackedConv::pack(isa, shape, &weights, scale.as_deref());
+        let packed = PackedConv::pack_for(isa, shape, algorithm, &weights, scale.as_deref());
         let got = on_threads(&what, || {
             let mut out = poison(pixels * y_dist);
             packed.run(x, ImageMut { data: &mut out, n: *n, h: p, w: q, c: k, dist: y_dist }, &epilogue);
@@ -162,7 +162,7 @@ fn convolutions_match_a_plain_loop() {
         let mut rng = Rng::new(7);
         for case in cases() {
             for _ in 0..3 {
-                case.check(isa, &mut rng);
+                case.check(isa, Algorithm::Direct, &mut rng);
             }
         }
     }

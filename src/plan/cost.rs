@@ -1,0 +1,35 @@
+//! What a step asks of the machine by the plain algorithm, whatever the kernel does.
+
+use super::{Plan, Step, View};
+use crate::typed::Typed;
+
+/// Of one step and a whole batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Two for each multiply-add of its layers.
+    pub flops: u64,
+    /// Learned numbers that it reads.
+    pub weights: u64,
+    /// Numbers of activations that it reads and writes; what it reads twice, or again for each sample, counts once.
+    pub values: u64,
+}
+
+impl Plan {
+    /// What `step` asks for. `typed` is the network that the plan was made of.
+    pub fn cost(&self, step: &Step, typed: &Typed) -> Cost {
+        let mut cost = Cost::default();
+        for layer in &step.layers {
+            cost.flops += 2 * typed.macs(*layer) * self.batch as u64;
+            cost.weights +=
+                typed.params(*layer).iter().map(|param| param.shape.iter().product::<usize>() as u64).sum::<u64>();
+        }
+        let views = step.reads.iter().chain(&step.residual).chain([&step.write]);
+        cost.values = views.map(distinct).sum();
+        cost
+    }
+}
+
+/// Numbers of a view, those of a repeated axis once.
+fn distinct(view: &View) -> u64 {
+    view.dims.iter().zip(&view.strides).filter(|(_, stride)| **stride != 0).map(|(len, _)| *len as u64).product()
+}
