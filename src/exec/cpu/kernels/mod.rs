@@ -25,6 +25,7 @@
 //! Memory that a kernel needs meanwhile is kept by each thread for the next call.
 
 mod attention;
+pub mod bf16;
 pub mod ceiling;
 mod conv;
 mod conv_transpose;
