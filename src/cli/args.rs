@@ -6,6 +6,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::Failure;
 use crate::diag::{Code, Problem};
+use crate::exec::cpu::Cpu;
+use crate::exec::cpu::kernels::Policy;
 
 /// A compiler for edits to pretrained vision networks.
 #[derive(Debug, Parser)]
@@ -84,6 +86,11 @@ pub struct ExecArgs {
 }
 
 impl ExecArgs {
+    /// The CPU with the algorithms that are allowed.
+    pub fn cpu(&self) -> Cpu {
+        Cpu::new().with_policy(if self.exact { Policy::Exact } else { Policy::Fast })
+    }
+
     /// Runs `inside` on as many threads as were asked for.
     pub fn with_threads<T: Send>(&self, inside: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
         let mut pool = rayon::ThreadPoolBuilder::new();
@@ -184,6 +191,9 @@ pub struct Bench {
     pub warm_up: Option<f64>,
     #[command(flatten)]
     pub exec: ExecArgs,
+    /// Print the latency of every run too, in order of size.
+    #[arg(long, requires = "json", conflicts_with = "kernels")]
+    pub samples: bool,
     /// Print it as JSON.
     #[arg(long)]
     pub json: bool,

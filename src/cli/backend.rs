@@ -3,7 +3,6 @@
 use super::args::{Device, Dtype, ExecArgs};
 use crate::diag::{Code, Problem};
 use crate::exec::Backend;
-use crate::exec::cpu::Cpu;
 use crate::exec::cuda::{self, Cuda};
 
 /// The backend; `auto` is the first GPU where it can be used, else the CPU.
@@ -47,5 +46,5 @@ fn cpu(exec: &ExecArgs) -> Result<Box<dyn Backend>, Problem> {
     if exec.dtype != Dtype::F32 {
         return Err(Problem::new(Code::Resource, "the CPU executes in f32 only").hint("leave `--dtype` out"));
     }
-    Ok(Box::new(Cpu::new()))
+    Ok(Box::new(exec.cpu()))
 }

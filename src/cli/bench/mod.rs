@@ -151,6 +151,9 @@ impl Report<'_> {
         if let Some(times) = &self.device_times {
             json["device_ms"] = json!(in_ms(times));
         }
+        if self.args.samples {
+            json["samples_ms"] = self.latency.seconds().iter().map(|seconds| seconds * 1e3).collect();
+        }
         if let Some(profile) = &self.profile {
             json["profile"] = profile.json();
         }

@@ -38,9 +38,7 @@ pub(super) struct Lower<'a> {
 
 impl Lower<'_> {
     pub(super) fn step(&self, step: &Step) -> Result<Vec<Pending>, Problem> {
-        for view in step.reads.iter().chain(&step.residual).chain([&step.write]) {
-            check(view)?;
-        }
+        step.views().try_for_each(check)?;
         match &step.work {
             Work::Copy => Ok(vec![self.copy(&step.reads[0], &step.write)]),
             Work::Fill(value) => {

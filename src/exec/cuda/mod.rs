@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use super::{Backend, Peak, Program, Weights};
 use crate::diag::Problem;
+use crate::opt::Fusion;
 use crate::plan::{self, Plan};
 
 pub use contract::Dtype;
@@ -58,6 +59,10 @@ impl Backend for Cuda {
 
     fn options(&self, batch: usize) -> plan::Options {
         plan::Options { batch, pixel_distance: lower::pixel_distance(self.dtype) }
+    }
+
+    fn fusion(&self) -> Fusion {
+        Fusion::Gated
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {

@@ -27,8 +27,8 @@ pub struct Loaded {
     kernels: Vec<String>,
     inputs: Box<dyn Staging>,
     outputs: Box<dyn Staging>,
-    /// Of each output: where its bytes begin in the staging memory, and its sizes.
-    results: Vec<(usize, Vec<usize>)>,
+    /// Where the bytes of each output begin in the staging memory.
+    results: Vec<usize>,
     starts: Vec<usize>,
     layout: Layout,
     memory: Memory,
@@ -85,8 +85,7 @@ pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weigh
         layers.collect::<Vec<_>>().join(" + ")
     });
     let staging = |bytes: usize| driver.staging(bytes).map_err(|fault| short(fault, layout.bytes + pool.bytes()));
-    let results = plan.outputs().iter().zip(&layout.outputs);
-    let results = results.map(|((_, view), start)| (start - layout.output_start, view.dims.clone())).collect();
+    let results = layout.outputs.iter().map(|start| start - layout.output_start).collect();
     let mut loaded = Loaded {
         graph: None,
         launches,
@@ -224,36 +223,32 @@ impl Loaded {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<Vec<Tensor>, Fault> {
+    fn finish(&mut self, outputs: &mut [Tensor]) -> Result<(), Fault> {
         let from = self.memory.at + self.layout.output_start as u64;
         self.driver.start_read(from, self.outputs.as_mut())?;
         self.driver.wait()?;
-        let one = |(start, dims): &(usize, Vec<usize>)| {
-            let len: usize = dims.iter().product();
-            let bytes = &self.outputs.bytes()[*start..][..4 * len];
-            Tensor::new(dims.clone(), bytemuck::cast_slice(bytes).to_vec())
-        };
-        Ok(self.results.iter().map(one).collect())
+        for (start, output) in self.results.iter().zip(outputs) {
+            let to: &mut [u8] = bytemuck::cast_slice_mut(output.data_mut());
+            to.copy_from_slice(&self.outputs.bytes()[*start..][..to.len()]);
+        }
+        Ok(())
     }
 
-    fn once(&mut self, inputs: &[&[f32]]) -> Result<Vec<Tensor>, Fault> {
+    fn once(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<(), Fault> {
         self.start(inputs)?;
         self.go()?;
-        self.finish()
+        self.finish(outputs)
     }
 }
 
 impl Program for Loaded {
-    fn run(&mut self, inputs: &[&[f32]]) -> Result<Vec<Tensor>, Problem> {
-        self.once(inputs).map_err(|fault| self.problem(&fault))
+    fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<(), Problem> {
+        self.once(inputs, outputs).map_err(|fault| self.problem(&fault))
     }
 
-    fn profile(&mut self, inputs: &[&[f32]]) -> Result<(Vec<Tensor>, Vec<Duration>), Problem> {
-        let mut measure = || {
-            let outputs = self.once(inputs)?;
-            Ok((outputs, self.driver.time_each(&self.launches, PROFILES)?))
-        };
-        let (outputs, times) = measure().map_err(|fault: Fault| self.problem(&fault))?;
+    fn profile(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<Vec<Duration>, Problem> {
+        let measured = self.once(inputs, outputs).and_then(|()| self.driver.time_each(&self.launches, PROFILES));
+        let times = measured.map_err(|fault| self.problem(&fault))?;
         let mut steps = vec![Duration::ZERO; self.names.len()];
         let last = steps.len().saturating_sub(1);
         for (part, time) in self.works.iter().zip(times) {
@@ -266,7 +261,7 @@ impl Program for Loaded {
                 *step += time;
             }
         }
-        Ok((outputs, steps))
+        Ok(steps)
     }
 
     fn kernels(&self) -> Vec<String> {

@@ -185,7 +185,7 @@ fn a_fault_names_its_step_and_layer() {
     let typed = network("x = input([5])\n first = linear(7) <- x\n second = softmax <- first");
     let tensors = Random(&typed);
     let cuda = Cuda { driver: driver.clone(), dtype: Dtype::F32 };
-    let plan = crate::plan::plan(crate::opt::optimise(&typed), &cuda.options(2)).expect("it fits");
+    let plan = crate::plan::plan(crate::opt::optimise(&typed, cuda.fusion()), &cuda.options(2)).expect("it fits");
     let weights = crate::exec::Weights::new(&typed, &tensors, &plan).expect("nothing to fail");
     let loaded = program::load(&driver, Dtype::F32, &plan, &weights).expect("it loads");
     let fault = |launch| Fault { call: "a call", message: "why".into(), out_of_memory: false, launch };

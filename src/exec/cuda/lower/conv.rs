@@ -47,7 +47,7 @@ impl Lower<'_> {
     ) -> Result<Vec<Pending>, Problem> {
         let (x, y) = (Image::new(&step.reads[0]), Image::new(&step.write));
         let channels = self.weights.channels(expression, y.c)?;
-        let raw = self.weights.read(&expression.weight)?;
+        let raw = self.weights.values(&expression.weight)?;
         let taps = window.kernel[0] * window.kernel[1];
         let (c, k) = (x.c / groups, y.c / groups);
         let scale = |k: usize| channels.scale.as_ref().map_or(1.0, |scale| scale[k]);
@@ -116,7 +116,7 @@ impl Lower<'_> {
     ) -> Result<Vec<Pending>, Problem> {
         let (x, y) = (Image::new(&step.reads[0]), Image::new(&step.write));
         let channels = self.weights.channels(expression, y.c)?;
-        let raw = self.weights.read(&expression.weight)?;
+        let raw = self.weights.values(&expression.weight)?;
         let scale = |k: usize| channels.scale.as_ref().map_or(1.0, |scale| scale[k]);
         let epilogue = self.epilogue(step, epilogue, channels.shift.as_deref())?;
         let (c, k) = (x.c / groups, y.c / groups);
@@ -239,6 +239,10 @@ impl Lower<'_> {
     fn epilogue(&self, step: &Step, epilogue: &opt::Epilogue, shift: Option<&[f32]>) -> Result<Epilogue, Problem> {
         let mut packed = self.acts(epilogue);
         packed.bias = self.floats(shift)?;
+        if let Some(gate) = &step.gate {
+            packed.gate = self.address(gate);
+            packed.gate_dist = gate.dims[1] as i32;
+        }
         if let Some(residual) = &step.residual {
             let image = Image::new(residual);
             packed.residual = self.address(residual);

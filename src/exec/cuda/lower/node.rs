@@ -25,6 +25,7 @@ impl Lower<'_> {
                 return self.conv_transpose(step, epilogue, window, *groups, weights);
             }
             Kind::Linear { weights } => return self.linear(step, epilogue, &order, weights),
+            Kind::Identity if step.gate.is_some() => return Ok(self.gated(step, epilogue, &order)),
             Kind::Identity => self.map(step, epilogue, &order, Map::default()),
             Kind::Channels { axis, maps } => {
                 let channels = self.weights.maps(None, maps, dims[*axis])?;
@@ -124,6 +125,7 @@ impl Lower<'_> {
             }
             Kind::Input(_)
             | Kind::Constant(_)
+            | Kind::Means
             | Kind::Concat { .. }
             | Kind::Reshape
             | Kind::Permute { .. }
@@ -150,6 +152,7 @@ impl Lower<'_> {
             | Kind::Normalize { axis, .. }
             | Kind::Channels { axis, .. } => with_last(*axis),
             Kind::PRelu { .. } => with_last(1),
+            Kind::Identity if step.gate.is_some() => IMAGE.to_vec(),
             _ => step.write.order(),
         }
     }
@@ -175,6 +178,41 @@ impl Lower<'_> {
             ..map
         };
         ready(map.launch(self.dtype), &map)
+    }
+
+    /// An image times a factor for each channel of each sample.
+    fn gated(&self, step: &Step, epilogue: &opt::Epilogue, order: &[usize]) -> Vec<Pending> {
+        let gate = step.gate.as_ref().expect("who calls has seen it");
+        let (residual, y) = (step.residual.as_ref(), rows(&step.write, order));
+        let (from, to) = (self.address(&step.reads[0]), self.address(&step.write));
+        let [_, channels, height, width] = step.write.dims[..] else { unreachable!("images have four axes") };
+        let mut args = Binary {
+            a: from,
+            b: self.address(gate),
+            y: to,
+            residual: residual.map_or(0, |view| self.address(view)),
+            rows: y.rows as i32,
+            cols: y.cols as i32,
+            a_dist: rows(&step.reads[0], order).dist as i32,
+            y_dist: y.dist as i32,
+            residual_dist: residual.map_or(0, |view| rows(view, order).dist as i32),
+            rows_each: (height * width) as i32,
+            b_outer: channels as i32,
+            b_row: 0,
+            b_col: 1,
+            op: Binary::MUL,
+            before: act(opt::Act::None),
+            after: act(epilogue.after),
+        };
+        let mut launches = vec![];
+        if epilogue.before != opt::Act::None {
+            // what comes before the gate goes where the result will be
+            let map = opt::Epilogue { after: epilogue.before, ..opt::Epilogue::default() };
+            launches.push(self.map(&Step { residual: None, ..step.clone() }, &map, order, Map::default()));
+            (args.a, args.a_dist) = (to, args.y_dist);
+        }
+        launches.push(ready(args.launch(self.dtype), &args));
+        launches
     }
 
     fn rows(&self, step: &Step, order: &[usize], kernel: &'static str, given: Rows) -> Pending {
