@@ -11,9 +11,10 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-#define DEV static __device__ __forceinline__
+#define DEV __device__ __forceinline__
 #define DEV_MEMBER __device__ __forceinline__
-#define KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads) name
+// `blocks` of so many threads should fit a multiprocessor at once.
+#define KERNEL(name, threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks) name
 #define SHARED(type, name, dims) __shared__ __align__(16) type name dims
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) u8 name[]
 
@@ -242,6 +243,15 @@ DEV bool wide_epilogue(const Epilogue& e) {
     return on_16_bytes(e.residual, e.residual_image, e.residual_row, e.residual_pixel) && on_16_bytes(e.gate, e.gate_dist);
 }
 
+// Both activations with `between` between them, in one place: their code is most of a small kernel.
+template <int N, class F> DEV void activate_twice(float (&v)[N], const Act& before, const Act& after, F between) {
+#pragma unroll 1
+    for (int stage = 0; stage < 2; ++stage) {
+        activate(v, stage ? after : before);
+        if (!stage) between();
+    }
+}
+
 // Of `count` neighbouring channels from `channel` on.
 DEV void finish(float (&v)[8], const Epilogue& e, int image, int residual_at, int channel, int count, bool wide) {
     if (e.bias) {
@@ -250,18 +260,17 @@ DEV void finish(float (&v)[8], const Epilogue& e, int image, int residual_at, in
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] += bias[i];
     }
-    activate(v, e.before);
-    if (e.gate) {
-        float gate[8];
-        load8(gate, e.gate + image * e.gate_dist + channel, count, wide);
+    activate_twice(v, e.before, e.after, [&] {
+        float other[8];
+        if (e.gate) {
+            load8(other, e.gate + image * e.gate_dist + channel, count, wide);
 #pragma unroll
-        for (int i = 0; i < 8; ++i) v[i] *= gate[i];
-    }
-    if (e.residual) {
-        float more[8];
-        load8(more, e.residual + residual_at + channel, count, wide);
+            for (int i = 0; i < 8; ++i) v[i] *= other[i];
+        }
+        if (e.residual) {
+            load8(other, e.residual + residual_at + channel, count, wide);
 #pragma unroll
-        for (int i = 0; i < 8; ++i) v[i] += more[i];
-    }
-    activate(v, e.after);
+            for (int i = 0; i < 8; ++i) v[i] += other[i];
+        }
+    });
 }

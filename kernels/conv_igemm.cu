@@ -27,6 +27,8 @@ struct Args {
 };
 
 const int THREADS = WARPS_M * WARPS_N * 32;
+// a multiprocessor should hold so many
+const int BLOCKS = THREADS == 256 ? 2 : 3;
 const int WM = BM / WARPS_M, WN = BN / WARPS_N, MI = WM / 16, NJ = WN / 8;
 const int ROW = 64, PIECES = ROW / 16;
 const int PIECE = 16 / (int)sizeof(T), STEP = ROW / (int)sizeof(T);
@@ -89,7 +91,8 @@ DEV void load_piece(u8* to, const T* x, const Args& a, const Pixel& pixel, Depth
 // Products of one step. A warp's sums are MI x NJ tiles of 16 x 8; which number of a tile a lane holds depends on the math.
 DEV void multiply(float (&sums)[MI][NJ][4], const u8* a, const u8* b, int lane, int wm, int wn) {
 #if MATH == IS_f32
-#pragma unroll
+    // unrolled, it would take twice the registers
+#pragma unroll 1
     for (int piece = 0; piece < PIECES; ++piece) {
         float4 right[NJ];
 #pragma unroll
@@ -139,7 +142,7 @@ DEV void multiply(float (&sums)[MI][NJ][4], const u8* a, const u8* b, int lane, 
 DEV int tile_row(int lane, int q) { return MATH == IS_f32 ? q * 4 + (lane >> 3) : (lane >> 2) + (q >> 1) * 8; }
 DEV int tile_col(int lane, int q) { return MATH == IS_f32 ? lane & 7 : (lane & 3) * 2 + (q & 1); }
 
-KERNEL(conv_igemm, THREADS)(const Args a) {
+KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
     DYNAMIC_SHARED(shared);
     const int tid = threadIdx.x, lane = tid & 31, warp = tid >> 5;
     const int wm = warp % WARPS_M * WM, wn = warp / WARPS_M * WN;
@@ -228,16 +231,21 @@ KERNEL(conv_igemm, THREADS)(const Args a) {
     const int channel0 = group * a.k;
     const bool wide_y = on_16_bytes(a.y + channel0, a.y_image, a.y_row, a.y_pixel);
     const bool wide_e = wide_epilogue(a.epilogue) && channel0 * (int)sizeof(T) % 16 == 0;
+#pragma unroll 1
+    for (int at_slab = 0; at_slab < MI; ++at_slab) {
+        // the loop does not unroll, and registers have no index
 #pragma unroll
-    for (int i = 0; i < MI; ++i) {
+        for (int i = 0; i < MI; ++i)
+            if (i == at_slab) {
 #pragma unroll
-        for (int j = 0; j < NJ; ++j)
+                for (int j = 0; j < NJ; ++j)
 #pragma unroll
-            for (int q = 0; q < 4; ++q) slab[tile_row(lane, q) * SLAB_ROW + j * 8 + tile_col(lane, q)] = sums[i][j][q];
+                    for (int q = 0; q < 4; ++q) slab[tile_row(lane, q) * SLAB_ROW + j * 8 + tile_col(lane, q)] = sums[i][j][q];
+            }
         __syncwarp();
 #pragma unroll 1
         for (int at = lane; at < 16 * NJ; at += 32) {
-            int row = at / NJ, n = n0 + wn + at % NJ * 8, m = m0 + wm + i * 16 + row;
+            int row = at / NJ, n = n0 + wn + at % NJ * 8, m = m0 + wm + at_slab * 16 + row;
             if (m >= pixels || n >= a.k) continue;
             int count = a.k - n < 8 ? a.k - n : 8;
             float v[8];

@@ -39,14 +39,21 @@ DEV int work(const Args& a) {
 
 DEV void store_strip(const Args& a, const Place& p, float (&sums)[STRIP][8], int count) {
     const bool wide_y = on_16_bytes(a.y, a.y_dist), wide_e = wide_epilogue(a.epilogue);
+    const Epilogue& e = a.epilogue;
+    const int left = a.out_width - p.ow < STRIP ? a.out_width - p.ow : STRIP;
+#pragma unroll 1
+    for (int i = 0; i < left; ++i) {
+        float v[8];
 #pragma unroll
-    for (int i = 0; i < STRIP; ++i) {
-        int ow = p.ow + i;
-        if (ow >= a.out_width) break;
-        const Epilogue& e = a.epilogue;
-        int residual_at = p.image * e.residual_image + p.oh * e.residual_row + ow * e.residual_pixel;
-        finish(sums[i], e, p.image, residual_at, p.c, count, wide_e);
-        store8(a.y + ((p.image * a.out_height + p.oh) * a.out_width + ow) * a.y_dist + p.c, sums[i], count, wide_y);
+        for (int j = 0; j < 8; ++j) v[j] = sums[0][j];
+        int ow = p.ow + i, residual_at = p.image * e.residual_image + p.oh * e.residual_row + ow * e.residual_pixel;
+        finish(v, e, p.image, residual_at, p.c, count, wide_e);
+        store8(a.y + ((p.image * a.out_height + p.oh) * a.out_width + ow) * a.y_dist + p.c, v, count, wide_y);
+        // the next to the front: the loop does not unroll, and registers have no index
+#pragma unroll
+        for (int next = 1; next < STRIP; ++next)
+#pragma unroll
+            for (int j = 0; j < 8; ++j) sums[next - 1][j] = sums[next][j];
     }
 }
 
@@ -88,11 +95,11 @@ template <int K> DEV void strips(const Args& a) {
     }
 }
 
-KERNEL(depthwise_3x3, THREADS)(const Args a) { strips<3>(a); }
+KERNEL(depthwise_3x3, THREADS, 2)(const Args a) { strips<3>(a); }
 
-KERNEL(depthwise_5x5, THREADS)(const Args a) { strips<5>(a); }
+KERNEL(depthwise_5x5, THREADS, 2)(const Args a) { strips<5>(a); }
 
-KERNEL(depthwise, THREADS)(const Args a) {
+KERNEL(depthwise, THREADS, 2)(const Args a) {
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < work(a); at += gridDim.x * THREADS) {
         const Place p = place_of(a, at);

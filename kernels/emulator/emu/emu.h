@@ -17,7 +17,7 @@ typedef unsigned long long u64;
 
 #define DEV static inline
 #define DEV_MEMBER inline
-#define KERNEL(name, threads) \
+#define KERNEL(name, threads, blocks) \
     static const unsigned name##_threads = threads; \
     static void name
 // One array of a block, the same for all its threads, poisoned when the block starts.

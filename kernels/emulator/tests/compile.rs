@@ -18,8 +18,8 @@ const ARCHITECTURES: [&str; 6] = ["sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a"
 /// Registers that a thread may use: with the threads of a block, they decide how many blocks a multiprocessor holds.
 fn cap(kernel: &str) -> u32 {
     match kernel {
-        // at most 256 threads, two blocks of them
-        "conv_igemm" => 128,
+        // two blocks of 256 threads, or three of 128
+        "conv_igemm" => 168,
         // 128 threads; two blocks of float32 heads of 128 channels
         "attention" => 255,
         // 256 threads, three blocks
