@@ -90,12 +90,13 @@ def error(got, want):
     return ((got - want).norm() / want.norm()).item()
 
 
-def conv_variant(dtype, tile, vec):
+def conv_variant(dtype, tile, vec, stages=4, row=64):
     bm, bn, wm, wn = TILES[tile]
-    return "conv_igemm", {"DTYPE": dtype, "BM": bm, "BN": bn, "WARPS_M": wm, "WARPS_N": wn, "VEC": vec, "STAGES": 4}
+    return "conv_igemm", {
+        "DTYPE": dtype, "BM": bm, "BN": bn, "WARPS_M": wm, "WARPS_N": wn, "VEC": vec, "STAGES": stages, "ROW": row}
 
 
-def conv(cubins, dtype, tile, splits, n, h, c, k, r, stride, residual, timed):
+def conv(cubins, dtype, tile, splits, n, h, c, k, r, stride, residual, timed, stages=4, row_bytes=64):
     kind = TYPES[dtype]
     vec = 16 // kind.itemsize
     dist = c
@@ -126,15 +127,15 @@ def conv(cubins, dtype, tile, splits, n, h, c, k, r, stride, residual, timed):
     e.bias, e.after.code = bias.data_ptr(), 1
     if residual:
         e.residual, e.residual_image, e.residual_row, e.residual_pixel = more.data_ptr(), oh * oh * k, oh * k, k
-    shared = 4 * (bm + bn) * 64
-    function = load(cubins[str(conv_variant(dtype, tile, vec))], "conv_igemm", shared)
-    run = lambda: launch(function, (*tiles, splits), (wm * wn * 32, 1, 1), shared, a)
+    shared = stages * (bm + bn) * row_bytes
+    function = load(cubins[str(conv_variant(dtype, tile, vec, stages, row_bytes))], "conv_igemm", shared)
+    run = lambda: launch(function, (tiles[0] * tiles[1], splits, 1), (wm * wn * 32, 1, 1), shared, a)
     run()
     torch.cuda.synchronize()
     want = F.conv2d(x.permute(0, 3, 1, 2).double(), w.double(), bias.double(), stride, pad).permute(0, 2, 3, 1)
     want = F.relu(want + more.double() if residual else want)
     off = error(y, want)
-    text = "conv %-4s %-6s split %d  %3dx%dx%dx%d -> %d %dx%d/%d: off by %.1e" % (dtype, tile, splits, n, h, h, c, k, r, r, stride, off)
+    text = "conv %-4s %-6s %d x %3d split %d  %3dx%dx%dx%d -> %d %dx%d/%d: off by %.1e" % (dtype, tile, stages, row_bytes, splits, n, h, h, c, k, r, r, stride, off)
     if timed:
         torch.backends.cudnn.allow_tf32 = dtype == "tf32"
         torch.backends.cudnn.benchmark = True
@@ -178,6 +179,7 @@ def main():
     print(torch.cuda.get_device_name(), ARCH, "PyTorch", torch.__version__, flush=True)
     jobs = [conv_variant(dtype, tile, 16 // TYPES[dtype].itemsize) for dtype in TYPES for tile in TILES]
     jobs += [conv_variant(dtype, "narrow", 4) for dtype in ("bf16", "f16")]
+    jobs += [conv_variant("bf16", tile, 8, *shape) for tile in ("large", "narrow") for shape in ((3, 128), (3, 64))]
     jobs += [("attention", {"DTYPE": dtype, "DIM": 64}) for dtype in ("bf16", "f16", "f32")]
     with ThreadPoolExecutor(16) as pool:
         cubins = dict(zip(map(str, jobs), pool.map(build, jobs)))
@@ -198,6 +200,11 @@ def main():
             good &= conv(cubins, dtype, tile, 1, n, 28, 128, 128, 3, 1, False, True)
             good &= conv(cubins, dtype, tile, 1, n, 14, 256, 256, 3, 1, False, True)
             good &= conv(cubins, dtype, tile, 1, n, 14, 1024, 256, 1, 1, False, True)
+    for shape in ((3, 128), (3, 64)):
+        for tile in ("large", "narrow"):
+            good &= conv(cubins, "bf16", tile, 1, 256, 56, 64, 64, 3, 1, False, True, *shape)
+            good &= conv(cubins, "bf16", tile, 1, 256, 56, 64, 256, 1, 1, True, True, *shape)
+            good &= conv(cubins, "bf16", tile, 1, 256, 14, 256, 256, 3, 1, False, True, *shape)
     for splits in (1, 4, 8):
         good &= conv(cubins, "bf16", "small", splits, 1, 14, 256, 256, 3, 1, False, True)
         good &= conv(cubins, "bf16", "small", splits, 1, 7, 512, 512, 3, 1, False, True)

@@ -76,7 +76,7 @@ impl Variant {
 pub const FILES: [(&str, &[&str]); 14] = [
     ("conv_igemm", &["conv_igemm"]),
     ("linear_rows", &["linear_rows"]),
-    ("depthwise", &["depthwise", "depthwise_3x3", "depthwise_5x5"]),
+    ("depthwise", &["depthwise", "depthwise_3x3", "depthwise_3x3_by_2", "depthwise_5x5", "depthwise_5x5_by_2"]),
     ("pool", &["pool"]),
     ("resize", &["resize"]),
     ("elementwise", &["map", "binary", "broadcast"]),
@@ -574,6 +574,7 @@ fn conv_variant(dtype: Dtype, tile: Tile, vec: usize) -> Variant {
         ("WARPS_N", tile.warps_n),
         ("VEC", vec),
         ("STAGES", STAGES),
+        ("ROW", ROW_BYTES),
     ];
     let mut variant = Variant::multiplied("conv_igemm", dtype);
     variant.defines.extend(defines.map(|(name, value)| (name, value.to_string())));
@@ -644,7 +645,7 @@ impl Conv {
         Launch {
             variant: conv_variant(dtype, tile, self.vec(dtype)),
             kernel: "conv_igemm",
-            grid: [x as u32, y as u32, choice.splits as u32],
+            grid: [(x * y) as u32, choice.splits as u32, 1],
             block: [(tile.warps_m * tile.warps_n * 32) as u32, 1, 1],
             shared: (STAGES * (tile.bm + tile.bn) * ROW_BYTES) as u32,
         }
@@ -737,9 +738,14 @@ impl LinearRows {
 
 impl Depthwise {
     pub fn launch(&self, dtype: Dtype) -> Launch {
-        let kernel = match [self.r, self.s, self.dilation_h, self.dilation_w] {
-            [3, 3, 1, 1] => "depthwise_3x3",
-            [5, 5, 1, 1] => "depthwise_5x5",
+        let same = |pairs: [[i32; 2]; 3]| pairs.iter().all(|[a, b]| a == b);
+        let square =
+            same([[self.r, self.s], [self.stride_h, self.stride_w], [self.dilation_h, 1]]) && self.dilation_w == 1;
+        let kernel = match (self.r, self.stride_h) {
+            (3, 1) if square => "depthwise_3x3",
+            (3, 2) if square => "depthwise_3x3_by_2",
+            (5, 1) if square => "depthwise_5x5",
+            (5, 2) if square => "depthwise_5x5_by_2",
             _ => "depthwise",
         };
         let strips = self.n as usize * self.out_height as usize * (self.out_width as usize).div_ceil(Depthwise::STRIP);
@@ -905,13 +911,7 @@ impl Matmul {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let tiles: usize = [self.m, self.n].iter().map(|len| (*len as usize).div_ceil(64)).product();
         let grid = [(tiles * len(&self.shape, self.rank)) as u32, 1, 1];
-        Launch {
-            variant: Variant::stored("matmul", dtype),
-            kernel: "matmul",
-            grid,
-            block: [256, 1, 1],
-            shared: 0,
-        }
+        Launch { variant: Variant::stored("matmul", dtype), kernel: "matmul", grid, block: [256, 1, 1], shared: 0 }
     }
 }
 

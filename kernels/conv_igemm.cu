@@ -3,13 +3,13 @@
 //
 // Formula   y[m, k] = epilogue(sum over taps t and channels c of x[pixel(m, t), c] * w[k, t, c]), m counts n, oh, ow
 // Layout    images NHWC with free distances; weights [k][t][c padded to whole loads], rows on 16 bytes, so that a step of
-//           the product is 64 bytes of a row of either side
+//           the product is ROW bytes of a row of either side
 // Tile      BM pixels x BN channels a block, cut into WARPS_M x WARPS_N warps; STAGES steps in flight by cp.async into
 //           shared memory whose 16-byte pieces are xor-swizzled (no bank conflicts for copies, ldmatrix and float4 reads)
 // Math      bf16, f16, tf32: ldmatrix and mma.sync; f32: fused multiply-adds on 4 x 8 lanes a warp
 // Loads     VEC channels at once: 16 bytes where addresses allow, 8 for a stem of few channels, else single ones; channel
 //           tails are cut by cp.async's source size, so that gaps are never read
-// Split-K   gridDim.z blocks share a tile; each leaves its sums, the last to arrive adds them in order (same bits each
+// Split-K   gridDim.y blocks share a tile; each leaves its sums, the last to arrive adds them in order (same bits each
 //           run) and does the epilogue
 // Ceiling   the tensor cores' for deep products; memory's for 1 x 1 of few channels, hence 16-byte stores and residual
 //           loads through a transposition in shared memory
@@ -30,18 +30,21 @@ const int THREADS = WARPS_M * WARPS_N * 32;
 // a multiprocessor should hold so many
 const int BLOCKS = THREADS == 256 ? 2 : 3;
 const int WM = BM / WARPS_M, WN = BN / WARPS_N, MI = WM / 16, NJ = WN / 8;
-const int ROW = 64, PIECES = ROW / 16;
+const int PIECES = ROW / 16;
 const int PIECE = 16 / (int)sizeof(T), STEP = ROW / (int)sizeof(T);
 const int A_BYTES = BM * ROW, STAGE_BYTES = (BM + BN) * ROW;
 const int A_LOADS = BM * PIECES / THREADS, B_LOADS = BN * PIECES / THREADS, ROWS_APART = THREADS / PIECES;
 // rows of a warp's slab in the epilogue, padded against bank conflicts
 const int SLAB_ROW = WN + 8;
 static_assert(BM * PIECES % THREADS == 0 && BN * PIECES % THREADS == 0, "every thread loads as much");
+static_assert(ROW == 64 || ROW == 128, "what the swizzle is for");
 static_assert(PIECE % VEC == 0 && WN % 16 == 0 && WM % 16 == 0, "tiles in whole fragments");
 static_assert(WARPS_M * WARPS_N * 16 * SLAB_ROW * 4 <= STAGES * STAGE_BYTES, "slabs fit where the stages were");
 
 // Where piece `piece` of row `row` lies.
-DEV int swizzled(int row, int piece) { return row * ROW + ((piece ^ (row >> 1 & 3)) << 4); }
+DEV int swizzled(int row, int piece) {
+    return row * ROW + ((piece ^ (ROW == 64 ? row >> 1 & 3 : row & 7)) << 4);
+}
 
 struct Pixel { int at, ih, iw; };
 
@@ -111,7 +114,8 @@ DEV void multiply(float (&sums)[MI][NJ][4], const u8* a, const u8* b, int lane, 
         }
     }
 #else
-#pragma unroll
+    // more at once would not leave registers for BLOCKS blocks
+#pragma unroll 2
     for (int half = 0; half < PIECES; half += 2) {
         u32 fragments[MI + NJ / 2][4];
         const void* rows[MI + NJ / 2];
@@ -146,14 +150,16 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
     DYNAMIC_SHARED(shared);
     const int tid = threadIdx.x, lane = tid & 31, warp = tid >> 5;
     const int wm = warp % WARPS_M * WM, wn = warp / WARPS_M * WN;
-    const int tiles_n = gridDim.y / a.groups, group = blockIdx.y / tiles_n;
-    const int m0 = blockIdx.x * BM, n0 = (blockIdx.y - group * tiles_n) * BN;
+    // blocks that read the same pixels follow one another, so that only the first reads them from memory
+    const int tile = blockIdx.x, tiles = gridDim.x, tiles_n = (a.k + BN - 1) / BN, tiles_beside = tiles_n * a.groups;
+    const int beside = tile % tiles_beside, group = beside / tiles_n;
+    const int m0 = tile / tiles_beside * BM, n0 = (beside - group * tiles_n) * BN;
     const int out_pixels = a.out_height * a.out_width, pixels = a.n * out_pixels;
     const T* x = a.x + group * a.c;
     const T* w = a.w + (group * a.k + n0) * a.w_dist;
 
     const int steps = (a.w_dist + STEP - 1) / STEP, per = (steps + a.splits - 1) / a.splits;
-    const int first = blockIdx.z * per, last = first + per < steps ? first + per : steps;
+    const int first = blockIdx.y * per, last = first + per < steps ? first + per : steps;
 
     const int load_row = tid / PIECES, load_piece_at = tid % PIECES;
     Pixel pixel[A_LOADS];
@@ -203,11 +209,10 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
     __syncthreads();
 
     if (a.splits > 1) {
-        const int tile = blockIdx.y * gridDim.x + blockIdx.x, tiles = gridDim.x * gridDim.y;
         float* own = a.partials + (u64)tile * BM * BN + tid;
         const u64 apart = (u64)tiles * BM * BN;
 #pragma unroll
-        for (int i = 0; i < MI * NJ * 4; ++i) own[blockIdx.z * apart + i * THREADS] = sums[0][0][i];
+        for (int i = 0; i < MI * NJ * 4; ++i) own[blockIdx.y * apart + i * THREADS] = sums[0][0][i];
         __threadfence();
         __syncthreads();
         u32* arrived = (u32*)shared;

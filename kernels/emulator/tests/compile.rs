@@ -22,8 +22,8 @@ fn cap(kernel: &str) -> u32 {
         "conv_igemm" => 168,
         // 128 threads; two blocks of float32 heads of 128 channels
         "attention" => 255,
-        // 256 threads, three blocks
-        _ => 80,
+        // two blocks of 256 threads
+        _ => 128,
     }
 }
 
