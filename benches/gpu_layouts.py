@@ -16,7 +16,8 @@ if ARCH in ("sm_90", "sm_100"):
     ARCH += "a"
 TYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32, "tf32": torch.float32}
 TOLERANCE = {"bf16": 4e-3, "f16": 5e-4, "f32": 2e-6, "tf32": 5e-4}
-TILES = {"large": (128, 128, 2, 4), "narrow": (128, 64, 2, 2), "small": (64, 64, 2, 2)}
+TILES = {"large": (128, 128, 2, 4), "narrow": (128, 64, 2, 2), "small": (64, 64, 2, 2),
+         "hopper_large": (128, 128, 8, 1), "hopper_narrow": (128, 64, 8, 1)}
 
 
 def structs():
@@ -92,11 +93,15 @@ def error(got, want):
 
 def conv_variant(dtype, tile, vec, stages=4, row=64):
     bm, bn, wm, wn = TILES[tile]
-    return "conv_igemm", {
-        "DTYPE": dtype, "BM": bm, "BN": bn, "WARPS_M": wm, "WARPS_N": wn, "VEC": vec, "STAGES": stages, "ROW": row}
+    defines = {"DTYPE": dtype, "BM": bm, "BN": bn, "WARPS_M": wm, "WARPS_N": wn, "VEC": vec, "STAGES": stages, "ROW": row}
+    if tile.startswith("hopper"):
+        defines.update({"STAGES": 3, "ROW": 128, "HOPPER": 1})
+    return "conv_igemm", defines
 
 
 def conv(cubins, dtype, tile, splits, n, h, c, k, r, stride, residual, timed, stages=4, row_bytes=64):
+    if tile.startswith("hopper"):
+        stages, row_bytes = 3, 128
     kind = TYPES[dtype]
     vec = 16 // kind.itemsize
     dist = c
@@ -175,10 +180,16 @@ def attention(cubins, dtype, n, heads, dim, tokens, timed):
     return good
 
 
+def tiles(dtype):
+    """The tiles that there are on this device."""
+    hopper = ARCH == "sm_90a" and dtype in ("bf16", "f16")
+    return [tile for tile in TILES if hopper or not tile.startswith("hopper")]
+
+
 def main():
     print(torch.cuda.get_device_name(), ARCH, "PyTorch", torch.__version__, flush=True)
-    jobs = [conv_variant(dtype, tile, 16 // TYPES[dtype].itemsize) for dtype in TYPES for tile in TILES]
-    jobs += [conv_variant(dtype, "narrow", 4) for dtype in ("bf16", "f16")]
+    jobs = [conv_variant(dtype, tile, 16 // TYPES[dtype].itemsize) for dtype in TYPES for tile in tiles(dtype)]
+    jobs += [conv_variant(dtype, tile, 4) for dtype in ("bf16", "f16") for tile in tiles(dtype) if "narrow" in tile]
     jobs += [conv_variant("bf16", tile, 8, *shape) for tile in ("large", "narrow") for shape in ((3, 128), (3, 64))]
     jobs += [("attention", {"DTYPE": dtype, "DIM": 64}) for dtype in ("bf16", "f16", "f32")]
     with ThreadPoolExecutor(16) as pool:
@@ -186,15 +197,19 @@ def main():
     print("compiled", len(cubins), flush=True)
     good = True
     for dtype in TYPES:
-        for tile in TILES:
+        for tile in tiles(dtype):
             good &= conv(cubins, dtype, tile, 1, 2, 14, 64, 96, 3, 1, True, False)
             good &= conv(cubins, dtype, tile, 3, 1, 9, 72, 136, 3, 2, False, False)
     for dtype in ("bf16", "f16", "f32"):
         good &= attention(cubins, dtype, 2, 3, 64, 197, False)
     for dtype, n in (("bf16", 256), ("f16", 256), ("tf32", 64), ("f32", 64)):
         if dtype in ("bf16", "f16"):
-            good &= conv(cubins, dtype, "narrow", 1, n, 224, 3, 64, 7, 2, False, True)
-        for tile in ("large", "narrow"):
+            for tile in tiles(dtype):
+                if "narrow" in tile:
+                    good &= conv(cubins, dtype, tile, 1, n, 224, 3, 64, 7, 2, False, True)
+        for tile in tiles(dtype):
+            if tile == "small":
+                continue
             good &= conv(cubins, dtype, tile, 1, n, 56, 64, 64, 3, 1, False, True)
             good &= conv(cubins, dtype, tile, 1, n, 56, 64, 256, 1, 1, True, True)
             good &= conv(cubins, dtype, tile, 1, n, 28, 128, 128, 3, 1, False, True)

@@ -6,7 +6,8 @@
 //           the product is ROW bytes of a row of either side
 // Tile      BM pixels x BN channels a block, cut into WARPS_M x WARPS_N warps; STAGES steps in flight by cp.async into
 //           shared memory whose 16-byte pieces are xor-swizzled (no bank conflicts for copies, ldmatrix and float4 reads)
-// Math      bf16, f16, tf32: ldmatrix and mma.sync; f32: fused multiply-adds on 4 x 8 lanes a warp
+// Math      bf16, f16, tf32: ldmatrix and mma.sync; with -DHOPPER bf16 and f16 by wgmma, which reads both sides from
+//           shared memory; f32: fused multiply-adds on 4 x 8 lanes a warp
 // Loads     VEC channels at once: 16 bytes where addresses allow, 8 for a stem of few channels, else single ones; channel
 //           tails are cut by cp.async's source size, so that gaps are never read
 // Split-K   gridDim.y blocks share a tile; each leaves its sums, the last to arrive adds them in order (same bits each
@@ -93,7 +94,22 @@ DEV void load_piece(u8* to, const T* x, const Args& a, const Pixel& pixel, Depth
 
 // Products of one step. A warp's sums are MI x NJ tiles of 16 x 8; which number of a tile a lane holds depends on the math.
 DEV void multiply(float (&sums)[MI][NJ][4], const u8* a, const u8* b, int lane, int wm, int wn) {
-#if MATH == IS_f32
+#if defined(HOPPER)
+    // A warpgroup has 64 rows, of which each warp gets the sums of 16, as tiles of mma.sync would lie.
+    static_assert(ROW == 128 && WM == 16 && WARPS_M % 4 == 0 && WARPS_N == 1, "the shape of a warpgroup");
+    float(&all)[NJ * 4] = *(float(*)[NJ * 4])sums;
+    wgmma_begin();
+#pragma unroll
+    for (int at = 0; at < ROW; at += 32) {
+        const u64 left = wgmma_side(a + wm / 64 * 64 * ROW + at), right = wgmma_side(b + at);
+#if MATH == IS_bf16
+        wgmma_bf16(all, left, right);
+#else
+        wgmma_f16(all, left, right);
+#endif
+    }
+    wgmma_commit();
+#elif MATH == IS_f32
     // unrolled, it would take twice the registers
 #pragma unroll 1
     for (int piece = 0; piece < PIECES; ++piece) {
@@ -197,12 +213,23 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
     }
     for (int step = first, stage = 0; step < last; ++step) {
         copy_wait<STAGES - 2 + BUG(COPY_WAIT)>();
+#ifdef HOPPER
+        fence_for_wgmma();
+#endif
         if (!BUG(NO_BARRIER)) __syncthreads();
+        const u8* from = shared + stage * STAGE_BYTES;
+#ifdef HOPPER
+        multiply(sums, from, from + A_BYTES, lane, wm, wn);
+#endif
         int ahead = stage + STAGES - 1 < STAGES ? stage + STAGES - 1 : stage - 1;
         if (step + STAGES - 1 < last) load(ahead);
         copy_commit();
-        const u8* from = shared + stage * STAGE_BYTES;
+#ifdef HOPPER
+        // the loads of a later step run beside the products
+        if (!BUG(WGMMA_WAIT)) wgmma_wait<0>();
+#else
         multiply(sums, from, from + A_BYTES, lane, wm, wn);
+#endif
         stage = stage + 1 < STAGES ? stage + 1 : 0;
     }
     copy_wait<0>();

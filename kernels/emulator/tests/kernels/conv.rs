@@ -2,7 +2,7 @@
 
 use archc_emu::Buffer;
 use archc_emu::contract::{
-    Act, Choice, Conv, Dtype, Epilogue, NARROW, SMALL, TILES, Tile, conv_row, pack_conv,
+    Act, Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, TILES, Tile, conv_row, pack_conv,
 };
 
 use crate::support::{Random, Values, activate, error, run, tolerance};
@@ -53,7 +53,17 @@ fn cases() -> Vec<Case> {
         Case { n: 3, size: [9, 7], c: 24, k: 70, stride: [2, 2], before: Act::SILU, ..PLAIN },
         Case { size: [7, 5], c: 40, k: 34, kernel: [1, 1], padding: [0, 0], residual: true, gate: true, ..PLAIN },
         Case { n: 2, size: [23, 19], c: 3, k: 16, kernel: [7, 7], stride: [2, 2], padding: [3, 3], ..PLAIN },
-        Case { n: 2, size: [23, 19], c: 3, k: 16, kernel: [7, 7], stride: [2, 2], padding: [3, 3], gaps: [1, 0], ..PLAIN },
+        Case {
+            n: 2,
+            size: [23, 19],
+            c: 3,
+            k: 16,
+            kernel: [7, 7],
+            stride: [2, 2],
+            padding: [3, 3],
+            gaps: [1, 0],
+            ..PLAIN
+        },
         Case { n: 2, size: [8, 9], c: 12, k: 20, gaps: [4, 3], residual: true, gate: true, after: Act::GELU, ..PLAIN },
         Case { n: 2, size: [8, 9], c: 12, k: 20, gaps: [5, 4], shift: 1, gate: true, before: Act::RELU, ..PLAIN },
         Case { size: [11, 6], c: 32, k: 48, groups: 4, stride: [2, 1], ..PLAIN },
@@ -66,7 +76,9 @@ fn cases() -> Vec<Case> {
 impl Case {
     fn out(&self) -> [usize; 2] {
         [0, 1].map(|axis| {
-            (self.size[axis] + 2 * self.padding[axis] - (self.kernel[axis] - 1) * self.dilation[axis] - 1) / self.stride[axis] + 1
+            (self.size[axis] + 2 * self.padding[axis] - (self.kernel[axis] - 1) * self.dilation[axis] - 1)
+                / self.stride[axis]
+                + 1
         })
     }
 
@@ -169,6 +181,7 @@ impl Case {
 fn fitting(conv: &Conv, dtype: Dtype, tile: Tile) -> Tile {
     match conv.vec(dtype) {
         1 => SMALL,
+        4 if dtype.size() == 2 && tile.hopper => HOPPER_NARROW,
         4 if dtype.size() == 2 => NARROW,
         _ => tile,
     }
@@ -187,8 +200,15 @@ fn convolutions_of_all_kinds() {
 #[test]
 fn every_tile_and_split() {
     for dtype in Dtype::ALL {
-        for case in [cases()[0], cases()[1], Case { n: 2, size: [9, 9], c: 72, k: 136, kernel: [1, 1], padding: [0, 0], ..PLAIN }] {
-            for tile in TILES {
+        let hopper = [HOPPER_LARGE, HOPPER_NARROW].into_iter().filter(|_| dtype.size() == 2);
+        let tiles: Vec<Tile> = TILES.into_iter().chain(hopper).collect();
+        for case in [
+            cases()[0],
+            cases()[1],
+            cases()[3],
+            Case { n: 2, size: [9, 9], c: 72, k: 136, kernel: [1, 1], padding: [0, 0], ..PLAIN },
+        ] {
+            for tile in tiles.iter().copied() {
                 for splits in [1, 3] {
                     let choose = |conv: &Conv| Choice { tile: fitting(conv, dtype, tile), splits };
                     let off = case.error(dtype, choose, 3);

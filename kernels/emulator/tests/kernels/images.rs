@@ -24,7 +24,8 @@ fn one_filter_a_channel() {
             let mut random = Random::new(12);
             let [oh, ow] = [h, w].map(|size| (size + 2 * padding - (kernel - 1) * dilation - 1) / stride + 1);
             let pixels = n * oh * ow;
-            let (x, weights, bias) = (random.numbers(n * h * w * c), random.numbers(kernel * kernel * c), random.numbers(c));
+            let (x, weights, bias) =
+                (random.numbers(n * h * w * c), random.numbers(kernel * kernel * c), random.numbers(c));
             let residual = random.numbers(pixels * c);
             let dist = c + gap;
             let (on_device, packed) = (Values::rows(dtype, &x, c, dist, 0), Values::of(dtype, &weights));
@@ -96,7 +97,8 @@ fn transposed_convolutions_by_phases() {
         for ([h, w], c, k, kernel, stride, padding, output_padding, dilation) in cases {
             let mut random = Random::new(13);
             let n = 2;
-            let [oh, ow] = [h, w].map(|size| (size - 1) * stride + (kernel - 1) * dilation + output_padding + 1 - 2 * padding);
+            let [oh, ow] =
+                [h, w].map(|size| (size - 1) * stride + (kernel - 1) * dilation + output_padding + 1 - 2 * padding);
             let (x, weights, bias) =
                 (random.numbers(n * h * w * c), random.numbers(c * k * kernel * kernel), random.numbers(k));
             let (on_device, biases) = (Values::of(dtype, &x), Buffer::of(&bias));
@@ -208,7 +210,14 @@ fn linear_maps_of_few_rows() {
 }
 
 /// Windows along one axis as PyTorch takes them: the inputs of each output, and how many there are with padding.
-fn windows(size: usize, kernel: usize, stride: usize, padding: usize, dilation: usize, out: usize) -> Vec<(Vec<usize>, usize)> {
+fn windows(
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+    out: usize,
+) -> Vec<(Vec<usize>, usize)> {
     let one = |at: usize| {
         let taps = (0..kernel).map(|tap| (at * stride + tap * dilation) as isize - padding as isize);
         let inside = taps.filter(|at| (0..size as isize).contains(at)).map(|at| at as usize).collect();
@@ -230,8 +239,10 @@ fn pooling_of_all_kinds() {
     for dtype in Dtype::STORED {
         for ([h, w], c, kernel, stride, padding, dilation, ceil) in cases {
             let reach = |size: usize| size + 2 * padding - (kernel - 1) * dilation - 1;
-            let [oh, ow] = [h, w].map(|size| if ceil { reach(size).div_ceil(stride) } else { reach(size) / stride } + 1);
-            let axes = [windows(h, kernel, stride, padding, dilation, oh), windows(w, kernel, stride, padding, dilation, ow)];
+            let [oh, ow] =
+                [h, w].map(|size| if ceil { reach(size).div_ceil(stride) } else { reach(size) / stride } + 1);
+            let axes =
+                [windows(h, kernel, stride, padding, dilation, oh), windows(w, kernel, stride, padding, dilation, ow)];
             let args = Pool {
                 height: h as i32,
                 width: w as i32,
@@ -317,7 +328,9 @@ fn taps(mode: i32, at: usize, ratio: f64, size: usize) -> Vec<(usize, f64)> {
 #[test]
 fn resampling() {
     for dtype in Dtype::STORED {
-        for ([h, w], [oh, ow], c) in [([5, 7], [10, 14], 16), ([8, 6], [3, 4], 5), ([4, 4], [4, 9], 8), ([1, 2], [3, 3], 9)] {
+        for ([h, w], [oh, ow], c) in
+            [([5, 7], [10, 14], 16), ([8, 6], [3, 4], 5), ([4, 4], [4, 9], 8), ([1, 2], [3, 3], 9)]
+        {
             let n = 2;
             let x = Random::new(16).numbers(n * h * w * c);
             let on_device = Values::of(dtype, &x);

@@ -83,9 +83,8 @@ fn groups_of_channels() {
             let each = c / groups;
             let mut want = vec![0.0; n * pixels * c];
             for (image, group) in (0..n).flat_map(|image| (0..groups).map(move |group| (image, group))) {
-                let places: Vec<usize> = (0..pixels * each)
-                    .map(|i| (image * pixels + i / each) * c + group * each + i % each)
-                    .collect();
+                let places: Vec<usize> =
+                    (0..pixels * each).map(|i| (image * pixels + i / each) * c + group * each + i % each).collect();
                 let row: Vec<f32> = places.iter().map(|at| x[*at]).collect();
                 let of = |values: &[f32]| places.iter().map(|at| values[at % c]).collect::<Vec<f32>>();
                 for (at, v) in places.iter().zip(row_of("layer_norm", &row, &of(&weight), &of(&bias))) {
@@ -161,7 +160,9 @@ fn reductions() {
 #[test]
 fn products_of_two_values() {
     for dtype in Dtype::STORED {
-        for (batch, m, n, k, transposed) in [(3, 5, 7, 11, 0), (2, 70, 65, 33, 1), (1, 1, 130, 16, 0), (2, 64, 64, 1, 1)] {
+        for (batch, m, n, k, transposed) in
+            [(3, 5, 7, 11, 0), (2, 70, 65, 33, 1), (1, 1, 130, 16, 0), (2, 64, 64, 1, 1)]
+        {
             let mut random = Random::new(7);
             let (a, b) = (random.numbers(batch * m * k), random.numbers(k * n));
             let [a_values, b_values] = [&a, &b].map(|values| Values::of(dtype, values));
@@ -202,9 +203,13 @@ fn products_of_two_values() {
 #[test]
 fn attention_of_several_heads() {
     for dtype in Dtype::STORED {
-        for (n, heads, dim, queries, keys, gap) in
-            [(2, 3, 32, 50, 50, 0), (1, 2, 64, 197, 197, 0), (1, 1, 20, 5, 70, 4), (2, 1, 128, 65, 9, 0), (1, 3, 7, 64, 64, 1)]
-        {
+        for (n, heads, dim, queries, keys, gap) in [
+            (2, 3, 32, 50, 50, 0),
+            (1, 2, 64, 197, 197, 0),
+            (1, 1, 20, 5, 70, 4),
+            (2, 1, 128, 65, 9, 0),
+            (1, 3, 7, 64, 64, 1),
+        ] {
             let mut random = Random::new(11);
             let cols = heads * dim;
             let q: Vec<f32> = random.numbers(n * queries * cols).into_iter().map(|v| v * 2.0).collect();
@@ -237,16 +242,18 @@ fn attention_of_several_heads() {
                     let row = image * queries + query;
                     let scores: Vec<f64> = (0..keys)
                         .map(|key| {
-                            let products = (0..dim).map(|d| f64::from(q[at(row, d)]) * f64::from(k[at(image * keys + key, d)]));
+                            let products =
+                                (0..dim).map(|d| f64::from(q[at(row, d)]) * f64::from(k[at(image * keys + key, d)]));
                             products.sum::<f64>() * f64::from(scale)
                         })
                         .collect();
                     let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 = scores.iter().map(|score| (score - top).exp()).sum();
                     for d in 0..dim {
-                        let parts = scores.iter().enumerate().map(|(key, score)| {
-                            (score - top).exp() / sum * f64::from(v[at(image * keys + key, d)])
-                        });
+                        let parts = scores
+                            .iter()
+                            .enumerate()
+                            .map(|(key, score)| (score - top).exp() / sum * f64::from(v[at(image * keys + key, d)]));
                         want[at(row, d)] = parts.sum();
                     }
                 }

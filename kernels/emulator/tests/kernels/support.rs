@@ -148,8 +148,20 @@ pub fn activate(act: Act, x: f64) -> f64 {
         0 => x,
         1 => clamp(x, 0.0, f64::INFINITY),
         2 => clamp(x, a, b),
-        3 => if x > 0.0 { x } else { a * x.exp_m1() },
-        4 => if x > 0.0 { x } else { a * x },
+        3 => {
+            if x > 0.0 {
+                x
+            } else {
+                a * x.exp_m1()
+            }
+        }
+        4 => {
+            if x > 0.0 {
+                x
+            } else {
+                a * x
+            }
+        }
         5 => 0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
         6 => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh()),
         7 => x * sigmoid(x),
