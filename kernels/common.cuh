@@ -11,9 +11,10 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-#define DEV static __device__ __forceinline__
+#define DEV __device__ __forceinline__
 #define DEV_MEMBER __device__ __forceinline__
-#define KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads) name
+// `blocks` of so many threads should fit a multiprocessor at once.
+#define KERNEL(name, threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks) name
 #define SHARED(type, name, dims) __shared__ __align__(16) type name dims
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) u8 name[]
 
@@ -71,6 +72,47 @@ MMA(mma_f16, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32")
 MMA(mma_tf32, "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32")
 #undef MMA
 
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+// ---- sm_90a: wgmma. Both sides lie in shared memory, rows of 128 bytes whose 16-byte pieces are xor-ed with the row.
+
+// What was written by ordinary stores and copies becomes visible to the tensor cores.
+DEV void fence_for_wgmma() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+DEV void wgmma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEV void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int KEEP> DEV void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(KEEP) : "memory"); }
+// Of rows of 128 bytes in atoms of 8, swizzled.
+DEV u64 wgmma_side(const void* p) {
+    return (u64)((shared_address(p) & 0x3ffff) >> 4) | (u64)1 << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
+}
+
+#define SUMS_8(d, i)                                                                                                \
+    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define SUMS_32(d, i) SUMS_8(d, i), SUMS_8(d, i + 8), SUMS_8(d, i + 16), SUMS_8(d, i + 24)
+#define REGISTERS_32 \
+        "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
+        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define REGISTERS_64 \
+        "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
+        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31," \
+        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
+        "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+// d += a b of 64 x 64 or 64 x 128, depth 16, by the four warps of a warpgroup.
+#define WGMMA(name, type)                                                                                           \
+    DEV void name(float (&d)[32], u64 a, u64 b) {                                                                   \
+        asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" REGISTERS_32                  \
+                     "}, %32, %33, 1, 1, 1, 0, 0;"                                                                  \
+                     : SUMS_32(d, 0) : "l"(a), "l"(b));                                                             \
+    }                                                                                                               \
+    DEV void name(float (&d)[64], u64 a, u64 b) {                                                                   \
+        asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" REGISTERS_64                 \
+                     "}, %64, %65, 1, 1, 1, 0, 0;"                                                                  \
+                     : SUMS_32(d, 0), SUMS_32(d, 32) : "l"(a), "l"(b));                                             \
+    }
+WGMMA(wgmma_bf16, "bf16")
+WGMMA(wgmma_f16, "f16")
+#undef WGMMA
+#endif
+
 DEV u32 bf16_bits(float f) {
     u16 bits;
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(f));
@@ -97,7 +139,7 @@ DEV u32 tf32_bits(float f) {
 #define FAULT_COPY_WAIT 1
 #define FAULT_NO_BARRIER 2
 #define FAULT_BOUNDS 3
-#define FAULT_NO_ORDER 4
+#define FAULT_WGMMA_WAIT 4
 #ifdef FAULT
 #define BUG(name) (PASTE(FAULT_, FAULT) == FAULT_##name)
 #else
@@ -242,6 +284,15 @@ DEV bool wide_epilogue(const Epilogue& e) {
     return on_16_bytes(e.residual, e.residual_image, e.residual_row, e.residual_pixel) && on_16_bytes(e.gate, e.gate_dist);
 }
 
+// Both activations with `between` between them, in one place: their code is most of a small kernel.
+template <int N, class F> DEV void activate_twice(float (&v)[N], const Act& before, const Act& after, F between) {
+#pragma unroll 1
+    for (int stage = 0; stage < 2; ++stage) {
+        activate(v, stage ? after : before);
+        if (!stage) between();
+    }
+}
+
 // Of `count` neighbouring channels from `channel` on.
 DEV void finish(float (&v)[8], const Epilogue& e, int image, int residual_at, int channel, int count, bool wide) {
     if (e.bias) {
@@ -250,18 +301,17 @@ DEV void finish(float (&v)[8], const Epilogue& e, int image, int residual_at, in
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] += bias[i];
     }
-    activate(v, e.before);
-    if (e.gate) {
-        float gate[8];
-        load8(gate, e.gate + image * e.gate_dist + channel, count, wide);
+    activate_twice(v, e.before, e.after, [&] {
+        float other[8];
+        if (e.gate) {
+            load8(other, e.gate + image * e.gate_dist + channel, count, wide);
 #pragma unroll
-        for (int i = 0; i < 8; ++i) v[i] *= gate[i];
-    }
-    if (e.residual) {
-        float more[8];
-        load8(more, e.residual + residual_at + channel, count, wide);
+            for (int i = 0; i < 8; ++i) v[i] *= other[i];
+        }
+        if (e.residual) {
+            load8(other, e.residual + residual_at + channel, count, wide);
 #pragma unroll
-        for (int i = 0; i < 8; ++i) v[i] += more[i];
-    }
-    activate(v, e.after);
+            for (int i = 0; i < 8; ++i) v[i] += other[i];
+        }
+    });
 }

@@ -58,6 +58,11 @@ impl Variant {
         self.defines.iter().fold(self.file.to_string(), |name, (_, value)| name + "." + value)
     }
 
+    /// Whether it is for sm_90a alone.
+    pub fn is_hopper(&self) -> bool {
+        self.defines.iter().any(|(name, _)| *name == "HOPPER")
+    }
+
     /// The kernels in it.
     pub fn kernels(&self) -> &'static [&'static str] {
         FILES.iter().find(|(file, _)| *file == self.file).expect("variants name files of the list").1
@@ -76,7 +81,7 @@ impl Variant {
 pub const FILES: [(&str, &[&str]); 14] = [
     ("conv_igemm", &["conv_igemm"]),
     ("linear_rows", &["linear_rows"]),
-    ("depthwise", &["depthwise", "depthwise_3x3", "depthwise_5x5"]),
+    ("depthwise", &["depthwise", "depthwise_3x3", "depthwise_3x3_by_2", "depthwise_5x5", "depthwise_5x5_by_2"]),
     ("pool", &["pool"]),
     ("resize", &["resize"]),
     ("elementwise", &["map", "binary", "broadcast"]),
@@ -99,6 +104,8 @@ pub fn variants() -> Vec<Variant> {
         }
         if dtype.size() == 2 {
             all.push(conv_variant(dtype, NARROW, 4));
+            all.extend([HOPPER_LARGE, HOPPER_NARROW].map(|tile| conv_variant(dtype, tile, 8)));
+            all.push(conv_variant(dtype, HOPPER_NARROW, 4));
         }
         all.push(conv_variant(dtype, SMALL, 1));
     }
@@ -555,16 +562,20 @@ pub struct Tile {
     pub bn: usize,
     pub warps_m: usize,
     pub warps_n: usize,
+    /// Steps of the pipeline.
+    pub stages: usize,
+    /// Bytes of a row of a step.
+    pub row: usize,
+    /// By wgmma, which sm_90a alone has.
+    pub hopper: bool,
 }
 
-pub const LARGE: Tile = Tile { bm: 128, bn: 128, warps_m: 2, warps_n: 4 };
-pub const NARROW: Tile = Tile { bm: 128, bn: 64, warps_m: 2, warps_n: 2 };
-pub const SMALL: Tile = Tile { bm: 64, bn: 64, warps_m: 2, warps_n: 2 };
+pub const LARGE: Tile = Tile { bm: 128, bn: 128, warps_m: 2, warps_n: 4, stages: 4, row: 64, hopper: false };
+pub const NARROW: Tile = Tile { bm: 128, bn: 64, warps_m: 2, warps_n: 2, stages: 4, row: 64, hopper: false };
+pub const SMALL: Tile = Tile { bm: 64, bn: 64, warps_m: 2, warps_n: 2, stages: 4, row: 64, hopper: false };
+pub const HOPPER_LARGE: Tile = Tile { bm: 128, bn: 128, warps_m: 8, warps_n: 1, stages: 3, row: 128, hopper: true };
+pub const HOPPER_NARROW: Tile = Tile { bm: 128, bn: 64, warps_m: 8, warps_n: 1, stages: 3, row: 128, hopper: true };
 pub const TILES: [Tile; 3] = [LARGE, NARROW, SMALL];
-
-/// Steps of the pipeline in flight, and bytes of a row of a step.
-const STAGES: usize = 4;
-const ROW_BYTES: usize = 64;
 
 fn conv_variant(dtype: Dtype, tile: Tile, vec: usize) -> Variant {
     let defines = [
@@ -573,10 +584,14 @@ fn conv_variant(dtype: Dtype, tile: Tile, vec: usize) -> Variant {
         ("WARPS_M", tile.warps_m),
         ("WARPS_N", tile.warps_n),
         ("VEC", vec),
-        ("STAGES", STAGES),
+        ("STAGES", tile.stages),
+        ("ROW", tile.row),
     ];
     let mut variant = Variant::multiplied("conv_igemm", dtype);
     variant.defines.extend(defines.map(|(name, value)| (name, value.to_string())));
+    if tile.hopper {
+        variant.defines.push(("HOPPER", "1".into()));
+    }
     variant
 }
 
@@ -619,10 +634,22 @@ impl Conv {
             _ if blocks(NARROW) >= processors => NARROW,
             _ => SMALL,
         };
-        let steps = (self.w_dist as usize * dtype.size()).div_ceil(ROW_BYTES);
+        let steps = (self.w_dist as usize * dtype.size()).div_ceil(tile.row);
         // A split is worth a pass over its partial sums only with some steps of its own.
         let splits = (processors / blocks(tile).max(1)).min(steps / 8).clamp(1, 16);
         Choice { tile, splits }
+    }
+
+    /// [`Conv::choose`] for a device of compute capability 9.0, compiled for sm_90a.
+    pub fn choose_for_hopper(&self, dtype: Dtype, processors: usize) -> Choice {
+        let choice = self.choose(dtype, processors);
+        let tile = match choice.tile {
+            _ if dtype.size() != 2 => return choice,
+            LARGE => HOPPER_LARGE,
+            NARROW => HOPPER_NARROW,
+            _ => return choice,
+        };
+        Choice { tile, ..choice }
     }
 
     /// Pixels and channels in tiles, those of all groups together.
@@ -644,9 +671,9 @@ impl Conv {
         Launch {
             variant: conv_variant(dtype, tile, self.vec(dtype)),
             kernel: "conv_igemm",
-            grid: [x as u32, y as u32, choice.splits as u32],
+            grid: [(x * y) as u32, choice.splits as u32, 1],
             block: [(tile.warps_m * tile.warps_n * 32) as u32, 1, 1],
-            shared: (STAGES * (tile.bm + tile.bn) * ROW_BYTES) as u32,
+            shared: (tile.stages * (tile.bm + tile.bn) * tile.row) as u32,
         }
     }
 }
@@ -737,9 +764,14 @@ impl LinearRows {
 
 impl Depthwise {
     pub fn launch(&self, dtype: Dtype) -> Launch {
-        let kernel = match [self.r, self.s, self.dilation_h, self.dilation_w] {
-            [3, 3, 1, 1] => "depthwise_3x3",
-            [5, 5, 1, 1] => "depthwise_5x5",
+        let same = |pairs: [[i32; 2]; 3]| pairs.iter().all(|[a, b]| a == b);
+        let square =
+            same([[self.r, self.s], [self.stride_h, self.stride_w], [self.dilation_h, 1]]) && self.dilation_w == 1;
+        let kernel = match (self.r, self.stride_h) {
+            (3, 1) if square => "depthwise_3x3",
+            (3, 2) if square => "depthwise_3x3_by_2",
+            (5, 1) if square => "depthwise_5x5",
+            (5, 2) if square => "depthwise_5x5_by_2",
             _ => "depthwise",
         };
         let strips = self.n as usize * self.out_height as usize * (self.out_width as usize).div_ceil(Depthwise::STRIP);

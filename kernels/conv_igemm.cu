@@ -3,13 +3,14 @@
 //
 // Formula   y[m, k] = epilogue(sum over taps t and channels c of x[pixel(m, t), c] * w[k, t, c]), m counts n, oh, ow
 // Layout    images NHWC with free distances; weights [k][t][c padded to whole loads], rows on 16 bytes, so that a step of
-//           the product is 64 bytes of a row of either side
+//           the product is ROW bytes of a row of either side
 // Tile      BM pixels x BN channels a block, cut into WARPS_M x WARPS_N warps; STAGES steps in flight by cp.async into
 //           shared memory whose 16-byte pieces are xor-swizzled (no bank conflicts for copies, ldmatrix and float4 reads)
-// Math      bf16, f16, tf32: ldmatrix and mma.sync; f32: fused multiply-adds on 4 x 8 lanes a warp
+// Math      bf16, f16, tf32: ldmatrix and mma.sync; with -DHOPPER bf16 and f16 by wgmma, which reads both sides from
+//           shared memory; f32: fused multiply-adds on 4 x 8 lanes a warp
 // Loads     VEC channels at once: 16 bytes where addresses allow, 8 for a stem of few channels, else single ones; channel
 //           tails are cut by cp.async's source size, so that gaps are never read
-// Split-K   gridDim.z blocks share a tile; each leaves its sums, the last to arrive adds them in order (same bits each
+// Split-K   gridDim.y blocks share a tile; each leaves its sums, the last to arrive adds them in order (same bits each
 //           run) and does the epilogue
 // Ceiling   the tensor cores' for deep products; memory's for 1 x 1 of few channels, hence 16-byte stores and residual
 //           loads through a transposition in shared memory
@@ -27,19 +28,24 @@ struct Args {
 };
 
 const int THREADS = WARPS_M * WARPS_N * 32;
+// a multiprocessor should hold so many
+const int BLOCKS = THREADS == 256 ? 2 : 3;
 const int WM = BM / WARPS_M, WN = BN / WARPS_N, MI = WM / 16, NJ = WN / 8;
-const int ROW = 64, PIECES = ROW / 16;
+const int PIECES = ROW / 16;
 const int PIECE = 16 / (int)sizeof(T), STEP = ROW / (int)sizeof(T);
 const int A_BYTES = BM * ROW, STAGE_BYTES = (BM + BN) * ROW;
 const int A_LOADS = BM * PIECES / THREADS, B_LOADS = BN * PIECES / THREADS, ROWS_APART = THREADS / PIECES;
 // rows of a warp's slab in the epilogue, padded against bank conflicts
 const int SLAB_ROW = WN + 8;
 static_assert(BM * PIECES % THREADS == 0 && BN * PIECES % THREADS == 0, "every thread loads as much");
+static_assert(ROW == 64 || ROW == 128, "what the swizzle is for");
 static_assert(PIECE % VEC == 0 && WN % 16 == 0 && WM % 16 == 0, "tiles in whole fragments");
 static_assert(WARPS_M * WARPS_N * 16 * SLAB_ROW * 4 <= STAGES * STAGE_BYTES, "slabs fit where the stages were");
 
 // Where piece `piece` of row `row` lies.
-DEV int swizzled(int row, int piece) { return row * ROW + ((piece ^ (row >> 1 & 3)) << 4); }
+DEV int swizzled(int row, int piece) {
+    return row * ROW + ((piece ^ (ROW == 64 ? row >> 1 & 3 : row & 7)) << 4);
+}
 
 struct Pixel { int at, ih, iw; };
 
@@ -88,8 +94,24 @@ DEV void load_piece(u8* to, const T* x, const Args& a, const Pixel& pixel, Depth
 
 // Products of one step. A warp's sums are MI x NJ tiles of 16 x 8; which number of a tile a lane holds depends on the math.
 DEV void multiply(float (&sums)[MI][NJ][4], const u8* a, const u8* b, int lane, int wm, int wn) {
-#if MATH == IS_f32
+#if defined(HOPPER)
+    // A warpgroup has 64 rows, of which each warp gets the sums of 16, as tiles of mma.sync would lie.
+    static_assert(ROW == 128 && WM == 16 && WARPS_M % 4 == 0 && WARPS_N == 1, "the shape of a warpgroup");
+    float(&all)[NJ * 4] = *(float(*)[NJ * 4])sums;
+    wgmma_begin();
 #pragma unroll
+    for (int at = 0; at < ROW; at += 32) {
+        const u64 left = wgmma_side(a + wm / 64 * 64 * ROW + at), right = wgmma_side(b + at);
+#if MATH == IS_bf16
+        wgmma_bf16(all, left, right);
+#else
+        wgmma_f16(all, left, right);
+#endif
+    }
+    wgmma_commit();
+#elif MATH == IS_f32
+    // unrolled, it would take twice the registers
+#pragma unroll 1
     for (int piece = 0; piece < PIECES; ++piece) {
         float4 right[NJ];
 #pragma unroll
@@ -108,7 +130,8 @@ DEV void multiply(float (&sums)[MI][NJ][4], const u8* a, const u8* b, int lane, 
         }
     }
 #else
-#pragma unroll
+    // more at once would not leave registers for BLOCKS blocks
+#pragma unroll 2
     for (int half = 0; half < PIECES; half += 2) {
         u32 fragments[MI + NJ / 2][4];
         const void* rows[MI + NJ / 2];
@@ -139,18 +162,20 @@ DEV void multiply(float (&sums)[MI][NJ][4], const u8* a, const u8* b, int lane, 
 DEV int tile_row(int lane, int q) { return MATH == IS_f32 ? q * 4 + (lane >> 3) : (lane >> 2) + (q >> 1) * 8; }
 DEV int tile_col(int lane, int q) { return MATH == IS_f32 ? lane & 7 : (lane & 3) * 2 + (q & 1); }
 
-KERNEL(conv_igemm, THREADS)(const Args a) {
+KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
     DYNAMIC_SHARED(shared);
     const int tid = threadIdx.x, lane = tid & 31, warp = tid >> 5;
     const int wm = warp % WARPS_M * WM, wn = warp / WARPS_M * WN;
-    const int tiles_n = gridDim.y / a.groups, group = blockIdx.y / tiles_n;
-    const int m0 = blockIdx.x * BM, n0 = (blockIdx.y - group * tiles_n) * BN;
+    // blocks that read the same pixels follow one another, so that only the first reads them from memory
+    const int tile = blockIdx.x, tiles = gridDim.x, tiles_n = (a.k + BN - 1) / BN, tiles_beside = tiles_n * a.groups;
+    const int beside = tile % tiles_beside, group = beside / tiles_n;
+    const int m0 = tile / tiles_beside * BM, n0 = (beside - group * tiles_n) * BN;
     const int out_pixels = a.out_height * a.out_width, pixels = a.n * out_pixels;
     const T* x = a.x + group * a.c;
     const T* w = a.w + (group * a.k + n0) * a.w_dist;
 
     const int steps = (a.w_dist + STEP - 1) / STEP, per = (steps + a.splits - 1) / a.splits;
-    const int first = blockIdx.z * per, last = first + per < steps ? first + per : steps;
+    const int first = blockIdx.y * per, last = first + per < steps ? first + per : steps;
 
     const int load_row = tid / PIECES, load_piece_at = tid % PIECES;
     Pixel pixel[A_LOADS];
@@ -188,23 +213,33 @@ KERNEL(conv_igemm, THREADS)(const Args a) {
     }
     for (int step = first, stage = 0; step < last; ++step) {
         copy_wait<STAGES - 2 + BUG(COPY_WAIT)>();
+#ifdef HOPPER
+        fence_for_wgmma();
+#endif
         if (!BUG(NO_BARRIER)) __syncthreads();
+        const u8* from = shared + stage * STAGE_BYTES;
+#ifdef HOPPER
+        multiply(sums, from, from + A_BYTES, lane, wm, wn);
+#endif
         int ahead = stage + STAGES - 1 < STAGES ? stage + STAGES - 1 : stage - 1;
         if (step + STAGES - 1 < last) load(ahead);
         copy_commit();
-        const u8* from = shared + stage * STAGE_BYTES;
+#ifdef HOPPER
+        // the loads of a later step run beside the products
+        if (!BUG(WGMMA_WAIT)) wgmma_wait<0>();
+#else
         multiply(sums, from, from + A_BYTES, lane, wm, wn);
+#endif
         stage = stage + 1 < STAGES ? stage + 1 : 0;
     }
     copy_wait<0>();
     __syncthreads();
 
     if (a.splits > 1) {
-        const int tile = blockIdx.y * gridDim.x + blockIdx.x, tiles = gridDim.x * gridDim.y;
         float* own = a.partials + (u64)tile * BM * BN + tid;
         const u64 apart = (u64)tiles * BM * BN;
 #pragma unroll
-        for (int i = 0; i < MI * NJ * 4; ++i) own[blockIdx.z * apart + i * THREADS] = sums[0][0][i];
+        for (int i = 0; i < MI * NJ * 4; ++i) own[blockIdx.y * apart + i * THREADS] = sums[0][0][i];
         __threadfence();
         __syncthreads();
         u32* arrived = (u32*)shared;
@@ -228,16 +263,21 @@ KERNEL(conv_igemm, THREADS)(const Args a) {
     const int channel0 = group * a.k;
     const bool wide_y = on_16_bytes(a.y + channel0, a.y_image, a.y_row, a.y_pixel);
     const bool wide_e = wide_epilogue(a.epilogue) && channel0 * (int)sizeof(T) % 16 == 0;
+#pragma unroll 1
+    for (int at_slab = 0; at_slab < MI; ++at_slab) {
+        // the loop does not unroll, and registers have no index
 #pragma unroll
-    for (int i = 0; i < MI; ++i) {
+        for (int i = 0; i < MI; ++i)
+            if (i == at_slab) {
 #pragma unroll
-        for (int j = 0; j < NJ; ++j)
+                for (int j = 0; j < NJ; ++j)
 #pragma unroll
-            for (int q = 0; q < 4; ++q) slab[tile_row(lane, q) * SLAB_ROW + j * 8 + tile_col(lane, q)] = sums[i][j][q];
+                    for (int q = 0; q < 4; ++q) slab[tile_row(lane, q) * SLAB_ROW + j * 8 + tile_col(lane, q)] = sums[i][j][q];
+            }
         __syncwarp();
 #pragma unroll 1
         for (int at = lane; at < 16 * NJ; at += 32) {
-            int row = at / NJ, n = n0 + wn + at % NJ * 8, m = m0 + wm + i * 16 + row;
+            int row = at / NJ, n = n0 + wn + at % NJ * 8, m = m0 + wm + at_slab * 16 + row;
             if (m >= pixels || n >= a.k) continue;
             int count = a.k - n < 8 ? a.k - n : 8;
             float v[8];

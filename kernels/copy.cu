@@ -16,7 +16,7 @@ struct Args {
     int shape[RANK], x_strides[RANK], y_strides[RANK];
 };
 
-KERNEL(copy, THREADS)(const Args a) {
+KERNEL(copy, THREADS, 2)(const Args a) {
     const int total = product(a.shape, a.rank);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
         int rest = at, from = 0, to = 0;
@@ -30,7 +30,7 @@ KERNEL(copy, THREADS)(const Args a) {
     }
 }
 
-KERNEL(copy_tiles, THREADS)(const Args a) {
+KERNEL(copy_tiles, THREADS, 2)(const Args a) {
     SHARED(float, tile, [SIDE][SIDE + 1]);
     const int last = a.rank - 1, second = a.rank - 2, width = a.shape[last], height = a.shape[second];
     const int tiles = (width + SIDE - 1) / SIDE;

@@ -39,48 +39,51 @@ DEV int work(const Args& a) {
 
 DEV void store_strip(const Args& a, const Place& p, float (&sums)[STRIP][8], int count) {
     const bool wide_y = on_16_bytes(a.y, a.y_dist), wide_e = wide_epilogue(a.epilogue);
+    const Epilogue& e = a.epilogue;
+    const int left = a.out_width - p.ow < STRIP ? a.out_width - p.ow : STRIP;
+#pragma unroll 1
+    for (int i = 0; i < left; ++i) {
+        float v[8];
 #pragma unroll
-    for (int i = 0; i < STRIP; ++i) {
-        int ow = p.ow + i;
-        if (ow >= a.out_width) break;
-        const Epilogue& e = a.epilogue;
-        int residual_at = p.image * e.residual_image + p.oh * e.residual_row + ow * e.residual_pixel;
-        finish(sums[i], e, p.image, residual_at, p.c, count, wide_e);
-        store8(a.y + ((p.image * a.out_height + p.oh) * a.out_width + ow) * a.y_dist + p.c, sums[i], count, wide_y);
+        for (int j = 0; j < 8; ++j) v[j] = sums[0][j];
+        int ow = p.ow + i, residual_at = p.image * e.residual_image + p.oh * e.residual_row + ow * e.residual_pixel;
+        finish(v, e, p.image, residual_at, p.c, count, wide_e);
+        store8(a.y + ((p.image * a.out_height + p.oh) * a.out_width + ow) * a.y_dist + p.c, v, count, wide_y);
+        // the next to the front: the loop does not unroll, and registers have no index
+#pragma unroll
+        for (int next = 1; next < STRIP; ++next)
+#pragma unroll
+            for (int j = 0; j < 8; ++j) sums[next - 1][j] = sums[next][j];
     }
 }
 
-// A window of K x K without dilation, whose loops unroll.
-template <int K> DEV void strips(const Args& a) {
+// A window of K x K without dilation, moved by STRIDE, whose loops unroll.
+template <int K, int STRIDE> DEV void strips(const Args& a) {
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < work(a); at += gridDim.x * THREADS) {
         const Place p = place_of(a, at);
-        const int count = a.c - p.c < 8 ? a.c - p.c : 8, iw0 = p.ow * a.stride_w - a.pad_w;
+        const int count = a.c - p.c < 8 ? a.c - p.c : 8, iw0 = p.ow * STRIDE - a.pad_w;
         float sums[STRIP][8] = {};
 #pragma unroll 1
         for (int r = 0; r < K; ++r) {
-            int ih = p.oh * a.stride_h - a.pad_h + r;
+            int ih = p.oh * STRIDE - a.pad_h + r;
             if ((u32)ih >= (u32)a.height) continue;
             float weights[K][8];
 #pragma unroll
             for (int s = 0; s < K; ++s) load8(weights[s], a.w + (r * K + s) * a.c + p.c, count, wide_w);
             const T* row = a.x + (a.height * p.image + ih) * a.width * a.x_dist + p.c;
-            const int columns = (STRIP - 1) * a.stride_w + K;
-#pragma unroll 1
-            for (int column = 0; column < columns; ++column) {
+#pragma unroll
+            for (int column = 0; column < (STRIP - 1) * STRIDE + K; ++column) {
                 int iw = iw0 + column;
                 if ((u32)iw >= (u32)a.width) continue;
                 float v[8];
                 load8(v, row + iw * a.x_dist, count, wide);
 #pragma unroll
                 for (int i = 0; i < STRIP; ++i) {
-                    int tap = column - i * a.stride_w;
+                    const int s = column - i * STRIDE;
+                    if (s < 0 || s >= K) continue;
 #pragma unroll
-                    for (int s = 0; s < K; ++s)
-                        if (tap == s) {
-#pragma unroll
-                            for (int j = 0; j < 8; ++j) sums[i][j] = fmaf(v[j], weights[s][j], sums[i][j]);
-                        }
+                    for (int j = 0; j < 8; ++j) sums[i][j] = fmaf(v[j], weights[s][j], sums[i][j]);
                 }
             }
         }
@@ -88,11 +91,15 @@ template <int K> DEV void strips(const Args& a) {
     }
 }
 
-KERNEL(depthwise_3x3, THREADS)(const Args a) { strips<3>(a); }
+KERNEL(depthwise_3x3, THREADS, 2)(const Args a) { strips<3, 1>(a); }
 
-KERNEL(depthwise_5x5, THREADS)(const Args a) { strips<5>(a); }
+KERNEL(depthwise_3x3_by_2, THREADS, 2)(const Args a) { strips<3, 2>(a); }
 
-KERNEL(depthwise, THREADS)(const Args a) {
+KERNEL(depthwise_5x5, THREADS, 2)(const Args a) { strips<5, 1>(a); }
+
+KERNEL(depthwise_5x5_by_2, THREADS, 2)(const Args a) { strips<5, 2>(a); }
+
+KERNEL(depthwise, THREADS, 2)(const Args a) {
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < work(a); at += gridDim.x * THREADS) {
         const Place p = place_of(a, at);

@@ -18,7 +18,7 @@ struct Args {
     Act before, after;
 };
 
-KERNEL(map, THREADS)(const Args a) {
+KERNEL(map, THREADS, 2)(const Args a) {
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     const bool wide_r = on_16_bytes(a.residual, a.residual_dist);
@@ -42,13 +42,12 @@ KERNEL(map, THREADS)(const Args a) {
             for (int i = 0; i < 8; ++i)
                 if (i < count && !(v[i] > 0.f)) v[i] *= a.slope[(col + i) * a.slope_col];
         }
-        activate(v, a.before);
-        if (a.residual) {
+        activate_twice(v, a.before, a.after, [&] {
+            if (!a.residual) return;
             load8(other, a.residual + row * a.residual_dist + col, count, wide_r);
 #pragma unroll
             for (int i = 0; i < 8; ++i) v[i] += other[i];
-        }
-        activate(v, a.after);
+        });
         store8(a.y + row * a.y_dist + col, v, count, wide_y);
     }
 }
@@ -70,7 +69,7 @@ struct BinaryArgs {
     Act before, after;
 };
 
-KERNEL(binary, THREADS)(const BinaryArgs a) {
+KERNEL(binary, THREADS, 2)(const BinaryArgs a) {
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.a, a.a_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     const bool wide_r = on_16_bytes(a.residual, a.residual_dist), wide_b = on_16_bytes(a.b, a.b_outer, a.b_row);
@@ -87,13 +86,12 @@ KERNEL(binary, THREADS)(const BinaryArgs a) {
         }
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] = combine(a.op, v[i], other[i]);
-        activate(v, a.before);
-        if (a.residual) {
+        activate_twice(v, a.before, a.after, [&] {
+            if (!a.residual) return;
             load8(other, a.residual + row * a.residual_dist + col, count, wide_r);
 #pragma unroll
             for (int i = 0; i < 8; ++i) v[i] += other[i];
-        }
-        activate(v, a.after);
+        });
         store8(a.y + row * a.y_dist + col, v, count, wide_y);
     }
 }
@@ -107,7 +105,7 @@ struct BroadcastArgs {
     Act before, after;
 };
 
-KERNEL(broadcast, THREADS)(const BroadcastArgs a) {
+KERNEL(broadcast, THREADS, 2)(const BroadcastArgs a) {
     const int total = product(a.shape, a.rank);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
         int rest = at, first = 0, second = 0, to = 0, more = 0;
@@ -120,9 +118,9 @@ KERNEL(broadcast, THREADS)(const BroadcastArgs a) {
             more += i * a.residual_strides[axis];
         }
         float v[1] = {combine(a.op, to_float(a.a[first]), to_float(a.b[second]))};
-        activate(v, a.before);
-        if (a.residual) v[0] += to_float(a.residual[more]);
-        activate(v, a.after);
+        activate_twice(v, a.before, a.after, [&] {
+            if (a.residual) v[0] += to_float(a.residual[more]);
+        });
         put(a.y[to], v[0]);
     }
 }

@@ -13,7 +13,7 @@ struct Args {
     int shape[RANK], y_strides[RANK];
 };
 
-KERNEL(fill, THREADS)(const Args a) {
+KERNEL(fill, THREADS, 2)(const Args a) {
     const int total = product(a.shape, a.rank);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
         int rest = at, to = 0;

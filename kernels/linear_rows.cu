@@ -16,7 +16,7 @@ struct Args {
     int rows, inputs, outputs, x_dist, w_dist, y_dist;
 };
 
-KERNEL(linear_rows, WARPS * 32)(const Args a) {
+KERNEL(linear_rows, WARPS * 32, 2)(const Args a) {
     const int lane = threadIdx.x & 31, out = blockIdx.x * WARPS + (threadIdx.x >> 5);
     if (out >= a.outputs) return;
     const T* w = a.w + out * a.w_dist;

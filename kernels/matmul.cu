@@ -18,7 +18,7 @@ struct Args {
     int reserved;
 };
 
-KERNEL(matmul, THREADS)(const Args p) {
+KERNEL(matmul, THREADS, 2)(const Args p) {
     SHARED(float, left, [STEP][SIDE + 4]);
     SHARED(float, right, [STEP][SIDE + 4]);
     const int tiles_n = (p.n + SIDE - 1) / SIDE, tiles_m = (p.m + SIDE - 1) / SIDE;

@@ -35,7 +35,7 @@ DEV float part(const Args& a, const T* x, int from, int step, int inner) {
     return result;
 }
 
-KERNEL(reduce_columns, THREADS)(const Args a) {
+KERNEL(reduce_columns, THREADS, 2)(const Args a) {
     SHARED(float, partial, [8][32]);
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
     const int out = blockIdx.x * 32 + threadIdx.x;
@@ -51,7 +51,7 @@ KERNEL(reduce_columns, THREADS)(const Args a) {
     put(a.y[out], a.op == MAX ? result : result / inner);
 }
 
-KERNEL(reduce_rows, THREADS)(const Args a) {
+KERNEL(reduce_rows, THREADS, 2)(const Args a) {
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
     const int out = blockIdx.x * 8 + threadIdx.y;
     if (out >= outputs) return;

@@ -52,8 +52,9 @@ fn main() {
 /// Variants with faults in them, which tests expect to be caught.
 fn faulty() -> Vec<Variant> {
     let faults = [
-        ("conv_igemm.bf16.64.64.2.2.8.4", "COPY_WAIT"),
-        ("conv_igemm.bf16.64.64.2.2.8.4", "NO_BARRIER"),
+        ("conv_igemm.bf16.64.64.2.2.8.4.64", "COPY_WAIT"),
+        ("conv_igemm.bf16.64.64.2.2.8.4.64", "NO_BARRIER"),
+        ("conv_igemm.bf16.128.64.8.1.8.3.128.1", "WGMMA_WAIT"),
         ("rows.f32", "NO_BARRIER"),
         ("elementwise.f32", "BOUNDS"),
     ];

@@ -288,6 +288,63 @@ void copy_wait(unsigned keep) {
     fiber->n_groups -= groups;
 }
 
+// ---- wgmma
+void wgmma(float* sums, int columns, u64 a, u64 b, float (*value)(u16)) {
+    Fiber* fiber = cur;
+    if (fiber->n_wgmmas == Fiber::MOST_WGMMAS) fail("more than %u wgmma in flight", Fiber::MOST_WGMMAS);
+    fiber->wgmmas[fiber->n_wgmmas++] = {sums, a, b, columns, value};
+}
+
+// Element `k` of row `row` of a side: rows of 128 bytes in atoms of 8, swizzled by their address.
+static float element(const Wgmma& product, u64 side, unsigned row, unsigned k) {
+    u32 at = (u32)(side & 0x3fff) << 4, apart = (u32)(side >> 32 & 0x3fff) << 4;
+    u32 linear = at + (row >> 3) * apart + (row & 7) * 128 + k * 2;
+    u32 swizzled = linear ^ ((linear >> 7 & 7) << 4);
+    return product.value(*(const u16*)shared_at(swizzled, 2, "wgmma"));
+}
+
+// Each warp computes 16 of the 64 rows of the products that its lanes wait for; `in` are the fibers.
+static void do_wgmmas(const void* const* in, void* const*, unsigned) {
+    Fiber* first = (Fiber*)in[0];
+    unsigned keep = first->wgmma_keep, groups = first->n_wgmma_groups - keep;
+    unsigned count = first->wgmma_ends[groups - 1], row0 = (first->index >> 5 & 3) * 16;
+    static thread_local float a[16][16], b[16][256];
+    for (unsigned i = 0; i < count; ++i) {
+        const Wgmma product = first->wgmmas[i];
+        for (int lane = 1; lane < 32; ++lane) {
+            const Wgmma& other = ((Fiber*)in[lane])->wgmmas[i];
+            if (other.a != product.a || other.b != product.b || other.columns != product.columns)
+                fail("wgmma: lanes disagree on what to multiply");
+        }
+        for (int k = 0; k < 16; ++k) {
+            for (int r = 0; r < 16; ++r) a[r][k] = element(product, product.a, row0 + r, k);
+            for (int c = 0; c < product.columns; ++c) b[k][c] = element(product, product.b, c, k);
+        }
+        for (int r = 0; r < 16; ++r) {
+            float sums[256] = {};
+            for (int k = 0; k < 16; ++k)
+                for (int c = 0; c < product.columns; ++c) sums[c] += a[r][k] * b[k][c];
+            for (int c = 0; c < product.columns; ++c) {
+                float* own = ((Fiber*)in[(r & 7) * 4 + (c & 7) / 2])->wgmmas[i].sums;
+                own[(c >> 3) * 4 + (r >> 3) * 2 + (c & 1)] += sums[c];
+            }
+        }
+    }
+    for (int lane = 0; lane < 32; ++lane) {
+        Fiber* fiber = (Fiber*)in[lane];
+        memmove(fiber->wgmmas, fiber->wgmmas + count, sizeof(Wgmma) * (fiber->n_wgmmas - count));
+        fiber->n_wgmmas -= count;
+        for (unsigned i = groups; i < fiber->n_wgmma_groups; ++i) fiber->wgmma_ends[i - groups] = fiber->wgmma_ends[i] - count;
+        fiber->n_wgmma_groups = keep;
+    }
+}
+
+void wgmma_wait(unsigned keep) {
+    if (cur->n_wgmma_groups <= keep) return;
+    cur->wgmma_keep = keep;
+    collective("wgmma.wait_group", ~0u, cur, nullptr, do_wgmmas);
+}
+
 // ---- float16
 u16 half_bits(float f) {
     u32 x = __float_as_uint(f), sign = x >> 16 & 0x8000, magnitude = x & 0x7fffffff;

@@ -17,7 +17,7 @@ typedef unsigned long long u64;
 
 #define DEV static inline
 #define DEV_MEMBER inline
-#define KERNEL(name, threads) \
+#define KERNEL(name, threads, blocks) \
     static const unsigned name##_threads = threads; \
     static void name
 // One array of a block, the same for all its threads, poisoned when the block starts.
@@ -49,7 +49,7 @@ struct Warp;
 struct Copy { void* to; const void* from; unsigned bytes, valid; };
 
 // A wgmma that has not been waited for.
-struct Wgmma { float* sums; u64 a, b; int columns, scale; };
+struct Wgmma { float* sums; u64 a, b; int columns; float (*value)(u16); };
 
 struct Fiber {
     void* stack_pointer;
@@ -68,7 +68,7 @@ struct Fiber {
     Copy copies[MOST_COPIES];
     unsigned n_copies, n_groups, group_ends[MOST_GROUPS];
     Wgmma wgmmas[MOST_WGMMAS];
-    unsigned n_wgmmas, n_wgmma_groups, wgmma_ends[MOST_GROUPS];
+    unsigned wgmma_keep, n_wgmmas, n_wgmma_groups, wgmma_ends[MOST_GROUPS];
 };
 
 struct Geometry { uint3 block, block_dim, grid_dim; };
@@ -123,3 +123,4 @@ static inline u32 atomicAdd(u32* p, u32 v) { emu::spin(); return __atomic_fetch_
 
 #include "warp.h"
 #include "memory.h"
+#include "hopper.h"

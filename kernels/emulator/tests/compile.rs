@@ -18,12 +18,12 @@ const ARCHITECTURES: [&str; 6] = ["sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a"
 /// Registers that a thread may use: with the threads of a block, they decide how many blocks a multiprocessor holds.
 fn cap(kernel: &str) -> u32 {
     match kernel {
-        // at most 256 threads, two blocks of them
-        "conv_igemm" => 128,
+        // two blocks of 256 threads, or three of 128
+        "conv_igemm" => 168,
         // 128 threads; two blocks of float32 heads of 128 channels
         "attention" => 255,
-        // 256 threads, three blocks
-        _ => 80,
+        // two blocks of 256 threads
+        _ => 128,
     }
 }
 
@@ -168,6 +168,8 @@ fn every_variant_compiles_for_every_architecture() {
     let common = fs::read_to_string(kernels().join("common.cuh")).expect("common.cuh is there");
     let jobs: Vec<(Variant, &str)> =
         variants().into_iter().flat_map(|variant| ARCHITECTURES.map(|arch| (variant.clone(), arch))).collect();
+    let jobs: Vec<(Variant, &str)> =
+        jobs.into_iter().filter(|(variant, arch)| !variant.is_hopper() || *arch == "sm_90a").collect();
     let check = |(variant, arch): &(Variant, &'static str)| -> (String, Result<Report, String>) {
         let file = format!("{}.cu", variant.file);
         let text = fs::read_to_string(kernels().join(&file)).expect("the variant's file is there");
@@ -195,8 +197,8 @@ fn every_variant_compiles_for_every_architecture() {
     let reports: Vec<_> = jobs.par_iter().map(check).collect();
 
     let mut wrong = vec![];
-    let mut table: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-    for ((variant, _), (what, report)) in jobs.iter().zip(&reports) {
+    let mut table: BTreeMap<(String, String), BTreeMap<&str, String>> = BTreeMap::new();
+    for ((variant, arch), (what, report)) in jobs.iter().zip(&reports) {
         let report = match report {
             Ok(report) => report,
             Err(log) => {
@@ -210,7 +212,8 @@ fn every_variant_compiles_for_every_architecture() {
                 let cap = cap(kernel);
                 wrong.push(format!("{what}: {kernel} takes {registers} registers of {cap}, spills {spilled} bytes"));
             }
-            table.entry((variant.name(), kernel.to_string())).or_default().push(format!("{registers:>3}/{shared:<5}"));
+            let row = table.entry((variant.name(), kernel.to_string())).or_default();
+            row.insert(arch, format!("{registers:>3}/{shared:<5}"));
         }
     }
     println!(
@@ -219,11 +222,16 @@ fn every_variant_compiles_for_every_architecture() {
         ARCHITECTURES.map(|arch| format!("{arch:>10}")).concat()
     );
     for ((variant, kernel), cells) in table {
+<<<<<<< HEAD
         println!(
             "{:<46}{}",
             format!("{variant} {kernel}"),
             cells.iter().map(|cell| format!("{cell:>10}")).collect::<String>()
         );
+=======
+        let cell = |arch| format!("{:>10}", cells.get(arch).map_or("", String::as_str));
+        println!("{:<46}{}", format!("{variant} {kernel}"), ARCHITECTURES.map(cell).concat());
+>>>>>>> gk
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

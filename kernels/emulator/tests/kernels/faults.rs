@@ -1,7 +1,7 @@
 //! Faults that were planted, and misuse: each must be noticed.
 
 use archc_emu::Buffer;
-use archc_emu::contract::{Choice, Conv, Dtype, Launch, Map, Rows, SMALL, variants};
+use archc_emu::contract::{Choice, Conv, Dtype, HOPPER_NARROW, Launch, Map, Rows, SMALL, Tile, variants};
 
 use crate::support::{Random, Values};
 
@@ -12,7 +12,7 @@ fn with_fault(mut launch: Launch, fault: &str) -> Launch {
 }
 
 /// A pointwise convolution of many channels; the largest difference from its sums.
-fn conv_error(fault: Option<&str>, seed: u64) -> f64 {
+fn conv_error(tile: Tile, fault: Option<&str>, seed: u64) -> Result<f64, String> {
     let (pixels, c, k) = (64, 256, 64);
     let mut random = Random::new(1);
     let (x, w) = (random.numbers(pixels * c), random.numbers(k * c));
@@ -38,28 +38,32 @@ fn conv_error(fault: Option<&str>, seed: u64) -> f64 {
         splits: 1,
         ..Conv::default()
     };
-    let mut launch = conv.launch(Dtype::Bf16, Choice { tile: SMALL, splits: 1 });
+    let mut launch = conv.launch(Dtype::Bf16, Choice { tile, splits: 1 });
     if let Some(fault) = fault {
         launch = with_fault(launch, fault);
     }
     // SAFETY: the addresses are those of buffers as long as stated.
-    unsafe { archc_emu::run(&launch, &conv, seed) }.unwrap();
+    unsafe { archc_emu::run(&launch, &conv, seed) }?;
     let sum = |at: usize| {
         let (row, out) = (&x[at / k * c..][..c], &w[at % k * c..][..c]);
         row.iter().zip(out).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>()
     };
     let got = y.read();
     let worst = |worst: f64, off: f64| if off.is_nan() { f64::INFINITY } else { worst.max(off) };
-    (0..pixels * k).map(|at| (f64::from(got[at]) - sum(at)).abs()).fold(0.0, worst)
+    Ok((0..pixels * k).map(|at| (f64::from(got[at]) - sum(at)).abs()).fold(0.0, worst))
 }
 
 #[test]
 fn a_missing_wait_or_barrier_shows() {
     for seed in 0..4 {
-        assert!(conv_error(None, seed) < 0.5);
-        assert!(conv_error(Some("COPY_WAIT"), seed) > 1.0, "a wait for too few copies, seed {seed}");
+        assert!(conv_error(SMALL, None, seed).unwrap() < 0.5);
+        let off = conv_error(SMALL, Some("COPY_WAIT"), seed).unwrap();
+        assert!(off > 1.0, "a wait for too few copies, seed {seed}");
     }
-    assert!((0..4).any(|seed| conv_error(Some("NO_BARRIER"), seed) > 1.0), "a missing barrier");
+    let off = |seed| conv_error(SMALL, Some("NO_BARRIER"), seed).unwrap();
+    assert!((0..4).any(|seed| off(seed) > 1.0), "a missing barrier");
+    let error = conv_error(HOPPER_NARROW, Some("WGMMA_WAIT"), 0).unwrap_err();
+    assert!(error.contains("before its wgmma are waited for"), "{error}");
     let x = Values::of(Dtype::F32, &Random::new(2).numbers(4096));
     let y = Values::poison(Dtype::F32, 4096, 0);
     let (x_at, y_at) = (x.address(), y.address());
