@@ -51,9 +51,9 @@ same() {
 }
 
 bench() {
-    local net=$1 dtype=$2 batch=$3 file
+    local net=$1 dtype=$2 batch=$3 specs=${4:-$carry/specs} file
     file=$out/archc_$net.$dtype.$batch.json
-    limited 40 "$archc" bench "$carry/specs/$net.arch" --device "$device" --dtype "$dtype" --batch "$batch" --iterations 20 \
+    limited 40 "$archc" bench "$specs/$net.arch" --device "$device" --dtype "$dtype" --batch "$batch" --iterations 20 \
         --warm-up 0 --json >"$file" 2>"$work/error" || { cat "$work/error" && rm -f "$file" && fail "bench $net $dtype $batch"; }
     [ -e "$file" ] && python3 - "$file" "$net" <<'P'
 import json, sys
@@ -88,9 +88,13 @@ limit_of() { case $1 in bf16) echo 4e-2 ;; f16) echo 6e-3 ;; *) echo 1e-4 ;; esa
 if [ -n "$quick" ]; then
     step "numbers"
     for dtype in $(dtypes_of); do same resnet18 "$dtype" 2 "$(limit_of "$dtype")"; done
+    ARCHC_WGMMA=0 same resnet18 "${dtype%% *}" 2 "$(limit_of "${dtype%% *}")"
     step "speed"
     dtype=$(dtypes_of) && dtype=${dtype%% *}
     for batch in 32 256 1; do bench resnet50 "$dtype" "$batch"; done
+    # the same without the matrix instructions of Hopper
+    cp "$carry/specs/resnet50.arch" "$work/resnet50_mma.arch"
+    for batch in 32 256; do ARCHC_WGMMA=0 bench resnet50_mma "$dtype" "$batch" "$work"; done
     for batch in 256 1; do profile resnet50 "$dtype" "$batch"; done
     sed -n '/^kernel/,$p' "$out/profile_resnet50.$dtype.256.txt" | head -30
     torch 60 resnet50 "$dtype" 32,256 eager,graph

@@ -144,7 +144,7 @@ impl Case {
 
     /// The launch for buffers at these addresses.
     fn launch(&self, cuda: &Cuda, batch: usize, [x, w, y]: [u64; 3], work: [u64; 2]) -> (String, Shape, Packed) {
-        let (dtype, processors) = (cuda.dtype, cuda.driver.facts().processors);
+        let (dtype, facts) = (cuda.dtype, cuda.driver.facts());
         let dist = super::lower::pixel_distance(dtype);
         let number = |number: usize| number as i32;
         let conv = |n: usize, size: usize, c: usize, k: usize, kernel: usize, stride: usize, dists: [usize; 2]| {
@@ -181,9 +181,9 @@ impl Case {
                 ..Conv::default()
             };
             conv.w_dist = number(conv_row(dtype, conv.vec(dtype), c, kernel * kernel));
-            let choice = conv.choose(dtype, processors);
+            let choice = facts.choose(&conv, dtype);
             conv.splits = number(choice.splits);
-            let name = format!("conv_igemm {}x{} / {}", choice.tile.bm, choice.tile.bn, choice.splits);
+            let name = super::program::name(choice);
             (name, conv.launch(dtype, choice), Packed::new(&conv))
         };
         match self.work {

@@ -63,17 +63,20 @@ fn facts(ordinal: c_int) -> Result<Facts, DriverError> {
     let device = result::device::get(ordinal)?;
     // SAFETY: `device` came from the driver.
     let number = |attribute| unsafe { result::device::get_attribute(device, attribute) };
+    let capability = (
+        number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? as u32,
+        number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u32,
+    );
     Ok(Facts {
         name: result::device::get_name(device)?,
-        capability: (
-            number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? as u32,
-            number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u32,
-        ),
+        capability,
         processors: number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as usize,
         clock: 1e3 * f64::from(number(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?),
         // SAFETY: as above.
         memory: unsafe { result::device::total_mem(device) }?,
         l2: number(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize,
+        // a way to compare the two on one machine
+        wgmma: capability == (9, 0) && std::env::var_os("ARCHC_WGMMA").is_none_or(|value| value != "0"),
     })
 }
 

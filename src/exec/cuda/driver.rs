@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::contract::{self, Args, Variant};
+use super::contract::{self, Args, Choice, Conv, Dtype, Variant};
 use crate::diag::Problem;
 
 /// What is known of a device.
@@ -21,6 +21,15 @@ pub struct Facts {
     /// Bytes.
     pub memory: usize,
     pub l2: usize,
+    /// Whether kernels may use the matrix instructions that sm_90a alone has.
+    pub wgmma: bool,
+}
+
+impl Facts {
+    /// How a convolution is cut for this device.
+    pub fn choose(&self, conv: &Conv, dtype: Dtype) -> Choice {
+        if self.wgmma { conv.choose_for_hopper(dtype, self.processors) } else { conv.choose(dtype, self.processors) }
+    }
 }
 
 /// A call to the device that went wrong.

@@ -22,9 +22,17 @@ struct State {
 }
 
 impl Emulated {
-    /// With so many multiprocessors and bytes.
+    /// With so many multiprocessors and bytes; with several it multiplies as Hopper does.
     pub fn new(processors: usize, memory: usize) -> Emulated {
-        let facts = Facts { name: "emulator".into(), capability: (9, 0), processors, clock: 1e9, memory, l2: 1 << 16 };
+        let facts = Facts {
+            name: "emulator".into(),
+            capability: (9, 0),
+            processors,
+            clock: 1e9,
+            memory,
+            l2: 1 << 16,
+            wgmma: processors > 1,
+        };
         Emulated { facts, state: Arc::default() }
     }
 

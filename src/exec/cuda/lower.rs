@@ -7,7 +7,7 @@ mod conv;
 mod node;
 
 use super::contract::{self, Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK};
-use super::driver::Packed;
+use super::driver::{Facts, Packed};
 use super::place::{Layout, Pool, stored};
 use crate::diag::{Code, Problem};
 use crate::exec::Weights;
@@ -28,7 +28,7 @@ pub(super) struct Lower<'a> {
     pub plan: &'a Plan,
     pub weights: &'a Weights<'a>,
     pub dtype: Dtype,
-    pub processors: usize,
+    pub facts: &'a Facts,
     pub layout: &'a Layout,
     /// The address of the one allocation.
     pub base: u64,

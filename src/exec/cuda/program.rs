@@ -57,7 +57,7 @@ pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weigh
     let pool = Pool::new(driver);
     let constants = plan.constants().iter().map(|source| pool.put(&stored(dtype, &weights.read(source)?)));
     let constants = constants.collect::<Result<Vec<u64>, Problem>>()?;
-    let processors = driver.facts().processors;
+    let facts = driver.facts();
     let lower = Lower {
         plan,
         weights,
@@ -154,14 +154,20 @@ fn launches(
     Ok(kernels.into_iter().zip(ready).map(|(kernel, (launch, args))| bound(kernel, &launch, args)).collect())
 }
 
-/// `conv_igemm 128x64 / 4` for each step; several where they differ.
+/// `conv_igemm 128x64 wgmma / 4`
+pub(super) fn name(Choice { tile, splits }: Choice) -> String {
+    let own = if tile.hopper { " wgmma" } else { "" };
+    let cut = if splits == 1 { String::new() } else { format!(" / {splits}") };
+    format!("conv_igemm {}x{}{own}{cut}", tile.bm, tile.bn)
+}
+
+/// The kernels of each step; several where they differ.
 fn kernels(plan: &Plan, works: &[Part], pending: &[Pending]) -> Vec<String> {
     let mut kernels: Vec<Vec<String>> = vec![vec![]; plan.steps().len()];
     for (part, pending) in works.iter().zip(pending) {
         let Part::Step(step) = part else { continue };
         let name = match pending {
-            Pending::Conv(_, Choice { tile, splits: 1 }) => format!("conv_igemm {}x{}", tile.bm, tile.bn),
-            Pending::Conv(_, Choice { tile, splits }) => format!("conv_igemm {}x{} / {splits}", tile.bm, tile.bn),
+            Pending::Conv(_, choice) => name(*choice),
             Pending::Ready(launch, _) => launch.kernel.into(),
         };
         if !kernels[*step].contains(&name) {

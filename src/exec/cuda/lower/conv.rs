@@ -267,7 +267,7 @@ impl Lower<'_> {
     }
 
     fn chosen(&self, mut conv: Conv) -> Pending {
-        let choice = conv.choose(self.dtype, self.processors);
+        let choice = self.facts.choose(&conv, self.dtype);
         conv.splits = choice.splits as i32;
         Pending::Conv(conv, choice)
     }
