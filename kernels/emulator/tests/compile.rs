@@ -222,16 +222,8 @@ fn every_variant_compiles_for_every_architecture() {
         ARCHITECTURES.map(|arch| format!("{arch:>10}")).concat()
     );
     for ((variant, kernel), cells) in table {
-<<<<<<< HEAD
-        println!(
-            "{:<46}{}",
-            format!("{variant} {kernel}"),
-            cells.iter().map(|cell| format!("{cell:>10}")).collect::<String>()
-        );
-=======
         let cell = |arch| format!("{:>10}", cells.get(arch).map_or("", String::as_str));
         println!("{:<46}{}", format!("{variant} {kernel}"), ARCHITECTURES.map(cell).concat());
->>>>>>> gk
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -1,13 +1,9 @@
 //! Convolutions of all kinds against sums in float64.
 
 use archc_emu::Buffer;
-<<<<<<< HEAD
-use archc_emu::contract::{Act, Choice, Conv, Dtype, Epilogue, NARROW, SMALL, TILES, Tile, conv_row, pack_conv};
-=======
 use archc_emu::contract::{
     Act, Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, TILES, Tile, conv_row, pack_conv,
 };
->>>>>>> gk
 
 use crate::support::{Random, Values, activate, error, run, tolerance};
 
@@ -204,14 +200,6 @@ fn convolutions_of_all_kinds() {
 #[test]
 fn every_tile_and_split() {
     for dtype in Dtype::ALL {
-<<<<<<< HEAD
-        for case in [
-            cases()[0],
-            cases()[1],
-            Case { n: 2, size: [9, 9], c: 72, k: 136, kernel: [1, 1], padding: [0, 0], ..PLAIN },
-        ] {
-            for tile in TILES {
-=======
         let hopper = [HOPPER_LARGE, HOPPER_NARROW].into_iter().filter(|_| dtype.size() == 2);
         let tiles: Vec<Tile> = TILES.into_iter().chain(hopper).collect();
         for case in [
@@ -221,7 +209,6 @@ fn every_tile_and_split() {
             Case { n: 2, size: [9, 9], c: 72, k: 136, kernel: [1, 1], padding: [0, 0], ..PLAIN },
         ] {
             for tile in tiles.iter().copied() {
->>>>>>> gk
                 for splits in [1, 3] {
                     let choose = |conv: &Conv| Choice { tile: fitting(conv, dtype, tile), splits };
                     let off = case.error(dtype, choose, 3);
