@@ -44,7 +44,7 @@ DEV void load_rows(T* to, const T* from, int dist, int rows, int valid, int dim,
 }
 
 #if MATH == IS_f32 || MATH == IS_tf32
-KERNEL(attention, THREADS, 2)(const Args a) {
+KERNEL(attention, THREADS, 2)(const __grid_constant__ Args a) {
     DYNAMIC_SHARED(shared);
     T* q = (T*)shared;
     T* k = q + QUERIES * PITCH;
@@ -136,7 +136,7 @@ template <int MI, int NJ> DEV void mma(float (&d)[MI][NJ][4], const u32 (&a)[MI]
 #endif
 }
 
-KERNEL(attention, THREADS, 2)(const Args a) {
+KERNEL(attention, THREADS, 2)(const __grid_constant__ Args a) {
     DYNAMIC_SHARED(shared);
     T* q = (T*)shared;
     T* k = q + QUERIES * PITCH;

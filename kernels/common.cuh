@@ -216,6 +216,16 @@ DEV int product(const int (&shape)[RANK], int rank) {
     return result;
 }
 
+// Where element `at`, in row-major order, of a tensor of these strides lies.
+DEV int offset(int at, int rank, const int (&shape)[RANK], const int (&strides)[RANK]) {
+    int result = 0;
+    for (int axis = rank - 1; axis > 0; --axis) {
+        result += at % shape[axis] * strides[axis];
+        at /= shape[axis];
+    }
+    return rank > 0 ? result + at * strides[0] : 0;
+}
+
 // NaN where either is.
 DEV float larger(float a, float b) { return a > b || a != a ? a : b; }
 

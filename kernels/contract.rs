@@ -85,7 +85,7 @@ pub const FILES: [(&str, &[&str]); 14] = [
     ("pool", &["pool"]),
     ("resize", &["resize"]),
     ("elementwise", &["map", "binary", "broadcast"]),
-    ("copy", &["copy", "copy_tiles"]),
+    ("copy", &["copy", "copy_few", "copy_tiles"]),
     ("fill", &["fill"]),
     ("rows", &["layer_norm", "normalize", "softmax", "log_softmax"]),
     ("group_norm", &["group_norm"]),
@@ -847,17 +847,18 @@ impl Copy_ {
         self.tidy();
         let variant = copy_variant(from, to);
         let rank = self.rank as usize;
-        // where x runs along another axis than y, tiles go through shared memory
-        let inner = (0..rank).find(|axis| self.x_strides[*axis] == 1);
-        if let Some(inner) =
-            inner.filter(|axis| *axis + 1 < rank && self.shape[*axis] >= 8 && self.shape[rank - 1] >= 8)
-        {
-            self.swap_to_second(inner);
-            let tiles = |axis: usize| (self.shape[axis] as usize).div_ceil(32);
-            let count = tiles(rank - 2) * tiles(rank - 1) * len(&self.shape, self.rank - 2);
-            return Launch { variant, kernel: "copy_tiles", grid: [count as u32, 1, 1], block: [32, 8, 1], shared: 0 };
+        // where x runs along another axis than y
+        let inner = (0..rank).find(|axis| self.x_strides[*axis] == 1).filter(|axis| *axis + 1 < rank);
+        let Some(inner) = inner.filter(|axis| self.shape[*axis] >= 8) else {
+            return strided(variant, "copy", len(&self.shape, self.rank));
+        };
+        self.swap_to_second(inner);
+        if self.shape[rank - 1] < 8 {
+            return strided(variant, "copy_few", len(&self.shape, self.rank - 1));
         }
-        strided(variant, "copy", len(&self.shape, self.rank))
+        let tiles = |axis: usize| (self.shape[axis] as usize).div_ceil(32);
+        let count = tiles(rank - 2) * tiles(rank - 1) * len(&self.shape, self.rank - 2);
+        Launch { variant, kernel: "copy_tiles", grid: [count as u32, 1, 1], block: [32, 8, 1], shared: 0 }
     }
 
     /// Sorts axes by y's distances and joins those that are one.

@@ -206,6 +206,7 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
     };
 
     float sums[MI][NJ][4] = {};
+    float(&flat)[MI * NJ * 4] = *(float(*)[MI * NJ * 4])sums;
 #pragma unroll
     for (int stage = 0; stage < STAGES - 1; ++stage) {
         if (first + stage < last) load(stage);
@@ -239,7 +240,7 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
         float* own = a.partials + (u64)tile * BM * BN + tid;
         const u64 apart = (u64)tiles * BM * BN;
 #pragma unroll
-        for (int i = 0; i < MI * NJ * 4; ++i) own[blockIdx.y * apart + i * THREADS] = sums[0][0][i];
+        for (int i = 0; i < MI * NJ * 4; ++i) own[blockIdx.y * apart + i * THREADS] = flat[i];
         __threadfence();
         __syncthreads();
         u32* arrived = (u32*)shared;
@@ -252,7 +253,7 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
         for (int i = 0; i < MI * NJ * 4; ++i) {
             float sum = 0.f;
             for (int split = 0; split < a.splits; ++split) sum += load_coherent(own + split * apart + i * THREADS);
-            sums[0][0][i] = sum;
+            flat[i] = sum;
         }
         // `arrived` lies where a slab comes
         __syncthreads();

@@ -18,7 +18,7 @@ struct Args {
     Act before, after;
 };
 
-KERNEL(map, THREADS, 2)(const Args a) {
+KERNEL(map, THREADS, 2)(const __grid_constant__ Args a) {
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     const bool wide_r = on_16_bytes(a.residual, a.residual_dist);
@@ -69,7 +69,7 @@ struct BinaryArgs {
     Act before, after;
 };
 
-KERNEL(binary, THREADS, 2)(const BinaryArgs a) {
+KERNEL(binary, THREADS, 2)(const __grid_constant__ BinaryArgs a) {
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.a, a.a_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     const bool wide_r = on_16_bytes(a.residual, a.residual_dist), wide_b = on_16_bytes(a.b, a.b_outer, a.b_row);
@@ -105,18 +105,11 @@ struct BroadcastArgs {
     Act before, after;
 };
 
-KERNEL(broadcast, THREADS, 2)(const BroadcastArgs a) {
+KERNEL(broadcast, THREADS, 2)(const __grid_constant__ BroadcastArgs a) {
     const int total = product(a.shape, a.rank);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
-        int rest = at, first = 0, second = 0, to = 0, more = 0;
-        for (int axis = a.rank - 1; axis >= 0; --axis) {
-            int i = rest % a.shape[axis];
-            rest /= a.shape[axis];
-            first += i * a.a_strides[axis];
-            second += i * a.b_strides[axis];
-            to += i * a.y_strides[axis];
-            more += i * a.residual_strides[axis];
-        }
+        const int first = offset(at, a.rank, a.shape, a.a_strides), second = offset(at, a.rank, a.shape, a.b_strides);
+        const int to = offset(at, a.rank, a.shape, a.y_strides), more = offset(at, a.rank, a.shape, a.residual_strides);
         float v[1] = {combine(a.op, to_float(a.a[first]), to_float(a.b[second]))};
         activate_twice(v, a.before, a.after, [&] {
             if (a.residual) v[0] += to_float(a.residual[more]);

@@ -13,14 +13,9 @@ struct Args {
     int shape[RANK], y_strides[RANK];
 };
 
-KERNEL(fill, THREADS, 2)(const Args a) {
+KERNEL(fill, THREADS, 2)(const __grid_constant__ Args a) {
     const int total = product(a.shape, a.rank);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
-        int rest = at, to = 0;
-        for (int axis = a.rank - 1; axis >= 0; --axis) {
-            to += rest % a.shape[axis] * a.y_strides[axis];
-            rest /= a.shape[axis];
-        }
-        put(a.y[to], a.value);
+        put(a.y[offset(at, a.rank, a.shape, a.y_strides)], a.value);
     }
 }

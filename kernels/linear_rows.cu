@@ -16,12 +16,14 @@ struct Args {
     int rows, inputs, outputs, x_dist, w_dist, y_dist;
 };
 
-KERNEL(linear_rows, WARPS * 32, 2)(const Args a) {
+KERNEL(linear_rows, WARPS * 32, 2)(const __grid_constant__ Args a) {
     const int lane = threadIdx.x & 31, out = blockIdx.x * WARPS + (threadIdx.x >> 5);
     if (out >= a.outputs) return;
     const T* w = a.w + out * a.w_dist;
     const bool wide = on_16_bytes(a.x, a.x_dist);
     float sums[MOST_ROWS] = {};
+    // two loads of weights in flight
+#pragma unroll 2
     for (int i = lane * 8; i < a.inputs; i += 256) {
         float weights[8];
         int count = a.inputs - i;

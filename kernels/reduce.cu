@@ -16,15 +16,6 @@ struct Args {
     int op, reserved;
 };
 
-DEV int offset(int at, int rank, const int (&shape)[RANK], const int (&strides)[RANK]) {
-    int result = 0;
-    for (int axis = rank - 1; axis >= 0; --axis) {
-        result += at % shape[axis] * strides[axis];
-        at /= shape[axis];
-    }
-    return result;
-}
-
 DEV float join(int op, float a, float b) { return op == MAX ? larger(a, b) : a + b; }
 
 // Of every `step`th inner index from `from` on.
@@ -35,7 +26,7 @@ DEV float part(const Args& a, const T* x, int from, int step, int inner) {
     return result;
 }
 
-KERNEL(reduce_columns, THREADS, 2)(const Args a) {
+KERNEL(reduce_columns, THREADS, 2)(const __grid_constant__ Args a) {
     SHARED(float, partial, [8][32]);
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
     const int out = blockIdx.x * 32 + threadIdx.x;
@@ -51,7 +42,7 @@ KERNEL(reduce_columns, THREADS, 2)(const Args a) {
     put(a.y[out], a.op == MAX ? result : result / inner);
 }
 
-KERNEL(reduce_rows, THREADS, 2)(const Args a) {
+KERNEL(reduce_rows, THREADS, 2)(const __grid_constant__ Args a) {
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
     const int out = blockIdx.x * 8 + threadIdx.y;
     if (out >= outputs) return;

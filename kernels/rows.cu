@@ -75,7 +75,7 @@ DEV Row row_of(const Args& a, Team& team, float* partial) {
     return r;
 }
 
-KERNEL(layer_norm, THREADS, 2)(const Args a) {
+KERNEL(layer_norm, THREADS, 2)(const __grid_constant__ Args a) {
     SHARED(float, partial, [8]);
     Team team;
     const Row row = row_of(a, team, partial);
@@ -100,7 +100,7 @@ KERNEL(layer_norm, THREADS, 2)(const Args a) {
     });
 }
 
-KERNEL(normalize, THREADS, 2)(const Args a) {
+KERNEL(normalize, THREADS, 2)(const __grid_constant__ Args a) {
     SHARED(float, partial, [8]);
     Team team;
     const Row row = row_of(a, team, partial);
@@ -131,7 +131,7 @@ DEV void exponents(const Row& row, Team& team, float& top, float& sum) {
     sum = team.sum(own_sum);
 }
 
-KERNEL(softmax, THREADS, 2)(const Args a) {
+KERNEL(softmax, THREADS, 2)(const __grid_constant__ Args a) {
     SHARED(float, partial, [8]);
     Team team;
     const Row row = row_of(a, team, partial);
@@ -144,7 +144,7 @@ KERNEL(softmax, THREADS, 2)(const Args a) {
     });
 }
 
-KERNEL(log_softmax, THREADS, 2)(const Args a) {
+KERNEL(log_softmax, THREADS, 2)(const __grid_constant__ Args a) {
     SHARED(float, partial, [8]);
     Team team;
     const Row row = row_of(a, team, partial);
