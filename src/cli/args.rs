@@ -6,6 +6,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::Failure;
 use crate::diag::{Code, Problem};
+use crate::exec::cpu::Cpu;
+use crate::exec::cpu::kernels::Policy;
 
 /// A compiler for edits to pretrained vision networks.
 #[derive(Debug, Parser)]
@@ -27,6 +29,8 @@ pub enum Command {
     Plan(Plan),
     /// Compare the networks of two specs; exit status 0 if they are the same, 1 if not, 2 for anything else.
     Diff(Diff),
+    /// Measure latency and throughput, step by step where asked, or the kernels alone.
+    Bench(Bench),
     /// Write the edited network's weights.
     Export(Export),
     /// List the base networks that ship with archc, or print one's source.
@@ -64,6 +68,9 @@ pub struct ExecArgs {
     /// The number format of weights and activations.
     #[arg(long, value_enum, default_value = "f32")]
     pub dtype: Dtype,
+    /// On a GPU with f32: multiply with 10 bits of the mantissa, as PyTorch may.
+    #[arg(long)]
+    pub tf32: bool,
     /// Samples that are run at once; of noise, how many there are.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch: Option<usize>,
@@ -79,14 +86,13 @@ pub struct ExecArgs {
 }
 
 impl ExecArgs {
-    /// Runs `inside` on as many threads as were asked for, if the device is there.
+    /// The CPU with the algorithms that are allowed.
+    pub fn cpu(&self) -> Cpu {
+        Cpu::new().with_policy(if self.exact { Policy::Exact } else { Policy::Fast })
+    }
+
+    /// Runs `inside` on as many threads as were asked for.
     pub fn with_threads<T: Send>(&self, inside: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
-        if let Device::Cuda(_) = self.device {
-            let problem = Problem::new(Code::Resource, "this build has no CUDA backend");
-            return Err(problem
-                .hint("leave `--device` out to run on the CPU; `archc devices` lists what is there")
-                .into());
-        }
         let mut pool = rayon::ThreadPoolBuilder::new();
         if let Some(threads) = self.threads {
             pool = pool.num_threads(threads.min(1024));
@@ -123,8 +129,23 @@ pub enum Dtype {
     F16,
 }
 
+impl Dtype {
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::Bf16 => "bf16",
+            Dtype::F16 => "f16",
+        }
+    }
+}
+
 fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number of 1 or more".into())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds)).ok_or_else(|| "expected seconds".into())
 }
 
 #[derive(Debug, ClapArgs)]
@@ -139,6 +160,43 @@ pub struct Run {
     pub output: Vec<PathBuf>,
     #[command(flatten)]
     pub exec: ExecArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["spec", "kernels"]))]
+pub struct Bench {
+    /// The spec, an .arch file; `-` reads standard input.
+    #[arg(value_name = "SPEC.arch")]
+    pub spec: Option<PathBuf>,
+    /// Give a `param` of the spec another value; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value, requires = "spec")]
+    pub set: Vec<(String, String)>,
+    /// Measure the ceilings of this machine, and the kernels alone against them.
+    #[arg(long)]
+    pub kernels: bool,
+    /// Only kernels whose name has this in it: `resnet50`, `depthwise`.
+    #[arg(long, value_name = "TEXT", requires = "kernels")]
+    pub filter: Option<String>,
+    /// The time of each step, its share of what the machine can do, and totals by kernel.
+    #[arg(long, conflicts_with = "kernels")]
+    pub profile: bool,
+    /// Seconds to measure, after the warm-up; 3 runs are made in any case [default: 3, of a kernel 0.2].
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub seconds: Option<f64>,
+    /// Make exactly so many runs, however long they take.
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "seconds")]
+    pub iterations: Option<usize>,
+    /// Seconds to run before anything is measured; 2 runs are made in any case [default: 0.5, of a kernel 0.04].
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub warm_up: Option<f64>,
+    #[command(flatten)]
+    pub exec: ExecArgs,
+    /// Print the latency of every run too, in order of size.
+    #[arg(long, requires = "json", conflicts_with = "kernels")]
+    pub samples: bool,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

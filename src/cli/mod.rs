@@ -2,6 +2,8 @@
 //! the user's files, 2 for wrong usage, 3 where a device or resource is missing.
 
 pub mod args;
+mod backend;
+mod bench;
 mod check;
 mod completions;
 mod devices;
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
     let mut session = session::Session::new();
     let outcome = match &args.command {
         Command::Run(args) => run::run(&mut session, args),
+        Command::Bench(args) => bench::run(&mut session, args),
         Command::Check(args) => check::run(&mut session, args),
         Command::Show(args) => show::run(&mut session, args),
         Command::Plan(args) => plan::run(&mut session, args),

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::{Dtype, ExecArgs, Run};
+use super::args::{ExecArgs, Run};
+use super::backend::backend;
 use super::session::{Session, print};
 use super::{Failure, Outcome};
 use crate::bind::{Bound, bind, bind_edited};
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostics, Problem};
-use crate::exec::Executable;
-use crate::exec::cpu::Cpu;
+use crate::exec::{Backend, Executable};
 use crate::io::inputs::{self, Batch, Inputs};
 use crate::io::labels::Labels;
 use crate::io::output::{self, Output};
@@ -31,21 +31,19 @@ const BATCH: usize = 8;
 const TOP: usize = 5;
 
 pub fn run(session: &mut Session, args: &Run) -> Outcome {
-    if args.exec.dtype != Dtype::F32 {
-        let problem = Problem::new(Code::Resource, "this build executes in f32 only");
-        return Err(problem.hint("leave `--dtype` out").into());
-    }
+    let backend = backend(&args.exec)?;
     let compiled = session.compile(&args.spec)?;
     // what can be refused early is refused before weights are read
     let outputs: Vec<Output> = args.output.iter().map(|path| Output::of(path)).collect::<Result<_, _>>()?;
     let inputs = inputs::expand(&args.input)?;
     let labels = labels(&compiled)?;
-    args.exec.with_threads(|| execute(session, args, &compiled, &outputs, &inputs, labels))
+    args.exec.with_threads(|| execute(session, args, backend.as_ref(), &compiled, &outputs, &inputs, labels))
 }
 
 fn execute(
     session: &Session,
     args: &Run,
+    backend: &dyn Backend,
     compiled: &Compiled,
     outputs: &[Output],
     inputs: &Inputs,
@@ -62,7 +60,7 @@ fn execute(
         (None, false) => inputs.items.len().clamp(1, BATCH),
     };
     bound.check_memory()?;
-    let mut executable = Executable::new(typed, &bound, &Cpu::new(), batch)?;
+    let mut executable = Executable::new(typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
     let keeps_tensors = outputs.iter().any(|output| output.needs_tensors());
     let mut collected = Collected::new(typed, keeps_tensors, labels, is_noise);
@@ -151,7 +149,7 @@ fn trained_labels(bound: &Bound) -> Option<Labels> {
 }
 
 /// What each input takes.
-fn wanted(compiled: &Compiled) -> Result<Vec<Wanted>, Failure> {
+pub fn wanted(compiled: &Compiled) -> Result<Vec<Wanted>, Failure> {
     let typed = &compiled.typed;
     let preprocess = compiled.settings.preprocess.clone().unwrap_or_default();
     let inputs = typed.graph().inputs().iter();
@@ -165,7 +163,7 @@ fn wanted(compiled: &Compiled) -> Result<Vec<Wanted>, Failure> {
 }
 
 /// Standard normal values, which depend on the seed, the input's name and the sample only.
-fn noise(wanted: &Wanted, batch: usize, seed: u64) -> Tensor {
+pub fn noise(wanted: &Wanted, batch: usize, seed: u64) -> Tensor {
     let philox = Philox::named(seed, &wanted.name);
     let shape = Shape::batched(wanted.shape.clone()).concrete(batch);
     let len: usize = shape.iter().product();

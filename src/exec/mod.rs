@@ -4,16 +4,18 @@
 //! weights. A run then allocates nothing but its outputs, and gives the same bits on any number of threads.
 
 pub mod cpu;
+pub mod cuda;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod timing;
 mod weights;
 
 use std::time::Duration;
 
 use crate::diag::{Code, Problem};
 use crate::graph::NodeId;
-use crate::opt;
+use crate::opt::{self, Fusion};
 use crate::plan::{self, Plan};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
@@ -25,6 +27,14 @@ pub trait Tensors: Sync {
     /// The values of tensor `param` (its index in [`Typed::params`]) of the layer `node`, which owns it. Called from
     /// several threads, for each tensor once where possible.
     fn read(&self, node: NodeId, param: usize) -> Result<Vec<f32>, Problem>;
+
+    /// The same values where they already lie in memory as float32; whoever has read them calls [`Tensors::release`].
+    fn view(&self, _node: NodeId, _param: usize) -> Option<&[f32]> {
+        None
+    }
+
+    /// Gives back the memory of a tensor that was viewed. It can be viewed again.
+    fn release(&self, _node: NodeId, _param: usize) {}
 }
 
 /// Something that can run plans.
@@ -35,17 +45,60 @@ pub trait Backend: Sync {
     /// What a plan for this backend should heed.
     fn options(&self, batch: usize) -> plan::Options;
 
+    /// How much passes may ask of it.
+    fn fusion(&self) -> Fusion {
+        Fusion::Plain
+    }
+
     /// Allocates the plan's memory and packs its weights.
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem>;
+
+    /// What the device can do at most, where it is not this machine's CPU.
+    ///
+    /// # Errors
+    /// If it cannot be measured.
+    fn peak(&self) -> Result<Option<Peak>, Problem> {
+        Ok(None)
+    }
+}
+
+/// What a device can do at most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peak {
+    /// Its name.
+    pub device: String,
+    /// Operations a second.
+    pub flops: f64,
+    /// Bytes read and written a second.
+    pub bytes: f64,
+    /// Bytes of an element of weights and activations.
+    pub element: usize,
 }
 
 /// A loaded plan.
 pub trait Program: Send {
-    /// Runs every step. Inputs come by number, with the sizes of the plan; outputs are in the plan's order, row-major.
-    fn run(&mut self, inputs: &[&[f32]]) -> Vec<Tensor>;
+    /// Runs every step. Inputs come by number, with the sizes of the plan; outputs are in the plan's order, of its sizes,
+    /// and are filled row-major.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<(), Problem>;
 
     /// The same, and how long each step took.
-    fn profile(&mut self, inputs: &[&[f32]]) -> (Vec<Tensor>, Vec<Duration>);
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn profile(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<Vec<Duration>, Problem>;
+
+    /// The kernel that each step uses: `direct 14x32`, `depthwise`.
+    fn kernels(&self) -> Vec<String>;
+
+    /// How long `count` runs of the last inputs take on a device that keeps its own time, without what goes in and out;
+    /// None where the host's clock says it all.
+    fn device_times(&mut self, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        let _ = count;
+        None
+    }
 }
 
 /// A network that is ready to run with one batch size.
@@ -65,7 +118,7 @@ impl Executable {
         backend: &dyn Backend,
         batch: usize,
     ) -> Result<Executable, Problem> {
-        let plan = plan::plan(opt::optimise(typed), &backend.options(batch))?;
+        let plan = plan::plan(opt::optimise(typed, backend.fusion()), &backend.options(batch))?;
         let weights = Weights::new(typed, tensors, &plan)?;
         let program = backend.load(&plan, &weights)?;
         Ok(Executable { plan, program })
@@ -76,18 +129,61 @@ impl Executable {
     }
 
     /// Runs the network on inputs by name, all of its batch size. Outputs are row-major in their logical axes.
+    ///
+    /// # Errors
+    /// An input that is missing or of another shape; a device that fails.
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Problem> {
+        let mut outputs = self.outputs();
         let inputs = self.inputs(inputs)?;
-        let outputs = self.program.run(&inputs);
+        self.program.run(&inputs, &mut outputs)?;
         Ok(self.named(outputs))
+    }
+
+    /// Runs the network on inputs in the plan's order into what [`Executable::outputs`] made, or a run before filled.
+    /// Allocates nothing.
+    ///
+    /// # Errors
+    /// A device that fails.
+    ///
+    /// # Panics
+    /// If there are other than the plan's inputs and outputs, or they have other sizes.
+    pub fn run_into(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<(), Problem> {
+        self.fits(inputs, outputs);
+        self.program.run(inputs, outputs)
     }
 
     /// [`Executable::run`], and the time of each of the plan's steps.
     #[expect(clippy::type_complexity, reason = "outputs beside times")]
     pub fn profile(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(Vec<(String, Tensor)>, Vec<Duration>), Problem> {
+        let mut outputs = self.outputs();
         let inputs = self.inputs(inputs)?;
-        let (outputs, times) = self.program.profile(&inputs);
+        let times = self.program.profile(&inputs, &mut outputs)?;
         Ok((self.named(outputs), times))
+    }
+
+    /// Tensors of zeros for the outputs, in the plan's order.
+    pub fn outputs(&self) -> Vec<Tensor> {
+        self.plan.outputs().iter().map(|(_, view)| Tensor::zeros(view.dims.clone())).collect()
+    }
+
+    fn fits(&self, inputs: &[&[f32]], outputs: &[Tensor]) {
+        let given = inputs.iter().map(|input| input.len());
+        assert!(
+            given.eq(self.plan.inputs().iter().map(|(_, dims)| dims.iter().product::<usize>())),
+            "inputs of other sizes"
+        );
+        let given = outputs.iter().map(Tensor::shape);
+        assert!(given.eq(self.plan.outputs().iter().map(|(_, view)| view.dims.as_slice())), "outputs of other shapes");
+    }
+
+    /// The kernel that each of the plan's steps uses.
+    pub fn kernels(&self) -> Vec<String> {
+        self.program.kernels()
+    }
+
+    /// [`Program::device_times`]
+    pub fn device_times(&mut self, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        self.program.device_times(count)
     }
 
     fn inputs<'a>(&self, given: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [f32]>, Problem> {

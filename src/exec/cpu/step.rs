@@ -1,22 +1,25 @@
 //! One step bound to its kernel: packed weights and the geometry of what it reads and writes.
 
 use super::kernels::{
-    self, Act, Batch, BatchMut, BinaryOp, Epilogue, Heads, Image, ImageMut, Isa, Layout, Map, Operand, PackedConv,
-    PackedConvTranspose, PackedMat, Pool, PoolShape, Reduce, Resample, Rows, RowsMut, Strided,
+    self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Isa, Layout, Map, Operand,
+    Output, PackedConv, PackedConvTranspose, PackedMat, Pool, PoolShape, Reduce, Resample, Rows, RowsMut, Shared,
+    Strided, ranges, tasks,
 };
 use super::memory::{Memory, Slot};
 use crate::ops::{self, Op};
+use crate::opt::Squeeze;
 use crate::plan::pairing::Pairing;
 use crate::plan::view::Matrix;
 use crate::tensor::Tensor;
-use rayon::prelude::*;
 
 /// A step that is ready to run.
 pub(super) struct Bound {
     pub work: Work,
     pub reads: Vec<Place>,
+    pub gate: Option<Place>,
     pub residual: Option<Place>,
     pub write: Place,
+    pub means: Option<Place>,
     pub in_place: bool,
     /// Before and after the residual is added.
     pub acts: [Act; 2],
@@ -39,6 +42,7 @@ pub(super) enum Work {
     Conv {
         packed: PackedConv,
         bias: Option<Vec<f32>>,
+        squeeze: Squeeze,
     },
     ConvTranspose {
         packed: PackedConvTranspose,
@@ -152,6 +156,44 @@ impl Place {
 }
 
 impl Bound {
+    /// What does the work, as `bench --profile` prints it.
+    pub(super) fn kernel(&self, isa: Isa) -> String {
+        let name = match &self.work {
+            Work::Copy => "copy",
+            Work::Fill(_) => "fill",
+            Work::Identity if self.gate.is_some() => "gate",
+            Work::Identity if self.residual.is_some() => "binary rows",
+            Work::Identity => "unary",
+            Work::Conv { packed, .. } => return packed.kernel(),
+            Work::ConvTranspose { .. } => return format!("transposed {}", isa.tile()),
+            Work::Rows { .. } => "dot products",
+            Work::Linear { .. } => return format!("gemm {}", isa.tile()),
+            Work::Channels { .. } => "scale and shift",
+            Work::PRelu { .. } => "prelu",
+            Work::LayerNorm { .. } => "layer norm",
+            Work::GroupNorm { .. } => "group norm",
+            Work::Softmax => "softmax",
+            Work::LogSoftmax => "log softmax",
+            Work::Normalize { .. } => "l2 norm",
+            Work::Pool { .. } => "pool",
+            Work::AdaptivePool { .. } => "adaptive pool",
+            Work::Resize { .. } => "resize",
+            Work::Reduce { .. } => "reduce",
+            Work::Binary(binary) => match binary.pairing {
+                Pairing::Rows(_) => "binary rows",
+                Pairing::Scalar => "binary scalar",
+                Pairing::Row => "binary row",
+                Pairing::Gate { .. } => "binary gate",
+                Pairing::Column => "binary column",
+                Pairing::Broadcast => "broadcast",
+            },
+            Work::Matmul(_) => return format!("matmul {}", isa.tile()),
+            Work::Attention { .. } => "attention",
+            Work::Reference { .. } => "reference",
+        };
+        name.to_string()
+    }
+
     pub(super) fn run(&self, isa: Isa, memory: &mut Memory) {
         let [before, after] = self.acts;
         match &self.work {
@@ -162,11 +204,13 @@ impl Bound {
             }
             Work::Fill(value) => {
                 let (to, []) = memory.open(&self.write.slot, []);
-                to.par_chunks_mut(1 << 16).for_each(|part| part.fill(*value));
+                let (base, len) = (Shared(to.as_mut_ptr()), to.len());
+                ranges(len, 1, |range| {
+                    // SAFETY: each task has its own part.
+                    unsafe { std::slice::from_raw_parts_mut(base.at(range.start), range.len()) }.fill(*value);
+                });
             }
-            Work::Conv { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
-                packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
-            }),
+            Work::Conv { packed, bias, squeeze } => self.conv(memory, packed, bias.as_deref(), *squeeze),
             Work::ConvTranspose { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
                 packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
             }),
@@ -178,6 +222,7 @@ impl Bound {
                 let weights = Rows::new(weights, self.write.matrix.cols, x.cols);
                 kernels::linear(isa, x, weights, self.write.rows_mut(y), epilogue)
             }),
+            Work::Identity if self.gate.is_some() => self.gated(isa, memory),
             Work::Identity => match &self.residual {
                 None => self.map(memory, |io| kernels::unary(isa, after, io)),
                 Some(_) => {
@@ -248,6 +293,57 @@ impl Bound {
                 let (to, [x, data]) = memory.open(&self.write.slot, [&self.reads[0].slot, &residual.slot]);
                 run(x, to, &Epilogue { bias, before, residual: Some(residual.rows(data)), after, gate: None });
             }
+        }
+    }
+
+    fn conv(&self, memory: &mut Memory, packed: &PackedConv, bias: Option<&[f32]>, squeeze: Squeeze) {
+        let [before, after] = self.acts;
+        let (x, scale) = (&self.reads[0], self.reads.get(1));
+        // what there is not is as good as the operand
+        let [factors, gate, residual] =
+            [scale, self.gate.as_ref(), self.residual.as_ref()].map(|place| place.map_or(&x.slot, |place| &place.slot));
+        let run = |[x_data, scale_data, gate, residual]: [&[f32]; 4], y: Output| {
+            let gate = self.gate.as_ref().map(|_| gate);
+            let residual = self.residual.as_ref().map(|place| place.rows(residual));
+            let io = ConvIo { x: x.image(x_data), scale: scale.map(|_| scale_data), y };
+            packed.run_io(io, &Epilogue { bias, before, gate, residual, after });
+        };
+        let reads = [&x.slot, factors, gate, residual];
+        match (squeeze, &self.means) {
+            (Squeeze::None, _) => {
+                let (to, data) = memory.open(&self.write.slot, reads);
+                run(data, Output::Image(self.write.image_mut(to)));
+            }
+            (Squeeze::Also, Some(means)) => {
+                let ([to, own], data) = memory.open_all([&self.write.slot, &means.slot], reads);
+                let own = RowsMut::new(own, means.dims[0], means.dims[1]);
+                run(data, Output::Both(self.write.image_mut(to), own));
+            }
+            (Squeeze::Only, _) => {
+                let (to, data) = memory.open(&self.write.slot, reads);
+                run(data, Output::Means(self.write.rows_mut(to)));
+            }
+            (Squeeze::Also, None) => unreachable!("the plan gives the means a place"),
+        }
+    }
+
+    /// Factors of channels, with all that may stand around them.
+    fn gated(&self, isa: Isa, memory: &mut Memory) {
+        let [before, after] = self.acts;
+        let gate = self.gate.as_ref().expect("the caller has seen it");
+        let x = &self.reads[0].slot;
+        let residual = self.residual.as_ref().map_or(&gate.slot, |place| &place.slot);
+        let rows_each = self.write.matrix.rows / self.write.dims[0];
+        let run = |io: Map, gate: &[f32], residual: &[f32]| {
+            let residual = self.residual.as_ref().map(|place| place.rows(residual));
+            kernels::gated(isa, io, Gated { before, gate, rows_each, residual, after });
+        };
+        if self.in_place {
+            let (to, [gate, residual]) = memory.open(&self.write.slot, [&gate.slot, residual]);
+            run(Map::in_place(self.write.rows_mut(to)), gate, residual);
+        } else {
+            let (to, [x, gate, residual]) = memory.open(&self.write.slot, [x, &gate.slot, residual]);
+            run(Map::new(self.reads[0].rows(x), self.write.rows_mut(to)), gate, residual);
         }
     }
 
@@ -324,7 +420,11 @@ impl Matmul {
         let (count, steps) = levels[0];
         if levels.len() > 1 {
             // the plan lets outer matrices of the result follow one another
-            to.par_chunks_mut(steps[2]).enumerate().for_each(|(at, to)| {
+            let (base, len) = (Shared(to.as_mut_ptr()), to.len());
+            tasks(len.div_ceil(steps[2]), |at| {
+                let from = at * steps[2];
+                // SAFETY: each task has its own matrices.
+                let to = unsafe { std::slice::from_raw_parts_mut(base.at(from), steps[2].min(len - from)) };
                 self.run(isa, &levels[1..], [&a[at * steps[0]..], &b[at * steps[1]..]], to);
             });
             return;

@@ -1,5 +1,5 @@
 //! Every kernel against a plain loop in f64, on every instruction set of this CPU: odd sizes, tails, outputs full of
-//! NaN before the call, and the same bits on one, two and three threads.
+//! NaN before the call, and the same bits on one, two, three and eight threads.
 
 use super::*;
 
@@ -7,6 +7,7 @@ mod conv;
 mod gemm;
 mod images;
 mod rows;
+mod winograd;
 
 /// Reproducible noise in about [-1, 1].
 pub struct Rng(u64);
@@ -100,17 +101,17 @@ pub fn close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// Runs `f` on one, two and three threads; asserts that the bits are the same and returns them.
+/// Runs `f` on one, two, three and eight threads; asserts that the bits are the same and returns them.
 pub fn on_threads(what: &str, f: impl Fn() -> Vec<f32> + Sync) -> Vec<f32> {
     use std::sync::OnceLock;
-    static POOLS: [OnceLock<rayon::ThreadPool>; 3] = [const { OnceLock::new() }; 3];
+    static POOLS: [OnceLock<rayon::ThreadPool>; 8] = [const { OnceLock::new() }; 8];
     let run = |n: usize| {
         let pool =
             POOLS[n - 1].get_or_init(|| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads"));
         pool.install(&f)
     };
     let one: Vec<f32> = run(1);
-    for n in [2, 3] {
+    for n in [2, 3, 8] {
         let other: Vec<f32> = run(n);
         for (i, (a, b)) in one.iter().zip(&other).enumerate() {
             assert_eq!(a.to_bits(), b.to_bits(), "[{i}] is {a} on one thread, {b} on {n}: {what}");
@@ -122,4 +123,65 @@ pub fn on_threads(what: &str, f: impl Fn() -> Vec<f32> + Sync) -> Vec<f32> {
 /// A buffer of NaN.
 pub fn poison(len: usize) -> Vec<f32> {
     vec![f32::NAN; len]
+}
+
+#[test]
+fn a_team_does_every_task_once() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    for threads in [1, 2, 3, 8] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        for _ in 0..20 {
+            pool.install(|| {
+                super::team::with(|| {
+                    for n in [0, 1, 2, 3, 7, 64, 1000] {
+                        let counts: Vec<AtomicUsize> = (0..n).map(|_| AtomicUsize::new(0)).collect();
+                        super::par::tasks(n, |task| {
+                            // tasks inside tasks are done too, by whoever does the outer one
+                            super::par::tasks(2, |_| {
+                                counts[task].fetch_add(1, Ordering::Relaxed);
+                            });
+                        });
+                        assert!(
+                            counts.iter().all(|count| count.load(Ordering::Relaxed) == 2),
+                            "{threads} threads, {n}"
+                        );
+                    }
+                });
+            });
+        }
+    }
+}
+
+#[test]
+fn a_team_goes_on_after_its_threads_slept() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
+    let sum = AtomicUsize::new(0);
+    pool.install(|| {
+        super::team::with(|| {
+            for _ in 0..10 {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                super::par::tasks(100, |task| {
+                    sum.fetch_add(task, Ordering::Relaxed);
+                });
+            }
+        });
+    });
+    assert_eq!(sum.into_inner(), 10 * 4950);
+}
+
+#[test]
+fn a_panic_in_a_task_ends_the_run_and_not_the_pool() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
+    for guilty in [0, 50, 99] {
+        let run = || {
+            super::team::with(|| {
+                super::par::tasks(100, |task| assert!(task != guilty, "a planted mistake"));
+            });
+        };
+        let caught = pool.install(|| std::panic::catch_unwind(run));
+        assert!(caught.is_err(), "task {guilty} panics");
+        // the threads are there for the next run
+        pool.install(|| super::team::with(|| super::par::tasks(100, |_| {})));
+    }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// [n, h, w, c] -> f64 [n, p, q, k], dense.
-fn naive(shape: &ConvShape, x: &Image, w: &[f32]) -> Vec<f64> {
+pub fn naive(shape: &ConvShape, x: &Image, w: &[f32]) -> Vec<f64> {
     let [p, q] = shape.output([x.h, x.w]);
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let [kh, kw] = shape.kernel;
@@ -36,12 +36,12 @@ fn naive(shape: &ConvShape, x: &Image, w: &[f32]) -> Vec<f64> {
     y
 }
 
-struct Case {
-    shape: ConvShape,
-    size: [usize; 3],
+pub struct Case {
+    pub shape: ConvShape,
+    pub size: [usize; 3],
 }
 
-fn case(n: usize, h: usize, w: usize, c: usize, k: usize, kernel: [usize; 2], groups: usize) -> Case {
+pub fn case(n: usize, h: usize, w: usize, c: usize, k: usize, kernel: [usize; 2], groups: usize) -> Case {
     Case { shape: ConvShape { kernel, groups, ..ConvShape::new(c, k, 1) }, size: [n, h, w] }
 }
 
@@ -50,7 +50,7 @@ impl Case {
         self.shape.stride = [y, x];
         self
     }
-    fn pad(mut self, padding: [usize; 4]) -> Self {
+    pub fn pad(mut self, padding: [usize; 4]) -> Self {
         self.shape.padding = padding;
         self
     }
@@ -60,10 +60,10 @@ impl Case {
     }
 
     /// Draws data, an epilogue and distances, runs the kernel and compares.
-    fn check(&self, isa: Isa, rng: &mut Rng) {
+    pub fn check(&self, isa: Isa, algorithm: Algorithm, rng: &mut Rng) {
         let Case { shape, size: [n, h, w] } = self;
         let (c, k) = (shape.in_channels, shape.out_channels);
-        let what = format!("{} {shape:?} {:?}", isa.name(), self.size);
+        let what = format!("{} {algorithm:?} {shape:?} {:?}", isa.name(), self.size);
         let (x_dist, y_dist, res_dist) = (c + rng.pick(0, 3), k + rng.pick(0, 3), k + rng.pick(0, 2));
         let data = rng.vec(n * h * w * x_dist);
         let x = Image { data: &data, n: *n, h: *h, w: *w, c, dist: x_dist };
@@ -82,11 +82,11 @@ impl Case {
         let epilogue = Epilogue {
             bias: bias.as_deref(),
             before,
+            gate: gate.as_deref(),
             residual: residual.as_deref().map(|data| Rows { data, rows: pixels, cols: k, dist: res_dist }),
             after,
-            gate: gate.as_deref(),
         };
-        let packed = PackedConv::pack(isa, shape, &weights, scale.as_deref());
+        let packed = PackedConv::pack_for(isa, shape, algorithm, &weights, scale.as_deref());
         let got = on_threads(&what, || {
             let mut out = poison(pixels * y_dist);
             packed.run(x, ImageMut { data: &mut out, n: *n, h: p, w: q, c: k, dist: y_dist }, &epilogue);
@@ -104,11 +104,56 @@ impl Case {
             *v *= scale.as_ref().map_or(1.0, |s| s[j].into());
             *v += bias.as_ref().map_or(0.0, |b| b[j].into());
             *v = act(before, *v);
+            *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
             *v += residual.as_ref().map_or(0.0, |r| r[m * res_dist + j].into());
             *v = act(after, *v);
-            *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
         }
         close(&got, &want, 4e-6, &what);
+        self.check_means(isa, &packed, x, &epilogue, rng);
+    }
+
+    /// With factors of the input where the kernel takes them: the result again, its means beside it, and alone.
+    fn check_means(&self, isa: Isa, packed: &PackedConv, x: Image, epilogue: &Epilogue, rng: &mut Rng) {
+        let (shape, n, c, k) = (&self.shape, x.n, x.c, self.shape.out_channels);
+        let what = format!("means, {} {shape:?} {:?}", isa.name(), self.size);
+        let [p, q] = shape.output([x.h, x.w]);
+        let pointwise = ConvShape::new(c, k, 1) == *shape;
+        let factors = (pointwise && rng.pick(0, 1) == 0).then(|| rng.vec(n * c));
+        let mut scaled = x.data.to_vec();
+        for (i, pixel) in scaled.chunks_mut(x.dist).enumerate() {
+            for (v, j) in pixel.iter_mut().zip(0..c) {
+                *v *= factors.as_ref().map_or(1.0, |f| f[i / (x.h * x.w) * c + j]);
+            }
+        }
+        let mut plain = poison(n * p * q * k);
+        packed.run(Image { data: &scaled, ..x }, ImageMut::new(&mut plain, [n, p, q, k]), epilogue);
+        let mut want = vec![0f64; n * k];
+        for (i, v) in plain.iter().enumerate() {
+            want[i / (p * q * k) * k + i % k] += f64::from(*v) / (p * q) as f64;
+        }
+        let dist = k + rng.pick(0, 3);
+        let dense = |means: &[f32]| -> Vec<f32> { means.chunks(dist).flat_map(|row| row[..k].to_vec()).collect() };
+        let got = on_threads(&what, || {
+            let (mut image, mut means) = (poison(n * p * q * k), poison(n * dist));
+            let y = Output::Both(
+                ImageMut::new(&mut image, [n, p, q, k]),
+                RowsMut { data: &mut means, rows: n, cols: k, dist },
+            );
+            packed.run_io(ConvIo { x, scale: factors.as_deref(), y }, epilogue);
+            image.extend(dense(&means));
+            image
+        });
+        let (image, means) = got.split_at(plain.len());
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(image), bits(&plain), "the image changes with its means: {what}");
+        close(means, &want, 1e-6, &what);
+        let got = on_threads(&what, || {
+            let mut means = poison(n * dist);
+            let y = Output::Means(RowsMut { data: &mut means, rows: n, cols: k, dist });
+            packed.run_io(ConvIo { x, scale: factors.as_deref(), y }, epilogue);
+            dense(&means)
+        });
+        close(&got, &want, 1e-6, &what);
     }
 }
 
@@ -122,6 +167,8 @@ fn cases() -> Vec<Case> {
         case(1, 9, 5, 64, 100, sq(1), 1).stride(2, 2),
         case(1, 4, 4, 20, 17, sq(1), 1).pad([1, 2, 0, 1]),
         case(1, 30, 30, 96, 160, sq(1), 1),
+        case(3, 15, 13, 48, 80, sq(1), 1),
+        case(3, 5, 3, 512, 320, sq(1), 1),
         case(1, 7, 7, 700, 300, sq(1), 1),
         // windows
         case(1, 6, 9, 16, 32, sq(3), 1).pad([1; 4]),
@@ -162,7 +209,7 @@ fn convolutions_match_a_plain_loop() {
         let mut rng = Rng::new(7);
         for case in cases() {
             for _ in 0..3 {
-                case.check(isa, &mut rng);
+                case.check(isa, Algorithm::Direct, &mut rng);
             }
         }
     }

@@ -1,0 +1,114 @@
+//! `archc bench --kernels`: the ceilings of this machine, and the kernels alone against them.
+
+use serde_json::{Value, json};
+
+use super::super::Outcome;
+use super::super::args::Bench;
+use super::super::session::print;
+use super::super::table::{Align, table};
+use super::profile::{ceilings_json, ceilings_text};
+use super::{Cores, budget, giga, percent};
+use crate::diag::{Code, Problem};
+use crate::exec::cpu::cases::{self, Case};
+use crate::exec::cpu::ceilings::{self, Ceilings, Ideal, Traffic};
+use crate::exec::cpu::kernels::Isa;
+use crate::exec::timing::{Samples, sample};
+
+pub fn run(args: &Bench) -> Outcome {
+    let filter = args.filter.as_deref().unwrap_or("");
+    let cases: Vec<Case> = cases::all().into_iter().filter(|case| case.name().contains(filter)).collect();
+    if cases.is_empty() {
+        return Err(Problem::new(Code::Usage, format!("no kernel has `{filter}` in its name"))
+            .hint("leave `--filter` out to see them all")
+            .into());
+    }
+    let isa = Isa::detect();
+    let before = ceilings::core_to_core();
+    // each instruction set alone, then what networks run on with all threads
+    let single: Vec<Ceilings> = Isa::all().into_iter().map(Ceilings::of_one_thread).collect();
+    let all = Ceilings::measure(isa);
+    let batch = args.exec.batch.unwrap_or(1);
+    let measured: Vec<Measured> =
+        cases.iter().map(|case| measure(args, case, isa, batch, &all)).collect::<Result<_, _>>()?;
+    let cores = Cores { before, after: ceilings::core_to_core() };
+    let text = if args.json {
+        format!("{:#}\n", as_json(&single, &all, cores, &measured))
+    } else {
+        as_text(&single, &all, cores, &measured)
+    };
+    print(&text);
+    Ok(())
+}
+
+struct Measured {
+    name: String,
+    kernel: String,
+    taken: Samples,
+    flops: f64,
+    bytes: f64,
+    ideal: Ideal,
+}
+
+fn measure(args: &Bench, case: &Case, isa: Isa, batch: usize, ceilings: &Ceilings) -> Result<Measured, Problem> {
+    let mut ready = case.prepare(isa, batch);
+    let taken = sample(&budget(args, 0.2, 0.04), || {
+        ready.run();
+        Ok::<(), Problem>(())
+    })?;
+    let (flops, bytes) = (case.flops(batch), case.bytes(batch));
+    let ideal = ceilings.ideal(flops, &[Traffic { bytes, reach: bytes }]);
+    Ok(Measured { name: case.name(), kernel: ready.kernel(), taken, flops, bytes, ideal })
+}
+
+fn as_text(single: &[Ceilings], all: &Ceilings, cores: Cores, measured: &[Measured]) -> String {
+    let mut text = String::new();
+    for ceilings in single.iter().chain([all]) {
+        text += &format!("{}\n", ceilings_text(ceilings));
+    }
+    text += &format!("{}\n\n", cores.text());
+    let heads = [
+        ("case", Align::Left),
+        ("kernel", Align::Left),
+        ("median us", Align::Right),
+        ("min us", Align::Right),
+        ("GFLOP/s", Align::Right),
+        ("GB/s", Align::Right),
+        ("of ceiling", Align::Right),
+        ("bound by", Align::Left),
+    ];
+    let row = |one: &Measured| {
+        let seconds = one.taken.median();
+        vec![
+            one.name.clone(),
+            one.kernel.clone(),
+            format!("{:.1}", seconds * 1e6),
+            format!("{:.1}", one.taken.min() * 1e6),
+            giga(one.flops / seconds),
+            giga(one.bytes / seconds),
+            percent(one.ideal.seconds / seconds),
+            one.ideal.bound.to_string(),
+        ]
+    };
+    text + &table(&heads, &measured.iter().map(row).collect::<Vec<_>>())
+}
+
+fn as_json(single: &[Ceilings], all: &Ceilings, cores: Cores, measured: &[Measured]) -> Value {
+    let row = |one: &Measured| {
+        let seconds = one.taken.median();
+        json!({
+            "case": one.name,
+            "kernel": one.kernel,
+            "median_us": seconds * 1e6,
+            "min_us": one.taken.min() * 1e6,
+            "gflops": one.flops / seconds / 1e9,
+            "gbytes_per_second": one.bytes / seconds / 1e9,
+            "share_of_ceiling": one.ideal.seconds / seconds,
+            "bound_by": one.ideal.bound,
+        })
+    };
+    json!({
+        "ceilings": single.iter().chain([all]).map(ceilings_json).collect::<Vec<_>>(),
+        "core_to_core_ns": cores.json(),
+        "kernels": measured.iter().map(row).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,202 @@
+//! `archc bench`: latency and throughput of a network, step by step where asked, or the kernels alone.
+
+mod device;
+mod kernels;
+mod profile;
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::Outcome;
+use super::args::{Bench, Device, SpecArgs};
+use super::backend::{backend, gpu};
+use super::run::{bound, noise, wanted};
+use super::session::{Session, print};
+use crate::compile::Compiled;
+use crate::exec::cpu::ceilings;
+use crate::exec::timing::{Budget, LEAST, Samples, sample};
+use crate::exec::{Backend, Executable};
+use crate::tensor::Tensor;
+
+pub fn run(session: &mut Session, args: &Bench) -> Outcome {
+    let Some(spec) = &args.spec else {
+        return args.exec.with_threads(|| match args.exec.device {
+            Device::Cuda(ordinal) => device::run(args, &gpu(&args.exec, ordinal)?),
+            Device::Auto | Device::Cpu => kernels::run(args),
+        });
+    };
+    let backend = backend(&args.exec)?;
+    let compiled = session.compile(&SpecArgs { spec: spec.clone(), set: args.set.clone() })?;
+    args.exec.with_threads(|| network(session, args, backend.as_ref(), &compiled))
+}
+
+/// What the arguments say, else `seconds` and `warm_up`.
+fn budget(args: &Bench, seconds: f64, warm_up: f64) -> Budget {
+    Budget {
+        samples: args.iterations,
+        time: Duration::from_secs_f64(args.seconds.unwrap_or(seconds)),
+        warm_up: Duration::from_secs_f64(args.warm_up.unwrap_or(warm_up)),
+    }
+}
+
+fn network(session: &Session, args: &Bench, backend: &dyn Backend, compiled: &Compiled) -> Outcome {
+    let bound = bound(compiled, &args.exec)?;
+    let (batch, seed) = (args.exec.batch.unwrap_or(1), args.exec.seed.unwrap_or(0));
+    bound.check_memory()?;
+    let mut executable = Executable::new(&compiled.typed, &bound, backend, batch)?;
+    session.report(&bound.warnings());
+    let inputs: Vec<(String, Tensor)> =
+        wanted(compiled)?.iter().map(|wanted| (wanted.name.clone(), noise(wanted, batch, seed))).collect();
+    let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let budget = budget(args, 3.0, 0.5);
+
+    let before = ceilings::core_to_core();
+    let latency = sample(&budget, || executable.run(&inputs).map(drop))?;
+    let cores = Cores { before, after: ceilings::core_to_core() };
+    let device_times = executable.device_times(latency.count().clamp(LEAST, MOST_REPLAYS)).transpose()?;
+    let seconds = |times: Vec<Duration>| Samples::new(times.iter().map(Duration::as_secs_f64).collect());
+    let device_times = device_times.map(seconds);
+    let profile = match args.profile {
+        true => Some(profile::measure(&mut executable, &compiled.typed, &inputs, &budget, backend.peak()?)?),
+        false => None,
+    };
+    let report = Report { device: backend.name(), args, batch, latency, device_times, cores, profile };
+    print(&if args.json { format!("{:#}\n", report.json()) } else { report.text() });
+    Ok(())
+}
+
+/// More replays on a device say no more.
+const MOST_REPLAYS: usize = 200;
+
+/// Nanoseconds from core to core, before and after something was measured; none on a single core.
+#[derive(Clone, Copy)]
+struct Cores {
+    before: Option<f64>,
+    after: Option<f64>,
+}
+
+impl Cores {
+    fn text(self) -> String {
+        match (self.before, self.after) {
+            (Some(before), Some(after)) => format!("core to core {before:.0} ns before, {after:.0} ns after"),
+            _ => "a single core".into(),
+        }
+    }
+
+    fn json(self) -> Value {
+        json!({"before": self.before, "after": self.after})
+    }
+}
+
+struct Report<'a> {
+    device: &'static str,
+    args: &'a Bench,
+    batch: usize,
+    latency: Samples,
+    /// Without what goes in and out, on a device that keeps its own time.
+    device_times: Option<Samples>,
+    cores: Cores,
+    profile: Option<profile::Profile>,
+}
+
+impl Report<'_> {
+    fn images_per_second(&self) -> f64 {
+        self.batch as f64 / self.latency.median()
+    }
+
+    fn text(&self) -> String {
+        let threads = rayon::current_num_threads();
+        let mut text = format!(
+            "{}, {}, batch {}, {threads} thread{}, {} runs, {}\n",
+            self.device,
+            self.args.exec.dtype.name(),
+            self.batch,
+            if threads == 1 { "" } else { "s" },
+            self.latency.count(),
+            self.cores.text()
+        );
+        let figures: Vec<String> =
+            figures(&self.latency).iter().map(|(name, seconds)| format!("{name} {}", millis(*seconds))).collect();
+        text += &format!("latency in ms: {}\n", figures.join(", "));
+        text += &format!("{:.1} images a second\n", self.images_per_second());
+        if let Some(times) = &self.device_times {
+            let rate = self.batch as f64 / times.median();
+            let (min, median) = (millis(times.min()), millis(times.median()));
+            text += &format!("on the device alone: min {min}, median {median}, {rate:.1} images a second\n");
+        }
+        if let Some(profile) = &self.profile {
+            text += "\n";
+            text += &profile.text();
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let in_ms = |samples: &Samples| -> Map<String, Value> {
+            let figures = figures(samples).into_iter();
+            figures.map(|(name, seconds)| (name.to_string(), json!(seconds * 1e3))).collect()
+        };
+        let latency = in_ms(&self.latency);
+        let mut json = json!({
+            "device": self.device,
+            "dtype": self.args.exec.dtype.name(),
+            "batch": self.batch,
+            "threads": rayon::current_num_threads(),
+            "latency_ms": latency,
+            "images_per_second": self.images_per_second(),
+            "runs": self.latency.count(),
+            "core_to_core_ns": self.cores.json(),
+        });
+        if let Some(times) = &self.device_times {
+            json["device_ms"] = json!(in_ms(times));
+        }
+        if self.args.samples {
+            json["samples_ms"] = self.latency.seconds().iter().map(|seconds| seconds * 1e3).collect();
+        }
+        if let Some(profile) = &self.profile {
+            json["profile"] = profile.json();
+        }
+        json
+    }
+}
+
+fn figures(samples: &Samples) -> [(&'static str, f64); 6] {
+    [
+        ("min", samples.min()),
+        ("median", samples.median()),
+        ("mean", samples.mean()),
+        ("p90", samples.percentile(90)),
+        ("p95", samples.percentile(95)),
+        ("p99", samples.percentile(99)),
+    ]
+}
+
+/// Three digits behind the point, or what four significant ones need.
+fn millis(seconds: f64) -> String {
+    let ms = seconds * 1e3;
+    let digits = if ms >= 100.0 {
+        1
+    } else if ms >= 10.0 {
+        2
+    } else {
+        3
+    };
+    format!("{ms:.digits$}")
+}
+
+/// Billions a second, three significant digits or so.
+fn giga(rate: f64) -> String {
+    let giga = rate / 1e9;
+    if giga < 0.05 {
+        "-".into()
+    } else if giga < 10.0 {
+        format!("{giga:.1}")
+    } else {
+        format!("{giga:.0}")
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}

@@ -1,0 +1,390 @@
+//! Kernels alone, at the sizes of well-known networks: what `archc bench --kernels` and `cargo bench` measure.
+//!
+//! A case draws its own data, runs its kernel over the current rayon pool, and can check single results against plain
+//! sums in float64.
+
+use super::kernels::{
+    self, Act, ConvShape, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Pool, PoolShape, Rows, RowsMut,
+    pixel_distance,
+};
+use crate::philox::{Philox, unit};
+
+/// A kernel at one size.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Where the size comes from: `resnet50`, `gemm`.
+    pub family: &'static str,
+    pub work: Work,
+}
+
+/// What is computed, for one image.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    Conv {
+        shape: ConvShape,
+        size: [usize; 2],
+    },
+    /// Of rows of `k` with packed weights: [m, k] x [k, n].
+    Gemm {
+        m: usize,
+        k: usize,
+        n: usize,
+    },
+    /// One row with weights as they lie in the file, [n, k].
+    Linear {
+        k: usize,
+        n: usize,
+    },
+    Pool {
+        pool: Pool,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        size: [usize; 2],
+        channels: usize,
+    },
+    GlobalPool {
+        size: [usize; 2],
+        channels: usize,
+    },
+    Softmax {
+        rows: usize,
+        cols: usize,
+    },
+}
+
+/// All cases.
+pub fn all() -> Vec<Case> {
+    let conv = |family, size: usize, c: usize, k: usize, kernel: usize, stride: usize| {
+        let shape = ConvShape { stride: [stride; 2], padding: [kernel / 2; 4], ..ConvShape::new(c, k, kernel) };
+        Case { family, work: Work::Conv { shape, size: [size; 2] } }
+    };
+    let depthwise = |family, size, c, kernel, stride| {
+        let mut case = conv(family, size, c, c, kernel, stride);
+        if let Work::Conv { shape, .. } = &mut case.work {
+            shape.groups = c;
+        }
+        case
+    };
+    let gemm = |m, k, n| Case { family: "gemm", work: Work::Gemm { m, k, n } };
+    let pool = |work| Case { family: "pool", work };
+    let softmax = |rows, cols| Case { family: "softmax", work: Work::Softmax { rows, cols } };
+    vec![
+        conv("resnet50", 224, 3, 64, 7, 2),
+        conv("resnet50", 56, 64, 64, 1, 1),
+        conv("resnet50", 56, 64, 256, 1, 1),
+        conv("resnet50", 56, 256, 64, 1, 1),
+        conv("resnet50", 28, 128, 512, 1, 1),
+        conv("resnet50", 28, 512, 128, 1, 1),
+        conv("resnet50", 14, 256, 1024, 1, 1),
+        conv("resnet50", 14, 1024, 256, 1, 1),
+        conv("resnet50", 7, 512, 2048, 1, 1),
+        conv("resnet50", 7, 2048, 512, 1, 1),
+        conv("resnet50", 56, 256, 512, 1, 2),
+        conv("resnet50", 56, 64, 64, 3, 1),
+        conv("resnet50", 28, 128, 128, 3, 1),
+        conv("resnet50", 14, 256, 256, 3, 1),
+        conv("resnet50", 7, 512, 512, 3, 1),
+        conv("resnet50", 56, 128, 128, 3, 2),
+        conv("resnet50", 28, 256, 256, 3, 2),
+        conv("resnet50", 14, 512, 512, 3, 2),
+        conv("mobilenet_v2", 224, 3, 32, 3, 2),
+        conv("mobilenet_v2", 112, 16, 96, 1, 1),
+        conv("mobilenet_v2", 56, 24, 144, 1, 1),
+        conv("mobilenet_v2", 56, 144, 24, 1, 1),
+        conv("mobilenet_v2", 14, 96, 576, 1, 1),
+        conv("mobilenet_v2", 14, 576, 96, 1, 1),
+        conv("mobilenet_v2", 7, 320, 1280, 1, 1),
+        depthwise("mobilenet_v2", 112, 32, 3, 1),
+        depthwise("mobilenet_v2", 112, 96, 3, 2),
+        depthwise("mobilenet_v2", 56, 144, 3, 1),
+        depthwise("mobilenet_v2", 28, 192, 3, 1),
+        depthwise("mobilenet_v2", 14, 576, 3, 1),
+        depthwise("mobilenet_v2", 7, 960, 3, 1),
+        depthwise("efficientnet_b0", 28, 240, 5, 1),
+        depthwise("efficientnet_b0", 14, 672, 5, 1),
+        conv("vgg16", 224, 3, 64, 3, 1),
+        conv("vgg16", 224, 64, 64, 3, 1),
+        conv("vgg16", 112, 128, 128, 3, 1),
+        conv("vgg16", 56, 256, 256, 3, 1),
+        conv("vgg16", 28, 512, 512, 3, 1),
+        conv("vgg16", 14, 512, 512, 3, 1),
+        Case { family: "vgg16", work: Work::Linear { k: 25_088, n: 4096 } },
+        gemm(128, 128, 128),
+        gemm(197, 768, 3072),
+        gemm(512, 512, 512),
+        gemm(1024, 1024, 1024),
+        pool(Work::Pool { pool: Pool::Max, kernel: 3, stride: 2, padding: 1, size: [112; 2], channels: 64 }),
+        pool(Work::Pool { pool: Pool::Max, kernel: 2, stride: 2, padding: 0, size: [224; 2], channels: 64 }),
+        pool(Work::Pool {
+            pool: Pool::Mean { count_include_pad: true },
+            kernel: 2,
+            stride: 2,
+            padding: 0,
+            size: [28; 2],
+            channels: 256,
+        }),
+        pool(Work::GlobalPool { size: [7; 2], channels: 2048 }),
+        softmax(1, 1000),
+        softmax(12 * 197, 197),
+        softmax(256, 4096),
+    ]
+}
+
+impl Case {
+    /// `resnet50 conv 3x3 56x56 64 -> 64`
+    pub fn name(&self) -> String {
+        let family = self.family;
+        match self.work {
+            Work::Conv { shape, size: [h, w] } => {
+                let stride = if shape.stride == [1, 1] { String::new() } else { format!(" s{}", shape.stride[0]) };
+                let [kh, kw] = shape.kernel;
+                let (c, k) = (shape.in_channels, shape.out_channels);
+                if shape.groups == c && c > 1 {
+                    format!("{family} depthwise {kh}x{kw}{stride} {h}x{w} {c}")
+                } else {
+                    format!("{family} conv {kh}x{kw}{stride} {h}x{w} {c} -> {k}")
+                }
+            }
+            Work::Gemm { m, k, n } => format!("{family} {m}x{k}x{n}"),
+            Work::Linear { k, n } => format!("{family} linear {k} -> {n}"),
+            Work::Pool { pool, kernel, stride, size: [h, w], channels, .. } => {
+                let kind = if pool == Pool::Max { "max" } else { "mean" };
+                format!("{family} {kind} {kernel}x{kernel} s{stride} {h}x{w} {channels}")
+            }
+            Work::GlobalPool { size: [h, w], channels } => format!("{family} global {h}x{w} {channels}"),
+            Work::Softmax { rows, cols } => format!("{family} {rows} x {cols}"),
+        }
+    }
+
+    /// Two for each multiply-add of the plain algorithm; none where reading and writing is all there is.
+    pub fn flops(&self, batch: usize) -> f64 {
+        let macs = match self.work {
+            Work::Conv { shape, size } => {
+                let [p, q] = shape.output(size);
+                batch * p * q * shape.weight_len()
+            }
+            Work::Gemm { m, k, n } => batch * m * k * n,
+            Work::Linear { k, n } => batch * k * n,
+            Work::Pool { .. } | Work::GlobalPool { .. } | Work::Softmax { .. } => 0,
+        };
+        2.0 * macs as f64
+    }
+
+    /// Bytes that are read and written, weights included.
+    pub fn bytes(&self, batch: usize) -> f64 {
+        let [x, w, y] = self.lens();
+        ((batch * (x + y) + w) * size_of::<f32>()) as f64
+    }
+
+    /// Numbers of the input and the output for one image, and of the weights between them, without gaps.
+    fn lens(&self) -> [usize; 3] {
+        match self.work {
+            Work::Conv { shape, size: [h, w] } => {
+                let [p, q] = shape.output([h, w]);
+                [h * w * shape.in_channels, shape.weight_len(), p * q * shape.out_channels]
+            }
+            Work::Gemm { m, k, n } => [m * k, k * n, m * n],
+            Work::Linear { k, n } => [k, k * n, n],
+            Work::Pool { size: [h, w], channels, .. } => {
+                let [p, q] = self.pooled();
+                [h * w * channels, 0, p * q * channels]
+            }
+            Work::GlobalPool { size: [h, w], channels } => [h * w * channels, 0, channels],
+            Work::Softmax { rows, cols } => [rows * cols, 0, rows * cols],
+        }
+    }
+
+    fn pooled(&self) -> [usize; 2] {
+        let Work::Pool { kernel, stride, padding, size, .. } = self.work else { return [1, 1] };
+        size.map(|size| (size + 2 * padding - kernel) / stride + 1)
+    }
+
+    /// Data, packed weights and room for the result.
+    pub fn prepare(&self, isa: Isa, batch: usize) -> Ready {
+        let [x_len, w_len, y_len] = self.lens();
+        let (x_cols, y_cols) = match self.work {
+            Work::Conv { shape, .. } => (shape.in_channels, shape.out_channels),
+            Work::Gemm { k, n, .. } | Work::Linear { k, n } => (k, n),
+            Work::Pool { channels, .. } | Work::GlobalPool { channels, .. } => (channels, channels),
+            Work::Softmax { cols, .. } => (cols, cols),
+        };
+        let (x_dist, y_dist) = match self.work {
+            Work::Softmax { .. } | Work::Linear { .. } => (x_cols, y_cols),
+            _ => (pixel_distance(x_cols), pixel_distance(y_cols)),
+        };
+        let (x_rows, y_rows) = (batch * x_len / x_cols, batch * y_len / y_cols);
+        // sums of about unit size
+        let terms = w_len / y_cols;
+        let w: Vec<f32> = noise("w", w_len).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
+        let packed = match self.work {
+            Work::Conv { shape, .. } => Packed::Conv(PackedConv::pack(isa, &shape, &w, None)),
+            Work::Gemm { k, n, .. } => Packed::Mat(PackedMat::from_nk(isa, Rows::new(&w, n, k))),
+            _ => Packed::None,
+        };
+        let x = noise("x", x_rows * x_dist);
+        Ready { case: *self, isa, batch, x, x_dist, w, packed, y: vec![f32::NAN; y_rows * y_dist], y_dist }
+    }
+}
+
+/// Uniform in [-1, 1).
+fn noise(name: &str, len: usize) -> Vec<f32> {
+    let philox = Philox::named(0, name);
+    let blocks = (0..len.div_ceil(4) as u64).flat_map(|at| philox.block(at));
+    blocks.take(len).map(|word| 2.0 * unit(word) - 1.0).collect()
+}
+
+enum Packed {
+    None,
+    Conv(PackedConv),
+    Mat(PackedMat),
+}
+
+/// A case with its data.
+pub struct Ready {
+    case: Case,
+    isa: Isa,
+    batch: usize,
+    x: Vec<f32>,
+    x_dist: usize,
+    /// As they were before they were packed.
+    w: Vec<f32>,
+    packed: Packed,
+    y: Vec<f32>,
+    y_dist: usize,
+}
+
+impl Ready {
+    /// The kernel that was chosen.
+    pub fn kernel(&self) -> String {
+        match (&self.packed, self.case.work) {
+            (Packed::Conv(packed), _) => packed.kernel(),
+            (Packed::Mat(_), _) => format!("gemm {}", self.isa.tile()),
+            (Packed::None, Work::Linear { .. }) => "dot products".into(),
+            (Packed::None, Work::Softmax { .. }) => "softmax".into(),
+            (Packed::None, _) => "pool".into(),
+        }
+    }
+
+    pub fn run(&mut self) {
+        let (isa, n) = (self.isa, self.batch);
+        let image = |x, [h, w]: [usize; 2], c| Image::new(x, [n, h, w, c]).spaced(self.x_dist);
+        let image_mut = |y, [h, w]: [usize; 2], c| ImageMut::new(y, [n, h, w, c]).spaced(self.y_dist);
+        let epilogue = Epilogue::new(None, Act::None);
+        match (&self.packed, self.case.work) {
+            (Packed::Conv(packed), Work::Conv { shape, size }) => {
+                let x = image(&self.x, size, shape.in_channels);
+                packed.run(x, image_mut(&mut self.y, shape.output(size), shape.out_channels), &epilogue);
+            }
+            (Packed::Mat(packed), Work::Gemm { m, k, n: cols }) => {
+                let a = Rows::new(&self.x, n * m, k).spaced(self.x_dist);
+                packed.run(a, RowsMut::new(&mut self.y, n * m, cols).spaced(self.y_dist), &epilogue);
+            }
+            (_, Work::Linear { k, n: cols }) => {
+                let (a, w) = (Rows::new(&self.x, n, k), Rows::new(&self.w, cols, k));
+                kernels::linear(isa, a, w, RowsMut::new(&mut self.y, n, cols), &epilogue);
+            }
+            (_, Work::Pool { pool, kernel, stride, padding, size, channels }) => {
+                let (kernel, stride, padding) = ([kernel; 2], [stride; 2], [padding; 4]);
+                let shape = PoolShape { kernel, stride, padding, dilation: [1; 2] };
+                let y = image_mut(&mut self.y, self.case.pooled(), channels);
+                kernels::pool(isa, pool, &shape, image(&self.x, size, channels), y);
+            }
+            (_, Work::GlobalPool { size, channels }) => {
+                let pool = Pool::Mean { count_include_pad: false };
+                let y = image_mut(&mut self.y, [1, 1], channels);
+                kernels::adaptive_pool(isa, pool, image(&self.x, size, channels), y);
+            }
+            (_, Work::Softmax { rows, cols }) => {
+                let y = RowsMut::new(&mut self.y, n * rows, cols);
+                kernels::softmax(isa, Map::new(Rows::new(&self.x, n * rows, cols), y));
+            }
+            (_, Work::Conv { .. } | Work::Gemm { .. }) => unreachable!("its weights were packed"),
+        }
+    }
+
+    /// Compares some results of the last run with plain sums; the largest error over the unit size of a result.
+    ///
+    /// # Errors
+    /// What is wrong where one is farther off than the kernels' tests allow.
+    pub fn check(&self) -> Result<f64, String> {
+        const RESULTS: u64 = 50;
+        // that of Winograd F(4x4) on such data, and room
+        const TOLERANCE: f64 = 5e-4;
+        let [_, _, len] = self.case.lens();
+        let cols = match self.case.work {
+            Work::Conv { shape, .. } => shape.out_channels,
+            Work::Gemm { n, .. } | Work::Linear { n, .. } => n,
+            Work::Pool { channels, .. } | Work::GlobalPool { channels, .. } => channels,
+            Work::Softmax { cols, .. } => cols,
+        };
+        let philox = Philox::named(0, "places");
+        let mut worst = 0.0f64;
+        for at in 0..RESULTS {
+            let word = philox.block(at)[0] as usize;
+            // the corners too
+            let place = match at {
+                0 => 0,
+                1 => self.batch * len - 1,
+                _ => word % (self.batch * len),
+            };
+            let (row, col) = (place / cols, place % cols);
+            let (got, want) = (f64::from(self.y[row * self.y_dist + col]), self.plain(row, col));
+            let error = (got - want).abs();
+            if error.is_nan() || error > TOLERANCE {
+                return Err(format!("{}: result [{row}, {col}] is {got}, not {want}", self.case.name()));
+            }
+            worst = worst.max(error);
+        }
+        Ok(worst)
+    }
+
+    /// Row (or pixel) and column (or channel) of the result, by the formula.
+    fn plain(&self, row: usize, col: usize) -> f64 {
+        let x = |row: usize, col: usize| f64::from(self.x[row * self.x_dist + col]);
+        match self.case.work {
+            Work::Conv { shape, size: [h, w] } => {
+                let [p, q] = shape.output([h, w]);
+                let (image, oy, ox) = (row / (p * q), row / q % p, row % q);
+                let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+                let mut sum = 0.0;
+                for (dy, dx) in (0..shape.kernel[0]).flat_map(|dy| (0..shape.kernel[1]).map(move |dx| (dy, dx))) {
+                    let iy = (oy * shape.stride[0] + dy).wrapping_sub(shape.padding[0]);
+                    let ix = (ox * shape.stride[1] + dx).wrapping_sub(shape.padding[1]);
+                    if iy < h && ix < w {
+                        for c in 0..cg {
+                            let weight = self.w[((col * cg + c) * shape.kernel[0] + dy) * shape.kernel[1] + dx];
+                            sum += x((image * h + iy) * w + ix, col / kg * cg + c) * f64::from(weight);
+                        }
+                    }
+                }
+                sum
+            }
+            Work::Gemm { k, .. } | Work::Linear { k, .. } => {
+                (0..k).map(|at| x(row, at) * f64::from(self.w[col * k + at])).sum()
+            }
+            Work::Pool { pool, kernel, stride, padding, size: [h, w], .. } => {
+                let [p, q] = self.case.pooled();
+                let (image, oy, ox) = (row / (p * q), row / q % p, row % q);
+                let inside = |at: usize, size| at.checked_sub(padding).filter(|at| *at < size);
+                let mut values = vec![];
+                for (dy, dx) in (0..kernel).flat_map(|dy| (0..kernel).map(move |dx| (dy, dx))) {
+                    if let (Some(iy), Some(ix)) = (inside(oy * stride + dy, h), inside(ox * stride + dx, w)) {
+                        values.push(x((image * h + iy) * w + ix, col));
+                    }
+                }
+                match pool {
+                    Pool::Max => values.into_iter().fold(f64::NEG_INFINITY, f64::max),
+                    Pool::Mean { .. } => values.iter().sum::<f64>() / (kernel * kernel) as f64,
+                }
+            }
+            Work::GlobalPool { size: [h, w], .. } => {
+                (0..h * w).map(|at| x(row * h * w + at, col)).sum::<f64>() / (h * w) as f64
+            }
+            Work::Softmax { cols, .. } => {
+                let sum: f64 = (0..cols).map(|at| x(row, at).exp()).sum();
+                x(row, col).exp() / sum
+            }
+        }
+    }
+}

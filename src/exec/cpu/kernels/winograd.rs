@@ -1,0 +1,306 @@
+//! Winograd convolution F(m x m, 3x3) for m = 2 and 4: windows of 3x3, stride 1.
+//!
+//! Formula   y = A^T [sum over c of (G w_c G^T) * (B^T x_c B)] A for each tile of m x m outputs, whose inputs are
+//!           (m + 2) x (m + 2) pixels: (m + 2)^2 products of matrices [tiles, C] by [C, K], one for each *point*
+//! Layout    weights U [group][panel][point][C][2 N]: the order in which they are read
+//!           inputs V [point][C / N][tiles][N]: rows of a register tile are neighbours, whatever C is
+//!           products M [point][tiles][2 N], of one panel: they stay in L2
+//! Tile      MR x 2 vectors (`product.rs`); transforms work on N channels of one tile in registers (`transform.rs`)
+//! Tasks     many tiles: blocks of tiles, whose V stays in L2, all panels inside. Few tiles: panels, so that U, the larger
+//!           part, is read once; each thread transforms the whole input for itself, as to fetch what another core has
+//!           just written takes several times as long
+//! Ceiling   that of the direct kernel times 9 m^2 / (m + 2)^2 (2.25 and 4), less what tiles pad at the edges
+//! Error     m = 2: less than that of the direct kernel; m = 4: twice as much; figures in `tests/winograd.rs`
+
+mod choose;
+mod product;
+mod transform;
+mod weights;
+
+use super::conv::ConvShape;
+use super::direct::{Ending, Epilogue, Place, panel_cols};
+use super::par::{Aligned, Shared, scratch, tasks, team};
+use super::simd::Isa;
+use super::view::{Image, ImageMut};
+use product::Product;
+use std::ops::Range;
+use transform::{Input, Output};
+
+pub use choose::{Algorithm, Estimate, Policy, Site, choose, estimate};
+
+/// The transformed weights of a layer.
+#[derive(Debug)]
+pub(super) struct Winograd {
+    isa: Isa,
+    shape: ConvShape,
+    /// Outputs of a tile along an axis: 2 or 4.
+    pub(super) m: usize,
+    /// That of the shape, or fewer where groups were merged.
+    groups: usize,
+    u: Aligned,
+}
+
+/// Floats of V that may stay in L2 beside U and M.
+const V_FLOATS: usize = 96 << 10;
+
+impl Winograd {
+    /// Whether the windows are of the kind that this is for.
+    pub fn suits(shape: &ConvShape) -> bool {
+        shape.kernel == [3, 3] && shape.stride == [1, 1] && shape.dilation == [1, 1]
+    }
+
+    /// Transforms weights [out, in / groups, 3, 3]; `scale` multiplies each output channel.
+    pub fn pack(isa: Isa, shape: &ConvShape, m: usize, weights: &[f32], scale: Option<&[f32]>) -> Self {
+        assert!(Self::suits(shape) && (m == 2 || m == 4), "not a convolution for Winograd's algorithm");
+        let merge = merged(isa, shape);
+        let u = weights::transform(isa, shape, m, merge, weights, scale);
+        Winograd { isa, shape: *shape, m, groups: shape.groups / merge, u }
+    }
+
+    /// Convolves `x` into `y`; both were checked against the shape.
+    pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
+        let grid = [y.h.div_ceil(self.m), y.w.div_ceil(self.m)];
+        let tiles = y.n * grid[0] * grid[1];
+        if tiles == 0 || y.c == 0 {
+            return;
+        }
+        let job = Job {
+            layer: self,
+            x: x.data.as_ptr(),
+            size: [x.h, x.w],
+            x_dist: x.dist,
+            y: Shared(y.data.as_mut_ptr()),
+            out: [y.h, y.w],
+            y_dist: y.dist,
+            grid,
+            epilogue,
+            ending: Ending::of(epilogue),
+        };
+        // SAFETY: the views were checked, the weights were packed for the shape, and nothing overlaps `y`.
+        unsafe { job.run(tiles) };
+    }
+}
+
+/// How many groups are taken as one, with weights of zero between channels that do not meet: as many as fill a vector.
+fn merged(isa: Isa, shape: &ConvShape) -> usize {
+    let widest = (shape.in_channels / shape.groups).max(shape.out_channels / shape.groups);
+    let mut merge = 1;
+    while shape.groups.is_multiple_of(merge * 2) && widest * merge * 2 <= isa.lanes() {
+        merge *= 2;
+    }
+    merge
+}
+
+/// The distance of planes of `len` floats: an odd number of cache lines, so that equal places of planes do not fall on
+/// the same set of the cache.
+fn plane(len: usize) -> usize {
+    (len.div_ceil(16) | 1) * 16
+}
+
+/// One run of a layer.
+struct Job<'a> {
+    layer: &'a Winograd,
+    x: *const f32,
+    /// Height and width of the input.
+    size: [usize; 2],
+    x_dist: usize,
+    y: Shared,
+    /// Height and width of the output.
+    out: [usize; 2],
+    y_dist: usize,
+    /// Rows and columns of tiles in an image. Tiles are counted over images, rows and columns.
+    grid: [usize; 2],
+    epilogue: &'a Epilogue<'a>,
+    ending: Ending,
+}
+// SAFETY: the pointers are read only, but for `y`, of which each task writes its own pixels and channels.
+unsafe impl Sync for Job<'_> {}
+
+impl Job<'_> {
+    /// (m + 2)^2.
+    fn points(&self) -> usize {
+        (self.layer.m + 2) * (self.layer.m + 2)
+    }
+
+    /// Channels of a group's input and output.
+    fn channels(&self) -> [usize; 2] {
+        [self.layer.shape.in_channels / self.layer.groups, self.layer.shape.out_channels / self.layer.groups]
+    }
+
+    /// Vectors of the input channels of a group; each group begins with a vector of its own.
+    fn vectors(&self) -> usize {
+        self.channels()[0].div_ceil(self.layer.isa.lanes())
+    }
+
+    /// Panels of all groups.
+    fn panels(&self) -> usize {
+        self.layer.groups * self.channels()[1].div_ceil(panel_cols(self.layer.isa))
+    }
+
+    /// Floats between the planes of V and M for so many tiles.
+    fn planes(&self, tiles: usize) -> [usize; 2] {
+        let vectors = self.layer.groups * self.vectors();
+        [plane(vectors * tiles * self.layer.isa.lanes()), plane(tiles * panel_cols(self.layer.isa))]
+    }
+
+    /// # Safety
+    /// x, y and epilogue are valid for the sizes; nobody else writes y.
+    unsafe fn run(&self, tiles: usize) {
+        let points = self.points();
+        let panels = self.panels();
+        let depth = self.layer.groups * self.vectors() * self.layer.isa.lanes();
+        let mr = self.layer.isa.tile_rows();
+        let most = (V_FLOATS / (points * depth)).clamp(3 * mr, 8 * mr);
+        if tiles <= FEW && panels > 1 {
+            let [v_plane, m_plane] = self.planes(tiles);
+            // Neighbouring panels share what they read of V.
+            let span = if panels >= 8 { 2 } else { 1 };
+            let spans = panels.div_ceil(span);
+            team(spans, |first, rest| {
+                scratch(points * (v_plane + span * m_plane), |s| {
+                    let (v, m) = s.split_at_mut(points * v_plane);
+                    // SAFETY: the caller's; each task has its own channels of y.
+                    unsafe {
+                        self.input(0..tiles, v.as_mut_ptr());
+                        for i in std::iter::once(first).chain(rest) {
+                            let panels = panels * i / spans..panels * (i + 1) / spans;
+                            self.panels_of(panels, v.as_ptr(), 0..tiles, m.as_mut_ptr());
+                        }
+                    }
+                });
+            });
+            return;
+        }
+        let blocks = blocks(tiles, most, mr);
+        tasks(blocks, |block| {
+            let range = tiles * block / blocks..tiles * (block + 1) / blocks;
+            let [v_plane, m_plane] = self.planes(range.len());
+            scratch(points * (v_plane + m_plane), |s| {
+                let (v, m) = s.split_at_mut(points * v_plane);
+                // SAFETY: the caller's; each task has its own tiles of y, and its own V and M.
+                unsafe {
+                    self.input(range.clone(), v.as_mut_ptr());
+                    for panel in 0..panels {
+                        self.panels_of(panel..panel + 1, v.as_ptr(), range.clone(), m.as_mut_ptr());
+                    }
+                }
+            });
+        });
+    }
+
+    /// V of some tiles.
+    ///
+    /// # Safety
+    /// As `run`; `v` has room.
+    unsafe fn input(&self, tiles: Range<usize>, v: *mut f32) {
+        let slots = tiles.len();
+        self.layer.isa.run(Input { job: self, tiles, v, slots, plane: self.planes(slots)[0] });
+    }
+
+    /// Panels of output channels for `tiles`, whose transformed inputs are all that `v` holds.
+    ///
+    /// # Safety
+    /// As `run`; `m` has room for the products of each panel.
+    unsafe fn panels_of(&self, panels: Range<usize>, v: *const f32, tiles: Range<usize>, m: *mut f32) {
+        let kb = panel_cols(self.layer.isa);
+        let [_, cols] = self.channels();
+        let per_group = cols.div_ceil(kb);
+        let m_len = self.points() * self.planes(tiles.len())[1];
+        let place = |panel: usize| {
+            let (group, first) = (panel / per_group, panel % per_group * kb);
+            (group, group * cols + first, (cols - first).min(kb), m.wrapping_add((panel - panels.start) * m_len))
+        };
+        for point in 0..self.points() {
+            for panel in panels.clone() {
+                let (group, _, width, m) = place(panel);
+                // SAFETY: the caller's.
+                unsafe { self.multiply(point, group, panel, width, v, tiles.len(), m) };
+            }
+        }
+        for panel in panels.clone() {
+            let (_, col, width, m) = place(panel);
+            // SAFETY: the caller's.
+            unsafe { self.output(tiles.clone(), col, width, m) };
+        }
+    }
+
+    /// M of one panel at one point.
+    ///
+    /// # Safety
+    /// As `panels_of`.
+    #[expect(clippy::too_many_arguments, reason = "one caller")]
+    unsafe fn multiply(
+        &self,
+        point: usize,
+        group: usize,
+        panel: usize,
+        width: usize,
+        v: *const f32,
+        tiles: usize,
+        m: *mut f32,
+    ) {
+        let isa = self.layer.isa;
+        let (n, kb, vectors) = (isa.lanes(), panel_cols(isa), self.vectors());
+        let [v_plane, m_plane] = self.planes(tiles);
+        let len = vectors * n * kb;
+        let u = self.layer.u.as_ptr().wrapping_add((panel * self.points() + point) * len);
+        let blocks = tiles.div_ceil(isa.tile_rows());
+        for block in 0..blocks {
+            let (from, to) = (tiles * block / blocks, tiles * (block + 1) / blocks);
+            // While this matrix of U is used the next comes to L2, two lines a step: the first two blocks take half each.
+            let fetch = block < 2;
+            let product = Product {
+                v: v.wrapping_add(point * v_plane + (group * vectors * tiles + from) * n),
+                v_step: tiles * n,
+                u,
+                vectors,
+                m: m.wrapping_add(point * m_plane + from * kb),
+                next: if fetch { u.wrapping_add(len + block * (len / 2)) } else { u },
+                next_step: if fetch { 16 } else { 0 },
+            };
+            // SAFETY: V, U and M have these places.
+            unsafe { product::kernel(isa, to - from, if width <= n { 1 } else { 2 })(&product) };
+        }
+    }
+
+    /// Transforms the products of `tiles` back to pixels of y, channels `col..col + width`, and ends with the epilogue.
+    ///
+    /// # Safety
+    /// As `panels_of`; M was computed.
+    unsafe fn output(&self, tiles: Range<usize>, col: usize, width: usize, m: *const f32) {
+        let [rows, cols] = self.grid;
+        let [h, w] = self.out;
+        let (size, plane) = (self.layer.m, self.planes(tiles.len())[1]);
+        let (kb, first) = (panel_cols(self.layer.isa), tiles.start);
+        let mut tile = tiles.start;
+        while tile < tiles.end {
+            // tiles side by side
+            let count = (cols - tile % cols).min(tiles.end - tile);
+            let (top, left) = (tile / cols % rows * size, tile % cols * size);
+            let pixel = (tile / (rows * cols) * h + top) * w + left;
+            let (height, pixels) = ((h - top).min(size), (w - left).min(count * size));
+            let m = m.wrapping_add((tile - first) * kb);
+            self.layer.isa.run(Output { job: self, m, plane, count, pixel, height, pixels, col, width });
+            if self.ending.more {
+                for row in (0..height).map(|i| pixel + i * w) {
+                    let y = self.y.at(row * self.y_dist + col);
+                    let place = Place { y, dist: self.y_dist, row, rows: pixels, col, cols: width };
+                    let all = self.layer.shape.out_channels;
+                    // SAFETY: these pixels have just been written, and are this task's.
+                    unsafe { self.ending.finish(self.layer.isa, self.epilogue, place, all, h * w) };
+                }
+            }
+            tile += count;
+        }
+    }
+}
+
+/// Tiles that are too few for blocks.
+const FEW: usize = 48;
+
+/// How many blocks of at most `most` tiles: an even number where tiles suffice.
+fn blocks(tiles: usize, most: usize, mr: usize) -> usize {
+    let blocks = tiles.div_ceil(most);
+    let even = blocks.next_multiple_of(4);
+    if tiles / even >= mr { even } else { blocks }
+}

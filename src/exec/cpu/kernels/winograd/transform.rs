@@ -1,0 +1,340 @@
+//! The transforms of inputs and products.
+//!
+//! F(4x4): the points 0, +-5/8, +-3/2 and infinity. With the usual 0, +-1, +-2 the rows of B^T and A^T differ more in size,
+//! and the error is more than twice as large; these cost as many operations, and all constants are exact in float32.
+//! F(2x2): 0, +-1 and infinity.
+//!
+//! Ceiling   loads, stores and arithmetic alike: 36 loads, 144 operations and 36 stores for N channels of an input tile of
+//!           F(4x4)
+
+use super::super::simd::{Simd, Task, ld, st, unroll};
+use super::super::tile::fetch;
+use super::Job;
+use std::ops::Range;
+
+/// The points of F(4x4) beside 0 and infinity: `+-P` and `+-Q`.
+pub(super) const P: f32 = 0.625;
+pub(super) const Q: f32 = 1.5;
+const P2: f32 = P * P;
+const Q2: f32 = Q * Q;
+
+/// A row of B^T x.
+///
+/// # Safety
+/// The CPU has the instruction set.
+#[inline(always)]
+unsafe fn forward<S: Simd, const AL: usize>(d: [S::F; AL]) -> [S::F; AL] {
+    let mut out = d;
+    // SAFETY: the caller's.
+    unsafe {
+        if AL == 4 {
+            out[0] = S::sub(d[0], d[2]);
+            out[1] = S::add(d[1], d[2]);
+            out[2] = S::sub(d[2], d[1]);
+            out[3] = S::sub(d[3], d[1]);
+        } else {
+            let times = |a, by, b| S::fma(a, S::splat(by), b);
+            let (even, odd) = (times(d[2], -Q2, d[4]), times(d[1], -Q2, d[3]));
+            out[1] = times(odd, P, even);
+            out[2] = times(odd, -P, even);
+            let (even, odd) = (times(d[2], -P2, d[4]), times(d[1], -P2, d[3]));
+            out[3] = times(odd, Q, even);
+            out[4 % AL] = times(odd, -Q, even);
+            out[0] = times(d[0], P2 * Q2, times(d[2], -(P2 + Q2), d[4 % AL]));
+            out[5 % AL] = times(d[1], P2 * Q2, times(d[3], -(P2 + Q2), d[5 % AL]));
+        }
+    }
+    out
+}
+
+/// A row of A^T m.
+///
+/// # Safety
+/// The CPU has the instruction set.
+#[inline(always)]
+unsafe fn backward<S: Simd, const AL: usize, const M: usize>(m: [S::F; AL]) -> [S::F; M] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut out = [m[0]; M];
+        let (sum, difference) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
+        if AL == 4 {
+            out[0] = S::add(m[0], sum);
+            out[1] = S::add(difference, m[3]);
+        } else {
+            let times = |a, by, b| S::fma(a, S::splat(by), b);
+            let (sum2, difference2) = (S::add(m[3], m[4 % AL]), S::sub(m[3], m[4 % AL]));
+            out[0] = S::add(S::add(m[0], sum), sum2);
+            out[1] = times(difference2, Q, S::mul(difference, S::splat(P)));
+            out[2 % M] = times(sum2, Q2, S::mul(sum, S::splat(P2)));
+            out[3 % M] = times(difference2, Q * Q2, times(difference, P * P2, m[5 % AL]));
+        }
+        out
+    }
+}
+
+/// B^T x B for some tiles and all their channels.
+pub(super) struct Input<'a> {
+    pub job: &'a Job<'a>,
+    pub tiles: Range<usize>,
+    pub v: *mut f32,
+    /// Tiles of V.
+    pub slots: usize,
+    pub plane: usize,
+}
+
+impl Task for Input<'_> {
+    type Output = ();
+    /// # Safety
+    /// As [`Task::run`]; V has room, and x the pixels that the job says.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller's.
+        unsafe { if self.job.layer.m == 2 { self.tiles::<S, 4>() } else { self.tiles::<S, 6>() } }
+    }
+}
+
+impl Input<'_> {
+    /// # Safety
+    /// As `run`; `AL` is m + 2.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const AL: usize>(self) {
+        let job = self.job;
+        let [h, w] = job.size;
+        let [rows, cols] = job.grid;
+        let [top, left, ..] = job.layer.shape.padding;
+        let ([channels, _], vectors) = (job.channels(), job.vectors());
+        let all = (1 << AL) - 1;
+        for (i, tile) in self.tiles.clone().enumerate() {
+            let (image, row, col) = (tile / (rows * cols), tile / cols % rows, tile % cols);
+            let y = (row * (AL - 2)) as isize - top as isize;
+            let x = (col * (AL - 2)) as isize - left as isize;
+            let inside = [inside::<AL>(y, h), inside::<AL>(x, w)];
+            let at = ((image * h) as isize + y) * w as isize + x;
+            let first = job.x.wrapping_offset(at * job.x_dist as isize);
+            for group in 0..job.layer.groups {
+                for vector in 0..vectors {
+                    let n = (channels - vector * S::N).min(S::N);
+                    let tile = Pixels {
+                        first: first.wrapping_add(group * channels + vector * S::N),
+                        row: w * job.x_dist,
+                        col: job.x_dist,
+                        inside,
+                        n,
+                    };
+                    let to = self.v.wrapping_add(((group * vectors + vector) * self.slots + i) * S::N);
+                    // SAFETY: pixels that are not inside are not read; V has this place in every plane.
+                    unsafe {
+                        if n == S::N && inside == [all; 2] {
+                            tile.transform::<S, AL, true>(to, self.plane);
+                        } else {
+                            tile.transform::<S, AL, false>(to, self.plane);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The bits of the `AL` places from `from` on that are in 0..len.
+#[inline(always)]
+fn inside<const AL: usize>(from: isize, len: usize) -> u32 {
+    (0..AL).filter(|i| (0..len as isize).contains(&(from + *i as isize))).map(|i| 1 << i).sum()
+}
+
+/// Some channels of the pixels of a tile.
+struct Pixels {
+    first: *const f32,
+    /// Floats from one row, and from one column, to the next.
+    row: usize,
+    col: usize,
+    /// The rows and columns that are inside of the image, one bit each.
+    inside: [u32; 2],
+    /// Channels.
+    n: usize,
+}
+
+impl Pixels {
+    /// # Safety
+    /// The CPU has the instruction set, the pixels inside are valid, and `to` has a place in every plane. `WHOLE` only if
+    /// all are inside, and N channels.
+    #[inline(always)]
+    unsafe fn transform<S: Simd, const AL: usize, const WHOLE: bool>(&self, to: *mut f32, plane: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            let zero = S::splat(0.0);
+            let mut half = [[zero; AL]; AL];
+            unroll!(J <7 AL, {
+                let mut d = [zero; AL];
+                let column = self.first.wrapping_add(J * self.col);
+                unroll!(I <7 AL, {
+                    let from = column.wrapping_add(I * self.row);
+                    if J >= 2 {
+                        // of the tile to the right
+                        fetch(from.wrapping_add((AL - 2) * self.col));
+                    }
+                    if WHOLE {
+                        d[I] = S::load(from);
+                    } else if self.inside[0] >> I & self.inside[1] >> J & 1 == 1 {
+                        d[I] = ld::<S>(from, self.n);
+                    }
+                });
+                let d = forward::<S, AL>(d);
+                unroll!(I <7 AL, {
+                    half[I][J] = d[I];
+                });
+            });
+            unroll!(I <7 AL, {
+                let d = forward::<S, AL>(half[I]);
+                unroll!(J <7 AL, {
+                    S::store(to.wrapping_add((I * AL + J) * plane), d[J]);
+                });
+            });
+        }
+    }
+}
+
+/// A^T m A for tiles side by side and the channels of a panel; then bias, and where the ending is simple residual and
+/// clamp.
+pub(super) struct Output<'a> {
+    pub job: &'a Job<'a>,
+    /// The first tile's products.
+    pub m: *const f32,
+    pub plane: usize,
+    /// Tiles.
+    pub count: usize,
+    /// The first tile's first pixel of the output.
+    pub pixel: usize,
+    /// Rows of pixels.
+    pub height: usize,
+    /// Pixels of a row, of all tiles.
+    pub pixels: usize,
+    pub col: usize,
+    pub width: usize,
+}
+
+impl Task for Output<'_> {
+    type Output = ();
+    /// # Safety
+    /// As [`Task::run`]; these pixels and channels are valid and nobody else's.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller's.
+        unsafe { if self.job.layer.m == 2 { self.tiles::<S, 4, 2>() } else { self.tiles::<S, 6, 4>() } }
+    }
+}
+
+impl Output<'_> {
+    /// # Safety
+    /// As `run`; `M` is m and `AL` m + 2.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const AL: usize, const M: usize>(self) {
+        let residual = self.job.epilogue.residual.filter(|_| self.job.ending.simple);
+        let res = residual.map_or(std::ptr::null(), |res| res.at(self.pixel).wrapping_add(self.col));
+        let res_dist = residual.map_or(0, |res| res.dist);
+        // SAFETY: tiles, pixels and channels stay within what the caller answers for.
+        unsafe {
+            for vector in 0..self.width.div_ceil(S::N) {
+                let at = self.col + vector * S::N;
+                let n = (self.width - vector * S::N).min(S::N);
+                let bias = self.job.epilogue.bias.map(|bias| ld::<S>(bias.as_ptr().add(at), n));
+                let bias = if let Some(bias) = bias { bias } else { S::splat(0.0) };
+                for tile in 0..self.count {
+                    let m = self.m.wrapping_add((tile * 2 + vector) * S::N);
+                    let pixel = tile * M;
+                    let block = Block {
+                        y: self.job.y.at((self.pixel + pixel) * self.job.y_dist + at),
+                        y_dist: self.job.y_dist,
+                        res: res.wrapping_add(pixel * res_dist + vector * S::N),
+                        res_dist,
+                        line: self.job.out[1],
+                        height: self.height,
+                        width: (self.pixels - pixel).min(M),
+                        n,
+                    };
+                    let out = product::<S, AL, M>(m, self.plane, bias);
+                    let bounds = [S::splat(self.job.ending.lo), S::splat(self.job.ending.hi)];
+                    match (block.height == M && block.width == M && n == S::N, residual.is_some()) {
+                        (true, false) => block.store::<S, M, true, false>(out, bounds),
+                        (true, true) => block.store::<S, M, true, true>(out, bounds),
+                        (false, false) => block.store::<S, M, false, false>(out, bounds),
+                        (false, true) => block.store::<S, M, false, true>(out, bounds),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A^T m A + bias.
+///
+/// # Safety
+/// The CPU has the instruction set; every plane has a vector there.
+#[inline(always)]
+unsafe fn product<S: Simd, const AL: usize, const M: usize>(m: *const f32, plane: usize, bias: S::F) -> [[S::F; M]; M] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut half = [[bias; AL]; M];
+        unroll!(J <7 AL, {
+            let mut d = [bias; AL];
+            unroll!(I <7 AL, {
+                d[I] = S::load(m.wrapping_add((I * AL + J) * plane));
+            });
+            let d = backward::<S, AL, M>(d);
+            unroll!(I <4 M, {
+                half[I][J] = d[I];
+            });
+        });
+        let mut out = [[bias; M]; M];
+        unroll!(I <4 M, {
+            out[I] = backward::<S, AL, M>(half[I]);
+            unroll!(J <4 M, {
+                out[I][J] = S::add(out[I][J], bias);
+            });
+        });
+        out
+    }
+}
+
+/// The pixels that a tile writes.
+struct Block {
+    y: *mut f32,
+    y_dist: usize,
+    res: *const f32,
+    res_dist: usize,
+    /// Pixels from one row to the next.
+    line: usize,
+    height: usize,
+    width: usize,
+    /// Channels.
+    n: usize,
+}
+
+impl Block {
+    /// # Safety
+    /// The CPU has the instruction set; the pixels are valid. `WHOLE` only for M x M pixels of N channels, `ADD` only with a
+    /// residual.
+    #[inline(always)]
+    unsafe fn store<S: Simd, const M: usize, const WHOLE: bool, const ADD: bool>(
+        &self,
+        out: [[S::F; M]; M],
+        [lo, hi]: [S::F; 2],
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            unroll!(I <4 M, {
+                unroll!(J <4 M, {
+                    if WHOLE || (I < self.height && J < self.width) {
+                        let pixel = I * self.line + J;
+                        let mut v = out[I][J];
+                        let n = if WHOLE { S::N } else { self.n };
+                        if ADD {
+                            v = S::add(v, ld::<S>(self.res.add(pixel * self.res_dist), n));
+                        }
+                        st::<S>(self.y.add(pixel * self.y_dist), S::min(hi, S::max(lo, v)), n);
+                    }
+                });
+            });
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The transform of weights, U = G w G^T, when a network is loaded.
+//!
+//! In float64, so that U is rounded once; [`LANES`] output channels at a time, in plain arrays that the compiler turns
+//! into vectors.
+
+use super::super::conv::ConvShape;
+use super::super::direct::panel_cols;
+use super::super::par::{Aligned, Shared, scratch, tasks};
+use super::super::simd::{Isa, Simd, Task};
+
+/// Output channels that are transformed together; divides a panel of any instruction set.
+const LANES: usize = 8;
+
+/// Input channels of a task.
+const CHUNK: usize = 16;
+
+/// `[group][panel][point][C][2 N]`, where `merge` groups of the shape make one. C is padded to whole vectors, and
+/// what is padding, or between channels that do not meet, is zero.
+pub(super) fn transform(
+    isa: Isa,
+    shape: &ConvShape,
+    m: usize,
+    merge: usize,
+    weights: &[f32],
+    scale: Option<&[f32]>,
+) -> Aligned {
+    let kb = panel_cols(isa);
+    let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+    let (cols, groups) = (kg * merge, shape.groups / merge);
+    let depth = (cg * merge).next_multiple_of(isa.lanes());
+    let panels = cols.div_ceil(kb);
+    let points = (m + 2) * (m + 2);
+    let mut out = Aligned::zeros(groups * panels * points * depth * kb);
+    let base = Shared(out.as_mut_ptr());
+    let chunks = cg.div_ceil(CHUNK);
+    tasks(groups * panels * chunks, |task| {
+        let (panel, chunk) = (task / chunks, task % chunks);
+        let (group, first) = (panel / panels, panel % panels * kb);
+        let channels = chunk * CHUNK..(chunk * CHUNK + CHUNK).min(cg);
+        scratch(channels.len() * 9 * kb, |raw| {
+            // Columns of one group of the shape share their input channels; a column's weights of other groups stay zero.
+            for own in 0..merge {
+                let (from, to) = ((own * kg).max(first), ((own + 1) * kg).min(first + kb));
+                if from >= to {
+                    continue;
+                }
+                raw.fill(0.0);
+                for col in from..to {
+                    let k = group * cols + col;
+                    let row = &weights[(k * cg + channels.start) * 9..][..channels.len() * 9];
+                    for (out, &w) in raw[col - first..].iter_mut().step_by(kb).zip(row) {
+                        *out = w;
+                    }
+                }
+                let lanes = (from - first) / LANES * LANES..(to - first).next_multiple_of(LANES);
+                let scale = scale.map(|scale| &scale[group * cols + first..][..kb.min(cols - first)]);
+                // Groups meet in no vector of outputs, or in none of inputs: where a block of lanes is shared, it is
+                // written for each group's own input channels.
+                let at = (panel * points * depth + own * cg + channels.start) * kb;
+                isa.run(Panel { raw, scale, lanes, kb, m, plane: depth * kb, out: base.at(at) });
+            }
+        });
+    });
+    out
+}
+
+/// Some input channels of one panel.
+struct Panel<'a> {
+    /// `[channels][9][kb]`
+    raw: &'a [f32],
+    /// Of the panel's columns.
+    scale: Option<&'a [f32]>,
+    /// The columns to write.
+    lanes: std::ops::Range<usize>,
+    kb: usize,
+    m: usize,
+    plane: usize,
+    /// `[point][channels][kb]`, points `plane` apart.
+    out: *mut f32,
+}
+
+impl Task for Panel<'_> {
+    type Output = ();
+    /// # Safety
+    /// As [`Task::run`]; `out` has the channels in all planes, and no other task writes them.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for (channel, taps) in self.raw.chunks_exact(9 * self.kb).enumerate() {
+            for lane in self.lanes.clone().step_by(LANES) {
+                let scale: [f64; LANES] = std::array::from_fn(|i| {
+                    self.scale.map_or(1.0, |scale| scale.get(lane + i).map_or(1.0, |&scale| scale.into()))
+                });
+                let w: [[[f64; LANES]; 3]; 3] = std::array::from_fn(|r| {
+                    std::array::from_fn(|s| {
+                        let from = &taps[(r * 3 + s) * self.kb + lane..][..LANES];
+                        std::array::from_fn(|i| f64::from(from[i]) * scale[i])
+                    })
+                });
+                let out = self.out.wrapping_add(channel * self.kb + lane);
+                // SAFETY: the caller's; a panel is a whole number of blocks of lanes.
+                unsafe {
+                    if self.m == 2 {
+                        points::<4>(&w, out, self.plane, rows_of_2);
+                    } else {
+                        points::<6>(&w, out, self.plane, rows_of_4);
+                    }
+                }
+            }
+        }
+    }
+}
+
+type Lanes = [f64; LANES];
+
+/// G w G^T.
+///
+/// # Safety
+/// `out` has room for a block of lanes in each of the planes.
+#[inline(always)]
+unsafe fn points<const AL: usize>(
+    w: &[[Lanes; 3]; 3],
+    out: *mut f32,
+    plane: usize,
+    rows: impl Fn([Lanes; 3]) -> [Lanes; AL],
+) {
+    let half: [[Lanes; AL]; 3] = std::array::from_fn(|s| rows([w[0][s], w[1][s], w[2][s]]));
+    let all: [[Lanes; AL]; AL] = std::array::from_fn(|i| rows([half[0][i], half[1][i], half[2][i]]));
+    for (point, values) in all.as_flattened().iter().enumerate() {
+        let values = values.map(|v| v as f32);
+        // SAFETY: the caller's.
+        unsafe { out.add(point * plane).cast::<[f32; LANES]>().write_unaligned(values) };
+    }
+}
+
+/// A column of G w for F(2x2): the polynomial w at 0, 1, -1 and infinity, over what the other points leave.
+#[inline(always)]
+fn rows_of_2(w: [Lanes; 3]) -> [Lanes; 4] {
+    let at = |sign: f64| std::array::from_fn(|i| 0.5 * (w[0][i] + sign * w[1][i] + w[2][i]));
+    [w[0], at(1.0), at(-1.0), w[2]]
+}
+
+/// The same for F(4x4).
+#[inline(always)]
+fn rows_of_4(w: [Lanes; 3]) -> [Lanes; 6] {
+    const P: f64 = super::transform::P as f64;
+    const Q: f64 = super::transform::Q as f64;
+    let at = |point: f64, over: f64| std::array::from_fn(|i| (w[0][i] + point * (w[1][i] + point * w[2][i])) * over);
+    const ZERO: f64 = 1.0 / (P * P * Q * Q);
+    let (p, q) = (0.5 / (P * P * (P * P - Q * Q)), 0.5 / (Q * Q * (Q * Q - P * P)));
+    [w[0].map(|w| w * ZERO), at(P, p), at(-P, p), at(Q, q), at(-Q, q), w[2]]
+}
