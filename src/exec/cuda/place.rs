@@ -61,7 +61,7 @@ impl Layout {
 fn computes_with(plan: &Plan, number: usize) -> bool {
     let is = |view: &View| view.place == Place::Input(number);
     let computes = |work: &Work| !matches!(work, Work::Copy);
-    plan.steps().iter().any(|step| computes(&step.work) && step.reads.iter().chain(&step.residual).any(is))
+    plan.steps().iter().any(|step| computes(&step.work) && step.views().any(is))
 }
 
 /// Device memory for what stays: weights, and values of parameters alone.
