@@ -12,7 +12,7 @@ use super::args::{Bench, SpecArgs};
 use super::run::{bound, check_dtype, noise, wanted};
 use super::session::{Session, print};
 use crate::compile::Compiled;
-use crate::exec::cpu::{Cpu, ceilings};
+use crate::exec::cpu::ceilings;
 use crate::exec::timing::{Budget, Samples, sample};
 use crate::exec::{Backend, Executable};
 use crate::tensor::Tensor;
@@ -39,7 +39,7 @@ fn network(session: &Session, args: &Bench, compiled: &Compiled) -> Outcome {
     let bound = bound(compiled, &args.exec)?;
     let (batch, seed) = (args.exec.batch.unwrap_or(1), args.exec.seed.unwrap_or(0));
     bound.check_memory()?;
-    let cpu = Cpu::new();
+    let cpu = args.exec.cpu();
     let mut executable = Executable::new(&compiled.typed, &bound, &cpu, batch)?;
     session.report(&bound.warnings());
     let inputs: Vec<(String, Tensor)> =
@@ -47,8 +47,10 @@ fn network(session: &Session, args: &Bench, compiled: &Compiled) -> Outcome {
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let budget = budget(args, 3.0, 0.5);
 
+    let mut outputs = executable.outputs();
+    let in_order = executable.in_order(&inputs)?;
     let before = ceilings::core_to_core();
-    let latency = sample(&budget, || executable.run(&inputs).map(drop))?;
+    let latency = sample(&budget, || executable.run_into(&in_order, &mut outputs))?;
     let cores = Cores { before, after: ceilings::core_to_core() };
     let profile = match args.profile {
         true => Some(profile::measure(&mut executable, &compiled.typed, &inputs, &budget, cpu.isa())?),
