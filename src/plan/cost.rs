@@ -25,8 +25,7 @@ impl Plan {
             cost.weights +=
                 typed.params(*layer).iter().map(|param| param.shape.iter().product::<usize>() as u64).sum::<u64>();
         }
-        let views = step.reads.iter().chain(&step.residual).chain([&step.write]);
-        cost.values = views.map(distinct).sum();
+        cost.values = step.views().map(distinct).sum();
         cost
     }
 }
