@@ -7,7 +7,7 @@
 use std::error::Error;
 
 use archc::exec::cpu::cases::{self, Case, Work};
-use archc::exec::cpu::ceilings::{Ceilings, Traffic, core_to_core};
+use archc::exec::cpu::ceilings::{Arithmetic, Ceilings, Traffic, core_to_core};
 use archc::exec::cpu::kernels::Isa;
 use archc::exec::timing::{Budget, Samples, sample};
 
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn print(name: &str, kernel: &str, case: &Case, taken: &Samples, ceilings: &Ceilings) {
     let (seconds, bytes) = (taken.median(), case.bytes(1));
-    let ideal = ceilings.ideal(case.flops(1), &[Traffic { bytes, reach: bytes }]);
+    let ideal = ceilings.ideal(case.flops(1), Arithmetic::F32, &[Traffic { bytes, reach: bytes }]);
     let (rate, unit) =
         if case.flops(1) > 0.0 { (case.flops(1) / seconds, "GFLOP/s") } else { (bytes / seconds, "GB/s") };
     println!(

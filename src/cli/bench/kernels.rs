@@ -10,7 +10,7 @@ use super::profile::{ceilings_json, ceilings_text};
 use super::{Cores, budget, giga, percent};
 use crate::diag::{Code, Problem};
 use crate::exec::cpu::cases::{self, Case};
-use crate::exec::cpu::ceilings::{self, Ceilings, Ideal, Traffic};
+use crate::exec::cpu::ceilings::{self, Arithmetic, Ceilings, Ideal, Traffic};
 use crate::exec::cpu::kernels::{Isa, Policy};
 use crate::exec::timing::Samples;
 
@@ -57,7 +57,7 @@ fn measure(args: &Bench, case: &Case, policy: Policy, batch: usize, ceilings: &C
     let mut ready = case.prepare(ceilings.isa, batch, policy);
     let taken = ready.time(&budget(args, 0.2, 0.04));
     let (flops, bytes) = (case.flops(batch), case.bytes(batch));
-    let ideal = ceilings.ideal(flops, &[Traffic { bytes, reach: bytes }]);
+    let ideal = ceilings.ideal(flops, Arithmetic::F32, &[Traffic { bytes, reach: bytes }]);
     Measured { name: case.name(), kernel: ready.kernel(), taken, flops, bytes, ideal }
 }
 
