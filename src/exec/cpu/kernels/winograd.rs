@@ -247,15 +247,17 @@ impl Job<'_> {
         let blocks = tiles.div_ceil(isa.tile_rows());
         for block in 0..blocks {
             let (from, to) = (tiles * block / blocks, tiles * (block + 1) / blocks);
-            // While this matrix of U is used the next comes to L2, two lines a step: the first two blocks take half each.
+            // While this matrix of U is used the next comes to L2, two lines a step: the first two blocks take half each, and
+            // a lone one takes both.
             let fetch = block < 2;
+            let half = |half: usize| u.wrapping_add(if fetch { len + half * (len / 2) } else { 0 });
             let product = Product {
                 v: v.wrapping_add(point * v_plane + (group * vectors * tiles + from) * n),
                 v_step: tiles * n,
                 u,
                 vectors,
                 m: m.wrapping_add(point * m_plane + from * kb),
-                next: if fetch { u.wrapping_add(len + block * (len / 2)) } else { u },
+                next: if blocks == 1 { [half(0), half(1)] } else { [half(block % 2); 2] },
                 next_step: if fetch { 16 } else { 0 },
             };
             // SAFETY: V, U and M have these places.
