@@ -4,6 +4,7 @@
 //! weights. A run then allocates nothing but its outputs, and gives the same bits on any number of threads.
 
 pub mod cpu;
+pub mod cuda;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -26,6 +27,14 @@ pub trait Tensors: Sync {
     /// The values of tensor `param` (its index in [`Typed::params`]) of the layer `node`, which owns it. Called from
     /// several threads, for each tensor once where possible.
     fn read(&self, node: NodeId, param: usize) -> Result<Vec<f32>, Problem>;
+
+    /// The same values where they already lie in memory as float32; whoever has read them calls [`Tensors::release`].
+    fn view(&self, _node: NodeId, _param: usize) -> Option<&[f32]> {
+        None
+    }
+
+    /// Gives back the memory of a tensor that was viewed. It can be viewed again.
+    fn release(&self, _node: NodeId, _param: usize) {}
 }
 
 /// Something that can run plans.
@@ -43,6 +52,27 @@ pub trait Backend: Sync {
 
     /// Allocates the plan's memory and packs its weights.
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem>;
+
+    /// What the device can do at most, where it is not this machine's CPU.
+    ///
+    /// # Errors
+    /// If it cannot be measured.
+    fn peak(&self) -> Result<Option<Peak>, Problem> {
+        Ok(None)
+    }
+}
+
+/// What a device can do at most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peak {
+    /// Its name.
+    pub device: String,
+    /// Operations a second.
+    pub flops: f64,
+    /// Bytes read and written a second.
+    pub bytes: f64,
+    /// Bytes of an element of weights and activations.
+    pub element: usize,
 }
 
 /// A loaded plan.
@@ -62,6 +92,13 @@ pub trait Program: Send {
 
     /// The kernel that each step uses: `direct 14x32`, `depthwise`.
     fn kernels(&self) -> Vec<String>;
+
+    /// How long `count` runs of the last inputs take on a device that keeps its own time, without what goes in and out;
+    /// None where the host's clock says it all.
+    fn device_times(&mut self, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        let _ = count;
+        None
+    }
 }
 
 /// A network that is ready to run with one batch size.
@@ -142,6 +179,11 @@ impl Executable {
     /// The kernel that each of the plan's steps uses.
     pub fn kernels(&self) -> Vec<String> {
         self.program.kernels()
+    }
+
+    /// [`Program::device_times`]
+    pub fn device_times(&mut self, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        self.program.device_times(count)
     }
 
     fn inputs<'a>(&self, given: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [f32]>, Problem> {

@@ -1,7 +1,7 @@
 //! Executables against the reference, on every kind of small network.
 
 use super::cpu::Cpu;
-use super::{Executable, Tensors, reference};
+use super::{Backend, Executable, Tensors, reference};
 use crate::diag::Problem;
 use crate::graph::NodeId;
 use crate::opt::testing::network;
@@ -42,6 +42,11 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
 
 /// Runs a network both ways with a batch, twice on the executable, and compares every output.
 pub(crate) fn compare(typed: &Typed, batch: usize, tolerance: f64) {
+    compare_on(&Cpu::new(), typed, batch, tolerance);
+}
+
+/// [`compare`] on a backend.
+pub(crate) fn compare_on(backend: &dyn Backend, typed: &Typed, batch: usize, tolerance: f64) {
     let tensors = Random(typed);
     let inputs: Vec<(String, Tensor)> = typed
         .graph()
@@ -56,7 +61,7 @@ pub(crate) fn compare(typed: &Typed, batch: usize, tolerance: f64) {
         .collect();
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let want = reference::run(typed, &tensors, batch, &inputs).expect("nothing to fail");
-    let mut executable = Executable::new(typed, &tensors, &Cpu::new(), batch).expect("small enough");
+    let mut executable = Executable::new(typed, &tensors, backend, batch).expect("small enough");
     if std::env::var("ARCHC_DUMP").is_ok() {
         eprintln!("{}", executable.plan().dump(typed));
     }
@@ -133,7 +138,7 @@ fn parameters_are_broadcast() {
 }
 
 /// Calls of every op, with the sizes of their operands after the batch; `p` before a size for a parameter.
-const SAMPLES: &[(&str, &[&str])] = &[
+pub(crate) const SAMPLES: &[(&str, &[&str])] = &[
     ("conv2d(7, kernel = 3)", &["[5, 9, 8]"]),
     ("conv2d(33, kernel = 1)", &["[512, 3, 5]"]),
     ("conv2d(6, kernel = [5, 2], stride = [2, 3], padding = [2, 1], dilation = [1, 2])", &["[3, 13, 11]"]),
@@ -256,30 +261,36 @@ fn every_op_runs() {
         assert!(sampled || entry.name == "input", "no sample of {}", entry.name);
     }
     for (call, operands) in SAMPLES {
-        let mut text = String::from("zero = input([1])\n");
-        let mut names = vec![];
-        for (at, operand) in operands.iter().enumerate() {
-            let line = match operand.strip_prefix('p') {
-                Some(shape) => format!("v{at} = parameter({shape})\n"),
-                None => format!("v{at} = input({operand})\n"),
-            };
-            text += &line;
-            names.push(format!("v{at}"));
-        }
-        check(&format!("{text} y = {call} <- {}", names.join(", ")));
-        // the same after steps that leave images channels-last, and followed by one that can be fused
-        let images = operands.iter().any(|operand| operand.matches(',').count() == 2);
-        if images {
-            for (at, operand) in operands.iter().enumerate() {
-                if operand.matches(',').count() == 2 && !operand.starts_with('p') {
-                    let channels = operand[1..].split(',').next().expect("a first size");
-                    text += &format!("w{at} = conv2d({channels}, kernel = 1) <- v{at}\n");
-                    names[at] = format!("w{at}");
-                }
-            }
-            check(&format!("{text} y = {call} <- {}\n z = relu <- y", names.join(", ")));
-        }
+        sample_network(call, operands).iter().for_each(|text| check(text));
     }
+}
+
+/// Networks of a sample: the call alone; and, where it takes images, after steps that leave them channels-last, followed
+/// by one that can be fused.
+pub(crate) fn sample_network(call: &str, operands: &[&str]) -> Vec<String> {
+    let mut text = String::from("zero = input([1])\n");
+    let mut names = vec![];
+    for (at, operand) in operands.iter().enumerate() {
+        let line = match operand.strip_prefix('p') {
+            Some(shape) => format!("v{at} = parameter({shape})\n"),
+            None => format!("v{at} = input({operand})\n"),
+        };
+        text += &line;
+        names.push(format!("v{at}"));
+    }
+    let mut networks = vec![format!("{text} y = {call} <- {}", names.join(", "))];
+    let images = operands.iter().any(|operand| operand.matches(',').count() == 2);
+    if images {
+        for (at, operand) in operands.iter().enumerate() {
+            if operand.matches(',').count() == 2 && !operand.starts_with('p') {
+                let channels = operand[1..].split(',').next().expect("a first size");
+                text += &format!("w{at} = conv2d({channels}, kernel = 1) <- v{at}\n");
+                names[at] = format!("w{at}");
+            }
+        }
+        networks.push(format!("{text} y = {call} <- {}\n z = relu <- y", names.join(", ")));
+    }
+    networks
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             let squeeze = node.epilogue.squeeze;
             let shape = conv_shape(window, operand(0).dims[1], dims[1], *groups);
             let channels = weights.channels(expression, dims[1])?;
-            let raw = weights.read(&expression.weight)?;
+            let raw = weights.values(&expression.weight)?;
             let [n, _, h, w] = operand(0).dims[..] else { unreachable!("images have four axes") };
             let algorithm = choose(isa, &shape, &Site { batch: n, size: [h, w], policy });
             let packed = PackedConv::pack_for(isa, &shape, algorithm, &raw, channels.scale.as_deref());
@@ -120,7 +120,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
                 groups: *groups,
             };
             let channels = weights.channels(expression, dims[1])?;
-            let raw = weights.read(&expression.weight)?;
+            let raw = weights.values(&expression.weight)?;
             let packed = PackedConvTranspose::pack(isa, &shape, &raw, channels.scale.as_deref());
             Work::ConvTranspose { packed, bias: channels.shift }
         }

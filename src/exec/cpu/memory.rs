@@ -2,36 +2,25 @@
 
 use std::ops::Range;
 
+use super::kernels::Pages;
 use crate::diag::{Code, Problem};
 use crate::plan::{Place, Plan, View, gigabytes};
 
 /// A zeroed allocation that starts on a cache line.
-pub(super) struct Arena {
-    floats: Vec<f32>,
-    start: usize,
-    len: usize,
-}
-
-/// Floats of a cache line.
-const LINE: usize = 16;
+pub(super) struct Arena(Pages);
 
 impl Arena {
     /// # Errors
     /// If the memory cannot be had.
     pub(super) fn new(len: usize) -> Result<Arena, Problem> {
-        let padded = len.saturating_add(LINE);
-        // asks first: the zeroed allocation itself, which touches no page yet, would abort
-        if Vec::<f32>::new().try_reserve_exact(padded).is_err() {
-            let bytes = padded.saturating_mul(size_of::<f32>());
-            return Err(Problem::new(Code::Resource, format!("{} could not be allocated", gigabytes(bytes))));
-        }
-        let floats = vec![0.0; padded];
-        let start = floats.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        Ok(Arena { floats, start, len })
+        Pages::zeros(len).map(Arena).ok_or_else(|| {
+            let bytes = len.saturating_mul(size_of::<f32>());
+            Problem::new(Code::Resource, format!("{} could not be allocated", gigabytes(bytes)))
+        })
     }
 
     fn floats(&mut self) -> &mut [f32] {
-        &mut self.floats[self.start..][..self.len]
+        &mut self.0
     }
 }
 

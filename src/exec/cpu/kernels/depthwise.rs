@@ -152,7 +152,7 @@ impl Call<'_> {
 }
 
 /// The windows of `shape` over `x`.
-pub(super) fn window(shape: &ConvShape, x: &Image, out: [usize; 2], zeros: &[f32]) -> Window {
+pub(super) fn window<T>(shape: &ConvShape, x: &Image<T>, out: [usize; 2], zeros: &[T]) -> Window<T> {
     Window {
         x: x.data.as_ptr(),
         h: x.h,

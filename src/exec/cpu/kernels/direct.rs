@@ -127,8 +127,8 @@ unsafe impl Sync for Source {}
 
 /// The windows of a convolution over images [n, h, w] of pixels `dist` apart.
 #[derive(Clone, Copy)]
-pub(super) struct Window {
-    pub x: *const f32,
+pub(super) struct Window<T = f32> {
+    pub x: *const T,
     pub h: usize,
     pub w: usize,
     pub dist: usize,
@@ -140,7 +140,7 @@ pub(super) struct Window {
     /// Top, left; negative where windows start inside the image.
     pub padding: [isize; 2],
     /// A row of zeros for taps on the padding.
-    pub zeros: *const f32,
+    pub zeros: *const T,
 }
 
 pub(super) struct Job<'a> {
@@ -461,10 +461,10 @@ impl Job<'_> {
     }
 }
 
-impl Window {
+impl<T> Window<T> {
     /// # Safety
     /// `out` has room for `taps * mr` pointers.
-    pub unsafe fn pointers(&self, channel: usize, m0: usize, mr: usize, out: *mut *const f32) {
+    pub unsafe fn pointers(&self, channel: usize, m0: usize, mr: usize, out: *mut *const T) {
         let [p, q] = self.out;
         let (mut n, mut oy, mut ox) = (m0 / (p * q), m0 / q % p, m0 % q);
         for i in 0..mr {

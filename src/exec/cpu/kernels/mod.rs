@@ -26,6 +26,7 @@
 //! Memory that a kernel needs meanwhile is kept by each thread for the next call.
 
 mod attention;
+pub mod bf16;
 pub mod ceiling;
 mod conv;
 mod conv_transpose;
@@ -38,6 +39,7 @@ mod math;
 mod means;
 mod movement;
 mod norm;
+mod pages;
 mod par;
 mod pool;
 mod pooled;
@@ -64,6 +66,7 @@ pub use gemm::{Batch, BatchMut, Layout, PackedMat, linear, matmul};
 pub use math::Act;
 pub use movement::{channel_shuffle, copy, copy_rows, pad, pixel_shuffle, roll};
 pub use norm::{group_norm, l2_normalize, layer_norm, log_softmax, scale_shift, softmax};
+pub(super) use pages::Pages;
 pub(super) use par::{Shared, ranges, tasks};
 pub use pool::{Pool, PoolShape, adaptive_pool, pool};
 pub use pooled::PackedPooled;
