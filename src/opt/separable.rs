@@ -1,8 +1,11 @@
 //! `conv1x1(act(depthwise(x)))` is one step where nothing else reads what lies between, so that the hidden image, several
-//! times as wide as what goes in and comes out, need not be written. Only where it is larger than the weights: those are
-//! read again for every part of the image.
+//! times as wide as what goes in and comes out, need not be written. Only where the weights are few, or few beside the
+//! image: they are read again for every part of it.
 
 use super::{Act, Epilogue, Id, Kind, Net, Squeeze, Weights, Window};
+
+/// Weights of which each part of the smallest image may read all: 960 x 160, MobileNet's last but one block.
+const FEW_WEIGHTS: usize = 160 << 10;
 
 pub(super) fn run(net: &mut Net) {
     let counts = net.use_counts();
@@ -16,7 +19,8 @@ pub(super) fn run(net: &mut Net) {
         }
         let Some((window, depthwise, act)) = depthwise(net, hidden) else { continue };
         let Some((out, height, width)) = node.shape.as_image() else { continue };
-        if height * width < 2 * out {
+        let (channels, ..) = net.node(hidden).shape.as_image().expect("a convolution of images");
+        if height * width < 2 * out && channels * out > FEW_WEIGHTS {
             continue;
         }
         let below = net.node(hidden).clone();

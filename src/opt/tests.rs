@@ -249,7 +249,8 @@ fn separable() {
     // another reader; the pixels' channels all together; more weights than pixels
     leaves("separable", &(block("relu6") + "\n! r"));
     leaves("separable", &block("relu6").replace("groups = 6", "groups = 3"));
-    leaves("separable", &block("relu6").replace("8, 8]", "3, 3]"));
+    let wide = block("relu6").replace("[6, 8, 8]", "[512, 3, 3]").replace("(6,", "(512,");
+    leaves("separable", &wide.replace("groups = 6", "groups = 512"));
 }
 
 #[test]
