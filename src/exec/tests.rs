@@ -387,6 +387,28 @@ fn what_networks_are_made_of() {
         e = mul <- g, c
         y = conv2d(5, kernel = 1) <- e",
     );
+    // a stem whose image is pooled at once
+    check(
+        "x = input([3, 21, 18])
+        c = conv2d(8, kernel = 7, stride = 2, padding = 3, bias = false) <- x
+        b = batch_norm2d <- c
+        r = silu <- b
+        p = max_pool2d(3, stride = 2, padding = 1, ceil_mode = true) <- r
+        y = conv2d(5, kernel = 3) <- p",
+    );
+    // an inverted residual
+    check(
+        "x = input([6, 9, 8])
+        e = conv2d(36, kernel = 1) <- x
+        a = relu6 <- e
+        c = conv2d(36, kernel = 3, padding = 1, groups = 36, bias = false) <- a
+        b = batch_norm2d <- c
+        r = hardswish <- b
+        d = conv2d(6, kernel = 1, bias = false) <- r
+        n = batch_norm2d <- d
+        s = add <- n, x
+        k = concat <- s, x",
+    );
     // a dense block: each layer sees all before it
     check(
         "x = input([6, 5, 4])

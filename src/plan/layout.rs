@@ -101,6 +101,8 @@ fn writes_images(kind: &Kind) -> bool {
         kind,
         Kind::Identity
             | Kind::Conv { .. }
+            | Kind::Separable { .. }
+            | Kind::PooledConv { .. }
             | Kind::ConvTranspose { .. }
             | Kind::Channels { .. }
             | Kind::PRelu { .. }
@@ -160,9 +162,12 @@ impl Layout<'_> {
                 let order = if image { IMAGE.to_vec() } else { (0..dims.len()).collect() };
                 self.compute(id, &[Need::Order(IMAGE.to_vec()), Need::Plain], Some(order))
             }
-            Kind::ConvTranspose { .. } | Kind::Pool { .. } | Kind::AdaptivePool { .. } | Kind::Resize { .. } => {
-                self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec()))
-            }
+            Kind::Separable { .. }
+            | Kind::PooledConv { .. }
+            | Kind::ConvTranspose { .. }
+            | Kind::Pool { .. }
+            | Kind::AdaptivePool { .. }
+            | Kind::Resize { .. } => self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec())),
             Kind::GroupNorm { .. } => self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec())),
             Kind::Linear { .. } => self.compute(id, &[Need::Rows(last)], None),
             Kind::LayerNorm { axis, .. } | Kind::Softmax { axis, .. } | Kind::Normalize { axis, .. } => {

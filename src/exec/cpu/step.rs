@@ -2,8 +2,8 @@
 
 use super::kernels::{
     self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Isa, Layout, Map, Operand,
-    Output, PackedConv, PackedConvTranspose, PackedMat, Pool, PoolShape, Reduce, Resample, Rows, RowsMut, Shared,
-    Strided, ranges, tasks,
+    Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Pool, PoolShape, Reduce,
+    Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
 };
 use super::memory::{Memory, Slot};
 use crate::ops::{self, Op};
@@ -43,6 +43,13 @@ pub(super) enum Work {
         packed: PackedConv,
         bias: Option<Vec<f32>>,
         squeeze: Squeeze,
+    },
+    Separable {
+        packed: PackedSeparable,
+        bias: Option<Vec<f32>>,
+    },
+    PooledConv {
+        packed: PackedPooled,
     },
     ConvTranspose {
         packed: PackedConvTranspose,
@@ -165,6 +172,8 @@ impl Bound {
             Work::Identity if self.residual.is_some() => "binary rows",
             Work::Identity => "unary",
             Work::Conv { packed, .. } => return packed.kernel(),
+            Work::Separable { .. } => return format!("separable {}", isa.tile()),
+            Work::PooledConv { .. } => return format!("framed, pooled {}", isa.tile()),
             Work::ConvTranspose { .. } => return format!("transposed {}", isa.tile()),
             Work::Rows { .. } => "dot products",
             Work::Linear { .. } => return format!("gemm {}", isa.tile()),
@@ -211,6 +220,10 @@ impl Bound {
                 });
             }
             Work::Conv { packed, bias, squeeze } => self.conv(memory, packed, bias.as_deref(), *squeeze),
+            Work::Separable { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
+                packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
+            }),
+            Work::PooledConv { packed } => self.images(memory, |x, y| packed.run(x, y)),
             Work::ConvTranspose { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
                 packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
             }),

@@ -122,6 +122,8 @@ pub(super) enum Source {
     /// The pixels that a window covers.
     Window(Window),
 }
+// SAFETY: the pointers inside are only read.
+unsafe impl Sync for Source {}
 
 /// The windows of a convolution over images [n, h, w] of pixels `dist` apart.
 #[derive(Clone, Copy)]
@@ -251,7 +253,8 @@ impl Job<'_> {
     /// Runs `work`, with sums by `blocks` blocks of rows where means are wanted.
     fn summing(&self, blocks: usize, work: impl FnOnce(Option<Sums>)) {
         let Some(means) = self.extra.means else { return work(None) };
-        let extent = Extent { images: self.images, rows: self.rows / self.images, cols: self.groups * self.cols };
+        let rows = self.rows / self.images;
+        let extent = Extent { images: self.images, rows, units: rows, cols: self.groups * self.cols };
         let rows_of = |b| self.rows * b / blocks..self.rows * (b + 1) / blocks;
         // SAFETY: the caller of `run` answers for the means; blocks begin their sums and add all that they store.
         unsafe { with_means(self.isa, means, extent, blocks, rows_of, |sums| work(Some(sums))) }
@@ -262,11 +265,20 @@ impl Job<'_> {
     /// # Safety
     /// As `run`.
     pub unsafe fn run_here(&self) {
+        // SAFETY: the caller's.
+        unsafe { self.rows_here(0..self.rows) };
+    }
+
+    /// Computes some rows, on this thread alone. Means are of whole runs only.
+    ///
+    /// # Safety
+    /// As `run`, of these rows.
+    pub unsafe fn rows_here(&self, rows: Range<usize>) {
         debug_assert!(self.extra.means.is_none(), "means are of whole runs");
         let panels = self.cols.div_ceil(panel_cols(self.isa));
         for group in 0..self.groups {
             // SAFETY: the caller's.
-            unsafe { self.block(&Part { group, block: 0, rows: 0..self.rows }, 0..panels, false, None) };
+            unsafe { self.block(&Part { group, block: 0, rows: rows.clone() }, 0..panels, false, None) };
         }
     }
 
