@@ -5,6 +5,7 @@ use super::{Executable, Tensors, reference};
 use crate::diag::Problem;
 use crate::graph::NodeId;
 use crate::opt::testing::network;
+use crate::plan::DType;
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 
@@ -42,6 +43,10 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
 
 /// Runs a network both ways with a batch, twice on the executable, and compares every output.
 pub(crate) fn compare(typed: &Typed, batch: usize, tolerance: f64) {
+    compare_on(&Cpu::new(), typed, batch, tolerance);
+}
+
+fn compare_on(cpu: &Cpu, typed: &Typed, batch: usize, tolerance: f64) {
     let tensors = Random(typed);
     let inputs: Vec<(String, Tensor)> = typed
         .graph()
@@ -56,7 +61,7 @@ pub(crate) fn compare(typed: &Typed, batch: usize, tolerance: f64) {
         .collect();
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let want = reference::run(typed, &tensors, batch, &inputs).expect("nothing to fail");
-    let mut executable = Executable::new(typed, &tensors, &Cpu::new(), batch).expect("small enough");
+    let mut executable = Executable::new(typed, &tensors, cpu, batch).expect("small enough");
     if std::env::var("ARCHC_DUMP").is_ok() {
         eprintln!("{}", executable.plan().dump(typed));
     }
@@ -94,11 +99,17 @@ pub(crate) fn distance(want: &[f32], got: &[f32]) -> f64 {
     if error == 0.0 { 0.0 } else { (error / norm).sqrt() }
 }
 
-/// As [`compare`], with several batches.
+/// What bf16 may cost: each value that is kept in it is off by up to 2^-9 of itself, and a few such errors add up, more
+/// where much cancels out.
+const REDUCED: f64 = 0.03;
+
+/// As [`compare`], with several batches, in float32 and in bf16.
 fn check(text: &str) {
     let typed = network(text);
+    let reduced = Cpu::new().with_dtype(DType::Bf16).expect("the CPU has kernels for it");
     for batch in [1, 3] {
         compare(&typed, batch, 2e-5);
+        compare_on(&reduced, &typed, batch, REDUCED);
     }
 }
 

@@ -9,16 +9,16 @@ use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use super::args::{Bench, SpecArgs};
-use super::run::{bound, check_dtype, noise, wanted};
+use super::run::{bound, noise, wanted};
 use super::session::{Session, print};
 use crate::compile::Compiled;
-use crate::exec::cpu::{Cpu, ceilings};
+use crate::exec::cpu::ceilings;
 use crate::exec::timing::{Budget, Samples, sample};
 use crate::exec::{Backend, Executable};
 use crate::tensor::Tensor;
 
 pub fn run(session: &mut Session, args: &Bench) -> Outcome {
-    check_dtype(&args.exec)?;
+    args.exec.cpu()?;
     let Some(spec) = &args.spec else {
         return args.exec.with_threads(|| kernels::run(args));
     };
@@ -39,7 +39,7 @@ fn network(session: &Session, args: &Bench, compiled: &Compiled) -> Outcome {
     let bound = bound(compiled, &args.exec)?;
     let (batch, seed) = (args.exec.batch.unwrap_or(1), args.exec.seed.unwrap_or(0));
     bound.check_memory()?;
-    let cpu = Cpu::new();
+    let cpu = args.exec.cpu()?;
     let mut executable = Executable::new(&compiled.typed, &bound, &cpu, batch)?;
     session.report(&bound.warnings());
     let inputs: Vec<(String, Tensor)> =
