@@ -77,8 +77,7 @@ fn allocations(base: &str, edits: &str) -> usize {
     let Ok(Outcome::Spec(compiled)) = compile(&mut sources, file, &[]) else { panic!("{base} compiles") };
     let Ok(bound) = bind(&compiled.settings, &compiled.base, &compiled.typed, Some(1)) else { panic!("{base} binds") };
     let mut executable = Executable::new(&compiled.typed, &bound, &Cpu::new(), 2).expect("it fits");
-    let inputs: Vec<Tensor> =
-        executable.plan().inputs().iter().map(|(_, dims)| Tensor::zeros(dims.clone())).collect();
+    let inputs: Vec<Tensor> = executable.plan().inputs().iter().map(|(_, dims)| Tensor::zeros(dims.clone())).collect();
     let inputs: Vec<&[f32]> = inputs.iter().map(Tensor::data).collect();
     let mut outputs = executable.outputs();
     let mut run = |times| {

@@ -13,6 +13,7 @@ use super::par::{Shared, scratch, tasks};
 use super::simd::Isa;
 use super::tile::{Finish, Tile, kernel};
 use super::view::Rows;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// What is done to a sum before it is stored: `after(before(sum + bias) + residual) * gate`.
@@ -169,14 +170,14 @@ impl Job<'_> {
         let tiles = self.rows.div_ceil(self.isa.tile_rows());
         let panel_len = self.taps * self.depth * kb;
         let flops_per_tile = 2 * self.isa.tile_rows() * panel_len;
-        // About 30 us on a fast core.
+        // About 10 us on a fast core.
         let grain = (3 << 20) / flops_per_tile.max(1);
         let large = panel_len * panels * 4 > 600 << 10 || tiles < 8;
         if large && panels > 1 {
             // The input of a block should stay in L2 beside a panel.
-            let block = ((384 << 10) / (4 * self.depth.max(1) * self.isa.tile_rows())).max(grain).clamp(1, tiles);
+            let block = ((512 << 10) / (4 * self.depth.max(1) * self.isa.tile_rows())).max(grain).clamp(1, tiles);
             let blocks = tiles.div_ceil(block);
-            let span = grain.div_ceil(block).clamp(1, panels);
+            let span = grain.div_ceil(block).clamp(1, panels.div_ceil(16));
             let spans = panels.div_ceil(span);
             tasks(self.groups * blocks * spans, |task| {
                 let (g, b, s) = (task / (blocks * spans), task / spans % blocks, task % spans);
@@ -215,9 +216,9 @@ impl Job<'_> {
     /// As `run`; nobody else writes these rows and panels.
     unsafe fn block(&self, group: usize, rows: Range<usize>, panels: Range<usize>, fetch: bool) {
         let mr = self.isa.tile_rows();
-        let mut stack = [0usize; STACK_PTRS];
+        let mut stack = [const { MaybeUninit::<*const f32>::uninit() }; STACK_PTRS];
         if self.taps * mr <= STACK_PTRS {
-            // SAFETY: the caller's.
+            // SAFETY: the caller's; the pointers are written before they are read.
             unsafe { self.block_with(group, rows, panels, fetch, stack.as_mut_ptr().cast()) };
         } else {
             // A float has half the size of a pointer.
