@@ -194,6 +194,9 @@ pub struct Bench {
     pub warm_up: Option<f64>,
     #[command(flatten)]
     pub exec: ExecArgs,
+    /// Print the latency of every run too, in order of size.
+    #[arg(long, requires = "json", conflicts_with = "kernels")]
+    pub samples: bool,
     /// Print it as JSON.
     #[arg(long)]
     pub json: bool,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::diag::{Code, Problem};
 use crate::graph::NodeId;
-use crate::opt;
+use crate::opt::{self, Fusion};
 use crate::plan::{self, Plan};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
@@ -26,6 +26,14 @@ pub trait Tensors: Sync {
     /// The values of tensor `param` (its index in [`Typed::params`]) of the layer `node`, which owns it. Called from
     /// several threads, for each tensor once where possible.
     fn read(&self, node: NodeId, param: usize) -> Result<Vec<f32>, Problem>;
+
+    /// The same values where they already lie in memory as float32; whoever has read them calls [`Tensors::release`].
+    fn view(&self, _node: NodeId, _param: usize) -> Option<&[f32]> {
+        None
+    }
+
+    /// Gives back the memory of a tensor that was viewed. It can be viewed again.
+    fn release(&self, _node: NodeId, _param: usize) {}
 }
 
 /// Something that can run plans.
@@ -35,6 +43,11 @@ pub trait Backend: Sync {
 
     /// What a plan for this backend should heed.
     fn options(&self, batch: usize) -> plan::Options;
+
+    /// How much passes may ask of it.
+    fn fusion(&self) -> Fusion {
+        Fusion::Plain
+    }
 
     /// Allocates the plan's memory and packs its weights.
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem>;
@@ -76,7 +89,7 @@ impl Executable {
         backend: &dyn Backend,
         batch: usize,
     ) -> Result<Executable, Problem> {
-        let plan = plan::plan(opt::optimise(typed), &backend.options(batch))?;
+        let plan = plan::plan(opt::optimise(typed, backend.fusion()), &backend.options(batch))?;
         let weights = Weights::new(typed, tensors, &plan)?;
         let program = backend.load(&plan, &weights)?;
         Ok(Executable { plan, program })

@@ -318,6 +318,52 @@ fn what_networks_are_made_of() {
         a = add <- e, x
         y = relu <- a",
     );
+    // the same after a pointwise convolution, whose gate is known before it, with other layers around
+    check(
+        "x = input([8, 7, 6])
+        c = conv2d(4, kernel = 3, padding = 1) <- x
+        z = relu <- c
+        p = conv2d(40, kernel = 1) <- z
+        b = batch_norm2d <- p
+        m = global_avg_pool2d <- b
+        f1 = linear(2) <- m
+        r = relu <- f1
+        f2 = linear(40) <- r
+        g = sigmoid <- f2
+        e = mul <- b, g
+        d = conv2d(40, kernel = 1, bias = false) <- x
+        a = add <- e, d
+        y = relu <- a
+        k = concat <- y, x
+        q = conv2d(70, kernel = 1) <- k
+        last = mean([2, 3], keep = true) <- q",
+    );
+    // too many channels for that: the gated image is added to another
+    check(
+        "x = input([50, 3, 3])
+        p = conv2d(40, kernel = 1) <- x
+        m = global_avg_pool2d <- p
+        f = linear(40) <- m
+        g = sigmoid <- f
+        e = mul <- p, g
+        d = conv2d(40, kernel = 1, bias = false) <- x
+        a = add <- e, d
+        y = silu <- a",
+    );
+    // images that lie as they came, and means of one convolution for two
+    check(
+        "x = input([8, 7, 6])
+        v = input([8])
+        e = mul <- x, v
+        c = conv2d(8, kernel = 3, groups = 8) <- e
+        m = global_avg_pool2d <- c
+        n = mean([2, 3], keep = true) <- c
+        s = mul <- c, m
+        t = mul <- s, n
+        u = conv2d(600, kernel = 1) <- t
+        y = adaptive_avg_pool2d(1) <- u
+        ! m, t",
+    );
     // the same by 1x1 convolutions, and the gate first
     check(
         "x = input([8, 7, 6])

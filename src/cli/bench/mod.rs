@@ -130,6 +130,9 @@ impl Report<'_> {
             "runs": self.latency.count(),
             "core_to_core_ns": self.cores.json(),
         });
+        if self.args.samples {
+            json["samples_ms"] = self.latency.seconds().iter().map(|seconds| seconds * 1e3).collect();
+        }
         if let Some(profile) = &self.profile {
             json["profile"] = profile.json();
         }

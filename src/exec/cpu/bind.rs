@@ -31,13 +31,16 @@ pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: 
     let order = order(plan, step);
     let place = |view: &View| Place {
         slot: Slot::new(plan, view),
-        matrix: view.matrix(&order).unwrap_or(Matrix { rows: 1, cols: 1, dist: 1 }),
+        // an image of which only the means are written has more axes than they
+        matrix: view.matrix(&order).or_else(|| view.matrix(&IMAGE)).unwrap_or(Matrix { rows: 1, cols: 1, dist: 1 }),
         dims: view.dims.clone(),
         strides: view.strides.clone(),
     };
     Ok(Bound {
         work,
         reads: step.reads.iter().map(place).collect(),
+        gate: step.gate.as_ref().map(place),
+        means: step.means.as_ref().map(place),
         residual: step.residual.as_ref().map(place),
         write: place(&step.write),
         in_place: step.in_place,
@@ -62,6 +65,7 @@ fn order(plan: &Plan, step: &Step) -> Vec<usize> {
         | Kind::Normalize { axis, .. }
         | Kind::Channels { axis, .. } => with_last(*axis),
         Kind::PRelu { .. } => with_last(1),
+        Kind::Identity if step.gate.is_some() => IMAGE.to_vec(),
         Kind::Identity | Kind::Binary { .. } => step.write.order(),
         Kind::Attention { .. } => (0..rank).collect(),
         _ if rank == 4 => IMAGE.to_vec(),
@@ -75,6 +79,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
     let operand = |at: usize| &step.reads[at];
     Ok(match &node.kind {
         Kind::Conv { window, groups, weights: expression } => {
+            let squeeze = node.epilogue.squeeze;
             let shape = ConvShape {
                 in_channels: operand(0).dims[1],
                 out_channels: dims[1],
@@ -85,11 +90,11 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
                 groups: *groups,
             };
             let channels = weights.channels(expression, dims[1])?;
-            let raw = weights.read(&expression.weight)?;
+            let raw = weights.values(&expression.weight)?;
             let [n, _, h, w] = operand(0).dims[..] else { unreachable!("images have four axes") };
             let algorithm = choose(isa, &shape, &Site { batch: n, size: [h, w], policy });
             let packed = PackedConv::pack_for(isa, &shape, algorithm, &raw, channels.scale.as_deref());
-            Work::Conv { packed, bias: channels.shift }
+            Work::Conv { packed, bias: channels.shift, squeeze }
         }
         Kind::ConvTranspose { window, groups, output_padding, weights: expression } => {
             let shape = ConvTransposeShape {
@@ -103,7 +108,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
                 groups: *groups,
             };
             let channels = weights.channels(expression, dims[1])?;
-            let raw = weights.read(&expression.weight)?;
+            let raw = weights.values(&expression.weight)?;
             let packed = PackedConvTranspose::pack(isa, &shape, &raw, channels.scale.as_deref());
             Work::ConvTranspose { packed, bias: channels.shift }
         }
@@ -183,6 +188,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
         Kind::Identity => Work::Identity,
         Kind::Input(_)
         | Kind::Constant(_)
+        | Kind::Means
         | Kind::Concat { .. }
         | Kind::Reshape
         | Kind::Permute { .. }

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use super::{Backend, Program, Weights};
 use crate::diag::Problem;
+use crate::opt::Fusion;
 use crate::plan::{self, Plan, View};
 use crate::tensor::Tensor;
 use kernels::{Isa, Policy};
@@ -59,6 +60,10 @@ impl Backend for Cpu {
 
     fn options(&self, batch: usize) -> plan::Options {
         plan::Options { batch, pixel_distance: kernels::pixel_distance }
+    }
+
+    fn fusion(&self) -> Fusion {
+        Fusion::Deep
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {

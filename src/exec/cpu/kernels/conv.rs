@@ -6,11 +6,13 @@
 //!           groups (weights with zeros) or by `grouped.rs`; windows of 3x3 also by `winograd.rs`, as [`Algorithm`] says
 
 use super::depthwise::{Depthwise, window};
-use super::direct::{Epilogue, Job, Source, Window, panel_cols};
+use super::direct::{Epilogue, Extra, Job, Source, Window, panel_cols};
 use super::grouped::Grouped;
+use super::means::Means;
 use super::par::{Aligned, Shared, ranges, scratch, tasks};
+use super::pool::{Pool, adaptive_pool};
 use super::simd::Isa;
-use super::view::{Image, ImageMut};
+use super::view::{Image, ImageMut, RowsMut};
 use super::winograd::{Algorithm, Winograd};
 
 /// The parameters of a convolution.
@@ -65,6 +67,25 @@ impl ConvShape {
     }
 }
 
+/// What a convolution reads and writes.
+#[derive(Debug)]
+pub struct ConvIo<'a> {
+    pub x: Image<'a>,
+    /// `[n, c]`, dense: factors of x's channels, for a pointwise convolution in one group.
+    pub scale: Option<&'a [f32]>,
+    pub y: Output<'a>,
+}
+
+/// What is wanted of a result.
+#[derive(Debug)]
+pub enum Output<'a> {
+    Image(ImageMut<'a>),
+    /// With the means of its channels over its pixels: a row for each image.
+    Both(ImageMut<'a>, RowsMut<'a>),
+    /// The means alone.
+    Means(RowsMut<'a>),
+}
+
 /// The weights of a convolution, in the order in which its kernel reads them.
 #[derive(Debug)]
 pub struct PackedConv {
@@ -89,6 +110,18 @@ enum Kernel {
     Depthwise(Depthwise),
     Grouped(Grouped),
     Winograd(Winograd),
+}
+
+impl Kernel {
+    /// Whether it takes the sums of what it stores.
+    fn sums(&self) -> bool {
+        !matches!(self, Kernel::Grouped(_) | Kernel::Winograd(_))
+    }
+
+    /// Whether it need not store what it sums.
+    fn keeps_nothing(&self) -> bool {
+        matches!(self, Kernel::Direct { .. } | Kernel::Framed { .. })
+    }
 }
 
 impl PackedConv {
@@ -152,22 +185,98 @@ impl PackedConv {
 
     /// Convolves `x` into `y`, whose size must be `shape().output(..)`.
     pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
+        self.run_io(ConvIo { x, scale: None, y: Output::Image(y) }, epilogue);
+    }
+
+    /// The same, with factors of what is read, and means of what is written.
+    pub fn run_io(&self, io: ConvIo, epilogue: &Epilogue) {
         let shape = &self.shape;
+        let ConvIo { x, scale, y } = io;
         x.check();
-        y.check();
-        assert!(x.c == shape.in_channels && y.c == shape.out_channels && x.n == y.n, "images of other channels");
-        assert!([y.h, y.w] == shape.output([x.h, x.w]), "output of another size");
-        epilogue.check(y.pixels(), y.c, y.n);
+        let [h, w] = shape.output([x.h, x.w]);
+        let (n, c) = (x.n, shape.out_channels);
+        assert!(x.c == shape.in_channels, "images of other channels");
+        epilogue.check(n * h * w, c, n);
+        let pointwise = shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0; 4];
+        if let Some(scale) = scale {
+            assert!(pointwise && shape.groups == 1 && scale.len() >= n * x.c, "factors of other channels");
+        }
+        let means_of = |means: &mut RowsMut| {
+            means.check();
+            assert!(means.rows == n && means.cols == c && h * w > 0, "means of other images");
+            Means { y: Shared(means.data.as_mut_ptr()), dist: means.dist }
+        };
+        let check = |y: &ImageMut| {
+            y.check();
+            assert!(y.c == c && y.n == n && [y.h, y.w] == [h, w], "output of another size");
+        };
+        match y {
+            Output::Image(y) => {
+                check(&y);
+                self.compute(x, y, Extra { scale, ..Extra::default() }, epilogue);
+            }
+            Output::Both(y, mut means) => {
+                check(&y);
+                if self.kernel.sums() {
+                    return self.compute(
+                        x,
+                        y,
+                        Extra { scale, means: Some(means_of(&mut means)), ..Extra::default() },
+                        epilogue,
+                    );
+                }
+                means_of(&mut means);
+                let ImageMut { data, n, h, w, c, dist } = y;
+                self.compute(
+                    x,
+                    ImageMut { data: &mut *data, n, h, w, c, dist },
+                    Extra { scale, ..Extra::default() },
+                    epilogue,
+                );
+                self.mean(Image { data, n, h, w, c, dist }, means);
+            }
+            Output::Means(mut means) => {
+                let to = means_of(&mut means);
+                if self.kernel.keeps_nothing() {
+                    let y = ImageMut { data: &mut [], n, h, w, c, dist: c };
+                    return self.compute(x, y, Extra { scale, means: Some(to), only_means: true }, epilogue);
+                }
+                scratch(n * h * w * c, |data| {
+                    self.compute(x, ImageMut::new(data, [n, h, w, c]), Extra { scale, ..Extra::default() }, epilogue);
+                    self.mean(Image::new(data, [n, h, w, c]), means);
+                });
+            }
+        }
+    }
+
+    /// What is left of a kernel that takes no sums itself.
+    fn mean(&self, y: Image, means: RowsMut) {
+        let RowsMut { data, rows, cols, dist } = means;
+        let kind = Pool::Mean { count_include_pad: false };
+        adaptive_pool(self.isa, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, dist });
+    }
+
+    fn compute(&self, x: Image, y: ImageMut, extra: Extra, epilogue: &Epilogue) {
         match &self.kernel {
-            Kernel::Direct { groups, weights, zeros } => self.direct(*groups, weights, zeros, x, y, epilogue),
-            Kernel::Framed { weights } => self.framed(weights, x, y, epilogue),
-            Kernel::Depthwise(kernel) => kernel.run(x, y, epilogue),
+            Kernel::Direct { groups, weights, zeros } => self.direct(*groups, weights, zeros, x, y, extra, epilogue),
+            Kernel::Framed { weights } => self.framed(weights, x, y, extra, epilogue),
+            Kernel::Depthwise(kernel) => kernel.run(x, y, extra.means, epilogue),
             Kernel::Grouped(kernel) => kernel.run(x, y, epilogue),
             Kernel::Winograd(kernel) => kernel.run(x, y, epilogue),
         }
     }
 
-    fn direct(&self, groups: usize, w: &Aligned, zeros: &[f32], x: Image, y: ImageMut, epilogue: &Epilogue) {
+    #[expect(clippy::too_many_arguments, reason = "the parts of a kernel, and of a call")]
+    fn direct(
+        &self,
+        groups: usize,
+        w: &Aligned,
+        zeros: &[f32],
+        x: Image,
+        y: ImageMut,
+        extra: Extra,
+        epilogue: &Epilogue,
+    ) {
         let shape = &self.shape;
         let plain = shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0; 4];
         let source = if plain {
@@ -188,12 +297,13 @@ impl PackedConv {
             y: Shared(y.data.as_mut_ptr()),
             y_dist: y.dist,
             epilogue,
+            extra,
         };
         // SAFETY: the views were checked against the shape, and the weights were packed for it.
         unsafe { job.run() };
     }
 
-    fn framed(&self, w: &Aligned, x: Image, y: ImageMut, epilogue: &Epilogue) {
+    fn framed(&self, w: &Aligned, x: Image, y: ImageMut, extra: Extra, epilogue: &Epilogue) {
         let shape = &self.shape;
         let [top, left, bottom, right] = shape.padding;
         let (fh, fw) = (x.h + top + bottom, x.w + left + right);
@@ -248,6 +358,7 @@ impl PackedConv {
                 y: Shared(y.data.as_mut_ptr()),
                 y_dist: y.dist,
                 epilogue,
+                extra,
             };
             // SAFETY: every window lies inside the frame, so the zeros are never asked for; the rest was checked.
             unsafe { job.run() };

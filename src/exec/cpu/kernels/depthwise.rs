@@ -9,7 +9,8 @@
 
 use super::conv::ConvShape;
 use super::direct::{Ending, Epilogue, Place, Window};
-use super::par::{Aligned, Shared, ranges, scratch};
+use super::means::{Extent, Means, Sums, with_means};
+use super::par::{Aligned, Shared, blocks, scratch, tasks};
 use super::simd::{Isa, Simd, Task, ld, st, unroll};
 use super::view::{Image, ImageMut};
 use std::ops::Range;
@@ -42,7 +43,8 @@ impl Depthwise {
         Depthwise { isa, shape: *shape, w, padded, zeros: Aligned::zeros(padded) }
     }
 
-    pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
+    /// Convolves `x` into `y`; the means of y's channels go to `means`.
+    pub fn run(&self, x: Image, y: ImageMut, means: Option<Means>, epilogue: &Epilogue) {
         let taps = self.shape.kernel[0] * self.shape.kernel[1];
         let ending = Ending::of(epilogue);
         let window = window(&self.shape, &x, [y.h, y.w], &self.zeros);
@@ -50,28 +52,49 @@ impl Depthwise {
         let in_row = y.w.div_ceil(PX);
         let width = y.w;
         let kernel = Shape { window, taps, channels: y.c, padded: self.padded, w: &self.w, epilogue, ending: &ending };
+        let tiles = y.n * y.h * in_row;
         // A tap is about a third of a load and a store.
-        ranges(y.n * y.h * in_row, PX * y.c * (2 + taps / 3), |range| {
-            scratch(taps * PX * 2, |ptrs| {
-                let ptrs = ptrs.as_mut_ptr().cast();
-                self.isa.run(Tiles { shape: &kernel, ptrs, tiles: range.clone(), in_row, width, y: out, y_dist });
-            });
-            if ending.more {
-                for t in range {
-                    let (row, t) = (t / in_row * width, t % in_row);
-                    let (m0, m1) = (row + width * t / in_row, row + width * (t + 1) / in_row);
-                    let place =
-                        Place { y: out.at(m0 * y_dist), dist: y_dist, row: m0, rows: m1 - m0, col: 0, cols: y.c };
-                    // SAFETY: the tile has just been written, and is this task's.
-                    unsafe { ending.finish(self.isa, epilogue, place, y.c, per_image) };
+        let blocks = blocks(tiles, PX * y.c * (2 + taps / 3));
+        let pixel = |t: usize| t / in_row * width + width * (t % in_row) / in_row;
+        let range = |b: usize| tiles * b / blocks..tiles * (b + 1) / blocks;
+        let rows_of = |b: usize| pixel(range(b).start)..pixel(range(b).end);
+        let all = |sums: Option<Sums>| {
+            tasks(blocks, |block| {
+                if let Some(sums) = &sums {
+                    // SAFETY: the block is this task's.
+                    unsafe { sums.begin(block, &rows_of(block), 0, y.c) };
                 }
-            }
-        });
+                scratch(taps * PX * 2, |ptrs| {
+                    let ptrs = ptrs.as_mut_ptr().cast();
+                    for t in range(block) {
+                        let shape = &kernel;
+                        self.isa.run(Tiles { shape, ptrs, tiles: t..t + 1, in_row, width, y: out, y_dist });
+                        let (m0, m1) = (pixel(t), pixel(t + 1));
+                        let place = || {
+                            let (y, row, rows) = (out.at(m0 * y_dist), m0, m1 - m0);
+                            Place { y, dist: y_dist, row, rows, col: 0, cols: kernel.channels }
+                        };
+                        if ending.more {
+                            // SAFETY: the tile has just been written, and is this task's.
+                            unsafe { ending.finish(self.isa, epilogue, place(), kernel.channels, per_image) };
+                        }
+                        if let Some(sums) = &sums {
+                            // SAFETY: as above.
+                            unsafe { sums.add(block, &place()) };
+                        }
+                    }
+                });
+            });
+        };
+        let Some(means) = means else { return all(None) };
+        let extent = Extent { images: y.n, rows: per_image, cols: y.c };
+        // SAFETY: the caller checked the means; every block begins its sums and adds all its tiles.
+        unsafe { with_means(self.isa, means, extent, blocks, rows_of, |sums| all(Some(sums))) }
     }
 }
 
 /// The windows of `shape` over `x`.
-pub(super) fn window(shape: &ConvShape, x: &Image, out: [usize; 2], zeros: &[f32]) -> Window {
+pub(super) fn window<T>(shape: &ConvShape, x: &Image<T>, out: [usize; 2], zeros: &[T]) -> Window<T> {
     Window {
         x: x.data.as_ptr(),
         h: x.h,

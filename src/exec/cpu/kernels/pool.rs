@@ -26,19 +26,22 @@ pub enum Pool {
 
 /// Pools windows of `shape`.
 pub fn pool(isa: Isa, kind: Pool, shape: &PoolShape, x: Image, y: ImageMut) {
+    run(isa, kind, axes_of(kind, shape, [x.h, x.w]), shape.dilation, x, y);
+}
+
+/// The windows of `shape` over an image of `size`.
+pub(super) fn axes_of(kind: Pool, shape: &PoolShape, size: [usize; 2]) -> [Axis; 2] {
     let PoolShape { kernel, stride, padding, dilation } = *shape;
     assert!(kernel.iter().chain(&stride).chain(&dilation).all(|&v| v > 0), "kernel, stride and dilation are positive");
     assert!(kind == Pool::Max || dilation == [1, 1], "only a maximum may be dilated");
-    let axis = |axis: usize, size: usize| Axis::Windows {
-        size,
+    [0, 1].map(|axis| Axis::Windows {
+        size: size[axis],
         kernel: kernel[axis],
         stride: stride[axis],
         before: padding[axis],
         after: padding[axis + 2],
         dilation: dilation[axis],
-    };
-    let axes = [axis(0, x.h), axis(1, x.w)];
-    run(isa, kind, axes, dilation, x, y);
+    })
 }
 
 /// Pools the whole image in as many windows as `y` has pixels: from `i * h / p` to `(i + 1) * h / p`, rounded outwards.
@@ -50,16 +53,16 @@ pub fn adaptive_pool(isa: Isa, kind: Pool, x: Image, y: ImageMut) {
 
 /// The windows along one axis.
 #[derive(Clone, Copy)]
-enum Axis {
+pub(super) enum Axis {
     Windows { size: usize, kernel: usize, stride: usize, before: usize, after: usize, dilation: usize },
     Parts { size: usize, parts: usize },
 }
 
 /// From, to (exclusive), and the length with what lies on the padding.
-type Span = (usize, usize, usize);
+pub(super) type Span = (usize, usize, usize);
 
 impl Axis {
-    fn span(self, i: usize) -> Span {
+    pub fn span(self, i: usize) -> Span {
         match self {
             Axis::Windows { size, kernel, stride, before, after, dilation } => {
                 // In coordinates of the padded image.

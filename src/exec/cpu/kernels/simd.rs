@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 /// # Safety
 /// Every function may be called only on a CPU with the instruction set of the implementor. Pointers must be
 /// valid for the lanes they touch: `N` of them, or the first `n` for the functions that end in `_n`.
-pub(super) trait Simd: Copy + Send + Sync + 'static {
+pub trait Simd: Copy + Send + Sync + 'static {
     /// A vector of `N` floats.
     type F: Copy;
     /// A mask of `N` lanes.

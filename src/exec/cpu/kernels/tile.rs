@@ -9,7 +9,7 @@
 use super::math::{Act, apply_rows};
 use super::simd::{Isa, Portable, Simd, Task, lanes, ld, st, unroll};
 
-/// One tile's work. The kernel adds bias and residual and clamps; what more an epilogue wants is done by
+/// One tile's work. The kernel adds the bias, multiplies by the gate, adds the residual and clamps; what more an epilogue wants is done by
 /// [`Finish`], while the tile is in L1.
 pub(super) struct Tile {
     /// `[taps][MR]` pointers to rows of `c` floats.
@@ -26,6 +26,8 @@ pub(super) struct Tile {
     pub next_step: usize,
     pub y: *mut f32,
     pub y_dist: usize,
+    /// Null for none; one row for all.
+    pub gate: *const f32,
     /// Null for none.
     pub res: *const f32,
     pub res_dist: usize,
@@ -136,6 +138,14 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
         }
         let (lo, hi) = (S::splat(t.lo), S::splat(t.hi));
         if t.cols == NV * S::N {
+            if !t.gate.is_null() {
+                unroll!(J <4 NV, {
+                    let gate = S::load(t.gate.add(J * S::N));
+                    unroll!(I < MR, {
+                        acc[I][J] = S::mul(acc[I][J], gate);
+                    });
+                });
+            }
             if !t.res.is_null() {
                 unroll!(I < MR, {
                     unroll!(J <4 NV, {
@@ -160,8 +170,9 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
             unroll!(J <4 NV, {
                 let n = t.cols.saturating_sub(J * S::N).min(S::N);
                 if n > 0 {
+                    let gate = if t.gate.is_null() { S::splat(1.0) } else { S::load_n(t.gate.add(J * S::N), n) };
                     unroll!(I < MR, {
-                        let mut v = acc[I][J];
+                        let mut v = S::mul(acc[I][J], gate);
                         if !t.res.is_null() {
                             v = S::add(v, S::load_n(t.res.add(I * t.res_dist + J * S::N), n));
                         }
@@ -197,7 +208,7 @@ pub(super) fn fetch(p: *const f32) {
     let _ = p;
 }
 
-/// What a tile's epilogue does beyond bias, residual and clamp: `after(before(y) + res) * gate`, in place.
+/// What a tile's epilogue does beyond bias, gate, residual and clamp: `after(before(y) * gate + res)`, in place.
 pub(super) struct Finish {
     pub y: *mut f32,
     pub y_dist: usize,
@@ -226,6 +237,15 @@ impl Task for Finish {
             if self.before != Act::None {
                 apply_rows::<S>(self.before, self.y, self.y_dist, self.rows, self.cols);
             }
+            if !self.gate.is_null() {
+                for i in 0..self.rows {
+                    let y = self.y.add(i * self.y_dist);
+                    let gate = self.gate.add((self.gate_row + i) / self.gate_rows * self.gate_dist);
+                    lanes!(S, self.cols, |at, n| {
+                        st::<S>(y.add(at), S::mul(ld::<S>(y.add(at), n), ld::<S>(gate.add(at), n)), n);
+                    });
+                }
+            }
             if !self.res.is_null() {
                 for i in 0..self.rows {
                     let (y, res) = (self.y.add(i * self.y_dist), self.res.add(i * self.res_dist));
@@ -236,15 +256,6 @@ impl Task for Finish {
             }
             if self.after != Act::None {
                 apply_rows::<S>(self.after, self.y, self.y_dist, self.rows, self.cols);
-            }
-            if !self.gate.is_null() {
-                for i in 0..self.rows {
-                    let y = self.y.add(i * self.y_dist);
-                    let gate = self.gate.add((self.gate_row + i) / self.gate_rows * self.gate_dist);
-                    lanes!(S, self.cols, |at, n| {
-                        st::<S>(y.add(at), S::mul(ld::<S>(y.add(at), n), ld::<S>(gate.add(at), n)), n);
-                    });
-                }
             }
         }
     }

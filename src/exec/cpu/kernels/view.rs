@@ -3,45 +3,45 @@
 /// A batch of images, channels innermost. Pixel `p` (counted over N, H and W) starts at `data[p * dist]`, so that
 /// an image may be a slice of the channels of a wider buffer.
 #[derive(Clone, Copy, Debug)]
-pub struct Image<'a> {
-    pub data: &'a [f32],
+pub struct Image<'a, T = f32> {
+    pub data: &'a [T],
     pub n: usize,
     pub h: usize,
     pub w: usize,
     pub c: usize,
-    /// Floats from one pixel to the next, at least `c`.
+    /// Values from one pixel to the next, at least `c`.
     pub dist: usize,
 }
 
 /// As [`Image`], to be written. What lies between the pixels is left alone.
 #[derive(Debug)]
-pub struct ImageMut<'a> {
-    pub data: &'a mut [f32],
+pub struct ImageMut<'a, T = f32> {
+    pub data: &'a mut [T],
     pub n: usize,
     pub h: usize,
     pub w: usize,
     pub c: usize,
-    /// Floats from one pixel to the next, at least `c`.
+    /// Values from one pixel to the next, at least `c`.
     pub dist: usize,
 }
 
 /// Rows of a matrix (or the pixels of images); row `i` starts at `data[i * dist]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
-    pub data: &'a [f32],
+pub struct Rows<'a, T = f32> {
+    pub data: &'a [T],
     pub rows: usize,
     pub cols: usize,
-    /// Floats from one row to the next, at least `cols`.
+    /// Values from one row to the next, at least `cols`.
     pub dist: usize,
 }
 
 /// As [`Rows`], to be written.
 #[derive(Debug)]
-pub struct RowsMut<'a> {
-    pub data: &'a mut [f32],
+pub struct RowsMut<'a, T = f32> {
+    pub data: &'a mut [T],
     pub rows: usize,
     pub cols: usize,
-    /// Floats from one row to the next, at least `cols`.
+    /// Values from one row to the next, at least `cols`.
     pub dist: usize,
 }
 
@@ -50,9 +50,9 @@ fn fits(len: usize, rows: usize, cols: usize, dist: usize) -> bool {
     dist >= cols && (rows == 0 || (rows - 1).checked_mul(dist).is_some_and(|start| start + cols <= len))
 }
 
-impl<'a> Image<'a> {
+impl<'a, T> Image<'a, T> {
     /// Dense images.
-    pub fn new(data: &'a [f32], [n, h, w, c]: [usize; 4]) -> Self {
+    pub fn new(data: &'a [T], [n, h, w, c]: [usize; 4]) -> Self {
         Image { data, n, h, w, c, dist: c }
     }
     /// The same with another pixel distance.
@@ -63,7 +63,7 @@ impl<'a> Image<'a> {
         self.n * self.h * self.w
     }
     /// The pixels as rows.
-    pub fn rows(self) -> Rows<'a> {
+    pub fn rows(self) -> Rows<'a, T> {
         Rows { data: self.data, rows: self.pixels(), cols: self.c, dist: self.dist }
     }
     pub(super) fn check(&self) {
@@ -71,9 +71,9 @@ impl<'a> Image<'a> {
     }
 }
 
-impl<'a> ImageMut<'a> {
+impl<'a, T> ImageMut<'a, T> {
     /// Dense images.
-    pub fn new(data: &'a mut [f32], [n, h, w, c]: [usize; 4]) -> Self {
+    pub fn new(data: &'a mut [T], [n, h, w, c]: [usize; 4]) -> Self {
         ImageMut { data, n, h, w, c, dist: c }
     }
     /// The same with another pixel distance.
@@ -84,7 +84,7 @@ impl<'a> ImageMut<'a> {
         self.n * self.h * self.w
     }
     /// The pixels as rows.
-    pub fn rows(self) -> RowsMut<'a> {
+    pub fn rows(self) -> RowsMut<'a, T> {
         let rows = self.pixels();
         RowsMut { data: self.data, rows, cols: self.c, dist: self.dist }
     }
@@ -93,9 +93,9 @@ impl<'a> ImageMut<'a> {
     }
 }
 
-impl<'a> Rows<'a> {
+impl<'a, T> Rows<'a, T> {
     /// Dense rows.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
         Rows { data, rows, cols, dist: cols }
     }
     /// The same with another distance.
@@ -107,14 +107,14 @@ impl<'a> Rows<'a> {
     }
     /// The start of row `i`, for code that has checked the view.
     #[inline(always)]
-    pub(super) fn at(&self, i: usize) -> *const f32 {
+    pub(super) fn at(&self, i: usize) -> *const T {
         self.data.as_ptr().wrapping_add(i * self.dist)
     }
 }
 
-impl<'a> RowsMut<'a> {
+impl<'a, T> RowsMut<'a, T> {
     /// Dense rows.
-    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+    pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Self {
         RowsMut { data, rows, cols, dist: cols }
     }
     /// The same with another distance.

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 /// A tensor of a shape that is given beside it: element [i, j, ..] is `data[i * strides[0] + j * strides[1] + ..]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Strided<'a> {
-    pub data: &'a [f32],
+pub struct Strided<'a, T = f32> {
+    pub data: &'a [T],
     pub strides: &'a [usize],
 }
 

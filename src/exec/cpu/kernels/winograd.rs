@@ -6,8 +6,9 @@
 //!           inputs V [point][C / N][tiles][N]: rows of a register tile are neighbours, whatever C is
 //!           products M [point][tiles][2 N], of one panel: they stay in L2
 //! Tile      MR x 2 vectors (`product.rs`); transforms work on N channels of one tile in registers (`transform.rs`)
-//! Tasks     many tiles: blocks of tiles, whose V stays in L2, all panels inside. Few tiles: the input is transformed
-//!           first, then tasks are panels, so that U, the larger part, is read once
+//! Tasks     many tiles: blocks of tiles, whose V stays in L2, all panels inside. Few tiles: panels, so that U, the larger
+//!           part, is read once; each thread transforms the whole input for itself, as to fetch what another core has
+//!           just written takes several times as long
 //! Ceiling   that of the direct kernel times 9 m^2 / (m + 2)^2 (2.25 and 4), less what tiles pad at the edges
 //! Error     m = 2: less than that of the direct kernel; m = 4: twice as much; figures in `tests/winograd.rs`
 
@@ -18,7 +19,7 @@ mod weights;
 
 use super::conv::ConvShape;
 use super::direct::{Ending, Epilogue, Place, panel_cols};
-use super::par::{Aligned, Shared, ranges, scratch, tasks};
+use super::par::{Aligned, Shared, scratch, tasks, team};
 use super::simd::Isa;
 use super::view::{Image, ImageMut};
 use product::Product;
@@ -40,7 +41,7 @@ pub(super) struct Winograd {
 }
 
 /// Floats of V that may stay in L2 beside U and M.
-const V_FLOATS: usize = 128 << 10;
+const V_FLOATS: usize = 96 << 10;
 
 impl Winograd {
     /// Whether the windows are of the kind that this is for.
@@ -149,20 +150,23 @@ impl Job<'_> {
         let panels = self.panels();
         let depth = self.layer.groups * self.vectors() * self.layer.isa.lanes();
         let mr = self.layer.isa.tile_rows();
-        let most = (V_FLOATS / (points * depth)).clamp(2 * mr, 8 * mr);
+        let most = (V_FLOATS / (points * depth)).clamp(3 * mr, 8 * mr);
         if tiles <= FEW && panels > 1 {
             let [v_plane, m_plane] = self.planes(tiles);
-            scratch(points * v_plane, |v| {
-                let v = Shared(v.as_mut_ptr());
-                ranges(tiles, 2 * points * depth, |range| {
-                    // SAFETY: the caller's; each task has its own tiles of V.
-                    unsafe { self.input(range.clone(), v.at(0), range.start, tiles) };
-                });
-                tasks(panels, |panel| {
-                    scratch(points * m_plane, |m| {
-                        // SAFETY: the caller's; each task has its own channels of y.
-                        unsafe { self.panels_of(panel..panel + 1, v.at(0), 0..tiles, m.as_mut_ptr()) };
-                    });
+            // Neighbouring panels share what they read of V.
+            let span = if panels >= 8 { 2 } else { 1 };
+            let spans = panels.div_ceil(span);
+            team(spans, |first, rest| {
+                scratch(points * (v_plane + span * m_plane), |s| {
+                    let (v, m) = s.split_at_mut(points * v_plane);
+                    // SAFETY: the caller's; each task has its own channels of y.
+                    unsafe {
+                        self.input(0..tiles, v.as_mut_ptr());
+                        for i in std::iter::once(first).chain(rest) {
+                            let panels = panels * i / spans..panels * (i + 1) / spans;
+                            self.panels_of(panels, v.as_ptr(), 0..tiles, m.as_mut_ptr());
+                        }
+                    }
                 });
             });
             return;
@@ -173,71 +177,89 @@ impl Job<'_> {
             let [v_plane, m_plane] = self.planes(range.len());
             scratch(points * (v_plane + m_plane), |s| {
                 let (v, m) = s.split_at_mut(points * v_plane);
-                let v = v.as_mut_ptr();
                 // SAFETY: the caller's; each task has its own tiles of y, and its own V and M.
                 unsafe {
-                    self.input(range.clone(), v, 0, range.len());
-                    self.panels_of(0..panels, v, range, m.as_mut_ptr());
+                    self.input(range.clone(), v.as_mut_ptr());
+                    for panel in 0..panels {
+                        self.panels_of(panel..panel + 1, v.as_ptr(), range.clone(), m.as_mut_ptr());
+                    }
                 }
             });
         });
     }
 
-    /// Transforms tiles, to places from `slot` on of a V of `slots` tiles.
+    /// V of some tiles.
     ///
     /// # Safety
     /// As `run`; `v` has room.
-    unsafe fn input(&self, tiles: Range<usize>, v: *mut f32, slot: usize, slots: usize) {
-        self.layer.isa.run(Input { job: self, tiles, v, slot, slots, plane: self.planes(slots)[0] });
+    unsafe fn input(&self, tiles: Range<usize>, v: *mut f32) {
+        let slots = tiles.len();
+        self.layer.isa.run(Input { job: self, tiles, v, slots, plane: self.planes(slots)[0] });
     }
 
     /// Panels of output channels for `tiles`, whose transformed inputs are all that `v` holds.
     ///
     /// # Safety
-    /// As `run`; `m` has room for the products of one panel.
+    /// As `run`; `m` has room for the products of each panel.
     unsafe fn panels_of(&self, panels: Range<usize>, v: *const f32, tiles: Range<usize>, m: *mut f32) {
         let kb = panel_cols(self.layer.isa);
         let [_, cols] = self.channels();
         let per_group = cols.div_ceil(kb);
-        for panel in panels {
+        let m_len = self.points() * self.planes(tiles.len())[1];
+        let place = |panel: usize| {
             let (group, first) = (panel / per_group, panel % per_group * kb);
-            let width = (cols - first).min(kb);
-            // SAFETY: the caller's.
-            unsafe {
-                self.multiply(group, panel, width, v, tiles.len(), m);
-                self.output(tiles.clone(), group * cols + first, width, m);
+            (group, group * cols + first, (cols - first).min(kb), m.wrapping_add((panel - panels.start) * m_len))
+        };
+        for point in 0..self.points() {
+            for panel in panels.clone() {
+                let (group, _, width, m) = place(panel);
+                // SAFETY: the caller's.
+                unsafe { self.multiply(point, group, panel, width, v, tiles.len(), m) };
             }
+        }
+        for panel in panels.clone() {
+            let (_, col, width, m) = place(panel);
+            // SAFETY: the caller's.
+            unsafe { self.output(tiles.clone(), col, width, m) };
         }
     }
 
-    /// M of one panel.
+    /// M of one panel at one point.
     ///
     /// # Safety
     /// As `panels_of`.
-    unsafe fn multiply(&self, group: usize, panel: usize, width: usize, v: *const f32, tiles: usize, m: *mut f32) {
+    #[expect(clippy::too_many_arguments, reason = "one caller")]
+    unsafe fn multiply(
+        &self,
+        point: usize,
+        group: usize,
+        panel: usize,
+        width: usize,
+        v: *const f32,
+        tiles: usize,
+        m: *mut f32,
+    ) {
         let isa = self.layer.isa;
         let (n, kb, vectors) = (isa.lanes(), panel_cols(isa), self.vectors());
         let [v_plane, m_plane] = self.planes(tiles);
         let len = vectors * n * kb;
+        let u = self.layer.u.as_ptr().wrapping_add((panel * self.points() + point) * len);
         let blocks = tiles.div_ceil(isa.tile_rows());
-        for point in 0..self.points() {
-            let u = self.layer.u.as_ptr().wrapping_add((panel * self.points() + point) * len);
-            for block in 0..blocks {
-                let (from, to) = (tiles * block / blocks, tiles * (block + 1) / blocks);
-                // While this matrix of U is used the next comes to L2, two lines a step: the first two blocks take half each.
-                let fetch = block < 2;
-                let product = Product {
-                    v: v.wrapping_add(point * v_plane + (group * vectors * tiles + from) * n),
-                    v_step: tiles * n,
-                    u,
-                    vectors,
-                    m: m.wrapping_add(point * m_plane + from * kb),
-                    next: if fetch { u.wrapping_add(len + block * (len / 2)) } else { u },
-                    next_step: if fetch { 16 } else { 0 },
-                };
-                // SAFETY: V, U and M have these places.
-                unsafe { product::kernel(isa, to - from, if width <= n { 1 } else { 2 })(&product) };
-            }
+        for block in 0..blocks {
+            let (from, to) = (tiles * block / blocks, tiles * (block + 1) / blocks);
+            // While this matrix of U is used the next comes to L2, two lines a step: the first two blocks take half each.
+            let fetch = block < 2;
+            let product = Product {
+                v: v.wrapping_add(point * v_plane + (group * vectors * tiles + from) * n),
+                v_step: tiles * n,
+                u,
+                vectors,
+                m: m.wrapping_add(point * m_plane + from * kb),
+                next: if fetch { u.wrapping_add(len + block * (len / 2)) } else { u },
+                next_step: if fetch { 16 } else { 0 },
+            };
+            // SAFETY: V, U and M have these places.
+            unsafe { product::kernel(isa, to - from, if width <= n { 1 } else { 2 })(&product) };
         }
     }
 
@@ -273,7 +295,7 @@ impl Job<'_> {
     }
 }
 
-/// Tiles whose input is transformed as a whole.
+/// Tiles that are too few for blocks.
 const FEW: usize = 48;
 
 /// How many blocks of at most `most` tiles: an even number where tiles suffice.

@@ -82,9 +82,9 @@ impl Case {
         let epilogue = Epilogue {
             bias: bias.as_deref(),
             before,
+            gate: gate.as_deref(),
             residual: residual.as_deref().map(|data| Rows { data, rows: pixels, cols: k, dist: res_dist }),
             after,
-            gate: gate.as_deref(),
         };
         let packed = PackedConv::pack_for(isa, shape, algorithm, &weights, scale.as_deref());
         let got = on_threads(&what, || {
@@ -104,11 +104,56 @@ impl Case {
             *v *= scale.as_ref().map_or(1.0, |s| s[j].into());
             *v += bias.as_ref().map_or(0.0, |b| b[j].into());
             *v = act(before, *v);
+            *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
             *v += residual.as_ref().map_or(0.0, |r| r[m * res_dist + j].into());
             *v = act(after, *v);
-            *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
         }
         close(&got, &want, 4e-6, &what);
+        self.check_means(isa, &packed, x, &epilogue, rng);
+    }
+
+    /// With factors of the input where the kernel takes them: the result again, its means beside it, and alone.
+    fn check_means(&self, isa: Isa, packed: &PackedConv, x: Image, epilogue: &Epilogue, rng: &mut Rng) {
+        let (shape, n, c, k) = (&self.shape, x.n, x.c, self.shape.out_channels);
+        let what = format!("means, {} {shape:?} {:?}", isa.name(), self.size);
+        let [p, q] = shape.output([x.h, x.w]);
+        let pointwise = ConvShape::new(c, k, 1) == *shape;
+        let factors = (pointwise && rng.pick(0, 1) == 0).then(|| rng.vec(n * c));
+        let mut scaled = x.data.to_vec();
+        for (i, pixel) in scaled.chunks_mut(x.dist).enumerate() {
+            for (v, j) in pixel.iter_mut().zip(0..c) {
+                *v *= factors.as_ref().map_or(1.0, |f| f[i / (x.h * x.w) * c + j]);
+            }
+        }
+        let mut plain = poison(n * p * q * k);
+        packed.run(Image { data: &scaled, ..x }, ImageMut::new(&mut plain, [n, p, q, k]), epilogue);
+        let mut want = vec![0f64; n * k];
+        for (i, v) in plain.iter().enumerate() {
+            want[i / (p * q * k) * k + i % k] += f64::from(*v) / (p * q) as f64;
+        }
+        let dist = k + rng.pick(0, 3);
+        let dense = |means: &[f32]| -> Vec<f32> { means.chunks(dist).flat_map(|row| row[..k].to_vec()).collect() };
+        let got = on_threads(&what, || {
+            let (mut image, mut means) = (poison(n * p * q * k), poison(n * dist));
+            let y = Output::Both(
+                ImageMut::new(&mut image, [n, p, q, k]),
+                RowsMut { data: &mut means, rows: n, cols: k, dist },
+            );
+            packed.run_io(ConvIo { x, scale: factors.as_deref(), y }, epilogue);
+            image.extend(dense(&means));
+            image
+        });
+        let (image, means) = got.split_at(plain.len());
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(image), bits(&plain), "the image changes with its means: {what}");
+        close(means, &want, 1e-6, &what);
+        let got = on_threads(&what, || {
+            let mut means = poison(n * dist);
+            let y = Output::Means(RowsMut { data: &mut means, rows: n, cols: k, dist });
+            packed.run_io(ConvIo { x, scale: factors.as_deref(), y }, epilogue);
+            dense(&means)
+        });
+        close(&got, &want, 1e-6, &what);
     }
 }
 
@@ -122,6 +167,8 @@ fn cases() -> Vec<Case> {
         case(1, 9, 5, 64, 100, sq(1), 1).stride(2, 2),
         case(1, 4, 4, 20, 17, sq(1), 1).pad([1, 2, 0, 1]),
         case(1, 30, 30, 96, 160, sq(1), 1),
+        case(3, 15, 13, 48, 80, sq(1), 1),
+        case(3, 5, 3, 512, 320, sq(1), 1),
         case(1, 7, 7, 700, 300, sq(1), 1),
         // windows
         case(1, 6, 9, 16, 32, sq(3), 1).pad([1; 4]),

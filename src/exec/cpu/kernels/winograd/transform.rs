@@ -8,6 +8,7 @@
 //!           F(4x4)
 
 use super::super::simd::{Simd, Task, ld, st, unroll};
+use super::super::tile::fetch;
 use super::Job;
 use std::ops::Range;
 
@@ -76,8 +77,6 @@ pub(super) struct Input<'a> {
     pub job: &'a Job<'a>,
     pub tiles: Range<usize>,
     pub v: *mut f32,
-    /// Where in V the first tile goes.
-    pub slot: usize,
     /// Tiles of V.
     pub slots: usize,
     pub plane: usize,
@@ -122,7 +121,7 @@ impl Input<'_> {
                         inside,
                         n,
                     };
-                    let to = self.v.wrapping_add(((group * vectors + vector) * self.slots + self.slot + i) * S::N);
+                    let to = self.v.wrapping_add(((group * vectors + vector) * self.slots + i) * S::N);
                     // SAFETY: pixels that are not inside are not read; V has this place in every plane.
                     unsafe {
                         if n == S::N && inside == [all; 2] {
@@ -170,6 +169,10 @@ impl Pixels {
                 let column = self.first.wrapping_add(J * self.col);
                 unroll!(I <7 AL, {
                     let from = column.wrapping_add(I * self.row);
+                    if J >= 2 {
+                        // of the tile to the right
+                        fetch(from.wrapping_add((AL - 2) * self.col));
+                    }
                     if WHOLE {
                         d[I] = S::load(from);
                     } else if self.inside[0] >> I & self.inside[1] >> J & 1 == 1 {
