@@ -2,7 +2,7 @@
 
 Needs PyTorch with CUDA and nvcc; run from the repository's root: python3 benches/gpu_layouts.py [seconds]. After so many
 seconds (60) no further timing begins; the checks come first and always run.
-The structs come from kernels/contract.rs, so that this page cannot disagree with them.
+The structs come from kernels/contract/args.rs, so that this page cannot disagree with them.
 """
 import ctypes, os, re, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +24,10 @@ TILES = {"large": (128, 128, 2, 4), "narrow": (128, 64, 2, 2), "small": (64, 64,
 
 
 def structs():
-    """The structs of kernels/contract.rs as ctypes."""
+    """The structs of kernels/contract/args.rs as ctypes."""
     plain = {"u64": ctypes.c_uint64, "i32": ctypes.c_int32, "f32": ctypes.c_float, "f64": ctypes.c_double}
     found = {}
-    text = open(os.path.join(KERNELS, "contract.rs")).read()
+    text = open(os.path.join(KERNELS, "contract", "args.rs")).read()
     text = re.sub(r"///.*", "", text)
     for name, body in re.findall(r"args! \{\s*(\w+) \{(.*?)\}\s*\}", text, re.S):
         fields = []

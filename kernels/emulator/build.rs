@@ -16,6 +16,7 @@ fn main() {
     let kernels = here.parent().expect("the crate lies in kernels/").to_path_buf();
     let mut all = contract::variants();
     all.extend(faulty());
+    all.push(Variant { file: MISUSE, defines: vec![("DTYPE", "f32".into())] });
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").opt_level(2).warnings(false).include(here.join("emu")).include(&kernels);
     build.flag("-Wno-unknown-pragmas").flag("-fno-strict-aliasing").flag("-ffp-contract=off");
@@ -29,7 +30,7 @@ fn main() {
         let path = out.join(format!("variant_{number}.cpp"));
         write_if_new(&path, &unit(number, variant));
         build.file(&path);
-        let count = variant.kernels().len();
+        let count = kernels_of(variant).len();
         _ = writeln!(declared, "extern const Entry entries_{number}[];");
         _ = writeln!(listed, "    {{\"{}\", entries_{number}, {count}}},", variant.name());
     }
@@ -43,9 +44,20 @@ fn main() {
     println!("cargo:rerun-if-changed={}", here.join("emu").display());
     println!("cargo:rerun-if-changed={}", here.join("build.rs").display());
     println!("cargo:rerun-if-changed={}", kernels.join("contract.rs").display());
+    println!("cargo:rerun-if-changed={}", kernels.join("contract").display());
     println!("cargo:rerun-if-changed={}", kernels.join("common.cuh").display());
     for (file, _) in contract::FILES {
         println!("cargo:rerun-if-changed={}", kernels.join(file).with_extension("cu").display());
+    }
+}
+
+/// A file of kernels whose mistakes must be reported.
+const MISUSE: &str = "misuse";
+
+fn kernels_of(variant: &Variant) -> &'static [&'static str] {
+    match variant.file {
+        MISUSE => &["unmet_barrier", "divergent", "misaligned", "unwaited", "beyond_shared", "spinning"],
+        _ => variant.kernels(),
     }
 }
 
@@ -73,7 +85,7 @@ fn unit(number: usize, variant: &Variant) -> String {
     }
     let space = format!("variant_{number}");
     let entries: Vec<String> =
-        variant.kernels().iter().map(|kernel| format!("    EMU_ENTRY({space}, {kernel}),\n")).collect();
+        kernels_of(variant).iter().map(|kernel| format!("    EMU_ENTRY({space}, {kernel}),\n")).collect();
     text + &format!(
         "namespace {space} {{\n#include \"{}.cu\"\n}}\nnamespace emu {{\nextern const Entry entries_{number}[];\nconst Entry entries_{number}[] = {{\n{}}};\n}}\n",
         variant.file,

@@ -5,6 +5,7 @@ use super::{Backend, Executable, Tensors, reference};
 use crate::diag::Problem;
 use crate::graph::NodeId;
 use crate::opt::testing::network;
+use crate::plan::DType;
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 
@@ -99,11 +100,17 @@ pub(crate) fn distance(want: &[f32], got: &[f32]) -> f64 {
     if error == 0.0 { 0.0 } else { (error / norm).sqrt() }
 }
 
-/// As [`compare`], with several batches.
+/// What bf16 may cost: each value that is kept in it is off by up to 2^-9 of itself, and a few such errors add up, more
+/// where much cancels out.
+const REDUCED: f64 = 0.03;
+
+/// As [`compare`], with several batches, in float32 and in bf16.
 fn check(text: &str) {
     let typed = network(text);
+    let reduced = Cpu::new().with_dtype(DType::Bf16).expect("the CPU has kernels for it");
     for batch in [1, 3] {
         compare(&typed, batch, 2e-5);
+        compare_on(&reduced, &typed, batch, REDUCED);
     }
 }
 
@@ -386,6 +393,28 @@ fn what_networks_are_made_of() {
         g = hardsigmoid <- f2
         e = mul <- g, c
         y = conv2d(5, kernel = 1) <- e",
+    );
+    // a stem whose image is pooled at once
+    check(
+        "x = input([3, 21, 18])
+        c = conv2d(8, kernel = 7, stride = 2, padding = 3, bias = false) <- x
+        b = batch_norm2d <- c
+        r = silu <- b
+        p = max_pool2d(3, stride = 2, padding = 1, ceil_mode = true) <- r
+        y = conv2d(5, kernel = 3) <- p",
+    );
+    // an inverted residual
+    check(
+        "x = input([6, 9, 8])
+        e = conv2d(36, kernel = 1) <- x
+        a = relu6 <- e
+        c = conv2d(36, kernel = 3, padding = 1, groups = 36, bias = false) <- a
+        b = batch_norm2d <- c
+        r = hardswish <- b
+        d = conv2d(6, kernel = 1, bias = false) <- r
+        n = batch_norm2d <- d
+        s = add <- n, x
+        k = concat <- s, x",
     );
     // a dense block: each layer sees all before it
     check(

@@ -14,7 +14,9 @@ mod identity;
 mod lower;
 mod net;
 mod permute;
+mod pooled_conv;
 mod scale;
+mod separable;
 mod squeeze;
 mod squeeze_early;
 #[cfg(test)]
@@ -85,6 +87,9 @@ pub static PASSES: &[Pass] = &[
     deep("excite", excite::run),
     // means over pixels go into what computes the image; after the two that ask who else reads it
     deep("squeeze", squeeze::run),
+    // images that are larger than what goes in and comes out are not written
+    deep("pooled_conv", pooled_conv::run),
+    deep("separable", separable::run),
     plain("dead", dead::run),
 ];
 

@@ -171,7 +171,7 @@ void wait_for(const char* doing, bool (*ready)(Fiber*), const void* on, u64 valu
 }
 
 void spin() {
-    if (++run->spins > 64u << 20) fail("livelock: one block spins; %s", deadlock().c_str());
+    if (++run->spins > 1u << 22) fail("livelock: one block spins; %s", deadlock().c_str());
     if (run->spins % 16) return;
     Fiber* fiber = cur;
     Fiber* next = next_ready(run->place[fiber->index]);

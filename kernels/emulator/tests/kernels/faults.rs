@@ -103,6 +103,27 @@ fn launches_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn misuse_is_reported_with_block_and_thread() {
+    let cases = [
+        ("unmet_barrier", 64, "deadlock: no thread can go on: thread 0 waits at a named barrier"),
+        ("divergent", 32, "lanes of a warp diverge"),
+        ("misaligned", 32, "thread (0, 0, 0): cp.async of 16 bytes: not aligned"),
+        ("unwaited", 32, "returns before its copies are waited for"),
+        ("beyond_shared", 32, "thread (16, 0, 0): access out of bounds"),
+        ("spinning", 32, "livelock: one block spins"),
+    ];
+    for (kernel, threads, want) in cases {
+        let word = Buffer::of(&[0u32; 4]);
+        let mut args = word.address();
+        let mut pointers = [std::ptr::from_mut(&mut args).cast()];
+        // SAFETY: the kernels take the address of a word; what they do beyond that is caught.
+        let result = unsafe { archc_emu::launch("misuse.f32", kernel, [2, 1, 1], [threads, 1, 1], 64, &mut pointers) };
+        let error = result.unwrap_err();
+        assert!(error.starts_with(&format!("{kernel}: block (")) && error.contains(want), "{error}");
+    }
+}
+
+#[test]
 fn every_kernel_is_there() {
     for variant in variants() {
         for kernel in variant.kernels() {

@@ -63,7 +63,7 @@ fn one_filter_a_channel() {
             };
             run(&args.launch(dtype), &args);
             let mut want = vec![];
-            for at in 0..pixels * c {
+            for (at, more) in residual.iter().enumerate() {
                 let (pixel, channel) = (at / c, at % c);
                 let (image, i, j) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
                 let mut sum = f64::from(bias[channel]);
@@ -75,7 +75,7 @@ fn one_filter_a_channel() {
                         sum += f64::from(x) * f64::from(weights[tap * c + channel]);
                     }
                 }
-                want.push(activate(Act::HARD_SWISH, sum) + f64::from(residual[at]));
+                want.push(activate(Act::HARD_SWISH, sum) + f64::from(*more));
             }
             check(&format!("{dtype:?} {c} {kernel}"), &y.read_rows(c, dist), &want, tolerance(dtype));
         }
@@ -246,7 +246,7 @@ fn pooling_of_all_kinds() {
             let args = Pool {
                 height: h as i32,
                 width: w as i32,
-                c: c as i32,
+                c,
                 r: kernel as i32,
                 s: kernel as i32,
                 out_height: oh as i32,

@@ -132,6 +132,7 @@ impl Lower<'_> {
             | Kind::Slice { .. }
             | Kind::Pad { .. }
             | Kind::Roll { .. } => unreachable!("the plan makes views and copies of these"),
+            Kind::Separable { .. } | Kind::PooledConv { .. } => unreachable!("fused for other backends only"),
         };
         Ok(vec![one])
     }
