@@ -250,10 +250,15 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
         __threadfence();
         if (tid == 0) a.counters[tile] = 0;
 #pragma unroll
-        for (int i = 0; i < MI * NJ * 4; ++i) {
-            float sum = 0.f;
-            for (int split = 0; split < a.splits; ++split) sum += load_coherent(own + split * apart + i * THREADS);
-            flat[i] = sum;
+        for (int i = 0; i < MI * NJ * 4; ++i) flat[i] = 0.f;
+        // many loads in flight before the first is needed: one after the other they cost more than the products
+#pragma unroll 1
+        for (int split = 0; split < a.splits; ++split) {
+            float part[MI * NJ * 4];
+#pragma unroll
+            for (int i = 0; i < MI * NJ * 4; ++i) part[i] = load_coherent(own + split * apart + i * THREADS);
+#pragma unroll
+            for (int i = 0; i < MI * NJ * 4; ++i) flat[i] += part[i];
         }
         // `arrived` lies where a slab comes
         __syncthreads();
