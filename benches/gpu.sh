@@ -2,13 +2,15 @@
 # One call on a machine with a GPU and PyTorch, and neither Rust nor a network: device tests, then archc beside PyTorch in
 # the same run, a table last. benches/gpu_pack.sh makes the folder that it needs.
 #
-#   benches/gpu.sh [--quick] [--carry FOLDER] [--out FOLDER] [--device DEVICE] [--seconds N]
+#   benches/gpu.sh [--quick] [--carry FOLDER] [--out FOLDER] [--device DEVICE] [--seconds N] [--compile "NET:BATCH .."]
 #
 # --quick: resnet50 in bf16 at batch 32 and 256, correctness of resnet18. --device cpu tries the script without a GPU.
+# torch.compile(max-autotune) takes two to four minutes a network and batch, so that --compile says which, first the most
+# wanted; it comes last and gets the time that is left.
 # Results are written as they come, so that a time limit costs only what is left.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-here=benches carry=target/gpu-carry out=${OUT:-target/gpu-out} device=cuda quick= seconds=520
+here=benches carry=target/gpu-carry out=${OUT:-target/gpu-out} device=cuda quick= seconds=520 compile=
 while [ $# -gt 0 ]; do
     case $1 in
     --quick) quick=1 seconds=210 ;;
@@ -16,6 +18,7 @@ while [ $# -gt 0 ]; do
     --out) out=$2 && shift ;;
     --device) device=$2 && shift ;;
     --seconds) seconds=$2 && shift ;;
+    --compile) compile=$2 && shift ;;
     *) echo "gpu.sh: unknown option $1" >&2 && exit 2 ;;
     esac
     shift
@@ -98,8 +101,7 @@ if [ -n "$quick" ]; then
     for batch in 256 1; do profile resnet50 "$dtype" "$batch"; done
     sed -n '/^kernel/,$p' "$out/profile_resnet50.$dtype.256.txt" | head -30
     torch 60 resnet50 "$dtype" 32,256 eager,graph
-    step "torch.compile"
-    torch 100 resnet50 "$dtype" 256,32 compile
+    compile=${compile:-resnet50:32}
 else
     step "every op on the device"
     if [ -x "$carry/tests" ]; then
@@ -117,18 +119,19 @@ else
             for batch in 256 32 1; do bench "$net" "$dtype" "$batch"; done
         done
         [ "$dtype" = bf16 ] && torch 60 resnet50 bf16 256,32,1 eager,graph
-        [ "$dtype" = bf16 ] && torch 150 resnet50 bf16 256,32,1 compile
         [ "$dtype" = bf16 ] && torch 30 se_resnet50 bf16 256,32,1 eager,graph
     done
     for batch in 256 32 1; do profile resnet50 bf16 "$batch"; done
     profile se_resnet50 bf16 256 && profile mobilenet_v3_large bf16 256 && profile vit_b_16 bf16 256
     limited 30 "$archc" bench --kernels --device "$device" --dtype bf16 --batch 32 >"$out/kernels.txt" 2>&1 || fail "kernel benches"
-    torch 120 se_resnet50 bf16 256,32,1 compile
     for net in resnet18 mobilenet_v3_large vit_b_16; do torch 30 "$net" bf16 256,32,1 eager,graph; done
     torch 40 resnet50 f16 256,32,1 eager,graph
     torch 40 resnet50 f32 256,32,1 eager,graph
-    for net in resnet18 vit_b_16 mobilenet_v3_large; do torch 100 "$net" bf16 256,32,1 compile; done
+    compile=${compile:-resnet50:32 se_resnet50:32 resnet50:1}
 fi
+step "torch.compile"
+for one in $compile; do torch 400 "${one%:*}" bf16 "${one#*:}" compile >>"$out/compile.txt" 2>&1; done
+grep -h '^torch' "$out/compile.txt"
 
 step "table"
 python3 $here/gpu_table.py "$out"
