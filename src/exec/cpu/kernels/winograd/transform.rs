@@ -169,7 +169,7 @@ impl Pixels {
                 let column = self.first.wrapping_add(J * self.col);
                 unroll!(I <7 AL, {
                     let from = column.wrapping_add(I * self.row);
-                    if J >= 2 {
+                    if !matches!(J, 0 | 1) {
                         // of the tile to the right
                         fetch(from.wrapping_add((AL - 2) * self.col));
                     }
