@@ -6,13 +6,14 @@
 //!           inputs V [point][C / N][tiles][N]: rows of a register tile are neighbours, whatever C is
 //!           products M [point][tiles][2 N], of one panel: they stay in L2
 //! Tile      MR x 2 vectors (`product.rs`); transforms work on N channels of one tile in registers (`transform.rs`)
-//! Tasks     many tiles: blocks of tiles, whose V stays in L2, all panels inside. Few tiles: panels, so that U, the larger
-//!           part, is read once; each thread transforms the whole input for itself, as to fetch what another core has
-//!           just written takes several times as long
+//! Tasks     many tiles: blocks of tiles, whose V stays in L2, all panels inside. Few tiles: panels, so that U, the
+//!           larger part, is read once; each thread transforms the whole input for itself, as to fetch what another
+//!           core has just written takes several times as long
 //! Ceiling   that of the direct kernel times 9 m^2 / (m + 2)^2 (2.25 and 4), less what tiles pad at the edges
-//! Measured  2 cores of Zen 5, times the direct kernel: batch 1, weights from memory: 56x56x64 to 28x28x512 2.9 to 3.3, 14x14
-//!           1.9 to 2.1 (m = 2), 7x7x512 1.1 to 1.6 (m = 2); batch 8: 2.4 to 3.1, 7x7x512 2.0 to 2.7. Products alone run at 98 %
-//!           of the ceiling where U comes from caches; transforms wait for memory from about 4 MB of images on
+//! Measured  2 cores of Zen 5, times the direct kernel: batch 1, weights from memory: 56x56x64 to 28x28x512 2.9 to
+//!           3.3, 14x14 1.9 to 2.1 (m = 2), 7x7x512 1.1 to 1.6 (m = 2); batch 8: 2.4 to 3.1, 7x7x512 2.0 to 2.7.
+//!           Products alone run at 98 % of the ceiling where U comes from caches; transforms wait for memory from
+//!           about 4 MB of images on
 //! Error     m = 2: less than that of the direct kernel; m = 4: twice as much; figures in `tests/winograd.rs`
 
 mod choose;
@@ -279,8 +280,8 @@ impl Job<'_> {
         let blocks = tiles.div_ceil(isa.tile_rows());
         for block in 0..blocks {
             let (from, to) = (tiles * block / blocks, tiles * (block + 1) / blocks);
-            // While this matrix of U is used the next comes to L2, two lines a step: the first two blocks take half each, and
-            // a lone one takes both.
+            // While this matrix of U is used the next comes to L2, two lines a step: the first two blocks take half
+            // each, and a lone one takes both.
             let fetch = block < 2;
             let half = |half: usize| u.wrapping_add(if fetch { len + half * (len / 2) } else { 0 });
             let product = Product {

@@ -1,9 +1,9 @@
 //! Which algorithm a convolution uses: a model of the time that each takes.
 //!
 //! It depends on sizes and the instruction set, not on the number of threads: so a network gives the same bits on any.
-//! The unit is a core's time, with [`CLOCK`] cycles a second and its share of the memory's bandwidth; only the relations
-//! matter. Its constants are those of two cores of a server CPU with AVX-512; other machines differ less in the relations
-//! between them than the algorithms differ in time.
+//! The unit is a core's time, with [`CLOCK`] cycles a second and its share of the memory's bandwidth; only the
+//! relations matter. Its constants are those of two cores of a server CPU with AVX-512; other machines differ less in
+//! the relations between them than the algorithms differ in time.
 
 use super::super::conv::ConvShape;
 use super::super::grouped::Grouped;
@@ -76,8 +76,8 @@ const DOUBT: f64 = 1.05;
 /// Cycles a second.
 const CLOCK: f64 = 4.2e9;
 
-/// Bytes of weights that a core reads in a cycle, when it does nothing else: 4 to 7 were measured, as others on the same
-/// host left room.
+/// Bytes of weights that a core reads in a cycle, when it does nothing else: 4 to 7 were measured, as others on the
+/// same host left room.
 const READ: f64 = 5.2;
 
 /// Cycles for each byte of images beyond [`CACHED`], which transforms wait for and register tiles do not.
@@ -89,8 +89,8 @@ const CACHED: f64 = 4e6;
 /// Bytes of packed weights that a core writes in a cycle, with the making of fresh pages.
 const WRITE: f64 = 0.5;
 
-/// Cycles to find the pixels of one row of a tile of the direct kernel, for each group; half as many where one row serves
-/// several groups.
+/// Cycles to find the pixels of one row of a tile of the direct kernel, for each group; half as many where one row
+/// serves several groups.
 const FIND: f64 = 60.0;
 
 /// How much longer a register tile of one vector takes for each vector than one of two.
@@ -101,9 +101,9 @@ const CALL: f64 = 5.0;
 
 /// What an algorithm would cost a convolution of 3x3 windows and stride 1.
 ///
-/// Two FMAs of vectors a cycle, and for each point of a tile 6.5 cycles a vector for the transform of the input, 3.7 for
-/// that of the products, and 4 to write products and read them again (2.7 points, 5.3 and 4 for the smaller tiles). Reading
-/// weights overlaps with arithmetic, but not quite.
+/// Two FMAs of vectors a cycle, and for each point of a tile 6.5 cycles a vector for the transform of the input, 3.7
+/// for that of the products, and 4 to write products and read them again (2.7 points, 5.3 and 4 for the smaller
+/// tiles). Reading weights overlaps with arithmetic, but not quite.
 pub fn estimate(isa: Isa, shape: &ConvShape, site: &Site, algorithm: Algorithm) -> Estimate {
     let [p, q] = shape.output(site.size);
     let n = isa.lanes();

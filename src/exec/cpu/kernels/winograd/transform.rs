@@ -1,11 +1,11 @@
 //! The transforms of inputs and products.
 //!
-//! F(4x4): the points 0, +-5/8, +-3/2 and infinity. With the usual 0, +-1, +-2 the rows of B^T and A^T differ more in size,
-//! and the error is more than twice as large; these cost as many operations, and all constants are exact in float32.
-//! F(2x2): 0, +-1 and infinity.
+//! F(4x4): the points 0, +-5/8, +-3/2 and infinity. With the usual 0, +-1, +-2 the rows of B^T and A^T differ more in
+//! size, and the error is more than twice as large; these cost as many operations, and all constants are exact in
+//! float32. F(2x2): 0, +-1 and infinity.
 //!
-//! Ceiling   loads, stores and arithmetic alike: 36 loads, 144 operations and 36 stores for N channels of an input tile of
-//!           F(4x4)
+//! Ceiling   loads, stores and arithmetic alike: 36 loads, 144 operations and 36 stores for N channels of an input
+//!           tile of F(4x4)
 
 use super::super::simd::{Simd, Task, ld, st, unroll};
 use super::super::tile::fetch;
@@ -156,8 +156,8 @@ struct Pixels {
 
 impl Pixels {
     /// # Safety
-    /// The CPU has the instruction set, the pixels inside are valid, and `to` has a place in every plane. `WHOLE` only if
-    /// all are inside, and N channels.
+    /// The CPU has the instruction set, the pixels inside are valid, and `to` has a place in every plane. `WHOLE` only
+    /// if all are inside, and N channels.
     #[inline(always)]
     unsafe fn transform<S: Simd, const AL: usize, const WHOLE: bool>(&self, to: *mut f32, plane: usize) {
         // SAFETY: the caller's.
@@ -169,7 +169,7 @@ impl Pixels {
                 let column = self.first.wrapping_add(J * self.col);
                 unroll!(I <7 AL, {
                     let from = column.wrapping_add(I * self.row);
-                    if J >= 2 {
+                    if !matches!(J, 0 | 1) {
                         // of the tile to the right
                         fetch(from.wrapping_add((AL - 2) * self.col));
                     }
@@ -312,8 +312,8 @@ struct Block {
 
 impl Block {
     /// # Safety
-    /// The CPU has the instruction set; the pixels are valid. `WHOLE` only for M x M pixels of N channels, `ADD` only with a
-    /// residual.
+    /// The CPU has the instruction set; the pixels are valid. `WHOLE` only for M x M pixels of N channels, `ADD` only
+    /// with a residual.
     #[inline(always)]
     unsafe fn store<S: Simd, const M: usize, const WHOLE: bool, const ADD: bool>(
         &self,

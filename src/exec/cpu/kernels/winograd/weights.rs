@@ -38,7 +38,8 @@ pub(super) fn transform(
         let (group, first) = (panel / panels, panel % panels * kb);
         let channels = chunk * CHUNK..(chunk * CHUNK + CHUNK).min(cg);
         scratch(channels.len() * 9 * kb, |raw| {
-            // Columns of one group of the shape share their input channels; a column's weights of other groups stay zero.
+            // Columns of one group of the shape share their input channels; a column's weights of other groups stay
+            // zero.
             for own in 0..merge {
                 let (from, to) = ((own * kg).max(first), ((own + 1) * kg).min(first + kb));
                 if from >= to {
