@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 here=benches carry=target/gpu-carry out=${OUT:-target/gpu-out} device=cuda quick= seconds=520
 while [ $# -gt 0 ]; do
     case $1 in
-    --quick) quick=1 seconds=175 ;;
+    --quick) quick=1 seconds=210 ;;
     --carry) carry=$2 && shift ;;
     --out) out=$2 && shift ;;
     --device) device=$2 && shift ;;

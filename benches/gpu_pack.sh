@@ -23,4 +23,9 @@ for net in resnet50 resnet18 mobilenet_v3_large vit_b_16; do
 done
 grep -v '^#' examples/squeeze_and_excitation.arch >"$to/specs/se_resnet50.arch"
 
+# so that the folder alone is enough: FOLDER/benches/gpu.sh --carry .
+mkdir -p "$to/kernels" "$to/benches"
+cp kernels/*.cu kernels/*.cuh kernels/contract.rs "$to/kernels/"
+cp benches/gpu*.sh benches/gpu*.py "$to/benches/"
+
 du -sh "$to"/* | sort -h

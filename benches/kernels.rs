@@ -1,5 +1,5 @@
 //! `cargo bench --bench kernels [-- TEXT]`: the kernels alone at the sizes of well-known networks, and products of matrices
-//! beside the `gemm` crate, with GFLOP/s or GB/s and the share of the ceiling that binds.
+//! beside the `gemm` crate (its part for f32), with GFLOP/s or GB/s and the share of the ceiling that binds.
 //!
 //! Without `--bench`, as under `cargo test`, every case runs once and is checked. A harness of its own, as none prints a
 //! share of a measured ceiling.
@@ -7,7 +7,7 @@
 use std::error::Error;
 
 use archc::exec::cpu::cases::{self, Case, Work};
-use archc::exec::cpu::ceilings::{Ceilings, Traffic, core_to_core};
+use archc::exec::cpu::ceilings::{Arithmetic, Ceilings, Traffic, core_to_core};
 use archc::exec::cpu::kernels::Isa;
 use archc::exec::timing::{Budget, Samples, sample};
 
@@ -24,30 +24,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cores = core_to_core().map_or("a single core".into(), |ns| format!("{ns:.0} ns from core to core"));
     println!("{}, {threads} threads, {:.0} GFLOP/s at most, {cores}", ceilings.isa.name(), ceilings.fma / 1e9);
     for case in &cases {
-        let mut ready = case.prepare(ceilings.isa, 1);
-        print(&case.name(), case, &timed(|| ready.run())?, &ceilings);
+        for policy in case.policies(ceilings.isa, 1) {
+            let mut ready = case.prepare(ceilings.isa, 1, policy);
+            let taken = ready.time(&Budget::seconds(0.2));
+            print(&case.name(), &ready.kernel(), case, &taken, &ceilings);
+        }
         if let Work::Gemm { m, k, n } = case.work {
             let mut other = Other::new(m, k, n);
-            print(&format!("{} by the gemm crate", case.name()), case, &timed(|| other.run())?, &ceilings);
+            let taken = sample(&Budget::seconds(0.2), || Ok::<(), String>(other.run()))?;
+            print(&case.name(), "gemm crate", case, &taken, &ceilings);
         }
     }
     Ok(())
 }
 
-fn timed(mut once: impl FnMut()) -> Result<Samples, Box<dyn Error>> {
-    sample(&Budget::seconds(0.2), || {
-        once();
-        Ok(())
-    })
-}
-
-fn print(name: &str, case: &Case, taken: &Samples, ceilings: &Ceilings) {
+fn print(name: &str, kernel: &str, case: &Case, taken: &Samples, ceilings: &Ceilings) {
     let (seconds, bytes) = (taken.median(), case.bytes(1));
-    let ideal = ceilings.ideal(case.flops(1), &[Traffic { bytes, reach: bytes }]);
+    let ideal = ceilings.ideal(case.flops(1), Arithmetic::F32, &[Traffic { bytes, reach: bytes }]);
     let (rate, unit) =
         if case.flops(1) > 0.0 { (case.flops(1) / seconds, "GFLOP/s") } else { (bytes / seconds, "GB/s") };
     println!(
-        "{name:<44} {:>9.1} us {:>7.1} {unit:<7} {:>4.0} % of {}",
+        "{name:<42} {kernel:<13} {:>9.1} us {:>7.1} {unit:<7} {:>4.0} % of {}",
         seconds * 1e6,
         rate / 1e9,
         100.0 * ideal.seconds / seconds,
@@ -59,9 +56,11 @@ fn print(name: &str, case: &Case, taken: &Samples, ceilings: &Ceilings) {
 fn check(cases: &[Case]) -> Result<(), Box<dyn Error>> {
     for case in cases {
         for batch in [1, 2].into_iter().filter(|batch| *batch == 1 || case.bytes(1) < 4e6) {
-            let mut ready = case.prepare(Isa::detect(), batch);
-            ready.run();
-            ready.check()?;
+            for policy in case.policies(Isa::detect(), batch) {
+                let mut ready = case.prepare(Isa::detect(), batch, policy);
+                ready.run();
+                ready.check()?;
+            }
         }
         if let Work::Gemm { m, k, n } = case.work {
             let mut other = Other::new(m, k, n);
@@ -89,10 +88,10 @@ impl Other {
     /// All row-major.
     fn run(&mut self) {
         let [m, k, n] = self.sizes;
-        let threads = gemm::Parallelism::Rayon(rayon::current_num_threads());
+        let threads = gemm_common::Parallelism::Rayon(rayon::current_num_threads());
         // SAFETY: the vectors have the sizes and strides that are passed, and nothing else refers to `c`.
         unsafe {
-            gemm::gemm(
+            gemm_f32::gemm::f32::get_gemm_fn()(
                 m,
                 n,
                 k,

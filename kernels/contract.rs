@@ -608,8 +608,11 @@ impl Conv {
     pub fn vec(&self, dtype: Dtype) -> usize {
         let fits = |vec: usize| {
             let bytes = vec * dtype.size();
-            let distances = [self.x_image, self.x_row, self.x_pixel].iter().all(|dist| *dist as usize % vec == 0);
-            self.x as usize % bytes == 0 && distances && (self.groups == 1 || self.c as usize % vec == 0)
+            let distances =
+                [self.x_image, self.x_row, self.x_pixel].iter().all(|dist| (*dist as usize).is_multiple_of(vec));
+            (self.x as usize).is_multiple_of(bytes)
+                && distances
+                && (self.groups == 1 || (self.c as usize).is_multiple_of(vec))
         };
         // quarters pay where few channels would fill a small part of a full load
         match dtype.size() {
@@ -726,7 +729,7 @@ pub fn phases(kernel: usize, stride: usize, padding: usize, dilation: usize, out
     let one = |first: usize| {
         // output o reads input i through tap t where o + padding = i * stride + t * dilation; later taps read earlier inputs
         let mut taps: Vec<usize> =
-            (0..kernel).filter(|tap| (first + padding).abs_diff(tap * dilation) % stride == 0).collect();
+            (0..kernel).filter(|tap| (first + padding).abs_diff(tap * dilation).is_multiple_of(stride)).collect();
         taps.reverse();
         let input = |tap: usize| ((first + padding) as i32 - (tap * dilation) as i32) / stride as i32;
         let padding = taps.first().map_or(0, |tap| -input(*tap));

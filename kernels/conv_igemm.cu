@@ -28,8 +28,8 @@ struct Args {
 };
 
 const int THREADS = WARPS_M * WARPS_N * 32;
-// a multiprocessor should hold so many
-const int BLOCKS = THREADS == 256 ? 2 : 3;
+// A multiprocessor should hold so many; multiply-adds keep more at hand than fragments.
+const int BLOCKS = (THREADS == 256 ? 2 : 3) - (MATH == IS_f32);
 const int WM = BM / WARPS_M, WN = BN / WARPS_N, MI = WM / 16, NJ = WN / 8;
 const int PIECES = ROW / 16;
 const int PIECE = 16 / (int)sizeof(T), STEP = ROW / (int)sizeof(T);

@@ -8,6 +8,7 @@ use super::Failure;
 use crate::diag::{Code, Problem};
 use crate::exec::cpu::Cpu;
 use crate::exec::cpu::kernels::Policy;
+use crate::plan::DType;
 
 /// A compiler for edits to pretrained vision networks.
 #[derive(Debug, Parser)]
@@ -87,8 +88,20 @@ pub struct ExecArgs {
 
 impl ExecArgs {
     /// The CPU with the algorithms that are allowed.
-    pub fn cpu(&self) -> Cpu {
-        Cpu::new().with_policy(if self.exact { Policy::Exact } else { Policy::Fast })
+    ///
+    /// # Errors
+    /// If it does not compute in the number format that was asked for, or may not.
+    pub fn cpu(&self) -> Result<Cpu, Problem> {
+        if self.exact && self.dtype != Dtype::F32 {
+            let message = format!("`--exact` allows no reduced precision, and `--dtype {}` asks for it", self.dtype.name());
+            return Err(Problem::new(Code::Usage, message).hint("leave one of them out"));
+        }
+        let dtype = match self.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::Bf16 => DType::Bf16,
+            Dtype::F16 => DType::F16,
+        };
+        Cpu::new().with_policy(if self.exact { Policy::Exact } else { Policy::Fast }).with_dtype(dtype)
     }
 
     /// Runs `inside` on as many threads as were asked for.

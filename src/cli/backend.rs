@@ -43,8 +43,5 @@ fn cpu(exec: &ExecArgs) -> Result<Box<dyn Backend>, Problem> {
     if exec.tf32 {
         return Err(Problem::new(Code::Usage, "`--tf32` is for GPUs").hint("leave it out on a CPU"));
     }
-    if exec.dtype != Dtype::F32 {
-        return Err(Problem::new(Code::Resource, "the CPU executes in f32 only").hint("leave `--dtype` out"));
-    }
-    Ok(Box::new(exec.cpu()))
+    Ok(Box::new(exec.cpu()?))
 }

@@ -134,7 +134,7 @@ impl Executable {
     /// An input that is missing or of another shape; a device that fails.
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Problem> {
         let mut outputs = self.outputs();
-        let inputs = self.inputs(inputs)?;
+        let inputs = self.in_order(inputs)?;
         self.program.run(&inputs, &mut outputs)?;
         Ok(self.named(outputs))
     }
@@ -156,7 +156,7 @@ impl Executable {
     #[expect(clippy::type_complexity, reason = "outputs beside times")]
     pub fn profile(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(Vec<(String, Tensor)>, Vec<Duration>), Problem> {
         let mut outputs = self.outputs();
-        let inputs = self.inputs(inputs)?;
+        let inputs = self.in_order(inputs)?;
         let times = self.program.profile(&inputs, &mut outputs)?;
         Ok((self.named(outputs), times))
     }
@@ -186,7 +186,11 @@ impl Executable {
         self.program.device_times(count)
     }
 
-    fn inputs<'a>(&self, given: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [f32]>, Problem> {
+    /// Inputs by name in the plan's order, for [`Executable::run_into`].
+    ///
+    /// # Errors
+    /// An input that is missing or of another shape.
+    pub fn in_order<'a>(&self, given: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [f32]>, Problem> {
         let one = |(name, dims): &(String, Vec<usize>)| {
             let Some((_, tensor)) = given.iter().find(|(other, _)| other == name) else {
                 return Err(Problem::new(Code::Input, format!("the network needs the input `{name}`")));

@@ -5,6 +5,7 @@ use super::{Backend, Executable, Tensors, reference};
 use crate::diag::Problem;
 use crate::graph::NodeId;
 use crate::opt::testing::network;
+use crate::plan::DType;
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 
@@ -99,11 +100,17 @@ pub(crate) fn distance(want: &[f32], got: &[f32]) -> f64 {
     if error == 0.0 { 0.0 } else { (error / norm).sqrt() }
 }
 
-/// As [`compare`], with several batches.
+/// What bf16 may cost: each value that is kept in it is off by up to 2^-9 of itself, and a few such errors add up, more
+/// where much cancels out.
+const REDUCED: f64 = 0.03;
+
+/// As [`compare`], with several batches, in float32 and in bf16.
 fn check(text: &str) {
     let typed = network(text);
+    let reduced = Cpu::new().with_dtype(DType::Bf16).expect("the CPU has kernels for it");
     for batch in [1, 3] {
         compare(&typed, batch, 2e-5);
+        compare_on(&reduced, &typed, batch, REDUCED);
     }
 }
 

@@ -10,7 +10,7 @@ pub struct Cost {
     pub flops: u64,
     /// Learned numbers that it reads.
     pub weights: u64,
-    /// Numbers of activations that it reads and writes; what it reads twice, or again for each sample, counts once.
+    /// Bytes of activations that it reads and writes; what it reads twice, or again for each sample, counts once.
     pub values: u64,
 }
 
@@ -25,7 +25,7 @@ impl Plan {
             cost.weights +=
                 typed.params(*layer).iter().map(|param| param.shape.iter().product::<usize>() as u64).sum::<u64>();
         }
-        cost.values = step.views().map(distinct).sum();
+        cost.values = step.views().map(distinct).sum::<u64>() * size_of::<f32>() as u64;
         cost
     }
 }

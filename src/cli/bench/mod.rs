@@ -51,8 +51,10 @@ fn network(session: &Session, args: &Bench, backend: &dyn Backend, compiled: &Co
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let budget = budget(args, 3.0, 0.5);
 
+    let mut outputs = executable.outputs();
+    let in_order = executable.in_order(&inputs)?;
     let before = ceilings::core_to_core();
-    let latency = sample(&budget, || executable.run(&inputs).map(drop))?;
+    let latency = sample(&budget, || executable.run_into(&in_order, &mut outputs))?;
     let cores = Cores { before, after: ceilings::core_to_core() };
     let device_times = executable.device_times(latency.count().clamp(LEAST, MOST_REPLAYS)).transpose()?;
     let seconds = |times: Vec<Duration>| Samples::new(times.iter().map(Duration::as_secs_f64).collect());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::super::table::{Align, count, table};
 use super::{giga, millis, percent};
 use crate::diag::Problem;
-use crate::exec::cpu::ceilings::{Ceilings, Ideal, Traffic};
+use crate::exec::cpu::ceilings::{Arithmetic, Ceilings, Ideal, Traffic};
 use crate::exec::cpu::kernels::Isa;
 use crate::exec::timing::{Budget, Samples, sample};
 use crate::exec::{Executable, Peak};
@@ -28,9 +28,9 @@ enum Machine {
 }
 
 impl Machine {
-    fn ideal(&self, flops: f64, traffic: &[Traffic]) -> Ideal {
+    fn ideal(&self, flops: f64, arithmetic: Arithmetic, traffic: &[Traffic]) -> Ideal {
         let peak = match self {
-            Machine::Cpu(ceilings) => return ceilings.ideal(flops, traffic),
+            Machine::Cpu(ceilings) => return ceilings.ideal(flops, arithmetic, traffic),
             Machine::Device(peak) => peak,
         };
         let moved = traffic.iter().map(|one| one.bytes).sum::<f64>() / peak.bytes;
@@ -100,7 +100,9 @@ pub fn measure(
     let round = (all_weights + plan.arena() as f64) * float;
     let steps = plan.steps().iter().zip(executable.kernels()).zip(costs).zip(times);
     let row = |(((step, kernel), cost), times): (((&crate::plan::Step, String), Cost), Vec<f64>)| {
-        let (weights, values) = (cost.weights as f64 * float, cost.values as f64 * float);
+        let arithmetic = Arithmetic::of(&kernel);
+        let weight = if arithmetic == Arithmetic::Bf16 { float / 2.0 } else { float };
+        let (weights, values) = (cost.weights as f64 * weight, cost.values as f64 * float / 4.0);
         let traffic = [Traffic { bytes: weights, reach: round }, Traffic { bytes: values, reach: values }];
         Row {
             layers: step.layers.iter().map(|layer| path::display(&typed.graph().node(*layer).path)).collect(),
@@ -108,7 +110,7 @@ pub fn measure(
             seconds: Samples::new(times[warm..].to_vec()).median(),
             flops: cost.flops as f64,
             bytes: weights + values,
-            ideal: machine.ideal(cost.flops as f64, &traffic),
+            ideal: machine.ideal(cost.flops as f64, arithmetic, &traffic),
         }
     };
     let steps = steps.map(row).collect();

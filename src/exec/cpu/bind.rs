@@ -15,7 +15,7 @@ use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{self, Plan, Step, View};
 
 /// At most so many rows are multiplied with weights as they lie in the file; more are worth packing for.
-const FEW_ROWS: usize = 8;
+pub(super) const FEW_ROWS: usize = 8;
 
 pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: &Weights) -> Result<Bound, Problem> {
     let mut acts = [Act::None; 2];
@@ -29,13 +29,7 @@ pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: 
         }
     };
     let order = order(plan, step);
-    let place = |view: &View| Place {
-        slot: Slot::new(plan, view),
-        // an image of which only the means are written has more axes than they
-        matrix: view.matrix(&order).or_else(|| view.matrix(&IMAGE)).unwrap_or(Matrix { rows: 1, cols: 1, dist: 1 }),
-        dims: view.dims.clone(),
-        strides: view.strides.clone(),
-    };
+    let place = |view| place(plan, view, &order);
     Ok(Bound {
         work,
         reads: step.reads.iter().map(place).collect(),
@@ -48,8 +42,18 @@ pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: 
     })
 }
 
+pub(super) fn place(plan: &Plan, view: &View, order: &[usize]) -> Place {
+    Place {
+        slot: Slot::new(plan, view),
+        // an image of which only the means are written has more axes than they
+        matrix: view.matrix(order).or_else(|| view.matrix(&IMAGE)).unwrap_or(Matrix { rows: 1, cols: 1, dist: 1 }),
+        dims: view.dims.clone(),
+        strides: view.strides.clone(),
+    }
+}
+
 /// The order of axes in which a step goes through rows.
-fn order(plan: &Plan, step: &Step) -> Vec<usize> {
+pub(super) fn order(plan: &Plan, step: &Step) -> Vec<usize> {
     let plan::Work::Node(id) = step.work else { return vec![] };
     let rank = step.write.dims.len();
     let with_last = |axis: usize| {

@@ -143,33 +143,32 @@ pub(super) struct Matmul {
 }
 
 impl Place {
-    fn rows<'a>(&self, data: &'a [f32]) -> Rows<'a> {
+    pub(super) fn rows<'a, T>(&self, data: &'a [T]) -> Rows<'a, T> {
         Rows { data, rows: self.matrix.rows, cols: self.matrix.cols, dist: self.matrix.dist }
     }
 
-    fn rows_mut<'a>(&self, data: &'a mut [f32]) -> RowsMut<'a> {
+    pub(super) fn rows_mut<'a, T>(&self, data: &'a mut [T]) -> RowsMut<'a, T> {
         RowsMut { data, rows: self.matrix.rows, cols: self.matrix.cols, dist: self.matrix.dist }
     }
 
-    fn image<'a>(&self, data: &'a [f32]) -> Image<'a> {
+    pub(super) fn image<'a, T>(&self, data: &'a [T]) -> Image<'a, T> {
         let [n, c, h, w] = self.dims[..] else { unreachable!("images have four axes") };
         Image { data, n, h, w, c, dist: self.matrix.dist }
     }
 
-    fn image_mut<'a>(&self, data: &'a mut [f32]) -> ImageMut<'a> {
+    pub(super) fn image_mut<'a, T>(&self, data: &'a mut [T]) -> ImageMut<'a, T> {
         let [n, c, h, w] = self.dims[..] else { unreachable!("images have four axes") };
         ImageMut { data, n, h, w, c, dist: self.matrix.dist }
     }
 }
 
-impl Bound {
-    /// What does the work, as `bench --profile` prints it.
-    pub(super) fn kernel(&self, isa: Isa) -> String {
-        let name = match &self.work {
+impl Work {
+    /// What does the work.
+    pub(super) fn name(&self, isa: Isa, has_residual: bool) -> String {
+        let name = match self {
             Work::Copy => "copy",
             Work::Fill(_) => "fill",
-            Work::Identity if self.gate.is_some() => "gate",
-            Work::Identity if self.residual.is_some() => "binary rows",
+            Work::Identity if has_residual => "binary rows",
             Work::Identity => "unary",
             Work::Conv { packed, .. } => return packed.kernel(),
             Work::Separable { .. } => return format!("separable {}", isa.tile()),
@@ -201,6 +200,16 @@ impl Bound {
             Work::Reference { .. } => "reference",
         };
         name.to_string()
+    }
+}
+
+impl Bound {
+    /// What does the work, as `bench --profile` prints it.
+    pub(super) fn kernel(&self, isa: Isa) -> String {
+        match &self.work {
+            Work::Identity if self.gate.is_some() => "gate".into(),
+            work => work.name(isa, self.residual.is_some()),
+        }
     }
 
     pub(super) fn run(&self, isa: Isa, memory: &mut Memory) {

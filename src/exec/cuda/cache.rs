@@ -38,11 +38,12 @@ impl Cache {
         self.folder.as_deref()
     }
 
-    /// Why nothing can be written, if so.
+    /// Why nothing can be written, if so. Makes nothing.
     pub fn problem(&self) -> Option<String> {
         let Some(folder) = &self.folder else { return Some("neither XDG_CACHE_HOME nor HOME is set".into()) };
-        let made = fs::create_dir_all(folder).and_then(|()| tempfile::NamedTempFile::new_in(folder));
-        made.err().map(|error| error.to_string())
+        // the folder is made with the first entry, in the nearest one that there is
+        let there = folder.ancestors().find(|folder| folder.exists())?;
+        tempfile::NamedTempFile::new_in(there).err().map(|error| error.to_string())
     }
 
     /// The entry, if there is one and it is whole.

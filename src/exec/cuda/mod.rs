@@ -58,7 +58,8 @@ impl Backend for Cuda {
     }
 
     fn options(&self, batch: usize) -> plan::Options {
-        plan::Options { batch, pixel_distance: lower::pixel_distance(self.dtype) }
+        // every value has the storage format of the device, which the plan need not know: it counts elements
+        plan::Options { batch, pixel_distance: lower::pixel_distance(self.dtype), dtype: plan::DType::F32 }
     }
 
     fn fusion(&self) -> Fusion {

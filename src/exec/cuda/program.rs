@@ -62,7 +62,7 @@ pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weigh
         plan,
         weights,
         dtype,
-        processors,
+        facts,
         layout: &layout,
         base: memory.at,
         constants: &constants,
