@@ -66,7 +66,7 @@ pub struct ExecArgs {
     /// Where to execute: auto, cpu, cuda, cuda:1 ..
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: Device,
-    /// The number format of weights and activations.
+    /// The number format of weights and activations; sums, small vectors and outputs are f32 in any case.
     #[arg(long, value_enum, default_value = "f32")]
     pub dtype: Dtype,
     /// Samples that are run at once; of noise, how many there are.
@@ -90,7 +90,8 @@ impl ExecArgs {
     /// If it does not compute in the number format that was asked for, or may not.
     pub fn cpu(&self) -> Result<Cpu, Problem> {
         if self.exact && self.dtype != Dtype::F32 {
-            let message = format!("`--exact` allows no reduced precision, and `--dtype {}` asks for it", self.dtype.name());
+            let message =
+                format!("`--exact` allows no reduced precision, and `--dtype {}` asks for it", self.dtype.name());
             return Err(Problem::new(Code::Usage, message).hint("leave one of them out"));
         }
         let dtype = match self.dtype {
