@@ -66,7 +66,7 @@ pub struct ExecArgs {
     /// Where to execute: auto, cpu, cuda, cuda:1 ..
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: Device,
-    /// The number format of weights and activations.
+    /// The number format of weights and activations; sums, small vectors and outputs are f32 in any case.
     #[arg(long, value_enum, default_value = "f32")]
     pub dtype: Dtype,
     /// On a GPU with f32: multiply with 10 bits of the mantissa, as PyTorch may.

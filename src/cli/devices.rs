@@ -6,6 +6,7 @@ use super::Outcome;
 use super::args::Devices;
 use super::session::{Session, print};
 use crate::exec::cpu::kernels::Isa;
+use crate::exec::cpu::kernels::bf16::Unit;
 use crate::exec::cuda::{Found, find};
 use crate::plan::memory;
 
@@ -13,11 +14,13 @@ pub fn run(_session: &mut Session, args: &Devices) -> Outcome {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let best = Isa::detect().name();
     let all: Vec<&str> = Isa::all().into_iter().map(Isa::name).collect();
+    let dots = Unit::of(Isa::detect()).has_dots();
     let free = memory::available();
     let cuda = find();
     if args.json {
         let mut list = vec![json!({
             "device": "cpu", "available": true, "threads": threads, "kernels": best, "instruction_sets": all,
+            "bf16_dot_products": dots,
             "memory_available_bytes": if free == usize::MAX { None } else { Some(free) },
         })];
         list.extend(cuda_json(&cuda));
@@ -25,7 +28,9 @@ pub fn run(_session: &mut Session, args: &Devices) -> Outcome {
         return Ok(());
     }
     let free = if free == usize::MAX { "memory unknown".into() } else { format!("{} free", memory::gigabytes(free)) };
-    print(&format!("cpu   {threads} threads, {best} kernels (has {}), {free}\n{}", all.join(", "), cuda_text(&cuda)));
+    let dots = if dots { ", bf16 dot products" } else { "" };
+    let cpu = format!("cpu   {threads} threads, {best} kernels (has {}{dots}), {free}\n", all.join(", "));
+    print(&(cpu + &cuda_text(&cuda)));
     Ok(())
 }
 

@@ -59,6 +59,32 @@ fn a_picture_of_coffee_is_espresso() {
 }
 
 #[test]
+fn bf16_sees_the_same_five_classes() {
+    let best = |dtype: &str| {
+        let pictures = ["--input", "examples/images"];
+        let output = run(&[&["run", "examples/classify.arch", "--dtype", dtype], &pictures[..]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        // a line with the file's name, then five of a probability and a class
+        let mut found: Vec<Vec<String>> = vec![];
+        for line in stdout(&output).lines() {
+            match line.strip_prefix("  ").and_then(|line| line.split_once('%')) {
+                Some((_, class)) => found.last_mut().expect("a picture comes first").push(class.trim().to_string()),
+                None => found.push(vec![]),
+            }
+        }
+        found
+    };
+    let (mut want, mut got) = (best("f32"), best("bf16"));
+    assert!(want.len() > 1 && want.iter().all(|classes| classes.len() == 5), "{want:?}");
+    for (want, got) in want.iter_mut().zip(&mut got) {
+        assert_eq!(want[0], got[0]);
+        want.sort();
+        got.sort();
+    }
+    assert_eq!(want, got);
+}
+
+#[test]
 fn the_article_gives_the_shapes_that_it_means() {
     let cases = [
         ("fc_to_convolutions", vec![2, 10]),
@@ -154,6 +180,8 @@ fn exit_codes_say_whose_fault_it_is() {
         (vec!["run", &ok, "--device", "cuda:x"], 2, "expected auto, cpu, cuda or cuda:N"),
         (vec!["run", &ok, "--device", "cpu", "--tf32"], 2, "`--tf32` is for GPUs"),
         (vec!["devices"], 0, ""),
+        (vec!["run", &ok, "--device", "cpu", "--dtype", "f16"], 3, "--dtype bf16"),
+        (vec!["run", &ok, "--device", "cpu", "--dtype", "bf16", "--exact"], 2, "no reduced precision"),
         (vec!["run", &ok, "--set", "classes=3"], 1, "no `param classes`"),
         (vec!["run", &ok, "--output", "x.tiff"], 1, ".safetensors"),
         // a layer of a terabyte is legal, and does not fit
