@@ -8,6 +8,7 @@ use super::Failure;
 use crate::diag::{Code, Problem};
 use crate::exec::cpu::Cpu;
 use crate::exec::cpu::kernels::Policy;
+use crate::plan::DType;
 
 /// A compiler for edits to pretrained vision networks.
 #[derive(Debug, Parser)]
@@ -68,6 +69,9 @@ pub struct ExecArgs {
     /// The number format of weights and activations.
     #[arg(long, value_enum, default_value = "f32")]
     pub dtype: Dtype,
+    /// On a GPU with f32: multiply with 10 bits of the mantissa, as PyTorch may.
+    #[arg(long)]
+    pub tf32: bool,
     /// Samples that are run at once; of noise, how many there are.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch: Option<usize>,
@@ -84,18 +88,24 @@ pub struct ExecArgs {
 
 impl ExecArgs {
     /// The CPU with the algorithms that are allowed.
-    pub fn cpu(&self) -> Cpu {
-        Cpu::new().with_policy(if self.exact { Policy::Exact } else { Policy::Fast })
+    ///
+    /// # Errors
+    /// If it does not compute in the number format that was asked for, or may not.
+    pub fn cpu(&self) -> Result<Cpu, Problem> {
+        if self.exact && self.dtype != Dtype::F32 {
+            let message = format!("`--exact` allows no reduced precision, and `--dtype {}` asks for it", self.dtype.name());
+            return Err(Problem::new(Code::Usage, message).hint("leave one of them out"));
+        }
+        let dtype = match self.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::Bf16 => DType::Bf16,
+            Dtype::F16 => DType::F16,
+        };
+        Cpu::new().with_policy(if self.exact { Policy::Exact } else { Policy::Fast }).with_dtype(dtype)
     }
 
-    /// Runs `inside` on as many threads as were asked for, if the device is there.
+    /// Runs `inside` on as many threads as were asked for.
     pub fn with_threads<T: Send>(&self, inside: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
-        if let Device::Cuda(_) = self.device {
-            let problem = Problem::new(Code::Resource, "this build has no CUDA backend");
-            return Err(problem
-                .hint("leave `--device` out to run on the CPU; `archc devices` lists what is there")
-                .into());
-        }
         let mut pool = rayon::ThreadPoolBuilder::new();
         if let Some(threads) = self.threads {
             pool = pool.num_threads(threads.min(1024));

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::{Dtype, ExecArgs, Run};
+use super::args::{ExecArgs, Run};
+use super::backend::backend;
 use super::session::{Session, print};
 use super::{Failure, Outcome};
 use crate::bind::{Bound, bind, bind_edited};
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostics, Problem};
-use crate::exec::Executable;
+use crate::exec::{Backend, Executable};
 use crate::io::inputs::{self, Batch, Inputs};
 use crate::io::labels::Labels;
 use crate::io::output::{self, Output};
@@ -30,18 +31,19 @@ const BATCH: usize = 8;
 const TOP: usize = 5;
 
 pub fn run(session: &mut Session, args: &Run) -> Outcome {
-    check_dtype(&args.exec)?;
+    let backend = backend(&args.exec)?;
     let compiled = session.compile(&args.spec)?;
     // what can be refused early is refused before weights are read
     let outputs: Vec<Output> = args.output.iter().map(|path| Output::of(path)).collect::<Result<_, _>>()?;
     let inputs = inputs::expand(&args.input)?;
     let labels = labels(&compiled)?;
-    args.exec.with_threads(|| execute(session, args, &compiled, &outputs, &inputs, labels))
+    args.exec.with_threads(|| execute(session, args, backend.as_ref(), &compiled, &outputs, &inputs, labels))
 }
 
 fn execute(
     session: &Session,
     args: &Run,
+    backend: &dyn Backend,
     compiled: &Compiled,
     outputs: &[Output],
     inputs: &Inputs,
@@ -58,7 +60,7 @@ fn execute(
         (None, false) => inputs.items.len().clamp(1, BATCH),
     };
     bound.check_memory()?;
-    let mut executable = Executable::new(typed, &bound, &args.exec.cpu(), batch)?;
+    let mut executable = Executable::new(typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
     let keeps_tensors = outputs.iter().any(|output| output.needs_tensors());
     let mut collected = Collected::new(typed, keeps_tensors, labels, is_noise);
@@ -108,14 +110,6 @@ fn execute(
         }
     }
     if failed.has_errors() { Err(Failure::Status(1)) } else { Ok(()) }
-}
-
-/// Refuses what no kernel computes in.
-pub fn check_dtype(exec: &ExecArgs) -> Result<(), Problem> {
-    if exec.dtype == Dtype::F32 {
-        return Ok(());
-    }
-    Err(Problem::new(Code::Resource, "this build executes in f32 only").hint("leave `--dtype` out"))
 }
 
 /// The network's tensors: the spec's own, or `--weights`; says what became of each.

@@ -4,6 +4,7 @@
 //! weights. A run then allocates nothing but its outputs, and gives the same bits on any number of threads.
 
 pub mod cpu;
+pub mod cuda;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -51,6 +52,27 @@ pub trait Backend: Sync {
 
     /// Allocates the plan's memory and packs its weights.
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem>;
+
+    /// What the device can do at most, where it is not this machine's CPU.
+    ///
+    /// # Errors
+    /// If it cannot be measured.
+    fn peak(&self) -> Result<Option<Peak>, Problem> {
+        Ok(None)
+    }
+}
+
+/// What a device can do at most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peak {
+    /// Its name.
+    pub device: String,
+    /// Operations a second.
+    pub flops: f64,
+    /// Bytes read and written a second.
+    pub bytes: f64,
+    /// Bytes of an element of weights and activations.
+    pub element: usize,
 }
 
 /// A loaded plan.
@@ -70,6 +92,13 @@ pub trait Program: Send {
 
     /// The kernel that each step uses: `direct 14x32`, `depthwise`.
     fn kernels(&self) -> Vec<String>;
+
+    /// How long `count` runs of the last inputs take on a device that keeps its own time, without what goes in and out;
+    /// None where the host's clock says it all.
+    fn device_times(&mut self, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        let _ = count;
+        None
+    }
 }
 
 /// A network that is ready to run with one batch size.
@@ -150,6 +179,11 @@ impl Executable {
     /// The kernel that each of the plan's steps uses.
     pub fn kernels(&self) -> Vec<String> {
         self.program.kernels()
+    }
+
+    /// [`Program::device_times`]
+    pub fn device_times(&mut self, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        self.program.device_times(count)
     }
 
     /// Inputs by name in the plan's order, for [`Executable::run_into`].

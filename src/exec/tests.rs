@@ -1,10 +1,11 @@
 //! Executables against the reference, on every kind of small network.
 
 use super::cpu::Cpu;
-use super::{Executable, Tensors, reference};
+use super::{Backend, Executable, Tensors, reference};
 use crate::diag::Problem;
 use crate::graph::NodeId;
 use crate::opt::testing::network;
+use crate::plan::DType;
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 
@@ -42,6 +43,11 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
 
 /// Runs a network both ways with a batch, twice on the executable, and compares every output.
 pub(crate) fn compare(typed: &Typed, batch: usize, tolerance: f64) {
+    compare_on(&Cpu::new(), typed, batch, tolerance);
+}
+
+/// [`compare`] on a backend.
+pub(crate) fn compare_on(backend: &dyn Backend, typed: &Typed, batch: usize, tolerance: f64) {
     let tensors = Random(typed);
     let inputs: Vec<(String, Tensor)> = typed
         .graph()
@@ -56,7 +62,7 @@ pub(crate) fn compare(typed: &Typed, batch: usize, tolerance: f64) {
         .collect();
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let want = reference::run(typed, &tensors, batch, &inputs).expect("nothing to fail");
-    let mut executable = Executable::new(typed, &tensors, &Cpu::new(), batch).expect("small enough");
+    let mut executable = Executable::new(typed, &tensors, backend, batch).expect("small enough");
     if std::env::var("ARCHC_DUMP").is_ok() {
         eprintln!("{}", executable.plan().dump(typed));
     }
@@ -94,11 +100,17 @@ pub(crate) fn distance(want: &[f32], got: &[f32]) -> f64 {
     if error == 0.0 { 0.0 } else { (error / norm).sqrt() }
 }
 
-/// As [`compare`], with several batches.
+/// What bf16 may cost: each value that is kept in it is off by up to 2^-9 of itself, and a few such errors add up, more
+/// where much cancels out.
+const REDUCED: f64 = 0.03;
+
+/// As [`compare`], with several batches, in float32 and in bf16.
 fn check(text: &str) {
     let typed = network(text);
+    let reduced = Cpu::new().with_dtype(DType::Bf16).expect("the CPU has kernels for it");
     for batch in [1, 3] {
         compare(&typed, batch, 2e-5);
+        compare_on(&reduced, &typed, batch, REDUCED);
     }
 }
 
@@ -133,7 +145,7 @@ fn parameters_are_broadcast() {
 }
 
 /// Calls of every op, with the sizes of their operands after the batch; `p` before a size for a parameter.
-const SAMPLES: &[(&str, &[&str])] = &[
+pub(crate) const SAMPLES: &[(&str, &[&str])] = &[
     ("conv2d(7, kernel = 3)", &["[5, 9, 8]"]),
     ("conv2d(33, kernel = 1)", &["[512, 3, 5]"]),
     ("conv2d(6, kernel = [5, 2], stride = [2, 3], padding = [2, 1], dilation = [1, 2])", &["[3, 13, 11]"]),
@@ -256,30 +268,36 @@ fn every_op_runs() {
         assert!(sampled || entry.name == "input", "no sample of {}", entry.name);
     }
     for (call, operands) in SAMPLES {
-        let mut text = String::from("zero = input([1])\n");
-        let mut names = vec![];
-        for (at, operand) in operands.iter().enumerate() {
-            let line = match operand.strip_prefix('p') {
-                Some(shape) => format!("v{at} = parameter({shape})\n"),
-                None => format!("v{at} = input({operand})\n"),
-            };
-            text += &line;
-            names.push(format!("v{at}"));
-        }
-        check(&format!("{text} y = {call} <- {}", names.join(", ")));
-        // the same after steps that leave images channels-last, and followed by one that can be fused
-        let images = operands.iter().any(|operand| operand.matches(',').count() == 2);
-        if images {
-            for (at, operand) in operands.iter().enumerate() {
-                if operand.matches(',').count() == 2 && !operand.starts_with('p') {
-                    let channels = operand[1..].split(',').next().expect("a first size");
-                    text += &format!("w{at} = conv2d({channels}, kernel = 1) <- v{at}\n");
-                    names[at] = format!("w{at}");
-                }
-            }
-            check(&format!("{text} y = {call} <- {}\n z = relu <- y", names.join(", ")));
-        }
+        sample_network(call, operands).iter().for_each(|text| check(text));
     }
+}
+
+/// Networks of a sample: the call alone; and, where it takes images, after steps that leave them channels-last, followed
+/// by one that can be fused.
+pub(crate) fn sample_network(call: &str, operands: &[&str]) -> Vec<String> {
+    let mut text = String::from("zero = input([1])\n");
+    let mut names = vec![];
+    for (at, operand) in operands.iter().enumerate() {
+        let line = match operand.strip_prefix('p') {
+            Some(shape) => format!("v{at} = parameter({shape})\n"),
+            None => format!("v{at} = input({operand})\n"),
+        };
+        text += &line;
+        names.push(format!("v{at}"));
+    }
+    let mut networks = vec![format!("{text} y = {call} <- {}", names.join(", "))];
+    let images = operands.iter().any(|operand| operand.matches(',').count() == 2);
+    if images {
+        for (at, operand) in operands.iter().enumerate() {
+            if operand.matches(',').count() == 2 && !operand.starts_with('p') {
+                let channels = operand[1..].split(',').next().expect("a first size");
+                text += &format!("w{at} = conv2d({channels}, kernel = 1) <- v{at}\n");
+                names[at] = format!("w{at}");
+            }
+        }
+        networks.push(format!("{text} y = {call} <- {}\n z = relu <- y", names.join(", ")));
+    }
+    networks
 }
 
 #[test]
@@ -375,6 +393,28 @@ fn what_networks_are_made_of() {
         g = hardsigmoid <- f2
         e = mul <- g, c
         y = conv2d(5, kernel = 1) <- e",
+    );
+    // a stem whose image is pooled at once
+    check(
+        "x = input([3, 21, 18])
+        c = conv2d(8, kernel = 7, stride = 2, padding = 3, bias = false) <- x
+        b = batch_norm2d <- c
+        r = silu <- b
+        p = max_pool2d(3, stride = 2, padding = 1, ceil_mode = true) <- r
+        y = conv2d(5, kernel = 3) <- p",
+    );
+    // an inverted residual
+    check(
+        "x = input([6, 9, 8])
+        e = conv2d(36, kernel = 1) <- x
+        a = relu6 <- e
+        c = conv2d(36, kernel = 3, padding = 1, groups = 36, bias = false) <- a
+        b = batch_norm2d <- c
+        r = hardswish <- b
+        d = conv2d(6, kernel = 1, bias = false) <- r
+        n = batch_norm2d <- d
+        s = add <- n, x
+        k = concat <- s, x",
     );
     // a dense block: each layer sees all before it
     check(

@@ -182,10 +182,15 @@ fn sources(kind: &Kind) -> Vec<&Source> {
             ChannelMap::Scale(source) | ChannelMap::Shift(source) => vec![source],
         })
     }
+    fn of(weights: &Expression) -> impl Iterator<Item = &Source> {
+        [&weights.weight].into_iter().chain(&weights.bias).chain(of_maps(&weights.maps))
+    }
     match kind {
-        Kind::Conv { weights, .. } | Kind::ConvTranspose { weights, .. } | Kind::Linear { weights } => {
-            [&weights.weight].into_iter().chain(&weights.bias).chain(of_maps(&weights.maps)).collect()
-        }
+        Kind::Conv { weights, .. }
+        | Kind::PooledConv { weights, .. }
+        | Kind::ConvTranspose { weights, .. }
+        | Kind::Linear { weights } => of(weights).collect(),
+        Kind::Separable { depthwise, pointwise, .. } => of(depthwise).chain(of(pointwise)).collect(),
         Kind::Channels { maps, .. } => of_maps(maps).collect(),
         Kind::PRelu { slope } => vec![slope],
         Kind::LayerNorm { weight, bias, .. } | Kind::GroupNorm { weight, bias, .. } => vec![weight, bias],

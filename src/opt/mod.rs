@@ -14,7 +14,9 @@ mod identity;
 mod lower;
 mod net;
 mod permute;
+mod pooled_conv;
 mod scale;
+mod separable;
 mod squeeze;
 mod squeeze_early;
 #[cfg(test)]
@@ -43,12 +45,18 @@ pub struct Pass {
 pub enum Fusion {
     /// Those of [`lower`], with activations and residuals in epilogues.
     Plain,
+    /// Besides, factors of channels in epilogues.
+    Gated,
     /// All.
     Deep,
 }
 
 const fn plain(name: &'static str, run: fn(&mut Net)) -> Pass {
     Pass { name, run, asks: Fusion::Plain }
+}
+
+const fn gated(name: &'static str, run: fn(&mut Net)) -> Pass {
+    Pass { name, run, asks: Fusion::Gated }
 }
 
 const fn deep(name: &'static str, run: fn(&mut Net)) -> Pass {
@@ -70,15 +78,18 @@ pub static PASSES: &[Pass] = &[
     // images are channels-last: linear maps of flattened ones read their columns in that order
     plain("flatten", flatten::run),
     // factors of channels become gates, which epilogues have a place for
-    deep("gate", gate::run),
+    gated("gate", gate::run),
     // activations, gates and additions go into what computes their operand
     plain("fuse", fuse::run),
     // the gate of a pointwise convolution's own result, before the convolution
-    deep("squeeze_early", squeeze_early::run),
+    gated("squeeze_early", squeeze_early::run),
     // gates that are left go into the pointwise convolution that reads what is gated
     deep("excite", excite::run),
     // means over pixels go into what computes the image; after the two that ask who else reads it
     deep("squeeze", squeeze::run),
+    // images that are larger than what goes in and comes out are not written
+    deep("pooled_conv", pooled_conv::run),
+    deep("separable", separable::run),
     plain("dead", dead::run),
 ];
 

@@ -188,6 +188,20 @@ pub enum Kind {
         groups: usize,
         weights: Weights,
     },
+    /// A depthwise convolution with its activation, then a pointwise one.
+    Separable {
+        window: Window,
+        depthwise: Weights,
+        act: Act,
+        pointwise: Weights,
+    },
+    /// A convolution with its activation, then the maxima of `pool`.
+    PooledConv {
+        window: Window,
+        weights: Weights,
+        act: Act,
+        pool: Window,
+    },
     /// The channels' means of an image, as what computed it left them ([`Squeeze::Also`]).
     Means,
     ConvTranspose {
@@ -322,6 +336,8 @@ impl Kind {
             Kind::Constant(_) => "constant",
             Kind::Identity => "identity",
             Kind::Conv { .. } => "conv2d",
+            Kind::Separable { .. } => "separable_conv2d",
+            Kind::PooledConv { .. } => "pooled_conv2d",
             Kind::Means => "means",
             Kind::ConvTranspose { .. } => "conv_transpose2d",
             Kind::Linear { .. } => "linear",
@@ -536,6 +552,18 @@ impl fmt::Display for Dump<'_> {
                     write!(f, "{}", self.weights(weights))?;
                 }
                 Kind::Linear { weights } => write!(f, "{}", self.weights(weights))?,
+                Kind::Separable { window: Window { kernel: [h, w], .. }, depthwise, act, pointwise } => {
+                    write!(f, " {h}x{w}{}, {act}, then{}", self.weights(depthwise), self.weights(pointwise))?;
+                }
+                Kind::PooledConv { window: Window { kernel: [h, w], .. }, weights, act, pool } => {
+                    write!(
+                        f,
+                        " {h}x{w}{}, {act}, maxima of {}x{}",
+                        self.weights(weights),
+                        pool.kernel[0],
+                        pool.kernel[1]
+                    )?;
+                }
                 Kind::Channels { maps, .. } => write!(f, "{}", self.maps(maps))?,
                 Kind::Constant(source) => write!(f, " {}", self.source(source))?,
                 Kind::Permute { axes } => write!(f, " {axes:?}")?,

@@ -216,6 +216,44 @@ fn squeeze() {
 }
 
 #[test]
+fn pooled_conv() {
+    let stem = |between: &str| {
+        format!(
+            "x = input([3, 20, 20])
+            c = conv2d(8, kernel = 7, stride = 2, padding = 3, bias = false) <- x
+            b = batch_norm2d <- c
+            r = {between} <- b
+            y = max_pool2d(3, stride = 2, padding = 1) <- r"
+        )
+    };
+    fires("pooled_conv", &stem("relu"));
+    // another reader; many channels; means instead of maxima
+    leaves("pooled_conv", &(stem("relu") + "\n! r"));
+    leaves("pooled_conv", &stem("relu").replace("input([3,", "input([16,"));
+    leaves("pooled_conv", &stem("relu").replace("max_pool2d", "avg_pool2d"));
+}
+
+#[test]
+fn separable() {
+    let block = |between: &str| {
+        format!(
+            "x = input([6, 8, 8])
+            c = conv2d(6, kernel = 3, padding = 1, groups = 6, bias = false) <- x
+            b = batch_norm2d <- c
+            r = {between} <- b
+            d = conv2d(6, kernel = 1) <- r
+            y = add <- d, x"
+        )
+    };
+    fires("separable", &block("relu6"));
+    // another reader; the pixels' channels all together; more weights than pixels
+    leaves("separable", &(block("relu6") + "\n! r"));
+    leaves("separable", &block("relu6").replace("groups = 6", "groups = 3"));
+    let wide = block("relu6").replace("[6, 8, 8]", "[512, 3, 3]").replace("(6,", "(512,");
+    leaves("separable", &wide.replace("groups = 6", "groups = 512"));
+}
+
+#[test]
 fn dead() {
     fires("dead", "x = input([4])\n w = parameter([4, 5])\n y = matmul <- x, w");
     leaves("dead", "x = input([4])\n unused = input([3])\n y = relu <- x");

@@ -17,12 +17,12 @@ pub(super) fn assign(steps: &mut [Step], buffers: &mut [Buffer], outputs: &mut [
     let mut placed: Vec<usize> = vec![];
     let mut total = 0usize;
     for at in by_size {
-        let (life, len) = (buffers[at].life, buffers[at].len.checked_next_multiple_of(ALIGN)?);
+        let (life, len) = (buffers[at].life, floats(&buffers[at]).checked_next_multiple_of(ALIGN)?);
         let mut taken: Vec<(usize, usize)> = placed
             .iter()
             .map(|other| &buffers[*other])
             .filter(|other| other.life.0 <= life.1 && life.0 <= other.life.1)
-            .map(|other| (other.offset, other.offset + other.len))
+            .map(|other| (other.offset, other.offset + floats(other)))
             .collect();
         taken.sort_unstable();
         let mut offset = 0usize;
@@ -37,6 +37,14 @@ pub(super) fn assign(steps: &mut [Step], buffers: &mut [Buffer], outputs: &mut [
         placed.push(at);
     }
     Some(total)
+}
+
+fn floats(buffer: &Buffer) -> usize {
+    buffer.dtype.floats(buffer.len)
+}
+
+fn same(a: &Buffer, b: &Buffer) -> bool {
+    (a.len, a.dtype) == (b.len, b.dtype)
 }
 
 fn find_lives(steps: &[Step], buffers: &mut [Buffer], outputs: &[(String, View)]) {
@@ -70,7 +78,7 @@ fn merge_in_place(steps: &mut [Step], buffers: &mut [Buffer], outputs: &mut [(St
         let (true, Some(Place::Buffer(from)), Place::Buffer(to)) = (allowed, first, step.write.place) else { continue };
         let alone = step.further().all(|view| view.place != Place::Buffer(from));
         let fits = step.reads[0].same_layout(&step.write) && step.reads[0].offset == step.write.offset;
-        let free = buffers[from].life.1 == at && buffers[to].life.0 == at && buffers[from].len == buffers[to].len;
+        let free = buffers[from].life.1 == at && buffers[to].life.0 == at && same(&buffers[from], &buffers[to]);
         if alone && fits && free && from != to {
             step.write.place = Place::Buffer(from);
             buffers[from].life.1 = buffers[to].life.1;
@@ -88,7 +96,7 @@ fn merge_in_place(steps: &mut [Step], buffers: &mut [Buffer], outputs: &mut [(St
 
 #[cfg(test)]
 mod tests {
-    use super::super::Work;
+    use super::super::{DType, Work};
     use super::*;
 
     fn step(from: usize, to: usize, in_place: bool) -> Step {
@@ -98,7 +106,7 @@ mod tests {
     }
 
     fn buffers(n: usize) -> Vec<Buffer> {
-        vec![Buffer { offset: 0, len: 100, life: (0, 0) }; n]
+        vec![Buffer { dtype: DType::F32, offset: 0, len: 100, life: (0, 0) }; n]
     }
 
     #[test]

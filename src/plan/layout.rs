@@ -6,8 +6,9 @@
 
 use rustc_hash::FxHashMap;
 
+use super::dtype::{is_large, outputs};
 use super::pairing::{Pairing, pairing};
-use super::{Buffer, Options, Place, Plan, Step, View, Work};
+use super::{Buffer, DType, Options, Place, Plan, Step, View, Work};
 use crate::graph::NodeId;
 use crate::opt::{Id, Kind, Net, Source, Squeeze};
 use crate::plan::view::IMAGE;
@@ -42,6 +43,8 @@ struct Layout<'a> {
     /// Concatenations whose buffer exists although not all parts are written.
     begun: Vec<Option<View>>,
     copies: FxHashMap<(View, Vec<usize>), View>,
+    /// Values that the network gives out.
+    is_output: Vec<bool>,
     steps: Vec<Step>,
     buffers: Vec<Buffer>,
     constants: Vec<Source>,
@@ -57,6 +60,7 @@ pub(super) fn lay_out(net: Net, options: &Options) -> Plan {
         parts: find_parts(&net),
         begun: vec![None; net.bound()],
         copies: FxHashMap::default(),
+        is_output: outputs(&net),
         steps: vec![],
         buffers: vec![],
         constants: vec![],
@@ -101,6 +105,8 @@ fn writes_images(kind: &Kind) -> bool {
         kind,
         Kind::Identity
             | Kind::Conv { .. }
+            | Kind::Separable { .. }
+            | Kind::PooledConv { .. }
             | Kind::ConvTranspose { .. }
             | Kind::Channels { .. }
             | Kind::PRelu { .. }
@@ -160,9 +166,12 @@ impl Layout<'_> {
                 let order = if image { IMAGE.to_vec() } else { (0..dims.len()).collect() };
                 self.compute(id, &[Need::Order(IMAGE.to_vec()), Need::Plain], Some(order))
             }
-            Kind::ConvTranspose { .. } | Kind::Pool { .. } | Kind::AdaptivePool { .. } | Kind::Resize { .. } => {
-                self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec()))
-            }
+            Kind::Separable { .. }
+            | Kind::PooledConv { .. }
+            | Kind::ConvTranspose { .. }
+            | Kind::Pool { .. }
+            | Kind::AdaptivePool { .. }
+            | Kind::Resize { .. } => self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec())),
             Kind::GroupNorm { .. } => self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec())),
             Kind::Linear { .. } => self.compute(id, &[Need::Rows(last)], None),
             Kind::LayerNorm { axis, .. } | Kind::Softmax { axis, .. } | Kind::Normalize { axis, .. } => {
@@ -236,7 +245,7 @@ impl Layout<'_> {
         };
         let write = self.output(id, &order, &seen, gaps);
         let in_place = single && gaps && reads[0].dims == write.dims;
-        let means = (node.epilogue.squeeze == Squeeze::Also).then(|| self.fresh(&write.dims[..2], &[0, 1], false));
+        let means = (node.epilogue.squeeze == Squeeze::Also).then(|| self.fresh(&write.dims[..2], &[0, 1], false, DType::F32));
         self.means[id.0] = means.clone();
         let (work, layers) = (Work::Node(id), layers.clone());
         self.steps.push(Step { work, reads, gate, residual, write: write.clone(), means, in_place, layers });
@@ -263,15 +272,22 @@ impl Layout<'_> {
                 return part;
             }
         }
-        let dims = self.net.node(id).shape.concrete(self.options.batch);
-        self.fresh(&dims, order, gaps)
+        let shape = &self.net.node(id).shape;
+        let dims = shape.concrete(self.options.batch);
+        let dtype = if self.is_output[id.0] || !shape.batched { DType::F32 } else { self.dtype(&dims) };
+        self.fresh(&dims, order, gaps, dtype)
     }
 
-    fn fresh(&mut self, dims: &[usize], order: &[usize], gaps: bool) -> View {
+    /// What a value of these sizes is kept in.
+    fn dtype(&self, dims: &[usize]) -> DType {
+        if is_large(dims) { self.options.dtype } else { DType::F32 }
+    }
+
+    fn fresh(&mut self, dims: &[usize], order: &[usize], gaps: bool, dtype: DType) -> View {
         let pixels = gaps && order == IMAGE && dims[2] * dims[3] > 1;
         let dist = if pixels { (self.options.pixel_distance)(dims[1]) } else { 0 };
         let view = View::spaced(Place::Buffer(self.buffers.len()), dims, order, dist);
-        self.buffers.push(Buffer { offset: 0, len: view.span().end, life: (0, 0) });
+        self.buffers.push(Buffer { dtype, offset: 0, len: view.span().end, life: (0, 0) });
         view
     }
 
@@ -380,7 +396,12 @@ impl Layout<'_> {
         if let Some(copy) = self.copies.get(&key) {
             return copy.clone();
         }
-        let copy = self.fresh(&view.dims, order, order == IMAGE);
+        let dtype = match view.place {
+            Place::Buffer(buffer) => self.buffers[buffer].dtype,
+            Place::Input(_) => self.dtype(&view.dims),
+            Place::Constant(_) => DType::F32,
+        };
+        let copy = self.fresh(&view.dims, order, order == IMAGE, dtype);
         self.step(Work::Copy, vec![view.clone()], copy.clone(), layers);
         self.copies.insert(key, copy.clone());
         copy

@@ -8,6 +8,7 @@
 
 mod arena;
 mod cost;
+mod dtype;
 mod layout;
 pub mod memory;
 pub mod pairing;
@@ -19,6 +20,7 @@ use crate::opt::{Id, Kind, Net, Source};
 use crate::typed::Typed;
 
 pub use cost::Cost;
+pub use dtype::DType;
 pub use memory::{available, gigabytes};
 pub use view::{Place, View};
 
@@ -27,8 +29,10 @@ pub use view::{Place, View};
 pub struct Options {
     /// Samples a run.
     pub batch: usize,
-    /// How many floats apart the pixels of an image of so many channels should be.
+    /// How many values apart the pixels of an image of so many channels should be.
     pub pixel_distance: fn(usize) -> usize,
+    /// What large values are kept in.
+    pub dtype: DType,
 }
 
 /// What one step does.
@@ -61,9 +65,10 @@ pub struct Step {
 /// A part of the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffer {
+    pub dtype: DType,
     /// In floats, from the start of the arena.
     pub offset: usize,
-    /// In floats.
+    /// In values.
     pub len: usize,
     /// The first step that writes it and the last that reads it; outputs are read after the last.
     pub life: (usize, usize),
@@ -154,7 +159,7 @@ impl Plan {
         &self.buffers
     }
 
-    /// Floats of all values together, memory that is used again counted once.
+    /// The memory of all values together in floats, memory that is used again counted once.
     pub fn arena(&self) -> usize {
         self.arena
     }
@@ -173,10 +178,13 @@ impl Plan {
         &self.outputs
     }
 
-    /// Where a view begins, in floats from the start of the arena (or of its input or constant).
+    /// Where a view begins, in values of its type from the start of the arena (or of its input or constant).
     pub fn start(&self, view: &View) -> usize {
         match view.place {
-            Place::Buffer(buffer) => self.buffers[buffer].offset + view.offset,
+            Place::Buffer(buffer) => {
+                let Buffer { offset, dtype, .. } = self.buffers[buffer];
+                offset * size_of::<f32>() / dtype.size() + view.offset
+            }
             _ => view.offset,
         }
     }

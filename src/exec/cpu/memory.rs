@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::kernels::Pages;
 use crate::diag::{Code, Problem};
-use crate::plan::{Place, Plan, View, gigabytes};
+use crate::plan::{DType, Place, Plan, View, gigabytes};
+use half::bf16;
 
 /// A zeroed allocation that starts on a cache line.
 pub(super) struct Arena(Pages);
@@ -28,13 +29,68 @@ impl Arena {
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     place: Place,
+    /// In values.
     range: Range<usize>,
+    pub dtype: DType,
 }
 
 impl Slot {
     pub(super) fn new(plan: &Plan, view: &View) -> Slot {
         let (start, span) = (plan.start(view), view.span());
-        Slot { place: view.place, range: start..start + span.len() }
+        Slot { place: view.place, range: start..start + span.len(), dtype: plan.dtype(view) }
+    }
+
+    /// As many values in float32, `at` floats into the arena.
+    pub(super) fn widened(&self, at: usize) -> Slot {
+        Slot { place: Place::Buffer(usize::MAX), range: at..at + self.range.len(), dtype: DType::F32 }
+    }
+
+    /// A slot without values.
+    pub(super) fn nothing(&self) -> Slot {
+        Slot { place: Place::Buffer(usize::MAX), range: 0..0, dtype: DType::F32 }
+    }
+
+    /// The float after the last, of a slot in float32.
+    pub(super) fn end(&self) -> usize {
+        self.range.end
+    }
+
+    /// In values of two bytes.
+    fn halves(&self) -> Range<usize> {
+        let size = self.dtype.size() / 2;
+        self.range.start * size..self.range.end * size
+    }
+
+    fn typed<'a>(&self, halves: &'a [bf16]) -> Data<'a> {
+        match self.dtype {
+            DType::F32 => Data::F32(bytemuck::cast_slice(halves)),
+            _ => Data::Bf16(halves),
+        }
+    }
+}
+
+/// Values of either type.
+#[derive(Clone, Copy)]
+pub(super) enum Data<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
+}
+
+/// As [`Data`], to be written.
+pub(super) enum DataMut<'a> {
+    F32(&'a mut [f32]),
+    Bf16(&'a mut [bf16]),
+}
+
+impl<'a> Data<'a> {
+    pub(super) fn f32(self) -> &'a [f32] {
+        let Data::F32(data) = self else { panic!("the binding asks for float32") };
+        data
+    }
+
+    pub(super) fn bf16(self) -> &'a [bf16] {
+        let Data::Bf16(data) = self else { panic!("the binding asks for bf16") };
+        data
     }
 }
 
@@ -91,6 +147,45 @@ impl Memory<'_> {
             }
         };
         (owned, reads.map(read))
+    }
+
+    /// As [`Memory::open`], for slots of either type.
+    pub(super) fn open_any<const N: usize>(&mut self, write: &Slot, reads: [&Slot; N]) -> (DataMut<'_>, [Data<'_>; N]) {
+        let (inputs, constants) = (self.inputs, self.constants);
+        let range = write.halves();
+        let halves: &mut [bf16] = bytemuck::cast_slice_mut(self.arena.floats());
+        let (before, rest) = halves.split_at_mut(range.start);
+        let (own, after) = rest.split_at_mut(range.len());
+        let (before, after) = (&*before, &*after);
+        let read = |slot: &Slot| match slot.place {
+            Place::Input(number) => Data::F32(&inputs[number][slot.range.clone()]),
+            Place::Constant(number) => Data::F32(&constants[number][slot.range.clone()]),
+            Place::Buffer(_) if slot.halves().end <= range.start => slot.typed(&before[slot.halves()]),
+            Place::Buffer(_) => {
+                let start = slot.halves().start.checked_sub(range.end);
+                let start =
+                    start.unwrap_or_else(|| panic!("the plan keeps reads and writes apart: {slot:?} {write:?}"));
+                slot.typed(&after[start..][..slot.halves().len()])
+            }
+        };
+        let reads = reads.map(read);
+        let own = match write.dtype {
+            DType::F32 => DataMut::F32(bytemuck::cast_slice_mut(own)),
+            _ => DataMut::Bf16(own),
+        };
+        (own, reads)
+    }
+
+    /// A slot of either type to be read.
+    pub(super) fn read_any(&mut self, slot: &Slot) -> Data<'_> {
+        match slot.place {
+            Place::Input(number) => Data::F32(&self.inputs[number][slot.range.clone()]),
+            Place::Constant(number) => Data::F32(&self.constants[number][slot.range.clone()]),
+            Place::Buffer(_) => {
+                let halves: &[bf16] = bytemuck::cast_slice(self.arena.floats());
+                slot.typed(&halves[slot.halves()])
+            }
+        }
     }
 
     /// A slot to be read.

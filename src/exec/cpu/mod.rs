@@ -5,6 +5,7 @@ pub mod cases;
 pub mod ceilings;
 pub mod kernels;
 mod memory;
+mod reduced;
 mod step;
 
 use std::time::{Duration, Instant};
@@ -12,19 +13,21 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use super::{Backend, Program, Weights};
-use crate::diag::Problem;
+use crate::diag::{Code, Problem};
 use crate::opt::Fusion;
-use crate::plan::{self, Plan, View};
+use crate::plan::{self, DType, Plan, View};
 use crate::tensor::Tensor;
-use kernels::{Isa, Policy};
-use memory::{Arena, Memory, Slot};
-use step::Bound;
+use kernels::bf16::Unit;
+use kernels::{Isa, Policy, Strided};
+use memory::{Arena, Data, Memory, Slot};
+use reduced::Ready;
 
 /// The CPU with an instruction set.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
     isa: Isa,
     policy: Policy,
+    dtype: DType,
 }
 
 impl Cpu {
@@ -34,12 +37,26 @@ impl Cpu {
     }
 
     pub fn with_isa(isa: Isa) -> Cpu {
-        Cpu { isa, policy: Policy::default() }
+        Cpu { isa, policy: Policy::default(), dtype: DType::F32 }
     }
 
     /// Which algorithms it may use.
     pub fn with_policy(self, policy: Policy) -> Cpu {
         Cpu { policy, ..self }
+    }
+
+    /// What it keeps large values and weights in.
+    ///
+    /// # Errors
+    /// If no kernel computes with that.
+    pub fn with_dtype(self, dtype: DType) -> Result<Cpu, Problem> {
+        if dtype == DType::F16 {
+            let problem = Problem::new(Code::Resource, "the CPU computes in f32 and bf16, not in f16");
+            return Err(problem
+                .note("f16 overflows beyond 65504, which activations of networks that were trained in f32 may pass")
+                .hint("`--dtype bf16` halves weights and activations too, and keeps the range of f32"));
+        }
+        Ok(Cpu { dtype, ..self })
     }
 
     pub fn isa(&self) -> Isa {
@@ -59,45 +76,61 @@ impl Backend for Cpu {
     }
 
     fn options(&self, batch: usize) -> plan::Options {
-        plan::Options { batch, pixel_distance: kernels::pixel_distance }
+        let pixel_distance = match self.dtype {
+            DType::F32 => kernels::pixel_distance,
+            _ => kernels::bf16::pixel_distance,
+        };
+        plan::Options { batch, pixel_distance, dtype: self.dtype }
     }
 
     fn fusion(&self) -> Fusion {
-        Fusion::Deep
+        match self.dtype {
+            DType::F32 => Fusion::Deep,
+            _ => Fusion::Plain,
+        }
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
-        let arena = Arena::new(plan.arena())?;
         let constants = plan.constants().iter().map(|source| weights.read(source)).collect::<Result<_, _>>()?;
-        let bind = |step| bind::bind(self.isa, self.policy, plan, step, weights);
-        let steps = plan.steps().par_iter().with_max_len(1).map(bind).collect::<Result<_, _>>()?;
+        let unit = Unit::of(self.isa);
+        let bind = |step| match self.dtype {
+            DType::F32 => bind::bind(self.isa, self.policy, plan, step, weights).map(Ready::Floats),
+            _ => reduced::bind(unit, self.policy, plan, step, weights),
+        };
+        let steps: Vec<Ready> = plan.steps().par_iter().with_max_len(1).map(bind).collect::<Result<_, _>>()?;
+        let arena = Arena::new(steps.iter().map(Ready::reach).fold(plan.arena(), usize::max))?;
         let outputs = plan.outputs().iter().map(|(_, view)| (Slot::new(plan, view), view.clone())).collect();
-        Ok(Box::new(Loaded { isa: self.isa, arena, constants, steps, outputs }))
+        Ok(Box::new(Loaded { unit, arena, constants, steps, outputs }))
     }
 }
 
 /// A plan with its memory and packed weights.
 struct Loaded {
-    isa: Isa,
+    unit: Unit,
     arena: Arena,
     constants: Vec<Vec<f32>>,
-    steps: Vec<Bound>,
+    steps: Vec<Ready>,
     outputs: Vec<(Slot, View)>,
 }
 
 impl Loaded {
     fn go(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor], mut done: impl FnMut() + Send) {
         let mut memory = Memory { arena: &mut self.arena, inputs, constants: &self.constants };
-        let (isa, steps, places) = (self.isa, &self.steps, &self.outputs);
+        let (unit, steps, places) = (self.unit, &self.steps, &self.outputs);
         kernels::team::with(|| {
             for step in steps {
-                step.run(isa, &mut memory);
+                step.run(unit.isa(), &mut memory);
                 done();
             }
             for ((slot, view), output) in places.iter().zip(outputs) {
-                let from = kernels::Strided { data: memory.read(slot), strides: &view.strides };
-                let (dims, strides) = plain(view);
-                kernels::copy(&view.dims, from, output.data_mut(), &strides[..dims]);
+                let (dims, to) = plain(view);
+                let (to, strides) = (&to[..dims], &view.strides[..]);
+                match memory.read_any(slot) {
+                    Data::F32(data) => kernels::copy(&view.dims, Strided { data, strides }, output.data_mut(), to),
+                    Data::Bf16(data) => {
+                        kernels::bf16::copy(unit, &view.dims, Strided { data, strides }, output.data_mut(), to);
+                    }
+                }
             }
         });
     }
@@ -130,6 +163,6 @@ impl Program for Loaded {
     }
 
     fn kernels(&self) -> Vec<String> {
-        self.steps.iter().map(|step| step.kernel(self.isa)).collect()
+        self.steps.iter().map(|step| step.kernel(self.unit.isa())).collect()
     }
 }

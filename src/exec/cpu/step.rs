@@ -2,8 +2,8 @@
 
 use super::kernels::{
     self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Isa, Layout, Map, Operand,
-    Output, PackedConv, PackedConvTranspose, PackedMat, Pool, PoolShape, Reduce, Resample, Rows, RowsMut, Shared,
-    Strided, ranges, tasks,
+    Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Pool, PoolShape, Reduce,
+    Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
 };
 use super::memory::{Memory, Slot};
 use crate::ops::{self, Op};
@@ -43,6 +43,13 @@ pub(super) enum Work {
         packed: PackedConv,
         bias: Option<Vec<f32>>,
         squeeze: Squeeze,
+    },
+    Separable {
+        packed: PackedSeparable,
+        bias: Option<Vec<f32>>,
+    },
+    PooledConv {
+        packed: PackedPooled,
     },
     ConvTranspose {
         packed: PackedConvTranspose,
@@ -136,35 +143,36 @@ pub(super) struct Matmul {
 }
 
 impl Place {
-    fn rows<'a>(&self, data: &'a [f32]) -> Rows<'a> {
+    pub(super) fn rows<'a, T>(&self, data: &'a [T]) -> Rows<'a, T> {
         Rows { data, rows: self.matrix.rows, cols: self.matrix.cols, dist: self.matrix.dist }
     }
 
-    fn rows_mut<'a>(&self, data: &'a mut [f32]) -> RowsMut<'a> {
+    pub(super) fn rows_mut<'a, T>(&self, data: &'a mut [T]) -> RowsMut<'a, T> {
         RowsMut { data, rows: self.matrix.rows, cols: self.matrix.cols, dist: self.matrix.dist }
     }
 
-    fn image<'a>(&self, data: &'a [f32]) -> Image<'a> {
+    pub(super) fn image<'a, T>(&self, data: &'a [T]) -> Image<'a, T> {
         let [n, c, h, w] = self.dims[..] else { unreachable!("images have four axes") };
         Image { data, n, h, w, c, dist: self.matrix.dist }
     }
 
-    fn image_mut<'a>(&self, data: &'a mut [f32]) -> ImageMut<'a> {
+    pub(super) fn image_mut<'a, T>(&self, data: &'a mut [T]) -> ImageMut<'a, T> {
         let [n, c, h, w] = self.dims[..] else { unreachable!("images have four axes") };
         ImageMut { data, n, h, w, c, dist: self.matrix.dist }
     }
 }
 
-impl Bound {
-    /// What does the work, as `bench --profile` prints it.
-    pub(super) fn kernel(&self, isa: Isa) -> String {
-        let name = match &self.work {
+impl Work {
+    /// What does the work.
+    pub(super) fn name(&self, isa: Isa, has_residual: bool) -> String {
+        let name = match self {
             Work::Copy => "copy",
             Work::Fill(_) => "fill",
-            Work::Identity if self.gate.is_some() => "gate",
-            Work::Identity if self.residual.is_some() => "binary rows",
+            Work::Identity if has_residual => "binary rows",
             Work::Identity => "unary",
             Work::Conv { packed, .. } => return packed.kernel(),
+            Work::Separable { .. } => return format!("separable {}", isa.tile()),
+            Work::PooledConv { .. } => return format!("framed, pooled {}", isa.tile()),
             Work::ConvTranspose { .. } => return format!("transposed {}", isa.tile()),
             Work::Rows { .. } => "dot products",
             Work::Linear { .. } => return format!("gemm {}", isa.tile()),
@@ -193,6 +201,16 @@ impl Bound {
         };
         name.to_string()
     }
+}
+
+impl Bound {
+    /// What does the work, as `bench --profile` prints it.
+    pub(super) fn kernel(&self, isa: Isa) -> String {
+        match &self.work {
+            Work::Identity if self.gate.is_some() => "gate".into(),
+            work => work.name(isa, self.residual.is_some()),
+        }
+    }
 
     pub(super) fn run(&self, isa: Isa, memory: &mut Memory) {
         let [before, after] = self.acts;
@@ -211,6 +229,10 @@ impl Bound {
                 });
             }
             Work::Conv { packed, bias, squeeze } => self.conv(memory, packed, bias.as_deref(), *squeeze),
+            Work::Separable { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
+                packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
+            }),
+            Work::PooledConv { packed } => self.images(memory, |x, y| packed.run(x, y)),
             Work::ConvTranspose { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
                 packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
             }),

@@ -115,7 +115,7 @@ enum Kernel {
 impl Kernel {
     /// Whether it takes the sums of what it stores.
     fn sums(&self) -> bool {
-        !matches!(self, Kernel::Grouped(_) | Kernel::Winograd(_))
+        !matches!(self, Kernel::Grouped(_))
     }
 
     /// Whether it need not store what it sums.
@@ -262,7 +262,7 @@ impl PackedConv {
             Kernel::Framed { weights } => self.framed(weights, x, y, extra, epilogue),
             Kernel::Depthwise(kernel) => kernel.run(x, y, extra.means, epilogue),
             Kernel::Grouped(kernel) => kernel.run(x, y, epilogue),
-            Kernel::Winograd(kernel) => kernel.run(x, y, epilogue),
+            Kernel::Winograd(kernel) => kernel.run(x, y, extra.means, epilogue),
         }
     }
 
@@ -304,6 +304,74 @@ impl PackedConv {
     }
 
     fn framed(&self, w: &Aligned, x: Image, y: ImageMut, extra: Extra, epilogue: &Epilogue) {
+        let (rows, images) = (y.pixels(), y.n);
+        let (y, y_dist) = (Shared(y.data.as_mut_ptr()), y.dist);
+        self.with_frame(x, |source| {
+            let job = self.framed_job(w, source, [rows, images], (y, y_dist), extra, epilogue);
+            // SAFETY: every window lies inside the frame, so the zeros are never asked for; the rest was checked.
+            unsafe { job.run() };
+        });
+    }
+
+    /// The work of a framed kernel on the windows that [`PackedConv::with_frame`] made.
+    fn framed_job<'a>(
+        &self,
+        w: &'a Aligned,
+        source: Source,
+        [rows, images]: [usize; 2],
+        (y, y_dist): (Shared, usize),
+        extra: Extra<'a>,
+        epilogue: &'a Epilogue<'a>,
+    ) -> Job<'a> {
+        let shape = &self.shape;
+        Job {
+            isa: self.isa,
+            source,
+            groups: 1,
+            rows,
+            images,
+            taps: shape.kernel[0],
+            depth: shape.kernel[1] * shape.in_channels,
+            cols: shape.out_channels,
+            w: w.as_ptr(),
+            y,
+            y_dist,
+            epilogue,
+            extra,
+        }
+    }
+
+    /// The work of this convolution, if its kernel is the framed one.
+    pub(super) fn frame_weights(&self) -> Option<&Aligned> {
+        match &self.kernel {
+            Kernel::Framed { weights } => Some(weights),
+            _ => None,
+        }
+    }
+
+    /// Rows of the result of a framed kernel from `first` on, pixel `p` (counted over all images) at `y.at(p * y_dist)`.
+    ///
+    /// # Safety
+    /// `source` is that of a frame, the rows are below those of all `images`, and these places of y are valid and nobody
+    /// else's.
+    pub(super) unsafe fn framed_rows(
+        &self,
+        source: Source,
+        images: usize,
+        pixels: std::ops::Range<usize>,
+        y: (Shared, usize),
+        epilogue: &Epilogue,
+    ) {
+        let weights = self.frame_weights().expect("the caller has asked for it");
+        let Source::Window(Window { out: [h, w], .. }) = &source else { unreachable!("frames have windows") };
+        let rows = images * h * w;
+        let job = self.framed_job(weights, source, [rows, images], y, Extra::default(), epilogue);
+        // SAFETY: the caller's.
+        unsafe { job.rows_here(pixels) };
+    }
+
+    /// Copies `x` into a frame of zeros, and calls `f` with its windows.
+    pub(super) fn with_frame(&self, x: Image, f: impl FnOnce(Source)) {
         let shape = &self.shape;
         let [top, left, bottom, right] = shape.padding;
         let (fh, fw) = (x.h + top + bottom, x.w + left + right);
@@ -333,42 +401,32 @@ impl PackedConv {
                     }
                 }
             });
-            let job = Job {
-                isa: self.isa,
-                source: Source::Window(Window {
-                    x: frame.as_ptr(),
-                    h: fh,
-                    w: fw,
-                    dist: x.c,
-                    row_dist: row,
-                    out: [y.h, y.w],
-                    kernel: [shape.kernel[0], 1],
-                    stride: shape.stride,
-                    dilation: shape.dilation,
-                    padding: [0, 0],
-                    zeros: std::ptr::null(),
-                }),
-                groups: 1,
-                rows: y.pixels(),
-                images: y.n,
-                taps: shape.kernel[0],
-                depth: shape.kernel[1] * x.c,
-                cols: shape.out_channels,
-                w: w.as_ptr(),
-                y: Shared(y.data.as_mut_ptr()),
-                y_dist: y.dist,
-                epilogue,
-                extra,
-            };
-            // SAFETY: every window lies inside the frame, so the zeros are never asked for; the rest was checked.
-            unsafe { job.run() };
+            f(Source::Window(Window {
+                x: frame.as_ptr(),
+                h: fh,
+                w: fw,
+                dist: x.c,
+                row_dist: row,
+                out: shape.output([x.h, x.w]),
+                kernel: [shape.kernel[0], 1],
+                stride: shape.stride,
+                dilation: shape.dilation,
+                padding: [0, 0],
+                zeros: std::ptr::null(),
+            }));
         });
     }
 }
 
 /// `[groups][panels][kh kw][depth][panel columns]`, where `merge` groups of the shape make one, with zeros between
 /// channels that do not meet.
-fn pack_panels(isa: Isa, shape: &ConvShape, merge: usize, weights: &[f32], scale: Option<&[f32]>) -> Aligned {
+pub(super) fn pack_panels(
+    isa: Isa,
+    shape: &ConvShape,
+    merge: usize,
+    weights: &[f32],
+    scale: Option<&[f32]>,
+) -> Aligned {
     let kb = panel_cols(isa);
     let taps = shape.kernel[0] * shape.kernel[1];
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);

@@ -14,6 +14,7 @@ use super::par::{Shared, scratch, tasks};
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::tile::{Finish, Tile, kernel};
 use super::view::Rows;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// What is done to a sum before it is stored: `after(before(sum + bias) * gate + residual)`.
@@ -122,6 +123,8 @@ pub(super) enum Source {
     /// The pixels that a window covers.
     Window(Window),
 }
+// SAFETY: the pointers inside are only read.
+unsafe impl Sync for Source {}
 
 /// The windows of a convolution over images [n, h, w] of pixels `dist` apart.
 #[derive(Clone, Copy)]
@@ -216,14 +219,15 @@ impl Job<'_> {
         let tiles = self.rows.div_ceil(self.isa.tile_rows());
         let panel_len = self.taps * self.depth * kb;
         let flops_per_tile = 2 * self.isa.tile_rows() * panel_len;
-        // About 30 us on a fast core.
+        // About 10 us on a fast core.
         let grain = (3 << 20) / flops_per_tile.max(1);
         let large = panel_len * panels * 4 > 600 << 10 || tiles < 8;
         if large && panels > 1 {
             // The input of a block should stay in L2 beside a panel.
-            let block = ((384 << 10) / (4 * self.depth.max(1) * self.isa.tile_rows())).max(grain).clamp(1, tiles);
-            let blocks = tiles.div_ceil(block);
-            let span = grain.div_ceil(block).clamp(1, panels);
+            let block = ((512 << 10) / (4 * self.depth.max(1) * self.isa.tile_rows())).max(grain).clamp(1, tiles);
+            // Few panels are not dealt evenly: then rows are cut too.
+            let blocks = tiles.div_ceil(block).max(tiles.min(16 / panels));
+            let span = grain.div_ceil(block).clamp(1, panels.div_ceil(16));
             let spans = panels.div_ceil(span);
             self.summing(blocks, |sums| {
                 tasks(self.groups * blocks * spans, |task| {
@@ -251,7 +255,8 @@ impl Job<'_> {
     /// Runs `work`, with sums by `blocks` blocks of rows where means are wanted.
     fn summing(&self, blocks: usize, work: impl FnOnce(Option<Sums>)) {
         let Some(means) = self.extra.means else { return work(None) };
-        let extent = Extent { images: self.images, rows: self.rows / self.images, cols: self.groups * self.cols };
+        let rows = self.rows / self.images;
+        let extent = Extent { images: self.images, rows, units: rows, cols: self.groups * self.cols };
         let rows_of = |b| self.rows * b / blocks..self.rows * (b + 1) / blocks;
         // SAFETY: the caller of `run` answers for the means; blocks begin their sums and add all that they store.
         unsafe { with_means(self.isa, means, extent, blocks, rows_of, |sums| work(Some(sums))) }
@@ -262,11 +267,20 @@ impl Job<'_> {
     /// # Safety
     /// As `run`.
     pub unsafe fn run_here(&self) {
+        // SAFETY: the caller's.
+        unsafe { self.rows_here(0..self.rows) };
+    }
+
+    /// Computes some rows, on this thread alone. Means are of whole runs only.
+    ///
+    /// # Safety
+    /// As `run`, of these rows.
+    pub unsafe fn rows_here(&self, rows: Range<usize>) {
         debug_assert!(self.extra.means.is_none(), "means are of whole runs");
         let panels = self.cols.div_ceil(panel_cols(self.isa));
         for group in 0..self.groups {
             // SAFETY: the caller's.
-            unsafe { self.block(&Part { group, block: 0, rows: 0..self.rows }, 0..panels, false, None) };
+            unsafe { self.block(&Part { group, block: 0, rows: rows.clone() }, 0..panels, false, None) };
         }
     }
 
@@ -304,11 +318,11 @@ impl Job<'_> {
     /// As `block`.
     unsafe fn block_from(&self, source: &Source, part: &Part, panels: Range<usize>, stream: bool, sums: Option<Sums>) {
         let mr = self.isa.tile_rows();
-        let mut stack = [0usize; STACK_PTRS];
+        let mut stack = [const { MaybeUninit::<*const f32>::uninit() }; STACK_PTRS];
         let work = |ptrs: *mut *const f32| {
             if stream {
                 for panel in panels.clone() {
-                    // SAFETY: the caller's; there is room for the pointers.
+                    // SAFETY: the caller's; there is room for the pointers, which are written before they are read.
                     unsafe { self.block_with(source, part, panel..panel + 1, true, sums, ptrs) };
                 }
             } else {
@@ -391,7 +405,7 @@ impl Job<'_> {
             Some(res) => (res.at(m0).wrapping_add(col), res.dist),
             None => (std::ptr::null(), 0),
         };
-        let mut held = std::mem::MaybeUninit::<[f32; MOST]>::uninit();
+        let mut held = MaybeUninit::<[f32; MOST]>::uninit();
         let (y, y_dist) = match self.extra.only_means {
             true => (held.as_mut_ptr().cast(), kb),
             false => (self.y.at(m0 * self.y_dist + col), self.y_dist),

@@ -22,6 +22,8 @@ pub(super) struct Extent {
     pub images: usize,
     /// Rows (pixels) of one image.
     pub rows: usize,
+    /// What blocks are made of (rows, or tiles of several) in one image.
+    pub units: usize,
     pub cols: usize,
 }
 
@@ -34,7 +36,7 @@ pub(super) struct Sums {
     parts: Shared,
 }
 
-/// Runs `work` with room for the sums of `blocks` blocks, block `b` having the rows `rows_of(b)`, then writes the means.
+/// Runs `work` with room for the sums of `blocks` blocks, block `b` having the units `units_of(b)`, then writes the means.
 ///
 /// # Safety
 /// `means` is valid for the extent and written by nobody else; `work` begins each block and adds all its rows and columns.
@@ -43,10 +45,10 @@ pub(super) unsafe fn with_means(
     means: Means,
     extent: Extent,
     blocks: usize,
-    rows_of: impl Fn(usize) -> Range<usize> + Sync,
+    units_of: impl Fn(usize) -> Range<usize> + Sync,
     work: impl FnOnce(Sums),
 ) {
-    let Extent { images, rows, cols } = extent;
+    let Extent { images, rows, units, cols } = extent;
     scratch((blocks + images) * cols, |parts| {
         let parts = Shared(parts.as_mut_ptr());
         work(Sums { isa, extent, parts });
@@ -54,8 +56,8 @@ pub(super) unsafe fn with_means(
         ranges(images * chunks, blocks.div_ceil(images) * 64, |range| {
             for i in range {
                 let (image, col) = (i / chunks, i % chunks * 64);
-                let first = (0..blocks).find(|b| rows_of(*b).end > image * rows).unwrap_or(blocks);
-                let count = (first..blocks).take_while(|b| rows_of(*b).start < (image + 1) * rows).count();
+                let first = (0..blocks).find(|b| units_of(*b).end > image * units).unwrap_or(blocks);
+                let count = (first..blocks).take_while(|b| units_of(*b).start < (image + 1) * units).count();
                 isa.run(Total {
                     parts: parts.at((first + image) * cols + col),
                     dist: cols,
@@ -70,12 +72,12 @@ pub(super) unsafe fn with_means(
 }
 
 impl Sums {
-    /// Clears the sums of a block of `rows` for the columns from `col` on.
+    /// Clears the sums of a block of `units` for the columns from `col` on.
     ///
     /// # Safety
     /// No other task has these columns of the block.
-    pub unsafe fn begin(&self, block: usize, rows: &Range<usize>, col: usize, cols: usize) {
-        for image in rows.start / self.extent.rows..=(rows.end - 1) / self.extent.rows {
+    pub unsafe fn begin(&self, block: usize, units: &Range<usize>, col: usize, cols: usize) {
+        for image in units.start / self.extent.units..=(units.end - 1) / self.extent.units {
             // SAFETY: the caller's; the block meets the image.
             unsafe { std::slice::from_raw_parts_mut(self.at(block, image, col), cols) }.fill(0.0);
         }

@@ -10,6 +10,7 @@
 //! | what | entry points |
 //! |---|---|
 //! | convolution | [`choose`] an [`Algorithm`], [`PackedConv::pack_for`] once, [`PackedConv::run`] with an [`Epilogue`]; [`PackedConv::run_io`] with factors of what is read, means of what is written |
+//! | two at once | [`PackedSeparable`]: depthwise, then pointwise; [`PackedPooled`]: of an image, then maxima of windows |
 //! | transposed convolution | [`PackedConvTranspose`] |
 //! | linear layers | [`PackedMat::from_nk`] and [`PackedMat::run`]; [`linear`] for up to 8 rows or so, without packing |
 //! | products of activations | [`matmul`] over a [`Batch`] |
@@ -41,8 +42,10 @@ mod norm;
 mod pages;
 mod par;
 mod pool;
+mod pooled;
 mod reduce;
 mod resize;
+mod separable;
 mod simd;
 pub mod team;
 #[cfg(test)]
@@ -66,8 +69,10 @@ pub use norm::{group_norm, l2_normalize, layer_norm, log_softmax, scale_shift, s
 pub(super) use pages::Pages;
 pub(super) use par::{Shared, ranges, tasks};
 pub use pool::{Pool, PoolShape, adaptive_pool, pool};
+pub use pooled::PackedPooled;
 pub use reduce::{Reduce, reduce};
 pub use resize::{Resample, resize};
+pub use separable::{PackedSeparable, RawConv};
 pub use simd::Isa;
 pub use view::{Image, ImageMut, Rows, RowsMut, pixel_distance};
 pub use walk::Strided;

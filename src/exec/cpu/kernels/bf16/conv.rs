@@ -68,6 +68,15 @@ impl PackedConv {
         PackedConv { unit, shape: *shape, kernel }
     }
 
+    /// Which kernel was chosen: `direct bf16 14x32`, `depthwise bf16`.
+    pub fn kernel(&self) -> String {
+        match &self.kernel {
+            Kernel::Direct { .. } => format!("direct bf16 {}", self.unit.tile()),
+            Kernel::Framed { .. } => format!("framed bf16 {}", self.unit.tile()),
+            Kernel::Depthwise(_) => "depthwise bf16".into(),
+        }
+    }
+
     /// Convolves `x` into `y`, whose size must be the shape's output for `x`.
     pub fn run<O: Stored>(&self, x: Image<bf16>, y: ImageMut<O>, epilogue: &Epilogue) {
         let shape = &self.shape;

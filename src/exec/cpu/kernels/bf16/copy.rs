@@ -185,6 +185,18 @@ pub fn by_rows<A: Stored, B: Stored>(unit: Unit, x: RowsIn<A>, y: RowsMut<B>, f:
     });
 }
 
+/// Calls `f` with the rows in float32.
+pub fn widened(unit: Unit, x: Rows<bf16>, f: impl FnOnce(Rows)) {
+    x.check();
+    scratch(x.rows * x.cols, |wide| {
+        for (i, wide) in wide.chunks_exact_mut(x.cols.max(1)).enumerate() {
+            // the view was checked, and the scratch memory is this thread's
+            unit.run(Run { from: x.at(i), to: wide.as_mut_ptr(), len: x.cols });
+        }
+        f(Rows::new(wide, x.rows, x.cols));
+    });
+}
+
 /// Floats that are worked on at a time.
 const WIDE: usize = 8 << 10;
 

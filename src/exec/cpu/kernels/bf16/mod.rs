@@ -28,7 +28,7 @@ mod tile;
 mod x86;
 
 pub use conv::PackedConv;
-pub use copy::{RowsIn, by_rows, copy, fill, round};
+pub use copy::{RowsIn, by_rows, copy, fill, round, widened};
 pub use direct::Epilogue;
 pub use linear::{PackedMat, linear};
 pub use pool::{adaptive_pool, pool};

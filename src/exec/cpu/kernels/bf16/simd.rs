@@ -87,6 +87,11 @@ impl Unit {
         self.dots
     }
 
+    /// The register tile of sums of products, rows x columns.
+    pub fn tile(self) -> String {
+        format!("{}x{}", self.tile_rows(), 2 * self.isa.lanes())
+    }
+
     /// Rows of the register tile of sums of products.
     pub(in super::super) fn tile_rows(self) -> usize {
         match self.isa.name() {

@@ -1,0 +1,69 @@
+//! What values are kept in between steps.
+//!
+//! In a plan of reduced precision what is large is reduced, as memory traffic and multiplications are what it saves
+//! there; what is small stays float32, as reducing it would save nothing and cost accuracy: vectors of a sample (pooled
+//! features, the squeeze of a gate, logits), values of parameters alone, and the network's inputs and outputs.
+
+use super::View;
+use crate::opt::{Id, Kind, Net};
+
+/// A number format of activations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DType {
+    #[default]
+    F32,
+    F16,
+    Bf16,
+}
+
+impl DType {
+    pub fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+            DType::Bf16 => "bf16",
+        }
+    }
+
+    /// Bytes of a value.
+    pub fn size(self) -> usize {
+        match self {
+            DType::F32 => 4,
+            DType::F16 | DType::Bf16 => 2,
+        }
+    }
+
+    /// Floats whose memory holds `len` values.
+    pub(super) fn floats(self, len: usize) -> usize {
+        if self == DType::F32 { len } else { len.div_ceil(2) }
+    }
+}
+
+/// Whether a value of these sizes, batch first, is worth reducing.
+pub(super) fn is_large(dims: &[usize]) -> bool {
+    dims.len() > 2 && dims[1..].iter().filter(|len| **len > 1).count() > 1
+}
+
+/// Which values are outputs of the network, if only under another shape.
+pub(super) fn outputs(net: &Net) -> Vec<bool> {
+    let mut is_output = vec![false; net.bound()];
+    for (_, id) in &net.outputs {
+        let mut id: Id = *id;
+        is_output[id.0] = true;
+        while let Kind::Reshape | Kind::Permute { .. } = net.node(id).kind {
+            id = net.node(id).operands[0];
+            is_output[id.0] = true;
+        }
+    }
+    is_output
+}
+
+impl super::Plan {
+    /// The number format of a view's values.
+    pub fn dtype(&self, view: &View) -> DType {
+        match view.place {
+            super::Place::Buffer(buffer) => self.buffers[buffer].dtype,
+            _ => DType::F32,
+        }
+    }
+}
