@@ -93,7 +93,8 @@ impl ExecArgs {
     /// If it does not compute in the number format that was asked for, or may not.
     pub fn cpu(&self) -> Result<Cpu, Problem> {
         if self.exact && self.dtype != Dtype::F32 {
-            let message = format!("`--exact` allows no reduced precision, and `--dtype {}` asks for it", self.dtype.name());
+            let message =
+                format!("`--exact` allows no reduced precision, and `--dtype {}` asks for it", self.dtype.name());
             return Err(Problem::new(Code::Usage, message).hint("leave one of them out"));
         }
         let dtype = match self.dtype {

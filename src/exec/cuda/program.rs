@@ -58,16 +58,8 @@ pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weigh
     let constants = plan.constants().iter().map(|source| pool.put(&stored(dtype, &weights.read(source)?)));
     let constants = constants.collect::<Result<Vec<u64>, Problem>>()?;
     let facts = driver.facts();
-    let lower = Lower {
-        plan,
-        weights,
-        dtype,
-        facts,
-        layout: &layout,
-        base: memory.at,
-        constants: &constants,
-        pool: &pool,
-    };
+    let lower =
+        Lower { plan, weights, dtype, facts, layout: &layout, base: memory.at, constants: &constants, pool: &pool };
     let steps: Vec<Vec<Pending>> =
         plan.steps().par_iter().with_max_len(1).map(|step| lower.step(step)).collect::<Result<_, _>>()?;
     let steps = steps.into_iter().enumerate().flat_map(|(at, pending)| {
