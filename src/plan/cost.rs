@@ -25,7 +25,7 @@ impl Plan {
             cost.weights +=
                 typed.params(*layer).iter().map(|param| param.shape.iter().product::<usize>() as u64).sum::<u64>();
         }
-        cost.values = step.views().map(distinct).sum::<u64>() * size_of::<f32>() as u64;
+        cost.values = step.views().map(|view| distinct(view) * self.dtype(view).size() as u64).sum();
         cost
     }
 }

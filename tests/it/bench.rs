@@ -85,7 +85,7 @@ fn wrong_use_is_said() {
         (&[SPEC, "--kernels"], "cannot be used with"),
         (&["--kernels", "--filter", "no such kernel"], "no kernel has"),
         (&[SPEC, "--iterations", "0"], "1 or more"),
-        (&[SPEC, "--seconds", "-1"], "expected seconds"),
+        (&[SPEC, "--seconds=-1"], "expected seconds"),
         (&["--kernels", "--profile"], "cannot be used with"),
     ];
     for (args, text) in cases {
