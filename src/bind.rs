@@ -366,10 +366,7 @@ impl Bound {
                 let store = self.store.as_ref().expect("a tensor of a file has its store");
                 let values = store.read(file)?;
                 store.release(file);
-                if let Some(count) = non_finite(&values) {
-                    let mut found = self.non_finite.lock().unwrap_or_else(PoisonError::into_inner);
-                    found.insert(name.to_string(), count);
-                }
+                self.look(name, &values);
                 Ok(values)
             }
             Source::Fresh(Init::From { file, key }) => {
@@ -378,6 +375,23 @@ impl Bound {
             }
             Source::Fresh(init) => fill(init, &tensor.decl.shape, self.seed, name),
             Source::Computed(id) => Ok(self.computed(*id, tensor)),
+        }
+    }
+
+    /// Remembers a tensor whose values are not finite.
+    fn look(&self, name: &str, values: &[f32]) {
+        if let Some(count) = non_finite(values) {
+            let mut found = self.non_finite.lock().unwrap_or_else(PoisonError::into_inner);
+            found.insert(name.to_string(), count);
+        }
+    }
+
+    /// A tensor by its layer: its key, and the key of the file that holds it.
+    fn stored(&self, node: NodeId, param: usize) -> Option<(&str, &Store, &str)> {
+        let (name, tensor) = self.tensors.get_index(*self.by_node.get(&(node, param))?)?;
+        match &tensor.source {
+            Source::File(file) => Some((name, self.store.as_ref()?, file)),
+            Source::Fresh(_) | Source::Computed(_) => None,
         }
     }
 
@@ -444,5 +458,18 @@ impl Tensors for Bound {
         let index = self.by_node.get(&(node, param)).expect("the node owns its tensors");
         let (name, tensor) = self.tensors.get_index(*index).expect("an index of this map");
         self.values(name, tensor)
+    }
+
+    fn view(&self, node: NodeId, param: usize) -> Option<&[f32]> {
+        let (name, store, file) = self.stored(node, param)?;
+        let values = store.view(file)?;
+        self.look(name, values);
+        Some(values)
+    }
+
+    fn release(&self, node: NodeId, param: usize) {
+        if let Some((_, store, file)) = self.stored(node, param) {
+            store.release(file);
+        }
     }
 }

@@ -48,34 +48,37 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Networks that between them use every kernel that large networks spend their time in.
-const SPECS: &[(&str, &str)] = &[
-    ("resnet18", "input [N, 3, 64, 64]"),
-    ("resnet50", "input [N, 3, 64, 64]\ninsert se(reduction = 16) at layer*[-1]"),
-    ("mobilenet_v2", "input [N, 3, 64, 64]"),
-    ("mobilenet_v3_small", "input [N, 3, 96, 96]"),
-    ("efficientnet_b0", "input [N, 3, 64, 64]"),
-    ("resnext50_32x4d", "input [N, 3, 64, 64]\nreplace fc with linear(10)"),
-    ("densenet121", "input [N, 3, 64, 64]"),
-    ("convnext_tiny", "input [N, 3, 64, 64]"),
+const SPECS: &[(&str, usize, &str)] = &[
+    ("resnet18", 64, ""),
+    ("resnet50", 64, "insert se(reduction = 16) at layer*[-1]"),
+    ("mobilenet_v2", 64, ""),
+    ("mobilenet_v3_small", 96, ""),
+    ("efficientnet_b0", 64, ""),
+    ("resnext50_32x4d", 64, "replace fc with linear(10)"),
+    ("densenet121", 64, ""),
+    ("convnext_tiny", 64, ""),
 ];
 
 #[test]
 fn a_steady_state_run_allocates_nothing() {
     for threads in [1, 2, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        for (base, edits) in SPECS {
-            let found = pool.install(|| allocations(base, edits));
+        for (base, side, edits) in SPECS {
+            let text = format!("archc 1\nbase {base} {{ input [N, 3, {side}, {side}] }}\n{edits}\n");
+            let found = pool.install(|| allocations(&text));
             assert_eq!(found, 0, "allocations in a run of {base} on {threads} threads");
         }
     }
 }
 
 /// How many allocations three runs make, after those that fill the threads' scratch memory.
-fn allocations(base: &str, edits: &str) -> usize {
+fn allocations(text: &str) -> usize {
     let mut sources = Sources::new();
-    let file = sources.add("spec.arch", &format!("archc 1\nbase {base}\n{edits}\n"), Some(Path::new(".")));
-    let Ok(Outcome::Spec(compiled)) = compile(&mut sources, file, &[]) else { panic!("{base} compiles") };
-    let Ok(bound) = bind(&compiled.settings, &compiled.base, &compiled.typed, Some(1)) else { panic!("{base} binds") };
+    let file = sources.add("spec.arch", text, Some(Path::new(".")));
+    let Ok(Outcome::Spec(compiled)) = compile(&mut sources, file, &[]) else { panic!("it compiles: {text}") };
+    let Ok(bound) = bind(&compiled.settings, &compiled.base, &compiled.typed, Some(1)) else {
+        panic!("it binds: {text}")
+    };
     let mut executable = Executable::new(&compiled.typed, &bound, &Cpu::new(), 2).expect("it fits");
     let inputs: Vec<Tensor> = executable.plan().inputs().iter().map(|(_, dims)| Tensor::zeros(dims.clone())).collect();
     let inputs: Vec<&[f32]> = inputs.iter().map(Tensor::data).collect();

@@ -69,6 +69,9 @@ pub struct ExecArgs {
     /// The number format of weights and activations; sums, small vectors and outputs are f32 in any case.
     #[arg(long, value_enum, default_value = "f32")]
     pub dtype: Dtype,
+    /// On a GPU with f32: multiply with 10 bits of the mantissa, as PyTorch may.
+    #[arg(long)]
+    pub tf32: bool,
     /// Samples that are run at once; of noise, how many there are.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch: Option<usize>,
@@ -102,14 +105,8 @@ impl ExecArgs {
         Cpu::new().with_policy(if self.exact { Policy::Exact } else { Policy::Fast }).with_dtype(dtype)
     }
 
-    /// Runs `inside` on as many threads as were asked for, if the device is there.
+    /// Runs `inside` on as many threads as were asked for.
     pub fn with_threads<T: Send>(&self, inside: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
-        if let Device::Cuda(_) = self.device {
-            let problem = Problem::new(Code::Resource, "this build has no CUDA backend");
-            return Err(problem
-                .hint("leave `--device` out to run on the CPU; `archc devices` lists what is there")
-                .into());
-        }
         let mut pool = rayon::ThreadPoolBuilder::new();
         if let Some(threads) = self.threads {
             pool = pool.num_threads(threads.min(1024));
@@ -208,6 +205,9 @@ pub struct Bench {
     pub warm_up: Option<f64>,
     #[command(flatten)]
     pub exec: ExecArgs,
+    /// Print the latency of every run too, in order of size.
+    #[arg(long, requires = "json", conflicts_with = "kernels")]
+    pub samples: bool,
     /// Print it as JSON.
     #[arg(long)]
     pub json: bool,

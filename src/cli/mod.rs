@@ -2,6 +2,7 @@
 //! the user's files, 2 for wrong usage, 3 where a device or resource is missing.
 
 pub mod args;
+mod backend;
 mod bench;
 mod check;
 mod completions;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::{ExecArgs, Run};
+use super::backend::backend;
 use super::session::{Session, print};
 use super::{Failure, Outcome};
 use crate::bind::{Bound, bind, bind_edited};
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostics, Problem};
-use crate::exec::Executable;
-use crate::exec::cpu::Cpu;
+use crate::exec::{Backend, Executable};
 use crate::io::inputs::{self, Batch, Inputs};
 use crate::io::labels::Labels;
 use crate::io::output::{self, Output};
@@ -31,19 +31,19 @@ const BATCH: usize = 8;
 const TOP: usize = 5;
 
 pub fn run(session: &mut Session, args: &Run) -> Outcome {
-    let cpu = args.exec.cpu()?;
+    let backend = backend(&args.exec)?;
     let compiled = session.compile(&args.spec)?;
     // what can be refused early is refused before weights are read
     let outputs: Vec<Output> = args.output.iter().map(|path| Output::of(path)).collect::<Result<_, _>>()?;
     let inputs = inputs::expand(&args.input)?;
     let labels = labels(&compiled)?;
-    args.exec.with_threads(|| execute(session, args, &cpu, &compiled, &outputs, &inputs, labels))
+    args.exec.with_threads(|| execute(session, args, backend.as_ref(), &compiled, &outputs, &inputs, labels))
 }
 
 fn execute(
     session: &Session,
     args: &Run,
-    cpu: &Cpu,
+    backend: &dyn Backend,
     compiled: &Compiled,
     outputs: &[Output],
     inputs: &Inputs,
@@ -60,7 +60,7 @@ fn execute(
         (None, false) => inputs.items.len().clamp(1, BATCH),
     };
     bound.check_memory()?;
-    let mut executable = Executable::new(typed, &bound, cpu, batch)?;
+    let mut executable = Executable::new(typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
     let keeps_tensors = outputs.iter().any(|output| output.needs_tensors());
     let mut collected = Collected::new(typed, keeps_tensors, labels, is_noise);

@@ -13,7 +13,7 @@ use crate::exec::Backend;
 use crate::exec::cpu::Cpu;
 use crate::graph::{Graph, Node, NodeId, key, path};
 use crate::ops::shape::Shape;
-use crate::opt;
+use crate::opt::{self, Fusion};
 use crate::plan::{self, Plan};
 use crate::source::Sources;
 use crate::typed::Typed;
@@ -211,7 +211,7 @@ fn origin(sources: &Sources, node: &Node) -> String {
 }
 
 fn steps(typed: &Typed, as_json: bool) -> Result<(), Failure> {
-    let plan = plan::plan(opt::optimise(typed), &Cpu::new().options(1))?;
+    let plan = plan::plan(opt::optimise(typed, Fusion::Deep), &Cpu::new().options(1))?;
     if as_json {
         print(&format!("{:#}\n", steps_json(&plan, typed)));
         return Ok(());

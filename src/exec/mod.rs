@@ -4,6 +4,7 @@
 //! weights. A run then allocates nothing but its outputs, and gives the same bits on any number of threads.
 
 pub mod cpu;
+pub mod cuda;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use crate::diag::{Code, Problem};
 use crate::graph::NodeId;
-use crate::opt;
+use crate::opt::{self, Fusion};
 use crate::plan::{self, Plan};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
@@ -26,6 +27,14 @@ pub trait Tensors: Sync {
     /// The values of tensor `param` (its index in [`Typed::params`]) of the layer `node`, which owns it. Called from
     /// several threads, for each tensor once where possible.
     fn read(&self, node: NodeId, param: usize) -> Result<Vec<f32>, Problem>;
+
+    /// The same values where they already lie in memory as float32; whoever has read them calls [`Tensors::release`].
+    fn view(&self, _node: NodeId, _param: usize) -> Option<&[f32]> {
+        None
+    }
+
+    /// Gives back the memory of a tensor that was viewed. It can be viewed again.
+    fn release(&self, _node: NodeId, _param: usize) {}
 }
 
 /// Something that can run plans.
@@ -36,8 +45,34 @@ pub trait Backend: Sync {
     /// What a plan for this backend should heed.
     fn options(&self, batch: usize) -> plan::Options;
 
+    /// How much passes may ask of it.
+    fn fusion(&self) -> Fusion {
+        Fusion::Plain
+    }
+
     /// Allocates the plan's memory and packs its weights.
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem>;
+
+    /// What the device can do at most, where it is not this machine's CPU.
+    ///
+    /// # Errors
+    /// If it cannot be measured.
+    fn peak(&self) -> Result<Option<Peak>, Problem> {
+        Ok(None)
+    }
+}
+
+/// What a device can do at most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peak {
+    /// Its name.
+    pub device: String,
+    /// Operations a second.
+    pub flops: f64,
+    /// Bytes read and written a second.
+    pub bytes: f64,
+    /// Bytes of an element of weights and activations.
+    pub element: usize,
 }
 
 /// A loaded plan.
@@ -57,6 +92,13 @@ pub trait Program: Send {
 
     /// The kernel that each step uses: `direct 14x32`, `depthwise`.
     fn kernels(&self) -> Vec<String>;
+
+    /// How long `count` runs of the last inputs take on a device that keeps its own time, without what goes in and out;
+    /// None where the host's clock says it all.
+    fn device_times(&mut self, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        let _ = count;
+        None
+    }
 }
 
 /// A network that is ready to run with one batch size.
@@ -76,7 +118,7 @@ impl Executable {
         backend: &dyn Backend,
         batch: usize,
     ) -> Result<Executable, Problem> {
-        let plan = plan::plan(opt::optimise(typed), &backend.options(batch))?;
+        let plan = plan::plan(opt::optimise(typed, backend.fusion()), &backend.options(batch))?;
         let weights = Weights::new(typed, tensors, &plan)?;
         let program = backend.load(&plan, &weights)?;
         Ok(Executable { plan, program })
@@ -92,7 +134,7 @@ impl Executable {
     /// An input that is missing or of another shape; a device that fails.
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Problem> {
         let mut outputs = self.outputs();
-        let inputs = self.inputs(inputs)?;
+        let inputs = self.in_order(inputs)?;
         self.program.run(&inputs, &mut outputs)?;
         Ok(self.named(outputs))
     }
@@ -114,7 +156,7 @@ impl Executable {
     #[expect(clippy::type_complexity, reason = "outputs beside times")]
     pub fn profile(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(Vec<(String, Tensor)>, Vec<Duration>), Problem> {
         let mut outputs = self.outputs();
-        let inputs = self.inputs(inputs)?;
+        let inputs = self.in_order(inputs)?;
         let times = self.program.profile(&inputs, &mut outputs)?;
         Ok((self.named(outputs), times))
     }
@@ -139,7 +181,16 @@ impl Executable {
         self.program.kernels()
     }
 
-    fn inputs<'a>(&self, given: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [f32]>, Problem> {
+    /// [`Program::device_times`]
+    pub fn device_times(&mut self, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        self.program.device_times(count)
+    }
+
+    /// Inputs by name in the plan's order, for [`Executable::run_into`].
+    ///
+    /// # Errors
+    /// An input that is missing or of another shape.
+    pub fn in_order<'a>(&self, given: &[(&str, &'a Tensor)]) -> Result<Vec<&'a [f32]>, Problem> {
         let one = |(name, dims): &(String, Vec<usize>)| {
             let Some((_, tensor)) = given.iter().find(|(other, _)| other == name) else {
                 return Err(Problem::new(Code::Input, format!("the network needs the input `{name}`")));

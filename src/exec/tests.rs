@@ -1,7 +1,7 @@
 //! Executables against the reference, on every kind of small network.
 
 use super::cpu::Cpu;
-use super::{Executable, Tensors, reference};
+use super::{Backend, Executable, Tensors, reference};
 use crate::diag::Problem;
 use crate::graph::NodeId;
 use crate::opt::testing::network;
@@ -46,7 +46,8 @@ pub(crate) fn compare(typed: &Typed, batch: usize, tolerance: f64) {
     compare_on(&Cpu::new(), typed, batch, tolerance);
 }
 
-fn compare_on(cpu: &Cpu, typed: &Typed, batch: usize, tolerance: f64) {
+/// [`compare`] on a backend.
+pub(crate) fn compare_on(backend: &dyn Backend, typed: &Typed, batch: usize, tolerance: f64) {
     let tensors = Random(typed);
     let inputs: Vec<(String, Tensor)> = typed
         .graph()
@@ -61,7 +62,7 @@ fn compare_on(cpu: &Cpu, typed: &Typed, batch: usize, tolerance: f64) {
         .collect();
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let want = reference::run(typed, &tensors, batch, &inputs).expect("nothing to fail");
-    let mut executable = Executable::new(typed, &tensors, cpu, batch).expect("small enough");
+    let mut executable = Executable::new(typed, &tensors, backend, batch).expect("small enough");
     if std::env::var("ARCHC_DUMP").is_ok() {
         eprintln!("{}", executable.plan().dump(typed));
     }
@@ -144,7 +145,7 @@ fn parameters_are_broadcast() {
 }
 
 /// Calls of every op, with the sizes of their operands after the batch; `p` before a size for a parameter.
-const SAMPLES: &[(&str, &[&str])] = &[
+pub(crate) const SAMPLES: &[(&str, &[&str])] = &[
     ("conv2d(7, kernel = 3)", &["[5, 9, 8]"]),
     ("conv2d(33, kernel = 1)", &["[512, 3, 5]"]),
     ("conv2d(6, kernel = [5, 2], stride = [2, 3], padding = [2, 1], dilation = [1, 2])", &["[3, 13, 11]"]),
@@ -267,30 +268,36 @@ fn every_op_runs() {
         assert!(sampled || entry.name == "input", "no sample of {}", entry.name);
     }
     for (call, operands) in SAMPLES {
-        let mut text = String::from("zero = input([1])\n");
-        let mut names = vec![];
-        for (at, operand) in operands.iter().enumerate() {
-            let line = match operand.strip_prefix('p') {
-                Some(shape) => format!("v{at} = parameter({shape})\n"),
-                None => format!("v{at} = input({operand})\n"),
-            };
-            text += &line;
-            names.push(format!("v{at}"));
-        }
-        check(&format!("{text} y = {call} <- {}", names.join(", ")));
-        // the same after steps that leave images channels-last, and followed by one that can be fused
-        let images = operands.iter().any(|operand| operand.matches(',').count() == 2);
-        if images {
-            for (at, operand) in operands.iter().enumerate() {
-                if operand.matches(',').count() == 2 && !operand.starts_with('p') {
-                    let channels = operand[1..].split(',').next().expect("a first size");
-                    text += &format!("w{at} = conv2d({channels}, kernel = 1) <- v{at}\n");
-                    names[at] = format!("w{at}");
-                }
-            }
-            check(&format!("{text} y = {call} <- {}\n z = relu <- y", names.join(", ")));
-        }
+        sample_network(call, operands).iter().for_each(|text| check(text));
     }
+}
+
+/// Networks of a sample: the call alone; and, where it takes images, after steps that leave them channels-last, followed
+/// by one that can be fused.
+pub(crate) fn sample_network(call: &str, operands: &[&str]) -> Vec<String> {
+    let mut text = String::from("zero = input([1])\n");
+    let mut names = vec![];
+    for (at, operand) in operands.iter().enumerate() {
+        let line = match operand.strip_prefix('p') {
+            Some(shape) => format!("v{at} = parameter({shape})\n"),
+            None => format!("v{at} = input({operand})\n"),
+        };
+        text += &line;
+        names.push(format!("v{at}"));
+    }
+    let mut networks = vec![format!("{text} y = {call} <- {}", names.join(", "))];
+    let images = operands.iter().any(|operand| operand.matches(',').count() == 2);
+    if images {
+        for (at, operand) in operands.iter().enumerate() {
+            if operand.matches(',').count() == 2 && !operand.starts_with('p') {
+                let channels = operand[1..].split(',').next().expect("a first size");
+                text += &format!("w{at} = conv2d({channels}, kernel = 1) <- v{at}\n");
+                names[at] = format!("w{at}");
+            }
+        }
+        networks.push(format!("{text} y = {call} <- {}\n z = relu <- y", names.join(", ")));
+    }
+    networks
 }
 
 #[test]
@@ -329,6 +336,52 @@ fn what_networks_are_made_of() {
         a = add <- e, x
         y = relu <- a",
     );
+    // the same after a pointwise convolution, whose gate is known before it, with other layers around
+    check(
+        "x = input([8, 7, 6])
+        c = conv2d(4, kernel = 3, padding = 1) <- x
+        z = relu <- c
+        p = conv2d(40, kernel = 1) <- z
+        b = batch_norm2d <- p
+        m = global_avg_pool2d <- b
+        f1 = linear(2) <- m
+        r = relu <- f1
+        f2 = linear(40) <- r
+        g = sigmoid <- f2
+        e = mul <- b, g
+        d = conv2d(40, kernel = 1, bias = false) <- x
+        a = add <- e, d
+        y = relu <- a
+        k = concat <- y, x
+        q = conv2d(70, kernel = 1) <- k
+        last = mean([2, 3], keep = true) <- q",
+    );
+    // too many channels for that: the gated image is added to another
+    check(
+        "x = input([50, 3, 3])
+        p = conv2d(40, kernel = 1) <- x
+        m = global_avg_pool2d <- p
+        f = linear(40) <- m
+        g = sigmoid <- f
+        e = mul <- p, g
+        d = conv2d(40, kernel = 1, bias = false) <- x
+        a = add <- e, d
+        y = silu <- a",
+    );
+    // images that lie as they came, and means of one convolution for two
+    check(
+        "x = input([8, 7, 6])
+        v = input([8])
+        e = mul <- x, v
+        c = conv2d(8, kernel = 3, groups = 8) <- e
+        m = global_avg_pool2d <- c
+        n = mean([2, 3], keep = true) <- c
+        s = mul <- c, m
+        t = mul <- s, n
+        u = conv2d(600, kernel = 1) <- t
+        y = adaptive_avg_pool2d(1) <- u
+        ! m, t",
+    );
     // the same by 1x1 convolutions, and the gate first
     check(
         "x = input([8, 7, 6])
@@ -340,6 +393,28 @@ fn what_networks_are_made_of() {
         g = hardsigmoid <- f2
         e = mul <- g, c
         y = conv2d(5, kernel = 1) <- e",
+    );
+    // a stem whose image is pooled at once
+    check(
+        "x = input([3, 21, 18])
+        c = conv2d(8, kernel = 7, stride = 2, padding = 3, bias = false) <- x
+        b = batch_norm2d <- c
+        r = silu <- b
+        p = max_pool2d(3, stride = 2, padding = 1, ceil_mode = true) <- r
+        y = conv2d(5, kernel = 3) <- p",
+    );
+    // an inverted residual
+    check(
+        "x = input([6, 9, 8])
+        e = conv2d(36, kernel = 1) <- x
+        a = relu6 <- e
+        c = conv2d(36, kernel = 3, padding = 1, groups = 36, bias = false) <- a
+        b = batch_norm2d <- c
+        r = hardswish <- b
+        d = conv2d(6, kernel = 1, bias = false) <- r
+        n = batch_norm2d <- d
+        s = add <- n, x
+        k = concat <- s, x",
     );
     // a dense block: each layer sees all before it
     check(

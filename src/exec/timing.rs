@@ -66,6 +66,11 @@ impl Samples {
         Samples(seconds)
     }
 
+    /// All of them.
+    pub fn seconds(&self) -> &[f64] {
+        &self.0
+    }
+
     pub fn count(&self) -> usize {
         self.0.len()
     }

@@ -1,7 +1,7 @@
 //! Moves activations and additions into the epilogue of what computes their operand: `relu(conv(x) + y)` is one step.
 //!
-//! Of two operands of an addition the one computed last takes the other as its residual. Only values without another use
-//! are swallowed, so that the other operand can never depend on the one that swallows it.
+//! Of two operands of an addition a gated one takes the other as its residual, else the one computed last. Only values
+//! without another use are swallowed, so that the other operand can never depend on the one that swallows it.
 
 use super::{Epilogue, Id, Kind, Net};
 
@@ -18,13 +18,19 @@ pub(super) fn run(net: &mut Net) {
         let (x, epilogue) = (node.operands[0], node.epilogue);
         let mut ways: Vec<(Id, Epilogue)> = vec![(x, epilogue)];
         // x + y = y + x, as long as nothing is done to x alone
-        if let (Some(y), super::Act::None) = (epilogue.residual, epilogue.before) {
+        if let (Some(y), None, super::Act::None) = (epilogue.residual, epilogue.gate, epilogue.before) {
             ways.push((y, Epilogue { residual: Some(x), ..epilogue }));
         }
-        ways.sort_by_key(|(into, _)| (!costs(&net.node(*into).kind), std::cmp::Reverse(position[into.0])));
+        ways.sort_by_key(|(into, _)| {
+            let below = net.node(*into);
+            (below.epilogue.gate.is_none(), !costs(&below.kind), std::cmp::Reverse(position[into.0]))
+        });
         for (into, epilogue) in ways {
             let below = net.node(into);
             if counts[into.0] != 1 || !below.kind.takes_epilogue() || below.shape != node.shape {
+                continue;
+            }
+            if epilogue.gate.is_some() && !below.kind.takes_gate() {
                 continue;
             }
             let Some(joined) = below.epilogue.then(&epilogue) else { continue };

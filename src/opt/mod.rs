@@ -5,14 +5,20 @@
 
 mod constant_matmul;
 mod dead;
+mod excite;
 mod flatten;
 mod fold_channels;
 mod fuse;
+mod gate;
 mod identity;
 mod lower;
 mod net;
 mod permute;
+mod pooled_conv;
 mod scale;
+mod separable;
+mod squeeze;
+mod squeeze_early;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -22,38 +28,75 @@ use crate::typed::Typed;
 
 pub use lower::lower;
 pub use net::{
-    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Weights, Window,
+    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, Weights,
+    Window,
 };
 
 /// A rewrite of a whole network.
 pub struct Pass {
     pub name: &'static str,
     pub run: fn(&mut Net),
+    /// What a backend must know for it.
+    pub asks: Fusion,
+}
+
+/// Which kinds and epilogues a backend can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fusion {
+    /// Those of [`lower`], with activations and residuals in epilogues.
+    Plain,
+    /// Besides, factors of channels in epilogues.
+    Gated,
+    /// All.
+    Deep,
+}
+
+const fn plain(name: &'static str, run: fn(&mut Net)) -> Pass {
+    Pass { name, run, asks: Fusion::Plain }
+}
+
+const fn gated(name: &'static str, run: fn(&mut Net)) -> Pass {
+    Pass { name, run, asks: Fusion::Gated }
+}
+
+const fn deep(name: &'static str, run: fn(&mut Net)) -> Pass {
+    Pass { name, run, asks: Fusion::Deep }
 }
 
 /// The passes, in the order in which they run.
 pub static PASSES: &[Pass] = &[
     // what does nothing in eval mode, first, so that the others see neighbours as neighbours
-    Pass { name: "identity", run: identity::run },
+    plain("identity", identity::run),
     // matrix products by parameters become linear maps, which the others know how to fold into
-    Pass { name: "constant_matmul", run: constant_matmul::run },
+    plain("constant_matmul", constant_matmul::run),
     // elementwise steps move before permutations, next to the maps whose results were permuted
-    Pass { name: "permute", run: permute::run },
+    plain("permute", permute::run),
     // batch norms, layer scales and biases go into the weights
-    Pass { name: "fold_channels", run: fold_channels::run },
+    plain("fold_channels", fold_channels::run),
     // numbers that multiply a matrix product
-    Pass { name: "scale", run: scale::run },
+    plain("scale", scale::run),
     // images are channels-last: linear maps of flattened ones read their columns in that order
-    Pass { name: "flatten", run: flatten::run },
-    // activations and additions go into what computes their operand
-    Pass { name: "fuse", run: fuse::run },
-    Pass { name: "dead", run: dead::run },
+    plain("flatten", flatten::run),
+    // factors of channels become gates, which epilogues have a place for
+    gated("gate", gate::run),
+    // activations, gates and additions go into what computes their operand
+    plain("fuse", fuse::run),
+    // the gate of a pointwise convolution's own result, before the convolution
+    gated("squeeze_early", squeeze_early::run),
+    // gates that are left go into the pointwise convolution that reads what is gated
+    deep("excite", excite::run),
+    // means over pixels go into what computes the image; after the two that ask who else reads it
+    deep("squeeze", squeeze::run),
+    // images that are larger than what goes in and comes out are not written
+    deep("pooled_conv", pooled_conv::run),
+    deep("separable", separable::run),
+    plain("dead", dead::run),
 ];
 
-/// The network in eval mode, every pass applied.
-pub fn optimise(typed: &Typed) -> Net {
+/// The network in eval mode, every pass applied that a backend of this `fusion` knows.
+pub fn optimise(typed: &Typed, fusion: Fusion) -> Net {
     let mut net = lower(typed);
-    for pass in PASSES {
+    for pass in PASSES.iter().filter(|pass| pass.asks <= fusion) {
         (pass.run)(&mut net);
     }
     net

@@ -22,7 +22,7 @@ pub struct Net {
     pub outputs: Vec<(String, Id)>,
 }
 
-/// One step: `after(before(kind(operands)) + residual)`.
+/// One step: `after(before(kind(operands)) * gate + residual)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     pub kind: Kind,
@@ -38,9 +38,23 @@ pub struct Node {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Epilogue {
     pub before: Act,
+    /// A factor for each channel of each image: [N, C] or [N, C, 1, 1]. Only where [`Kind::takes_gate`].
+    pub gate: Option<Id>,
     /// A value of the same shape that is added.
     pub residual: Option<Id>,
     pub after: Act,
+    pub squeeze: Squeeze,
+}
+
+/// Whether the mean of every channel over its pixels is taken while an image is stored. Only of [`Kind::Conv`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Squeeze {
+    #[default]
+    None,
+    /// [`Kind::Means`] of the node are there besides its value.
+    Also,
+    /// The means are the node's value; the image itself is not kept.
+    Only,
 }
 
 /// A function of one number, as PyTorch defines it.
@@ -168,11 +182,28 @@ pub enum Kind {
     Constant(Source),
     /// The operand itself (an activation or an addition is an epilogue of it).
     Identity,
+    /// A second operand, [N, C] or [N, C, 1, 1], multiplies the channels of the first.
     Conv {
         window: Window,
         groups: usize,
         weights: Weights,
     },
+    /// A depthwise convolution with its activation, then a pointwise one.
+    Separable {
+        window: Window,
+        depthwise: Weights,
+        act: Act,
+        pointwise: Weights,
+    },
+    /// A convolution with its activation, then the maxima of `pool`.
+    PooledConv {
+        window: Window,
+        weights: Weights,
+        act: Act,
+        pool: Window,
+    },
+    /// The channels' means of an image, as what computed it left them ([`Squeeze::Also`]).
+    Means,
     ConvTranspose {
         window: Window,
         groups: usize,
@@ -287,6 +318,17 @@ impl Kind {
         )
     }
 
+    /// Whether it is a convolution of single pixels, all of them, all channels together.
+    pub fn is_pointwise(&self) -> bool {
+        let Kind::Conv { window, groups, .. } = self else { return false };
+        window.kernel == [1, 1] && window.stride == [1, 1] && window.padding == [0; 4] && *groups == 1
+    }
+
+    /// Whether a gate may be among it.
+    pub fn takes_gate(&self) -> bool {
+        matches!(self, Kind::Identity | Kind::Conv { .. })
+    }
+
     /// As it is shown in steps and snapshots.
     pub fn name(&self) -> &'static str {
         match self {
@@ -294,6 +336,9 @@ impl Kind {
             Kind::Constant(_) => "constant",
             Kind::Identity => "identity",
             Kind::Conv { .. } => "conv2d",
+            Kind::Separable { .. } => "separable_conv2d",
+            Kind::PooledConv { .. } => "pooled_conv2d",
+            Kind::Means => "means",
             Kind::ConvTranspose { .. } => "conv_transpose2d",
             Kind::Linear { .. } => "linear",
             Kind::Channels { .. } => "channels",
@@ -333,32 +378,34 @@ impl Epilogue {
 
     /// One epilogue that does what `self` and then `next` do; None where it takes two.
     pub fn then(&self, next: &Epilogue) -> Option<Epilogue> {
-        let after = |first: Act, second: Act| match (first, second) {
+        let join = |first: Act, second: Act| match (first, second) {
             (Act::None, act) | (act, Act::None) => Some(act),
             _ => None,
         };
-        if self.residual.is_none() {
-            let own = after(self.before, self.after)?;
-            match next.residual {
-                Some(_) => Some(Epilogue { before: after(own, next.before)?, ..*next }),
-                None => {
-                    let next = after(next.before, next.after)?;
-                    Some(Epilogue { before: Act::None, residual: None, after: after(own, next)? })
-                }
+        let maps = |epilogue: &Epilogue| epilogue.gate.is_none() && epilogue.residual.is_none();
+        if self.squeeze != Squeeze::None {
+            return None;
+        }
+        match (maps(self), maps(next)) {
+            (true, true) => {
+                let (own, next) = (join(self.before, self.after)?, join(next.before, next.after)?);
+                Some(Epilogue { after: join(own, next)?, ..Epilogue::default() })
             }
-        } else if next.residual.is_none() {
-            let next = after(next.before, next.after)?;
-            Some(Epilogue { after: after(self.after, next)?, ..*self })
-        } else {
-            None
+            (true, false) => Some(Epilogue { before: join(join(self.before, self.after)?, next.before)?, ..*next }),
+            (false, true) => Some(Epilogue { after: join(self.after, join(next.before, next.after)?)?, ..*self }),
+            (false, false) => {
+                let gated = self.residual.is_none() && self.after == Act::None;
+                let added = next.gate.is_none() && next.before == Act::None;
+                (gated && added).then_some(Epilogue { before: self.before, gate: self.gate, ..*next })
+            }
         }
     }
 }
 
 impl Node {
-    /// Everything it reads: operands, then the residual.
+    /// Everything it reads: operands, then gate and residual.
     pub fn reads(&self) -> impl Iterator<Item = Id> + '_ {
-        self.operands.iter().copied().chain(self.epilogue.residual)
+        self.operands.iter().copied().chain(self.epilogue.gate).chain(self.epilogue.residual)
     }
 }
 
@@ -431,7 +478,8 @@ impl Net {
     /// Lets everything that reads `from` read `to`.
     pub fn redirect(&mut self, from: Id, to: Id) {
         for node in self.nodes.iter_mut().flatten() {
-            let reads = node.operands.iter_mut().chain(&mut node.epilogue.residual);
+            let Epilogue { gate, residual, .. } = &mut node.epilogue;
+            let reads = node.operands.iter_mut().chain(gate).chain(residual);
             reads.filter(|read| **read == from).for_each(|read| *read = to);
         }
         self.outputs.iter_mut().filter(|(_, id)| *id == from).for_each(|(_, id)| *id = to);
@@ -504,21 +552,41 @@ impl fmt::Display for Dump<'_> {
                     write!(f, "{}", self.weights(weights))?;
                 }
                 Kind::Linear { weights } => write!(f, "{}", self.weights(weights))?,
+                Kind::Separable { window: Window { kernel: [h, w], .. }, depthwise, act, pointwise } => {
+                    write!(f, " {h}x{w}{}, {act}, then{}", self.weights(depthwise), self.weights(pointwise))?;
+                }
+                Kind::PooledConv { window: Window { kernel: [h, w], .. }, weights, act, pool } => {
+                    write!(
+                        f,
+                        " {h}x{w}{}, {act}, maxima of {}x{}",
+                        self.weights(weights),
+                        pool.kernel[0],
+                        pool.kernel[1]
+                    )?;
+                }
                 Kind::Channels { maps, .. } => write!(f, "{}", self.maps(maps))?,
                 Kind::Constant(source) => write!(f, " {}", self.source(source))?,
                 Kind::Permute { axes } => write!(f, " {axes:?}")?,
                 Kind::Matmul { scale } if *scale != 1.0 => write!(f, " * {scale}")?,
                 _ => {}
             }
-            let Epilogue { before, residual, after } = node.epilogue;
+            let Epilogue { before, gate, residual, after, squeeze } = node.epilogue;
             if before != Act::None {
                 write!(f, ", {}", before)?;
+            }
+            if let Some(gate) = gate {
+                write!(f, ", * %{}", gate.0)?;
             }
             if let Some(residual) = residual {
                 write!(f, ", + %{}", residual.0)?;
             }
             if after != Act::None {
                 write!(f, ", {}", after)?;
+            }
+            match squeeze {
+                Squeeze::None => {}
+                Squeeze::Also => write!(f, ", means beside it")?,
+                Squeeze::Only => write!(f, ", means of it")?,
             }
             if !node.operands.is_empty() {
                 let operands: Vec<String> = node.operands.iter().map(|id| format!("%{}", id.0)).collect();

@@ -130,6 +130,130 @@ fn fuse() {
 }
 
 #[test]
+fn gate() {
+    fires(
+        "gate",
+        "x = input([4, 8, 8])
+        m = global_avg_pool2d <- x
+        s = sigmoid <- m
+        y = mul <- s, x",
+    );
+    // one factor a place, one a row of something else than an image, a single pixel
+    leaves("gate", "x = input([4, 8, 8])\n m = mean(1, keep = true) <- x\n y = mul <- x, m");
+    leaves("gate", "x = input([4, 8])\n m = mean(2) <- x\n y = mul <- x, m");
+    leaves("gate", "x = input([4, 1, 1])\n f = flatten <- x\n y = mul <- x, f");
+}
+
+#[test]
+fn squeeze_early() {
+    let block = |between: &str| {
+        format!(
+            "x = input([16, 8, 8])
+            z = conv2d(4, kernel = 3, padding = 1) <- x
+            r = relu <- z
+            c = conv2d(16, kernel = 1) <- r
+            b = batch_norm2d <- c
+            {between}
+            m = global_avg_pool2d <- v
+            f1 = linear(2) <- m
+            a = relu <- f1
+            f2 = linear(16) <- a
+            g = sigmoid <- f2
+            e = mul <- v, g
+            s = add <- e, x
+            y = relu <- s"
+        )
+    };
+    fires("squeeze_early", &block("v = identity <- b"));
+    // something non-linear in between, more channels than pixels, another reader of the convolution
+    leaves("squeeze_early", &block("v = relu <- b"));
+    leaves("squeeze_early", &block("v = identity <- b").replace("conv2d(4,", "conv2d(132,"));
+    leaves("squeeze_early", &(block("v = identity <- b") + "\n! v"));
+    // windows of several pixels do not come out the same at the edges
+    leaves("squeeze_early", &block("v = conv2d(16, kernel = 3, padding = 1) <- b"));
+}
+
+#[test]
+fn excite() {
+    let block = |last: &str| {
+        format!(
+            "x = input([8, 7, 6])
+            c = conv2d(8, kernel = 3, padding = 1, groups = 8) <- x
+            r = hardswish <- c
+            m = adaptive_avg_pool2d(1) <- r
+            f1 = conv2d(2, kernel = 1) <- m
+            a = relu <- f1
+            f2 = conv2d(8, kernel = 1) <- a
+            g = hardsigmoid <- f2
+            e = mul <- g, r
+            y = {last} <- e"
+        )
+    };
+    fires("excite", &block("conv2d(5, kernel = 1)"));
+    // windows would multiply each pixel more than once; another reader of the gated image
+    leaves("excite", &block("conv2d(5, kernel = 3)"));
+    leaves("excite", &block("conv2d(5, kernel = 1, stride = 2)"));
+    leaves("excite", &(block("conv2d(5, kernel = 1)") + "\n! e"));
+}
+
+#[test]
+fn squeeze() {
+    fires(
+        "squeeze",
+        "x = input([8, 7, 6])
+        c = conv2d(8, kernel = 3) <- x
+        r = relu <- c
+        m = global_avg_pool2d <- r
+        d = conv2d(8, kernel = 1) <- r
+        y = adaptive_avg_pool2d(1) <- d
+        ! m",
+    );
+    // not a convolution's; other axes; the largest instead of the mean; one pixel
+    leaves("squeeze", "x = input([8, 7, 6])\n y = global_avg_pool2d <- x");
+    leaves("squeeze", "x = input([8, 7, 6])\n c = conv2d(8, kernel = 1) <- x\n y = mean(3) <- c");
+    leaves("squeeze", "x = input([8, 7, 6])\n c = conv2d(8, kernel = 1) <- x\n y = global_max_pool2d <- c");
+    leaves("squeeze", "x = input([8, 1, 1])\n c = conv2d(8, kernel = 1) <- x\n y = global_avg_pool2d <- c");
+}
+
+#[test]
+fn pooled_conv() {
+    let stem = |between: &str| {
+        format!(
+            "x = input([3, 20, 20])
+            c = conv2d(8, kernel = 7, stride = 2, padding = 3, bias = false) <- x
+            b = batch_norm2d <- c
+            r = {between} <- b
+            y = max_pool2d(3, stride = 2, padding = 1) <- r"
+        )
+    };
+    fires("pooled_conv", &stem("relu"));
+    // another reader; many channels; means instead of maxima
+    leaves("pooled_conv", &(stem("relu") + "\n! r"));
+    leaves("pooled_conv", &stem("relu").replace("input([3,", "input([16,"));
+    leaves("pooled_conv", &stem("relu").replace("max_pool2d", "avg_pool2d"));
+}
+
+#[test]
+fn separable() {
+    let block = |between: &str| {
+        format!(
+            "x = input([6, 8, 8])
+            c = conv2d(6, kernel = 3, padding = 1, groups = 6, bias = false) <- x
+            b = batch_norm2d <- c
+            r = {between} <- b
+            d = conv2d(6, kernel = 1) <- r
+            y = add <- d, x"
+        )
+    };
+    fires("separable", &block("relu6"));
+    // another reader; the pixels' channels all together; more weights than pixels
+    leaves("separable", &(block("relu6") + "\n! r"));
+    leaves("separable", &block("relu6").replace("groups = 6", "groups = 3"));
+    let wide = block("relu6").replace("[6, 8, 8]", "[512, 3, 3]").replace("(6,", "(512,");
+    leaves("separable", &wide.replace("groups = 6", "groups = 512"));
+}
+
+#[test]
 fn dead() {
     fires("dead", "x = input([4])\n w = parameter([4, 5])\n y = matmul <- x, w");
     leaves("dead", "x = input([4])\n unused = input([3])\n y = relu <- x");

@@ -58,7 +58,7 @@ fn find_lives(steps: &[Step], buffers: &mut [Buffer], outputs: &[(String, View)]
         }
     };
     for (at, step) in steps.iter().enumerate() {
-        step.reads.iter().chain(&step.residual).chain([&step.write]).for_each(|view| touch(view, at));
+        step.views().for_each(|view| touch(view, at));
     }
     outputs.iter().for_each(|(_, view)| touch(view, steps.len()));
 }
@@ -68,7 +68,7 @@ fn merge_in_place(steps: &mut [Step], buffers: &mut [Buffer], outputs: &mut [(St
     // where a buffer's numbers went
     let mut moved: Vec<usize> = (0..buffers.len()).collect();
     for (at, step) in steps.iter_mut().enumerate() {
-        for view in step.reads.iter_mut().chain(&mut step.residual).chain([&mut step.write]) {
+        for view in step.views_mut() {
             if let Place::Buffer(buffer) = &mut view.place {
                 *buffer = moved[*buffer];
             }
@@ -76,8 +76,7 @@ fn merge_in_place(steps: &mut [Step], buffers: &mut [Buffer], outputs: &mut [(St
         let allowed = std::mem::take(&mut step.in_place);
         let first = step.reads.first().map(|view| view.place);
         let (true, Some(Place::Buffer(from)), Place::Buffer(to)) = (allowed, first, step.write.place) else { continue };
-        let others = step.reads.iter().skip(1).chain(&step.residual);
-        let alone = others.into_iter().all(|view| view.place != Place::Buffer(from));
+        let alone = step.further().all(|view| view.place != Place::Buffer(from));
         let fits = step.reads[0].same_layout(&step.write) && step.reads[0].offset == step.write.offset;
         let free = buffers[from].life.1 == at && buffers[to].life.0 == at && same(&buffers[from], &buffers[to]);
         if alone && fits && free && from != to {
@@ -102,7 +101,8 @@ mod tests {
 
     fn step(from: usize, to: usize, in_place: bool) -> Step {
         let view = |buffer| View::plain(Place::Buffer(buffer), &[100]);
-        Step { work: Work::Copy, reads: vec![view(from)], residual: None, write: view(to), in_place, layers: vec![] }
+        let (reads, write) = (vec![view(from)], view(to));
+        Step { work: Work::Copy, reads, gate: None, residual: None, write, means: None, in_place, layers: vec![] }
     }
 
     fn buffers(n: usize) -> Vec<Buffer> {

@@ -10,7 +10,7 @@ use super::dtype::{is_large, outputs};
 use super::pairing::{Pairing, pairing};
 use super::{Buffer, DType, Options, Place, Plan, Step, View, Work};
 use crate::graph::NodeId;
-use crate::opt::{Id, Kind, Net, Source};
+use crate::opt::{Id, Kind, Net, Source, Squeeze};
 use crate::plan::view::IMAGE;
 
 /// What a kernel can read.
@@ -36,6 +36,8 @@ struct Layout<'a> {
     options: &'a Options,
     /// Where each value lies, once it is computed.
     views: Vec<Option<View>>,
+    /// Where the means of each value lie, whose computation leaves them.
+    means: Vec<Option<View>>,
     /// The concatenation that a value is written into, and where along its channels.
     parts: Vec<Option<(Id, usize)>>,
     /// Concatenations whose buffer exists although not all parts are written.
@@ -54,6 +56,7 @@ pub(super) fn lay_out(net: Net, options: &Options) -> Plan {
         net: &net,
         options,
         views: vec![None; net.bound()],
+        means: vec![None; net.bound()],
         parts: find_parts(&net),
         begun: vec![None; net.bound()],
         copies: FxHashMap::default(),
@@ -102,6 +105,8 @@ fn writes_images(kind: &Kind) -> bool {
         kind,
         Kind::Identity
             | Kind::Conv { .. }
+            | Kind::Separable { .. }
+            | Kind::PooledConv { .. }
             | Kind::ConvTranspose { .. }
             | Kind::Channels { .. }
             | Kind::PRelu { .. }
@@ -153,7 +158,16 @@ impl Layout<'_> {
                 self.roll(from, write.clone(), shifts, &node.layers);
                 write
             }
-            Kind::Conv { .. }
+            Kind::Means => {
+                let means = self.means[node.operands[0].0].as_ref().expect("the operand leaves its means");
+                means.reshaped(&dims).expect("as many as there are channels")
+            }
+            Kind::Conv { .. } => {
+                let order = if image { IMAGE.to_vec() } else { (0..dims.len()).collect() };
+                self.compute(id, &[Need::Order(IMAGE.to_vec()), Need::Plain], Some(order))
+            }
+            Kind::Separable { .. }
+            | Kind::PooledConv { .. }
             | Kind::ConvTranspose { .. }
             | Kind::Pool { .. }
             | Kind::AdaptivePool { .. }
@@ -165,6 +179,9 @@ impl Layout<'_> {
             }
             Kind::Channels { axis, .. } => self.compute(id, &[Need::Rows(*axis)], None),
             Kind::PRelu { .. } => self.compute(id, &[Need::Rows(1)], None),
+            Kind::Identity if node.epilogue.gate.is_some() => {
+                self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec()))
+            }
             Kind::Identity => self.compute(id, &[Need::Own], None),
             Kind::Attention { .. } => {
                 let rows = || Need::Order((0..dims.len()).collect());
@@ -220,15 +237,19 @@ impl Layout<'_> {
             .epilogue
             .residual
             .map(|residual| self.conform(&self.view(residual), &Need::Order(order.clone()), layers));
-        let seen: Vec<&View> = reads.iter().chain(&residual).collect();
+        let gate = node.epilogue.gate.map(|gate| self.conform(&self.view(gate), &Need::Plain, layers));
+        let seen: Vec<&View> = reads.iter().chain(&gate).chain(&residual).collect();
         let gaps = match node.kind {
             Kind::Binary { .. } => self.pairs(id, &reads, &order) != Pairing::Broadcast,
             _ => writes_images(&node.kind),
         };
         let write = self.output(id, &order, &seen, gaps);
         let in_place = single && gaps && reads[0].dims == write.dims;
-        let work = Work::Node(id);
-        self.steps.push(Step { work, reads, residual, write: write.clone(), in_place, layers: layers.clone() });
+        let means =
+            (node.epilogue.squeeze == Squeeze::Also).then(|| self.fresh(&write.dims[..2], &[0, 1], false, DType::F32));
+        self.means[id.0] = means.clone();
+        let (work, layers) = (Work::Node(id), layers.clone());
+        self.steps.push(Step { work, reads, gate, residual, write: write.clone(), means, in_place, layers });
         write
     }
 
@@ -388,7 +409,8 @@ impl Layout<'_> {
     }
 
     fn step(&mut self, work: Work, reads: Vec<View>, write: View, layers: &[NodeId]) {
-        self.steps.push(Step { work, reads, residual: None, write, in_place: false, layers: layers.to_vec() });
+        let layers = layers.to_vec();
+        self.steps.push(Step { work, reads, gate: None, residual: None, write, means: None, in_place: false, layers });
     }
 
     /// The order in which the only reader of a value would have to copy it: a permutation that is then reshaped.

@@ -51,8 +51,12 @@ pub enum Work {
 pub struct Step {
     pub work: Work,
     pub reads: Vec<View>,
+    /// The factors of channels [N, C] of an epilogue.
+    pub gate: Option<View>,
     pub residual: Option<View>,
     pub write: View,
+    /// The means of channels [N, C] that are written besides.
+    pub means: Option<View>,
     pub in_place: bool,
     /// The layers that it does the work of.
     pub layers: Vec<NodeId>,
@@ -68,6 +72,23 @@ pub struct Buffer {
     pub len: usize,
     /// The first step that writes it and the last that reads it; outputs are read after the last.
     pub life: (usize, usize),
+}
+
+impl Step {
+    /// What it reads besides the first operand.
+    pub fn further(&self) -> impl Iterator<Item = &View> {
+        self.reads.iter().skip(1).chain(&self.gate).chain(&self.residual)
+    }
+
+    /// Everything it touches.
+    pub fn views(&self) -> impl Iterator<Item = &View> {
+        self.reads.iter().chain(&self.gate).chain(&self.residual).chain([&self.write]).chain(&self.means)
+    }
+
+    fn views_mut(&mut self) -> impl Iterator<Item = &mut View> {
+        let more = self.gate.iter_mut().chain(&mut self.residual).chain([&mut self.write]).chain(&mut self.means);
+        self.reads.iter_mut().chain(more)
+    }
 }
 
 /// Steps and memory. See the module.
@@ -172,6 +193,7 @@ impl Plan {
     pub fn describe(&self, step: &Step, typed: &Typed) -> String {
         let kind = match &step.work {
             Work::Node(id) => match &self.net.node(*id).kind {
+                Kind::Identity if step.gate.is_some() => "mul",
                 Kind::Identity if step.residual.is_some() => "add",
                 Kind::Identity => "map",
                 kind => kind.name(),
@@ -186,9 +208,10 @@ impl Plan {
             let layout = if view.pixel_distance().is_some() && !view.is_plain() { "nhwc " } else { "" };
             format!("{layout}[{}]", dims.join(", "))
         };
-        let reads: Vec<String> = step.reads.iter().chain(&step.residual).map(shape).collect();
+        let reads: Vec<String> = step.reads.iter().chain(&step.gate).chain(&step.residual).map(shape).collect();
         let place = if step.in_place { " in place" } else { "" };
-        format!("{kind} {} : {} -> {}{place}", layers.join(" + "), reads.join(", "), shape(&step.write))
+        let means = step.means.as_ref().map_or(String::new(), |means| format!(", {}", shape(means)));
+        format!("{kind} {} : {} -> {}{means}{place}", layers.join(" + "), reads.join(", "), shape(&step.write))
     }
 
     /// [`Plan::describe`] for every step, and the size of the arena, for `show --steps`.

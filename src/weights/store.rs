@@ -139,6 +139,7 @@ impl Store {
         let (index, _, info) = self.tensors.get_full(key)?;
         match self.places.get(index)? {
             Place::Mapped { file, range } if info.dtype == DType::F32 => {
+                file.want(range);
                 bytemuck::try_cast_slice(file.bytes(range)).ok()
             }
             _ => None,

@@ -174,9 +174,14 @@ fn exit_codes_say_whose_fault_it_is() {
         (vec!["check", &bad], 1, "did you mean `resnet18`"),
         (vec!["check", "nowhere.arch"], 1, "there is no such file"),
         (vec!["check"], 2, "Usage"),
-        (vec!["run", &ok, "--device", "cuda"], 3, "CUDA"),
-        (vec!["run", &ok, "--dtype", "f16"], 3, "--dtype bf16"),
-        (vec!["run", &ok, "--dtype", "bf16", "--exact"], 2, "no reduced precision"),
+        // no machine has so many, and most have no driver either
+        (vec!["run", &ok, "--device", "cuda:99"], 3, "`archc devices` lists what is there"),
+        (vec!["bench", "--kernels", "--device", "cuda:99"], 3, "there is no"),
+        (vec!["run", &ok, "--device", "cuda:x"], 2, "expected auto, cpu, cuda or cuda:N"),
+        (vec!["run", &ok, "--device", "cpu", "--tf32"], 2, "`--tf32` is for GPUs"),
+        (vec!["devices"], 0, ""),
+        (vec!["run", &ok, "--device", "cpu", "--dtype", "f16"], 3, "--dtype bf16"),
+        (vec!["run", &ok, "--device", "cpu", "--dtype", "bf16", "--exact"], 2, "no reduced precision"),
         (vec!["run", &ok, "--set", "classes=3"], 1, "no `param classes`"),
         (vec!["run", &ok, "--output", "x.tiff"], 1, ".safetensors"),
         // a layer of a terabyte is legal, and does not fit

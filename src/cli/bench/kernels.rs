@@ -10,9 +10,9 @@ use super::profile::{ceilings_json, ceilings_text};
 use super::{Cores, budget, giga, percent};
 use crate::diag::{Code, Problem};
 use crate::exec::cpu::cases::{self, Case};
-use crate::exec::cpu::ceilings::{self, Ceilings, Ideal, Traffic};
-use crate::exec::cpu::kernels::Isa;
-use crate::exec::timing::{Samples, sample};
+use crate::exec::cpu::ceilings::{self, Arithmetic, Ceilings, Ideal, Traffic};
+use crate::exec::cpu::kernels::{Isa, Policy};
+use crate::exec::timing::Samples;
 
 pub fn run(args: &Bench) -> Outcome {
     let filter = args.filter.as_deref().unwrap_or("");
@@ -28,8 +28,12 @@ pub fn run(args: &Bench) -> Outcome {
     let single: Vec<Ceilings> = Isa::all().into_iter().map(Ceilings::of_one_thread).collect();
     let all = Ceilings::measure(isa);
     let batch = args.exec.batch.unwrap_or(1);
-    let measured: Vec<Measured> =
-        cases.iter().map(|case| measure(args, case, isa, batch, &all)).collect::<Result<_, _>>()?;
+    let measured: Vec<Measured> = cases
+        .iter()
+        .flat_map(|case| case.policies(isa, batch).into_iter().map(move |policy| (case, policy)))
+        .filter(|(_, policy)| !args.exec.exact || *policy == Policy::Exact)
+        .map(|(case, policy)| measure(args, case, policy, batch, &all))
+        .collect();
     let cores = Cores { before, after: ceilings::core_to_core() };
     let text = if args.json {
         format!("{:#}\n", as_json(&single, &all, cores, &measured))
@@ -49,15 +53,12 @@ struct Measured {
     ideal: Ideal,
 }
 
-fn measure(args: &Bench, case: &Case, isa: Isa, batch: usize, ceilings: &Ceilings) -> Result<Measured, Problem> {
-    let mut ready = case.prepare(isa, batch);
-    let taken = sample(&budget(args, 0.2, 0.04), || {
-        ready.run();
-        Ok::<(), Problem>(())
-    })?;
+fn measure(args: &Bench, case: &Case, policy: Policy, batch: usize, ceilings: &Ceilings) -> Measured {
+    let mut ready = case.prepare(ceilings.isa, batch, policy);
+    let taken = ready.time(&budget(args, 0.2, 0.04));
     let (flops, bytes) = (case.flops(batch), case.bytes(batch));
-    let ideal = ceilings.ideal(flops, &[Traffic { bytes, reach: bytes }]);
-    Ok(Measured { name: case.name(), kernel: ready.kernel(), taken, flops, bytes, ideal })
+    let ideal = ceilings.ideal(flops, Arithmetic::F32, &[Traffic { bytes, reach: bytes }]);
+    Measured { name: case.name(), kernel: ready.kernel(), taken, flops, bytes, ideal }
 }
 
 fn as_text(single: &[Ceilings], all: &Ceilings, cores: Cores, measured: &[Measured]) -> String {
@@ -89,7 +90,9 @@ fn as_text(single: &[Ceilings], all: &Ceilings, cores: Cores, measured: &[Measur
             one.ideal.bound.to_string(),
         ]
     };
-    text + &table(&heads, &measured.iter().map(row).collect::<Vec<_>>())
+    text += &table(&heads, &measured.iter().map(row).collect::<Vec<_>>());
+    text += "\nGFLOP/s counts the multiply-adds of the plain algorithm, so that Winograd may pass the ceiling.\n";
+    text
 }
 
 fn as_json(single: &[Ceilings], all: &Ceilings, cores: Cores, measured: &[Measured]) -> Value {

@@ -1,5 +1,6 @@
 //! `archc bench`: latency and throughput of a network, step by step where asked, or the kernels alone.
 
+mod device;
 mod kernels;
 mod profile;
 
@@ -8,22 +9,26 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
-use super::args::{Bench, SpecArgs};
+use super::args::{Bench, Device, SpecArgs};
+use super::backend::{backend, gpu};
 use super::run::{bound, noise, wanted};
 use super::session::{Session, print};
 use crate::compile::Compiled;
 use crate::exec::cpu::ceilings;
-use crate::exec::timing::{Budget, Samples, sample};
+use crate::exec::timing::{Budget, LEAST, Samples, sample};
 use crate::exec::{Backend, Executable};
 use crate::tensor::Tensor;
 
 pub fn run(session: &mut Session, args: &Bench) -> Outcome {
-    args.exec.cpu()?;
     let Some(spec) = &args.spec else {
-        return args.exec.with_threads(|| kernels::run(args));
+        return args.exec.with_threads(|| match args.exec.device {
+            Device::Cuda(ordinal) => device::run(args, &gpu(&args.exec, ordinal)?),
+            Device::Auto | Device::Cpu => kernels::run(args),
+        });
     };
+    let backend = backend(&args.exec)?;
     let compiled = session.compile(&SpecArgs { spec: spec.clone(), set: args.set.clone() })?;
-    args.exec.with_threads(|| network(session, args, &compiled))
+    args.exec.with_threads(|| network(session, args, backend.as_ref(), &compiled))
 }
 
 /// What the arguments say, else `seconds` and `warm_up`.
@@ -35,29 +40,36 @@ fn budget(args: &Bench, seconds: f64, warm_up: f64) -> Budget {
     }
 }
 
-fn network(session: &Session, args: &Bench, compiled: &Compiled) -> Outcome {
+fn network(session: &Session, args: &Bench, backend: &dyn Backend, compiled: &Compiled) -> Outcome {
     let bound = bound(compiled, &args.exec)?;
     let (batch, seed) = (args.exec.batch.unwrap_or(1), args.exec.seed.unwrap_or(0));
     bound.check_memory()?;
-    let cpu = args.exec.cpu()?;
-    let mut executable = Executable::new(&compiled.typed, &bound, &cpu, batch)?;
+    let mut executable = Executable::new(&compiled.typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
     let inputs: Vec<(String, Tensor)> =
         wanted(compiled)?.iter().map(|wanted| (wanted.name.clone(), noise(wanted, batch, seed))).collect();
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let budget = budget(args, 3.0, 0.5);
 
+    let mut outputs = executable.outputs();
+    let in_order = executable.in_order(&inputs)?;
     let before = ceilings::core_to_core();
-    let latency = sample(&budget, || executable.run(&inputs).map(drop))?;
+    let latency = sample(&budget, || executable.run_into(&in_order, &mut outputs))?;
     let cores = Cores { before, after: ceilings::core_to_core() };
+    let device_times = executable.device_times(latency.count().clamp(LEAST, MOST_REPLAYS)).transpose()?;
+    let seconds = |times: Vec<Duration>| Samples::new(times.iter().map(Duration::as_secs_f64).collect());
+    let device_times = device_times.map(seconds);
     let profile = match args.profile {
-        true => Some(profile::measure(&mut executable, &compiled.typed, &inputs, &budget, cpu.isa())?),
+        true => Some(profile::measure(&mut executable, &compiled.typed, &inputs, &budget, backend.peak()?)?),
         false => None,
     };
-    let report = Report { device: cpu.name(), args, batch, latency, cores, profile };
+    let report = Report { device: backend.name(), args, batch, latency, device_times, cores, profile };
     print(&if args.json { format!("{:#}\n", report.json()) } else { report.text() });
     Ok(())
 }
+
+/// More replays on a device say no more.
+const MOST_REPLAYS: usize = 200;
 
 /// Nanoseconds from core to core, before and after something was measured; none on a single core.
 #[derive(Clone, Copy)]
@@ -84,6 +96,8 @@ struct Report<'a> {
     args: &'a Bench,
     batch: usize,
     latency: Samples,
+    /// Without what goes in and out, on a device that keeps its own time.
+    device_times: Option<Samples>,
     cores: Cores,
     profile: Option<profile::Profile>,
 }
@@ -108,6 +122,11 @@ impl Report<'_> {
             figures(&self.latency).iter().map(|(name, seconds)| format!("{name} {}", millis(*seconds))).collect();
         text += &format!("latency in ms: {}\n", figures.join(", "));
         text += &format!("{:.1} images a second\n", self.images_per_second());
+        if let Some(times) = &self.device_times {
+            let rate = self.batch as f64 / times.median();
+            let (min, median) = (millis(times.min()), millis(times.median()));
+            text += &format!("on the device alone: min {min}, median {median}, {rate:.1} images a second\n");
+        }
         if let Some(profile) = &self.profile {
             text += "\n";
             text += &profile.text();
@@ -116,10 +135,11 @@ impl Report<'_> {
     }
 
     fn json(&self) -> Value {
-        let latency: Map<String, Value> = figures(&self.latency)
-            .into_iter()
-            .map(|(name, seconds)| (name.to_string(), json!(seconds * 1e3)))
-            .collect();
+        let in_ms = |samples: &Samples| -> Map<String, Value> {
+            let figures = figures(samples).into_iter();
+            figures.map(|(name, seconds)| (name.to_string(), json!(seconds * 1e3))).collect()
+        };
+        let latency = in_ms(&self.latency);
         let mut json = json!({
             "device": self.device,
             "dtype": self.args.exec.dtype.name(),
@@ -130,6 +150,12 @@ impl Report<'_> {
             "runs": self.latency.count(),
             "core_to_core_ns": self.cores.json(),
         });
+        if let Some(times) = &self.device_times {
+            json["device_ms"] = json!(in_ms(times));
+        }
+        if self.args.samples {
+            json["samples_ms"] = self.latency.seconds().iter().map(|seconds| seconds * 1e3).collect();
+        }
         if let Some(profile) = &self.profile {
             json["profile"] = profile.json();
         }

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::super::table::{Align, count, table};
 use super::{giga, millis, percent};
 use crate::diag::Problem;
-use crate::exec::Executable;
-use crate::exec::cpu::ceilings::{Ceilings, Ideal, Traffic};
+use crate::exec::cpu::ceilings::{Arithmetic, Ceilings, Ideal, Traffic};
 use crate::exec::cpu::kernels::Isa;
 use crate::exec::timing::{Budget, Samples, sample};
+use crate::exec::{Executable, Peak};
 use crate::graph::path;
 use crate::plan::Cost;
 use crate::tensor::Tensor;
@@ -18,7 +18,50 @@ use crate::typed::Typed;
 /// The steps of a run with their times.
 pub struct Profile {
     steps: Vec<Row>,
-    ceilings: Ceilings,
+    machine: Machine,
+}
+
+/// What the steps are held against.
+enum Machine {
+    Cpu(Ceilings),
+    Device(Peak),
+}
+
+impl Machine {
+    fn ideal(&self, flops: f64, arithmetic: Arithmetic, traffic: &[Traffic]) -> Ideal {
+        let peak = match self {
+            Machine::Cpu(ceilings) => return ceilings.ideal(flops, arithmetic, traffic),
+            Machine::Device(peak) => peak,
+        };
+        let moved = traffic.iter().map(|one| one.bytes).sum::<f64>() / peak.bytes;
+        let sums = flops / peak.flops;
+        if sums > moved {
+            Ideal { seconds: sums, bound: "arithmetic" }
+        } else {
+            Ideal { seconds: moved, bound: "memory" }
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Machine::Cpu(ceilings) => ceilings_text(ceilings),
+            Machine::Device(peak) => {
+                let (copy, flops) = (giga(peak.bytes), giga(peak.flops));
+                format!("{}: {copy} GB/s copied (measured), {flops} GFLOP/s (nominal)", peak.device)
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Machine::Cpu(ceilings) => ceilings_json(ceilings),
+            Machine::Device(peak) => json!({
+                "device": peak.device,
+                "copy_gbytes_per_second": peak.bytes / 1e9,
+                "nominal_gflops": peak.flops / 1e9,
+            }),
+        }
+    }
 }
 
 /// A step, or several of one kernel.
@@ -37,7 +80,7 @@ pub fn measure(
     typed: &Typed,
     inputs: &[(&str, &Tensor)],
     budget: &Budget,
-    isa: Isa,
+    peak: Option<Peak>,
 ) -> Result<Profile, Problem> {
     let mut times: Vec<Vec<f64>> = vec![vec![]; executable.plan().steps().len()];
     let mut runs = 0;
@@ -48,16 +91,18 @@ pub fn measure(
         Ok::<(), Problem>(())
     })?;
     let warm = runs - taken.count();
-    let ceilings = Ceilings::measure(isa);
+    let float = peak.as_ref().map_or(size_of::<f32>(), |peak| peak.element) as f64;
+    let machine = peak.map_or_else(|| Machine::Cpu(Ceilings::measure(Isa::detect())), Machine::Device);
     let plan = executable.plan();
     let costs: Vec<Cost> = plan.steps().iter().map(|step| plan.cost(step, typed)).collect();
-    let float = size_of::<f32>() as f64;
     // weights come round once a run, after all other weights and all values
     let all_weights = costs.iter().map(|cost| cost.weights).sum::<u64>() as f64;
     let round = (all_weights + plan.arena() as f64) * float;
     let steps = plan.steps().iter().zip(executable.kernels()).zip(costs).zip(times);
     let row = |(((step, kernel), cost), times): (((&crate::plan::Step, String), Cost), Vec<f64>)| {
-        let (weights, values) = (cost.weights as f64 * float, cost.values as f64 * float);
+        let arithmetic = Arithmetic::of(&kernel);
+        let weight = if arithmetic == Arithmetic::Bf16 { float / 2.0 } else { float };
+        let (weights, values) = (cost.weights as f64 * weight, cost.values as f64 * float / 4.0);
         let traffic = [Traffic { bytes: weights, reach: round }, Traffic { bytes: values, reach: values }];
         Row {
             layers: step.layers.iter().map(|layer| path::display(&typed.graph().node(*layer).path)).collect(),
@@ -65,11 +110,11 @@ pub fn measure(
             seconds: Samples::new(times[warm..].to_vec()).median(),
             flops: cost.flops as f64,
             bytes: weights + values,
-            ideal: ceilings.ideal(cost.flops as f64, &traffic),
+            ideal: machine.ideal(cost.flops as f64, arithmetic, &traffic),
         }
     };
     let steps = steps.map(row).collect();
-    Ok(Profile { steps, ceilings })
+    Ok(Profile { steps, machine })
 }
 
 impl Profile {
@@ -142,9 +187,9 @@ impl Profile {
             millis(all),
             millis(ideal)
         );
-        text += &format!("ceilings: {}\n", ceilings_text(&self.ceilings));
+        text += &format!("ceilings: {}\n", self.machine.text());
         text += "GFLOP/s counts the multiply-adds of the plain algorithm, so that Winograd may pass the ceiling; GB/s what is\n\
-                 read and written, weights included. A step is bound by arithmetic or by the caches that can hold its data.\n";
+                 read and written, weights included. A step is bound by arithmetic or by where its data lies.\n";
         text
     }
 
@@ -174,7 +219,7 @@ impl Profile {
             "steps": self.steps.iter().enumerate().map(step).collect::<Vec<_>>(),
             "kernels": self.kernels().iter().map(kernel).collect::<Vec<_>>(),
             "ms": self.seconds() * 1e3,
-            "ceilings": ceilings_json(&self.ceilings),
+            "ceilings": self.machine.json(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::kernels::{
     Act, BinaryOp, ConvShape, ConvTransposeShape, Heads, Isa, Layout, PackedConv, PackedConvTranspose, PackedMat,
-    Policy, Pool, PoolShape, Reduce, Resample, Rows, Site, choose,
+    PackedPooled, PackedSeparable, Policy, Pool, PoolShape, RawConv, Reduce, Resample, Rows, Site, choose,
 };
 use super::memory::Slot;
 use super::step::{Binary, Bound, Matmul, Place, Work};
@@ -33,6 +33,8 @@ pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: 
     Ok(Bound {
         work,
         reads: step.reads.iter().map(place).collect(),
+        gate: step.gate.as_ref().map(place),
+        means: step.means.as_ref().map(place),
         residual: step.residual.as_ref().map(place),
         write: place(&step.write),
         in_place: step.in_place,
@@ -43,7 +45,8 @@ pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: 
 pub(super) fn place(plan: &Plan, view: &View, order: &[usize]) -> Place {
     Place {
         slot: Slot::new(plan, view),
-        matrix: view.matrix(order).unwrap_or(Matrix { rows: 1, cols: 1, dist: 1 }),
+        // an image of which only the means are written has more axes than they
+        matrix: view.matrix(order).or_else(|| view.matrix(&IMAGE)).unwrap_or(Matrix { rows: 1, cols: 1, dist: 1 }),
         dims: view.dims.clone(),
         strides: view.strides.clone(),
     }
@@ -66,6 +69,7 @@ pub(super) fn order(plan: &Plan, step: &Step) -> Vec<usize> {
         | Kind::Normalize { axis, .. }
         | Kind::Channels { axis, .. } => with_last(*axis),
         Kind::PRelu { .. } => with_last(1),
+        Kind::Identity if step.gate.is_some() => IMAGE.to_vec(),
         Kind::Identity | Kind::Binary { .. } => step.write.order(),
         Kind::Attention { .. } => (0..rank).collect(),
         _ if rank == 4 => IMAGE.to_vec(),
@@ -79,21 +83,34 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
     let operand = |at: usize| &step.reads[at];
     Ok(match &node.kind {
         Kind::Conv { window, groups, weights: expression } => {
-            let shape = ConvShape {
-                in_channels: operand(0).dims[1],
-                out_channels: dims[1],
-                kernel: window.kernel,
-                stride: window.stride,
-                padding: window.padding,
-                dilation: window.dilation,
-                groups: *groups,
-            };
+            let squeeze = node.epilogue.squeeze;
+            let shape = conv_shape(window, operand(0).dims[1], dims[1], *groups);
             let channels = weights.channels(expression, dims[1])?;
-            let raw = weights.read(&expression.weight)?;
+            let raw = weights.values(&expression.weight)?;
             let [n, _, h, w] = operand(0).dims[..] else { unreachable!("images have four axes") };
             let algorithm = choose(isa, &shape, &Site { batch: n, size: [h, w], policy });
             let packed = PackedConv::pack_for(isa, &shape, algorithm, &raw, channels.scale.as_deref());
-            Work::Conv { packed, bias: channels.shift }
+            Work::Conv { packed, bias: channels.shift, squeeze }
+        }
+        Kind::Separable { window, depthwise, act: after, pointwise } => {
+            let hidden = operand(0).dims[1];
+            let shape = conv_shape(window, hidden, hidden, hidden);
+            let (deep, flat) = (weights.channels(depthwise, hidden)?, weights.channels(pointwise, dims[1])?);
+            let (deep_raw, flat_raw) = (weights.read(&depthwise.weight)?, weights.read(&pointwise.weight)?);
+            let [deep_raw, flat_raw] = [(&deep_raw, &deep.scale), (&flat_raw, &flat.scale)]
+                .map(|(weights, scale)| RawConv { weights, scale: scale.as_deref() });
+            let packed = PackedSeparable::pack(isa, &shape, deep_raw, deep.shift, act(*after), dims[1], flat_raw);
+            Work::Separable { packed, bias: flat.shift }
+        }
+        Kind::PooledConv { window, weights: expression, act: after, pool } => {
+            let shape = conv_shape(window, operand(0).dims[1], dims[1], 1);
+            let channels = weights.channels(expression, dims[1])?;
+            let raw = weights.read(&expression.weight)?;
+            let opt::Window { kernel, stride, padding, dilation } = *pool;
+            let pool = PoolShape { kernel, stride, padding, dilation };
+            let scale = channels.scale.as_deref();
+            let packed = PackedPooled::pack(isa, &shape, &raw, scale, channels.shift, act(*after), pool);
+            Work::PooledConv { packed }
         }
         Kind::ConvTranspose { window, groups, output_padding, weights: expression } => {
             let shape = ConvTransposeShape {
@@ -107,7 +124,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
                 groups: *groups,
             };
             let channels = weights.channels(expression, dims[1])?;
-            let raw = weights.read(&expression.weight)?;
+            let raw = weights.values(&expression.weight)?;
             let packed = PackedConvTranspose::pack(isa, &shape, &raw, channels.scale.as_deref());
             Work::ConvTranspose { packed, bias: channels.shift }
         }
@@ -187,6 +204,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
         Kind::Identity => Work::Identity,
         Kind::Input(_)
         | Kind::Constant(_)
+        | Kind::Means
         | Kind::Concat { .. }
         | Kind::Reshape
         | Kind::Permute { .. }
@@ -194,6 +212,11 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
         | Kind::Pad { .. }
         | Kind::Roll { .. } => unreachable!("the plan makes views and copies of these"),
     })
+}
+
+fn conv_shape(window: &opt::Window, in_channels: usize, out_channels: usize, groups: usize) -> ConvShape {
+    let opt::Window { kernel, stride, padding, dilation } = *window;
+    ConvShape { in_channels, out_channels, kernel, stride, padding, dilation, groups }
 }
 
 fn binary(plan: &Plan, id: Id, step: &Step, op: Arithmetic) -> Binary {

@@ -4,9 +4,10 @@
 //! sums in float64.
 
 use super::kernels::{
-    self, Act, ConvShape, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Pool, PoolShape, Rows, RowsMut,
-    pixel_distance,
+    self, Act, ConvShape, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Policy, Pool, PoolShape, Rows,
+    RowsMut, Site, choose, pixel_distance,
 };
+use crate::exec::timing::{Budget, Samples, sample};
 use crate::philox::{Philox, unit};
 
 /// A kernel at one size.
@@ -200,8 +201,18 @@ impl Case {
         size.map(|size| (size + 2 * padding - kernel) / stride + 1)
     }
 
+    /// The policies that lead to different kernels: by the definition, and what is chosen for speed where that is another.
+    pub fn policies(&self, isa: Isa, batch: usize) -> Vec<Policy> {
+        let mut policies = vec![Policy::Exact, Policy::Fast];
+        policies.dedup_by_key(|policy| match self.work {
+            Work::Conv { shape, size } => Some(choose(isa, &shape, &Site { batch, size, policy: *policy })),
+            _ => None,
+        });
+        policies
+    }
+
     /// Data, packed weights and room for the result.
-    pub fn prepare(&self, isa: Isa, batch: usize) -> Ready {
+    pub fn prepare(&self, isa: Isa, batch: usize, policy: Policy) -> Ready {
         let [x_len, w_len, y_len] = self.lens();
         let (x_cols, y_cols) = match self.work {
             Work::Conv { shape, .. } => (shape.in_channels, shape.out_channels),
@@ -218,7 +229,10 @@ impl Case {
         let terms = w_len / y_cols;
         let w: Vec<f32> = noise("w", w_len).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
         let packed = match self.work {
-            Work::Conv { shape, .. } => Packed::Conv(PackedConv::pack(isa, &shape, &w, None)),
+            Work::Conv { shape, size } => {
+                let algorithm = choose(isa, &shape, &Site { batch, size, policy });
+                Packed::Conv(PackedConv::pack_for(isa, &shape, algorithm, &w, None))
+            }
             Work::Gemm { k, n, .. } => Packed::Mat(PackedMat::from_nk(isa, Rows::new(&w, n, k))),
             _ => Packed::None,
         };
@@ -266,6 +280,17 @@ impl Ready {
         }
     }
 
+    /// Runs again and again, the threads kept together as in a network.
+    pub fn time(&mut self, budget: &Budget) -> Samples {
+        let once = || {
+            self.run();
+            Ok::<(), std::convert::Infallible>(())
+        };
+        let Ok(samples) = kernels::team::with(|| sample(budget, once));
+        samples
+    }
+
+    /// Computes the result.
     pub fn run(&mut self) {
         let (isa, n) = (self.isa, self.batch);
         let image = |x, [h, w]: [usize; 2], c| Image::new(x, [n, h, w, c]).spaced(self.x_dist);

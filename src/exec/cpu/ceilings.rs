@@ -49,6 +49,21 @@ pub struct Ideal {
     pub bound: &'static str,
 }
 
+/// Which of the machine's rates of arithmetic something can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    F32,
+    /// Dot products of bf16; float32 where the CPU has none.
+    Bf16,
+}
+
+impl Arithmetic {
+    /// Of a kernel by its name.
+    pub fn of(kernel: &str) -> Arithmetic {
+        if kernel.contains("bf16") { Arithmetic::Bf16 } else { Arithmetic::F32 }
+    }
+}
+
 impl Ceilings {
     /// Of all threads of the current pool. Takes less than a second.
     pub fn measure(isa: Isa) -> Ceilings {
@@ -87,9 +102,9 @@ impl Ceilings {
         Ceilings { isa, threads, fma, bf16, levels: sizes.into_iter().zip(names).map(level).collect() }
     }
 
-    /// The least time for `flops` operations in float32 and some traffic, each as fast as its ceiling and both at once.
+    /// The least time for `flops` operations and some traffic, each as fast as its ceiling and both at once.
     /// Bytes come from the nearest level that can hold what lies between two uses.
-    pub fn ideal(&self, flops: f64, traffic: &[Traffic]) -> Ideal {
+    pub fn ideal(&self, flops: f64, arithmetic: Arithmetic, traffic: &[Traffic]) -> Ideal {
         let mut moved = Ideal { seconds: 0.0, bound: "L2" };
         let mut slowest = 0.0;
         for one in traffic {
@@ -101,8 +116,12 @@ impl Ceilings {
                 (slowest, moved.bound) = (seconds, level.name);
             }
         }
-        let computed = flops / self.fma;
-        if computed > moved.seconds { Ideal { seconds: computed, bound: "fma" } } else { moved }
+        let (rate, bound) = match (arithmetic, self.bf16) {
+            (Arithmetic::Bf16, Some(rate)) => (rate, "bf16"),
+            _ => (self.fma, "fma"),
+        };
+        let computed = flops / rate;
+        if computed > moved.seconds { Ideal { seconds: computed, bound } } else { moved }
     }
 }
 
@@ -208,11 +227,11 @@ fn cache_sizes() -> [usize; 2] {
 mod tests {
     use super::*;
 
-    /// Flops of 1 and bytes of 1, 10, 100 a second.
+    /// Flops of 1, of bf16 2, and bytes of 1, 10, 100 a second.
     fn plain() -> Ceilings {
         let level = |name, holds, read| Level { name, holds, read, copy: read };
         let levels = vec![level("L2", 10.0, 100.0), level("L3", 100.0, 10.0), level("memory", 1e30, 1.0)];
-        Ceilings { isa: Isa::detect(), threads: 1, fma: 1.0, bf16: None, levels }
+        Ceilings { isa: Isa::detect(), threads: 1, fma: 1.0, bf16: Some(2.0), levels }
     }
 
     #[test]
@@ -226,9 +245,15 @@ mod tests {
             (0.5, vec![], 0.5, "fma"),
         ];
         for (flops, traffic, seconds, bound) in cases {
-            let ideal = plain().ideal(flops, &traffic);
+            let ideal = plain().ideal(flops, Arithmetic::F32, &traffic);
             assert_eq!((ideal.seconds, ideal.bound), (seconds, bound), "{flops} {traffic:?}");
         }
+        let bf16 = |ceilings: Ceilings| {
+            let ideal = ceilings.ideal(4.0, Arithmetic::of("direct bf16 12x32"), &[]);
+            (ideal.seconds, ideal.bound)
+        };
+        assert_eq!(bf16(plain()), (2.0, "bf16"));
+        assert_eq!(bf16(Ceilings { bf16: None, ..plain() }), (4.0, "fma"));
     }
 
     #[test]

@@ -2,37 +2,26 @@
 
 use std::ops::Range;
 
+use super::kernels::Pages;
 use crate::diag::{Code, Problem};
 use crate::plan::{DType, Place, Plan, View, gigabytes};
 use half::bf16;
 
 /// A zeroed allocation that starts on a cache line.
-pub(super) struct Arena {
-    floats: Vec<f32>,
-    start: usize,
-    len: usize,
-}
-
-/// Floats of a cache line.
-const LINE: usize = 16;
+pub(super) struct Arena(Pages);
 
 impl Arena {
     /// # Errors
     /// If the memory cannot be had.
     pub(super) fn new(len: usize) -> Result<Arena, Problem> {
-        let padded = len.saturating_add(LINE);
-        // asks first: the zeroed allocation itself, which touches no page yet, would abort
-        if Vec::<f32>::new().try_reserve_exact(padded).is_err() {
-            let bytes = padded.saturating_mul(size_of::<f32>());
-            return Err(Problem::new(Code::Resource, format!("{} could not be allocated", gigabytes(bytes))));
-        }
-        let floats = vec![0.0; padded];
-        let start = floats.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        Ok(Arena { floats, start, len })
+        Pages::zeros(len).map(Arena).ok_or_else(|| {
+            let bytes = len.saturating_mul(size_of::<f32>());
+            Problem::new(Code::Resource, format!("{} could not be allocated", gigabytes(bytes)))
+        })
     }
 
     fn floats(&mut self) -> &mut [f32] {
-        &mut self.floats[self.start..][..self.len]
+        &mut self.0
     }
 }
 
@@ -115,26 +104,49 @@ pub(super) struct Memory<'a> {
 impl Memory<'_> {
     /// One slot to be written and others to be read, none of which overlaps it.
     pub(super) fn open<const N: usize>(&mut self, write: &Slot, reads: [&Slot; N]) -> (&mut [f32], [&[f32]; N]) {
+        let ([own], reads) = self.open_all([write], reads);
+        (own, reads)
+    }
+
+    /// Slots to be written and others to be read, none of which overlaps any that is written.
+    pub(super) fn open_all<const W: usize, const R: usize>(
+        &mut self,
+        writes: [&Slot; W],
+        reads: [&Slot; R],
+    ) -> ([&mut [f32]; W], [&[f32]; R]) {
         let (inputs, constants) = (self.inputs, self.constants);
-        let (before, rest) = self.arena.floats().split_at_mut(write.range.start);
-        let (own, after) = rest.split_at_mut(write.range.len());
-        let (before, after) = (&*before, &*after);
+        let mut order: [usize; W] = std::array::from_fn(|at| at);
+        order.sort_unstable_by_key(|at| writes[*at].range.start);
+        let mut owned: [&mut [f32]; W] = std::array::from_fn(|_| Default::default());
+        // what lies between the slots that are written, and where it starts
+        let mut between: [(usize, &[f32]); W] = [(0, &[]); W];
+        let (mut rest, mut start) = (self.arena.floats(), 0);
+        for (gap, at) in order.into_iter().enumerate() {
+            let range = &writes[at].range;
+            let (before, after) = rest.split_at_mut(range.start - start);
+            between[gap] = (start, before);
+            (owned[at], rest) = after.split_at_mut(range.len());
+            start = range.end;
+        }
+        let last = (start, &*rest);
         let read = |slot: &Slot| {
             let range = slot.range.clone();
             match slot.place {
                 Place::Input(number) => &inputs[number][range],
                 Place::Constant(number) => &constants[number][range],
-                Place::Buffer(_) if range.end <= write.range.start => &before[range],
                 Place::Buffer(_) => {
-                    let start = range
-                        .start
-                        .checked_sub(write.range.end)
-                        .unwrap_or_else(|| panic!("the plan keeps reads and writes apart: {slot:?} {write:?}"));
-                    &after[start..][..range.len()]
+                    let holds =
+                        |(start, part): &&(usize, &[f32])| *start <= range.start && range.end <= start + part.len();
+                    let (start, part) = between
+                        .iter()
+                        .chain([&last])
+                        .find(holds)
+                        .unwrap_or_else(|| panic!("the plan keeps reads and writes apart: {slot:?} {writes:?}"));
+                    &part[range.start - start..][..range.len()]
                 }
             }
         };
-        (own, reads.map(read))
+        (owned, reads.map(read))
     }
 
     /// As [`Memory::open`], for slots of either type.

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 use super::{Backend, Program, Weights};
 use crate::diag::{Code, Problem};
+use crate::opt::Fusion;
 use crate::plan::{self, DType, Plan, View};
 use crate::tensor::Tensor;
 use kernels::bf16::Unit;
@@ -80,6 +81,13 @@ impl Backend for Cpu {
             _ => kernels::bf16::pixel_distance,
         };
         plan::Options { batch, pixel_distance, dtype: self.dtype }
+    }
+
+    fn fusion(&self) -> Fusion {
+        match self.dtype {
+            DType::F32 => Fusion::Deep,
+            _ => Fusion::Plain,
+        }
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {

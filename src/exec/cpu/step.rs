@@ -1,11 +1,13 @@
 //! One step bound to its kernel: packed weights and the geometry of what it reads and writes.
 
 use super::kernels::{
-    self, Act, Batch, BatchMut, BinaryOp, Epilogue, Heads, Image, ImageMut, Isa, Layout, Map, Operand, PackedConv,
-    PackedConvTranspose, PackedMat, Pool, PoolShape, Reduce, Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
+    self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Isa, Layout, Map, Operand,
+    Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Pool, PoolShape, Reduce,
+    Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
 };
 use super::memory::{Memory, Slot};
 use crate::ops::{self, Op};
+use crate::opt::Squeeze;
 use crate::plan::pairing::Pairing;
 use crate::plan::view::Matrix;
 use crate::tensor::Tensor;
@@ -14,8 +16,10 @@ use crate::tensor::Tensor;
 pub(super) struct Bound {
     pub work: Work,
     pub reads: Vec<Place>,
+    pub gate: Option<Place>,
     pub residual: Option<Place>,
     pub write: Place,
+    pub means: Option<Place>,
     pub in_place: bool,
     /// Before and after the residual is added.
     pub acts: [Act; 2],
@@ -38,6 +42,14 @@ pub(super) enum Work {
     Conv {
         packed: PackedConv,
         bias: Option<Vec<f32>>,
+        squeeze: Squeeze,
+    },
+    Separable {
+        packed: PackedSeparable,
+        bias: Option<Vec<f32>>,
+    },
+    PooledConv {
+        packed: PackedPooled,
     },
     ConvTranspose {
         packed: PackedConvTranspose,
@@ -159,6 +171,8 @@ impl Work {
             Work::Identity if has_residual => "binary rows",
             Work::Identity => "unary",
             Work::Conv { packed, .. } => return packed.kernel(),
+            Work::Separable { .. } => return format!("separable {}", isa.tile()),
+            Work::PooledConv { .. } => return format!("framed, pooled {}", isa.tile()),
             Work::ConvTranspose { .. } => return format!("transposed {}", isa.tile()),
             Work::Rows { .. } => "dot products",
             Work::Linear { .. } => return format!("gemm {}", isa.tile()),
@@ -192,7 +206,10 @@ impl Work {
 impl Bound {
     /// What does the work, as `bench --profile` prints it.
     pub(super) fn kernel(&self, isa: Isa) -> String {
-        self.work.name(isa, self.residual.is_some())
+        match &self.work {
+            Work::Identity if self.gate.is_some() => "gate".into(),
+            work => work.name(isa, self.residual.is_some()),
+        }
     }
 
     pub(super) fn run(&self, isa: Isa, memory: &mut Memory) {
@@ -211,9 +228,11 @@ impl Bound {
                     unsafe { std::slice::from_raw_parts_mut(base.at(range.start), range.len()) }.fill(*value);
                 });
             }
-            Work::Conv { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
+            Work::Conv { packed, bias, squeeze } => self.conv(memory, packed, bias.as_deref(), *squeeze),
+            Work::Separable { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
                 packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
             }),
+            Work::PooledConv { packed } => self.images(memory, |x, y| packed.run(x, y)),
             Work::ConvTranspose { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
                 packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
             }),
@@ -225,6 +244,7 @@ impl Bound {
                 let weights = Rows::new(weights, self.write.matrix.cols, x.cols);
                 kernels::linear(isa, x, weights, self.write.rows_mut(y), epilogue)
             }),
+            Work::Identity if self.gate.is_some() => self.gated(isa, memory),
             Work::Identity => match &self.residual {
                 None => self.map(memory, |io| kernels::unary(isa, after, io)),
                 Some(_) => {
@@ -295,6 +315,57 @@ impl Bound {
                 let (to, [x, data]) = memory.open(&self.write.slot, [&self.reads[0].slot, &residual.slot]);
                 run(x, to, &Epilogue { bias, before, residual: Some(residual.rows(data)), after, gate: None });
             }
+        }
+    }
+
+    fn conv(&self, memory: &mut Memory, packed: &PackedConv, bias: Option<&[f32]>, squeeze: Squeeze) {
+        let [before, after] = self.acts;
+        let (x, scale) = (&self.reads[0], self.reads.get(1));
+        // what there is not is as good as the operand
+        let [factors, gate, residual] =
+            [scale, self.gate.as_ref(), self.residual.as_ref()].map(|place| place.map_or(&x.slot, |place| &place.slot));
+        let run = |[x_data, scale_data, gate, residual]: [&[f32]; 4], y: Output| {
+            let gate = self.gate.as_ref().map(|_| gate);
+            let residual = self.residual.as_ref().map(|place| place.rows(residual));
+            let io = ConvIo { x: x.image(x_data), scale: scale.map(|_| scale_data), y };
+            packed.run_io(io, &Epilogue { bias, before, gate, residual, after });
+        };
+        let reads = [&x.slot, factors, gate, residual];
+        match (squeeze, &self.means) {
+            (Squeeze::None, _) => {
+                let (to, data) = memory.open(&self.write.slot, reads);
+                run(data, Output::Image(self.write.image_mut(to)));
+            }
+            (Squeeze::Also, Some(means)) => {
+                let ([to, own], data) = memory.open_all([&self.write.slot, &means.slot], reads);
+                let own = RowsMut::new(own, means.dims[0], means.dims[1]);
+                run(data, Output::Both(self.write.image_mut(to), own));
+            }
+            (Squeeze::Only, _) => {
+                let (to, data) = memory.open(&self.write.slot, reads);
+                run(data, Output::Means(self.write.rows_mut(to)));
+            }
+            (Squeeze::Also, None) => unreachable!("the plan gives the means a place"),
+        }
+    }
+
+    /// Factors of channels, with all that may stand around them.
+    fn gated(&self, isa: Isa, memory: &mut Memory) {
+        let [before, after] = self.acts;
+        let gate = self.gate.as_ref().expect("the caller has seen it");
+        let x = &self.reads[0].slot;
+        let residual = self.residual.as_ref().map_or(&gate.slot, |place| &place.slot);
+        let rows_each = self.write.matrix.rows / self.write.dims[0];
+        let run = |io: Map, gate: &[f32], residual: &[f32]| {
+            let residual = self.residual.as_ref().map(|place| place.rows(residual));
+            kernels::gated(isa, io, Gated { before, gate, rows_each, residual, after });
+        };
+        if self.in_place {
+            let (to, [gate, residual]) = memory.open(&self.write.slot, [&gate.slot, residual]);
+            run(Map::in_place(self.write.rows_mut(to)), gate, residual);
+        } else {
+            let (to, [x, gate, residual]) = memory.open(&self.write.slot, [x, &gate.slot, residual]);
+            run(Map::new(self.reads[0].rows(x), self.write.rows_mut(to)), gate, residual);
         }
     }
 

@@ -4,7 +4,7 @@
 //! Shape     a task is one head of one image (or a part of its queries where there are few heads): keys and values are
 //!           packed once, then blocks of queries go through scores, softmax and values within L2
 
-use super::direct::{Epilogue, Job, Source, panel_cols};
+use super::direct::{Epilogue, Extra, Job, Source, panel_cols};
 use super::gemm::Right;
 use super::norm::{RowKind, RowTask};
 use super::par::{Shared, scratch, tasks};
@@ -78,6 +78,7 @@ pub fn attention(isa: Isa, shape: &Heads, scale: f32, q: Rows, k: Rows, v: Rows,
                     y: Shared(y),
                     y_dist,
                     epilogue: &epilogue,
+                    extra: Extra::default(),
                 };
                 let scores = scores.as_mut_ptr();
                 // SAFETY: the views were checked; `scores` has room for `rows` rows of `keys`, and the rows and

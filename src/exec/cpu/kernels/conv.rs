@@ -6,11 +6,13 @@
 //!           groups (weights with zeros) or by `grouped.rs`; windows of 3x3 also by `winograd.rs`, as [`Algorithm`] says
 
 use super::depthwise::{Depthwise, window};
-use super::direct::{Epilogue, Job, Source, Window, panel_cols};
+use super::direct::{Epilogue, Extra, Job, Source, Window, panel_cols};
 use super::grouped::Grouped;
+use super::means::Means;
 use super::par::{Aligned, Shared, ranges, scratch, tasks};
+use super::pool::{Pool, adaptive_pool};
 use super::simd::Isa;
-use super::view::{Image, ImageMut};
+use super::view::{Image, ImageMut, RowsMut};
 use super::winograd::{Algorithm, Winograd};
 
 /// The parameters of a convolution.
@@ -65,6 +67,25 @@ impl ConvShape {
     }
 }
 
+/// What a convolution reads and writes.
+#[derive(Debug)]
+pub struct ConvIo<'a> {
+    pub x: Image<'a>,
+    /// `[n, c]`, dense: factors of x's channels, for a pointwise convolution in one group.
+    pub scale: Option<&'a [f32]>,
+    pub y: Output<'a>,
+}
+
+/// What is wanted of a result.
+#[derive(Debug)]
+pub enum Output<'a> {
+    Image(ImageMut<'a>),
+    /// With the means of its channels over its pixels: a row for each image.
+    Both(ImageMut<'a>, RowsMut<'a>),
+    /// The means alone.
+    Means(RowsMut<'a>),
+}
+
 /// The weights of a convolution, in the order in which its kernel reads them.
 #[derive(Debug)]
 pub struct PackedConv {
@@ -89,6 +110,18 @@ enum Kernel {
     Depthwise(Depthwise),
     Grouped(Grouped),
     Winograd(Winograd),
+}
+
+impl Kernel {
+    /// Whether it takes the sums of what it stores.
+    fn sums(&self) -> bool {
+        !matches!(self, Kernel::Grouped(_))
+    }
+
+    /// Whether it need not store what it sums.
+    fn keeps_nothing(&self) -> bool {
+        matches!(self, Kernel::Direct { .. } | Kernel::Framed { .. })
+    }
 }
 
 impl PackedConv {
@@ -152,22 +185,98 @@ impl PackedConv {
 
     /// Convolves `x` into `y`, whose size must be `shape().output(..)`.
     pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
+        self.run_io(ConvIo { x, scale: None, y: Output::Image(y) }, epilogue);
+    }
+
+    /// The same, with factors of what is read, and means of what is written.
+    pub fn run_io(&self, io: ConvIo, epilogue: &Epilogue) {
         let shape = &self.shape;
+        let ConvIo { x, scale, y } = io;
         x.check();
-        y.check();
-        assert!(x.c == shape.in_channels && y.c == shape.out_channels && x.n == y.n, "images of other channels");
-        assert!([y.h, y.w] == shape.output([x.h, x.w]), "output of another size");
-        epilogue.check(y.pixels(), y.c, y.n);
-        match &self.kernel {
-            Kernel::Direct { groups, weights, zeros } => self.direct(*groups, weights, zeros, x, y, epilogue),
-            Kernel::Framed { weights } => self.framed(weights, x, y, epilogue),
-            Kernel::Depthwise(kernel) => kernel.run(x, y, epilogue),
-            Kernel::Grouped(kernel) => kernel.run(x, y, epilogue),
-            Kernel::Winograd(kernel) => kernel.run(x, y, epilogue),
+        let [h, w] = shape.output([x.h, x.w]);
+        let (n, c) = (x.n, shape.out_channels);
+        assert!(x.c == shape.in_channels, "images of other channels");
+        epilogue.check(n * h * w, c, n);
+        let pointwise = shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0; 4];
+        if let Some(scale) = scale {
+            assert!(pointwise && shape.groups == 1 && scale.len() >= n * x.c, "factors of other channels");
+        }
+        let means_of = |means: &mut RowsMut| {
+            means.check();
+            assert!(means.rows == n && means.cols == c && h * w > 0, "means of other images");
+            Means { y: Shared(means.data.as_mut_ptr()), dist: means.dist }
+        };
+        let check = |y: &ImageMut| {
+            y.check();
+            assert!(y.c == c && y.n == n && [y.h, y.w] == [h, w], "output of another size");
+        };
+        match y {
+            Output::Image(y) => {
+                check(&y);
+                self.compute(x, y, Extra { scale, ..Extra::default() }, epilogue);
+            }
+            Output::Both(y, mut means) => {
+                check(&y);
+                if self.kernel.sums() {
+                    return self.compute(
+                        x,
+                        y,
+                        Extra { scale, means: Some(means_of(&mut means)), ..Extra::default() },
+                        epilogue,
+                    );
+                }
+                means_of(&mut means);
+                let ImageMut { data, n, h, w, c, dist } = y;
+                self.compute(
+                    x,
+                    ImageMut { data: &mut *data, n, h, w, c, dist },
+                    Extra { scale, ..Extra::default() },
+                    epilogue,
+                );
+                self.mean(Image { data, n, h, w, c, dist }, means);
+            }
+            Output::Means(mut means) => {
+                let to = means_of(&mut means);
+                if self.kernel.keeps_nothing() {
+                    let y = ImageMut { data: &mut [], n, h, w, c, dist: c };
+                    return self.compute(x, y, Extra { scale, means: Some(to), only_means: true }, epilogue);
+                }
+                scratch(n * h * w * c, |data| {
+                    self.compute(x, ImageMut::new(data, [n, h, w, c]), Extra { scale, ..Extra::default() }, epilogue);
+                    self.mean(Image::new(data, [n, h, w, c]), means);
+                });
+            }
         }
     }
 
-    fn direct(&self, groups: usize, w: &Aligned, zeros: &[f32], x: Image, y: ImageMut, epilogue: &Epilogue) {
+    /// What is left of a kernel that takes no sums itself.
+    fn mean(&self, y: Image, means: RowsMut) {
+        let RowsMut { data, rows, cols, dist } = means;
+        let kind = Pool::Mean { count_include_pad: false };
+        adaptive_pool(self.isa, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, dist });
+    }
+
+    fn compute(&self, x: Image, y: ImageMut, extra: Extra, epilogue: &Epilogue) {
+        match &self.kernel {
+            Kernel::Direct { groups, weights, zeros } => self.direct(*groups, weights, zeros, x, y, extra, epilogue),
+            Kernel::Framed { weights } => self.framed(weights, x, y, extra, epilogue),
+            Kernel::Depthwise(kernel) => kernel.run(x, y, extra.means, epilogue),
+            Kernel::Grouped(kernel) => kernel.run(x, y, epilogue),
+            Kernel::Winograd(kernel) => kernel.run(x, y, extra.means, epilogue),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a kernel, and of a call")]
+    fn direct(
+        &self,
+        groups: usize,
+        w: &Aligned,
+        zeros: &[f32],
+        x: Image,
+        y: ImageMut,
+        extra: Extra,
+        epilogue: &Epilogue,
+    ) {
         let shape = &self.shape;
         let plain = shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0; 4];
         let source = if plain {
@@ -188,12 +297,81 @@ impl PackedConv {
             y: Shared(y.data.as_mut_ptr()),
             y_dist: y.dist,
             epilogue,
+            extra,
         };
         // SAFETY: the views were checked against the shape, and the weights were packed for it.
         unsafe { job.run() };
     }
 
-    fn framed(&self, w: &Aligned, x: Image, y: ImageMut, epilogue: &Epilogue) {
+    fn framed(&self, w: &Aligned, x: Image, y: ImageMut, extra: Extra, epilogue: &Epilogue) {
+        let (rows, images) = (y.pixels(), y.n);
+        let (y, y_dist) = (Shared(y.data.as_mut_ptr()), y.dist);
+        self.with_frame(x, |source| {
+            let job = self.framed_job(w, source, [rows, images], (y, y_dist), extra, epilogue);
+            // SAFETY: every window lies inside the frame, so the zeros are never asked for; the rest was checked.
+            unsafe { job.run() };
+        });
+    }
+
+    /// The work of a framed kernel on the windows that [`PackedConv::with_frame`] made.
+    fn framed_job<'a>(
+        &self,
+        w: &'a Aligned,
+        source: Source,
+        [rows, images]: [usize; 2],
+        (y, y_dist): (Shared, usize),
+        extra: Extra<'a>,
+        epilogue: &'a Epilogue<'a>,
+    ) -> Job<'a> {
+        let shape = &self.shape;
+        Job {
+            isa: self.isa,
+            source,
+            groups: 1,
+            rows,
+            images,
+            taps: shape.kernel[0],
+            depth: shape.kernel[1] * shape.in_channels,
+            cols: shape.out_channels,
+            w: w.as_ptr(),
+            y,
+            y_dist,
+            epilogue,
+            extra,
+        }
+    }
+
+    /// The work of this convolution, if its kernel is the framed one.
+    pub(super) fn frame_weights(&self) -> Option<&Aligned> {
+        match &self.kernel {
+            Kernel::Framed { weights } => Some(weights),
+            _ => None,
+        }
+    }
+
+    /// Rows of the result of a framed kernel from `first` on, pixel `p` (counted over all images) at `y.at(p * y_dist)`.
+    ///
+    /// # Safety
+    /// `source` is that of a frame, the rows are below those of all `images`, and these places of y are valid and nobody
+    /// else's.
+    pub(super) unsafe fn framed_rows(
+        &self,
+        source: Source,
+        images: usize,
+        pixels: std::ops::Range<usize>,
+        y: (Shared, usize),
+        epilogue: &Epilogue,
+    ) {
+        let weights = self.frame_weights().expect("the caller has asked for it");
+        let Source::Window(Window { out: [h, w], .. }) = &source else { unreachable!("frames have windows") };
+        let rows = images * h * w;
+        let job = self.framed_job(weights, source, [rows, images], y, Extra::default(), epilogue);
+        // SAFETY: the caller's.
+        unsafe { job.rows_here(pixels) };
+    }
+
+    /// Copies `x` into a frame of zeros, and calls `f` with its windows.
+    pub(super) fn with_frame(&self, x: Image, f: impl FnOnce(Source)) {
         let shape = &self.shape;
         let [top, left, bottom, right] = shape.padding;
         let (fh, fw) = (x.h + top + bottom, x.w + left + right);
@@ -223,41 +401,32 @@ impl PackedConv {
                     }
                 }
             });
-            let job = Job {
-                isa: self.isa,
-                source: Source::Window(Window {
-                    x: frame.as_ptr(),
-                    h: fh,
-                    w: fw,
-                    dist: x.c,
-                    row_dist: row,
-                    out: [y.h, y.w],
-                    kernel: [shape.kernel[0], 1],
-                    stride: shape.stride,
-                    dilation: shape.dilation,
-                    padding: [0, 0],
-                    zeros: std::ptr::null(),
-                }),
-                groups: 1,
-                rows: y.pixels(),
-                images: y.n,
-                taps: shape.kernel[0],
-                depth: shape.kernel[1] * x.c,
-                cols: shape.out_channels,
-                w: w.as_ptr(),
-                y: Shared(y.data.as_mut_ptr()),
-                y_dist: y.dist,
-                epilogue,
-            };
-            // SAFETY: every window lies inside the frame, so the zeros are never asked for; the rest was checked.
-            unsafe { job.run() };
+            f(Source::Window(Window {
+                x: frame.as_ptr(),
+                h: fh,
+                w: fw,
+                dist: x.c,
+                row_dist: row,
+                out: shape.output([x.h, x.w]),
+                kernel: [shape.kernel[0], 1],
+                stride: shape.stride,
+                dilation: shape.dilation,
+                padding: [0, 0],
+                zeros: std::ptr::null(),
+            }));
         });
     }
 }
 
 /// `[groups][panels][kh kw][depth][panel columns]`, where `merge` groups of the shape make one, with zeros between
 /// channels that do not meet.
-fn pack_panels(isa: Isa, shape: &ConvShape, merge: usize, weights: &[f32], scale: Option<&[f32]>) -> Aligned {
+pub(super) fn pack_panels(
+    isa: Isa,
+    shape: &ConvShape,
+    merge: usize,
+    weights: &[f32],
+    scale: Option<&[f32]>,
+) -> Aligned {
     let kb = panel_cols(isa);
     let taps = shape.kernel[0] * shape.kernel[1];
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);

@@ -4,7 +4,7 @@
 //! Kernel    output pixels of one phase ((o + pad) mod stride, along both axes) are a convolution of stride 1 with some of
 //!           the taps in reverse; each phase is computed by register tiles (`direct.rs`) and then put in its place
 
-use super::direct::{Epilogue, Job, Source, Window, panel_cols};
+use super::direct::{Epilogue, Extra, Job, Source, Window, panel_cols};
 use super::movement::copy;
 use super::par::{Aligned, Shared, scratch, tasks};
 use super::simd::Isa;
@@ -176,6 +176,7 @@ impl PackedConvTranspose {
                     y: Shared(out.as_mut_ptr()),
                     y_dist: y.c,
                     epilogue,
+                    extra: Extra::default(),
                 };
                 // SAFETY: the views were checked against the shape, and the weights were packed for it.
                 unsafe { job.run() };

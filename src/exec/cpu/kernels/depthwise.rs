@@ -9,7 +9,8 @@
 
 use super::conv::ConvShape;
 use super::direct::{Ending, Epilogue, Place, Window};
-use super::par::{Aligned, Shared, ranges, scratch};
+use super::means::{Extent, Means, Sums, with_means};
+use super::par::{Aligned, Shared, blocks, scratch, tasks};
 use super::simd::{Isa, Simd, Task, ld, st, unroll};
 use super::view::{Image, ImageMut};
 use std::ops::Range;
@@ -42,28 +43,108 @@ impl Depthwise {
         Depthwise { isa, shape: *shape, w, padded, zeros: Aligned::zeros(padded) }
     }
 
-    pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
-        let taps = self.shape.kernel[0] * self.shape.kernel[1];
+    /// Convolves `x` into `y`; the means of y's channels go to `means`.
+    pub fn run(&self, x: Image, y: ImageMut, means: Option<Means>, epilogue: &Epilogue) {
         let ending = Ending::of(epilogue);
-        let window = window(&self.shape, &x, [y.h, y.w], &self.zeros);
-        let (out, y_dist, per_image) = (Shared(y.data.as_mut_ptr()), y.dist, y.h * y.w);
-        let in_row = y.w.div_ceil(PX);
-        let width = y.w;
-        let kernel = Shape { window, taps, channels: y.c, padded: self.padded, w: &self.w, epilogue, ending: &ending };
-        // A tap is about a third of a load and a store.
-        ranges(y.n * y.h * in_row, PX * y.c * (2 + taps / 3), |range| {
-            scratch(taps * PX * 2, |ptrs| {
-                let ptrs = ptrs.as_mut_ptr().cast();
-                self.isa.run(Tiles { shape: &kernel, ptrs, tiles: range.clone(), in_row, width, y: out, y_dist });
+        let call = self.call(&x, [y.h, y.w], epilogue, &ending);
+        let (out, y_dist) = (Shared(y.data.as_mut_ptr()), y.dist);
+        let (tiles, blocks) = (call.tiles(), blocks(call.tiles(), call.cost()));
+        let range = |b: usize| tiles * b / blocks..tiles * (b + 1) / blocks;
+        let all = |sums: Option<Sums>| {
+            tasks(blocks, |block| {
+                let sums = sums.as_ref().map(|sums| (sums, block));
+                // SAFETY: the views were checked; the block and its sums are this task's.
+                unsafe { call.run(range(block), out, y_dist, sums) };
             });
-            if ending.more {
-                for t in range {
-                    let (row, t) = (t / in_row * width, t % in_row);
-                    let (m0, m1) = (row + width * t / in_row, row + width * (t + 1) / in_row);
-                    let place =
-                        Place { y: out.at(m0 * y_dist), dist: y_dist, row: m0, rows: m1 - m0, col: 0, cols: y.c };
-                    // SAFETY: the tile has just been written, and is this task's.
-                    unsafe { ending.finish(self.isa, epilogue, place, y.c, per_image) };
+        };
+        let Some(means) = means else { return all(None) };
+        let extent = Extent { images: y.n, rows: y.h * y.w, units: y.h * y.w, cols: y.c };
+        let pixels = |b: usize| call.pixels(&range(b));
+        // SAFETY: the caller checked the means; every block begins its sums and adds all its tiles.
+        unsafe { with_means(self.isa, means, extent, blocks, pixels, |sums| all(Some(sums))) }
+    }
+
+    /// What all tiles of a run have in common.
+    pub fn call<'a>(&'a self, x: &Image, out: [usize; 2], epilogue: &'a Epilogue<'a>, ending: &'a Ending) -> Call<'a> {
+        Call {
+            isa: self.isa,
+            window: window(&self.shape, x, out, &self.zeros),
+            images: x.n,
+            taps: self.shape.kernel[0] * self.shape.kernel[1],
+            channels: self.shape.out_channels,
+            padded: self.padded,
+            w: &self.w,
+            epilogue,
+            ending,
+        }
+    }
+}
+
+/// One run of a layer. Its tiles are counted through the rows of all images.
+pub(super) struct Call<'a> {
+    isa: Isa,
+    window: Window,
+    images: usize,
+    taps: usize,
+    channels: usize,
+    padded: usize,
+    w: &'a [f32],
+    epilogue: &'a Epilogue<'a>,
+    ending: &'a Ending,
+}
+// SAFETY: the pointers inside are only read.
+unsafe impl Sync for Call<'_> {}
+
+impl Call<'_> {
+    pub fn tiles(&self) -> usize {
+        self.images * self.window.out[0] * self.in_row()
+    }
+
+    /// Tiles of a row.
+    fn in_row(&self) -> usize {
+        self.window.out[1].div_ceil(PX)
+    }
+
+    /// Units of work of a tile: a tap is about a third of a load and a store.
+    pub fn cost(&self) -> usize {
+        PX * self.channels * (2 + self.taps / 3)
+    }
+
+    /// The pixels of tiles, counted over all images.
+    pub fn pixels(&self, tiles: &Range<usize>) -> Range<usize> {
+        let (in_row, width) = (self.in_row(), self.window.out[1]);
+        let first = |t: usize| t / in_row * width + width * (t % in_row) / in_row;
+        first(tiles.start)..first(tiles.end)
+    }
+
+    /// Computes tiles; pixel `p` goes to `y.at(p * y_dist)`. What is stored is added to the sums of a block.
+    ///
+    /// # Safety
+    /// The views that the call was made of, and these pixels of y, are valid; nobody else has those pixels, nor the block.
+    pub unsafe fn run(&self, tiles: Range<usize>, y: Shared, y_dist: usize, sums: Option<(&Sums, usize)>) {
+        let per_image = self.window.out[0] * self.window.out[1];
+        if let Some((sums, block)) = sums {
+            // SAFETY: the block is the caller's.
+            unsafe { sums.begin(block, &self.pixels(&tiles), 0, self.channels) };
+        }
+        scratch(self.taps * PX * 2, |ptrs| {
+            let ptrs = ptrs.as_mut_ptr().cast();
+            for t in tiles {
+                let range = self.pixels(&(t..t + 1));
+                let (in_row, width) = (self.in_row(), self.window.out[1]);
+                self.isa.run(Tiles { shape: self, ptrs, tiles: t..t + 1, in_row, width, y, y_dist });
+                let place = || {
+                    let y = y.at(range.start * y_dist);
+                    Place { y, dist: y_dist, row: range.start, rows: range.len(), col: 0, cols: self.channels }
+                };
+                // SAFETY: the tile has just been written, and is the caller's.
+                unsafe {
+                    if self.ending.more {
+                        self.ending.finish(self.isa, self.epilogue, place(), self.channels, per_image);
+                    }
+                    if let Some((sums, block)) = sums {
+                        sums.add(block, &place());
+                    }
                 }
             }
         });
@@ -87,21 +168,9 @@ pub(super) fn window<T>(shape: &ConvShape, x: &Image<T>, out: [usize; 2], zeros:
     }
 }
 
-struct Shape<'a> {
-    window: Window,
-    taps: usize,
-    channels: usize,
-    padded: usize,
-    w: &'a [f32],
-    epilogue: &'a Epilogue<'a>,
-    ending: &'a Ending,
-}
-// SAFETY: the pointers inside are only read.
-unsafe impl Sync for Shape<'_> {}
-
 /// Some tiles: all channels of up to [`PX`] output pixels of one row.
 struct Tiles<'a> {
-    shape: &'a Shape<'a>,
+    shape: &'a Call<'a>,
     /// Room for `taps * PX` pointers.
     ptrs: *mut *const f32,
     tiles: Range<usize>,
@@ -172,7 +241,7 @@ enum Taps {
 }
 
 struct Tile<'a> {
-    shape: &'a Shape<'a>,
+    shape: &'a Call<'a>,
     taps: Taps,
     /// The first pixel, counted over all images.
     first: usize,

@@ -9,23 +9,25 @@
 //! Rows are dealt evenly over tiles (49 = 12 + 12 + 12 + 13, not 14 + 14 + 14 + 7).
 
 use super::math::Act;
+use super::means::{Extent, Means, Sums, with_means};
 use super::par::{Shared, scratch, tasks};
-use super::simd::Isa;
+use super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::tile::{Finish, Tile, kernel};
 use super::view::Rows;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// What is done to a sum before it is stored: `after(before(sum + bias) + residual) * gate`.
+/// What is done to a sum before it is stored: `after(before(sum + bias) * gate + residual)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
     /// One value a column (output channel).
     pub bias: Option<&'a [f32]>,
     pub before: Act,
+    /// `[n, columns]`, dense: one row for each image; for a plain matrix, one for all.
+    pub gate: Option<&'a [f32]>,
     /// As many rows and columns as the output.
     pub residual: Option<Rows<'a>>,
     pub after: Act,
-    /// `[n, columns]`, dense: one row for each image; for a plain matrix, one for all.
-    pub gate: Option<&'a [f32]>,
 }
 
 impl<'a> Epilogue<'a> {
@@ -46,7 +48,8 @@ impl<'a> Epilogue<'a> {
 
 /// How an epilogue is shared between a kernel and [`Finish`].
 pub(super) struct Ending {
-    /// Whether the kernel adds the residual and clamps to these bounds, which is all that most layers want.
+    /// Whether the kernel adds the residual and clamps to these bounds, which is all that most layers want; that of
+    /// [`Ending::of_tiles`] multiplies by the gate too.
     pub simple: bool,
     pub lo: f32,
     pub hi: f32,
@@ -66,13 +69,17 @@ pub(super) struct Place {
 
 impl Ending {
     pub fn of(epi: &Epilogue) -> Self {
-        let bounds = match (epi.before, epi.after) {
-            (Act::None, act) => act.bounds(),
-            (act, Act::None) if epi.residual.is_none() => act.bounds(),
-            _ => None,
-        };
+        Ending::with(if epi.gate.is_none() { bounds(epi) } else { None })
+    }
+
+    /// For a kernel that knows gates, and gives it one row of them a tile.
+    pub fn of_tiles(epi: &Epilogue) -> Self {
+        Ending::with(bounds(epi))
+    }
+
+    fn with(bounds: Option<(f32, f32)>) -> Self {
         let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        Ending { simple: bounds.is_some(), lo, hi, more: bounds.is_none() || epi.gate.is_some() }
+        Ending { simple: bounds.is_some(), lo, hi, more: bounds.is_none() }
     }
 
     /// Does the rest to a block, while it is in cache.
@@ -91,11 +98,20 @@ impl Ending {
             res: res.map_or(std::ptr::null(), |res| res.at(at.row).wrapping_add(at.col)),
             res_dist: res.map_or(0, |res| res.dist),
             after: act(epi.after),
-            gate: epi.gate.map_or(std::ptr::null(), |g| g.as_ptr().wrapping_add(at.col)),
+            gate: epi.gate.filter(|_| !self.simple).map_or(std::ptr::null(), |g| g.as_ptr().wrapping_add(at.col)),
             gate_dist: all_cols,
             gate_row: at.row,
             gate_rows: rows_per_image,
         });
+    }
+}
+
+/// The clamp that an epilogue's activations are, if they are one after everything else.
+fn bounds(epi: &Epilogue) -> Option<(f32, f32)> {
+    match (epi.before, epi.after) {
+        (Act::None, act) => act.bounds(),
+        (act, Act::None) if epi.residual.is_none() && epi.gate.is_none() => act.bounds(),
+        _ => None,
     }
 }
 
@@ -107,6 +123,8 @@ pub(super) enum Source {
     /// The pixels that a window covers.
     Window(Window),
 }
+// SAFETY: the pointers inside are only read.
+unsafe impl Sync for Source {}
 
 /// The windows of a convolution over images [n, h, w] of pixels `dist` apart.
 #[derive(Clone, Copy)]
@@ -142,6 +160,19 @@ pub(super) struct Job<'a> {
     pub y: Shared,
     pub y_dist: usize,
     pub epilogue: &'a Epilogue<'a>,
+    pub extra: Extra<'a>,
+}
+
+/// What some jobs do besides.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Extra<'a> {
+    /// Factors of what is read, [images, depth]. Only of [`Source::Rows`] in one group: each task multiplies its rows when
+    /// it starts.
+    pub scale: Option<&'a [f32]>,
+    /// The means of the result over the rows of each image.
+    pub means: Option<Means>,
+    /// Whether the means are all that is wanted, and y is not written.
+    pub only_means: bool,
 }
 // SAFETY: the pointers are read only, but for `y`, of which each task writes its own rows and columns.
 unsafe impl Sync for Job<'_> {}
@@ -153,6 +184,25 @@ pub(super) fn panel_cols(isa: Isa) -> usize {
 
 /// Pointers that one tile needs, at most; the stack has room for a 5x5 window.
 const STACK_PTRS: usize = 14 * 25;
+
+/// Floats of a tile, at most.
+const MOST: usize = 14 * 32;
+
+/// The rows of one task, and which block of rows they are.
+struct Part {
+    group: usize,
+    block: usize,
+    rows: Range<usize>,
+}
+
+/// Which tile: its rows and panel, its row of gates (null for none), and which half of the next panel it fetches, if any.
+struct At {
+    group: usize,
+    panel: usize,
+    rows: Range<usize>,
+    gate: *const f32,
+    fetch: usize,
+}
 
 impl Job<'_> {
     /// Computes all.
@@ -169,32 +219,47 @@ impl Job<'_> {
         let tiles = self.rows.div_ceil(self.isa.tile_rows());
         let panel_len = self.taps * self.depth * kb;
         let flops_per_tile = 2 * self.isa.tile_rows() * panel_len;
-        // About 30 us on a fast core.
+        // About 10 us on a fast core.
         let grain = (3 << 20) / flops_per_tile.max(1);
         let large = panel_len * panels * 4 > 600 << 10 || tiles < 8;
         if large && panels > 1 {
             // The input of a block should stay in L2 beside a panel.
-            let block = ((384 << 10) / (4 * self.depth.max(1) * self.isa.tile_rows())).max(grain).clamp(1, tiles);
-            let blocks = tiles.div_ceil(block);
-            let span = grain.div_ceil(block).clamp(1, panels);
+            let block = ((512 << 10) / (4 * self.depth.max(1) * self.isa.tile_rows())).max(grain).clamp(1, tiles);
+            // Few panels are not dealt evenly: then rows are cut too.
+            let blocks = tiles.div_ceil(block).max(tiles.min(16 / panels));
+            let span = grain.div_ceil(block).clamp(1, panels.div_ceil(16));
             let spans = panels.div_ceil(span);
-            tasks(self.groups * blocks * spans, |task| {
-                let (g, b, s) = (task / (blocks * spans), task / spans % blocks, task % spans);
-                let block = self.rows * b / blocks..self.rows * (b + 1) / blocks;
-                for panel in panels * s / spans..panels * (s + 1) / spans {
+            self.summing(blocks, |sums| {
+                tasks(self.groups * blocks * spans, |task| {
+                    let (g, b, s) = (task / (blocks * spans), task / spans % blocks, task % spans);
+                    let part = Part { group: g, block: b, rows: self.rows * b / blocks..self.rows * (b + 1) / blocks };
+                    let panels = panels * s / spans..panels * (s + 1) / spans;
                     // SAFETY: each task has its own rows, panels and group.
-                    unsafe { self.block(g, block.clone(), panel..panel + 1, true) };
-                }
+                    unsafe { self.block(&part, panels, true, sums) };
+                });
             });
         } else {
             let block = (grain / panels).clamp(1, tiles.div_ceil(16).max(1));
             let blocks = tiles.div_ceil(block);
-            tasks(self.groups * blocks, |task| {
-                let (g, b) = (task / blocks, task % blocks);
-                // SAFETY: each task has its own rows and group.
-                unsafe { self.block(g, self.rows * b / blocks..self.rows * (b + 1) / blocks, 0..panels, false) };
+            self.summing(blocks, |sums| {
+                tasks(self.groups * blocks, |task| {
+                    let (g, b) = (task / blocks, task % blocks);
+                    let part = Part { group: g, block: b, rows: self.rows * b / blocks..self.rows * (b + 1) / blocks };
+                    // SAFETY: each task has its own rows and group.
+                    unsafe { self.block(&part, 0..panels, false, sums) };
+                });
             });
         }
+    }
+
+    /// Runs `work`, with sums by `blocks` blocks of rows where means are wanted.
+    fn summing(&self, blocks: usize, work: impl FnOnce(Option<Sums>)) {
+        let Some(means) = self.extra.means else { return work(None) };
+        let rows = self.rows / self.images;
+        let extent = Extent { images: self.images, rows, units: rows, cols: self.groups * self.cols };
+        let rows_of = |b| self.rows * b / blocks..self.rows * (b + 1) / blocks;
+        // SAFETY: the caller of `run` answers for the means; blocks begin their sums and add all that they store.
+        unsafe { with_means(self.isa, means, extent, blocks, rows_of, |sums| work(Some(sums))) }
     }
 
     /// Computes all, on this thread alone.
@@ -202,28 +267,75 @@ impl Job<'_> {
     /// # Safety
     /// As `run`.
     pub unsafe fn run_here(&self) {
+        // SAFETY: the caller's.
+        unsafe { self.rows_here(0..self.rows) };
+    }
+
+    /// Computes some rows, on this thread alone. Means are of whole runs only.
+    ///
+    /// # Safety
+    /// As `run`, of these rows.
+    pub unsafe fn rows_here(&self, rows: Range<usize>) {
+        debug_assert!(self.extra.means.is_none(), "means are of whole runs");
         let panels = self.cols.div_ceil(panel_cols(self.isa));
         for group in 0..self.groups {
             // SAFETY: the caller's.
-            unsafe { self.block(group, 0..self.rows, 0..panels, false) };
+            unsafe { self.block(&Part { group, block: 0, rows: rows.clone() }, 0..panels, false, None) };
         }
     }
 
-    /// Rows and panels of one group.
+    /// Rows and panels of one group; where `stream`, panels from the first to the last, each read once.
     ///
     /// # Safety
     /// As `run`; nobody else writes these rows and panels.
-    unsafe fn block(&self, group: usize, rows: Range<usize>, panels: Range<usize>, fetch: bool) {
-        let mr = self.isa.tile_rows();
-        let mut stack = [0usize; STACK_PTRS];
-        if self.taps * mr <= STACK_PTRS {
+    unsafe fn block(&self, part: &Part, panels: Range<usize>, stream: bool, sums: Option<Sums>) {
+        let Some(scale) = self.extra.scale else {
             // SAFETY: the caller's.
-            unsafe { self.block_with(group, rows, panels, fetch, stack.as_mut_ptr().cast()) };
+            return unsafe { self.block_from(&self.source, part, panels, stream, sums) };
+        };
+        let Source::Rows { x, dist } = self.source else { unreachable!("only rows are scaled") };
+        let rows = &part.rows;
+        let own = super::view::pixel_distance(self.depth);
+        scratch(rows.len() * own, |scaled| {
+            self.isa.run(Scale {
+                x: x.wrapping_add(rows.start * dist),
+                x_dist: dist,
+                y: scaled.as_mut_ptr(),
+                y_dist: own,
+                first: rows.start,
+                rows: rows.len(),
+                cols: self.depth,
+                scale: scale.as_ptr(),
+                rows_per_image: self.rows / self.images,
+            });
+            let source = Source::Rows { x: scaled.as_ptr().wrapping_sub(rows.start * own), dist: own };
+            // SAFETY: the caller's; the source has just these rows.
+            unsafe { self.block_from(&source, part, panels, stream, sums) };
+        });
+    }
+
+    /// # Safety
+    /// As `block`.
+    unsafe fn block_from(&self, source: &Source, part: &Part, panels: Range<usize>, stream: bool, sums: Option<Sums>) {
+        let mr = self.isa.tile_rows();
+        let mut stack = [const { MaybeUninit::<*const f32>::uninit() }; STACK_PTRS];
+        let work = |ptrs: *mut *const f32| {
+            if stream {
+                for panel in panels.clone() {
+                    // SAFETY: the caller's; there is room for the pointers, which are written before they are read.
+                    unsafe { self.block_with(source, part, panel..panel + 1, true, sums, ptrs) };
+                }
+            } else {
+                // SAFETY: as above.
+                unsafe { self.block_with(source, part, panels.clone(), false, sums, ptrs) };
+            }
+        };
+        if self.taps * mr <= STACK_PTRS {
+            work(stack.as_mut_ptr().cast());
         } else {
-            // A float has half the size of a pointer.
+            // A float has half the size of a pointer; scratch memory starts on a cache line.
             let floats = self.taps * mr * size_of::<*const f32>().div_ceil(4);
-            // SAFETY: the caller's; scratch memory starts on a cache line.
-            scratch(floats, |s| unsafe { self.block_with(group, rows, panels, fetch, s.as_mut_ptr().cast()) });
+            scratch(floats, |s| work(s.as_mut_ptr().cast()));
         }
     }
 
@@ -231,60 +343,104 @@ impl Job<'_> {
     /// As `block`; `ptrs` has room for `taps * MR` pointers.
     unsafe fn block_with(
         &self,
-        group: usize,
-        rows: Range<usize>,
+        source: &Source,
+        part: &Part,
         panels: Range<usize>,
         fetch: bool,
+        sums: Option<Sums>,
         ptrs: *mut *const f32,
     ) {
         let kb = panel_cols(self.isa);
+        let (epi, ending) = (self.epilogue, Ending::of_tiles(self.epilogue));
+        let (group, all_cols) = (part.group, self.groups * self.cols);
+        let per_image = self.rows / self.images;
+        if let Some(sums) = &sums {
+            let (from, to) = (panels.start * kb, (panels.end * kb).min(self.cols));
+            // SAFETY: the caller's.
+            unsafe { sums.begin(part.block, &part.rows, group * self.cols + from, to - from) };
+        }
+        // Tiles of one image each, where they take one row of gates.
+        let gated = ending.simple && epi.gate.is_some();
+        let mut first = part.rows.start;
+        let mut count = 0;
+        while first < part.rows.end {
+            let image = first / per_image;
+            let end = if gated { ((image + 1) * per_image).min(part.rows.end) } else { part.rows.end };
+            let tiles = (end - first).div_ceil(self.isa.tile_rows());
+            for t in 0..tiles {
+                let (m0, m1) = (first + (end - first) * t / tiles, first + (end - first) * (t + 1) / tiles);
+                // SAFETY: `ptrs` has room, and the rows are below `self.rows`.
+                unsafe { self.pointers(source, group, m0, m1 - m0, ptrs) };
+                for panel in panels.clone() {
+                    let col = group * self.cols + panel * kb;
+                    let gate = epi.gate.filter(|_| gated);
+                    let gate = gate.map_or(std::ptr::null(), |g| g.as_ptr().wrapping_add(image * all_cols + col));
+                    // Two tiles fetch the two lines a step of the next panel.
+                    let fetch = if fetch { count } else { 2 };
+                    let at = At { group, panel, rows: m0..m1, gate, fetch };
+                    // SAFETY: the caller's.
+                    unsafe { self.tile(&at, &ending, part.block, &sums, ptrs) };
+                }
+                count += 1;
+            }
+            first = end;
+        }
+    }
+
+    /// One tile.
+    ///
+    /// # Safety
+    /// As `block`; `ptrs` holds the pointers of these rows.
+    #[inline(always)]
+    unsafe fn tile(&self, at: &At, ending: &Ending, block: usize, sums: &Option<Sums>, ptrs: *const *const f32) {
+        let kb = panel_cols(self.isa);
         let all_panels = self.cols.div_ceil(kb);
         let panel_len = self.taps * self.depth * kb;
-        let len = rows.len();
-        let tiles = len.div_ceil(self.isa.tile_rows());
-        let (epi, ending) = (self.epilogue, Ending::of(self.epilogue));
-        for t in 0..tiles {
-            let (m0, m1) = (rows.start + len * t / tiles, rows.start + len * (t + 1) / tiles);
-            let mr = m1 - m0;
-            // SAFETY: `ptrs` has room, and the rows are below `self.rows`.
-            unsafe { self.pointers(group, m0, mr, ptrs) };
-            for panel in panels.clone() {
-                let cols = (self.cols - panel * kb).min(kb);
-                let col = group * self.cols + panel * kb;
-                let w = self.w.wrapping_add((group * all_panels + panel) * panel_len);
-                let (res, res_dist) = match epi.residual {
-                    Some(res) => (res.at(m0).wrapping_add(col), res.dist),
-                    None => (std::ptr::null(), 0),
-                };
-                // Two tiles fetch the two lines a step of the next panel.
-                let fetch = fetch && t < 2 && panel + 1 < all_panels;
-                let tile = Tile {
-                    ptrs,
-                    taps: self.taps,
-                    c: self.depth,
-                    w,
-                    w_step: kb,
-                    next: if fetch { w.wrapping_add(panel_len + t * (panel_len / 2)) } else { w },
-                    next_step: if fetch { 16 } else { 0 },
-                    y: self.y.at(m0 * self.y_dist + col),
-                    y_dist: self.y_dist,
-                    res: if ending.simple { res } else { std::ptr::null() },
-                    res_dist,
-                    bias: epi.bias.map_or(std::ptr::null(), |b| b.as_ptr().wrapping_add(col)),
-                    lo: ending.lo,
-                    hi: ending.hi,
-                    cols,
-                };
-                let vectors = if cols <= self.isa.lanes() { 1 } else { 2 };
-                // SAFETY: the pointers are those of `mr` rows, and of a panel of this isa's width; the caller answers
-                // for the rest.
-                unsafe { kernel(self.isa, mr, vectors)(&tile) };
-                if ending.more {
-                    let tile = Place { y: tile.y, dist: self.y_dist, row: m0, rows: mr, col, cols };
-                    // SAFETY: the kernel has just written these rows and columns.
-                    unsafe { ending.finish(self.isa, epi, tile, self.groups * self.cols, self.rows / self.images) };
-                }
-            }
+        let epi = self.epilogue;
+        let (m0, mr) = (at.rows.start, at.rows.len());
+        let cols = (self.cols - at.panel * kb).min(kb);
+        let col = at.group * self.cols + at.panel * kb;
+        let w = self.w.wrapping_add((at.group * all_panels + at.panel) * panel_len);
+        let (res, res_dist) = match epi.residual {
+            Some(res) => (res.at(m0).wrapping_add(col), res.dist),
+            None => (std::ptr::null(), 0),
+        };
+        let mut held = MaybeUninit::<[f32; MOST]>::uninit();
+        let (y, y_dist) = match self.extra.only_means {
+            true => (held.as_mut_ptr().cast(), kb),
+            false => (self.y.at(m0 * self.y_dist + col), self.y_dist),
+        };
+        let fetch = at.fetch < 2 && at.panel + 1 < all_panels;
+        let tile = Tile {
+            ptrs,
+            taps: self.taps,
+            c: self.depth,
+            w,
+            w_step: kb,
+            next: if fetch { w.wrapping_add(panel_len + at.fetch * (panel_len / 2)) } else { w },
+            next_step: if fetch { 16 } else { 0 },
+            y,
+            y_dist,
+            gate: at.gate,
+            res: if ending.simple { res } else { std::ptr::null() },
+            res_dist,
+            bias: epi.bias.map_or(std::ptr::null(), |b| b.as_ptr().wrapping_add(col)),
+            lo: ending.lo,
+            hi: ending.hi,
+            cols,
+        };
+        let vectors = if cols <= self.isa.lanes() { 1 } else { 2 };
+        // SAFETY: the pointers are those of `mr` rows, and of a panel of this isa's width; the caller answers
+        // for the rest.
+        unsafe { kernel(self.isa, mr, vectors)(&tile) };
+        let place = || Place { y, dist: y_dist, row: m0, rows: mr, col, cols };
+        if ending.more {
+            // SAFETY: the kernel has just written these rows and columns.
+            unsafe { ending.finish(self.isa, epi, place(), self.groups * self.cols, self.rows / self.images) };
+        }
+        if let Some(sums) = sums {
+            // SAFETY: as above; the rows belong to the block.
+            unsafe { sums.add(block, &place()) };
         }
     }
 
@@ -292,8 +448,8 @@ impl Job<'_> {
     ///
     /// # Safety
     /// `out` has room for them.
-    unsafe fn pointers(&self, group: usize, m0: usize, mr: usize, out: *mut *const f32) {
-        match self.source {
+    unsafe fn pointers(&self, source: &Source, group: usize, m0: usize, mr: usize, out: *mut *const f32) {
+        match *source {
             Source::Rows { x, dist } => {
                 let x = x.wrapping_add(group * self.depth + m0 * dist);
                 for i in 0..mr {
@@ -340,6 +496,39 @@ impl<T> Window<T> {
                 if oy == p {
                     (oy, n) = (0, n + 1);
                 }
+            }
+        }
+    }
+}
+
+/// Copies rows, each column times the factor of the row's image.
+struct Scale {
+    x: *const f32,
+    x_dist: usize,
+    y: *mut f32,
+    y_dist: usize,
+    /// The number of the first row, in all images.
+    first: usize,
+    rows: usize,
+    cols: usize,
+    scale: *const f32,
+    rows_per_image: usize,
+}
+
+impl Task for Scale {
+    type Output = ();
+    /// # Safety
+    /// As [`Task::run`]; rows and factors are valid for `cols`.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller's.
+        unsafe {
+            for i in 0..self.rows {
+                let (x, y) = (self.x.add(i * self.x_dist), self.y.add(i * self.y_dist));
+                let scale = self.scale.add((self.first + i) / self.rows_per_image * self.cols);
+                lanes!(S, self.cols, |at, n| {
+                    st::<S>(y.add(at), S::mul(ld::<S>(x.add(at), n), ld::<S>(scale.add(at), n)), n);
+                });
             }
         }
     }

@@ -318,6 +318,83 @@ impl Task for BinaryTask<'_> {
     }
 }
 
+/// What [`gated`] does to values.
+#[derive(Clone, Copy, Debug)]
+pub struct Gated<'a> {
+    pub before: Act,
+    /// One row of factors for each `rows_each` rows, dense.
+    pub gate: &'a [f32],
+    pub rows_each: usize,
+    pub residual: Option<Rows<'a>>,
+    pub after: Act,
+}
+
+/// `y = after(before(x) * gate + residual)`
+pub fn gated(isa: Isa, io: Map, what: Gated) {
+    let gates = what.rows_each > 0 && what.gate.len() >= io.rows.div_ceil(what.rows_each) * io.cols;
+    assert!(gates, "too few gates");
+    if let Some(residual) = what.residual {
+        residual.check();
+        assert!(residual.rows == io.rows && residual.cols == io.cols, "operands of different shapes");
+    }
+    blocks(io.rows, io.cols, |row, rows, col, cols| {
+        isa.run(GateTask { io: &io, what: &what, row, rows, col, cols });
+    });
+}
+
+struct GateTask<'a> {
+    io: &'a Map<'a>,
+    what: &'a Gated<'a>,
+    row: usize,
+    rows: usize,
+    col: usize,
+    cols: usize,
+}
+
+impl Task for GateTask<'_> {
+    type Output = ();
+    /// # Safety
+    /// As [`Task::run`]; sizes were checked, and the block of y is this task's.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let GateTask { io, what, row, rows, col, cols } = self;
+        let Gated { before, gate, rows_each, residual, after } = *what;
+        // SAFETY: the block lies inside the checked sizes.
+        unsafe {
+            let (mut x, mut x_dist) = (io.from(row).add(col), io.x_dist);
+            let (y, y_dist) = (io.to(row).add(col), io.y_dist);
+            if before != Act::None {
+                visit(before, Apply::<S> { x, x_dist, y, y_dist, rows, cols, simd: PhantomData });
+                (x, x_dist) = (y, y_dist);
+            }
+            let bounds = after.bounds();
+            let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+            let (lo, hi) = (S::splat(lo), S::splat(hi));
+            for i in 0..rows {
+                let (x, y) = (x.add(i * x_dist), y.add(i * y_dist));
+                let gate = gate.as_ptr().add((row + i) / rows_each * io.cols + col);
+                match residual {
+                    Some(residual) => {
+                        let residual = residual.at(row + i).add(col);
+                        lanes!(S, cols, |at, n| {
+                            let v = S::mul(ld::<S>(x.add(at), n), ld::<S>(gate.add(at), n));
+                            let v = S::add(v, ld::<S>(residual.add(at), n));
+                            st::<S>(y.add(at), S::min(hi, S::max(lo, v)), n);
+                        });
+                    }
+                    None => lanes!(S, cols, |at, n| {
+                        let v = S::mul(ld::<S>(x.add(at), n), ld::<S>(gate.add(at), n));
+                        st::<S>(y.add(at), S::min(hi, S::max(lo, v)), n);
+                    }),
+                }
+            }
+            if bounds.is_none() {
+                apply_rows::<S>(after, y, y_dist, rows, cols);
+            }
+        }
+    }
+}
+
 /// `y = act(op(a, b))` over `shape` (rank up to 8), with `y` dense and strides (0 to repeat) of `a` and `b`.
 pub fn broadcast(isa: Isa, op: BinaryOp, shape: &[usize], a: Strided, b: Strided, y: &mut [f32], act: Act) {
     check_view(shape, a.strides, a.data.len());

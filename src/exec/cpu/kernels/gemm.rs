@@ -4,7 +4,7 @@
 //! Kernels   [`PackedMat`]: the register tiles of `direct.rs`. [`linear`]: dot products over weights [n, k] read once,
 //!           for few rows, where reading the weights is all the time. [`matmul`]: B packed on the way
 
-use super::direct::{Ending, Epilogue, Job, Place, Source, panel_cols};
+use super::direct::{Ending, Epilogue, Extra, Job, Place, Source, panel_cols};
 use super::par::{Aligned, Shared, ranges, scratch, tasks};
 use super::simd::{Isa, Simd, Task, unroll};
 use super::tile::fetch;
@@ -68,6 +68,7 @@ impl PackedMat {
             y: Shared(out.data.as_mut_ptr()),
             y_dist: out.dist,
             epilogue,
+            extra: Extra::default(),
         };
         // SAFETY: the views were checked and are as large as the packed matrix wants.
         unsafe { job.run() };
@@ -318,6 +319,7 @@ pub fn matmul(isa: Isa, count: usize, a: Batch, b: Batch, layout: Layout, out: B
                 y: Shared(y.at(i * out.batch + rows.start * out.dist)),
                 y_dist: out.dist,
                 epilogue: &epilogue,
+                extra: Extra::default(),
             };
             // SAFETY: the views were checked; matrices of the output do not overlap, and each task has its own rows.
             unsafe { job.run() };

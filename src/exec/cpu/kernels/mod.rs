@@ -9,13 +9,14 @@
 //!
 //! | what | entry points |
 //! |---|---|
-//! | convolution | [`choose`] an [`Algorithm`], [`PackedConv::pack_for`] once, [`PackedConv::run`] with an [`Epilogue`] |
+//! | convolution | [`choose`] an [`Algorithm`], [`PackedConv::pack_for`] once, [`PackedConv::run`] with an [`Epilogue`]; [`PackedConv::run_io`] with factors of what is read, means of what is written |
+//! | two at once | [`PackedSeparable`]: depthwise, then pointwise; [`PackedPooled`]: of an image, then maxima of windows |
 //! | transposed convolution | [`PackedConvTranspose`] |
 //! | linear layers | [`PackedMat::from_nk`] and [`PackedMat::run`]; [`linear`] for up to 8 rows or so, without packing |
 //! | products of activations | [`matmul`] over a [`Batch`] |
 //! | attention | [`attention`] over rows of queries, keys and values, all heads side by side |
 //! | pooling | [`pool`] (the image written decides about ceil mode), [`adaptive_pool`] (1 x 1: global) |
-//! | single values, pairs | [`unary`] with an [`Act`], [`binary`] with an [`Operand`], [`broadcast`] for any strides |
+//! | single values, pairs | [`unary`] with an [`Act`], [`binary`] with an [`Operand`], [`gated`] for factors of channels, [`broadcast`] for any strides |
 //! | norms | [`layer_norm`], [`group_norm`], [`scale_shift`], [`softmax`], [`log_softmax`], [`l2_normalize`] |
 //! | reductions | [`reduce`] over any axes |
 //! | movement | [`copy`] (any permutation, slice or repetition), [`copy_rows`], [`pixel_shuffle`], [`channel_shuffle`], [`roll`], [`pad`] |
@@ -35,12 +36,16 @@ mod elementwise;
 mod gemm;
 mod grouped;
 mod math;
+mod means;
 mod movement;
 mod norm;
+mod pages;
 mod par;
 mod pool;
+mod pooled;
 mod reduce;
 mod resize;
+mod separable;
 mod simd;
 pub mod team;
 #[cfg(test)]
@@ -53,18 +58,21 @@ mod winograd;
 mod x86;
 
 pub use attention::{Heads, attention};
-pub use conv::{ConvShape, PackedConv};
+pub use conv::{ConvIo, ConvShape, Output, PackedConv};
 pub use conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 pub use direct::Epilogue;
-pub use elementwise::{BinaryOp, Map, Operand, binary, broadcast, unary};
+pub use elementwise::{BinaryOp, Gated, Map, Operand, binary, broadcast, gated, unary};
 pub use gemm::{Batch, BatchMut, Layout, PackedMat, linear, matmul};
 pub use math::Act;
 pub use movement::{channel_shuffle, copy, copy_rows, pad, pixel_shuffle, roll};
 pub use norm::{group_norm, l2_normalize, layer_norm, log_softmax, scale_shift, softmax};
+pub(super) use pages::Pages;
 pub(super) use par::{Shared, ranges, tasks};
 pub use pool::{Pool, PoolShape, adaptive_pool, pool};
+pub use pooled::PackedPooled;
 pub use reduce::{Reduce, reduce};
 pub use resize::{Resample, resize};
+pub use separable::{PackedSeparable, RawConv};
 pub use simd::Isa;
 pub use view::{Image, ImageMut, Rows, RowsMut, pixel_distance};
 pub use walk::Strided;

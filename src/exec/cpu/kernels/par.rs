@@ -3,10 +3,12 @@
 //! How the work is cut depends on its size alone, never on the number of threads, and no sum is split between
 //! tasks: so the results are the same bits on any number of threads.
 
+use super::pages::Pages;
 use super::team;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs `f` for 0..n on the threads of the run, or of the current pool.
 pub(in crate::exec::cpu) fn tasks(n: usize, f: impl Fn(usize) + Sync) {
@@ -17,12 +19,29 @@ pub(in crate::exec::cpu) fn tasks(n: usize, f: impl Fn(usize) + Sync) {
     }
 }
 
+/// Deals 0..n out to the threads of the current pool: each calls `f` once, with the first of its numbers and an iterator of
+/// those that follow. For what a thread prepares once for all of its numbers.
+pub(super) fn team(n: usize, f: impl Fn(usize, &mut dyn Iterator<Item = usize>) + Sync) {
+    let next = AtomicUsize::new(0);
+    let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < n);
+    tasks(rayon::current_num_threads().min(n), |_| {
+        if let Some(first) = take() {
+            f(first, &mut std::iter::from_fn(take));
+        }
+    });
+}
+
 /// Cuts `0..rows` into ranges of about `GRAIN` units of work, `cost` units a row (a unit is about one float
 /// read or written), and runs `f` on each.
 pub(in crate::exec::cpu) fn ranges(rows: usize, cost: usize, f: impl Fn(Range<usize>) + Sync) {
-    const GRAIN: usize = 32 << 10;
-    let blocks = (rows.saturating_mul(cost.max(1)) / GRAIN).clamp(1, rows.clamp(1, 256));
+    let blocks = blocks(rows, cost);
     tasks(blocks, |b| f(rows * b / blocks..rows * (b + 1) / blocks));
+}
+
+/// How many ranges [`ranges`] cuts.
+pub(super) fn blocks(rows: usize, cost: usize) -> usize {
+    const GRAIN: usize = 32 << 10;
+    (rows.saturating_mul(cost.max(1)) / GRAIN).clamp(1, rows.clamp(1, 256))
 }
 
 /// A pointer that tasks may share, because each writes a part of its own.
@@ -46,38 +65,33 @@ impl Shared {
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-/// Floats that start on a cache line.
-pub(super) struct Aligned {
-    // A plain vector, as fresh zeroed pages from the system cost nothing until they are touched (by all threads).
-    floats: Vec<f32>,
-    start: usize,
-    len: usize,
-}
+/// Zeroed floats that start on a cache line.
+pub(super) struct Aligned(Pages);
 
 impl Aligned {
+    /// # Panics
+    /// If the memory cannot be had; whoever loads a network has asked how much there is.
     pub fn zeros(len: usize) -> Self {
-        let floats = vec![0.0; len + 15];
-        let start = (64 - floats.as_ptr() as usize % 64) % 64 / size_of::<f32>();
-        Aligned { floats, start, len }
+        Aligned(Pages::zeros(len).expect("memory for packed weights"))
     }
 }
 
 impl Deref for Aligned {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.floats[self.start..][..self.len]
+        &self.0
     }
 }
 
 impl DerefMut for Aligned {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.floats[self.start..][..self.len]
+        &mut self.0
     }
 }
 
 impl std::fmt::Debug for Aligned {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} floats", self.len)
+        write!(f, "{} floats", self.0.len())
     }
 }
 

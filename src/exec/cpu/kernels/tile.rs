@@ -9,7 +9,7 @@
 use super::math::{Act, apply_rows};
 use super::simd::{Isa, Portable, Simd, Task, lanes, ld, st, unroll};
 
-/// One tile's work. The kernel adds bias and residual and clamps; what more an epilogue wants is done by
+/// One tile's work. The kernel adds the bias, multiplies by the gate, adds the residual and clamps; what more an epilogue wants is done by
 /// [`Finish`], while the tile is in L1.
 pub(super) struct Tile {
     /// `[taps][MR]` pointers to rows of `c` floats.
@@ -26,6 +26,8 @@ pub(super) struct Tile {
     pub next_step: usize,
     pub y: *mut f32,
     pub y_dist: usize,
+    /// Null for none; one row for all.
+    pub gate: *const f32,
     /// Null for none.
     pub res: *const f32,
     pub res_dist: usize,
@@ -95,7 +97,22 @@ unsafe fn portable<const MR: usize, const NV: usize>(t: &Tile) {
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
     // SAFETY: rows, taps and columns stay within the sizes that the caller answers for.
     unsafe {
-        let mut acc = [[S::splat(0.0); NV]; MR];
+        // Asked for before the sums, the residual has come after them.
+        if !t.res.is_null() {
+            unroll!(I < MR, {
+                unroll!(J <4 NV, {
+                    fetch_near(t.res.wrapping_add(I * t.res_dist + J * S::N));
+                });
+            });
+        }
+        let mut bias = [S::splat(0.0); NV];
+        if !t.bias.is_null() {
+            unroll!(J <4 NV, {
+                let n = t.cols.saturating_sub(J * S::N).min(S::N);
+                bias[J] = ld::<S>(t.bias.wrapping_add(J * S::N), n);
+            });
+        }
+        let mut acc = [bias; MR];
         let mut w = t.w;
         let mut next = t.next;
         for tap in 0..t.taps {
@@ -121,11 +138,11 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
         }
         let (lo, hi) = (S::splat(t.lo), S::splat(t.hi));
         if t.cols == NV * S::N {
-            if !t.bias.is_null() {
+            if !t.gate.is_null() {
                 unroll!(J <4 NV, {
-                    let b = S::load(t.bias.add(J * S::N));
+                    let gate = S::load(t.gate.add(J * S::N));
                     unroll!(I < MR, {
-                        acc[I][J] = S::add(acc[I][J], b);
+                        acc[I][J] = S::mul(acc[I][J], gate);
                     });
                 });
             }
@@ -136,27 +153,47 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
                     });
                 });
             }
+            // Minima and maxima take the place of FMAs.
+            if t.hi < f32::INFINITY {
+                unroll!(I < MR, {
+                    unroll!(J <4 NV, {
+                        acc[I][J] = S::min(hi, acc[I][J]);
+                    });
+                });
+            }
             unroll!(I < MR, {
                 unroll!(J <4 NV, {
-                    S::store(t.y.add(I * t.y_dist + J * S::N), S::min(hi, S::max(lo, acc[I][J])));
+                    S::store(t.y.add(I * t.y_dist + J * S::N), S::max(lo, acc[I][J]));
                 });
             });
         } else {
             unroll!(J <4 NV, {
                 let n = t.cols.saturating_sub(J * S::N).min(S::N);
                 if n > 0 {
-                    let b = if t.bias.is_null() { S::splat(0.0) } else { S::load_n(t.bias.add(J * S::N), n) };
+                    let gate = if t.gate.is_null() { S::splat(1.0) } else { S::load_n(t.gate.add(J * S::N), n) };
                     unroll!(I < MR, {
-                        let mut v = S::add(acc[I][J], b);
+                        let mut v = S::mul(acc[I][J], gate);
                         if !t.res.is_null() {
                             v = S::add(v, S::load_n(t.res.add(I * t.res_dist + J * S::N), n));
                         }
-                        S::store_n(t.y.add(I * t.y_dist + J * S::N), S::min(hi, S::max(lo, v)), n);
+                        S::store_n(t.y.add(I * t.y_dist + J * S::N), S::max(lo, S::min(hi, v)), n);
                     });
                 }
             });
         }
     }
+}
+
+/// Asks for the line of `p` in L1, to be read; any address will do.
+#[inline(always)]
+fn fetch_near(p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults, and SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
 }
 
 /// Asks for the line of `p` in L2; any address will do.
@@ -171,7 +208,7 @@ pub(super) fn fetch(p: *const f32) {
     let _ = p;
 }
 
-/// What a tile's epilogue does beyond bias, residual and clamp: `after(before(y) + res) * gate`, in place.
+/// What a tile's epilogue does beyond bias, gate, residual and clamp: `after(before(y) * gate + res)`, in place.
 pub(super) struct Finish {
     pub y: *mut f32,
     pub y_dist: usize,
@@ -200,6 +237,15 @@ impl Task for Finish {
             if self.before != Act::None {
                 apply_rows::<S>(self.before, self.y, self.y_dist, self.rows, self.cols);
             }
+            if !self.gate.is_null() {
+                for i in 0..self.rows {
+                    let y = self.y.add(i * self.y_dist);
+                    let gate = self.gate.add((self.gate_row + i) / self.gate_rows * self.gate_dist);
+                    lanes!(S, self.cols, |at, n| {
+                        st::<S>(y.add(at), S::mul(ld::<S>(y.add(at), n), ld::<S>(gate.add(at), n)), n);
+                    });
+                }
+            }
             if !self.res.is_null() {
                 for i in 0..self.rows {
                     let (y, res) = (self.y.add(i * self.y_dist), self.res.add(i * self.res_dist));
@@ -210,15 +256,6 @@ impl Task for Finish {
             }
             if self.after != Act::None {
                 apply_rows::<S>(self.after, self.y, self.y_dist, self.rows, self.cols);
-            }
-            if !self.gate.is_null() {
-                for i in 0..self.rows {
-                    let y = self.y.add(i * self.y_dist);
-                    let gate = self.gate.add((self.gate_row + i) / self.gate_rows * self.gate_dist);
-                    lanes!(S, self.cols, |at, n| {
-                        st::<S>(y.add(at), S::mul(ld::<S>(y.add(at), n), ld::<S>(gate.add(at), n)), n);
-                    });
-                }
             }
         }
     }

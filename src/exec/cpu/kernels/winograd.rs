@@ -6,9 +6,14 @@
 //!           inputs V [point][C / N][tiles][N]: rows of a register tile are neighbours, whatever C is
 //!           products M [point][tiles][2 N], of one panel: they stay in L2
 //! Tile      MR x 2 vectors (`product.rs`); transforms work on N channels of one tile in registers (`transform.rs`)
-//! Tasks     many tiles: blocks of tiles, whose V stays in L2, all panels inside. Few tiles: the input is transformed
-//!           first, then tasks are panels, so that U, the larger part, is read once
+//! Tasks     many tiles: blocks of tiles, whose V stays in L2, all panels inside. Few tiles: panels, so that U, the
+//!           larger part, is read once; each thread transforms the whole input for itself, as to fetch what another
+//!           core has just written takes several times as long
 //! Ceiling   that of the direct kernel times 9 m^2 / (m + 2)^2 (2.25 and 4), less what tiles pad at the edges
+//! Measured  2 cores of Zen 5, times the direct kernel: batch 1, weights from memory: 56x56x64 to 28x28x512 2.9 to
+//!           3.3, 14x14 1.9 to 2.1 (m = 2), 7x7x512 1.1 to 1.6 (m = 2); batch 8: 2.4 to 3.1, 7x7x512 2.0 to 2.7.
+//!           Products alone run at 98 % of the ceiling where U comes from caches; transforms wait for memory from
+//!           about 4 MB of images on
 //! Error     m = 2: less than that of the direct kernel; m = 4: twice as much; figures in `tests/winograd.rs`
 
 mod choose;
@@ -18,7 +23,8 @@ mod weights;
 
 use super::conv::ConvShape;
 use super::direct::{Ending, Epilogue, Place, panel_cols};
-use super::par::{Aligned, Shared, ranges, scratch, tasks};
+use super::means::{Extent, Means, Sums, with_means};
+use super::par::{Aligned, Shared, scratch, tasks, team};
 use super::simd::Isa;
 use super::view::{Image, ImageMut};
 use product::Product;
@@ -40,7 +46,7 @@ pub(super) struct Winograd {
 }
 
 /// Floats of V that may stay in L2 beside U and M.
-const V_FLOATS: usize = 128 << 10;
+const V_FLOATS: usize = 96 << 10;
 
 impl Winograd {
     /// Whether the windows are of the kind that this is for.
@@ -56,8 +62,8 @@ impl Winograd {
         Winograd { isa, shape: *shape, m, groups: shape.groups / merge, u }
     }
 
-    /// Convolves `x` into `y`; both were checked against the shape.
-    pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
+    /// Convolves `x` into `y`; both were checked against the shape. The means of y's channels go to `means`.
+    pub fn run(&self, x: Image, y: ImageMut, means: Option<Means>, epilogue: &Epilogue) {
         let grid = [y.h.div_ceil(self.m), y.w.div_ceil(self.m)];
         let tiles = y.n * grid[0] * grid[1];
         if tiles == 0 || y.c == 0 {
@@ -74,6 +80,8 @@ impl Winograd {
             grid,
             epilogue,
             ending: Ending::of(epilogue),
+            means,
+            images: y.n,
         };
         // SAFETY: the views were checked, the weights were packed for the shape, and nothing overlaps `y`.
         unsafe { job.run(tiles) };
@@ -96,6 +104,13 @@ fn plane(len: usize) -> usize {
     (len.div_ceil(16) | 1) * 16
 }
 
+/// The tiles of one task, and where their sums go.
+struct Part {
+    block: usize,
+    tiles: Range<usize>,
+    sums: Option<Sums>,
+}
+
 /// One run of a layer.
 struct Job<'a> {
     layer: &'a Winograd,
@@ -111,6 +126,8 @@ struct Job<'a> {
     grid: [usize; 2],
     epilogue: &'a Epilogue<'a>,
     ending: Ending,
+    means: Option<Means>,
+    images: usize,
 }
 // SAFETY: the pointers are read only, but for `y`, of which each task writes its own pixels and channels.
 unsafe impl Sync for Job<'_> {}
@@ -149,103 +166,148 @@ impl Job<'_> {
         let panels = self.panels();
         let depth = self.layer.groups * self.vectors() * self.layer.isa.lanes();
         let mr = self.layer.isa.tile_rows();
-        let most = (V_FLOATS / (points * depth)).clamp(2 * mr, 8 * mr);
+        let most = (V_FLOATS / (points * depth)).clamp(3 * mr, 8 * mr);
         if tiles <= FEW && panels > 1 {
             let [v_plane, m_plane] = self.planes(tiles);
-            scratch(points * v_plane, |v| {
-                let v = Shared(v.as_mut_ptr());
-                ranges(tiles, 2 * points * depth, |range| {
-                    // SAFETY: the caller's; each task has its own tiles of V.
-                    unsafe { self.input(range.clone(), v.at(0), range.start, tiles) };
-                });
-                tasks(panels, |panel| {
-                    scratch(points * m_plane, |m| {
+            // Neighbouring panels share what they read of V.
+            let span = if panels >= 8 { 2 } else { 1 };
+            let spans = panels.div_ceil(span);
+            self.summing(1, tiles, |sums| {
+                team(spans, |first, rest| {
+                    scratch(points * (v_plane + span * m_plane), |s| {
+                        let (v, m) = s.split_at_mut(points * v_plane);
+                        let part = Part { block: 0, tiles: 0..tiles, sums };
                         // SAFETY: the caller's; each task has its own channels of y.
-                        unsafe { self.panels_of(panel..panel + 1, v.at(0), 0..tiles, m.as_mut_ptr()) };
+                        unsafe {
+                            self.input(0..tiles, v.as_mut_ptr());
+                            for i in std::iter::once(first).chain(rest) {
+                                let panels = panels * i / spans..panels * (i + 1) / spans;
+                                self.panels_of(panels, v.as_ptr(), &part, m.as_mut_ptr());
+                            }
+                        }
                     });
                 });
             });
             return;
         }
         let blocks = blocks(tiles, most, mr);
-        tasks(blocks, |block| {
-            let range = tiles * block / blocks..tiles * (block + 1) / blocks;
-            let [v_plane, m_plane] = self.planes(range.len());
-            scratch(points * (v_plane + m_plane), |s| {
-                let (v, m) = s.split_at_mut(points * v_plane);
-                let v = v.as_mut_ptr();
-                // SAFETY: the caller's; each task has its own tiles of y, and its own V and M.
-                unsafe {
-                    self.input(range.clone(), v, 0, range.len());
-                    self.panels_of(0..panels, v, range, m.as_mut_ptr());
-                }
+        self.summing(blocks, tiles, |sums| {
+            tasks(blocks, |block| {
+                let part = Part { block, tiles: tiles * block / blocks..tiles * (block + 1) / blocks, sums };
+                let [v_plane, m_plane] = self.planes(part.tiles.len());
+                scratch(points * (v_plane + m_plane), |s| {
+                    let (v, m) = s.split_at_mut(points * v_plane);
+                    // SAFETY: the caller's; each task has its own tiles of y, and its own V and M.
+                    unsafe {
+                        self.input(part.tiles.clone(), v.as_mut_ptr());
+                        for panel in 0..panels {
+                            self.panels_of(panel..panel + 1, v.as_ptr(), &part, m.as_mut_ptr());
+                        }
+                    }
+                });
             });
         });
     }
 
-    /// Transforms tiles, to places from `slot` on of a V of `slots` tiles.
+    /// Runs `work`, with sums by `blocks` blocks of tiles where means are wanted.
+    fn summing(&self, blocks: usize, tiles: usize, work: impl FnOnce(Option<Sums>)) {
+        let Some(means) = self.means else { return work(None) };
+        let [h, w] = self.out;
+        let cols = self.layer.shape.out_channels;
+        let extent = Extent { images: self.images, rows: h * w, units: tiles / self.images, cols };
+        let tiles_of = |b| tiles * b / blocks..tiles * (b + 1) / blocks;
+        // SAFETY: the caller of `run` answers for the means; blocks begin their sums and add all that they store.
+        unsafe { with_means(self.layer.isa, means, extent, blocks, tiles_of, |sums| work(Some(sums))) }
+    }
+
+    /// V of some tiles.
     ///
     /// # Safety
     /// As `run`; `v` has room.
-    unsafe fn input(&self, tiles: Range<usize>, v: *mut f32, slot: usize, slots: usize) {
-        self.layer.isa.run(Input { job: self, tiles, v, slot, slots, plane: self.planes(slots)[0] });
+    unsafe fn input(&self, tiles: Range<usize>, v: *mut f32) {
+        let slots = tiles.len();
+        self.layer.isa.run(Input { job: self, tiles, v, slots, plane: self.planes(slots)[0] });
     }
 
-    /// Panels of output channels for `tiles`, whose transformed inputs are all that `v` holds.
+    /// Panels of output channels for tiles, whose transformed inputs are all that `v` holds.
     ///
     /// # Safety
-    /// As `run`; `m` has room for the products of one panel.
-    unsafe fn panels_of(&self, panels: Range<usize>, v: *const f32, tiles: Range<usize>, m: *mut f32) {
+    /// As `run`; `m` has room for the products of each panel.
+    unsafe fn panels_of(&self, panels: Range<usize>, v: *const f32, part: &Part, m: *mut f32) {
         let kb = panel_cols(self.layer.isa);
         let [_, cols] = self.channels();
         let per_group = cols.div_ceil(kb);
-        for panel in panels {
+        let tiles = part.tiles.len();
+        let m_len = self.points() * self.planes(tiles)[1];
+        let place = |panel: usize| {
             let (group, first) = (panel / per_group, panel % per_group * kb);
-            let width = (cols - first).min(kb);
-            // SAFETY: the caller's.
-            unsafe {
-                self.multiply(group, panel, width, v, tiles.len(), m);
-                self.output(tiles.clone(), group * cols + first, width, m);
+            (group, group * cols + first, (cols - first).min(kb), m.wrapping_add((panel - panels.start) * m_len))
+        };
+        for point in 0..self.points() {
+            for panel in panels.clone() {
+                let (group, _, width, m) = place(panel);
+                // SAFETY: the caller's.
+                unsafe { self.multiply(point, group, panel, width, v, tiles, m) };
             }
+        }
+        for panel in panels.clone() {
+            let (_, col, width, m) = place(panel);
+            // SAFETY: the caller's.
+            unsafe { self.output(part, col, width, m) };
         }
     }
 
-    /// M of one panel.
+    /// M of one panel at one point.
     ///
     /// # Safety
     /// As `panels_of`.
-    unsafe fn multiply(&self, group: usize, panel: usize, width: usize, v: *const f32, tiles: usize, m: *mut f32) {
+    #[expect(clippy::too_many_arguments, reason = "one caller")]
+    unsafe fn multiply(
+        &self,
+        point: usize,
+        group: usize,
+        panel: usize,
+        width: usize,
+        v: *const f32,
+        tiles: usize,
+        m: *mut f32,
+    ) {
         let isa = self.layer.isa;
         let (n, kb, vectors) = (isa.lanes(), panel_cols(isa), self.vectors());
         let [v_plane, m_plane] = self.planes(tiles);
         let len = vectors * n * kb;
+        let u = self.layer.u.as_ptr().wrapping_add((panel * self.points() + point) * len);
         let blocks = tiles.div_ceil(isa.tile_rows());
-        for point in 0..self.points() {
-            let u = self.layer.u.as_ptr().wrapping_add((panel * self.points() + point) * len);
-            for block in 0..blocks {
-                let (from, to) = (tiles * block / blocks, tiles * (block + 1) / blocks);
-                // While this matrix of U is used the next comes to L2, two lines a step: the first two blocks take half each.
-                let fetch = block < 2;
-                let product = Product {
-                    v: v.wrapping_add(point * v_plane + (group * vectors * tiles + from) * n),
-                    v_step: tiles * n,
-                    u,
-                    vectors,
-                    m: m.wrapping_add(point * m_plane + from * kb),
-                    next: if fetch { u.wrapping_add(len + block * (len / 2)) } else { u },
-                    next_step: if fetch { 16 } else { 0 },
-                };
-                // SAFETY: V, U and M have these places.
-                unsafe { product::kernel(isa, to - from, if width <= n { 1 } else { 2 })(&product) };
-            }
+        for block in 0..blocks {
+            let (from, to) = (tiles * block / blocks, tiles * (block + 1) / blocks);
+            // While this matrix of U is used the next comes to L2, two lines a step: the first two blocks take half
+            // each, and a lone one takes both.
+            let fetch = block < 2;
+            let half = |half: usize| u.wrapping_add(if fetch { len + half * (len / 2) } else { 0 });
+            let product = Product {
+                v: v.wrapping_add(point * v_plane + (group * vectors * tiles + from) * n),
+                v_step: tiles * n,
+                u,
+                vectors,
+                m: m.wrapping_add(point * m_plane + from * kb),
+                next: if blocks == 1 { [half(0), half(1)] } else { [half(block % 2); 2] },
+                next_step: if fetch { 16 } else { 0 },
+            };
+            // SAFETY: V, U and M have these places.
+            unsafe { product::kernel(isa, to - from, if width <= n { 1 } else { 2 })(&product) };
         }
     }
 
-    /// Transforms the products of `tiles` back to pixels of y, channels `col..col + width`, and ends with the epilogue.
+    /// Transforms the products of tiles back to pixels of y, channels `col..col + width`, and ends with the epilogue.
     ///
     /// # Safety
     /// As `panels_of`; M was computed.
-    unsafe fn output(&self, tiles: Range<usize>, col: usize, width: usize, m: *const f32) {
+    unsafe fn output(&self, part: &Part, col: usize, width: usize, m: *const f32) {
+        let tiles = &part.tiles;
+        if let Some(sums) = &part.sums {
+            // SAFETY: the caller's.
+            unsafe { sums.begin(part.block, tiles, col, width) };
+        }
         let [rows, cols] = self.grid;
         let [h, w] = self.out;
         let (size, plane) = (self.layer.m, self.planes(tiles.len())[1]);
@@ -259,13 +321,20 @@ impl Job<'_> {
             let (height, pixels) = ((h - top).min(size), (w - left).min(count * size));
             let m = m.wrapping_add((tile - first) * kb);
             self.layer.isa.run(Output { job: self, m, plane, count, pixel, height, pixels, col, width });
-            if self.ending.more {
+            if self.ending.more || part.sums.is_some() {
                 for row in (0..height).map(|i| pixel + i * w) {
                     let y = self.y.at(row * self.y_dist + col);
-                    let place = Place { y, dist: self.y_dist, row, rows: pixels, col, cols: width };
+                    let place = || Place { y, dist: self.y_dist, row, rows: pixels, col, cols: width };
                     let all = self.layer.shape.out_channels;
-                    // SAFETY: these pixels have just been written, and are this task's.
-                    unsafe { self.ending.finish(self.layer.isa, self.epilogue, place, all, h * w) };
+                    // SAFETY: these pixels have just been written, and are this task's and its block's.
+                    unsafe {
+                        if self.ending.more {
+                            self.ending.finish(self.layer.isa, self.epilogue, place(), all, h * w);
+                        }
+                        if let Some(sums) = &part.sums {
+                            sums.add(part.block, &place());
+                        }
+                    }
                 }
             }
             tile += count;
@@ -273,7 +342,7 @@ impl Job<'_> {
     }
 }
 
-/// Tiles whose input is transformed as a whole.
+/// Tiles that are too few for blocks.
 const FEW: usize = 48;
 
 /// How many blocks of at most `most` tiles: an even number where tiles suffice.

@@ -82,9 +82,9 @@ impl Case {
         let epilogue = Epilogue {
             bias: bias.as_deref(),
             before,
+            gate: gate.as_deref(),
             residual: residual.as_deref().map(|data| Rows { data, rows: pixels, cols: k, dist: res_dist }),
             after,
-            gate: gate.as_deref(),
         };
         let packed = PackedConv::pack_for(isa, shape, algorithm, &weights, scale.as_deref());
         let got = on_threads(&what, || {
@@ -104,11 +104,57 @@ impl Case {
             *v *= scale.as_ref().map_or(1.0, |s| s[j].into());
             *v += bias.as_ref().map_or(0.0, |b| b[j].into());
             *v = act(before, *v);
+            *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
             *v += residual.as_ref().map_or(0.0, |r| r[m * res_dist + j].into());
             *v = act(after, *v);
-            *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
         }
         close(&got, &want, 4e-6, &what);
+        self.check_means(isa, &packed, x, &epilogue);
+    }
+
+    /// With factors of the input where the kernel takes them: the result again, its means beside it, and alone.
+    fn check_means(&self, isa: Isa, packed: &PackedConv, x: Image, epilogue: &Epilogue) {
+        let rng = &mut Rng::new(self.shape.out_channels as u64);
+        let (shape, n, c, k) = (&self.shape, x.n, x.c, self.shape.out_channels);
+        let what = format!("means, {} {shape:?} {:?}", isa.name(), self.size);
+        let [p, q] = shape.output([x.h, x.w]);
+        let pointwise = ConvShape::new(c, k, 1) == *shape;
+        let factors = (pointwise && rng.pick(0, 1) == 0).then(|| rng.vec(n * c));
+        let mut scaled = x.data.to_vec();
+        for (i, pixel) in scaled.chunks_mut(x.dist).enumerate() {
+            for (v, j) in pixel.iter_mut().zip(0..c) {
+                *v *= factors.as_ref().map_or(1.0, |f| f[i / (x.h * x.w) * c + j]);
+            }
+        }
+        let mut plain = poison(n * p * q * k);
+        packed.run(Image { data: &scaled, ..x }, ImageMut::new(&mut plain, [n, p, q, k]), epilogue);
+        let mut want = vec![0f64; n * k];
+        for (i, v) in plain.iter().enumerate() {
+            want[i / (p * q * k) * k + i % k] += f64::from(*v) / (p * q) as f64;
+        }
+        let dist = k + rng.pick(0, 3);
+        let dense = |means: &[f32]| -> Vec<f32> { means.chunks(dist).flat_map(|row| row[..k].to_vec()).collect() };
+        let got = on_threads(&what, || {
+            let (mut image, mut means) = (poison(n * p * q * k), poison(n * dist));
+            let y = Output::Both(
+                ImageMut::new(&mut image, [n, p, q, k]),
+                RowsMut { data: &mut means, rows: n, cols: k, dist },
+            );
+            packed.run_io(ConvIo { x, scale: factors.as_deref(), y }, epilogue);
+            image.extend(dense(&means));
+            image
+        });
+        let (image, means) = got.split_at(plain.len());
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(image), bits(&plain), "the image changes with its means: {what}");
+        close(means, &want, 1e-6, &what);
+        let got = on_threads(&what, || {
+            let mut means = poison(n * dist);
+            let y = Output::Means(RowsMut { data: &mut means, rows: n, cols: k, dist });
+            packed.run_io(ConvIo { x, scale: factors.as_deref(), y }, epilogue);
+            dense(&means)
+        });
+        close(&got, &want, 1e-6, &what);
     }
 }
 
@@ -122,6 +168,8 @@ fn cases() -> Vec<Case> {
         case(1, 9, 5, 64, 100, sq(1), 1).stride(2, 2),
         case(1, 4, 4, 20, 17, sq(1), 1).pad([1, 2, 0, 1]),
         case(1, 30, 30, 96, 160, sq(1), 1),
+        case(3, 15, 13, 48, 80, sq(1), 1),
+        case(3, 5, 3, 512, 320, sq(1), 1),
         case(1, 7, 7, 700, 300, sq(1), 1),
         // windows
         case(1, 6, 9, 16, 32, sq(3), 1).pad([1; 4]),
@@ -164,6 +212,87 @@ fn convolutions_match_a_plain_loop() {
             for _ in 0..3 {
                 case.check(isa, Algorithm::Direct, &mut rng);
             }
+        }
+    }
+}
+
+#[test]
+fn separable_convolutions_are_the_two_alone() {
+    for isa in Isa::all() {
+        let mut rng = Rng::new(23);
+        let cases = [
+            (case(1, 9, 8, 33, 33, [3, 3], 33).pad([1; 4]), 20, Act::Relu),
+            (case(3, 15, 14, 96, 96, [5, 5], 96).pad([2; 4]).stride(2, 2), 40, Act::HardSwish),
+            (case(2, 56, 41, 64, 64, [3, 3], 64).pad([1; 4]), 24, Act::Relu6),
+            (case(1, 7, 7, 512, 512, [3, 3], 512).pad([1; 4]), 70, Act::None),
+        ];
+        for (Case { shape, size: [n, h, w] }, out, act) in cases {
+            let what = format!("{} {shape:?} {n} x {h} x {w} to {out}", isa.name());
+            let c = shape.out_channels;
+            let [p, q] = shape.output([h, w]);
+            let (x, deep, flat) = (rng.vec(n * h * w * c), rng.vec(shape.weight_len()), rng.vec(out * c));
+            let (bias, scale, last) = (rng.vec(c), rng.vec(out), rng.vec(out));
+            let residual = rng.vec(n * p * q * out);
+            let x = Image::new(&x, [n, h, w, c]);
+            let rows = Rows::new(&residual, n * p * q, out);
+            let epilogue =
+                Epilogue { bias: Some(&last), residual: Some(rows), after: Act::Relu, ..Epilogue::default() };
+            let mut hidden = poison(n * p * q * c);
+            let depthwise = PackedConv::pack(isa, &shape, &deep, None);
+            depthwise.run(x, ImageMut::new(&mut hidden, [n, p, q, c]), &Epilogue::new(Some(&bias), act));
+            let mut want = poison(n * p * q * out);
+            let pointwise = PackedConv::pack(isa, &ConvShape::new(c, out, 1), &flat, Some(&scale));
+            let hidden = Image::new(&hidden, [n, p, q, c]);
+            pointwise.run(hidden, ImageMut::new(&mut want, [n, p, q, out]), &epilogue);
+            let [deep, flat] =
+                [(&deep, None), (&flat, Some(&scale[..]))].map(|(weights, scale)| RawConv { weights, scale });
+            let packed = PackedSeparable::pack(isa, &shape, deep, Some(bias.clone()), act, out, flat);
+            let got = on_threads(&what, || {
+                let mut y = poison(n * p * q * out);
+                packed.run(x, ImageMut::new(&mut y, [n, p, q, out]), &epilogue);
+                y
+            });
+            assert_eq!(got, want, "{what}");
+        }
+    }
+}
+
+#[test]
+fn pooled_convolutions_are_the_two_alone() {
+    for isa in Isa::all() {
+        let mut rng = Rng::new(29);
+        let pool = |kernel: usize, stride: usize, padding: usize| PoolShape {
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding: [padding; 4],
+            dilation: [1; 2],
+        };
+        // the size of the result; ceil mode where the last window reaches beyond the image
+        let cases = [
+            (case(2, 61, 47, 3, 20, [7, 7], 1).pad([3; 4]).stride(2, 2), pool(3, 2, 1), [16, 12]),
+            (case(1, 32, 30, 3, 64, [3, 3], 1), pool(3, 2, 0), [15, 14]),
+            (case(1, 10, 9, 1, 5, [3, 3], 1).pad([1; 4]), pool(2, 2, 0), [5, 5]),
+            (case(1, 40, 9, 4, 40, [3, 3], 1).pad([1; 4]), pool(2, 3, 0), [13, 3]),
+        ];
+        for (Case { shape, size: [n, h, w] }, pooling, [p, q]) in cases {
+            let what = format!("{} {shape:?} {pooling:?}", isa.name());
+            let (c, k) = (shape.in_channels, shape.out_channels);
+            let [ch, cw] = shape.output([h, w]);
+            let (x, weights, bias) = (rng.vec(n * h * w * c), rng.vec(shape.weight_len()), rng.vec(k));
+            let x = Image::new(&x, [n, h, w, c]);
+            let mut image = poison(n * ch * cw * k);
+            let epilogue = Epilogue::new(Some(&bias), Act::Relu);
+            PackedConv::pack(isa, &shape, &weights, None).run(x, ImageMut::new(&mut image, [n, ch, cw, k]), &epilogue);
+            let mut want = poison(n * p * q * k);
+            let image = Image::new(&image, [n, ch, cw, k]);
+            super::super::pool(isa, Pool::Max, &pooling, image, ImageMut::new(&mut want, [n, p, q, k]));
+            let packed = PackedPooled::pack(isa, &shape, &weights, None, Some(bias.clone()), Act::Relu, pooling);
+            let got = on_threads(&what, || {
+                let mut y = poison(n * p * q * k);
+                packed.run(x, ImageMut::new(&mut y, [n, p, q, k]));
+                y
+            });
+            assert_eq!(got, want, "{what}");
         }
     }
 }

@@ -324,3 +324,37 @@ fn attention_matches_the_formula() {
         }
     }
 }
+
+#[test]
+fn gates_match_a_plain_loop() {
+    for isa in Isa::all() {
+        let mut rng = Rng::new(17);
+        for [n, each, cols] in [[1, 5, 3], [2, 9, 33], [3, 20, 64], [2, 3, 2100]] {
+            for (before, after) in [(Act::None, Act::Relu), (Act::None, Act::Silu), (Act::HardSwish, Act::None)] {
+                let (rows, dist) = (n * each, cols + rng.pick(0, 2));
+                let what = format!("{} {n} x {each} x {cols} {before:?} {after:?}", isa.name());
+                let (x, gate, residual) = (rng.vec(rows * dist), rng.vec(n * cols), rng.vec(rows * dist));
+                let with = rng.pick(0, 1) == 0;
+                let residual = with.then_some(Rows { data: &residual, rows, cols, dist });
+                let gated_by = Gated { before, gate: &gate, rows_each: each, residual, after };
+                let dense = |y: &[f32]| -> Vec<f32> { y.chunks(dist).flat_map(|row| row[..cols].to_vec()).collect() };
+                let got = on_threads(&what, || {
+                    let mut y = poison(rows * dist);
+                    let from = Rows { data: &x, rows, cols, dist };
+                    gated(isa, Map::new(from, RowsMut { data: &mut y, rows, cols, dist }), gated_by);
+                    dense(&y)
+                });
+                let mut own = x.clone();
+                gated(isa, Map::in_place(RowsMut { data: &mut own, rows, cols, dist }), gated_by);
+                let at = |i: usize| {
+                    let (row, col) = (i / cols, i % cols);
+                    let v = act(before, f64::from(x[row * dist + col])) * f64::from(gate[row / each * cols + col]);
+                    act(after, v + residual.map_or(0.0, |r| f64::from(r.data[row * dist + col])))
+                };
+                let want: Vec<f64> = (0..rows * cols).map(at).collect();
+                close(&got, &want, 2e-6, &what);
+                assert_eq!(dense(&own), got, "in place: {what}");
+            }
+        }
+    }
+}

@@ -96,3 +96,36 @@ fn the_error_stays_near_that_of_the_direct_kernel() {
         }
     }
 }
+
+#[test]
+fn the_choice_follows_sizes_and_policy() {
+    let Some(isa) = Isa::named("avx512") else { return };
+    let pick = |batch, size, policy, shape: ConvShape| {
+        choose(isa, &ConvShape { padding: [1; 4], ..shape }, &Site { batch, size: [size; 2], policy })
+    };
+    let square = |c| ConvShape::new(c, c, 3);
+    let fast = |batch, size, c| pick(batch, size, Policy::Fast, square(c));
+    // plenty of tiles: four times fewer products
+    for (size, c) in [(224, 64), (112, 128), (56, 64), (56, 256), (28, 128), (28, 512)] {
+        assert_eq!(fast(1, size, c), Algorithm::Winograd4, "{size} {c}");
+    }
+    // few tiles: all time is reading weights, of which there are 36, 16 or 9 for a window
+    assert_eq!(fast(1, 14, 512), Algorithm::Winograd2);
+    assert_eq!(fast(1, 7, 512), Algorithm::Winograd2);
+    assert_eq!(fast(1, 3, 512), Algorithm::Direct);
+    assert_eq!(fast(8, 14, 512), Algorithm::Winograd4);
+    assert_eq!(fast(8, 7, 512), Algorithm::Winograd4);
+    // few channels, groups, other windows
+    assert_eq!(pick(1, 224, Policy::Fast, ConvShape::new(3, 64, 3)), Algorithm::Direct);
+    assert_eq!(pick(1, 56, Policy::Fast, ConvShape { groups: 64, ..square(64) }), Algorithm::Direct);
+    assert_eq!(pick(1, 56, Policy::Fast, ConvShape { groups: 32, ..square(128) }), Algorithm::Direct);
+    assert_eq!(pick(1, 28, Policy::Fast, ConvShape { groups: 8, ..square(256) }), Algorithm::Winograd4);
+    assert_eq!(pick(1, 56, Policy::Fast, ConvShape { stride: [2; 2], ..square(64) }), Algorithm::Direct);
+    assert_eq!(pick(1, 56, Policy::Fast, ConvShape { dilation: [2; 2], ..square(64) }), Algorithm::Direct);
+    assert_eq!(pick(1, 56, Policy::Fast, ConvShape::new(64, 64, 5)), Algorithm::Direct);
+    // what is to run once does not pay for its start where weights are many
+    assert_eq!(pick(1, 56, Policy::Exact, square(64)), Algorithm::Direct);
+    assert_eq!(pick(1, 56, Policy::Runs(1), square(64)), Algorithm::Winograd4);
+    assert_eq!(pick(1, 14, Policy::Runs(1), square(512)), Algorithm::Direct);
+    assert_eq!(pick(1, 14, Policy::Runs(1000), square(512)), Algorithm::Winograd2);
+}

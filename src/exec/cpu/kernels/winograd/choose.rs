@@ -1,10 +1,12 @@
 //! Which algorithm a convolution uses: a model of the time that each takes.
 //!
 //! It depends on sizes and the instruction set, not on the number of threads: so a network gives the same bits on any.
-//! The unit is a core's time, with [`CLOCK`] cycles a second and its share of the memory's bandwidth; only the relations
-//! matter. `benches` beside this crate hold the model against measured times.
+//! The unit is a core's time, with [`CLOCK`] cycles a second and its share of the memory's bandwidth; only the
+//! relations matter. Its constants are those of two cores of a server CPU with AVX-512; other machines differ less in
+//! the relations between them than the algorithms differ in time.
 
 use super::super::conv::ConvShape;
+use super::super::grouped::Grouped;
 use super::super::simd::Isa;
 use super::Winograd;
 
@@ -50,9 +52,10 @@ pub struct Estimate {
     pub run: f64,
 }
 
-/// The fastest algorithm that the policy allows.
+/// The fastest algorithm that the policy allows; in doubt, the direct one.
 pub fn choose(isa: Isa, shape: &ConvShape, site: &Site) -> Algorithm {
-    if !Winograd::suits(shape) || site.policy == Policy::Exact {
+    let depthwise = shape.groups == shape.in_channels && shape.groups == shape.out_channels;
+    if !Winograd::suits(shape) || depthwise || site.policy == Policy::Exact {
         return Algorithm::Direct;
     }
     let cost = |algorithm: Algorithm| {
@@ -62,43 +65,76 @@ pub fn choose(isa: Isa, shape: &ConvShape, site: &Site) -> Algorithm {
             Policy::Exact | Policy::Fast => run,
         }
     };
-    let all = [Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4];
-    all.into_iter().min_by(|a, b| cost(*a).total_cmp(&cost(*b))).expect("there are three")
+    let all = [(Algorithm::Direct, 1.0), (Algorithm::Winograd2, DOUBT), (Algorithm::Winograd4, DOUBT)];
+    let cheapest = all.into_iter().min_by(|(a, doubt), (b, other)| (cost(*a) * doubt).total_cmp(&(cost(*b) * other)));
+    cheapest.expect("there are three").0
 }
 
+/// By how much Winograd's algorithm has to be cheaper.
+const DOUBT: f64 = 1.05;
+
 /// Cycles a second.
-const CLOCK: f64 = 4e9;
+const CLOCK: f64 = 4.2e9;
 
-/// Bytes of weights that come from memory in a cycle.
-const READ: f64 = 7.0;
+/// Bytes of weights that a core reads in a cycle, when it does nothing else: 4 to 7 were measured, as others on the
+/// same host left room.
+const READ: f64 = 5.2;
 
-/// Bytes of packed weights that are written in a cycle, fresh pages counted.
-const WRITE: f64 = 1.5;
+/// Cycles for each byte of images beyond [`CACHED`], which transforms wait for and register tiles do not.
+const WAIT: f64 = 0.2;
+
+/// Bytes of input and output that stay in the caches from one layer to the next.
+const CACHED: f64 = 4e6;
+
+/// Bytes of packed weights that a core writes in a cycle, with the making of fresh pages.
+const WRITE: f64 = 0.5;
+
+/// Cycles to find the pixels of one row of a tile of the direct kernel, for each group; half as many where one row
+/// serves several groups.
+const FIND: f64 = 60.0;
+
+/// How much longer a register tile of one vector takes for each vector than one of two.
+const NARROW: f64 = 1.3;
+
+/// Cycles to call a register tile of a few rows, for each row.
+const CALL: f64 = 5.0;
 
 /// What an algorithm would cost a convolution of 3x3 windows and stride 1.
+///
+/// Two FMAs of vectors a cycle, and for each point of a tile 6.5 cycles a vector for the transform of the input, 3.7
+/// for that of the products, and 4 to write products and read them again (2.7 points, 5.3 and 4 for the smaller
+/// tiles). Reading weights overlaps with arithmetic, but not quite.
 pub fn estimate(isa: Isa, shape: &ConvShape, site: &Site, algorithm: Algorithm) -> Estimate {
     let [p, q] = shape.output(site.size);
     let n = isa.lanes();
-    let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
-    // Cycles of arithmetic, and bytes of weights.
+    let merge = super::merged(isa, shape);
+    let groups = shape.groups / merge;
+    let (depth, columns) = (shape.in_channels / groups, shape.out_channels.div_ceil(groups).div_ceil(n));
+    let narrow = if columns == 1 { NARROW } else { 1.0 };
+    let [h, w] = site.size;
+    let image = site.batch * (h * w * shape.in_channels + p * q * shape.out_channels) * 4;
+    let wait = (image as f64 - CACHED).max(0.0) * WAIT;
+    // Cycles of each group, and bytes of its weights.
     let (work, bytes) = match algorithm {
         Algorithm::Direct => {
-            let columns = shape.groups * kg.next_multiple_of(n.min(kg.next_power_of_two()));
-            let terms = (cg * 9) as f64;
-            ((site.batch * p * q * columns / n) as f64 * terms / 2.0, (shape.weight_len() * 4) as f64)
+            // A vector of outputs of several groups reads the inputs of one group at a time.
+            let (terms, find) =
+                if Grouped::suits(isa, shape) { (9 * depth / merge, FIND / 2.0) } else { (9 * depth, FIND) };
+            let row = find + (columns * terms) as f64 / 2.0 * narrow;
+            ((site.batch * p * q) as f64 * row, 9 * depth * columns * n)
         }
         Algorithm::Winograd2 | Algorithm::Winograd4 => {
-            let m = if algorithm == Algorithm::Winograd2 { 2 } else { 4 };
+            let (m, input, output) = if algorithm == Algorithm::Winograd2 { (2, 2.7, 5.3) } else { (4, 6.5, 3.7) };
             let points = (m + 2) * (m + 2);
-            let merge = super::merged(isa, shape);
-            let groups = shape.groups / merge;
-            let (vectors, columns) = ((cg * merge).div_ceil(n), (kg * merge).div_ceil(n));
+            let vectors = depth.div_ceil(n);
             let tiles = site.batch * p.div_ceil(m) * q.div_ceil(m);
-            let products = (groups * points * vectors * n * columns) as f64 / 2.0;
-            let transforms = (groups * points * (2 * vectors + 2 * columns)) as f64;
-            let bytes = groups * points * vectors * n * columns * n * 4;
-            (tiles as f64 * (products + transforms), bytes as f64)
+            let product = (vectors * n * columns) as f64 / 2.0 * narrow + 4.0 * columns as f64 + CALL;
+            let transforms = input * vectors as f64 + output * columns as f64;
+            let work = (tiles * points) as f64 * (product + transforms);
+            (work + wait / groups as f64, points * vectors * n * columns * n)
         }
     };
-    Estimate { start: bytes / WRITE / CLOCK, run: (work + bytes / READ) / CLOCK }
+    let (work, bytes) = (work * groups as f64, (bytes * groups * 4) as f64);
+    let read = bytes / READ;
+    Estimate { start: bytes / WRITE / CLOCK, run: (work.max(read) + work.min(read) / 4.0) / CLOCK }
 }

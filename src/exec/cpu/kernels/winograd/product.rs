@@ -20,8 +20,8 @@ pub(super) struct Product {
     pub vectors: usize,
     /// `[MR][2 N]`.
     pub m: *mut f32,
-    /// What to fetch into L2 meanwhile, a line for each input channel. Any address will do.
-    pub next: *const f32,
+    /// What to fetch into L2 meanwhile, two lines for each input channel. Any address will do.
+    pub next: [*const f32; 2],
     /// 16 floats, or 0 to fetch nothing new.
     pub next_step: usize,
 }
@@ -91,8 +91,9 @@ unsafe fn product<S: Simd, const MR: usize, const NV: usize>(t: &Product) {
                     uv[J] = S::load(u.add(J * S::N));
                 });
                 u = u.add(2 * S::N);
-                fetch(next);
-                next = next.wrapping_add(t.next_step);
+                fetch(next[0]);
+                fetch(next[1]);
+                next = next.map(|next| next.wrapping_add(t.next_step));
                 unroll!(I < MR, {
                     let x = S::splat(*v.add(I * S::N + c));
                     unroll!(J <4 NV, {

@@ -1,13 +1,14 @@
 //! The transforms of inputs and products.
 //!
-//! F(4x4): the points 0, +-5/8, +-3/2 and infinity. With the usual 0, +-1, +-2 the rows of B^T and A^T differ more in size,
-//! and the error is more than twice as large; these cost as many operations, and all constants are exact in float32.
-//! F(2x2): 0, +-1 and infinity.
+//! F(4x4): the points 0, +-5/8, +-3/2 and infinity. With the usual 0, +-1, +-2 the rows of B^T and A^T differ more in
+//! size, and the error is more than twice as large; these cost as many operations, and all constants are exact in
+//! float32. F(2x2): 0, +-1 and infinity.
 //!
-//! Ceiling   loads, stores and arithmetic alike: 36 loads, 144 operations and 36 stores for N channels of an input tile of
-//!           F(4x4)
+//! Ceiling   loads, stores and arithmetic alike: 36 loads, 144 operations and 36 stores for N channels of an input
+//!           tile of F(4x4)
 
 use super::super::simd::{Simd, Task, ld, st, unroll};
+use super::super::tile::fetch;
 use super::Job;
 use std::ops::Range;
 
@@ -76,8 +77,6 @@ pub(super) struct Input<'a> {
     pub job: &'a Job<'a>,
     pub tiles: Range<usize>,
     pub v: *mut f32,
-    /// Where in V the first tile goes.
-    pub slot: usize,
     /// Tiles of V.
     pub slots: usize,
     pub plane: usize,
@@ -122,7 +121,7 @@ impl Input<'_> {
                         inside,
                         n,
                     };
-                    let to = self.v.wrapping_add(((group * vectors + vector) * self.slots + self.slot + i) * S::N);
+                    let to = self.v.wrapping_add(((group * vectors + vector) * self.slots + i) * S::N);
                     // SAFETY: pixels that are not inside are not read; V has this place in every plane.
                     unsafe {
                         if n == S::N && inside == [all; 2] {
@@ -157,8 +156,8 @@ struct Pixels {
 
 impl Pixels {
     /// # Safety
-    /// The CPU has the instruction set, the pixels inside are valid, and `to` has a place in every plane. `WHOLE` only if
-    /// all are inside, and N channels.
+    /// The CPU has the instruction set, the pixels inside are valid, and `to` has a place in every plane. `WHOLE` only
+    /// if all are inside, and N channels.
     #[inline(always)]
     unsafe fn transform<S: Simd, const AL: usize, const WHOLE: bool>(&self, to: *mut f32, plane: usize) {
         // SAFETY: the caller's.
@@ -170,6 +169,10 @@ impl Pixels {
                 let column = self.first.wrapping_add(J * self.col);
                 unroll!(I <7 AL, {
                     let from = column.wrapping_add(I * self.row);
+                    if !matches!(J, 0 | 1) {
+                        // of the tile to the right
+                        fetch(from.wrapping_add((AL - 2) * self.col));
+                    }
                     if WHOLE {
                         d[I] = S::load(from);
                     } else if self.inside[0] >> I & self.inside[1] >> J & 1 == 1 {
@@ -309,8 +312,8 @@ struct Block {
 
 impl Block {
     /// # Safety
-    /// The CPU has the instruction set; the pixels are valid. `WHOLE` only for M x M pixels of N channels, `ADD` only with a
-    /// residual.
+    /// The CPU has the instruction set; the pixels are valid. `WHOLE` only for M x M pixels of N channels, `ADD` only
+    /// with a residual.
     #[inline(always)]
     unsafe fn store<S: Simd, const M: usize, const WHOLE: bool, const ADD: bool>(
         &self,

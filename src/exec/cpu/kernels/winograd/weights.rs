@@ -38,7 +38,8 @@ pub(super) fn transform(
         let (group, first) = (panel / panels, panel % panels * kb);
         let channels = chunk * CHUNK..(chunk * CHUNK + CHUNK).min(cg);
         scratch(channels.len() * 9 * kb, |raw| {
-            // Columns of one group of the shape share their input channels; a column's weights of other groups stay zero.
+            // Columns of one group of the shape share their input channels; a column's weights of other groups stay
+            // zero.
             for own in 0..merge {
                 let (from, to) = ((own * kg).max(first), ((own + 1) * kg).min(first + kb));
                 if from >= to {
@@ -124,13 +125,11 @@ unsafe fn points<const AL: usize>(
     rows: impl Fn([Lanes; 3]) -> [Lanes; AL],
 ) {
     let half: [[Lanes; AL]; 3] = std::array::from_fn(|s| rows([w[0][s], w[1][s], w[2][s]]));
-    for i in 0..AL {
-        let row = rows([half[0][i], half[1][i], half[2][i]]);
-        for (j, values) in row.into_iter().enumerate() {
-            let values = values.map(|v| v as f32);
-            // SAFETY: the caller's.
-            unsafe { out.add((i * AL + j) * plane).cast::<[f32; LANES]>().write_unaligned(values) };
-        }
+    let all: [[Lanes; AL]; AL] = std::array::from_fn(|i| rows([half[0][i], half[1][i], half[2][i]]));
+    for (point, values) in all.as_flattened().iter().enumerate() {
+        let values = values.map(|v| v as f32);
+        // SAFETY: the caller's.
+        unsafe { out.add(point * plane).cast::<[f32; LANES]>().write_unaligned(values) };
     }
 }
 

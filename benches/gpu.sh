@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# One call on a machine with a GPU and PyTorch, and neither Rust nor a network: device tests, then archc beside PyTorch in
+# the same run, a table last. benches/gpu_pack.sh makes the folder that it needs.
+#
+#   benches/gpu.sh [--quick] [--carry FOLDER] [--out FOLDER] [--device DEVICE] [--seconds N] [--compile "NET:BATCH .."]
+#
+# --quick: resnet50 in bf16 at batch 32 and 256, correctness of resnet18. --device cpu tries the script without a GPU.
+# torch.compile(max-autotune) takes two to four minutes a network and batch, so that --compile says which, first the most
+# wanted; it comes last and gets the time that is left.
+# Results are written as they come, so that a time limit costs only what is left.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+here=benches carry=target/gpu-carry out=${OUT:-target/gpu-out} device=cuda quick= seconds=520 compile=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --quick) quick=1 seconds=210 ;;
+    --carry) carry=$2 && shift ;;
+    --out) out=$2 && shift ;;
+    --device) device=$2 && shift ;;
+    --seconds) seconds=$2 && shift ;;
+    --compile) compile=$2 && shift ;;
+    *) echo "gpu.sh: unknown option $1" >&2 && exit 2 ;;
+    esac
+    shift
+done
+mkdir -p "$out" && work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export PYTHONUNBUFFERED=1 ARCHC_CUBIN_CACHE="$work/cubin"
+archc=$carry/archc failures=0
+exec > >(tee "$out/log.txt") 2>&1
+
+left() { echo $((seconds - SECONDS)); }
+step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
+# under a time limit of so many seconds, and of what is left
+limited() {
+    local most=$1 rest
+    shift
+    rest=$(left)
+    [ "$rest" -lt 5 ] && { echo "out of time: $*"; return 124; }
+    timeout -k 5 $((most < rest ? most : rest)) "$@"
+}
+fail() { failures=$((failures + 1)) && echo "FAILED: $*"; }
+
+# one network both ways on the same noise
+same() {
+    local net=$1 dtype=$2 batch=$3 limit=$4 options=${5:-}
+    local want=$work/$net.$batch.safetensors got=$work/got.safetensors
+    [ -e "$want" ] || limited 120 "$archc" run "$carry/specs/$net.arch" --device cpu --batch "$batch" --output "$want" >/dev/null ||
+        { fail "$net on the CPU" && return; }
+    # shellcheck disable=SC2086
+    limited 60 "$archc" run "$carry/specs/$net.arch" --device "$device" --dtype "$dtype" $options --batch "$batch" --output "$got" \
+        >/dev/null 2>"$work/error" || { cat "$work/error" && fail "$net $dtype on $device" && return; }
+    limited 30 python3 $here/gpu_compare.py "$net $dtype $options batch $batch" "$want" "$got" "$limit" || fail "$net $dtype: other numbers"
+}
+
+bench() {
+    local net=$1 dtype=$2 batch=$3 specs=${4:-$carry/specs} file
+    file=$out/archc_$net.$dtype.$batch.json
+    limited 40 "$archc" bench "$specs/$net.arch" --device "$device" --dtype "$dtype" --batch "$batch" --iterations 20 \
+        --warm-up 0 --json >"$file" 2>"$work/error" || { cat "$work/error" && rm -f "$file" && fail "bench $net $dtype $batch"; }
+    [ -e "$file" ] && python3 - "$file" "$net" <<'P'
+import json, sys
+one = json.load(open(sys.argv[1]))
+times = one.get("device_ms") or one["latency_ms"]
+print(f"archc {sys.argv[2]:18s} {one['dtype']:4s} batch {one['batch']:3d} {times['median']:18.3f} ms (min {times['min']:.3f}), host to host {one['latency_ms']['median']:.3f}")
+P
+}
+
+profile() {
+    limited 40 "$archc" bench "$carry/specs/$1.arch" --device "$device" --dtype "$2" --batch "$3" --iterations 3 --warm-up 0 --profile \
+        >"$out/profile_$1.$2.$3.txt" 2>&1 || fail "profile $1 $2 $3"
+}
+
+torch() { limited "$1" python3 $here/gpu_torch.py "$out/torch.jsonl" "$2" "$3" "$4" "$5"; }
+
+step "the machine"
+nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --format=csv 2>/dev/null
+"$archc" devices
+python3 -c 'import torch; print("torch", torch.__version__)'
+rm -f "$out/torch.jsonl" "$out"/archc_*.json
+
+if [ "$device" != cpu ]; then
+    step "fragment layouts"
+    limited 45 python3 $here/gpu_layouts.py 3 >"$out/layouts.txt" 2>&1 || fail "fragment layouts"
+    tail -25 "$out/layouts.txt"
+fi
+
+dtypes_of() { if [ "$device" = cpu ]; then echo f32; else echo "bf16 f16 f32"; fi; }
+limit_of() { case $1 in bf16) echo 4e-2 ;; f16) echo 6e-3 ;; *) echo 1e-4 ;; esac; }
+
+if [ -n "$quick" ]; then
+    step "numbers"
+    for dtype in $(dtypes_of); do same resnet18 "$dtype" 2 "$(limit_of "$dtype")"; done
+    ARCHC_WGMMA=0 same resnet18 "${dtype%% *}" 2 "$(limit_of "${dtype%% *}")"
+    step "speed"
+    dtype=$(dtypes_of) && dtype=${dtype%% *}
+    for batch in 32 256 1; do bench resnet50 "$dtype" "$batch"; done
+    # the same without the matrix instructions of Hopper
+    cp "$carry/specs/resnet50.arch" "$work/resnet50_mma.arch"
+    for batch in 32 256; do ARCHC_WGMMA=0 bench resnet50_mma "$dtype" "$batch" "$work"; done
+    for batch in 256 1; do profile resnet50 "$dtype" "$batch"; done
+    sed -n '/^kernel/,$p' "$out/profile_resnet50.$dtype.256.txt" | head -30
+    torch 60 resnet50 "$dtype" 32,256 eager,graph
+    compile=${compile:-resnet50:32}
+else
+    step "every op on the device"
+    if [ -x "$carry/tests" ]; then
+        limited 90 "$carry/tests" --test-threads 4 cuda::tests::on_the_device >"$out/tests.txt" 2>&1 || { tail -30 "$out/tests.txt" && fail "device tests"; }
+        tail -3 "$out/tests.txt"
+    fi
+    step "numbers"
+    for net in resnet18 resnet50 se_resnet50 mobilenet_v3_large vit_b_16; do
+        for dtype in $(dtypes_of); do same "$net" "$dtype" 2 "$(limit_of "$dtype")"; done
+    done
+    [ "$device" = cpu ] || same resnet50 f32 2 2e-3 --tf32
+    step "speed"
+    for dtype in $(dtypes_of); do
+        for net in resnet50 se_resnet50 resnet18 mobilenet_v3_large vit_b_16; do
+            for batch in 256 32 1; do bench "$net" "$dtype" "$batch"; done
+        done
+        [ "$dtype" = bf16 ] && torch 60 resnet50 bf16 256,32,1 eager,graph
+        [ "$dtype" = bf16 ] && torch 30 se_resnet50 bf16 256,32,1 eager,graph
+    done
+    for batch in 256 32 1; do profile resnet50 bf16 "$batch"; done
+    profile se_resnet50 bf16 256 && profile mobilenet_v3_large bf16 256 && profile vit_b_16 bf16 256
+    limited 30 "$archc" bench --kernels --device "$device" --dtype bf16 --batch 32 >"$out/kernels.txt" 2>&1 || fail "kernel benches"
+    for net in resnet18 mobilenet_v3_large vit_b_16; do torch 30 "$net" bf16 256,32,1 eager,graph; done
+    torch 40 resnet50 f16 256,32,1 eager,graph
+    torch 40 resnet50 f32 256,32,1 eager,graph
+    compile=${compile:-resnet50:32 se_resnet50:32 resnet50:1}
+fi
+step "torch.compile"
+for one in $compile; do torch 400 "${one%:*}" bf16 "${one#*:}" compile >>"$out/compile.txt" 2>&1; done
+grep -h '^torch' "$out/compile.txt"
+
+step "table"
+python3 $here/gpu_table.py "$out"
+printf '\n%s failures, %s s\n' "$failures" "$SECONDS"
+[ "$failures" = 0 ]

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Puts what benches/gpu.sh needs on a machine without Rust into a folder: the release binary, the device tests, specs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+to=${1:-target/gpu-carry}
+rm -rf "$to"
+mkdir -p "$to/specs"
+
+cargo build --release
+cp target/release/archc "$to/archc"
+strip "$to/archc"
+
+# the library's tests hold the device tests, which pass over where there is no GPU
+tests=$(cargo test --no-run --lib --message-format=json | python3 -c '
+import json, sys
+found = [one["executable"] for one in map(json.loads, sys.stdin) if one.get("executable")]
+print(found[-1])')
+cp "$tests" "$to/tests"
+strip "$to/tests"
+
+for net in resnet50 resnet18 mobilenet_v3_large vit_b_16; do
+    printf 'archc 1\n\nbase %s\n' "$net" >"$to/specs/$net.arch"
+done
+grep -v '^#' examples/squeeze_and_excitation.arch >"$to/specs/se_resnet50.arch"
+
+# so that the folder alone is enough: FOLDER/benches/gpu.sh --carry .
+mkdir -p "$to/kernels" "$to/benches"
+cp -r kernels/*.cu kernels/*.cuh kernels/contract "$to/kernels/"
+cp benches/gpu*.sh benches/gpu*.py "$to/benches/"
+
+du -sh "$to"/* | sort -h

@@ -1,0 +1,327 @@
+// What every kernel shares: storage types, loads and stores of eight channels, activations, the epilogue, and the
+// instructions of the tensor cores and of asynchronous copies.
+//
+// Nothing is included, so that NVRTC needs no search path. PTX stands in this file alone: the emulator
+// (-DEMULATOR, kernels/emulator/emu) has functions of the same names.
+#pragma once
+
+#ifndef EMULATOR
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define DEV __device__ __forceinline__
+#define DEV_MEMBER __device__ __forceinline__
+// `blocks` of so many threads should fit a multiprocessor at once.
+#define KERNEL(name, threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks) name
+#define SHARED(type, name, dims) __shared__ __align__(16) type name dims
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(1024) u8 name[]
+
+DEV u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+
+// ---- sm_80: asynchronous copies, ldmatrix, mma.sync
+
+// Copies `valid` of `BYTES` bytes to shared memory, and zeros for the others; `valid` may be 0.
+template <int BYTES> DEV void copy_async(void* to, const void* from, int valid) {
+    if (BYTES == 16)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid) : "memory");
+    else
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(to)), "l"(from), "n"(BYTES), "r"(valid) : "memory");
+}
+DEV void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int KEEP> DEV void copy_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(KEEP) : "memory"); }
+DEV void named_barrier(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+// Not from the first cache, which does not see what other multiprocessors have written.
+DEV float load_coherent(const float* p) {
+    float value;
+    asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(value) : "l"(p) : "memory");
+    return value;
+}
+
+// Fragments of N x 4 matrices of 8 rows of 16 bytes; lane i of a quarter of the warp brings row i of its matrix.
+template <int N> DEV void load_matrices(u32 (&fragments)[N][4], const void* const (&rows)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(fragments[i][0]), "=r"(fragments[i][1]), "=r"(fragments[i][2]), "=r"(fragments[i][3])
+                     : "r"(shared_address(rows[i]))
+                     : "memory");
+}
+template <int N> DEV void load_matrices_transposed(u32 (&fragments)[N][4], const void* const (&rows)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(fragments[i][0]), "=r"(fragments[i][1]), "=r"(fragments[i][2]), "=r"(fragments[i][3])
+                     : "r"(shared_address(rows[i]))
+                     : "memory");
+}
+
+// d += a b for MI x NJ tiles of 16 x 8, whose depth is 32 bytes.
+#define MMA(name, instruction)                                                                                        \
+    template <int MI, int NJ>                                                                                         \
+    DEV void name(float (&d)[MI][NJ][4], const u32 (&a)[MI][4], const u32 (&b)[NJ / 2][4]) {                          \
+        _Pragma("unroll") for (int i = 0; i < MI; ++i) _Pragma("unroll") for (int j = 0; j < NJ; ++j)                 \
+            asm volatile(instruction " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"                         \
+                         : "+f"(d[i][j][0]), "+f"(d[i][j][1]), "+f"(d[i][j][2]), "+f"(d[i][j][3])                     \
+                         : "r"(a[i][0]), "r"(a[i][1]), "r"(a[i][2]), "r"(a[i][3]), "r"(b[j >> 1][(j & 1) * 2]),       \
+                           "r"(b[j >> 1][(j & 1) * 2 + 1]));                                                          \
+    }
+MMA(mma_bf16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32")
+MMA(mma_f16, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32")
+MMA(mma_tf32, "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32")
+#undef MMA
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+// ---- sm_90a: wgmma. Both sides lie in shared memory, rows of 128 bytes whose 16-byte pieces are xor-ed with the row.
+
+// What was written by ordinary stores and copies becomes visible to the tensor cores.
+DEV void fence_for_wgmma() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+DEV void wgmma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEV void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int KEEP> DEV void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(KEEP) : "memory"); }
+// Of rows of 128 bytes in atoms of 8, swizzled.
+DEV u64 wgmma_side(const void* p) {
+    return (u64)((shared_address(p) & 0x3ffff) >> 4) | (u64)1 << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
+}
+
+#define SUMS_8(d, i)                                                                                                \
+    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define SUMS_32(d, i) SUMS_8(d, i), SUMS_8(d, i + 8), SUMS_8(d, i + 16), SUMS_8(d, i + 24)
+#define REGISTERS_32 \
+        "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
+        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define REGISTERS_64 \
+        "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
+        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31," \
+        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
+        "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+// d += a b of 64 x 64 or 64 x 128, depth 16, by the four warps of a warpgroup.
+#define WGMMA(name, type)                                                                                           \
+    DEV void name(float (&d)[32], u64 a, u64 b) {                                                                   \
+        asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" REGISTERS_32                  \
+                     "}, %32, %33, 1, 1, 1, 0, 0;"                                                                  \
+                     : SUMS_32(d, 0) : "l"(a), "l"(b));                                                             \
+    }                                                                                                               \
+    DEV void name(float (&d)[64], u64 a, u64 b) {                                                                   \
+        asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" REGISTERS_64                 \
+                     "}, %64, %65, 1, 1, 1, 0, 0;"                                                                  \
+                     : SUMS_32(d, 0), SUMS_32(d, 32) : "l"(a), "l"(b));                                             \
+    }
+WGMMA(wgmma_bf16, "bf16")
+WGMMA(wgmma_f16, "f16")
+#undef WGMMA
+#endif
+
+DEV u32 bf16_bits(float f) {
+    u16 bits;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(f));
+    return bits;
+}
+DEV u32 f16_bits(float f) {
+    u16 bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(f));
+    return bits;
+}
+DEV float f16_value(u16 bits) {
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
+    return f;
+}
+DEV u32 tf32_bits(float f) {
+    u32 bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(f));
+    return bits;
+}
+#endif
+
+// Faults that tests plant, to see that they are caught: -DFAULT=COPY_WAIT plants that one.
+#define FAULT_COPY_WAIT 1
+#define FAULT_NO_BARRIER 2
+#define FAULT_BOUNDS 3
+#define FAULT_WGMMA_WAIT 4
+#ifdef FAULT
+#define BUG(name) (PASTE(FAULT_, FAULT) == FAULT_##name)
+#else
+#define BUG(name) 0
+#endif
+
+// ---- storage types
+
+struct bf16 { u16 bits; };
+struct f16 { u16 bits; };
+typedef float f32;
+typedef float tf32;
+
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+#define IS_f32 0
+#define IS_tf32 1
+#define IS_bf16 2
+#define IS_f16 3
+// What the variant multiplies in, to compare with IS_*.
+#define MATH PASTE(IS_, DTYPE)
+
+typedef DTYPE T;
+
+DEV float to_float(float v) { return v; }
+DEV float to_float(bf16 v) { return __uint_as_float((u32)v.bits << 16); }
+DEV float to_float(f16 v) { return f16_value(v.bits); }
+DEV void put(float& to, float v) { to = v; }
+DEV void put(bf16& to, float v) { to.bits = (u16)bf16_bits(v); }
+DEV void put(f16& to, float v) { to.bits = (u16)f16_bits(v); }
+
+// Whether vectors of 16 bytes may be read from there on, at multiples of these distances.
+template <class E> DEV bool on_16_bytes(const E* p, int dist, int other = 0, int third = 0) {
+    return (((u64)p | (u64)((dist | other | third) * (int)sizeof(E))) & 15) == 0;
+}
+
+// The first `count` of eight neighbours, zeros for the others; `wide` where the address is on 16 bytes.
+template <class E> DEV void load8(float (&v)[8], const E* p, int count, bool wide) {
+    if (wide && count >= 8) {
+        uint4 raw[sizeof(E) / 2];
+#pragma unroll
+        for (int i = 0; i < (int)sizeof(E) / 2; ++i) raw[i] = ((const uint4*)p)[i];
+        const E* some = (const E*)raw;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) v[i] = to_float(some[i]);
+    } else {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) v[i] = i < count ? to_float(p[i]) : 0.f;
+    }
+}
+template <class E> DEV void store8(E* p, const float (&v)[8], int count, bool wide) {
+    if (wide && count >= 8) {
+        uint4 raw[sizeof(E) / 2];
+        E* some = (E*)raw;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) put(some[i], v[i]);
+#pragma unroll
+        for (int i = 0; i < (int)sizeof(E) / 2; ++i) ((uint4*)p)[i] = raw[i];
+    } else {
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            if (i < count) put(p[i], v[i]);
+    }
+}
+
+// ---- strides, reductions
+
+const int RANK = 8;
+#define INFINITE __uint_as_float(0x7f800000)
+
+DEV int product(const int (&shape)[RANK], int rank) {
+    int result = 1;
+    for (int axis = 0; axis < rank; ++axis) result *= shape[axis];
+    return result;
+}
+
+// Where element `at`, in row-major order, of a tensor of these strides lies.
+DEV int offset(int at, int rank, const int (&shape)[RANK], const int (&strides)[RANK]) {
+    int result = 0;
+    for (int axis = rank - 1; axis > 0; --axis) {
+        result += at % shape[axis] * strides[axis];
+        at /= shape[axis];
+    }
+    return rank > 0 ? result + at * strides[0] : 0;
+}
+
+// NaN where either is.
+DEV float larger(float a, float b) { return a > b || a != a ? a : b; }
+
+// All lanes' values joined, in the same order every time; all lanes must ask.
+template <class F> DEV float warp_all(float v, F join) {
+#pragma unroll
+    for (int apart = 16; apart > 0; apart /= 2) v = join(v, __shfl_xor_sync(~0u, v, apart));
+    return v;
+}
+DEV float warp_sum(float v) {
+    return warp_all(v, [](float a, float b) { return a + b; });
+}
+
+// ---- activations, as PyTorch defines them
+
+struct Act { int code; float a, b; };
+
+DEV float sigmoid(float x) { return 1.f / (1.f + expf(-x)); }
+DEV float softplus(float x) { return x > 20.f ? x : log1pf(expf(x)); }
+// NaN stays, and `hi` wins where it is below `lo`.
+DEV float clamp(float x, float lo, float hi) {
+    x = x < lo ? lo : x;
+    return x > hi ? hi : x;
+}
+
+template <int N, class F> DEV void each(float (&v)[N], F f) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) v[i] = f(v[i]);
+}
+
+template <int N> DEV void activate(float (&v)[N], const Act& act) {
+    const float a = act.a, b = act.b;
+    switch (act.code) {
+    case 0: break;
+    case 1: each(v, [](float x) { return x < 0.f ? 0.f : x; }); break;
+    case 2: each(v, [=](float x) { return clamp(x, a, b); }); break;
+    case 3: each(v, [=](float x) { return x > 0.f ? x : a * expm1f(x); }); break;
+    case 4: each(v, [=](float x) { return x > 0.f ? x : a * x; }); break;
+    case 5: each(v, [](float x) { return 0.5f * x * erfcf(-0.707106781f * x); }); break;
+    case 6: each(v, [](float x) { return 0.5f * x * (1.f + tanhf(0.797884561f * (x + 0.044715f * x * x * x))); }); break;
+    case 7: each(v, [](float x) { return x * sigmoid(x); }); break;
+    case 8: each(v, [](float x) { return sigmoid(x); }); break;
+    case 9: each(v, [](float x) { return tanhf(x); }); break;
+    case 10: each(v, [](float x) { return x * clamp(x + 3.f, 0.f, 6.f) * (1.f / 6.f); }); break;
+    case 11: each(v, [](float x) { return clamp(x + 3.f, 0.f, 6.f) * (1.f / 6.f); }); break;
+    case 12: each(v, [](float x) { return softplus(x); }); break;
+    case 13: each(v, [](float x) { return x * tanhf(softplus(x)); }); break;
+    case 14: each(v, [](float x) { return expf(x); }); break;
+    default: each(v, [=](float x) { return a * x + b; });
+    }
+}
+
+// ---- what follows a sum: after(before(sum + bias[k]) * gate[n, k] + residual)
+
+struct Epilogue {
+    const float* bias;
+    const T* gate;
+    const T* residual;
+    int gate_dist;
+    int residual_image, residual_row, residual_pixel;
+    Act before, after;
+};
+
+// Whether residual and gate may be read in vectors, at channels that are multiples of eight.
+DEV bool wide_epilogue(const Epilogue& e) {
+    return on_16_bytes(e.residual, e.residual_image, e.residual_row, e.residual_pixel) && on_16_bytes(e.gate, e.gate_dist);
+}
+
+// Both activations with `between` between them, in one place: their code is most of a small kernel.
+template <int N, class F> DEV void activate_twice(float (&v)[N], const Act& before, const Act& after, F between) {
+#pragma unroll 1
+    for (int stage = 0; stage < 2; ++stage) {
+        activate(v, stage ? after : before);
+        if (!stage) between();
+    }
+}
+
+// Of `count` neighbouring channels from `channel` on.
+DEV void finish(float (&v)[8], const Epilogue& e, int image, int residual_at, int channel, int count, bool wide) {
+    if (e.bias) {
+        float bias[8];
+        load8(bias, e.bias + channel, count, ((u64)(e.bias + channel) & 15) == 0);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) v[i] += bias[i];
+    }
+    activate_twice(v, e.before, e.after, [&] {
+        float other[8];
+        if (e.gate) {
+            load8(other, e.gate + image * e.gate_dist + channel, count, wide);
+#pragma unroll
+            for (int i = 0; i < 8; ++i) v[i] *= other[i];
+        }
+        if (e.residual) {
+            load8(other, e.residual + residual_at + channel, count, wide);
+#pragma unroll
+            for (int i = 0; i < 8; ++i) v[i] += other[i];
+        }
+    });
+}

@@ -1,0 +1,159 @@
+//! The contract between kernels/*.cu and whoever launches them: which variants of which files there are, what each kernel
+//! takes, how it is launched. README.md beside this file says the same in words.
+//!
+//! Every kernel takes one struct by value, whose twin in C++ stands at the head of the kernel's file. Addresses are device
+//! addresses as numbers, 0 for none; lengths and distances count elements. This file needs nothing but `std`: the runtime,
+//! the emulator's build and the compile check all include it.
+
+#[path = "contract/args.rs"]
+mod args;
+#[path = "contract/conv.rs"]
+mod conv;
+#[path = "contract/launch.rs"]
+mod launch;
+
+pub use args::*;
+pub use conv::*;
+
+/// What values are stored as and multiplied in; sums are float32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Dtype {
+    F32,
+    /// float32 in memory; operands of matrix products are rounded to 10 bits.
+    Tf32,
+    Bf16,
+    F16,
+}
+
+impl Dtype {
+    pub const ALL: [Dtype; 4] = [Dtype::F32, Dtype::Tf32, Dtype::Bf16, Dtype::F16];
+    pub const STORED: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::F16];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::Tf32 => "tf32",
+            Dtype::Bf16 => "bf16",
+            Dtype::F16 => "f16",
+        }
+    }
+
+    /// What it is in memory.
+    pub fn stored(self) -> Dtype {
+        if self == Dtype::Tf32 { Dtype::F32 } else { self }
+    }
+
+    /// Bytes of an element.
+    pub fn size(self) -> usize {
+        if self.stored() == Dtype::F32 { 4 } else { 2 }
+    }
+
+    /// Elements of 16 bytes.
+    pub fn vector(self) -> usize {
+        16 / self.size()
+    }
+}
+
+/// A file compiled with some macros.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Variant {
+    /// The file without `.cu`.
+    pub file: &'static str,
+    pub defines: Vec<(&'static str, String)>,
+}
+
+impl Variant {
+    /// `file.value.value..`, unique among all variants.
+    pub fn name(&self) -> String {
+        self.defines.iter().fold(self.file.to_string(), |name, (_, value)| name + "." + value)
+    }
+
+    /// Whether it is for sm_90a alone.
+    pub fn is_hopper(&self) -> bool {
+        self.defines.iter().any(|(name, _)| *name == "HOPPER")
+    }
+
+    /// The kernels in it.
+    pub fn kernels(&self) -> &'static [&'static str] {
+        FILES.iter().find(|(file, _)| *file == self.file).expect("variants name files of the list").1
+    }
+
+    fn stored(file: &'static str, dtype: Dtype) -> Variant {
+        Variant { file, defines: vec![("DTYPE", dtype.stored().name().into())] }
+    }
+
+    fn multiplied(file: &'static str, dtype: Dtype) -> Variant {
+        Variant { file, defines: vec![("DTYPE", dtype.name().into())] }
+    }
+}
+
+/// All files with their kernels.
+pub const FILES: [(&str, &[&str]); 14] = [
+    ("conv_igemm", &["conv_igemm"]),
+    ("linear_rows", &["linear_rows"]),
+    ("depthwise", &["depthwise", "depthwise_3x3", "depthwise_3x3_by_2", "depthwise_5x5", "depthwise_5x5_by_2"]),
+    ("pool", &["pool"]),
+    ("resize", &["resize"]),
+    ("elementwise", &["map", "binary", "broadcast"]),
+    ("copy", &["copy", "copy_few", "copy_tiles"]),
+    ("fill", &["fill"]),
+    ("rows", &["layer_norm", "normalize", "softmax", "log_softmax"]),
+    ("group_norm", &["group_norm"]),
+    ("reduce", &["reduce_columns", "reduce_rows"]),
+    ("matmul", &["matmul"]),
+    ("attention", &["attention"]),
+    ("dropout", &["dropout"]),
+];
+
+/// Every variant that a launch can name.
+pub fn variants() -> Vec<Variant> {
+    let mut all = vec![];
+    for dtype in Dtype::ALL {
+        for tile in TILES {
+            all.push(conv::variant(dtype, tile, dtype.vector()));
+        }
+        if dtype.size() == 2 {
+            all.push(conv::variant(dtype, NARROW, 4));
+            all.extend([HOPPER_LARGE, HOPPER_NARROW].map(|tile| conv::variant(dtype, tile, 8)));
+            all.push(conv::variant(dtype, HOPPER_NARROW, 4));
+        }
+        all.push(conv::variant(dtype, SMALL, 1));
+    }
+    for dtype in Dtype::STORED {
+        let files = [
+            "linear_rows",
+            "depthwise",
+            "pool",
+            "resize",
+            "elementwise",
+            "fill",
+            "rows",
+            "group_norm",
+            "reduce",
+            "dropout",
+            "matmul",
+        ];
+        all.extend(files.map(|file| Variant::stored(file, dtype)));
+        all.extend(Attention::DIMS.map(|dim| launch::attention_variant(dtype, dim)));
+    }
+    for from in Dtype::STORED {
+        all.extend(
+            Dtype::STORED
+                .iter()
+                .filter(|to| from == **to || from == Dtype::F32 || **to == Dtype::F32)
+                .map(|to| launch::copy_variant(from, *to)),
+        );
+    }
+    all
+}
+
+/// One launch, but for its argument.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    pub variant: Variant,
+    pub kernel: &'static str,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory.
+    pub shared: u32,
+}

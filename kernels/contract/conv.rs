@@ -1,0 +1,186 @@
+//! Convolutions: tiles, packed weights, phases of transposed ones.
+
+use super::{Conv, Dtype, Launch, Variant};
+
+/// An output tile of `conv_igemm`: pixels x channels of a block, and into how many warps it is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tile {
+    pub bm: usize,
+    pub bn: usize,
+    pub warps_m: usize,
+    pub warps_n: usize,
+    /// Steps of the pipeline.
+    pub stages: usize,
+    /// Bytes of a row of a step.
+    pub row: usize,
+    /// By wgmma, which sm_90a alone has.
+    pub hopper: bool,
+}
+
+pub const LARGE: Tile = Tile { bm: 128, bn: 128, warps_m: 2, warps_n: 4, stages: 4, row: 64, hopper: false };
+pub const NARROW: Tile = Tile { bm: 128, bn: 64, warps_m: 2, warps_n: 2, stages: 4, row: 64, hopper: false };
+pub const SMALL: Tile = Tile { bm: 64, bn: 64, warps_m: 2, warps_n: 2, stages: 4, row: 64, hopper: false };
+pub const HOPPER_LARGE: Tile = Tile { bm: 128, bn: 128, warps_m: 8, warps_n: 1, stages: 3, row: 128, hopper: true };
+pub const HOPPER_NARROW: Tile = Tile { bm: 128, bn: 64, warps_m: 8, warps_n: 1, stages: 3, row: 128, hopper: true };
+pub const TILES: [Tile; 3] = [LARGE, NARROW, SMALL];
+
+pub(super) fn variant(dtype: Dtype, tile: Tile, vec: usize) -> Variant {
+    let defines = [
+        ("BM", tile.bm),
+        ("BN", tile.bn),
+        ("WARPS_M", tile.warps_m),
+        ("WARPS_N", tile.warps_n),
+        ("VEC", vec),
+        ("STAGES", tile.stages),
+        ("ROW", tile.row),
+    ];
+    let mut variant = Variant::multiplied("conv_igemm", dtype);
+    variant.defines.extend(defines.map(|(name, value)| (name, value.to_string())));
+    if tile.hopper {
+        variant.defines.push(("HOPPER", "1".into()));
+    }
+    variant
+}
+
+/// How a convolution is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Choice {
+    pub tile: Tile,
+    pub splits: usize,
+}
+
+impl Conv {
+    /// How many channels a load takes: the widest that address, distances and groups allow. It decides how weights are
+    /// packed.
+    pub fn vec(&self, dtype: Dtype) -> usize {
+        let fits = |vec: usize| {
+            let bytes = vec * dtype.size();
+            let distances =
+                [self.x_image, self.x_row, self.x_pixel].iter().all(|dist| (*dist as usize).is_multiple_of(vec));
+            (self.x as usize).is_multiple_of(bytes)
+                && distances
+                && (self.groups == 1 || (self.c as usize).is_multiple_of(vec))
+        };
+        // quarters pay where few channels would fill a small part of a full load
+        match dtype.size() {
+            2 if fits(8) && (self.c > 4 || !fits(4)) => 8,
+            2 if fits(4) => 4,
+            4 if fits(4) => 4,
+            _ => 1,
+        }
+    }
+
+    /// A tile and a number of splits for a device of so many multiprocessors.
+    pub fn choose(&self, dtype: Dtype, processors: usize) -> Choice {
+        let vec = self.vec(dtype);
+        let blocks = |tile: Tile| {
+            let [x, y] = self.tiles(tile);
+            x * y
+        };
+        let tile = match vec {
+            1 => SMALL,
+            4 if dtype.size() == 2 => NARROW,
+            _ if self.k as usize > 64 && blocks(LARGE) >= processors => LARGE,
+            _ if blocks(NARROW) >= processors => NARROW,
+            _ => SMALL,
+        };
+        let steps = (self.w_dist as usize * dtype.size()).div_ceil(tile.row);
+        // A split is worth a pass over its partial sums only with some steps of its own.
+        let splits = (processors / blocks(tile).max(1)).min(steps / 8).clamp(1, 16);
+        Choice { tile, splits }
+    }
+
+    /// [`Conv::choose`] for a device of compute capability 9.0, compiled for sm_90a.
+    pub fn choose_for_hopper(&self, dtype: Dtype, processors: usize) -> Choice {
+        let choice = self.choose(dtype, processors);
+        let tile = match choice.tile {
+            _ if dtype.size() != 2 => return choice,
+            LARGE => HOPPER_LARGE,
+            NARROW => HOPPER_NARROW,
+            _ => return choice,
+        };
+        Choice { tile, ..choice }
+    }
+
+    /// Pixels and channels in tiles, those of all groups together.
+    fn tiles(&self, tile: Tile) -> [usize; 2] {
+        let pixels = self.n as usize * self.out_height as usize * self.out_width as usize;
+        [pixels.div_ceil(tile.bm), (self.k as usize).div_ceil(tile.bn) * self.groups as usize]
+    }
+
+    /// How many floats `partials` and how many 32-bit words `counters` need.
+    pub fn workspace(&self, choice: Choice) -> [usize; 2] {
+        let [x, y] = self.tiles(choice.tile);
+        if choice.splits == 1 { [0, 0] } else { [choice.splits * x * y * choice.tile.bm * choice.tile.bn, x * y] }
+    }
+
+    /// `self.splits` must be `choice.splits`.
+    pub fn launch(&self, dtype: Dtype, choice: Choice) -> Launch {
+        let tile = choice.tile;
+        let [x, y] = self.tiles(tile);
+        Launch {
+            variant: variant(dtype, tile, self.vec(dtype)),
+            kernel: "conv_igemm",
+            grid: [(x * y) as u32, choice.splits as u32, 1],
+            block: [(tile.warps_m * tile.warps_n * 32) as u32, 1, 1],
+            shared: (tile.stages * (tile.bm + tile.bn) * tile.row) as u32,
+        }
+    }
+}
+
+/// Elements between rows of packed weights: `taps` times the channels in whole loads, up to 16 bytes.
+pub fn conv_row(dtype: Dtype, vec: usize, c: usize, taps: usize) -> usize {
+    (taps * c.next_multiple_of(vec)).next_multiple_of(dtype.vector())
+}
+
+/// Packs weights for loads of `vec` channels: `weight(k, c, tap)` to rows of [`conv_row`] elements, taps before
+/// channels, zeros in the gaps.
+pub fn pack_conv(
+    dtype: Dtype,
+    vec: usize,
+    [k, c, taps]: [usize; 3],
+    weight: impl Fn(usize, usize, usize) -> f32,
+) -> Vec<f32> {
+    let (row, wide) = (conv_row(dtype, vec, c, taps), c.next_multiple_of(vec));
+    let mut packed = vec![0.0; k * row];
+    for (k, row) in packed.chunks_exact_mut(row.max(1)).enumerate() {
+        for tap in 0..taps {
+            for c in 0..c {
+                row[tap * wide + c] = weight(k, c, tap);
+            }
+        }
+    }
+    packed
+}
+
+/// One phase of a transposed convolution along one axis: outputs `first`, `first + stride`, .. as a convolution of
+/// stride 1 with the taps `taps` of the window (in this order), so far apart and so much padding before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phase {
+    pub first: usize,
+    pub count: usize,
+    pub taps: Vec<usize>,
+    pub dilation: i32,
+    pub padding: i32,
+}
+
+/// The phases of a transposed convolution along an axis with `out` outputs.
+pub fn phases(kernel: usize, stride: usize, padding: usize, dilation: usize, out: usize) -> Vec<Phase> {
+    let gcd = {
+        let (mut a, mut b) = (stride, dilation);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let one = |first: usize| {
+        // output o reads input i through tap t where o + padding = i * stride + t * dilation; later taps read earlier inputs
+        let mut taps: Vec<usize> =
+            (0..kernel).filter(|tap| (first + padding).abs_diff(tap * dilation).is_multiple_of(stride)).collect();
+        taps.reverse();
+        let input = |tap: usize| ((first + padding) as i32 - (tap * dilation) as i32) / stride as i32;
+        let padding = taps.first().map_or(0, |tap| -input(*tap));
+        Phase { first, count: (out - first).div_ceil(stride), taps, dilation: (dilation / gcd) as i32, padding }
+    };
+    (0..stride.min(out)).map(one).collect()
+}

@@ -1,0 +1,128 @@
+// Convolution with one filter a channel.
+//
+// Formula   y[n, oh, ow, c] = epilogue(sum over r, s of x[n, ih(r), iw(s), c] * w[r, s, c])
+// Layout    images NHWC with free distances; weights [r][s][c]
+// Tile      a thread has eight channels of STRIP neighbouring outputs of a row; of each row of the window it reads every
+//           input once and keeps it for all outputs that need it
+// Ceiling   memory's; neighbouring rows find their inputs in the caches
+#include "common.cuh"
+
+const int STRIP = 4, THREADS = 256;
+
+struct Args {
+    const T* x;
+    const T* w;
+    T* y;
+    Epilogue epilogue;
+    int n, height, width, c, r, s, out_height, out_width, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+    int x_dist, y_dist;
+};
+
+struct Place { int image, oh, ow, c; };
+
+// The outputs `at`: channels vary fastest, so that neighbouring threads read neighbouring addresses.
+DEV Place place_of(const Args& a, int at) {
+    const int vectors = (a.c + 7) / 8, strips = (a.out_width + STRIP - 1) / STRIP;
+    Place p;
+    p.c = at % vectors * 8;
+    at /= vectors;
+    p.ow = at % strips * STRIP;
+    at /= strips;
+    p.oh = at % a.out_height;
+    p.image = at / a.out_height;
+    return p;
+}
+
+DEV int work(const Args& a) {
+    return a.n * a.out_height * ((a.out_width + STRIP - 1) / STRIP) * ((a.c + 7) / 8);
+}
+
+DEV void store_strip(const Args& a, const Place& p, float (&sums)[STRIP][8], int count) {
+    const bool wide_y = on_16_bytes(a.y, a.y_dist), wide_e = wide_epilogue(a.epilogue);
+    const Epilogue& e = a.epilogue;
+    const int left = a.out_width - p.ow < STRIP ? a.out_width - p.ow : STRIP;
+#pragma unroll 1
+    for (int i = 0; i < left; ++i) {
+        float v[8];
+#pragma unroll
+        for (int j = 0; j < 8; ++j) v[j] = sums[0][j];
+        int ow = p.ow + i, residual_at = p.image * e.residual_image + p.oh * e.residual_row + ow * e.residual_pixel;
+        finish(v, e, p.image, residual_at, p.c, count, wide_e);
+        store8(a.y + ((p.image * a.out_height + p.oh) * a.out_width + ow) * a.y_dist + p.c, v, count, wide_y);
+        // the next to the front: the loop does not unroll, and registers have no index
+#pragma unroll
+        for (int next = 1; next < STRIP; ++next)
+#pragma unroll
+            for (int j = 0; j < 8; ++j) sums[next - 1][j] = sums[next][j];
+    }
+}
+
+// A window of K x K without dilation, moved by STRIDE, whose loops unroll.
+template <int K, int STRIDE> DEV void strips(const Args& a) {
+    const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < work(a); at += gridDim.x * THREADS) {
+        const Place p = place_of(a, at);
+        const int count = a.c - p.c < 8 ? a.c - p.c : 8, iw0 = p.ow * STRIDE - a.pad_w;
+        float sums[STRIP][8] = {};
+#pragma unroll 1
+        for (int r = 0; r < K; ++r) {
+            int ih = p.oh * STRIDE - a.pad_h + r;
+            if ((u32)ih >= (u32)a.height) continue;
+            float weights[K][8];
+#pragma unroll
+            for (int s = 0; s < K; ++s) load8(weights[s], a.w + (r * K + s) * a.c + p.c, count, wide_w);
+            const T* row = a.x + (a.height * p.image + ih) * a.width * a.x_dist + p.c;
+#pragma unroll
+            for (int column = 0; column < (STRIP - 1) * STRIDE + K; ++column) {
+                int iw = iw0 + column;
+                if ((u32)iw >= (u32)a.width) continue;
+                float v[8];
+                load8(v, row + iw * a.x_dist, count, wide);
+#pragma unroll
+                for (int i = 0; i < STRIP; ++i) {
+                    const int s = column - i * STRIDE;
+                    if (s < 0 || s >= K) continue;
+#pragma unroll
+                    for (int j = 0; j < 8; ++j) sums[i][j] = fmaf(v[j], weights[s][j], sums[i][j]);
+                }
+            }
+        }
+        store_strip(a, p, sums, count);
+    }
+}
+
+KERNEL(depthwise_3x3, THREADS, 2)(const __grid_constant__ Args a) { strips<3, 1>(a); }
+
+KERNEL(depthwise_3x3_by_2, THREADS, 2)(const __grid_constant__ Args a) { strips<3, 2>(a); }
+
+KERNEL(depthwise_5x5, THREADS, 2)(const __grid_constant__ Args a) { strips<5, 1>(a); }
+
+KERNEL(depthwise_5x5_by_2, THREADS, 2)(const __grid_constant__ Args a) { strips<5, 2>(a); }
+
+KERNEL(depthwise, THREADS, 2)(const __grid_constant__ Args a) {
+    const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < work(a); at += gridDim.x * THREADS) {
+        const Place p = place_of(a, at);
+        const int count = a.c - p.c < 8 ? a.c - p.c : 8;
+        float sums[STRIP][8] = {};
+        for (int r = 0; r < a.r; ++r) {
+            int ih = p.oh * a.stride_h - a.pad_h + r * a.dilation_h;
+            if ((u32)ih >= (u32)a.height) continue;
+            const T* row = a.x + (a.height * p.image + ih) * a.width * a.x_dist + p.c;
+            for (int s = 0; s < a.s; ++s) {
+                float weights[8];
+                load8(weights, a.w + (r * a.s + s) * a.c + p.c, count, wide_w);
+#pragma unroll
+                for (int i = 0; i < STRIP; ++i) {
+                    int iw = (p.ow + i) * a.stride_w - a.pad_w + s * a.dilation_w;
+                    if ((u32)iw >= (u32)a.width) continue;
+                    float v[8];
+                    load8(v, row + iw * a.x_dist, count, wide);
+#pragma unroll
+                    for (int j = 0; j < 8; ++j) sums[i][j] = fmaf(v[j], weights[j], sums[i][j]);
+                }
+            }
+        }
+        store_strip(a, p, sums, count);
+    }
+}

@@ -1,0 +1,119 @@
+// Functions of single values and of pairs.
+//
+// Formula   map        y = after(before(prelu(x * scale[col] + shift[col])) + residual)
+//           binary     y = after(before(a op b) + residual), b repeated along rows, columns or images
+//           broadcast  the same for operands of any strides
+// Tile      a thread has eight neighbouring columns of a row; broadcast: one value
+// Ceiling   memory's
+#include "common.cuh"
+
+const int THREADS = 256, ADD = 0, SUB = 1, SUB_FROM = 2;
+
+struct Args {
+    const T* x;
+    T* y;
+    const float *scale, *shift, *slope;
+    const T* residual;
+    int rows, cols, x_dist, y_dist, residual_dist, slope_col;
+    Act before, after;
+};
+
+KERNEL(map, THREADS, 2)(const __grid_constant__ Args a) {
+    const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
+    const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
+    const bool wide_r = on_16_bytes(a.residual, a.residual_dist);
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
+        const int row = at / vectors, col = at % vectors * 8;
+        const int count = BUG(BOUNDS) ? 8 : a.cols - col < 8 ? a.cols - col : 8;
+        float v[8], other[8];
+        load8(v, a.x + row * a.x_dist + col, count, wide);
+        if (a.scale) {
+            load8(other, a.scale + col, count, ((u64)a.scale & 15) == 0);
+#pragma unroll
+            for (int i = 0; i < 8; ++i) v[i] *= other[i];
+        }
+        if (a.shift) {
+            load8(other, a.shift + col, count, ((u64)a.shift & 15) == 0);
+#pragma unroll
+            for (int i = 0; i < 8; ++i) v[i] += other[i];
+        }
+        if (a.slope) {
+#pragma unroll
+            for (int i = 0; i < 8; ++i)
+                if (i < count && !(v[i] > 0.f)) v[i] *= a.slope[(col + i) * a.slope_col];
+        }
+        activate_twice(v, a.before, a.after, [&] {
+            if (!a.residual) return;
+            load8(other, a.residual + row * a.residual_dist + col, count, wide_r);
+#pragma unroll
+            for (int i = 0; i < 8; ++i) v[i] += other[i];
+        });
+        store8(a.y + row * a.y_dist + col, v, count, wide_y);
+    }
+}
+
+DEV float combine(int op, float a, float b) {
+    switch (op) {
+    case ADD: return a + b;
+    case SUB: return a - b;
+    case SUB_FROM: return b - a;
+    default: return a * b;
+    }
+}
+
+struct BinaryArgs {
+    const T *a, *b;
+    T* y;
+    const T* residual;
+    int rows, cols, a_dist, y_dist, residual_dist, rows_each, b_outer, b_row, b_col, op;
+    Act before, after;
+};
+
+KERNEL(binary, THREADS, 2)(const __grid_constant__ BinaryArgs a) {
+    const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
+    const bool wide = on_16_bytes(a.a, a.a_dist), wide_y = on_16_bytes(a.y, a.y_dist);
+    const bool wide_r = on_16_bytes(a.residual, a.residual_dist), wide_b = on_16_bytes(a.b, a.b_outer, a.b_row);
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
+        const int row = at / vectors, col = at % vectors * 8, count = a.cols - col < 8 ? a.cols - col : 8;
+        float v[8], other[8];
+        load8(v, a.a + row * a.a_dist + col, count, wide);
+        const T* b = a.b + row / a.rows_each * a.b_outer + row % a.rows_each * a.b_row;
+        if (a.b_col == 1) {
+            load8(other, b + col, count, wide_b);
+        } else {
+#pragma unroll
+            for (int i = 0; i < 8; ++i) other[i] = i < count ? to_float(b[(col + i) * a.b_col]) : 0.f;
+        }
+#pragma unroll
+        for (int i = 0; i < 8; ++i) v[i] = combine(a.op, v[i], other[i]);
+        activate_twice(v, a.before, a.after, [&] {
+            if (!a.residual) return;
+            load8(other, a.residual + row * a.residual_dist + col, count, wide_r);
+#pragma unroll
+            for (int i = 0; i < 8; ++i) v[i] += other[i];
+        });
+        store8(a.y + row * a.y_dist + col, v, count, wide_y);
+    }
+}
+
+struct BroadcastArgs {
+    const T *a, *b;
+    T* y;
+    const T* residual;
+    int rank, op;
+    int shape[RANK], a_strides[RANK], b_strides[RANK], y_strides[RANK], residual_strides[RANK];
+    Act before, after;
+};
+
+KERNEL(broadcast, THREADS, 2)(const __grid_constant__ BroadcastArgs a) {
+    const int total = product(a.shape, a.rank);
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
+        const int first = offset(at, a.rank, a.shape, a.a_strides), second = offset(at, a.rank, a.shape, a.b_strides);
+        const int to = offset(at, a.rank, a.shape, a.y_strides), more = offset(at, a.rank, a.shape, a.residual_strides);
+        float v[1] = {combine(a.op, to_float(a.a[first]), to_float(a.b[second]))};
+        activate_twice(v, a.before, a.after, [&] {
+            if (a.residual) v[0] += to_float(a.residual[more]);
+        });
+        put(a.y[to], v[0]);
+    }
+}

@@ -1,0 +1,220 @@
+//! Convolutions of all kinds against sums in float64.
+
+use archc_emu::Buffer;
+use archc_emu::contract::{
+    Act, Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, TILES, Tile, conv_row, pack_conv,
+};
+
+use crate::support::{Random, Values, activate, error, run, tolerance};
+
+/// A convolution with everything that may differ.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    n: usize,
+    size: [usize; 2],
+    c: usize,
+    k: usize,
+    groups: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    dilation: [usize; 2],
+    /// Between pixels of x, of y, and elements by which x starts late.
+    gaps: [usize; 2],
+    shift: usize,
+    residual: bool,
+    gate: bool,
+    before: Act,
+    after: Act,
+}
+
+const PLAIN: Case = Case {
+    n: 1,
+    size: [14, 14],
+    c: 64,
+    k: 64,
+    groups: 1,
+    kernel: [3, 3],
+    stride: [1, 1],
+    padding: [1, 1],
+    dilation: [1, 1],
+    gaps: [0, 0],
+    shift: 0,
+    residual: false,
+    gate: false,
+    before: Act::NONE,
+    after: Act::NONE,
+};
+
+/// The cases; what is odd about each is what differs from [`PLAIN`].
+fn cases() -> Vec<Case> {
+    vec![
+        Case { residual: true, after: Act::RELU, ..PLAIN },
+        Case { n: 3, size: [9, 7], c: 24, k: 70, stride: [2, 2], before: Act::SILU, ..PLAIN },
+        Case { size: [7, 5], c: 40, k: 34, kernel: [1, 1], padding: [0, 0], residual: true, gate: true, ..PLAIN },
+        Case { n: 2, size: [23, 19], c: 3, k: 16, kernel: [7, 7], stride: [2, 2], padding: [3, 3], ..PLAIN },
+        Case {
+            n: 2,
+            size: [23, 19],
+            c: 3,
+            k: 16,
+            kernel: [7, 7],
+            stride: [2, 2],
+            padding: [3, 3],
+            gaps: [1, 0],
+            ..PLAIN
+        },
+        Case { n: 2, size: [8, 9], c: 12, k: 20, gaps: [4, 3], residual: true, gate: true, after: Act::GELU, ..PLAIN },
+        Case { n: 2, size: [8, 9], c: 12, k: 20, gaps: [5, 4], shift: 1, gate: true, before: Act::RELU, ..PLAIN },
+        Case { size: [11, 6], c: 32, k: 48, groups: 4, stride: [2, 1], ..PLAIN },
+        Case { size: [11, 6], c: 9, k: 15, groups: 3, kernel: [2, 3], dilation: [2, 1], padding: [1, 0], ..PLAIN },
+        Case { size: [15, 15], c: 8, k: 8, kernel: [3, 1], dilation: [3, 2], padding: [3, 0], ..PLAIN },
+        Case { n: 5, size: [1, 1], c: 130, k: 67, kernel: [1, 1], padding: [0, 0], before: Act::HARD_SWISH, ..PLAIN },
+    ]
+}
+
+impl Case {
+    fn out(&self) -> [usize; 2] {
+        [0, 1].map(|axis| {
+            (self.size[axis] + 2 * self.padding[axis] - (self.kernel[axis] - 1) * self.dilation[axis] - 1)
+                / self.stride[axis]
+                + 1
+        })
+    }
+
+    /// Runs it; the result's error.
+    fn error(&self, dtype: Dtype, choose: impl Fn(&Conv) -> Choice, seed: u64) -> f64 {
+        let Case { n, size: [h, w], c, k, groups, kernel: [r, s], .. } = *self;
+        let (cg, kg, [oh, ow]) = (c / groups, k / groups, self.out());
+        let mut random = Random::new(seed);
+        let pixels = n * oh * ow;
+        let (x, weights) = (random.numbers(n * h * w * c), random.numbers(k * cg * r * s));
+        let (bias, gate, residual) = (random.numbers(k), random.numbers(n * k), random.numbers(pixels * k));
+        let (x_dist, y_dist) = (c + self.gaps[0], k + self.gaps[1]);
+        let on_device = Values::rows(dtype, &x, c, x_dist, self.shift);
+        let y = Values::rows(dtype, &vec![f32::NAN; pixels * k], k, y_dist, 0);
+        let y = Values::poison(y.dtype, (pixels - 1) * y_dist + k, 0);
+        let residual_values = Values::rows(dtype, &residual, k, y_dist, 0);
+        let (gate_values, bias_values) = (Values::of(dtype, &gate), Buffer::of(&bias));
+        let mut conv = Conv {
+            x: on_device.address(),
+            y: y.address(),
+            epilogue: Epilogue {
+                bias: bias_values.address(),
+                gate: if self.gate { gate_values.address() } else { 0 },
+                residual: if self.residual { residual_values.address() } else { 0 },
+                gate_dist: k as i32,
+                residual_image: (oh * ow * y_dist) as i32,
+                residual_row: (ow * y_dist) as i32,
+                residual_pixel: y_dist as i32,
+                before: self.before,
+                after: self.after,
+            },
+            n: n as i32,
+            height: h as i32,
+            width: w as i32,
+            c: cg as i32,
+            k: kg as i32,
+            groups: groups as i32,
+            r: r as i32,
+            s: s as i32,
+            out_height: oh as i32,
+            out_width: ow as i32,
+            stride_h: self.stride[0] as i32,
+            stride_w: self.stride[1] as i32,
+            pad_h: self.padding[0] as i32,
+            pad_w: self.padding[1] as i32,
+            dilation_h: self.dilation[0] as i32,
+            dilation_w: self.dilation[1] as i32,
+            x_image: (h * w * x_dist) as i32,
+            x_row: (w * x_dist) as i32,
+            x_pixel: x_dist as i32,
+            y_image: (oh * ow * y_dist) as i32,
+            y_row: (ow * y_dist) as i32,
+            y_pixel: y_dist as i32,
+            ..Conv::default()
+        };
+        let vec = conv.vec(dtype);
+        conv.w_dist = conv_row(dtype, vec, cg, r * s) as i32;
+        let packed = pack_conv(dtype, vec, [k, cg, r * s], |k, c, tap| weights[(k * cg + c) * r * s + tap]);
+        let packed = Values::of(dtype, &packed);
+        conv.w = packed.address();
+        let choice = choose(&conv);
+        conv.splits = choice.splits as i32;
+        let [floats, words] = conv.workspace(choice);
+        let (partials, counters) = (Buffer::<f32>::new(floats), Buffer::of(&vec![0u32; words]));
+        (conv.partials, conv.counters) = (partials.address(), counters.address());
+        run(&conv.launch(dtype, choice), &conv);
+        assert!(counters.values().iter().all(|count| *count == 0), "counters are left at zero");
+
+        let mut want = Vec::with_capacity(pixels * k);
+        for pixel in 0..pixels {
+            let (image, i, j) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
+            for out in 0..k {
+                let mut sum = f64::from(bias[out]);
+                for tap in 0..r * s {
+                    let row = (i * self.stride[0] + tap / s * self.dilation[0]).wrapping_sub(self.padding[0]);
+                    let col = (j * self.stride[1] + tap % s * self.dilation[1]).wrapping_sub(self.padding[1]);
+                    if row >= h || col >= w {
+                        continue;
+                    }
+                    for c_in in 0..cg {
+                        let x = x[((image * h + row) * w + col) * c + out / kg * cg + c_in];
+                        sum += f64::from(x) * f64::from(weights[(out * cg + c_in) * r * s + tap]);
+                    }
+                }
+                sum = activate(self.before, sum);
+                if self.gate {
+                    sum *= f64::from(gate[image * k + out]);
+                }
+                if self.residual {
+                    sum += f64::from(residual[pixel * k + out]);
+                }
+                want.push(activate(self.after, sum));
+            }
+        }
+        error(&y.read_rows(k, y_dist), &want)
+    }
+}
+
+/// A tile that exists for the convolution's loads.
+fn fitting(conv: &Conv, dtype: Dtype, tile: Tile) -> Tile {
+    match conv.vec(dtype) {
+        1 => SMALL,
+        4 if dtype.size() == 2 && tile.hopper => HOPPER_NARROW,
+        4 if dtype.size() == 2 => NARROW,
+        _ => tile,
+    }
+}
+
+#[test]
+fn convolutions_of_all_kinds() {
+    for dtype in Dtype::ALL {
+        for (seed, case) in cases().into_iter().enumerate() {
+            let off = case.error(dtype, |conv| conv.choose(dtype, 8), seed as u64 + 1);
+            assert!(off < tolerance(dtype), "{dtype:?} {case:?}: off by {off:.1e}");
+        }
+    }
+}
+
+#[test]
+fn every_tile_and_split() {
+    for dtype in Dtype::ALL {
+        let hopper = [HOPPER_LARGE, HOPPER_NARROW].into_iter().filter(|_| dtype.size() == 2);
+        let tiles: Vec<Tile> = TILES.into_iter().chain(hopper).collect();
+        for case in [
+            cases()[0],
+            cases()[1],
+            cases()[3],
+            Case { n: 2, size: [9, 9], c: 72, k: 136, kernel: [1, 1], padding: [0, 0], ..PLAIN },
+        ] {
+            for tile in tiles.iter().copied() {
+                for splits in [1, 3] {
+                    let choose = |conv: &Conv| Choice { tile: fitting(conv, dtype, tile), splits };
+                    let off = case.error(dtype, choose, 3);
+                    assert!(off < tolerance(dtype), "{dtype:?} {tile:?} in {splits}: off by {off:.1e}");
+                }
+            }
+        }
+    }
+}

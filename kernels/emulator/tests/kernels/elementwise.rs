@@ -1,0 +1,281 @@
+//! Functions of single values and pairs, copies, fills, dropout.
+
+use archc_emu::Buffer;
+use archc_emu::contract::{Act, Binary, Broadcast, Copy_, Dropout, Dtype, Fill, Map, RANK};
+
+use crate::support::{ACTS, Random, Values, activate, check, run, tolerance};
+
+#[test]
+fn maps_of_every_activation() {
+    for dtype in Dtype::STORED {
+        for (seed, act) in ACTS.into_iter().enumerate() {
+            for (rows, cols, gap) in [(5, 24, 0), (7, 13, 0), (3, 64, 8), (4, 5, 3)] {
+                let mut random = Random::new(seed as u64 + 1);
+                let x: Vec<f32> = random.numbers(rows * cols).into_iter().map(|v| v * 5.0).collect();
+                let on_device = Values::rows(dtype, &x, cols, cols + gap, 0);
+                let y = Values::poison(dtype, (rows - 1) * (cols + gap) + cols, 0);
+                let args = Map {
+                    x: on_device.address(),
+                    y: y.address(),
+                    rows: rows as i32,
+                    cols: cols as i32,
+                    x_dist: (cols + gap) as i32,
+                    y_dist: (cols + gap) as i32,
+                    after: act,
+                    ..Map::default()
+                };
+                run(&args.launch(dtype), &args);
+                let want: Vec<f64> =
+                    on_device.read_rows(cols, cols + gap).iter().map(|x| activate(act, f64::from(*x))).collect();
+                check(&format!("{dtype:?} {act:?}"), &y.read_rows(cols, cols + gap), &want, tolerance(dtype));
+            }
+        }
+    }
+}
+
+#[test]
+fn maps_scale_shift_bend_and_add() {
+    let (rows, cols) = (9, 21);
+    for dtype in Dtype::STORED {
+        for slope_col in [0, 1] {
+            let mut random = Random::new(5);
+            let (x, residual) = (random.numbers(rows * cols), random.numbers(rows * cols));
+            let [scale, shift, slope] = [0; 3].map(|_| random.numbers(cols));
+            let columns = [&scale, &shift, &slope].map(|values| Buffer::of(values));
+            // in place
+            let values = Values::rows(dtype, &x, cols, cols + 3, 0);
+            let other = Values::of(dtype, &residual);
+            let args = Map {
+                x: values.address(),
+                y: values.address(),
+                scale: columns[0].address(),
+                shift: columns[1].address(),
+                slope: columns[2].address(),
+                residual: other.address(),
+                rows: rows as i32,
+                cols: cols as i32,
+                x_dist: cols as i32 + 3,
+                y_dist: cols as i32 + 3,
+                residual_dist: cols as i32,
+                slope_col,
+                before: Act::linear(2.0, 0.5),
+                after: Act::RELU,
+            };
+            let launch = args.launch(dtype);
+            // SAFETY: the addresses are those of buffers as long as stated.
+            unsafe { archc_emu::run(&launch, &args, 3) }.unwrap();
+            let want: Vec<f64> = (0..rows * cols)
+                .map(|at| {
+                    let col = at % cols;
+                    let mut v = f64::from(x[at]) * f64::from(scale[col]) + f64::from(shift[col]);
+                    if v <= 0.0 {
+                        v *= f64::from(slope[col * slope_col as usize]);
+                    }
+                    (2.0 * v + 0.5 + f64::from(residual[at])).max(0.0)
+                })
+                .collect();
+            check(&format!("{dtype:?}"), &values.read_rows(cols, cols + 3), &want, tolerance(dtype));
+        }
+    }
+}
+
+#[test]
+fn not_a_number_stays() {
+    for act in [Act::RELU, Act::clamp(0.0, 6.0), Act::HARD_SWISH, Act::GELU, Act::SILU, Act::leaky_relu(0.1)] {
+        let (x, y) = (Values::of(Dtype::F32, &[f32::NAN; 3]), Values::poison(Dtype::F32, 3, 0));
+        let (x_at, y_at) = (x.address(), y.address());
+        let args = Map { x: x_at, y: y_at, rows: 1, cols: 3, x_dist: 3, y_dist: 3, after: act, ..Map::default() };
+        run(&args.launch(Dtype::F32), &args);
+        assert!(y.read().iter().all(|v| v.is_nan()), "{act:?}");
+    }
+}
+
+#[test]
+fn pairs_of_all_kinds() {
+    let (rows, cols) = (12, 20);
+    // rows_each, b_outer, b_row, b_col and how long b is: rows, one for all, one a column, gates of 4 rows, one a row
+    let pairings = [[12, 0, 20, 1, 240], [1, 0, 0, 0, 1], [1, 0, 0, 1, 20], [4, 20, 0, 1, 60], [12, 0, 1, 0, 12]];
+    for dtype in Dtype::STORED {
+        for [rows_each, b_outer, b_row, b_col, len] in pairings {
+            for op in [Binary::ADD, Binary::SUB, Binary::SUB_FROM, Binary::MUL] {
+                let mut random = Random::new(9);
+                let (a, b, residual) =
+                    (random.numbers(rows * cols), random.numbers(len as usize), random.numbers(rows * cols));
+                let y = Values::poison(dtype, rows * cols, 0);
+                let [a_values, b_values, more] = [&a, &b, &residual].map(|values| Values::of(dtype, values));
+                let args = Binary {
+                    a: a_values.address(),
+                    b: b_values.address(),
+                    y: y.address(),
+                    residual: more.address(),
+                    rows: rows as i32,
+                    cols: cols as i32,
+                    a_dist: cols as i32,
+                    y_dist: cols as i32,
+                    residual_dist: cols as i32,
+                    rows_each,
+                    b_outer,
+                    b_row,
+                    b_col,
+                    op,
+                    before: Act::RELU,
+                    after: Act::NONE,
+                };
+                run(&args.launch(dtype), &args);
+                let want: Vec<f64> = (0..rows * cols)
+                    .map(|at| {
+                        let (row, col) = ((at / cols) as i32, (at % cols) as i32);
+                        let at_b = row / rows_each * b_outer + row % rows_each * b_row + col * b_col;
+                        let (a, b) = (f64::from(a[at]), f64::from(b[at_b as usize]));
+                        [a + b, a - b, b - a, a * b][op as usize].max(0.0) + f64::from(residual[at])
+                    })
+                    .collect();
+                check(&format!("{dtype:?} {op} {rows_each}"), &y.read(), &want, tolerance(dtype));
+            }
+        }
+    }
+}
+
+fn padded(values: &[i32]) -> [i32; RANK] {
+    std::array::from_fn(|axis| values.get(axis).copied().unwrap_or(0))
+}
+
+/// Offsets of all elements in row-major order.
+fn offsets(shape: &[i32], strides: &[i32]) -> Vec<usize> {
+    let mut all = vec![0];
+    for (len, stride) in shape.iter().zip(strides) {
+        all = all.iter().flat_map(|at| (0..*len).map(move |i| at + (i * stride) as usize)).collect();
+    }
+    all
+}
+
+#[test]
+fn operands_of_any_strides() {
+    let shape = [2, 3, 4, 5];
+    let (a_strides, b_strides, y_strides) = ([60, 1, 15, 3], [0, 4, 1, 0], [60, 20, 5, 1]);
+    for dtype in Dtype::STORED {
+        let mut random = Random::new(2);
+        let (a, b) = (random.numbers(120), random.numbers(12));
+        let [a_values, b_values] = [&a, &b].map(|values| Values::of(dtype, values));
+        let y = Values::poison(dtype, 120, 0);
+        let args = Broadcast {
+            a: a_values.address(),
+            b: b_values.address(),
+            y: y.address(),
+            rank: 4,
+            op: Binary::MUL,
+            shape: padded(&shape),
+            a_strides: padded(&a_strides),
+            b_strides: padded(&b_strides),
+            y_strides: padded(&y_strides),
+            after: Act::linear(1.0, 1.0),
+            ..Broadcast::default()
+        };
+        run(&args.launch(dtype), &args);
+        let pairs = offsets(&shape, &a_strides).into_iter().zip(offsets(&shape, &b_strides));
+        let want: Vec<f64> = pairs.map(|(i, j)| f64::from(a[i]) * f64::from(b[j]) + 1.0).collect();
+        check(&format!("{dtype:?}"), &y.read(), &want, tolerance(dtype));
+    }
+}
+
+#[test]
+fn copies_in_any_order_and_type() {
+    // shapes with the strides of x and y
+    let cases: [(&[i32], &[i32], &[i32]); 7] = [
+        // channels first to channels last, and back
+        (&[2, 20, 9, 11], &[1980, 99, 11, 1], &[1980, 1, 220, 20]),
+        (&[2, 20, 9, 11], &[1980, 1, 220, 20], &[1980, 99, 11, 1]),
+        // with gaps between pixels
+        (&[2, 3, 40, 5], &[600, 200, 5, 1], &[1600, 1, 40, 8]),
+        // the few channels of a picture
+        (&[2, 3, 6, 10], &[180, 60, 10, 1], &[240, 1, 40, 4]),
+        // eight axes turned around
+        (&[2, 1, 3, 2, 2, 3, 1, 2], &[1, 1, 2, 6, 12, 24, 1, 72], &[72, 72, 24, 12, 6, 2, 2, 1]),
+        // repeated rows
+        (&[4, 33], &[0, 1], &[33, 1]),
+        (&[1], &[1], &[1]),
+    ];
+    let types = [Dtype::F32, Dtype::Bf16, Dtype::F16];
+    for (from, to) in types.into_iter().flat_map(|from| types.map(|to| (from, to))) {
+        if from != to && from != Dtype::F32 && to != Dtype::F32 {
+            continue;
+        }
+        for (shape, x_strides, y_strides) in cases {
+            let (reads, writes) = (offsets(shape, x_strides), offsets(shape, y_strides));
+            let x = Random::new(1).numbers(reads.iter().max().unwrap() + 1);
+            let on_device = Values::of(from, &x);
+            let y = Values::poison(to, writes.iter().max().unwrap() + 1, 0);
+            let mut args = Copy_ {
+                x: on_device.address(),
+                y: y.address(),
+                rank: shape.len() as i32,
+                shape: padded(shape),
+                x_strides: padded(x_strides),
+                y_strides: padded(y_strides),
+                ..Copy_::default()
+            };
+            let launch = args.launch(from, to);
+            run(&launch, &args);
+            for (read, write) in reads.iter().zip(&writes) {
+                assert_eq!(y.get(*write), x[*read], "{from:?} {to:?} {shape:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fills() {
+    for dtype in Dtype::STORED {
+        let y = Values::poison(dtype, 5 * 8 - 2, 0);
+        let (shape, y_strides) = (padded(&[5, 6]), padded(&[8, 1]));
+        let args = Fill { y: y.address(), rank: 2, value: -1.5, shape, y_strides };
+        run(&args.launch(dtype), &args);
+        assert_eq!(y.read_rows(6, 8), [-1.5; 30]);
+    }
+}
+
+/// Philox 4x32-10 as src/philox.rs has it.
+fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let (mut words, mut key) = (counter, key);
+    for _ in 0..10 {
+        let (a, b) = (0xD251_1F53 * u64::from(words[0]), 0xCD9E_8D57 * u64::from(words[2]));
+        words = [(b >> 32) as u32 ^ words[1] ^ key[0], b as u32, (a >> 32) as u32 ^ words[3] ^ key[1], a as u32];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+    words
+}
+
+#[test]
+fn dropout_draws_the_bits_of_philox() {
+    let (rows, cols, seed, stream) = (6, 19, [3, 4], [5, 6]);
+    // single values, channels of images of three pixels, whole images
+    for [rows_each, index_row, index_col] in [[1, 19, 1], [3, 19, 1], [3, 1, 0]] {
+        for dtype in Dtype::STORED {
+            let x = Random::new(8).numbers(rows * cols);
+            let (on_device, y) = (Values::of(dtype, &x), Values::poison(dtype, rows * cols, 0));
+            let args = Dropout {
+                x: on_device.address(),
+                y: y.address(),
+                seed,
+                stream,
+                rows: rows as i32,
+                cols: cols as i32,
+                x_dist: cols as i32,
+                y_dist: cols as i32,
+                rows_each,
+                index_row,
+                index_col,
+                p: 0.25,
+            };
+            run(&args.launch(dtype), &args);
+            let want: Vec<f64> = (0..rows * cols)
+                .map(|at| {
+                    let number = (at / cols) as i32 / rows_each * index_row + (at % cols) as i32 * index_col;
+                    let word = philox([number as u32 / 4, 0, stream[0], stream[1]], seed)[number as usize % 4];
+                    if (word >> 8) as f32 / 16_777_216.0 < 0.25 { 0.0 } else { f64::from(x[at]) / 0.75 }
+                })
+                .collect();
+            check(&format!("{dtype:?} {rows_each}"), &y.read(), &want, tolerance(dtype));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Faults that were planted, and misuse: each must be noticed.
+
+use archc_emu::Buffer;
+use archc_emu::contract::{Choice, Conv, Dtype, HOPPER_NARROW, Launch, Map, Rows, SMALL, Tile, variants};
+
+use crate::support::{Random, Values};
+
+/// The launch, of the variant with a fault in it.
+fn with_fault(mut launch: Launch, fault: &str) -> Launch {
+    launch.variant.defines.push(("FAULT", fault.into()));
+    launch
+}
+
+/// A pointwise convolution of many channels; the largest difference from its sums.
+fn conv_error(tile: Tile, fault: Option<&str>, seed: u64) -> Result<f64, String> {
+    let (pixels, c, k) = (64, 256, 64);
+    let mut random = Random::new(1);
+    let (x, w) = (random.numbers(pixels * c), random.numbers(k * c));
+    let [x_values, w_values] = [&x, &w].map(|values| Values::of(Dtype::Bf16, values));
+    let y = Values::poison(Dtype::Bf16, pixels * k, 0);
+    let conv = Conv {
+        x: x_values.address(),
+        w: w_values.address(),
+        y: y.address(),
+        n: pixels as i32,
+        height: 1,
+        width: 1,
+        c: c as i32,
+        k: k as i32,
+        groups: 1,
+        r: 1,
+        s: 1,
+        out_height: 1,
+        out_width: 1,
+        x_image: c as i32,
+        y_image: k as i32,
+        w_dist: c as i32,
+        splits: 1,
+        ..Conv::default()
+    };
+    let mut launch = conv.launch(Dtype::Bf16, Choice { tile, splits: 1 });
+    if let Some(fault) = fault {
+        launch = with_fault(launch, fault);
+    }
+    // SAFETY: the addresses are those of buffers as long as stated.
+    unsafe { archc_emu::run(&launch, &conv, seed) }?;
+    let sum = |at: usize| {
+        let (row, out) = (&x[at / k * c..][..c], &w[at % k * c..][..c]);
+        row.iter().zip(out).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>()
+    };
+    let got = y.read();
+    let worst = |worst: f64, off: f64| if off.is_nan() { f64::INFINITY } else { worst.max(off) };
+    Ok((0..pixels * k).map(|at| (f64::from(got[at]) - sum(at)).abs()).fold(0.0, worst))
+}
+
+#[test]
+fn a_missing_wait_or_barrier_shows() {
+    for seed in 0..4 {
+        assert!(conv_error(SMALL, None, seed).unwrap() < 0.5);
+        let off = conv_error(SMALL, Some("COPY_WAIT"), seed).unwrap();
+        assert!(off > 1.0, "a wait for too few copies, seed {seed}");
+    }
+    let off = |seed| conv_error(SMALL, Some("NO_BARRIER"), seed).unwrap();
+    assert!((0..4).any(|seed| off(seed) > 1.0), "a missing barrier");
+    let error = conv_error(HOPPER_NARROW, Some("WGMMA_WAIT"), 0).unwrap_err();
+    assert!(error.contains("before its wgmma are waited for"), "{error}");
+    let x = Values::of(Dtype::F32, &Random::new(2).numbers(4096));
+    let y = Values::poison(Dtype::F32, 4096, 0);
+    let (x_at, y_at) = (x.address(), y.address());
+    let args = Rows { x: x_at, y: y_at, rows: 1, cols: 4096, x_dist: 4096, y_dist: 4096, ..Rows::default() };
+    let launch = with_fault(args.launch(Dtype::F32, "softmax"), "NO_BARRIER");
+    // SAFETY: the addresses are those of buffers as long as stated.
+    unsafe { archc_emu::run(&launch, &args, 0) }.unwrap();
+    assert!(y.read().iter().any(|v| v.is_nan()), "a missing barrier in a reduction");
+}
+
+#[test]
+fn an_access_out_of_bounds_is_reported() {
+    let (x, y) = (Values::of(Dtype::F32, &[1.0; 12]), Values::poison(Dtype::F32, 12, 0));
+    let (x_at, y_at) = (x.address(), y.address());
+    let args = Map { x: x_at, y: y_at, rows: 1, cols: 12, x_dist: 12, y_dist: 12, ..Map::default() };
+    let launch = with_fault(args.launch(Dtype::F32), "BOUNDS");
+    // SAFETY: the kernel goes beyond the buffers, into their guards.
+    let error = unsafe { archc_emu::run(&launch, &args, 0) }.unwrap_err();
+    assert!(error.starts_with("map: block (0, 0, 0), thread (1, 0, 0): access out of bounds"), "{error}");
+}
+
+#[test]
+fn launches_that_cannot_be_are_refused() {
+    let args = Map::default();
+    let good = Map { rows: 1, cols: 1, ..args }.launch(Dtype::F32);
+    let bad = [
+        (Launch { kernel: "nope", ..good.clone() }, "takes 0 bytes"),
+        (Launch { block: [512, 1, 1], ..good.clone() }, "too many threads"),
+        (Launch { shared: 1 << 20, ..good.clone() }, "too much shared memory"),
+        (Launch { grid: [1, 0, 1], ..good.clone() }, "no such grid"),
+    ];
+    for (launch, want) in bad {
+        // SAFETY: refused before anything is read.
+        let error = unsafe { archc_emu::run(&launch, &args, 0) }.unwrap_err();
+        assert!(error.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn misuse_is_reported_with_block_and_thread() {
+    let cases = [
+        ("unmet_barrier", 64, "deadlock: no thread can go on: thread 0 waits at a named barrier"),
+        ("divergent", 32, "lanes of a warp diverge"),
+        ("misaligned", 32, "thread (0, 0, 0): cp.async of 16 bytes: not aligned"),
+        ("unwaited", 32, "returns before its copies are waited for"),
+        ("beyond_shared", 32, "thread (16, 0, 0): access out of bounds"),
+        ("spinning", 32, "livelock: one block spins"),
+    ];
+    for (kernel, threads, want) in cases {
+        let word = Buffer::of(&[0u32; 4]);
+        let mut args = word.address();
+        let mut pointers = [std::ptr::from_mut(&mut args).cast()];
+        // SAFETY: the kernels take the address of a word; what they do beyond that is caught.
+        let result = unsafe { archc_emu::launch("misuse.f32", kernel, [2, 1, 1], [threads, 1, 1], 64, &mut pointers) };
+        let error = result.unwrap_err();
+        assert!(error.starts_with(&format!("{kernel}: block (")) && error.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn every_kernel_is_there() {
+    for variant in variants() {
+        for kernel in variant.kernels() {
+            assert!(archc_emu::args_bytes(&variant.name(), kernel) > 0, "{} {kernel}", variant.name());
+        }
+    }
+}
+
+#[test]
+fn buffers_end_at_their_guard() {
+    for (len, shift) in [(1, 0), (7, 1), (4096, 0), (5000, 3)] {
+        let mut buffer = Buffer::<u16>::shifted(len, shift);
+        assert_eq!(buffer.address() % 16, shift as u64 * 2 % 16);
+        buffer.values_mut().fill(1);
+        assert!(buffer.values().iter().all(|v| *v == 1));
+    }
+}

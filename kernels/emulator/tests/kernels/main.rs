@@ -1,0 +1,8 @@
+//! Every kernel on the emulator, against plain float64.
+
+mod conv;
+mod elementwise;
+mod faults;
+mod images;
+mod rows;
+mod support;

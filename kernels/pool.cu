@@ -1,0 +1,73 @@
+// Maxima and means of windows, and of the parts of an image that adaptive pooling takes.
+//
+// Formula   PyTorch's: a maximum ignores padding and NaN wins it; a mean divides by the window clipped to the padded image,
+//           or to the image itself
+// Tile      a thread has eight channels of one output; rows are summed one by one, which keeps the error small
+// Ceiling   memory's; windows that overlap find their inputs in the caches
+#include "common.cuh"
+
+const int THREADS = 256, MAX = 0, MEAN = 1;
+
+struct Args {
+    const T* x;
+    T* y;
+    int n, height, width, c, r, s, out_height, out_width, stride_h, stride_w;
+    int pad_top, pad_left, pad_bottom, pad_right, dilation_h, dilation_w, x_dist, y_dist, mode, adaptive;
+};
+
+// What a window covers along one axis: `from`, `from + step`, .. below `to`, and its length with padding.
+struct Span { int from, to, step, length; };
+
+DEV Span window(int at, int size, int kernel, int stride, int before, int after, int dilation) {
+    int start = at * stride - before, end = start + (kernel - 1) * dilation + 1;
+    end = min(end, size + after);
+    Span span = {start, min(end, size), dilation, end - start};
+    if (start < 0) span.from += (-start + dilation - 1) / dilation * dilation;
+    return span;
+}
+
+DEV Span part(int at, int size, int parts) {
+    Span span = {(int)((u64)at * size / parts), (int)(((u64)(at + 1) * size + parts - 1) / parts), 1, 0};
+    span.length = span.to - span.from;
+    return span;
+}
+
+KERNEL(pool, THREADS, 2)(const __grid_constant__ Args a) {
+    const int vectors = (a.c + 7) / 8, total = a.n * a.out_height * a.out_width * vectors;
+    const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
+        const int c = at % vectors * 8, pixel = at / vectors, count = a.c - c < 8 ? a.c - c : 8;
+        const int ow = pixel % a.out_width, line = pixel / a.out_width, oh = line % a.out_height;
+        const T* image = a.x + line / a.out_height * a.height * a.width * a.x_dist + c;
+        const Span rows = a.adaptive ? part(oh, a.height, a.out_height)
+                                     : window(oh, a.height, a.r, a.stride_h, a.pad_top, a.pad_bottom, a.dilation_h);
+        const Span cols = a.adaptive ? part(ow, a.width, a.out_width)
+                                     : window(ow, a.width, a.s, a.stride_w, a.pad_left, a.pad_right, a.dilation_w);
+        float result[8];
+        const bool max = a.mode == MAX;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) result[i] = max ? -INFINITE : 0.f;
+        for (int ih = rows.from; ih < rows.to; ih += rows.step) {
+            float sums[8] = {};
+            for (int iw = cols.from; iw < cols.to; iw += cols.step) {
+                float v[8];
+                load8(v, image + (ih * a.width + iw) * a.x_dist, count, wide);
+#pragma unroll
+                for (int i = 0; i < 8; ++i) {
+                    if (max) result[i] = larger(result[i], v[i]);
+                    sums[i] += v[i];
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < 8; ++i)
+                if (!max) result[i] += sums[i];
+        }
+        const int inside = (rows.to - rows.from) * (cols.to - cols.from);
+        if (!max && inside > 0) {
+            const float share = (float)(a.mode == MEAN ? rows.length * cols.length : inside);
+#pragma unroll
+            for (int i = 0; i < 8; ++i) result[i] /= share;
+        }
+        store8(a.y + pixel * a.y_dist + c, result, count, wide_y);
+    }
+}

@@ -1,0 +1,47 @@
+//! Which backend `--device`, `--dtype` and their company ask for.
+
+use super::args::{Device, Dtype, ExecArgs};
+use crate::diag::{Code, Problem};
+use crate::exec::Backend;
+use crate::exec::cuda::{self, Cuda};
+
+/// The backend; `auto` is the first GPU where it can be used, else the CPU.
+///
+/// # Errors
+/// What is missing.
+pub fn backend(exec: &ExecArgs) -> Result<Box<dyn Backend>, Problem> {
+    match exec.device {
+        Device::Cuda(ordinal) => Ok(Box::new(gpu(exec, ordinal)?)),
+        Device::Cpu => cpu(exec),
+        Device::Auto => {
+            let found = cuda::find();
+            match (found.problem(), &found.gpus) {
+                (None, _) => Ok(Box::new(gpu(exec, 0)?)),
+                // who has a GPU wants to know why it is not used
+                (Some(why), Ok(gpus)) if !gpus.is_empty() => {
+                    eprintln!("device: the CPU; the GPU is not used: {why}");
+                    cpu(exec)
+                }
+                _ => cpu(exec),
+            }
+        }
+    }
+}
+
+/// GPU number `ordinal`, computing as the options say.
+pub fn gpu(exec: &ExecArgs, ordinal: usize) -> Result<Cuda, Problem> {
+    let dtype = match exec.dtype {
+        Dtype::F32 if exec.tf32 && !exec.exact => cuda::Dtype::Tf32,
+        Dtype::F32 => cuda::Dtype::F32,
+        Dtype::Bf16 => cuda::Dtype::Bf16,
+        Dtype::F16 => cuda::Dtype::F16,
+    };
+    Cuda::new(ordinal, dtype)
+}
+
+fn cpu(exec: &ExecArgs) -> Result<Box<dyn Backend>, Problem> {
+    if exec.tf32 {
+        return Err(Problem::new(Code::Usage, "`--tf32` is for GPUs").hint("leave it out on a CPU"));
+    }
+    Ok(Box::new(exec.cpu()?))
+}

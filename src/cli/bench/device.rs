@@ -1,0 +1,93 @@
+//! `archc bench --kernels --device cuda`: the kernels alone against the ceilings of the same GPU.
+
+use serde_json::json;
+
+use super::super::Outcome;
+use super::super::args::Bench;
+use super::super::session::print;
+use super::super::table::{Align, table};
+use super::{giga, percent};
+use crate::diag::{Code, Problem};
+use crate::exec::cuda::Cuda;
+use crate::exec::cuda::cases::{self, Case, Ceilings, Measured};
+
+pub fn run(args: &Bench, cuda: &Cuda) -> Outcome {
+    let filter = args.filter.as_deref().unwrap_or("");
+    let cases: Vec<Case> = cases::all().into_iter().filter(|case| case.name().contains(filter)).collect();
+    if cases.is_empty() {
+        return Err(Problem::new(Code::Usage, format!("no kernel has `{filter}` in its name"))
+            .hint("leave `--filter` out to see them all")
+            .into());
+    }
+    let batch = args.exec.batch.unwrap_or(32);
+    let ceilings = cuda.ceilings()?;
+    let measured: Vec<Measured> = cases.iter().map(|case| cuda.measure(case, batch)).collect::<Result<_, _>>()?;
+    print(&if args.json {
+        as_json(args, cuda, batch, &ceilings, &measured)
+    } else {
+        as_text(args, cuda, batch, &ceilings, &measured)
+    });
+    Ok(())
+}
+
+fn ideal(ceilings: &Ceilings, one: &Measured) -> (f64, &'static str) {
+    let (sums, moved) = (one.flops / ceilings.flops, one.bytes / ceilings.copy);
+    if sums > moved { (sums, "arithmetic") } else { (moved, "memory") }
+}
+
+fn as_text(args: &Bench, cuda: &Cuda, batch: usize, ceilings: &Ceilings, measured: &[Measured]) -> String {
+    let mut text = format!(
+        "{}, {}, batch {batch}: {} GB/s copied (measured), {} GFLOP/s (nominal)\n\n",
+        cuda.device(),
+        args.exec.dtype.name(),
+        giga(ceilings.copy),
+        giga(ceilings.flops)
+    );
+    let heads = [
+        ("case", Align::Left),
+        ("kernel", Align::Left),
+        ("us", Align::Right),
+        ("GFLOP/s", Align::Right),
+        ("GB/s", Align::Right),
+        ("of ceiling", Align::Right),
+        ("bound by", Align::Left),
+    ];
+    let row = |one: &Measured| {
+        let (least, by) = ideal(ceilings, one);
+        vec![
+            one.name.clone(),
+            one.kernel.clone(),
+            format!("{:.1}", one.seconds * 1e6),
+            giga(one.flops / one.seconds),
+            giga(one.bytes / one.seconds),
+            percent(least / one.seconds),
+            by.to_string(),
+        ]
+    };
+    text += &table(&heads, &measured.iter().map(row).collect::<Vec<_>>());
+    text
+}
+
+fn as_json(args: &Bench, cuda: &Cuda, batch: usize, ceilings: &Ceilings, measured: &[Measured]) -> String {
+    let row = |one: &Measured| {
+        let (least, by) = ideal(ceilings, one);
+        json!({
+            "case": one.name,
+            "kernel": one.kernel,
+            "us": one.seconds * 1e6,
+            "gflops": one.flops / one.seconds / 1e9,
+            "gbytes_per_second": one.bytes / one.seconds / 1e9,
+            "share_of_ceiling": least / one.seconds,
+            "bound_by": by,
+        })
+    };
+    let json = json!({
+        "device": cuda.device(),
+        "dtype": args.exec.dtype.name(),
+        "batch": batch,
+        "copy_gbytes_per_second": ceilings.copy / 1e9,
+        "nominal_gflops": ceilings.flops / 1e9,
+        "kernels": measured.iter().map(row).collect::<Vec<_>>(),
+    });
+    format!("{json:#}\n")
+}

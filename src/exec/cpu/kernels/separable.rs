@@ -1,0 +1,122 @@
+//! A depthwise convolution and the pointwise one after it, as one.
+//!
+//! Formula   y = epilogue(sum over c of act(depthwise(x) + bias)[c] * w[k, c])
+//! Tasks     blocks of output pixels: their depthwise values go to scratch memory that stays in L2, and are multiplied at
+//!           once; nothing is computed twice, as only the input overlaps. The sums are those of both kernels alone, to
+//!           the bit
+//! Ceiling   that of the two, without the hidden image's way to memory and back, which is most of it for large batches
+
+use super::conv::{ConvShape, pack_panels};
+use super::depthwise::Depthwise;
+use super::direct::{Ending, Epilogue, Extra, Job, Source};
+use super::math::Act;
+use super::par::{Aligned, Shared, scratch, tasks};
+use super::simd::Isa;
+use super::view::{Image, ImageMut, Rows, pixel_distance};
+
+/// The weights of both.
+#[derive(Debug)]
+pub struct PackedSeparable {
+    isa: Isa,
+    /// Of the depthwise convolution.
+    shape: ConvShape,
+    depthwise: Depthwise,
+    bias: Option<Vec<f32>>,
+    act: Act,
+    pointwise: Aligned,
+    out_channels: usize,
+}
+
+/// The weights of one of the two: `scale` multiplies and `bias` is added to each output channel.
+#[derive(Clone, Copy, Debug)]
+pub struct RawConv<'a> {
+    pub weights: &'a [f32],
+    pub scale: Option<&'a [f32]>,
+}
+
+/// Floats of the hidden image that a task keeps, at most.
+const HIDDEN: usize = 48 << 10;
+
+impl PackedSeparable {
+    /// `depthwise` has the weights [channels, 1, kh, kw] of `shape`, `pointwise` [out, channels].
+    pub fn pack(
+        isa: Isa,
+        shape: &ConvShape,
+        depthwise: RawConv,
+        bias: Option<Vec<f32>>,
+        act: Act,
+        out_channels: usize,
+        pointwise: RawConv,
+    ) -> Self {
+        shape.check();
+        let channels = shape.out_channels;
+        assert!(shape.groups == channels && shape.in_channels == channels, "not a depthwise convolution");
+        assert!(bias.as_ref().is_none_or(|bias| bias.len() >= channels), "too few values of bias");
+        let flat = ConvShape::new(channels, out_channels, 1);
+        for (raw, shape) in [(&depthwise, shape), (&pointwise, &flat)] {
+            assert!(raw.weights.len() >= shape.weight_len(), "too few weights");
+            assert!(raw.scale.is_none_or(|s| s.len() >= shape.out_channels), "too few scales");
+        }
+        PackedSeparable {
+            isa,
+            shape: *shape,
+            depthwise: Depthwise::pack(isa, shape, depthwise.weights, depthwise.scale),
+            bias,
+            act,
+            pointwise: pack_panels(isa, &flat, 1, pointwise.weights, pointwise.scale),
+            out_channels,
+        }
+    }
+
+    pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
+        let channels = self.shape.out_channels;
+        x.check();
+        y.check();
+        assert!(x.c == channels && y.c == self.out_channels && x.n == y.n, "images of other channels");
+        assert!([y.h, y.w] == self.shape.output([x.h, x.w]), "output of another size");
+        assert!(epilogue.gate.is_none(), "an epilogue that this kernel does not know");
+        epilogue.check(y.pixels(), y.c, y.n);
+        let hidden = Epilogue::new(self.bias.as_deref(), self.act);
+        let ending = Ending::of(&hidden);
+        let call = self.depthwise.call(&x, [y.h, y.w], &hidden, &ending);
+        let tiles = call.tiles();
+        if tiles == 0 {
+            return;
+        }
+        let dist = pixel_distance(channels);
+        let (out, y_dist, pixels) = (Shared(y.data.as_mut_ptr()), y.dist, y.pixels());
+        // So many that two threads and more are even, as long as each has some tiles of the product.
+        let most = (HIDDEN / dist).max(28).min((pixels / 16).max(28));
+        let blocks = pixels.div_ceil(most).min(tiles);
+        tasks(blocks, |block| {
+            let tiles = tiles * block / blocks..tiles * (block + 1) / blocks;
+            let range = call.pixels(&tiles);
+            scratch(range.len() * dist, |hidden| {
+                let first = hidden.as_mut_ptr().wrapping_sub(range.start * dist);
+                // SAFETY: the views were checked; the scratch memory holds these pixels.
+                unsafe { call.run(tiles, Shared(first), dist, None) };
+                let residual = epilogue.residual.map(|residual| {
+                    let data = &residual.data[range.start * residual.dist..];
+                    Rows { data, rows: range.len(), ..residual }
+                });
+                let job = Job {
+                    isa: self.isa,
+                    source: Source::Rows { x: hidden.as_ptr(), dist },
+                    groups: 1,
+                    rows: range.len(),
+                    images: 1,
+                    taps: 1,
+                    depth: channels,
+                    cols: self.out_channels,
+                    w: self.pointwise.as_ptr(),
+                    y: Shared(out.at(range.start * y_dist)),
+                    y_dist,
+                    epilogue: &Epilogue { residual, ..*epilogue },
+                    extra: Extra::default(),
+                };
+                // SAFETY: as above; these pixels of y are this task's.
+                unsafe { job.run_here() };
+            });
+        });
+    }
+}

@@ -1,0 +1,375 @@
+//! Kernels alone, at the sizes of well-known networks, for `archc bench --kernels --device cuda`.
+//!
+//! A case is recorded several times, each time on other buffers, together more than the second-level cache holds, so that
+//! what one launch leaves there does not speed up the next. The ceilings are the device's own: a copy that is measured, and
+//! the nominal rate of its matrix units.
+
+use std::time::Duration;
+
+use super::Cuda;
+use super::contract::{Conv, Copy_, Depthwise, Dtype, Launch as Shape, LinearRows, Pool, RANK, conv_row};
+use super::driver::{Fault, Launch, Memory, Packed, bound};
+use super::place::stored;
+use crate::diag::{Code, Problem};
+use crate::philox::{Philox, unit};
+
+/// A kernel at one size, for one image (or row).
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    family: &'static str,
+    work: Work,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Conv {
+        size: usize,
+        c: usize,
+        k: usize,
+        kernel: usize,
+        stride: usize,
+    },
+    Depthwise {
+        size: usize,
+        c: usize,
+        kernel: usize,
+        stride: usize,
+    },
+    /// `rows` an image.
+    Linear {
+        rows: usize,
+        c: usize,
+        k: usize,
+    },
+    MaxPool {
+        size: usize,
+        c: usize,
+    },
+}
+
+/// What a case came to.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub name: String,
+    pub kernel: String,
+    pub seconds: f64,
+    pub flops: f64,
+    pub bytes: f64,
+}
+
+/// What the device can do at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceilings {
+    /// Bytes read and written a second by a copy, measured.
+    pub copy: f64,
+    /// Operations a second of the matrix units (for f32 of the others), as the maker states them for its clock.
+    pub flops: f64,
+}
+
+/// All cases.
+pub fn all() -> Vec<Case> {
+    let conv = |family, size, c, k, kernel, stride| Case { family, work: Work::Conv { size, c, k, kernel, stride } };
+    let depthwise =
+        |family, size, c, kernel, stride| Case { family, work: Work::Depthwise { size, c, kernel, stride } };
+    let linear = |family, rows, c, k| Case { family, work: Work::Linear { rows, c, k } };
+    vec![
+        conv("resnet50", 224, 3, 64, 7, 2),
+        Case { family: "resnet50", work: Work::MaxPool { size: 112, c: 64 } },
+        conv("resnet50", 56, 64, 64, 1, 1),
+        conv("resnet50", 56, 64, 64, 3, 1),
+        conv("resnet50", 56, 64, 256, 1, 1),
+        conv("resnet50", 56, 256, 64, 1, 1),
+        conv("resnet50", 56, 256, 128, 1, 1),
+        conv("resnet50", 56, 128, 128, 3, 2),
+        conv("resnet50", 28, 128, 512, 1, 1),
+        conv("resnet50", 56, 256, 512, 1, 2),
+        conv("resnet50", 28, 512, 128, 1, 1),
+        conv("resnet50", 28, 128, 128, 3, 1),
+        conv("resnet50", 14, 256, 1024, 1, 1),
+        conv("resnet50", 14, 1024, 256, 1, 1),
+        conv("resnet50", 14, 256, 256, 3, 1),
+        conv("resnet50", 7, 512, 2048, 1, 1),
+        conv("resnet50", 7, 2048, 512, 1, 1),
+        conv("resnet50", 7, 512, 512, 3, 1),
+        linear("resnet50", 1, 2048, 1000),
+        depthwise("mobilenet_v3", 112, 16, 3, 1),
+        depthwise("mobilenet_v3", 56, 72, 3, 1),
+        depthwise("mobilenet_v3", 28, 120, 5, 1),
+        depthwise("mobilenet_v3", 14, 480, 3, 1),
+        depthwise("mobilenet_v3", 7, 960, 5, 1),
+        linear("vit_b_16", 197, 768, 2304),
+        linear("vit_b_16", 197, 768, 3072),
+        linear("vit_b_16", 197, 3072, 768),
+    ]
+}
+
+impl Case {
+    /// `resnet50 conv 3x3 56x56 64 -> 64`
+    pub fn name(&self) -> String {
+        let family = self.family;
+        let steps = |stride: usize| if stride == 1 { String::new() } else { format!(" s{stride}") };
+        match self.work {
+            Work::Conv { size, c, k, kernel, stride } => {
+                format!("{family} conv {kernel}x{kernel}{} {size}x{size} {c} -> {k}", steps(stride))
+            }
+            Work::Depthwise { size, c, kernel, stride } => {
+                format!("{family} depthwise {kernel}x{kernel}{} {size}x{size} {c}", steps(stride))
+            }
+            Work::Linear { rows, c, k } => format!("{family} linear {rows} x {c} -> {k}"),
+            Work::MaxPool { size, c } => format!("{family} max 3x3 s2 {size}x{size} {c}"),
+        }
+    }
+
+    /// Elements of input, weights and output, and operations.
+    fn sizes(&self, batch: usize, dist: fn(usize) -> usize) -> ([usize; 3], f64) {
+        let product = |pixels: usize, terms: usize, k: usize| 2.0 * (pixels * terms * k) as f64;
+        match self.work {
+            Work::Conv { size, c, k, kernel, stride } => {
+                let out = size.div_ceil(stride);
+                let taps = kernel * kernel;
+                let pixels = batch * out * out;
+                let lens = [batch * size * size * dist(c), k * taps * dist(c), pixels * dist(k)];
+                (lens, product(pixels, taps * c, k))
+            }
+            Work::Depthwise { size, c, kernel, stride } => {
+                let out = size.div_ceil(stride);
+                let pixels = batch * out * out;
+                let lens = [batch * size * size * dist(c), kernel * kernel * c, pixels * dist(c)];
+                (lens, product(pixels, kernel * kernel, c))
+            }
+            Work::Linear { rows, c, k } => ([batch * rows * c, k * c, batch * rows * k], product(batch * rows, c, k)),
+            Work::MaxPool { size, c } => ([batch * size * size * dist(c), 0, batch * size * size / 4 * dist(c)], 0.0),
+        }
+    }
+
+    /// The launch for buffers at these addresses.
+    fn launch(&self, cuda: &Cuda, batch: usize, [x, w, y]: [u64; 3], work: [u64; 2]) -> (String, Shape, Packed) {
+        let (dtype, facts) = (cuda.dtype, cuda.driver.facts());
+        let dist = super::lower::pixel_distance(dtype);
+        let number = |number: usize| number as i32;
+        let conv = |n: usize, size: usize, c: usize, k: usize, kernel: usize, stride: usize, dists: [usize; 2]| {
+            let out = size.div_ceil(stride);
+            let mut conv = Conv {
+                x,
+                w,
+                y,
+                partials: work[0],
+                counters: work[1],
+                n: number(n),
+                height: number(size),
+                width: number(size),
+                c: number(c),
+                k: number(k),
+                groups: 1,
+                r: number(kernel),
+                s: number(kernel),
+                out_height: number(out),
+                out_width: number(out),
+                stride_h: number(stride),
+                stride_w: number(stride),
+                pad_h: number(kernel / 2),
+                pad_w: number(kernel / 2),
+                dilation_h: 1,
+                dilation_w: 1,
+                x_image: number(size * size * dists[0]),
+                x_row: number(size * dists[0]),
+                x_pixel: number(dists[0]),
+                y_image: number(out * out * dists[1]),
+                y_row: number(out * dists[1]),
+                y_pixel: number(dists[1]),
+                splits: 1,
+                ..Conv::default()
+            };
+            conv.w_dist = number(conv_row(dtype, conv.vec(dtype), c, kernel * kernel));
+            let choice = facts.choose(&conv, dtype);
+            conv.splits = number(choice.splits);
+            let name = super::program::name(choice);
+            (name, conv.launch(dtype, choice), Packed::new(&conv))
+        };
+        match self.work {
+            Work::Conv { size, c, k, kernel, stride } => conv(batch, size, c, k, kernel, stride, [dist(c), dist(k)]),
+            Work::Linear { rows, c, k } if batch * rows <= LinearRows::MOST => {
+                let (rows, inputs, outputs) = (number(batch * rows), number(c), number(k));
+                let rows = LinearRows {
+                    x,
+                    w,
+                    y,
+                    rows,
+                    inputs,
+                    outputs,
+                    x_dist: inputs,
+                    w_dist: inputs,
+                    y_dist: outputs,
+                    ..LinearRows::default()
+                };
+                ("linear_rows".into(), rows.launch(dtype), Packed::new(&rows))
+            }
+            Work::Linear { rows, c, k } => conv(batch * rows, 1, c, k, 1, 1, [c, k]),
+            Work::Depthwise { size, c, kernel, stride } => {
+                let out = number(size.div_ceil(stride));
+                let depthwise = Depthwise {
+                    x,
+                    w,
+                    y,
+                    n: number(batch),
+                    height: number(size),
+                    width: number(size),
+                    c: number(c),
+                    r: number(kernel),
+                    s: number(kernel),
+                    out_height: out,
+                    out_width: out,
+                    stride_h: number(stride),
+                    stride_w: number(stride),
+                    pad_h: number(kernel / 2),
+                    pad_w: number(kernel / 2),
+                    dilation_h: 1,
+                    dilation_w: 1,
+                    x_dist: number(dist(c)),
+                    y_dist: number(dist(c)),
+                    ..Depthwise::default()
+                };
+                ("depthwise".into(), depthwise.launch(dtype), Packed::new(&depthwise))
+            }
+            Work::MaxPool { size, c } => {
+                let pool = Pool {
+                    x,
+                    y,
+                    n: number(batch),
+                    height: number(size),
+                    width: number(size),
+                    c: number(c),
+                    r: 3,
+                    s: 3,
+                    out_height: number(size / 2),
+                    out_width: number(size / 2),
+                    stride_h: 2,
+                    stride_w: 2,
+                    pad_top: 1,
+                    pad_left: 1,
+                    dilation_h: 1,
+                    dilation_w: 1,
+                    x_dist: number(dist(c)),
+                    y_dist: number(dist(c)),
+                    mode: Pool::MAX,
+                    ..Pool::default()
+                };
+                ("pool".into(), pool.launch(dtype), Packed::new(&pool))
+            }
+        }
+    }
+}
+
+/// Launches of a recording, at least.
+const LAUNCHES: usize = 8;
+/// Sets of buffers at most.
+const SETS: usize = 12;
+/// Replays whose median counts.
+const REPLAYS: usize = 10;
+/// Floats for partial sums, and counters: more than any case takes.
+const PARTIALS: usize = 32 << 20;
+const COUNTERS: usize = 1 << 16;
+
+impl Cuda {
+    /// Times a case on the device.
+    ///
+    /// # Errors
+    /// If memory does not suffice, or the device fails.
+    pub fn measure(&self, case: &Case, batch: usize) -> Result<Measured, Problem> {
+        let dist = super::lower::pixel_distance(self.dtype);
+        let ([x, w, y], flops) = case.sizes(batch, dist);
+        let bytes = [x, w, y].map(|len| len * self.dtype.size());
+        let set: usize = bytes[0] + bytes[2];
+        let sets = (2 * self.driver.facts().l2).div_ceil(set.max(1)).clamp(2, SETS);
+        let memory = |bytes: usize| Memory::new(&self.driver, bytes).map_err(failed);
+        let weights = self.filled(bytes[1].max(16) + (64 << 10))?;
+        let (partials, counters) = (memory(4 * PARTIALS)?, memory(4 * COUNTERS)?);
+        self.driver.zero(counters.at, counters.bytes).map_err(failed)?;
+        let buffers: Vec<(Memory, Memory)> =
+            (0..sets).map(|_| Ok((self.filled(bytes[0])?, memory(bytes[2])?))).collect::<Result<_, Problem>>()?;
+        let mut kernel = String::new();
+        let mut launches = vec![];
+        for at in 0..LAUNCHES.next_multiple_of(sets) {
+            let (from, to) = &buffers[at % sets];
+            let work = [partials.at, counters.at];
+            let (name, shape, args) = case.launch(self, batch, [from.at, weights.at, to.at], work);
+            launches.push(self.bind(&shape, args)?);
+            kernel = name;
+        }
+        let seconds = self.time(&launches)?;
+        let bytes = bytes.iter().sum::<usize>() as f64;
+        Ok(Measured { name: case.name(), kernel, seconds, flops, bytes })
+    }
+
+    /// The ceilings of the device for this dtype.
+    ///
+    /// # Errors
+    /// As [`Cuda::measure`].
+    pub fn ceilings(&self) -> Result<Ceilings, Problem> {
+        let side = if self.driver.facts().memory < 8 << 30 { 1 << 10 } else { 1 << 13 };
+        let len = side * side;
+        let (from, to) = (self.filled(4 * len)?, Memory::new(&self.driver, 4 * len).map_err(failed)?);
+        let mut copy = Copy_ { x: from.at, y: to.at, rank: 1, ..Copy_::default() };
+        copy.shape = [1; RANK];
+        copy.shape[0] = len as i32;
+        (copy.x_strides[0], copy.y_strides[0]) = (1, 1);
+        let shape = copy.launch(Dtype::F32, Dtype::F32);
+        let launch = self.bind(&shape, Packed::new(&copy))?;
+        let seconds = self.time(&[launch.clone(), launch])?;
+        Ok(Ceilings { copy: (8 * len) as f64 / seconds, flops: self.nominal() })
+    }
+
+    /// Operations a second at the nominal clock: those a multiprocessor makes a cycle by its architecture's white paper.
+    fn nominal(&self) -> f64 {
+        let facts = self.driver.facts();
+        let each = match (facts.capability, self.dtype) {
+            (_, Dtype::F32) if facts.capability == (8, 0) => 128.0,
+            (_, Dtype::F32) => 256.0,
+            ((9 | 10, _), Dtype::Tf32) => 2048.0,
+            ((9 | 10, _), _) => 4096.0,
+            ((8, 0), Dtype::Tf32) => 1024.0,
+            ((8, 0), _) => 2048.0,
+            (_, Dtype::Tf32) => 256.0,
+            _ => 512.0,
+        };
+        facts.processors as f64 * facts.clock * each
+    }
+
+    fn bind(&self, shape: &Shape, args: Packed) -> Result<Launch, Problem> {
+        let kernels = self.driver.kernels(&[(shape.variant.clone(), shape.kernel, shape.shared)])?;
+        Ok(bound(kernels[0], shape, args))
+    }
+
+    /// Median seconds of a launch.
+    fn time(&self, launches: &[Launch]) -> Result<f64, Problem> {
+        let measured = || {
+            let graph = self.driver.record(launches)?;
+            graph.replay()?;
+            self.driver.wait()?;
+            let mut times = graph.time(REPLAYS)?;
+            self.driver.wait()?;
+            times.sort();
+            Ok(times[REPLAYS / 2])
+        };
+        let median: Duration = measured().map_err(failed)?;
+        Ok(median.as_secs_f64().max(1e-9) / launches.len() as f64)
+    }
+
+    /// Memory of numbers in -1..1.
+    fn filled(&self, bytes: usize) -> Result<Memory, Problem> {
+        let memory = Memory::new(&self.driver, bytes).map_err(failed)?;
+        let philox = Philox::named(0, "bench");
+        let values: Vec<f32> =
+            (0..1u64 << 16).flat_map(|at| philox.block(at)).map(|word| 2.0 * unit(word) - 1.0).collect();
+        let pattern = stored(self.dtype, &values);
+        for start in (0..bytes).step_by(pattern.len()) {
+            let len = pattern.len().min(bytes - start);
+            self.driver.write(memory.at + start as u64, &pattern[..len]).map_err(failed)?;
+        }
+        Ok(memory)
+    }
+}
+
+fn failed(fault: Fault) -> Problem {
+    Problem::new(Code::Resource, format!("{}: {}", fault.call, fault.message))
+}

@@ -1,0 +1,523 @@
+//! A GPU through NVIDIA's driver, which is found when it is first needed.
+//!
+//! One context (the device's primary one), one stream, no allocation while it runs. cudarc panics at the first call where
+//! the driver library or a function of it is missing, so that [`Device::new`] asks for both before.
+
+use std::ffi::{CString, c_int, c_void};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use cudarc::driver::{DriverError, result, sys};
+use rustc_hash::FxHashMap;
+
+use super::cache::Cache;
+use super::compile;
+use super::contract::Variant;
+use super::driver::{Driver, Facts, Fault, Graph, Kernel, Launch, Staging};
+use super::nvrtc::{Nvrtc, nvrtc};
+use crate::diag::{Code, Problem};
+
+/// The oldest driver whose functions are all there: CUDA 12.4.
+const OLDEST_DRIVER: c_int = 12040;
+/// Ampere: matrix instructions on bf16 and asynchronous copies.
+const OLDEST_CAPABILITY: (u32, u32) = (8, 0);
+
+/// Whether there is a driver, and its version: 13.0 is (13, 0).
+///
+/// # Errors
+/// Why there is none that can be used.
+pub fn driver_version() -> Result<(u32, u32), String> {
+    // SAFETY: looks for the library and keeps it loaded; NVIDIA's initialisers need nothing of this process.
+    if !unsafe { sys::is_culib_present() } {
+        return Err("libcuda.so.1, which comes with NVIDIA's driver, is not found".into());
+    }
+    let mut version = 0;
+    // SAFETY: the library is there, the function in all its versions, and the pointer is to a number.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(|error| text(error).1)?;
+    let pair = ((version / 1000) as u32, (version % 1000 / 10) as u32);
+    if version < OLDEST_DRIVER {
+        return Err(format!("the driver is for CUDA {}.{}, and 12.4 or newer is needed", pair.0, pair.1));
+    }
+    Ok(pair)
+}
+
+/// What is known of each GPU.
+///
+/// # Errors
+/// Why there are none.
+pub fn devices() -> Result<Vec<Facts>, String> {
+    driver_version()?;
+    result::init().map_err(|error| text(error).1)?;
+    let count = result::device::get_count().map_err(|error| text(error).1)?;
+    (0..count).map(|ordinal| facts(ordinal).map_err(|error| text(error).1)).collect()
+}
+
+/// Why a GPU of that capability cannot be used, if so.
+pub fn refusal((major, minor): (u32, u32)) -> Option<String> {
+    ((major, minor) < OLDEST_CAPABILITY)
+        .then(|| format!("it has compute capability {major}.{minor}, and the kernels need 8.0 (Ampere) or newer"))
+}
+
+fn facts(ordinal: c_int) -> Result<Facts, DriverError> {
+    use sys::CUdevice_attribute_enum as Attribute;
+    let device = result::device::get(ordinal)?;
+    // SAFETY: `device` came from the driver.
+    let number = |attribute| unsafe { result::device::get_attribute(device, attribute) };
+    let capability = (
+        number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? as u32,
+        number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u32,
+    );
+    Ok(Facts {
+        name: result::device::get_name(device)?,
+        capability,
+        processors: number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as usize,
+        clock: 1e3 * f64::from(number(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?),
+        // SAFETY: as above.
+        memory: unsafe { result::device::total_mem(device) }?,
+        l2: number(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize,
+        // a way to compare the two on one machine
+        wgmma: capability == (9, 0) && std::env::var_os("ARCHC_WGMMA").is_none_or(|value| value != "0"),
+    })
+}
+
+/// One GPU with a compiler for it.
+pub struct Device {
+    facts: Facts,
+    driver: (u32, u32),
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    nvrtc: &'static Nvrtc,
+    cache: Cache,
+    loaded: Mutex<FxHashMap<Variant, Module>>,
+}
+
+#[derive(Clone)]
+struct Module(sys::CUmodule);
+
+// SAFETY: handles of the driver, which may be used from any thread; each call binds the context to its thread first, and
+// what is not synchronised by the driver (graphs) is behind `&mut` or used by one owner.
+unsafe impl Send for Device {}
+// SAFETY: as above.
+unsafe impl Sync for Device {}
+// SAFETY: as above.
+unsafe impl Send for Module {}
+
+impl Device {
+    /// GPU number `ordinal`.
+    ///
+    /// # Errors
+    /// What is missing, and how to get it.
+    pub fn new(ordinal: usize) -> Result<Device, Problem> {
+        let driver = driver_version().map_err(|why| {
+            missing(&why)
+                .hint("install NVIDIA's driver, or leave `--device` out to run on the CPU")
+                .hint("`archc devices` lists what is there")
+        })?;
+        let devices = devices().map_err(|why| missing(&why).hint("leave `--device` out to run on the CPU"))?;
+        let Some(facts) = devices.get(ordinal).cloned() else {
+            let plural = if devices.len() == 1 { "GPU" } else { "GPUs" };
+            let message = format!("there is no device cuda:{ordinal}: this machine has {} {plural}", devices.len());
+            return Err(Problem::new(Code::Resource, message).hint("`archc devices` lists what is there"));
+        };
+        if let Some(why) = refusal(facts.capability) {
+            let message = format!("cuda:{ordinal} ({}) cannot be used: {why}", facts.name);
+            return Err(Problem::new(Code::Resource, message).hint("leave `--device` out to run on the CPU"));
+        }
+        let nvrtc = nvrtc().map_err(|why| no_compiler(&why))?;
+        let (major, minor) = facts.capability;
+        if !nvrtc.architectures().contains(&(10 * major + minor)) {
+            let (has, too) = nvrtc.version;
+            let message = format!("the CUDA compiler {has}.{too} does not know compute capability {major}.{minor}");
+            return Err(Problem::new(Code::Resource, message).hint(INSTALL));
+        }
+        let open = || {
+            let device = result::device::get(ordinal as c_int)?;
+            // SAFETY: `device` came from the driver; the context is kept for the life of the process.
+            let context = unsafe { result::primary_ctx::retain(device) }?;
+            // SAFETY: the context was just retained.
+            unsafe { result::ctx::set_current(context) }?;
+            Ok((context, result::stream::create(result::stream::StreamKind::NonBlocking)?))
+        };
+        let (context, stream) = open().map_err(|error| {
+            let message = format!("cuda:{ordinal} ({}) cannot be opened: {}", facts.name, text(error).1);
+            Problem::new(Code::Resource, message)
+        })?;
+        let loaded = Mutex::new(FxHashMap::default());
+        Ok(Device { facts, driver, context, stream, nvrtc, cache: Cache::new(), loaded })
+    }
+
+    fn bind(&self) -> Result<(), DriverError> {
+        // SAFETY: the context lives as long as the process.
+        unsafe { result::ctx::set_current(self.context) }
+    }
+
+    /// The loaded modules of `variants`.
+    fn modules(&self, variants: &[Variant]) -> Result<Vec<sys::CUmodule>, Problem> {
+        let mut loaded = self.loaded.lock().expect("no thread panics while it holds the lock");
+        let mut new: Vec<Variant> = variants.iter().filter(|one| !loaded.contains_key(one)).cloned().collect();
+        new.sort();
+        new.dedup();
+        let architecture = compile::architecture(self.facts.capability);
+        let codes = compile::compile(self.nvrtc, &self.cache, &architecture, &new)?;
+        for (variant, code) in new.into_iter().zip(codes) {
+            let module = self.module(&architecture, &variant, &code)?;
+            loaded.insert(variant, Module(module));
+        }
+        Ok(variants.iter().map(|variant| loaded[variant].0).collect())
+    }
+
+    /// Loads machine code; where the driver refuses what the cache had, it is compiled once more.
+    fn module(&self, architecture: &str, variant: &Variant, code: &[u8]) -> Result<sys::CUmodule, Problem> {
+        // SAFETY: the driver reads as many bytes as the image's own header says; the cache has checked that they are all there.
+        let load = |code: &[u8]| unsafe { result::module::load_data(code.as_ptr().cast()) };
+        let first = match load(code) {
+            Ok(module) => return Ok(module),
+            Err(error) => error,
+        };
+        if let Ok(Ok(module)) = compile::again(self.nvrtc, &self.cache, architecture, variant).map(|code| load(&code)) {
+            return Ok(module);
+        }
+        let message = format!("the driver does not load the kernel `{}`: {}", variant.name(), text(first).1);
+        let (driver, nvrtc) = (self.driver, self.nvrtc.version);
+        Err(Problem::new(Code::Resource, message)
+            .note(format!("the driver is for CUDA {}.{}, the compiler {}.{}", driver.0, driver.1, nvrtc.0, nvrtc.1))
+            .hint("update NVIDIA's driver, or name an older compiler by ARCHC_NVRTC=/path/of/libnvrtc.so"))
+    }
+}
+
+/// How to get a compiler.
+pub const INSTALL: &str = "`pip install nvidia-cuda-nvrtc==13.0.88` into the active Python environment, install the CUDA toolkit, or name \
+     one by ARCHC_NVRTC=/path/of/libnvrtc.so";
+
+fn missing(why: &str) -> Problem {
+    Problem::new(Code::Resource, format!("there is no CUDA device: {why}"))
+}
+
+fn no_compiler(why: &str) -> Problem {
+    Problem::new(Code::Resource, format!("the kernels cannot be compiled: {why}"))
+        .hint(INSTALL)
+        .hint("leave `--device` out to run on the CPU")
+}
+
+/// The name of an error, and what it means.
+fn text(error: DriverError) -> (String, String) {
+    let get = |text: Result<&std::ffi::CStr, DriverError>| {
+        text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_else(|_| format!("error {}", error.0 as u32))
+    };
+    (get(error.error_name()), get(error.error_string()))
+}
+
+fn fault(call: &'static str) -> impl Fn(DriverError) -> Fault {
+    move |error| {
+        let (name, meaning) = text(error);
+        let out_of_memory = error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+        Fault { call, message: format!("{meaning} ({name})"), out_of_memory, launch: None }
+    }
+}
+
+impl Driver for Device {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn kernels(&self, wanted: &[(Variant, &'static str, u32)]) -> Result<Vec<Kernel>, Problem> {
+        let resource = |error: Fault| Problem::new(Code::Resource, format!("{}: {}", error.call, error.message));
+        self.bind().map_err(fault("binding the context")).map_err(resource)?;
+        let variants: Vec<Variant> = wanted.iter().map(|(variant, ..)| variant.clone()).collect();
+        let modules = self.modules(&variants)?;
+        let one = |(module, (_, name, shared)): (sys::CUmodule, &(Variant, &'static str, u32))| {
+            let name = CString::new(*name).expect("names of kernels have no zero byte");
+            // SAFETY: the module is loaded and stays so.
+            let function = unsafe { result::module::get_function(module, name) }.map_err(fault("finding a kernel"))?;
+            let registers = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_NUM_REGS;
+            // Asked so that the driver loads the kernel now, and not while it is recorded, when it may not.
+            // SAFETY: the function is of a loaded module.
+            unsafe { result::function::get_function_attribute(function, registers) }
+                .map_err(fault("loading a kernel"))?;
+            if *shared > 48 << 10 {
+                let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                // SAFETY: the function is of a loaded module.
+                let set = unsafe { result::function::set_function_attribute(function, attribute, *shared as c_int) };
+                set.map_err(fault("asking for shared memory"))?;
+            }
+            Ok(Kernel(function as usize))
+        };
+        modules.into_iter().zip(wanted).map(one).collect::<Result<_, _>>().map_err(resource)
+    }
+
+    fn free_memory(&self) -> usize {
+        self.bind().and_then(|()| result::mem_get_info()).map_or(self.facts.memory, |(free, _)| free)
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<u64, Fault> {
+        self.bind().map_err(fault("binding the context"))?;
+        // SAFETY: a size of at least one byte; nothing is assumed of what is in it.
+        unsafe { result::malloc_sync(bytes.max(1)) }.map_err(fault("allocating memory"))
+    }
+
+    fn free(&self, at: u64) {
+        // SAFETY: `at` came from `alloc`, and its one owner gives it back once. An error here is of something before.
+        let _ = self.bind().and_then(|()| unsafe { result::free_sync(at) });
+    }
+
+    fn staging(&self, bytes: usize) -> Result<Box<dyn Staging>, Fault> {
+        self.bind().map_err(fault("binding the context"))?;
+        // SAFETY: a size of at least one byte.
+        let at = unsafe { result::malloc_host(bytes.max(1), 0) }.map_err(fault("allocating pinned memory"))?;
+        // SAFETY: it was just allocated with so many bytes.
+        unsafe { std::ptr::write_bytes(at.cast::<u8>(), 0, bytes.max(1)) };
+        Ok(Box::new(Pinned { at: at.cast(), bytes, context: self.context }))
+    }
+
+    fn write(&self, to: u64, bytes: &[u8]) -> Result<(), Fault> {
+        self.bind().map_err(fault("binding the context"))?;
+        // SAFETY: the caller's memory is of the device and large enough; the copy is over when the call returns.
+        unsafe { result::memcpy_htod_sync(to, bytes) }.map_err(fault("copying to the device"))
+    }
+
+    fn zero(&self, at: u64, bytes: usize) -> Result<(), Fault> {
+        self.bind().map_err(fault("binding the context"))?;
+        // SAFETY: as above.
+        unsafe { result::memset_d8_async(at, 0, bytes, self.stream) }.map_err(fault("clearing memory"))
+    }
+
+    fn start_write(&self, to: u64, from: &dyn Staging) -> Result<(), Fault> {
+        self.bind().map_err(fault("binding the context"))?;
+        // SAFETY: both sides are as long; staging memory stays until the owner waited for the queue.
+        unsafe { result::memcpy_htod_async(to, from.bytes(), self.stream) }.map_err(fault("copying to the device"))
+    }
+
+    fn start_read(&self, from: u64, to: &mut dyn Staging) -> Result<(), Fault> {
+        self.bind().map_err(fault("binding the context"))?;
+        // SAFETY: as above.
+        unsafe { result::memcpy_dtoh_async(to.bytes_mut(), from, self.stream) }
+            .map_err(fault("copying from the device"))
+    }
+
+    fn launch(&self, launch: &Launch) -> Result<(), Fault> {
+        self.bind().map_err(fault("binding the context"))?;
+        self.start(launch).map_err(fault("starting a kernel"))
+    }
+
+    fn record(&self, launches: &[Launch]) -> Result<Box<dyn Graph>, Fault> {
+        let mut last = 0;
+        let graph = self.capture(launches.len(), |at| {
+            last = at;
+            self.start(&launches[at])
+        });
+        let graph = graph.map_err(|error| Fault { launch: Some(last), ..fault("recording the kernels")(error) })?;
+        Ok(Box::new(graph))
+    }
+
+    fn time_each(&self, launches: &[Launch], count: usize) -> Result<Vec<Duration>, Fault> {
+        // events inside of the graph, so that the host's pace does not show; beside it where the driver will not have it
+        self.times(launches, count, true)
+            .or_else(|_| self.times(launches, count, false))
+            .map_err(fault("timing kernels"))
+    }
+
+    fn wait(&self) -> Result<(), Fault> {
+        self.bind().map_err(fault("binding the context"))?;
+        // SAFETY: the stream lives as long as the process.
+        unsafe { result::stream::synchronize(self.stream) }.map_err(fault("waiting for the device"))
+    }
+}
+
+/// `CU_EVENT_RECORD_EXTERNAL`: the event is recorded at every replay, where the host can read it.
+const EXTERNAL: u32 = 1;
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+impl Device {
+    fn times(&self, launches: &[Launch], count: usize, recorded: bool) -> Result<Vec<Duration>, DriverError> {
+        self.bind()?;
+        let events = Events::new(launches.len() + 1)?;
+        let each = |at: usize| {
+            let flags = if recorded { EXTERNAL } else { 0 };
+            // SAFETY: the event and the stream are alive.
+            unsafe { sys::cuEventRecordWithFlags(events.0[at], self.stream, flags) }.result()?;
+            launches.get(at).map_or(Ok(()), |launch| self.start(launch))
+        };
+        let graph = if recorded { Some(self.capture(launches.len() + 1, each)?) } else { None };
+        let mut times = vec![vec![]; launches.len()];
+        for _ in 0..count {
+            match &graph {
+                Some(graph) => graph.start()?,
+                None => (0..=launches.len()).try_for_each(each)?,
+            }
+            // SAFETY: the stream is alive.
+            unsafe { result::stream::synchronize(self.stream) }?;
+            for (at, times) in times.iter_mut().enumerate() {
+                times.push(events.between(at, at + 1)?);
+            }
+        }
+        Ok(times.iter_mut().map(|times| median(times)).collect())
+    }
+
+    fn start(&self, launch: &Launch) -> Result<(), DriverError> {
+        let [x, y, z] = launch.grid;
+        let [bx, by, bz] = launch.block;
+        let mut params: [*mut c_void; 1] = [launch.args.pointer()];
+        // SAFETY: the kernel takes one struct, which the contract says; the addresses in it are of memory that its owner
+        // keeps, and the driver copies the argument before it returns.
+        unsafe {
+            result::launch_kernel(
+                launch.kernel.0 as sys::CUfunction,
+                (x, y, z),
+                (bx, by, bz),
+                launch.shared,
+                self.stream,
+                &mut params,
+            )
+        }
+    }
+
+    /// Records what `each` starts for 0, 1, .. below `count`.
+    fn capture(
+        &self,
+        count: usize,
+        mut each: impl FnMut(usize) -> Result<(), DriverError>,
+    ) -> Result<Recorded, DriverError> {
+        self.bind()?;
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream is alive and records nothing yet.
+        unsafe { result::stream::begin_capture(self.stream, mode) }?;
+        let started = (0..count).try_for_each(&mut each);
+        // SAFETY: the recording was begun on this stream by this thread; it is ended in any case.
+        let graph = unsafe { result::stream::end_capture(self.stream) };
+        started?;
+        let graph = graph?;
+        // SAFETY: the graph was just recorded.
+        let exec = match unsafe { result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)) } {
+            Ok(exec) => exec,
+            Err(error) => {
+                // SAFETY: the graph is ours, and nothing uses it.
+                let _ = unsafe { result::graph::destroy(graph) };
+                return Err(error);
+            }
+        };
+        let recorded = Recorded { graph, exec, stream: self.stream, context: self.context };
+        // SAFETY: graph and stream are alive.
+        unsafe { result::graph::upload(exec, self.stream) }?;
+        Ok(recorded)
+    }
+}
+
+/// A CUDA graph.
+struct Recorded {
+    graph: sys::CUgraph,
+    exec: sys::CUgraphExec,
+    stream: sys::CUstream,
+    context: sys::CUcontext,
+}
+
+// SAFETY: handles of the driver; the graph has one owner.
+unsafe impl Send for Recorded {}
+
+impl Recorded {
+    fn start(&self) -> Result<(), DriverError> {
+        // SAFETY: context, graph and stream are alive.
+        unsafe {
+            result::ctx::set_current(self.context)?;
+            result::graph::launch(self.exec, self.stream)
+        }
+    }
+}
+
+impl Graph for Recorded {
+    fn replay(&self) -> Result<(), Fault> {
+        self.start().map_err(fault("starting the recorded kernels"))
+    }
+
+    fn time(&self, count: usize) -> Result<Vec<Duration>, Fault> {
+        let run = || {
+            let events = Events::new(2 * count)?;
+            for pair in events.0.chunks_exact(2) {
+                // SAFETY: events and stream are alive.
+                unsafe { result::event::record(pair[0], self.stream) }?;
+                self.start()?;
+                // SAFETY: as above.
+                unsafe { result::event::record(pair[1], self.stream) }?;
+            }
+            // SAFETY: the stream is alive.
+            unsafe { result::stream::synchronize(self.stream) }?;
+            (0..count).map(|at| events.between(2 * at, 2 * at + 1)).collect::<Result<_, _>>()
+        };
+        run().map_err(fault("timing the recorded kernels"))
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        // SAFETY: both are ours and nothing uses them any more. Errors here are of something before.
+        unsafe {
+            let _ = result::ctx::set_current(self.context);
+            let _ = result::graph::exec_destroy(self.exec);
+            let _ = result::graph::destroy(self.graph);
+        }
+    }
+}
+
+/// Events that keep the time.
+struct Events(Vec<sys::CUevent>);
+
+impl Events {
+    fn new(count: usize) -> Result<Events, DriverError> {
+        let mut events = Events(vec![]);
+        for _ in 0..count {
+            events.0.push(result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT)?);
+        }
+        Ok(events)
+    }
+
+    fn between(&self, from: usize, to: usize) -> Result<Duration, DriverError> {
+        let mut milliseconds = 0f32;
+        // SAFETY: both events are alive and were recorded.
+        unsafe { sys::cuEventElapsedTime(&mut milliseconds, self.0[from], self.0[to]) }.result()?;
+        Ok(Duration::from_secs_f64(f64::from(milliseconds.max(0.0)) / 1e3))
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        for event in &self.0 {
+            // SAFETY: ours, and nothing uses it any more.
+            let _ = unsafe { result::event::destroy(*event) };
+        }
+    }
+}
+
+/// Pinned memory of the host.
+struct Pinned {
+    at: *mut u8,
+    bytes: usize,
+    context: sys::CUcontext,
+}
+
+// SAFETY: plain memory with one owner.
+unsafe impl Send for Pinned {}
+
+impl Staging for Pinned {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: the allocation has so many bytes, all of them written once.
+        unsafe { std::slice::from_raw_parts(self.at, self.bytes) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed for writing.
+        unsafe { std::slice::from_raw_parts_mut(self.at, self.bytes) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: it came from `malloc_host` and is given back once, after the queue was waited for.
+        unsafe {
+            let _ = result::ctx::set_current(self.context);
+            let _ = result::free_host(self.at.cast());
+        }
+    }
+}

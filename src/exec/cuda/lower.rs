@@ -1,0 +1,179 @@
+//! From the steps of a plan to launches of kernels: every number of a kernel's argument, weights packed and on the device.
+//!
+//! Memory is laid out before ([`Layout`]), so that addresses are final, but for the workspace of split convolutions, whose
+//! size is known when all are lowered.
+
+mod conv;
+mod node;
+
+use super::contract::{self, Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK};
+use super::driver::{Facts, Packed};
+use super::place::{Layout, Pool, stored};
+use crate::diag::{Code, Problem};
+use crate::exec::Weights;
+use crate::opt;
+use crate::plan::view::Matrix;
+use crate::plan::{Place, Plan, Step, View, Work};
+
+pub use conv::pixel_distance;
+
+/// A launch that waits for its workspace or is ready.
+pub(super) enum Pending {
+    Conv(Conv, Choice),
+    Ready(contract::Launch, Packed),
+}
+
+/// What lowering needs to know.
+pub(super) struct Lower<'a> {
+    pub plan: &'a Plan,
+    pub weights: &'a Weights<'a>,
+    pub dtype: Dtype,
+    pub facts: &'a Facts,
+    pub layout: &'a Layout,
+    /// The address of the one allocation.
+    pub base: u64,
+    pub constants: &'a [u64],
+    pub pool: &'a Pool,
+}
+
+impl Lower<'_> {
+    pub(super) fn step(&self, step: &Step) -> Result<Vec<Pending>, Problem> {
+        step.views().try_for_each(check)?;
+        match &step.work {
+            Work::Copy => Ok(vec![self.copy(&step.reads[0], &step.write)]),
+            Work::Fill(value) => {
+                let write = &step.write;
+                let fill = Fill {
+                    y: self.address(write),
+                    rank: write.dims.len() as i32,
+                    value: *value,
+                    shape: axes(&write.dims),
+                    y_strides: axes(&write.strides),
+                };
+                Ok(vec![ready(fill.launch(self.dtype), &fill)])
+            }
+            Work::Node(id) => self.node(*id, step),
+        }
+    }
+
+    /// Inputs that steps compute with, in the storage dtype.
+    pub(super) fn conversions(&self) -> Vec<Pending> {
+        let one = |(number, (_, dims)): (usize, &(String, Vec<usize>))| {
+            let converted = self.layout.converted[number]?;
+            let view = View::plain(Place::Input(number), dims);
+            let from = self.base + self.layout.inputs[number] as u64;
+            Some(self.move_between((from, Dtype::F32), &view, (self.base + converted as u64, self.dtype), &view))
+        };
+        self.plan.inputs().iter().enumerate().filter_map(one).collect()
+    }
+
+    /// Outputs as dense float32 values.
+    pub(super) fn results(&self) -> Result<Vec<Pending>, Problem> {
+        let one = |(at, (_, view)): (usize, &(String, View))| {
+            check(view)?;
+            let plain = View::plain(view.place, &view.dims);
+            let to = self.base + self.layout.outputs[at] as u64;
+            Ok(self.move_between(self.raw(view), view, (to, Dtype::F32), &plain))
+        };
+        self.plan.outputs().iter().enumerate().map(one).collect()
+    }
+
+    fn copy(&self, from: &View, to: &View) -> Pending {
+        self.move_between(self.raw(from), from, (self.address(to), self.dtype), to)
+    }
+
+    fn move_between(&self, from: (u64, Dtype), x: &View, to: (u64, Dtype), y: &View) -> Pending {
+        let mut copy = Copy_ {
+            x: from.0,
+            y: to.0,
+            rank: x.dims.len() as i32,
+            reserved: 0,
+            shape: axes(&x.dims),
+            x_strides: axes(&x.strides),
+            y_strides: axes(&y.strides),
+        };
+        let launch = copy.launch(from.1, to.1);
+        ready(launch, &copy)
+    }
+
+    /// Where a view begins, and what it is stored as: inputs are float32.
+    fn raw(&self, view: &View) -> (u64, Dtype) {
+        match view.place {
+            Place::Input(number) => (self.base + (self.layout.inputs[number] + 4 * view.offset) as u64, Dtype::F32),
+            _ => (self.address(view), self.dtype),
+        }
+    }
+
+    /// Where a view begins, in the storage dtype.
+    fn address(&self, view: &View) -> u64 {
+        let elements = (self.plan.start(view) * self.dtype.size()) as u64;
+        match view.place {
+            Place::Buffer(_) => self.base + self.layout.values as u64 + elements,
+            Place::Constant(number) => self.constants[number] + elements,
+            Place::Input(number) => {
+                let converted = self.layout.converted[number].unwrap_or(self.layout.inputs[number]);
+                self.base + converted as u64 + elements
+            }
+        }
+    }
+
+    /// Values in the storage dtype on the device.
+    fn stored(&self, values: &[f32]) -> Result<u64, Problem> {
+        self.pool.put(&stored(self.dtype, values))
+    }
+
+    /// float32 values on the device; 0 for none.
+    fn floats(&self, values: Option<&[f32]>) -> Result<u64, Problem> {
+        values.map_or(Ok(0), |values| self.pool.put(&stored(Dtype::F32, values)))
+    }
+}
+
+fn ready<A: Args>(launch: contract::Launch, args: &A) -> Pending {
+    Pending::Ready(launch, Packed::new(args))
+}
+
+/// Kernels count elements in 32 bits.
+fn check(view: &View) -> Result<(), Problem> {
+    if view.span().end <= i32::MAX as usize {
+        return Ok(());
+    }
+    let message = format!("a value of {} elements; the CUDA kernels take up to 2147483647", view.span().len());
+    Err(Problem::new(Code::Resource, message).hint("a smaller batch or smaller images"))
+}
+
+fn axes(values: &[usize]) -> [i32; RANK] {
+    let mut axes = [1; RANK];
+    axes.iter_mut().zip(values).for_each(|(axis, value)| *axis = *value as i32);
+    axes
+}
+
+/// The view as rows, in an order of axes that the plan promises it has.
+fn rows(view: &View, order: &[usize]) -> Matrix {
+    let mut matrix = view.matrix(order).expect("the plan gives rows where a kernel needs them");
+    if matrix.rows == 1 {
+        // no second row is so far away: a round distance lets kernels load in whole vectors
+        matrix.dist = matrix.cols.next_multiple_of(16);
+    }
+    matrix
+}
+
+pub(super) fn act(act: opt::Act) -> Act {
+    match act {
+        opt::Act::None => Act::NONE,
+        opt::Act::Relu => Act::RELU,
+        opt::Act::Clamp { lo, hi } => Act::clamp(lo, hi),
+        opt::Act::Elu(alpha) => Act::elu(alpha),
+        opt::Act::LeakyRelu(slope) => Act::leaky_relu(slope),
+        opt::Act::Gelu => Act::GELU,
+        opt::Act::GeluTanh => Act::GELU_TANH,
+        opt::Act::Silu => Act::SILU,
+        opt::Act::Sigmoid => Act::SIGMOID,
+        opt::Act::Tanh => Act::TANH,
+        opt::Act::HardSwish => Act::HARD_SWISH,
+        opt::Act::HardSigmoid => Act::HARD_SIGMOID,
+        opt::Act::Softplus => Act::SOFTPLUS,
+        opt::Act::Mish => Act::MISH,
+        opt::Act::Exp => Act::EXP,
+        opt::Act::Linear { scale, shift } => Act::linear(scale, shift),
+    }
+}

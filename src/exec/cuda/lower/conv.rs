@@ -1,0 +1,311 @@
+//! Sums of products: convolutions, transposed ones by phases, linear maps.
+
+use super::super::contract::{Conv, Depthwise, Dtype, Epilogue, LinearRows, Phase, conv_row, pack_conv, phases};
+use super::{Lower, Pending, act, ready, rows};
+use crate::diag::Problem;
+use crate::opt::{self, Weights as Expression, Window};
+use crate::plan::view::IMAGE;
+use crate::plan::{Step, View};
+
+/// An image in memory: distances in elements.
+#[derive(Clone, Copy)]
+struct Image {
+    n: i32,
+    c: usize,
+    h: i32,
+    w: i32,
+    image: i32,
+    row: i32,
+    pixel: i32,
+}
+
+impl Image {
+    fn new(view: &View) -> Image {
+        let [n, c, h, w] = view.dims[..] else { unreachable!("images have four axes") };
+        let dist = rows(view, &IMAGE).dist;
+        let number = |number: usize| number as i32;
+        Image {
+            n: number(n),
+            c,
+            h: number(h),
+            w: number(w),
+            image: number(dist * h * w),
+            row: number(dist * w),
+            pixel: number(dist),
+        }
+    }
+}
+
+impl Lower<'_> {
+    pub(super) fn conv(
+        &self,
+        step: &Step,
+        epilogue: &opt::Epilogue,
+        window: &Window,
+        groups: usize,
+        expression: &Expression,
+    ) -> Result<Vec<Pending>, Problem> {
+        let (x, y) = (Image::new(&step.reads[0]), Image::new(&step.write));
+        let channels = self.weights.channels(expression, y.c)?;
+        let raw = self.weights.values(&expression.weight)?;
+        let taps = window.kernel[0] * window.kernel[1];
+        let (c, k) = (x.c / groups, y.c / groups);
+        let scale = |k: usize| channels.scale.as_ref().map_or(1.0, |scale| scale[k]);
+        let epilogue = self.epilogue(step, epilogue, channels.shift.as_deref())?;
+        if c == 1 && k == 1 && groups > 1 {
+            let mut weights = vec![0.0; taps * groups];
+            for (at, weight) in weights.iter_mut().enumerate() {
+                let (tap, c) = (at / groups, at % groups);
+                *weight = raw[c * taps + tap] * scale(c);
+            }
+            let depthwise = Depthwise {
+                x: self.address(&step.reads[0]),
+                w: self.stored(&weights)?,
+                y: self.address(&step.write),
+                epilogue,
+                n: x.n,
+                height: x.h,
+                width: x.w,
+                c: x.c as i32,
+                r: window.kernel[0] as i32,
+                s: window.kernel[1] as i32,
+                out_height: y.h,
+                out_width: y.w,
+                stride_h: window.stride[0] as i32,
+                stride_w: window.stride[1] as i32,
+                pad_h: window.padding[0] as i32,
+                pad_w: window.padding[1] as i32,
+                dilation_h: window.dilation[0] as i32,
+                dilation_w: window.dilation[1] as i32,
+                x_dist: x.pixel,
+                y_dist: y.pixel,
+            };
+            return Ok(vec![ready(depthwise.launch(self.dtype), &depthwise)]);
+        }
+        let is_linear = taps == 1 && groups == 1 && x.h * x.w * y.h * y.w == 1;
+        if is_linear && y.n as usize <= LinearRows::MOST {
+            let weights = |k: usize, c: usize| raw[k * x.c + c] * scale(k);
+            let sizes = [y.n as usize, x.c, y.c];
+            return self.few_rows(step, epilogue, sizes, [x.pixel, y.pixel], weights);
+        }
+        let mut conv = Conv {
+            x: self.address(&step.reads[0]),
+            y: self.address(&step.write),
+            epilogue,
+            r: window.kernel[0] as i32,
+            s: window.kernel[1] as i32,
+            stride_h: window.stride[0] as i32,
+            stride_w: window.stride[1] as i32,
+            pad_h: window.padding[0] as i32,
+            pad_w: window.padding[1] as i32,
+            dilation_h: window.dilation[0] as i32,
+            dilation_w: window.dilation[1] as i32,
+            ..images(x, y, groups)
+        };
+        self.pack(&mut conv, |k, c_at, tap| raw[(k * c + c_at) * taps + tap] * scale(k))?;
+        Ok(vec![self.chosen(conv)])
+    }
+
+    pub(super) fn conv_transpose(
+        &self,
+        step: &Step,
+        epilogue: &opt::Epilogue,
+        window: &Window,
+        groups: usize,
+        expression: &Expression,
+    ) -> Result<Vec<Pending>, Problem> {
+        let (x, y) = (Image::new(&step.reads[0]), Image::new(&step.write));
+        let channels = self.weights.channels(expression, y.c)?;
+        let raw = self.weights.values(&expression.weight)?;
+        let scale = |k: usize| channels.scale.as_ref().map_or(1.0, |scale| scale[k]);
+        let epilogue = self.epilogue(step, epilogue, channels.shift.as_deref())?;
+        let (c, k) = (x.c / groups, y.c / groups);
+        let [kernel_h, kernel_w] = window.kernel;
+        let along = |axis: usize, out: i32| -> Vec<Phase> {
+            let (kernel, stride) = (window.kernel[axis], window.stride[axis]);
+            phases(kernel, stride, window.padding[axis], window.dilation[axis], out as usize)
+        };
+        let [stride_h, stride_w] = window.stride.map(|stride| stride as i32);
+        let mut launches = vec![];
+        for down in along(0, y.h) {
+            for right in along(1, y.w) {
+                let skipped = down.first as i64 * i64::from(y.row) + right.first as i64 * i64::from(y.pixel);
+                let mut own = epilogue;
+                if own.residual != 0 {
+                    let residual = down.first as i64 * i64::from(own.residual_row)
+                        + right.first as i64 * i64::from(own.residual_pixel);
+                    own.residual += (residual as usize * self.dtype.size()) as u64;
+                    own.residual_row *= stride_h;
+                    own.residual_pixel *= stride_w;
+                }
+                let mut conv = Conv {
+                    x: self.address(&step.reads[0]),
+                    y: self.address(&step.write) + (skipped as usize * self.dtype.size()) as u64,
+                    epilogue: own,
+                    r: down.taps.len() as i32,
+                    s: right.taps.len() as i32,
+                    out_height: down.count as i32,
+                    out_width: right.count as i32,
+                    pad_h: down.padding,
+                    pad_w: right.padding,
+                    dilation_h: down.dilation,
+                    dilation_w: right.dilation,
+                    y_row: y.row * stride_h,
+                    y_pixel: y.pixel * stride_w,
+                    ..images(x, y, groups)
+                };
+                self.pack(&mut conv, |out, c_at, tap| {
+                    let (r, s) = (down.taps[tap / right.taps.len()], right.taps[tap % right.taps.len()]);
+                    let (group, k_at) = (out / k, out % k);
+                    raw[(((group * c + c_at) * k + k_at) * kernel_h + r) * kernel_w + s] * scale(out)
+                })?;
+                launches.push(self.chosen(conv));
+            }
+        }
+        Ok(launches)
+    }
+
+    pub(super) fn linear(
+        &self,
+        step: &Step,
+        epilogue: &opt::Epilogue,
+        order: &[usize],
+        expression: &Expression,
+    ) -> Result<Vec<Pending>, Problem> {
+        let (x, y) = (rows(&step.reads[0], order), rows(&step.write, order));
+        let channels = self.weights.channels(expression, y.cols)?;
+        let matrix = self.weights.matrix(expression, y.cols, channels.scale.as_deref())?;
+        let mut epilogue = self.acts(epilogue);
+        epilogue.bias = self.floats(channels.shift.as_deref())?;
+        if let Some(residual) = &step.residual {
+            let dist = rows(residual, order).dist as i32;
+            epilogue.residual = self.address(residual);
+            (epilogue.residual_image, epilogue.residual_row, epilogue.residual_pixel) = (dist, dist, dist);
+        }
+        let dists = [x.dist as i32, y.dist as i32];
+        if y.rows <= LinearRows::MOST {
+            let weights = |k: usize, c: usize| matrix[k * x.cols + c];
+            return self.few_rows(step, epilogue, [y.rows, x.cols, y.cols], dists, weights);
+        }
+        let one = |rows: usize, c: usize, dist: i32| Image {
+            n: rows as i32,
+            c,
+            h: 1,
+            w: 1,
+            image: dist,
+            row: dist,
+            pixel: dist,
+        };
+        let mut conv = Conv {
+            x: self.address(&step.reads[0]),
+            y: self.address(&step.write),
+            epilogue,
+            ..images(one(x.rows, x.cols, dists[0]), one(y.rows, y.cols, dists[1]), 1)
+        };
+        self.pack(&mut conv, |k, c, _| matrix[k * x.cols + c])?;
+        Ok(vec![self.chosen(conv)])
+    }
+
+    /// A linear map of few rows: `sizes` are rows, inputs and outputs.
+    fn few_rows(
+        &self,
+        step: &Step,
+        epilogue: Epilogue,
+        [rows, inputs, outputs]: [usize; 3],
+        [x_dist, y_dist]: [i32; 2],
+        weight: impl Fn(usize, usize) -> f32,
+    ) -> Result<Vec<Pending>, Problem> {
+        let dist = inputs.next_multiple_of(self.dtype.vector());
+        let mut packed = vec![0.0; outputs * dist];
+        for (k, row) in packed.chunks_exact_mut(dist).enumerate() {
+            row[..inputs].iter_mut().enumerate().for_each(|(c, value)| *value = weight(k, c));
+        }
+        let linear = LinearRows {
+            x: self.address(&step.reads[0]),
+            w: self.stored(&packed)?,
+            y: self.address(&step.write),
+            epilogue,
+            rows: rows as i32,
+            inputs: inputs as i32,
+            outputs: outputs as i32,
+            x_dist,
+            w_dist: dist as i32,
+            y_dist,
+        };
+        Ok(vec![ready(linear.launch(self.dtype), &linear)])
+    }
+
+    /// The epilogue of something that writes images.
+    fn epilogue(&self, step: &Step, epilogue: &opt::Epilogue, shift: Option<&[f32]>) -> Result<Epilogue, Problem> {
+        let mut packed = self.acts(epilogue);
+        packed.bias = self.floats(shift)?;
+        if let Some(gate) = &step.gate {
+            packed.gate = self.address(gate);
+            packed.gate_dist = gate.dims[1] as i32;
+        }
+        if let Some(residual) = &step.residual {
+            let image = Image::new(residual);
+            packed.residual = self.address(residual);
+            packed.residual_image = image.image;
+            packed.residual_row = image.row;
+            packed.residual_pixel = image.pixel;
+        }
+        Ok(packed)
+    }
+
+    fn acts(&self, epilogue: &opt::Epilogue) -> Epilogue {
+        Epilogue { before: act(epilogue.before), after: act(epilogue.after), ..Epilogue::default() }
+    }
+
+    /// Packs the weights of `conv`, whose addresses, distances and window are there.
+    fn pack(&self, conv: &mut Conv, weight: impl Fn(usize, usize, usize) -> f32) -> Result<(), Problem> {
+        let (dtype, vec) = (self.dtype, conv.vec(self.dtype));
+        let (k, c, taps) = ((conv.groups * conv.k) as usize, conv.c as usize, (conv.r * conv.s) as usize);
+        conv.w_dist = conv_row(dtype, vec, c, taps) as i32;
+        conv.w = self.stored(&pack_conv(dtype, vec, [k, c, taps], weight))?;
+        Ok(())
+    }
+
+    fn chosen(&self, mut conv: Conv) -> Pending {
+        let choice = self.facts.choose(&conv, self.dtype);
+        conv.splits = choice.splits as i32;
+        Pending::Conv(conv, choice)
+    }
+}
+
+/// Sizes and distances, for a window of one pixel.
+fn images(x: Image, y: Image, groups: usize) -> Conv {
+    Conv {
+        n: x.n,
+        height: x.h,
+        width: x.w,
+        c: (x.c / groups) as i32,
+        k: (y.c / groups) as i32,
+        groups: groups as i32,
+        r: 1,
+        s: 1,
+        out_height: y.h,
+        out_width: y.w,
+        stride_h: 1,
+        stride_w: 1,
+        dilation_h: 1,
+        dilation_w: 1,
+        x_image: x.image,
+        x_row: x.row,
+        x_pixel: x.pixel,
+        y_image: y.image,
+        y_row: y.row,
+        y_pixel: y.pixel,
+        splits: 1,
+        ..Conv::default()
+    }
+}
+
+/// Elements of a pixel of an image of so many channels: whole vectors, so that kernels load them at once.
+pub fn pixel_distance(dtype: Dtype) -> fn(usize) -> usize {
+    match dtype.size() {
+        4 => |channels| channels.next_multiple_of(4),
+        // few channels take half of a vector
+        _ => |channels| if channels <= 4 { channels.next_multiple_of(4) } else { channels.next_multiple_of(8) },
+    }
+}

@@ -1,0 +1,77 @@
+//! Running networks on NVIDIA GPUs with the kernels of `kernels/`, which are compiled for the device when they are first
+//! needed. Nothing of CUDA is needed to build archc; what is missing at run time is an error that says how to get it.
+//!
+//! Everything but [`device`] and [`nvrtc`] works on any [`driver::Driver`], so that tests run it on an emulator.
+
+mod cache;
+pub mod cases;
+mod compile;
+#[path = "../../../kernels/contract.rs"]
+#[rustfmt::skip]
+pub mod contract;
+mod device;
+mod driver;
+#[cfg(test)]
+mod emulated;
+mod found;
+mod lower;
+mod nvrtc;
+mod place;
+mod program;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use super::{Backend, Peak, Program, Weights};
+use crate::diag::Problem;
+use crate::opt::Fusion;
+use crate::plan::{self, Plan};
+
+pub use contract::Dtype;
+pub use found::{Found, find};
+
+/// A GPU and a dtype.
+pub struct Cuda {
+    driver: Arc<dyn driver::Driver>,
+    dtype: Dtype,
+}
+
+impl Cuda {
+    /// GPU number `ordinal`.
+    ///
+    /// # Errors
+    /// What is missing, and how to get it.
+    pub fn new(ordinal: usize, dtype: Dtype) -> Result<Cuda, Problem> {
+        Ok(Cuda { driver: Arc::new(device::Device::new(ordinal)?), dtype })
+    }
+
+    /// Its name: `NVIDIA H100 80GB HBM3`.
+    pub fn device(&self) -> &str {
+        &self.driver.facts().name
+    }
+}
+
+impl Backend for Cuda {
+    fn name(&self) -> &'static str {
+        "cuda"
+    }
+
+    fn options(&self, batch: usize) -> plan::Options {
+        // every value has the storage format of the device, which the plan need not know: it counts elements
+        plan::Options { batch, pixel_distance: lower::pixel_distance(self.dtype), dtype: plan::DType::F32 }
+    }
+
+    fn fusion(&self) -> Fusion {
+        Fusion::Gated
+    }
+
+    fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
+        Ok(Box::new(program::load(&self.driver, self.dtype, plan, weights)?))
+    }
+
+    fn peak(&self) -> Result<Option<Peak>, Problem> {
+        let cases::Ceilings { copy, flops } = self.ceilings()?;
+        Ok(Some(Peak { device: self.device().into(), flops, bytes: copy, element: self.dtype.size() }))
+    }
+}

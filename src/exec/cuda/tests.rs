@@ -1,0 +1,219 @@
+//! The backend on the emulator, against the reference and the CPU; the same on a GPU, where there is one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::contract::{self, Dtype};
+use super::device::Device;
+use super::driver::{Driver, Fault};
+use super::emulated::Emulated;
+use super::{Cuda, program};
+use crate::compile::{self, Outcome};
+use crate::exec::cpu::Cpu;
+use crate::exec::tests::{Random, SAMPLES, compare_on, distance, noise, sample_network};
+use crate::exec::{Backend, Executable};
+use crate::opt::testing::network;
+use crate::source::Sources;
+use crate::tensor::Tensor;
+use crate::typed::Typed;
+
+/// Enough for small networks.
+const MEMORY: usize = 4 << 30;
+
+fn emulated(processors: usize, dtype: Dtype) -> Cuda {
+    Cuda { driver: Arc::new(Emulated::new(processors, MEMORY)), dtype }
+}
+
+/// What rounding of values and weights to the dtype comes to over a few layers. The reduced ones leave room for an activation
+/// that keeps little more than the rounding: means that are below zero, but for a few.
+fn tolerance(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::F32 => 2e-5,
+        Dtype::Tf32 | Dtype::F16 => 1e-2,
+        Dtype::Bf16 => 8e-2,
+    }
+}
+
+#[test]
+fn every_op_has_a_kernel() {
+    for (at, (call, operands)) in SAMPLES.iter().enumerate() {
+        for text in sample_network(call, operands) {
+            let typed = network(&text);
+            // many processors split the sums of small layers
+            compare_on(&emulated(132, Dtype::F32), &typed, 3, tolerance(Dtype::F32));
+            let (dtype, batch) = [(Dtype::Bf16, 1), (Dtype::F16, 3), (Dtype::Bf16, 3)][at % 3];
+            compare_on(&emulated(1, dtype), &typed, batch, tolerance(dtype));
+        }
+    }
+}
+
+/// On a GPU; where there is none there is nothing to see.
+#[test]
+fn on_the_device_every_op() {
+    let Some(driver) = device() else { return };
+    let variants = contract::variants().into_iter().filter(|one| driver.facts().wgmma || !one.is_hopper());
+    let wanted: Vec<_> = variants.map(|one| (one.kernels()[0], one)).collect();
+    let wanted: Vec<_> = wanted.into_iter().map(|(kernel, variant)| (variant, kernel, 0)).collect();
+    driver.kernels(&wanted).expect("everything compiles and loads");
+    for dtype in Dtype::ALL {
+        let cuda = Cuda { driver: driver.clone(), dtype };
+        for (call, operands) in SAMPLES {
+            for text in sample_network(call, operands) {
+                let typed = network(&text);
+                [1, 3, 16].into_iter().for_each(|batch| compare_on(&cuda, &typed, batch, tolerance(dtype)));
+            }
+        }
+    }
+}
+
+fn device() -> Option<Arc<dyn Driver>> {
+    match Device::new(0) {
+        Ok(device) => Some(Arc::new(device)),
+        Err(problem) => {
+            eprintln!("no GPU: {}", problem.message);
+            None
+        }
+    }
+}
+
+fn compiled(text: &str) -> Typed {
+    let mut sources = Sources::new();
+    let file = sources.add("spec.arch", text, Some(Path::new(".")));
+    match compile::compile(&mut sources, file, &[]) {
+        Ok(Outcome::Spec(compiled)) => compiled.typed,
+        other => panic!("no spec: {other:?}"),
+    }
+}
+
+fn inputs(typed: &Typed, batch: usize) -> Vec<(String, Tensor)> {
+    let inputs = typed.graph().inputs().iter();
+    inputs
+        .map(|(name, id)| {
+            let shape = typed.shape(*id).concrete(batch);
+            let len = shape.iter().product();
+            (name.clone(), Tensor::new(shape, noise(len, 7)))
+        })
+        .collect()
+}
+
+fn run(typed: &Typed, backend: &dyn Backend, batch: usize) -> Vec<(String, Tensor)> {
+    let inputs = inputs(typed, batch);
+    let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let mut executable = Executable::new(typed, &Random(typed), backend, batch).expect("it loads");
+    executable.run(&inputs).expect("it runs")
+}
+
+/// A whole network on a backend against the CPU, whose own tests say that it is right.
+fn end_to_end(text: &str, batch: usize, backend: &dyn Backend, limit: f64) {
+    let typed = compiled(text);
+    let (want, got) = (run(&typed, &Cpu::new(), batch), run(&typed, backend, batch));
+    for ((name, want), (_, got)) in want.iter().zip(&got) {
+        let error = distance(want.data(), got.data());
+        assert!(error < limit, "{name} is off by {error:.1e} in {text}");
+    }
+}
+
+const RESNET: &str = "base resnet18 { input [N, 3, 48, 48] }";
+const SQUEEZED: &str = "base resnet50 { input [N, 3, 64, 64] }\n\
+    insert se(reduction = 16) at layer*[-1] expect 4\nreplace fc with linear(10)";
+const MOBILE: &str = "base mobilenet_v3_small { input [N, 3, 64, 64] }";
+const PICTURES: &str = "base resnet18 { input [N, 3, 32, 32] }\ncut after avgpool\nappend { flatten\nfc: linear(576)\n\
+    reshape(64, 3, 3)\nconv_transpose2d(32, kernel = 3, stride = 2); relu\nconv_transpose2d(3, kernel = 3, stride = 2)\n\
+    sigmoid } as decoder";
+const TOKENS: &str =
+    "use \"zoo:vit.arch\"\nnetwork small = vit(8, 96, 2, 3, 192, 10)\nbase small { input [N, 3, 40, 40] }";
+
+/// Of many layers.
+fn deep(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::F32 => 1e-4,
+        Dtype::Tf32 => 1e-2,
+        Dtype::F16 => 1e-2,
+        Dtype::Bf16 => 8e-2,
+    }
+}
+
+#[test]
+fn networks_on_the_emulator() {
+    for (text, batch, dtype) in [
+        (RESNET, 1, Dtype::F32),
+        (RESNET, 2, Dtype::Bf16),
+        (SQUEEZED, 1, Dtype::F16),
+        (MOBILE, 2, Dtype::Bf16),
+        (MOBILE, 1, Dtype::F32),
+        (PICTURES, 2, Dtype::F16),
+        (TOKENS, 2, Dtype::F32),
+        (TOKENS, 1, Dtype::Bf16),
+    ] {
+        end_to_end(text, batch, &emulated(132, dtype), deep(dtype));
+    }
+}
+
+#[test]
+fn on_the_device_networks() {
+    let Some(driver) = device() else { return };
+    for text in [RESNET, SQUEEZED, MOBILE, PICTURES, TOKENS] {
+        for dtype in Dtype::ALL {
+            let cuda = Cuda { driver: driver.clone(), dtype };
+            [1, 2, 33].into_iter().for_each(|batch| end_to_end(text, batch, &cuda, deep(dtype)));
+        }
+    }
+}
+
+#[test]
+fn a_device_that_is_too_small_says_how_much_is_needed() {
+    let typed = network("x = input([8, 40, 40])\n y = conv2d(8, kernel = 3, padding = 1) <- x");
+    for (memory, words) in [(100_000, "for a batch of 4 needs 0.0 GB"), (40 << 10, "needs")] {
+        let driver: Arc<dyn Driver> = Arc::new(Emulated::new(1, memory));
+        let cuda = Cuda { driver, dtype: Dtype::F32 };
+        let Err(problem) = Executable::new(&typed, &Random(&typed), &cuda, 4) else { panic!("it does not fit") };
+        assert!(problem.message.contains(words), "{}", problem.message);
+        assert_eq!(problem.code, crate::diag::Code::Resource);
+    }
+}
+
+#[test]
+fn everything_is_given_back() {
+    let driver = Arc::new(Emulated::new(132, MEMORY));
+    let typed = network("x = input([64, 7, 7])\n c = conv2d(64, kernel = 3) <- x\n y = relu <- c");
+    let cuda = Cuda { driver: driver.clone(), dtype: Dtype::Bf16 };
+    drop(Executable::new(&typed, &Random(&typed), &cuda, 2).expect("it fits"));
+    assert_eq!(driver.taken(), 0);
+}
+
+#[test]
+fn a_fault_names_its_step_and_layer() {
+    let driver: Arc<dyn Driver> = Arc::new(Emulated::new(1, MEMORY));
+    let typed = network("x = input([5])\n first = linear(7) <- x\n second = softmax <- first");
+    let tensors = Random(&typed);
+    let cuda = Cuda { driver: driver.clone(), dtype: Dtype::F32 };
+    let plan = crate::plan::plan(crate::opt::optimise(&typed, cuda.fusion()), &cuda.options(2)).expect("it fits");
+    let weights = crate::exec::Weights::new(&typed, &tensors, &plan).expect("nothing to fail");
+    let loaded = program::load(&driver, Dtype::F32, &plan, &weights).expect("it loads");
+    let fault = |launch| Fault { call: "a call", message: "why".into(), out_of_memory: false, launch };
+    let texts: Vec<String> = (0..3).map(|at| loaded.problem(&fault(Some(at))).message).collect();
+    assert_eq!(
+        texts,
+        [
+            "the GPU failed at step 0, `first`: a call: why",
+            "the GPU failed at step 1, `second`: a call: why",
+            "the GPU failed at converting the output: a call: why",
+        ]
+    );
+    assert!(loaded.problem(&fault(None)).hints[0].contains("ARCHC_CUDA_SYNC=1"));
+}
+
+#[test]
+fn profiles_and_kernels_have_an_entry_a_step() {
+    let typed =
+        network("x = input([16, 9, 9])\n c = conv2d(16, kernel = 3) <- x\n p = max_pool2d(2) <- c\n y = softmax <- p");
+    let mut executable = Executable::new(&typed, &Random(&typed), &emulated(1, Dtype::F16), 1).expect("it loads");
+    let inputs = inputs(&typed, 1);
+    let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let steps = executable.plan().steps().len();
+    assert_eq!(executable.profile(&inputs).expect("it runs").1.len(), steps);
+    let kernels = executable.kernels();
+    assert_eq!(kernels.len(), steps);
+    assert!(kernels.iter().any(|kernel| kernel.starts_with("conv_igemm")), "{kernels:?}");
+    assert_eq!(executable.device_times(3).expect("the device keeps time").expect("it runs").len(), 3);
+}
