@@ -100,9 +100,9 @@ pub(crate) fn distance(want: &[f32], got: &[f32]) -> f64 {
     if error == 0.0 { 0.0 } else { (error / norm).sqrt() }
 }
 
-/// What bf16 may cost: each value that is kept in it is off by up to 2^-9 of itself, and a few such errors add up, more
-/// where much cancels out.
-const REDUCED: f64 = 0.03;
+/// What bf16 may cost: each value that is kept in it is off by up to 2^-8 of itself, and a few such errors add up,
+/// more where values cancel out: the mean of five channels around zero is off by 0.036.
+const REDUCED: f64 = 0.06;
 
 /// As [`compare`], with several batches, in float32 and in bf16.
 fn check(text: &str) {

@@ -94,7 +94,7 @@ impl Backend for Cpu {
         let constants = plan.constants().iter().map(|source| weights.read(source)).collect::<Result<_, _>>()?;
         let unit = Unit::of(self.isa);
         let bind = |step| match self.dtype {
-            DType::F32 => bind::bind(self.isa, self.policy, plan, step, weights).map(Ready::Floats),
+            DType::F32 => bind::bind(self.isa, self.policy, plan, step, weights).map(Ready::floats),
             _ => reduced::bind(unit, self.policy, plan, step, weights),
         };
         let steps: Vec<Ready> = plan.steps().par_iter().with_max_len(1).map(bind).collect::<Result<_, _>>()?;

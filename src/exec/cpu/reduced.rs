@@ -21,8 +21,14 @@ use crate::plan::{self, DType, Plan, Step};
 
 /// A step that is ready to run, its values in float32 or bf16.
 pub(super) enum Ready {
-    Floats(Bound),
-    Reduced { unit: Unit, work: Work, places: Places },
+    Floats(Box<Bound>),
+    Reduced(Box<Reduced>),
+}
+
+pub(super) struct Reduced {
+    unit: Unit,
+    work: Work,
+    places: Places,
 }
 
 /// Where a step reads and writes.
@@ -69,6 +75,7 @@ pub(super) enum Work {
 
 /// Binds a step. The copies of one that is staged lie behind the values of the plan.
 pub(super) fn bind(unit: Unit, policy: Policy, plan: &Plan, step: &Step, weights: &Weights) -> Result<Ready, Problem> {
+    assert!(step.gate.is_none() && step.means.is_none(), "the backend asks for plain fusions");
     let work = match &step.work {
         plan::Work::Copy => Some(Work::Copy),
         plan::Work::Fill(value) => Some(Work::Fill(*value)),
@@ -78,14 +85,14 @@ pub(super) fn bind(unit: Unit, policy: Policy, plan: &Plan, step: &Step, weights
         step.reads.iter().chain(&step.residual).chain([&step.write]).all(|view| plan.dtype(view) == DType::F32);
     if let Some(work) = work {
         if floats && matches!(work, Work::Copy | Work::Fill(_)) {
-            return Ok(Ready::Floats(bind::bind(unit.isa(), policy, plan, step, weights)?));
+            return Ok(Ready::floats(bind::bind(unit.isa(), policy, plan, step, weights)?));
         }
         let (places, _) = places(plan, step);
-        return Ok(Ready::Reduced { unit, work, places });
+        return Ok(Ready::Reduced(Box::new(Reduced { unit, work, places })));
     }
     let bound = bind::bind(unit.isa(), policy, plan, step, weights)?;
     if floats {
-        return Ok(Ready::Floats(bound));
+        return Ok(Ready::floats(bound));
     }
     let (places, dtypes) = places(plan, step);
     let work = match bound.work {
@@ -94,7 +101,7 @@ pub(super) fn bind(unit: Unit, policy: Policy, plan: &Plan, step: &Step, weights
         work if is_over_rows(&work, &dtypes) => Work::Rows(work),
         work => staged(plan, Bound { work, ..bound }, &places),
     };
-    Ok(Ready::Reduced { unit, work, places })
+    Ok(Ready::Reduced(Box::new(Reduced { unit, work, places })))
 }
 
 /// The places of a step, and the types of its operands.
@@ -208,22 +215,27 @@ fn staged(plan: &Plan, mut inner: Bound, places: &Places) -> Work {
 }
 
 impl Ready {
+    pub(super) fn floats(bound: Bound) -> Ready {
+        Ready::Floats(Box::new(bound))
+    }
+
     /// Floats of memory that it needs.
     pub(super) fn reach(&self) -> usize {
         match self {
-            Ready::Reduced { work: Work::Staged { inner, widen, .. }, .. } => {
+            Ready::Reduced(step) => {
+                let Work::Staged { inner, widen, .. } = &step.work else { return 0 };
                 let copies = widen.iter().map(|(_, copy)| copy);
                 copies.chain([&inner.write.slot]).map(Slot::end).max().unwrap_or(0)
             }
-            _ => 0,
+            Ready::Floats(_) => 0,
         }
     }
 
     /// What does the work, as `bench --profile` prints it.
     pub(super) fn kernel(&self, isa: kernels::Isa) -> String {
-        let Ready::Reduced { unit, work, places } = self else {
-            let Ready::Floats(bound) = self else { unreachable!("there are two kinds") };
-            return bound.kernel(isa);
+        let Reduced { unit, work, places } = match self {
+            Ready::Floats(bound) => return bound.kernel(isa),
+            Ready::Reduced(step) => &**step,
         };
         match work {
             Work::Copy if places.reads[0].slot.dtype == places.write.slot.dtype => "copy bf16".into(),
@@ -242,7 +254,7 @@ impl Ready {
     pub(super) fn run(&self, isa: kernels::Isa, memory: &mut Memory) {
         match self {
             Ready::Floats(bound) => bound.run(isa, memory),
-            Ready::Reduced { unit, work, places } => places.run(*unit, work, memory),
+            Ready::Reduced(step) => step.places.run(step.unit, &step.work, memory),
         }
     }
 }

@@ -197,8 +197,9 @@ impl<O: Stored> Tile<'_, O> {
                         let x = if left_channels == n { H::pairs(p) } else { H::pairs_n(p, left_channels) };
                         let (even, odd) = (H::even(x), H::odd(x));
                         unroll!(T <7 S, {
-                            if I >= T && I < PX + T {
-                                let o = I.wrapping_sub(T) % PX;
+                            let o = I.wrapping_sub(T);
+                            if o < PX {
+                                let o = o % PX;
                                 acc[o][0] = H::S::fma(even, wv[T][0], acc[o][0]);
                                 acc[o][1] = H::S::fma(odd, wv[T][1], acc[o][1]);
                             }
@@ -262,17 +263,15 @@ impl<O: Stored> Tile<'_, O> {
             unroll!(I <7 PX, {
                 if I < pixels {
                     let values = H::zip(acc[I][0], acc[I][1]);
-                    unroll!(J <4 2, {
-                        if lanes[J] > 0 {
-                            let c = c0 + J * H::S::N;
-                            let mut v = H::S::add(values[J], bias[J]);
-                            if let (false, Some(res)) = (s.ending.more, s.epilogue.residual) {
-                                v = H::S::add(v, widen::<H>(res.at(first + I).add(c), lanes[J]));
-                            }
-                            let v = H::S::min(hi, H::S::max(lo, v));
-                            O::put::<H>(self.y.add(I * self.y_dist + c), v, lanes[J]);
+                    for (j, value) in values.into_iter().enumerate().filter(|(j, _)| lanes[*j] > 0) {
+                        let (c, n) = (c0 + j * H::S::N, lanes[j]);
+                        let mut v = H::S::add(value, bias[j]);
+                        if let (false, Some(res)) = (s.ending.more, s.epilogue.residual) {
+                            v = H::S::add(v, widen::<H>(res.at(first + I).add(c), n));
                         }
-                    });
+                        let v = H::S::min(hi, H::S::max(lo, v));
+                        O::put::<H>(self.y.add(I * self.y_dist + c), v, n);
+                    }
                 }
             });
         }
