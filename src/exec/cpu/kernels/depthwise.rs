@@ -2,15 +2,15 @@
 //!
 //! Formula   y[m][c] = epilogue(sum over taps of x[pixel(m, tap)][c] * w[tap][c])
 //! Layout    weights [taps][C padded to a vector]; channels are the lanes
-//! Tile      7 output pixels of one row x 3 (AVX-512) or 1 vectors of channels; all channels of 7 pixels before the next 7,
-//!           so that all streams are sequential. Where the windows cross the left or right edge, taps on the padding
-//!           read a row of zeros through a table of pointers; above and below they are left out
-//! Ceiling   one load a FMA; on maps beyond L2 it is memory that decides
+//! Tile      7 output pixels of one row x 3 (AVX-512) or 1 vectors of channels; all pixels of a block of rows before the
+//!           next channels, so that the rows of a window stay in L1 from one output row to the next. Taps left or right of
+//!           the image read a row of zeros; above and below they are left out
+//! Ceiling   FMAs: windows 3 or 5 wide load each column of a row once, others once a tap; on maps beyond L2 it is memory
 
 use super::conv::ConvShape;
 use super::direct::{Ending, Epilogue, Place, Window};
 use super::means::{Extent, Means, Sums, with_means};
-use super::par::{Aligned, Shared, blocks, scratch, tasks};
+use super::par::{Aligned, Shared, blocks, tasks};
 use super::simd::{Isa, Simd, Task, ld, st, unroll};
 use super::view::{Image, ImageMut};
 use std::ops::Range;
@@ -48,13 +48,18 @@ impl Depthwise {
         let ending = Ending::of(epilogue);
         let call = self.call(&x, [y.h, y.w], epilogue, &ending);
         let (out, y_dist) = (Shared(y.data.as_mut_ptr()), y.dist);
-        let (tiles, blocks) = (call.tiles(), blocks(call.tiles(), call.cost()));
+        let (tiles, chunks) = (call.tiles(), call.chunks());
+        // Windows overlap, so that small blocks of rows read much twice; but few are not dealt evenly.
+        let blocks = blocks(tiles, call.cost() / 2);
+        let spans = if blocks < 8 { chunks.min(2) } else { 1 };
         let range = |b: usize| tiles * b / blocks..tiles * (b + 1) / blocks;
         let all = |sums: Option<Sums>| {
-            tasks(blocks, |block| {
+            tasks(blocks * spans, |task| {
+                let (span, block) = (task / blocks, task % blocks);
                 let sums = sums.as_ref().map(|sums| (sums, block));
-                // SAFETY: the views were checked; the block and its sums are this task's.
-                unsafe { call.run(range(block), out, y_dist, sums) };
+                let chunks = chunks * span / spans..chunks * (span + 1) / spans;
+                // SAFETY: the views were checked; these channels of the block and its sums are this task's.
+                unsafe { call.run(range(block), chunks, out, y_dist, sums) };
             });
         };
         let Some(means) = means else { return all(None) };
@@ -117,37 +122,56 @@ impl Call<'_> {
         first(tiles.start)..first(tiles.end)
     }
 
-    /// Computes tiles; pixel `p` goes to `y.at(p * y_dist)`. What is stored is added to the sums of a block.
+    /// Channels that are computed together: as many as registers hold, with the weights of a window row.
+    fn chunk(&self) -> usize {
+        match (self.isa.lanes(), self.window.kernel[1]) {
+            (16, 1..=3) => 3 * 16,
+            (16, _) => 2 * 16,
+            (lanes, _) => lanes,
+        }
+    }
+
+    /// How many times that is.
+    pub fn chunks(&self) -> usize {
+        self.channels.div_ceil(self.chunk())
+    }
+
+    /// Computes some chunks of channels of tiles; pixel `p` goes to `y.at(p * y_dist)`. What is stored is added to the sums
+    /// of a block.
     ///
     /// # Safety
-    /// The views that the call was made of, and these pixels of y, are valid; nobody else has those pixels, nor the block.
-    pub unsafe fn run(&self, tiles: Range<usize>, y: Shared, y_dist: usize, sums: Option<(&Sums, usize)>) {
+    /// The views that the call was made of, and these pixels of y, are valid; nobody else has these channels of those
+    /// pixels, nor of the block.
+    pub unsafe fn run(
+        &self,
+        tiles: Range<usize>,
+        chunks: Range<usize>,
+        y: Shared,
+        y_dist: usize,
+        sums: Option<(&Sums, usize)>,
+    ) {
         let per_image = self.window.out[0] * self.window.out[1];
-        if let Some((sums, block)) = sums {
-            // SAFETY: the block is the caller's.
-            unsafe { sums.begin(block, &self.pixels(&tiles), 0, self.channels) };
-        }
-        scratch(self.taps * PX * 2, |ptrs| {
-            let ptrs = ptrs.as_mut_ptr().cast();
-            for t in tiles {
-                let range = self.pixels(&(t..t + 1));
-                let (in_row, width) = (self.in_row(), self.window.out[1]);
-                self.isa.run(Tiles { shape: self, ptrs, tiles: t..t + 1, in_row, width, y, y_dist });
-                let place = || {
-                    let y = y.at(range.start * y_dist);
-                    Place { y, dist: y_dist, row: range.start, rows: range.len(), col: 0, cols: self.channels }
-                };
-                // SAFETY: the tile has just been written, and is the caller's.
-                unsafe {
-                    if self.ending.more {
-                        self.ending.finish(self.isa, self.epilogue, place(), self.channels, per_image);
-                    }
-                    if let Some((sums, block)) = sums {
-                        sums.add(block, &place());
-                    }
+        let pixels = self.pixels(&tiles);
+        for chunk in chunks {
+            let col = chunk * self.chunk();
+            let cols = self.chunk().min(self.channels - col);
+            let y = y.at(col);
+            self.isa.run(Tiles { call: self, tiles: tiles.clone(), col, cols, y, y_dist });
+            let place = || {
+                let y = y.wrapping_add(pixels.start * y_dist);
+                Place { y, dist: y_dist, row: pixels.start, rows: pixels.len(), col, cols }
+            };
+            // SAFETY: these channels of the pixels have just been written, and are the caller's.
+            unsafe {
+                if self.ending.more {
+                    self.ending.finish(self.isa, self.epilogue, place(), self.channels, per_image);
+                }
+                if let Some((sums, block)) = sums {
+                    sums.begin(block, &pixels, col, cols);
+                    sums.add(block, &place());
                 }
             }
-        });
+        }
     }
 }
 
@@ -168,138 +192,222 @@ pub(super) fn window<T>(shape: &ConvShape, x: &Image<T>, out: [usize; 2], zeros:
     }
 }
 
-/// Some tiles: all channels of up to [`PX`] output pixels of one row.
+/// Some channels of some tiles; a tile is up to [`PX`] output pixels of one row.
 struct Tiles<'a> {
-    shape: &'a Call<'a>,
-    /// Room for `taps * PX` pointers.
-    ptrs: *mut *const f32,
+    call: &'a Call<'a>,
     tiles: Range<usize>,
-    /// Tiles in one row.
-    in_row: usize,
-    /// Pixels in one row.
-    width: usize,
-    y: Shared,
+    col: usize,
+    /// At most three vectors (AVX-512) or one.
+    cols: usize,
+    /// The first of these channels of the first pixel of all.
+    y: *mut f32,
     y_dist: usize,
 }
 
 impl Task for Tiles<'_> {
     type Output = ();
     /// # Safety
-    /// As [`Task::run`]; the views were checked, and the rows of y are this task's.
+    /// As [`Task::run`]; the views were checked, and these channels of the rows are this task's.
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (s, window) = (self.shape, &self.shape.window);
-        for t in self.tiles.clone() {
-            let (row, t) = (t / self.in_row, t % self.in_row);
-            let (x0, x1) = (self.width * t / self.in_row, self.width * (t + 1) / self.in_row);
-            let pixels = x1 - x0;
-            let first = row * self.width + x0;
-            // The windows of the tile, from the left edge of the first to the right edge of the last.
-            let left = (x0 * window.stride[1]) as isize - window.padding[1];
-            let right = left + ((pixels - 1) * window.stride[1] + (window.kernel[1] - 1) * window.dilation[1]) as isize;
-            let taps = if left >= 0 && right < window.w as isize {
-                let (n, oy) = (row / window.out[0], row % window.out[0]);
-                let top = (oy * window.stride[0]) as isize - window.padding[0];
-                let dy = window.dilation[0];
-                let above = ((-top).max(0) as usize).div_ceil(dy).min(window.kernel[0]);
-                let below = (window.h as isize - top).max(0) as usize;
-                let rows = (above, below.div_ceil(dy).clamp(above, window.kernel[0]));
-                let start = ((n * window.h) as isize + top) * window.row_dist as isize + left * window.dist as isize;
-                Taps::Regular { base: window.x.wrapping_offset(start), rows }
-            } else {
-                // SAFETY: there is room for `PX` pointers a tap.
-                unsafe { window.pointers(0, first, pixels, self.ptrs) };
-                Taps::Table(self.ptrs)
+        // SAFETY: the caller's; weights are padded to whole vectors.
+        unsafe {
+            match self.cols.div_ceil(S::N) {
+                1 => self.each::<S, 1>(),
+                2 if S::N == 16 => self.each::<S, 2>(),
+                3 if S::N == 16 => self.each::<S, 3>(),
+                _ => unreachable!("more channels than a chunk has"),
+            }
+        }
+    }
+}
+
+impl Tiles<'_> {
+    /// # Safety
+    /// As `run`.
+    #[inline(always)]
+    unsafe fn each<S: Simd, const NV: usize>(&self) {
+        let window = &self.call.window;
+        let [height, width] = window.out;
+        let in_row = self.call.in_row();
+        let (mut row, mut t) = (self.tiles.start / in_row, self.tiles.start % in_row);
+        let (mut n, mut oy) = (row / height, row % height);
+        let even = width == in_row * PX;
+        for _ in self.tiles.clone() {
+            let x0 = if even { t * PX } else { width * t / in_row };
+            let x1 = if even { x0 + PX } else { width * (t + 1) / in_row };
+            let (top, left) = (
+                (oy * window.stride[0]) as isize - window.padding[0],
+                (x0 * window.stride[1]) as isize - window.padding[1],
+            );
+            let start = ((n * window.h) as isize + top) * window.row_dist as isize + left * window.dist as isize;
+            let (dy, below) = (window.dilation[0], (window.h as isize - top).max(0) as usize);
+            let above = ((-top).max(0) as usize).div_ceil(dy).min(window.kernel[0]);
+            let tile = Tile {
+                call: self.call,
+                base: window.x.wrapping_offset(start).wrapping_add(self.col),
+                left,
+                rows: above..below.div_ceil(dy).clamp(above, window.kernel[0]),
+                first: row * width + x0,
+                pixels: x1 - x0,
+                col: self.col,
+                cols: self.cols,
+                y: self.y.wrapping_add((row * width + x0) * self.y_dist),
+                y_dist: self.y_dist,
             };
-            let tile = Tile { shape: s, taps, first, pixels, y: self.y.at(first * self.y_dist), y_dist: self.y_dist };
-            // SAFETY: pixels, taps and channels stay within the checked sizes; weights are padded to whole vectors.
+            let full = tile.pixels == PX && self.cols == NV * S::N && window.dilation[1] == 1;
+            // SAFETY: the caller's; the tile lies in the output.
             unsafe {
-                let mut c = 0;
-                while c + 3 * S::N <= s.channels && S::N == 16 {
-                    tile.channels::<S, 3>(c, 3 * S::N);
-                    c += 3 * S::N;
+                match (window.kernel[1], window.stride[1]) {
+                    (3, 1) if full => tile.fixed::<S, NV, 3, 1>(),
+                    (3, 2) if full => tile.fixed::<S, NV, 3, 2>(),
+                    (5, 1) if full && NV < 3 => tile.fixed::<S, NV, 5, 1>(),
+                    (5, 2) if full && NV < 3 => tile.fixed::<S, NV, 5, 2>(),
+                    _ => tile.any::<S, NV>(),
                 }
-                while c + 2 * S::N <= s.channels && S::N == 16 {
-                    tile.channels::<S, 2>(c, 2 * S::N);
-                    c += 2 * S::N;
-                }
-                while c < s.channels {
-                    tile.channels::<S, 1>(c, (s.channels - c).min(S::N));
-                    c += S::N;
+            }
+            t += 1;
+            if t == in_row {
+                (t, row, oy) = (0, row + 1, oy + 1);
+                if oy == height {
+                    (oy, n) = (0, n + 1);
                 }
             }
         }
     }
 }
 
-/// Where the taps of a tile lie.
-enum Taps {
-    /// `[taps][pixels]`
-    Table(*const *const f32),
-    /// At even distances from the first tap of the first pixel; window rows from, to are inside the image.
-    Regular { base: *const f32, rows: (usize, usize) },
-}
-
 struct Tile<'a> {
-    shape: &'a Call<'a>,
-    taps: Taps,
+    call: &'a Call<'a>,
+    /// The first tap of the first pixel, inside the image or not.
+    base: *const f32,
+    /// Its column.
+    left: isize,
+    /// The rows of the window that lie inside the image.
+    rows: Range<usize>,
     /// The first pixel, counted over all images.
     first: usize,
     pixels: usize,
+    col: usize,
+    cols: usize,
     y: *mut f32,
     y_dist: usize,
 }
 
 impl Tile<'_> {
-    /// `n` channels from `c0` on: those of `NV` vectors, or of a part of one.
+    /// Windows `KW` wide at the stride `SX`, no pixel and no lane missing: each column of a row is loaded once.
     ///
     /// # Safety
-    /// As `run`, with the pointers written.
+    /// As `Tiles::run`, with a tile of the output.
     #[inline(always)]
-    unsafe fn channels<S: Simd, const NV: usize>(&self, c0: usize, n: usize) {
-        let (s, window) = (self.shape, &self.shape.window);
-        // SAFETY: `run`'s; pixels that are missing repeat the last one and are not stored.
+    unsafe fn fixed<S: Simd, const NV: usize, const KW: usize, const SX: usize>(&self) {
+        let (s, window) = (self.call, &self.call.window);
+        // SAFETY: `run`'s; only columns inside the image are read.
         unsafe {
-            let at: [usize; PX] = std::array::from_fn(|i| i.min(self.pixels - 1));
-            let mut acc = [[S::splat(0.0); NV]; PX];
-            if let Some(bias) = s.epilogue.bias {
-                unroll!(J <4 NV, {
-                    let b = lanes_at::<S, NV>(bias.as_ptr().add(c0), J, n);
-                    unroll!(I <7 PX, {
-                        acc[I][J] = b;
+            let mut acc = self.bias::<S, NV>();
+            for r in self.rows.clone() {
+                let from = self.base.wrapping_add(r * window.dilation[0] * window.row_dist);
+                let w = s.w.as_ptr().add(r * KW * s.padded + self.col);
+                let mut wv = [[S::splat(0.0); NV]; KW];
+                unroll!(T <7 KW, {
+                    unroll!(J <4 NV, {
+                        wv[T][J] = S::load(w.add(T * s.padded + J * S::N));
                     });
                 });
-            }
-            let w = s.w.as_ptr().add(c0);
-            match self.taps {
-                Taps::Table(ptrs) => {
-                    for tap in 0..s.taps {
-                        let ptrs = ptrs.add(tap * self.pixels);
-                        let x: [*const f32; PX] = std::array::from_fn(|i| (*ptrs.add(at[i])).add(c0));
-                        tap_of::<S, NV>(&mut acc, x, w.add(tap * s.padded), n);
+                unroll!(Q <17 KW + (PX - 1) * SX, {
+                    if ((self.left + Q as isize) as usize) < window.w {
+                        let from = from.wrapping_add(Q * window.dist);
+                        unroll!(J <4 NV, {
+                            let x = S::load(from.add(J * S::N));
+                            unroll!(T <7 KW, {
+                                let i = Q.wrapping_sub(T);
+                                if i % SX == 0 && i / SX < PX {
+                                    acc[i / SX][J] = S::fma(x, wv[T][J], acc[i / SX][J]);
+                                }
+                            });
+                        });
                     }
-                }
-                Taps::Regular { base, rows } => {
-                    let step = window.stride[1] * window.dist;
-                    for r in rows.0..rows.1 {
-                        let row = base.wrapping_add(r * window.dilation[0] * window.row_dist + c0);
-                        for tap in 0..window.kernel[1] {
-                            let from = row.wrapping_add(tap * window.dilation[1] * window.dist);
-                            let x: [*const f32; PX] = std::array::from_fn(|i| from.wrapping_add(at[i] * step));
-                            tap_of::<S, NV>(&mut acc, x, w.add((r * window.kernel[1] + tap) * s.padded), n);
-                        }
-                    }
+                });
+            }
+            self.store::<S, NV>(acc);
+        }
+    }
+
+    /// Any window.
+    ///
+    /// # Safety
+    /// As `fixed`.
+    #[inline(always)]
+    unsafe fn any<S: Simd, const NV: usize>(&self) {
+        let (s, window) = (self.call, &self.call.window);
+        // SAFETY: `run`'s; pixels that are missing repeat the last one and are not stored.
+        unsafe {
+            let mut acc = self.bias::<S, NV>();
+            let step = window.stride[1] * window.dist;
+            let tap_dist = window.dilation[1] * window.dist;
+            let zeros = window.zeros.add(self.col);
+            for r in self.rows.clone() {
+                let mut from = self.base.wrapping_add(r * window.dilation[0] * window.row_dist);
+                let mut w = s.w.as_ptr().add(r * window.kernel[1] * s.padded + self.col);
+                let mut at = self.left;
+                for _ in 0..window.kernel[1] {
+                    let mut wv = [S::splat(0.0); NV];
+                    unroll!(J <4 NV, {
+                        wv[J] = S::load(w.add(J * S::N));
+                    });
+                    unroll!(I <7 PX, {
+                        let i = I.min(self.pixels - 1);
+                        let inside = ((at + (i * window.stride[1]) as isize) as usize) < window.w;
+                        let x = if inside { from.wrapping_add(i * step) } else { zeros };
+                        unroll!(J <4 NV, {
+                            acc[I][J] = S::fma(self.lanes::<S>(x, J), wv[J], acc[I][J]);
+                        });
+                    });
+                    from = from.wrapping_add(tap_dist);
+                    at += window.dilation[1] as isize;
+                    w = w.wrapping_add(s.padded);
                 }
             }
+            self.store::<S, NV>(acc);
+        }
+    }
+
+    /// What sums begin with.
+    ///
+    /// # Safety
+    /// As `fixed`.
+    #[inline(always)]
+    unsafe fn bias<S: Simd, const NV: usize>(&self) -> [[S::F; NV]; PX] {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut bias = [S::splat(0.0); NV];
+            if let Some(values) = self.call.epilogue.bias {
+                unroll!(J <4 NV, {
+                    bias[J] = self.lanes::<S>(values.as_ptr().add(self.col), J);
+                });
+            }
+            [bias; PX]
+        }
+    }
+
+    /// Ends and stores the sums.
+    ///
+    /// # Safety
+    /// As `fixed`.
+    #[inline(always)]
+    unsafe fn store<S: Simd, const NV: usize>(&self, acc: [[S::F; NV]; PX]) {
+        let s = self.call;
+        // SAFETY: the caller's.
+        unsafe {
             let (lo, hi) = (S::splat(s.ending.lo), S::splat(s.ending.hi));
             unroll!(I <7 PX, {
                 if I < self.pixels {
-                    let y = self.y.add(I * self.y_dist + c0);
+                    let y = self.y.add(I * self.y_dist);
                     unroll!(J <4 NV, {
-                        let n = if n == NV * S::N { S::N } else { n };
+                        let n = (self.cols - J * S::N).min(S::N);
                         let mut v = acc[I][J];
                         if let (true, Some(res)) = (s.ending.simple, s.epilogue.residual) {
-                            v = S::add(v, ld::<S>(res.at(self.first + I).add(c0 + J * S::N), n));
+                            v = S::add(v, ld::<S>(res.at(self.first + I).add(self.col + J * S::N), n));
                         }
                         st::<S>(y.add(J * S::N), S::min(hi, S::max(lo, v)), n);
                     });
@@ -307,34 +415,14 @@ impl Tile<'_> {
             });
         }
     }
-}
 
-/// Vector `j` of `n` floats (all of `NV` vectors, or a part of one).
-///
-/// # Safety
-/// The CPU must have the instruction set of `S`; `p` is valid for `n` floats.
-#[inline(always)]
-unsafe fn lanes_at<S: Simd, const NV: usize>(p: *const f32, j: usize, n: usize) -> S::F {
-    // SAFETY: the caller's.
-    unsafe { if n == NV * S::N { S::load(p.add(j * S::N)) } else { S::load_n(p, n) } }
-}
-
-/// Adds one tap of all pixels.
-///
-/// # Safety
-/// The CPU must have the instruction set of `S`; pointers are valid for `n` floats, `w` for `NV` vectors.
-#[inline(always)]
-unsafe fn tap_of<S: Simd, const NV: usize>(acc: &mut [[S::F; NV]; PX], x: [*const f32; PX], w: *const f32, n: usize) {
-    // SAFETY: the caller's.
-    unsafe {
-        let mut wv = [S::splat(0.0); NV];
-        unroll!(J <4 NV, {
-            wv[J] = S::load(w.add(J * S::N));
-        });
-        unroll!(I <7 PX, {
-            unroll!(J <4 NV, {
-                acc[I][J] = S::fma(lanes_at::<S, NV>(x[I], J, n), wv[J], acc[I][J]);
-            });
-        });
+    /// Vector `j` of the channels.
+    ///
+    /// # Safety
+    /// The CPU must have the instruction set of `S`; `p` is valid for `cols` floats, more than `j` vectors.
+    #[inline(always)]
+    unsafe fn lanes<S: Simd>(&self, p: *const f32, j: usize) -> S::F {
+        // SAFETY: the caller's.
+        unsafe { ld::<S>(p.add(j * S::N), (self.cols - j * S::N).min(S::N)) }
     }
 }

@@ -94,7 +94,7 @@ impl PackedSeparable {
             scratch(range.len() * dist, |hidden| {
                 let first = hidden.as_mut_ptr().wrapping_sub(range.start * dist);
                 // SAFETY: the views were checked; the scratch memory holds these pixels.
-                unsafe { call.run(tiles, Shared(first), dist, None) };
+                unsafe { call.run(tiles, 0..call.chunks(), Shared(first), dist, None) };
                 let residual = epilogue.residual.map(|residual| {
                     let data = &residual.data[range.start * residual.dist..];
                     Rows { data, rows: range.len(), ..residual }

@@ -179,7 +179,7 @@ impl Isa {
     }
 }
 
-/// Repeats a block with the constant `$i` = 0, 1, .. below `$n` (at most 16; `<4`, `<7`: at most that).
+/// Repeats a block with the constant `$i` = 0, 1, .. below `$n` (at most 16; `<4`, `<7`, `<17`: at most that).
 ///
 /// Accumulators stay in registers only where every index into them is a literal: a `for` that LLVM does not
 /// unroll puts the whole array in memory.
@@ -192,6 +192,9 @@ macro_rules! unroll {
     };
     ($i:ident <7 $n:expr, $body:block) => {
         unroll!(@ $i, $n, $body, 0 1 2 3 4 5 6)
+    };
+    ($i:ident <17 $n:expr, $body:block) => {
+        unroll!(@ $i, $n, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
     };
     (@ $i:ident, $n:expr, $body:block, $($k:literal)*) => {
         $({
