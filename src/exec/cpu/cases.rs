@@ -231,7 +231,7 @@ impl Case {
         let packed = match self.work {
             Work::Conv { shape, size } => {
                 let algorithm = choose(isa, &shape, &Site { batch, size, policy });
-                Packed::Conv(PackedConv::pack_for(isa, &shape, algorithm, &w, None))
+                Packed::Conv(Box::new(PackedConv::pack_for(isa, &shape, algorithm, &w, None)))
             }
             Work::Gemm { k, n, .. } => Packed::Mat(PackedMat::from_nk(isa, Rows::new(&w, n, k))),
             _ => Packed::None,
@@ -250,7 +250,7 @@ fn noise(name: &str, len: usize) -> Vec<f32> {
 
 enum Packed {
     None,
-    Conv(PackedConv),
+    Conv(Box<PackedConv>),
     Mat(PackedMat),
 }
 

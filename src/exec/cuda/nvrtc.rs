@@ -22,7 +22,6 @@ pub struct Nvrtc {
     _library: Library,
 }
 
-#[expect(clippy::type_complexity, reason = "signatures of C functions")]
 struct Calls {
     create: unsafe extern "C" fn(
         *mut Program,

@@ -321,7 +321,7 @@ impl Tile<'_> {
                             let x = S::load(from.add(J * S::N));
                             unroll!(T <7 KW, {
                                 let i = Q.wrapping_sub(T);
-                                if i % SX == 0 && i / SX < PX {
+                                if i.is_multiple_of(SX) && i / SX < PX {
                                     acc[i / SX][J] = S::fma(x, wv[T][J], acc[i / SX][J]);
                                 }
                             });
@@ -356,7 +356,7 @@ impl Tile<'_> {
                         wv[J] = S::load(w.add(J * S::N));
                     });
                     unroll!(I <7 PX, {
-                        let i = I.min(self.pixels - 1);
+                        let i = if I < self.pixels { I } else { self.pixels - 1 };
                         let inside = ((at + (i * window.stride[1]) as isize) as usize) < window.w;
                         let x = if inside { from.wrapping_add(i * step) } else { zeros };
                         unroll!(J <4 NV, {
