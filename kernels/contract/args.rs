@@ -57,7 +57,7 @@ impl Act {
 args! {
     /// `after(before(sum + bias[k]) * gate[n, k] + residual)`
     Epilogue {
-        /// float32 [channels]
+        /// float32 `[channels]`
         bias: u64,
         /// Stored, [images, channels].
         gate: u64,
@@ -77,7 +77,7 @@ args! {
     /// A convolution of NHWC images, or a linear map (of rows that are images of one pixel).
     Conv {
         x: u64,
-        /// [groups * k][w_dist] as [`pack_conv`] lays them out, on 16 bytes.
+        /// [groups * k][w_dist] as `pack_conv` lays them out, on 16 bytes.
         w: u64,
         y: u64,
         /// With `splits` above 1: `splits * tiles * bm * bn` floats, and a zero for each tile that is zero again afterwards.
@@ -115,7 +115,7 @@ args! {
 }
 
 args! {
-    /// A linear map of at most [`LinearRows::MOST`] rows. Weights [outputs][w_dist]; rows count as images for the epilogue.
+    /// A linear map of at most [`LinearRows::MOST`] rows. Weights `[outputs]`[w_dist]; rows count as images for the epilogue.
     LinearRows {
         x: u64,
         w: u64,
@@ -131,7 +131,7 @@ args! {
 }
 
 args! {
-    /// One filter a channel. Weights [r][s][c], stored.
+    /// One filter a channel. Weights `[r]`[s][c], stored.
     Depthwise {
         x: u64,
         w: u64,

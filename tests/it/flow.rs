@@ -20,8 +20,11 @@ fn nothing_imports_upwards() {
             assert!(module == "lib" || module == "main", "{module} is missing in FLOW");
             continue;
         };
-        let text = fs::read_to_string(&file).expect("a source file is text");
         // unit tests may look up
+        if relative.file_name().is_some_and(|name| name == "tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("a source file is text");
         let code = text.lines().map(str::trim).take_while(|line| *line != "#[cfg(test)]");
         let code = code.filter(|line| !line.starts_with("//"));
         for line in code {

@@ -1,7 +1,7 @@
 //! Running networks on NVIDIA GPUs with the kernels of `kernels/`, which are compiled for the device when they are first
 //! needed. Nothing of CUDA is needed to build archc; what is missing at run time is an error that says how to get it.
 //!
-//! Everything but [`device`] and [`nvrtc`] works on any [`driver::Driver`], so that tests run it on an emulator.
+//! Everything but `device` and `nvrtc` works on any `driver::Driver`, so that tests run it on an emulator.
 
 mod cache;
 pub mod cases;

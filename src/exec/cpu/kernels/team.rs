@@ -1,7 +1,7 @@
 //! The threads of one run, kept together from its first step to its last.
 //!
 //! Waking a thread costs tens of microseconds, as much as a whole layer of a small network. So a run ([`with`]) asks the
-//! rayon pool for its threads once; they stay, and [`share`] hands each step's tasks to them through a few cache lines:
+//! rayon pool for its threads once; they stay, and `share` hands each step's tasks to them through a few cache lines:
 //! - a segment of the tasks for each thread, in order, so that a thread works on the same rows of the image from step
 //!   to step and finds them in its own cache; who has finished takes what is left of others, from their end;
 //! - who waits spins for some microseconds and then sleeps: a run on a busy machine must not burn what others need;

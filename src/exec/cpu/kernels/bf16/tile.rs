@@ -41,13 +41,13 @@ pub trait Stored: Copy + Send + Sync + 'static {
     /// Stores the first `n` of `N` lanes.
     ///
     /// # Safety
-    /// As [`Halves`] says.
+    /// As `Halves` says.
     unsafe fn put<H: Halves>(p: *mut Self, v: F<H>, n: usize);
 
     /// Loads the first `n` of `N` lanes.
     ///
     /// # Safety
-    /// As [`Halves`] says.
+    /// As `Halves` says.
     unsafe fn get<H: Halves>(p: *const Self, n: usize) -> F<H>;
 
     fn down(value: f32) -> Self;
