@@ -59,7 +59,7 @@ args! {
     Epilogue {
         /// float32 `[channels]`
         bias: u64,
-        /// Stored, [images, channels].
+        /// Stored, `[images, channels]`.
         gate: u64,
         /// Stored, the output's shape.
         residual: u64,
@@ -77,7 +77,7 @@ args! {
     /// A convolution of NHWC images, or a linear map (of rows that are images of one pixel).
     Conv {
         x: u64,
-        /// [groups * k][w_dist] as `pack_conv` lays them out, on 16 bytes.
+        /// `[groups * k][w_dist]` as `pack_conv` lays them out, on 16 bytes.
         w: u64,
         y: u64,
         /// With `splits` above 1: `splits * tiles * bm * bn` floats, and a zero for each tile that is zero again afterwards.
@@ -115,7 +115,7 @@ args! {
 }
 
 args! {
-    /// A linear map of at most [`LinearRows::MOST`] rows. Weights `[outputs]`[w_dist]; rows count as images for the epilogue.
+    /// A linear map of at most [`LinearRows::MOST`] rows. Weights `[outputs][w_dist]`; rows count as images for the epilogue.
     LinearRows {
         x: u64,
         w: u64,
@@ -131,7 +131,7 @@ args! {
 }
 
 args! {
-    /// One filter a channel. Weights `[r]`[s][c], stored.
+    /// One filter a channel. Weights `[r][s][c]`, stored.
     Depthwise {
         x: u64,
         w: u64,
@@ -212,7 +212,7 @@ args! {
     Map {
         x: u64,
         y: u64,
-        /// float32 [cols], 0 for none.
+        /// float32 `[cols]`, 0 for none.
         scale: u64,
         shift: u64,
         /// float32, one a column or one for all.
@@ -292,7 +292,7 @@ args! {
 }
 
 args! {
-    /// Each row by itself; y may be x. Weight and bias are float32 [cols], for the layer norm alone.
+    /// Each row by itself; y may be x. Weight and bias are float32 `[cols]`, for the layer norm alone.
     Rows {
         x: u64,
         y: u64,
@@ -308,7 +308,7 @@ args! {
 }
 
 args! {
-    /// Groups of channels of each image; weight and bias float32 [c].
+    /// Groups of channels of each image; weight and bias float32 `[c]`.
     GroupNorm {
         x: u64,
         y: u64,
@@ -343,7 +343,7 @@ args! {
 }
 
 args! {
-    /// `y = scale * a b` for each matrix of a batch of `rank` axes. a [m][k], y [m][n].
+    /// `y = scale * a b` for each matrix of a batch of `rank` axes. a `[m][k]`, y `[m][n]`.
     Matmul {
         a: u64,
         b: u64,
@@ -352,7 +352,7 @@ args! {
         n: i32,
         k: i32,
         a_dist: i32,
-        /// Between the rows of b: [k][n], or [n][k] where `transposed` is not 0.
+        /// Between the rows of b: `[k][n]`, or `[n][k]` where `transposed` is not 0.
         b_dist: i32,
         y_dist: i32,
         transposed: i32,
@@ -367,8 +367,8 @@ args! {
 }
 
 args! {
-    /// `softmax(q k^T scale) v` in each head of each image; rows of q and y [n, queries], of k and v [n, keys], columns
-    /// [heads, dim]. `dim` is at most [`Attention::MOST_DIM`].
+    /// `softmax(q k^T scale) v` in each head of each image; rows of q and y `[n, queries]`, of k and v `[n, keys]`, columns
+    /// `[heads, dim]`. `dim` is at most [`Attention::MOST_DIM`].
     Attention {
         q: u64,
         k: u64,
