@@ -8,7 +8,7 @@ pub struct Budget {
     /// Exactly so many samples; else as many as fit into `time`, [`LEAST`] at least.
     pub samples: Option<usize>,
     pub time: Duration,
-    /// Before the first sample: so long, [`LEAST_WARM`] times at least.
+    /// Before the first sample: so long, `LEAST_WARM` times at least.
     pub warm_up: Duration,
 }
 
