@@ -33,6 +33,8 @@ pub struct Options {
     pub pixel_distance: fn(usize) -> usize,
     /// What large values are kept in.
     pub dtype: DType,
+    /// Convolutions of windows read float32 images of up to so many channels in any order of axes.
+    pub few_channels: usize,
 }
 
 /// What one step does.

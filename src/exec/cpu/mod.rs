@@ -80,7 +80,7 @@ impl Backend for Cpu {
             DType::F32 => kernels::pixel_distance,
             _ => kernels::bf16::pixel_distance,
         };
-        plan::Options { batch, pixel_distance, dtype: self.dtype }
+        plan::Options { batch, pixel_distance, dtype: self.dtype, few_channels: kernels::FEW_CHANNELS }
     }
 
     fn fusion(&self) -> Fusion {

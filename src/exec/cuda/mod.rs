@@ -59,7 +59,12 @@ impl Backend for Cuda {
 
     fn options(&self, batch: usize) -> plan::Options {
         // every value has the storage format of the device, which the plan need not know: it counts elements
-        plan::Options { batch, pixel_distance: lower::pixel_distance(self.dtype), dtype: plan::DType::F32 }
+        plan::Options {
+            batch,
+            pixel_distance: lower::pixel_distance(self.dtype),
+            dtype: plan::DType::F32,
+            few_channels: 0,
+        }
     }
 
     fn fusion(&self) -> Fusion {

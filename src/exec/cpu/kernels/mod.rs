@@ -47,6 +47,7 @@ mod reduce;
 mod resize;
 mod separable;
 mod simd;
+mod stem;
 pub mod team;
 #[cfg(test)]
 mod tests;
@@ -58,7 +59,7 @@ mod winograd;
 mod x86;
 
 pub use attention::{Heads, attention};
-pub use conv::{ConvIo, ConvShape, Output, PackedConv};
+pub use conv::{ConvIo, ConvShape, Input, Output, PackedConv};
 pub use conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 pub use direct::Epilogue;
 pub use elementwise::{BinaryOp, Gated, Map, Operand, binary, broadcast, gated, unary};
@@ -74,6 +75,7 @@ pub use reduce::{Reduce, reduce};
 pub use resize::{Resample, resize};
 pub use separable::{PackedSeparable, RawConv};
 pub use simd::Isa;
+pub use stem::{FEW_CHANNELS, Planes};
 pub use view::{Image, ImageMut, Rows, RowsMut, pixel_distance};
 pub use walk::Strided;
 pub use winograd::{Algorithm, Estimate, Policy, Site, choose, estimate};
