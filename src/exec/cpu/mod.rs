@@ -1,5 +1,6 @@
 //! Running networks on the CPU: plans bound to kernels with packed weights.
 
+mod ahead;
 mod bind;
 pub mod cases;
 pub mod ceilings;
@@ -17,6 +18,7 @@ use crate::diag::{Code, Problem};
 use crate::opt::Fusion;
 use crate::plan::{self, DType, Plan, View};
 use crate::tensor::Tensor;
+use ahead::Fetch;
 use kernels::bf16::Unit;
 use kernels::{Isa, Policy, Strided};
 use memory::{Arena, Data, Memory, Slot};
@@ -100,7 +102,8 @@ impl Backend for Cpu {
         let steps: Vec<Ready> = plan.steps().par_iter().with_max_len(1).map(bind).collect::<Result<_, _>>()?;
         let arena = Arena::new(steps.iter().map(Ready::reach).fold(plan.arena(), usize::max))?;
         let outputs = plan.outputs().iter().map(|(_, view)| (Slot::new(plan, view), view.clone())).collect();
-        Ok(Box::new(Loaded { unit, arena, constants, steps, outputs }))
+        let fetches = ahead::assign(&steps);
+        Ok(Box::new(Loaded { unit, arena, constants, steps, fetches, outputs }))
     }
 }
 
@@ -110,15 +113,20 @@ struct Loaded {
     arena: Arena,
     constants: Vec<Vec<f32>>,
     steps: Vec<Ready>,
+    /// What each step fetches for a later one.
+    fetches: Vec<Option<Fetch>>,
     outputs: Vec<(Slot, View)>,
 }
 
 impl Loaded {
     fn go(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor], mut done: impl FnMut() + Send) {
         let mut memory = Memory { arena: &mut self.arena, inputs, constants: &self.constants };
-        let (unit, steps, places) = (self.unit, &self.steps, &self.outputs);
+        let (unit, steps, fetches, places) = (self.unit, &self.steps, &self.fetches, &self.outputs);
         kernels::team::with(|| {
-            for step in steps {
+            for (step, fetch) in steps.iter().zip(fetches) {
+                if let Some(fetch) = fetch {
+                    fetch.announce(steps);
+                }
                 step.run(unit.isa(), &mut memory);
                 done();
             }

@@ -218,6 +218,26 @@ impl Bound {
         }
     }
 
+    /// The weights, if to read them is most of the work.
+    pub(super) fn streamed(&self) -> Option<&[f32]> {
+        let rows = self.write.matrix.rows;
+        match &self.work {
+            Work::Conv { packed, .. } => packed.streamed(rows),
+            Work::Linear { packed, .. } => packed.streamed(rows),
+            Work::Rows { weights, .. } => Some(weights),
+            _ => None,
+        }
+    }
+
+    /// Floats of other weights that it can fetch meanwhile.
+    pub(super) fn room(&self) -> usize {
+        match &self.work {
+            Work::Conv { packed, squeeze, .. } if *squeeze != Squeeze::Only => packed.room(self.write.matrix.rows),
+            Work::Separable { packed, .. } => packed.room(self.write.matrix.rows),
+            _ => 0,
+        }
+    }
+
     pub(super) fn run(&self, isa: Isa, memory: &mut Memory) {
         let [before, after] = self.acts;
         match &self.work {

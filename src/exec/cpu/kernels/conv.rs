@@ -5,6 +5,7 @@
 //!           depthwise by a kernel of its own; few channels a group by merging groups (weights with zeros) or by
 //!           `grouped.rs`; windows of 3x3 also by `winograd.rs`, as [`Algorithm`] says
 
+use super::ahead::{Ahead, room};
 use super::depthwise::{Depthwise, window};
 use super::direct::{Epilogue, Extra, Job, Source, panel_cols};
 use super::grouped::Grouped;
@@ -219,6 +220,21 @@ impl PackedConv {
         }
     }
 
+    /// The weights, if to read them is most of the work for so many pixels: for [`announce`](super::announce).
+    pub fn streamed(&self, pixels: usize) -> Option<&[f32]> {
+        let Kernel::Direct { weights, .. } = &self.kernel else { return None };
+        (pixels < self.isa.tile_rows()).then_some(weights)
+    }
+
+    /// Floats of other weights that it can fetch while it computes so many pixels.
+    pub fn room(&self, pixels: usize) -> usize {
+        let Kernel::Direct { groups, .. } = &self.kernel else { return 0 };
+        let (shape, panel) = (&self.shape, panel_cols(self.isa));
+        let panels = groups * (shape.out_channels / groups).div_ceil(panel);
+        let terms = shape.kernel[0] * shape.kernel[1] * shape.in_channels / groups;
+        room(self.isa.tile_rows(), pixels, panels, terms)
+    }
+
     /// Convolves `x` into `y`, whose size must be `shape().output(..)`.
     pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
         self.run_io(ConvIo { x: Input::Image(x), scale: None, y: Output::Image(y) }, epilogue);
@@ -280,7 +296,7 @@ impl PackedConv {
                 let to = means_of(&mut means);
                 if self.kernel.keeps_nothing() {
                     let y = ImageMut { data: &mut [], n, h, w, c, dist: c };
-                    return self.compute(x, y, Extra { scale, means: Some(to), only_means: true }, epilogue);
+                    return self.compute(x, y, Extra { scale, means: Some(to), only_means: true, ahead: None }, epilogue);
                 }
                 scratch(n * h * w * c, |data| {
                     self.compute(x, ImageMut::new(data, [n, h, w, c]), Extra { scale, ..Extra::default() }, epilogue);
@@ -330,6 +346,7 @@ impl PackedConv {
         } else {
             Source::Window(window(shape, &x, [y.h, y.w], zeros))
         };
+        let ahead = Ahead::announced();
         let job = Job {
             isa: self.isa,
             source,
@@ -343,7 +360,7 @@ impl PackedConv {
             y: Shared(y.data.as_mut_ptr()),
             y_dist: y.dist,
             epilogue,
-            extra,
+            extra: Extra { ahead: Some(&ahead), ..extra },
         };
         // SAFETY: the views were checked against the shape, and the weights were packed for it.
         unsafe { job.run() };

@@ -8,6 +8,7 @@
 //!
 //! Rows are dealt evenly over tiles (49 = 12 + 12 + 12 + 13, not 14 + 14 + 14 + 7).
 
+use super::ahead::{Ahead, Lines};
 use super::math::Act;
 use super::means::{Extent, Means, Sums, with_means};
 use super::par::{Shared, scratch, tasks};
@@ -54,6 +55,8 @@ pub(super) struct Ending {
     pub simple: bool,
     pub lo: f32,
     pub hi: f32,
+    /// Whether the kernel takes the hard swish instead; only of one that says so.
+    pub swish: bool,
     /// Whether there is more to do.
     pub more: bool,
 }
@@ -73,14 +76,21 @@ impl Ending {
         Ending::with(if epi.gate.is_none() { bounds(epi) } else { None })
     }
 
-    /// For a kernel that knows gates, and gives it one row of them a tile.
+    /// For a kernel that knows hard swish.
+    pub fn of_swish(epi: &Epilogue) -> Self {
+        if epi.gate.is_none() { Ending::of_tiles(epi) } else { Ending::of(epi) }
+    }
+
+    /// For a kernel that knows hard swish and gates, and gives it one row of them a tile.
     pub fn of_tiles(epi: &Epilogue) -> Self {
-        Ending::with(bounds(epi))
+        let swish = epi.before == Act::None && epi.after == Act::HardSwish;
+        let endless = (f32::NEG_INFINITY, f32::INFINITY);
+        Ending { swish, ..Ending::with(if swish { Some(endless) } else { bounds(epi) }) }
     }
 
     fn with(bounds: Option<(f32, f32)>) -> Self {
         let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        Ending { simple: bounds.is_some(), lo, hi, more: bounds.is_none() }
+        Ending { simple: bounds.is_some(), lo, hi, swish: false, more: bounds.is_none() }
     }
 
     /// Does the rest to a block, while it is in cache.
@@ -177,6 +187,8 @@ pub(super) struct Extra<'a> {
     pub means: Option<Means>,
     /// Whether the means are all that is wanted, and y is not written.
     pub only_means: bool,
+    /// What tiles fetch meanwhile.
+    pub ahead: Option<&'a Ahead>,
 }
 // SAFETY: the pointers are read only, but for `y`, of which each task writes its own rows and columns.
 unsafe impl Sync for Job<'_> {}
@@ -206,6 +218,8 @@ struct At {
     rows: Range<usize>,
     gate: *const f32,
     fetch: usize,
+    /// What else to fetch meanwhile.
+    ahead: *const f32,
 }
 
 impl Job<'_> {
@@ -233,7 +247,11 @@ impl Job<'_> {
             // Few panels are not dealt evenly: then rows are cut too.
             let blocks = tiles.div_ceil(block).max(tiles.min(16 / panels)).min(most);
             let span = grain.div_ceil(block).clamp(1, panels.div_ceil(16));
-            let spans = panels.div_ceil(span);
+            // A frame is made for each span.
+            let (blocks, spans) = match self.source {
+                Source::Windows(_) => (blocks.max(4).min(most), panels.min(4)),
+                _ => (blocks, panels.div_ceil(span)),
+            };
             self.summing(blocks, |sums| {
                 tasks(self.groups * blocks * spans, |task| {
                     let (g, b, s) = (task / (blocks * spans), task / spans % blocks, task % spans);
@@ -418,6 +436,9 @@ impl Job<'_> {
         };
         let mut first = part.rows.start;
         let mut count = 0;
+        let terms = self.taps * self.depth;
+        let tiles = part.rows.len().div_ceil(self.isa.tile_rows());
+        let mut ahead = self.extra.ahead.map_or(Lines::none(), |ahead| ahead.take(tiles * panels.len() * terms));
         while first < part.rows.end {
             let image = first / per_image;
             let end = ((first / unit + 1) * unit).min(part.rows.end);
@@ -432,7 +453,8 @@ impl Job<'_> {
                     let gate = gate.map_or(std::ptr::null(), |g| g.as_ptr().wrapping_add(image * all_cols + col));
                     // Two tiles fetch the two lines a step of the next panel.
                     let fetch = if fetch { count } else { 2 };
-                    let at = At { group, panel, rows: m0..m1, gate, fetch };
+                    let ahead = if fetch < 2 { std::ptr::null() } else { ahead.next(terms) };
+                    let at = At { group, panel, rows: m0..m1, gate, fetch, ahead };
                     // SAFETY: the caller's.
                     unsafe { self.tile(source, &at, &ending, part.block, &sums, ptrs) };
                 }
@@ -480,8 +502,12 @@ impl Job<'_> {
             c: self.depth,
             w,
             w_step: kb,
-            next: if fetch { w.wrapping_add(panel_len + at.fetch * (panel_len / 2)) } else { w },
-            next_step: if fetch { 16 } else { 0 },
+            next: match fetch {
+                true => w.wrapping_add(panel_len + at.fetch * (panel_len / 2)),
+                false if !at.ahead.is_null() => at.ahead,
+                false => w,
+            },
+            next_step: if fetch || !at.ahead.is_null() { 16 } else { 0 },
             y,
             y_dist,
             gate: at.gate,
@@ -490,8 +516,10 @@ impl Job<'_> {
             bias: epi.bias.map_or(std::ptr::null(), |b| b.as_ptr().wrapping_add(col)),
             lo: ending.lo,
             hi: ending.hi,
+            swish: ending.swish,
             cols,
             rows: mr,
+            step: if let Source::Frame(frame) = source { frame.step } else { 0 },
             offsets: if let Source::Frame(frame) = source { frame.offsets } else { std::ptr::null() },
         };
         let vectors = if cols <= self.isa.lanes() { 1 } else { 2 };

@@ -25,6 +25,7 @@
 //! [`Map`] is the pair of rows that a row kernel reads and writes; [`Map::in_place`] is one matrix for both.
 //! Memory that a kernel needs meanwhile is kept by each thread for the next call.
 
+mod ahead;
 mod attention;
 pub mod bf16;
 pub mod ceiling;
@@ -58,6 +59,7 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use ahead::announce;
 pub use attention::{Heads, attention};
 pub use conv::{ConvIo, ConvShape, Input, Output, PackedConv};
 pub use conv_transpose::{ConvTransposeShape, PackedConvTranspose};

@@ -49,8 +49,6 @@ pub(super) struct Windows {
     shape: ConvShape,
     /// Floats of a row of the frame.
     row: usize,
-    /// Pixels of an output row are so far apart in the frame: the stride, or 1 where columns are dealt by it.
-    step: usize,
     /// Pixels of a tile.
     tile: usize,
 }
@@ -68,6 +66,7 @@ pub(super) struct Frame {
     first: usize,
     /// Pixels of an output row.
     pub width: usize,
+    /// How far apart the pixels of an output row are.
     pub step: usize,
     pub offsets: *const u32,
 }
@@ -76,20 +75,16 @@ impl Windows {
     /// The planes were checked.
     pub fn new(isa: Isa, shape: &ConvShape, x: &Planes) -> Windows {
         let [_, _, h, w] = x.dims;
-        let (stride, columns) = (shape.stride[1], w + shape.padding[1] + shape.padding[3]);
-        let step = if matches!(stride, 1 | 2 | 4) { stride } else { 1 };
         Windows {
             x: x.data.as_ptr(),
             dims: x.dims,
             strides: x.strides,
             out: shape.output([h, w]),
             shape: *shape,
-            row: if step == stride { columns } else { columns.div_ceil(stride) * stride },
-            step,
+            row: w + shape.padding[1] + shape.padding[3],
             tile: isa.tile_rows(),
         }
     }
-
 
     /// Pixels of an output row.
     pub fn width(&self) -> usize {
@@ -99,12 +94,6 @@ impl Windows {
     /// Output rows of one image.
     pub fn height(&self) -> usize {
         self.out[0]
-    }
-
-    /// Where column `x` lies in a row of the frame.
-    fn column(&self, x: usize) -> usize {
-        let stride = self.shape.stride[1];
-        if self.step == stride { x } else { x % stride * (self.row / stride) + x / stride }
     }
 
     /// Calls `f` with the frame of some output rows of one image, counted over all images.
@@ -117,14 +106,14 @@ impl Windows {
         let rows = (lines.len() - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1;
         let terms = kernel[0] * kernel[1] * channels;
         // Tiles reach beyond the end of a row: into the next, or beyond the last into what is never used.
-        let beyond = self.tile * self.step;
+        let beyond = self.tile * stride[1];
         scratch(terms + rows * channels * self.row + beyond, |memory| {
             let (offsets, frame) = memory.split_at_mut(terms);
             let offsets = offsets.as_mut_ptr().cast::<u32>();
             for r in 0..kernel[0] {
                 for s in 0..kernel[1] {
                     for c in 0..channels {
-                        let at = (r * dilation[0] * channels + c) * self.row + self.column(s * dilation[1]);
+                        let at = (r * dilation[0] * channels + c) * self.row + s * dilation[1];
                         let at = u32::try_from(at).expect("a frame of a few rows");
                         // SAFETY: one number for each term, of the size of a float.
                         unsafe { *offsets.add((r * kernel[1] + s) * channels + c) = at };
@@ -136,7 +125,7 @@ impl Windows {
                 unsafe { self.fill(image, top + i / channels, i % channels, out) };
             }
             let line = stride[0] * channels * self.row;
-            let (x, width, step) = (frame.as_ptr(), self.out[1], self.step);
+            let (x, width, step) = (frame.as_ptr(), self.out[1], stride[1]);
             f(Frame { x, line, first: lines.start, width, step, offsets })
         })
     }
@@ -153,25 +142,17 @@ impl Windows {
         }
         let at = image * self.strides[0] + channel * self.strides[1] + (y - top) * self.strides[2];
         let (x, apart) = (self.x.wrapping_add(at), self.strides[3]);
-        if self.step == self.shape.stride[1] {
-            let (before, rest) = out.split_at_mut(left);
-            let (inside, after) = rest.split_at_mut(w);
-            before.fill(0.0);
-            after.fill(0.0);
-            if apart == 1 {
-                // SAFETY: a row of the image.
-                inside.copy_from_slice(unsafe { std::slice::from_raw_parts(x, w) });
-            } else {
-                for (i, v) in inside.iter_mut().enumerate() {
-                    // SAFETY: as above.
-                    *v = unsafe { *x.add(i * apart) };
-                }
-            }
+        let (before, rest) = out.split_at_mut(left);
+        let (inside, after) = rest.split_at_mut(w);
+        before.fill(0.0);
+        after.fill(0.0);
+        if apart == 1 {
+            // SAFETY: a row of the image.
+            inside.copy_from_slice(unsafe { std::slice::from_raw_parts(x, w) });
         } else {
-            out.fill(0.0);
-            for i in 0..w {
+            for (i, v) in inside.iter_mut().enumerate() {
                 // SAFETY: as above.
-                out[self.column(left + i)] = unsafe { *x.add(i * apart) };
+                *v = unsafe { *x.add(i * apart) };
             }
         }
     }
@@ -188,19 +169,26 @@ impl Frame {
 /// The kernel of `vectors` (1 or 2) vectors of columns, for pixels `step` apart.
 pub(super) fn kernel(isa: Isa, step: usize, vectors: usize) -> Kernel {
     debug_assert!(panel_cols(isa) == 2 * isa.lanes());
-    let table: &[[Kernel; 2]; 3] = match isa.name() {
+    let table: &[[Kernel; 2]; 4] = match isa.name() {
         #[cfg(target_arch = "x86_64")]
         "avx512" => &AVX512,
         #[cfg(target_arch = "x86_64")]
         "avx2" => &AVX2,
         _ => &PORTABLE,
     };
-    table[step.trailing_zeros() as usize][vectors - 1]
+    let row = match step {
+        1 => 1,
+        2 => 2,
+        4 => 3,
+        _ => 0,
+    };
+    table[row][vectors - 1]
 }
 
 macro_rules! table {
     ($kernel:ident) => {
         [
+            [$kernel::<0, 1> as Kernel, $kernel::<0, 2> as Kernel],
             [$kernel::<1, 1> as Kernel, $kernel::<1, 2> as Kernel],
             [$kernel::<2, 1> as Kernel, $kernel::<2, 2> as Kernel],
             [$kernel::<4, 1> as Kernel, $kernel::<4, 2> as Kernel],
@@ -208,10 +196,10 @@ macro_rules! table {
     };
 }
 #[cfg(target_arch = "x86_64")]
-static AVX512: [[Kernel; 2]; 3] = table!(avx512);
+static AVX512: [[Kernel; 2]; 4] = table!(avx512);
 #[cfg(target_arch = "x86_64")]
-static AVX2: [[Kernel; 2]; 3] = table!(avx2);
-static PORTABLE: [[Kernel; 2]; 3] = table!(portable);
+static AVX2: [[Kernel; 2]; 4] = table!(avx2);
+static PORTABLE: [[Kernel; 2]; 4] = table!(portable);
 
 /// # Safety
 /// That of [`stem`], and AVX-512.
@@ -240,8 +228,8 @@ unsafe fn portable<const STEP: usize, const NV: usize>(t: &Tile) {
 
 /// # Safety
 /// The CPU must have the instruction set of `S`. `t` is as `tile.rs` says, but for its rows: there is one pointer, and
-/// `offsets` has `taps * c` numbers, at each of which `MR` floats `STEP` apart can be read from there; `rows` rows are
-/// stored.
+/// `offsets` has `taps * c` numbers, at each of which `MR` floats `STEP` apart (`step` where that is 0) can be read from there;
+/// `rows` rows are stored.
 #[inline(always)]
 unsafe fn stem<S: Simd, const MR: usize, const STEP: usize, const NV: usize>(t: &Tile) {
     // SAFETY: terms, pixels and columns stay within the sizes that the caller answers for.
@@ -255,8 +243,12 @@ unsafe fn stem<S: Simd, const MR: usize, const STEP: usize, const NV: usize>(t: 
             unroll!(J <4 NV, {
                 wv[J] = S::load(w.add(J * S::N));
             });
+            let mut next = x;
             unroll!(I < MR, {
-                let x = S::splat(*x.add(I * STEP));
+                if STEP == 0 && I > 0 {
+                    next = next.wrapping_add(t.step);
+                }
+                let x = S::splat(if STEP == 0 { *next } else { *x.add(I * STEP) });
                 unroll!(J <4 NV, {
                     acc[I][J] = S::fma(x, wv[J], acc[I][J]);
                 });

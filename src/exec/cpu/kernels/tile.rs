@@ -6,10 +6,10 @@
 //! Ceiling   all FMA units: per c, MR broadcasts and 2 loads for 2 MR FMAs
 //! Measured  see `benches`; one thread, 3x3: 96 to 99 % of the ceiling
 
-use super::math::{Act, apply_rows};
+use super::math::{Act, Fun, HardSwish, apply_rows};
 use super::simd::{Isa, Portable, Simd, Task, lanes, ld, st, unroll};
 
-/// One tile's work. The kernel adds the bias, multiplies by the gate, adds the residual and clamps; what more an epilogue wants is done by
+/// One tile's work. The kernel adds the bias, multiplies by the gate, adds the residual, and clamps or takes the hard swish; what more an epilogue wants is done by
 /// [`Finish`], while the tile is in L1.
 pub(super) struct Tile {
     /// `[taps][MR]` pointers to rows of `c` floats.
@@ -35,10 +35,13 @@ pub(super) struct Tile {
     pub bias: *const f32,
     pub lo: f32,
     pub hi: f32,
+    /// Whether hard swish comes last.
+    pub swish: bool,
     /// Columns to write, at most those of the kernel.
     pub cols: usize,
-    /// Rows to write, for a kernel that does not know how many it computes; and where its terms are (`stem.rs`).
+    /// Of a kernel of `stem.rs`: rows to write, floats from one to the next, and where the terms are.
     pub rows: usize,
+    pub step: usize,
     pub offsets: *const u32,
 }
 
@@ -185,6 +188,13 @@ pub(super) unsafe fn end<S: Simd, const MR: usize, const NV: usize>(
                     });
                 });
             }
+            if t.swish {
+                unroll!(I < MR, {
+                    unroll!(J <4 NV, {
+                        acc[I][J] = HardSwish().eval::<S>(acc[I][J]);
+                    });
+                });
+            }
             // Minima and maxima take the place of FMAs.
             if t.hi < f32::INFINITY {
                 unroll!(I < MR, {
@@ -210,6 +220,9 @@ pub(super) unsafe fn end<S: Simd, const MR: usize, const NV: usize>(
                             let mut v = S::mul(acc[I][J], gate);
                             if !t.res.is_null() {
                                 v = S::add(v, S::load_n(t.res.add(I * t.res_dist + J * S::N), n));
+                            }
+                            if t.swish {
+                                v = HardSwish().eval::<S>(v);
                             }
                             S::store_n(t.y.add(I * t.y_dist + J * S::N), S::max(lo, S::min(hi, v)), n);
                         }
