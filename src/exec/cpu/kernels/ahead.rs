@@ -75,3 +75,30 @@ impl Lines {
         self.from.wrapping_add(at * LINE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_handed_out_once_and_none_beyond() {
+        let weights = vec![0f32; 10 * LINE + 3];
+        announce(&weights);
+        let ahead = Ahead::announced();
+        assert_eq!(Ahead::announced().lines, 0, "it was announced to one kernel");
+        let mut starts = vec![];
+        for _ in 0..4 {
+            let mut some = ahead.take(4);
+            loop {
+                let from = some.next(3);
+                if from.is_null() {
+                    break;
+                }
+                starts.push((from as usize - weights.as_ptr() as usize) / (LINE * size_of::<f32>()));
+            }
+        }
+        // parts of four lines, by three; ten lines in all
+        assert_eq!(starts, [0, 3, 4, 7, 8]);
+        assert!(Lines::none().next(1).is_null());
+    }
+}
