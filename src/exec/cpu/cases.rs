@@ -205,7 +205,7 @@ impl Case {
     pub fn policies(&self, isa: Isa, batch: usize) -> Vec<Policy> {
         let mut policies = vec![Policy::Exact, Policy::Fast];
         policies.dedup_by_key(|policy| match self.work {
-            Work::Conv { shape, size } => Some(choose(isa, &shape, &Site { batch, size, policy: *policy })),
+            Work::Conv { shape, size } => Some(choose::<f32>(isa, &shape, &Site { batch, size, policy: *policy })),
             _ => None,
         });
         policies
@@ -230,7 +230,7 @@ impl Case {
         let w: Vec<f32> = noise("w", w_len).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
         let packed = match self.work {
             Work::Conv { shape, size } => {
-                let algorithm = choose(isa, &shape, &Site { batch, size, policy });
+                let algorithm = choose::<f32>(isa, &shape, &Site { batch, size, policy });
                 Packed::Conv(Box::new(PackedConv::pack_for(isa, &shape, algorithm, &w, None)))
             }
             Work::Gemm { k, n, .. } => Packed::Mat(PackedMat::from_nk(isa, Rows::new(&w, n, k))),

@@ -7,9 +7,10 @@
 use half::bf16;
 
 use super::bind::{self, FEW_ROWS};
-use super::kernels::bf16::{self as reduced, RowsIn, Stored, Unit};
+use super::kernels::bf16::{self as reduced, RowsIn, Unit};
 use super::kernels::{
-    self, Act, BinaryOp, ConvShape, Epilogue, Map, Operand, Policy, Pool, PoolShape, Rows, RowsMut, Strided,
+    self, Act, BinaryOp, ConvShape, Element, Epilogue, Map, Operand, PackedConv, PackedMat, Policy, Pool, PoolShape,
+    Rows, RowsMut, Site, Strided, choose,
 };
 use super::memory::{Data, DataMut, Memory, Slot};
 use super::step::{self, Bound, Place};
@@ -44,11 +45,11 @@ pub(super) enum Work {
     Copy,
     Fill(f32),
     Conv {
-        packed: reduced::PackedConv,
+        packed: PackedConv<bf16>,
         bias: Option<Vec<f32>>,
     },
     Linear {
-        packed: reduced::PackedMat,
+        packed: PackedMat<bf16>,
         bias: Option<Vec<f32>>,
     },
     /// Few rows of float32: weights [out, in] as they are.
@@ -79,7 +80,7 @@ pub(super) fn bind(unit: Unit, policy: Policy, plan: &Plan, step: &Step, weights
     let work = match &step.work {
         plan::Work::Copy => Some(Work::Copy),
         plan::Work::Fill(value) => Some(Work::Fill(*value)),
-        plan::Work::Node(id) => sums(unit, plan, step, &plan.net().node(*id).kind, weights)?,
+        plan::Work::Node(id) => sums(unit, policy, plan, step, &plan.net().node(*id).kind, weights)?,
     };
     let floats =
         step.reads.iter().chain(&step.residual).chain([&step.write]).all(|view| plan.dtype(view) == DType::F32);
@@ -126,7 +127,14 @@ fn places(plan: &Plan, step: &Step) -> (Places, Vec<DType>) {
 }
 
 /// Convolutions and linear layers whose operands a kernel on bf16 takes.
-fn sums(unit: Unit, plan: &Plan, step: &Step, kind: &Kind, weights: &Weights) -> Result<Option<Work>, Problem> {
+fn sums(
+    unit: Unit,
+    policy: Policy,
+    plan: &Plan,
+    step: &Step,
+    kind: &Kind,
+    weights: &Weights,
+) -> Result<Option<Work>, Problem> {
     let residual = step.residual.as_ref().map(|view| plan.dtype(view));
     let (Some(from), to) = (step.reads.first().map(|view| plan.dtype(view)), plan.dtype(&step.write)) else {
         return Ok(None);
@@ -145,7 +153,9 @@ fn sums(unit: Unit, plan: &Plan, step: &Step, kind: &Kind, weights: &Weights) ->
             };
             let channels = weights.channels(expression, dims[1])?;
             let raw = weights.read(&expression.weight)?;
-            let packed = reduced::PackedConv::pack(unit, &shape, &raw, channels.scale.as_deref());
+            let [n, _, h, w] = step.reads[0].dims[..] else { unreachable!("images have four axes") };
+            let algorithm = choose::<bf16>(unit, &shape, &Site { batch: n, size: [h, w], policy });
+            let packed = PackedConv::pack_for(unit, &shape, algorithm, &raw, channels.scale.as_deref());
             Some(Work::Conv { packed, bias: channels.shift })
         }
         Kind::Linear { weights: expression } => {
@@ -159,7 +169,7 @@ fn sums(unit: Unit, plan: &Plan, step: &Step, kind: &Kind, weights: &Weights) ->
             Some(if few {
                 Work::Dots { weights: reduced::round(&matrix), bias: channels.shift }
             } else {
-                let packed = reduced::PackedMat::from_nk(unit, Rows::new(&matrix, out, matrix.len() / out));
+                let packed = PackedMat::from_nk(unit, Rows::new(&matrix, out, matrix.len() / out));
                 Work::Linear { packed, bias: channels.shift }
             })
         }
@@ -303,17 +313,17 @@ impl Places {
                 let epilogue = Epilogue { bias: bias.as_deref(), before, residual, after, gate: None };
                 let x = self.reads[0].rows(x.f32());
                 let weights = Rows::new(&weights[..], self.write.matrix.cols, x.cols);
-                reduced::linear(unit, x, weights, self.write.rows_mut(to), &epilogue);
+                kernels::linear(unit, x, weights, self.write.rows_mut(to), &epilogue);
             }
             Work::Pool { pool, shape } => {
                 let (to, [x]) = memory.open_any(&self.write.slot, [&self.reads[0].slot]);
                 let x = self.reads[0].image(x.bf16());
-                either!(to, |to| reduced::pool(unit, *pool, shape, x, self.write.image_mut(to)));
+                either!(to, |to| kernels::pool(unit, *pool, shape, x, self.write.image_mut(to)));
             }
             Work::AdaptivePool { pool } => {
                 let (to, [x]) = memory.open_any(&self.write.slot, [&self.reads[0].slot]);
                 let x = self.reads[0].image(x.bf16());
-                either!(to, |to| reduced::adaptive_pool(unit, *pool, x, self.write.image_mut(to)));
+                either!(to, |to| kernels::adaptive_pool(unit, *pool, x, self.write.image_mut(to)));
             }
             Work::Rows(work) => self.rows(unit, work, memory),
             Work::Staged { inner, widen, round } => {
@@ -333,7 +343,7 @@ impl Places {
         }
     }
 
-    fn copy<B: Stored>(&self, unit: Unit, from: Data, to: &mut [B]) {
+    fn copy<B: Element>(&self, unit: Unit, from: Data, to: &mut [B]) {
         let (dims, strides) = (&self.write.dims, &self.write.strides);
         match from {
             Data::F32(data) => {
@@ -346,13 +356,13 @@ impl Places {
     }
 
     /// A kernel with an epilogue.
-    fn sums(&self, memory: &mut Memory, bias: &Option<Vec<f32>>, run: impl FnOnce(Data, DataMut, &reduced::Epilogue)) {
+    fn sums(&self, memory: &mut Memory, bias: &Option<Vec<f32>>, run: impl FnOnce(Data, DataMut, &Epilogue<bf16>)) {
         let [before, after] = self.acts;
         // the operand is read twice where there is no residual
         let residual = self.residual.as_ref().unwrap_or(&self.reads[0]);
         let (to, [x, data]) = memory.open_any(&self.write.slot, [&self.reads[0].slot, &residual.slot]);
         let residual = self.residual.as_ref().map(|residual| residual.rows(data.bf16()));
-        run(x, to, &reduced::Epilogue { bias: bias.as_deref(), before, residual, after, gate: None });
+        run(x, to, &Epilogue { bias: bias.as_deref(), before, residual, after, gate: None });
     }
 
     fn rows(&self, unit: Unit, work: &step::Work, memory: &mut Memory) {
@@ -392,13 +402,13 @@ struct OverRows<'a> {
 }
 
 impl OverRows<'_> {
-    fn run_same<T: Stored>(&self, to: &mut [T]) {
+    fn run_same<T: Element>(&self, to: &mut [T]) {
         reduced::by_rows::<T, T>(self.unit, RowsIn::Same, self.places.write.rows_mut(to), |row, wide| {
             self.some(row, wide)
         });
     }
 
-    fn run_other<A: Stored, B: Stored>(&self, x: Rows<A>, to: &mut [B]) {
+    fn run_other<A: Element, B: Element>(&self, x: Rows<A>, to: &mut [B]) {
         let to = self.places.write.rows_mut(to);
         reduced::by_rows(self.unit, RowsIn::Other(x), to, |row, wide| self.some(row, wide));
     }

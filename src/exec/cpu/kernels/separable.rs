@@ -6,21 +6,21 @@
 //!           the bit
 //! Ceiling   that of the two, without the hidden image's way to memory and back, which is most of it for large batches
 
+use super::bf16::simd::Unit;
 use super::conv::{ConvShape, pack_panels};
 use super::depthwise::Depthwise;
 use super::direct::{Ending, Epilogue, Extra, Job, Source};
 use super::math::Act;
 use super::par::{Aligned, Shared, scratch, tasks};
-use super::simd::Isa;
 use super::view::{Image, ImageMut, Rows, pixel_distance};
 
 /// The weights of both.
 #[derive(Debug)]
 pub struct PackedSeparable {
-    isa: Isa,
+    unit: Unit,
     /// Of the depthwise convolution.
     shape: ConvShape,
-    depthwise: Depthwise,
+    depthwise: Depthwise<f32>,
     bias: Option<Vec<f32>>,
     act: Act,
     pointwise: Aligned,
@@ -40,7 +40,7 @@ const HIDDEN: usize = 48 << 10;
 impl PackedSeparable {
     /// `depthwise` has the weights [channels, 1, kh, kw] of `shape`, `pointwise` [out, channels].
     pub fn pack(
-        isa: Isa,
+        unit: impl Into<Unit>,
         shape: &ConvShape,
         depthwise: RawConv,
         bias: Option<Vec<f32>>,
@@ -48,6 +48,7 @@ impl PackedSeparable {
         out_channels: usize,
         pointwise: RawConv,
     ) -> Self {
+        let unit = unit.into();
         shape.check();
         let channels = shape.out_channels;
         assert!(shape.groups == channels && shape.in_channels == channels, "not a depthwise convolution");
@@ -58,12 +59,12 @@ impl PackedSeparable {
             assert!(raw.scale.is_none_or(|s| s.len() >= shape.out_channels), "too few scales");
         }
         PackedSeparable {
-            isa,
+            unit,
             shape: *shape,
-            depthwise: Depthwise::pack(isa, shape, depthwise.weights, depthwise.scale),
+            depthwise: Depthwise::pack(unit, shape, depthwise.weights, depthwise.scale),
             bias,
             act,
-            pointwise: pack_panels(isa, &flat, 1, pointwise.weights, pointwise.scale),
+            pointwise: pack_panels::<f32>(unit, &flat, [1, 1], pointwise.weights, pointwise.scale),
             out_channels,
         }
     }
@@ -100,7 +101,7 @@ impl PackedSeparable {
                     Rows { data, rows: range.len(), ..residual }
                 });
                 let job = Job {
-                    isa: self.isa,
+                    unit: self.unit,
                     source: Source::Rows { x: hidden.as_ptr(), dist },
                     groups: 1,
                     rows: range.len(),
