@@ -206,7 +206,7 @@ pub fn core_to_core() -> Option<f64> {
 }
 
 /// Bytes of a core's L2 and of the L3, as the system says; else what is common.
-fn cache_sizes() -> [usize; 2] {
+pub(super) fn cache_sizes() -> [usize; 2] {
     let mut sizes = [1 << 20, 32 << 20];
     for index in 0..8 {
         let read = |what: &str| {
