@@ -54,12 +54,7 @@ fn same(a: &Buffer, b: &Buffer) -> bool {
 
 /// When each buffer holds something. What a slice of the batch leaves for another segment, or finds from one, is there
 /// as long as the segment runs.
-pub(super) fn find_lives(
-    steps: &[Step],
-    segments: &[Segment],
-    buffers: &mut [Buffer],
-    outputs: &[(String, View)],
-) {
+pub(super) fn find_lives(steps: &[Step], segments: &[Segment], buffers: &mut [Buffer], outputs: &[(String, View)]) {
     for buffer in buffers.iter_mut() {
         buffer.life = (usize::MAX, 0);
     }

@@ -246,8 +246,8 @@ impl Layout<'_> {
         };
         let write = self.output(id, &order, &seen, gaps);
         let in_place = single && gaps && reads[0].dims == write.dims;
-        let means =
-            (node.epilogue.squeeze == Squeeze::Also).then(|| self.fresh(&write.dims[..2], &[0, 1], false, DType::F32, true));
+        let means = (node.epilogue.squeeze == Squeeze::Also)
+            .then(|| self.fresh(&write.dims[..2], &[0, 1], false, DType::F32, true));
         self.means[id.0] = means.clone();
         let (work, layers) = (Work::Node(id), layers.clone());
         self.steps.push(Step { work, reads, gate, residual, write: write.clone(), means, in_place, layers });
@@ -401,9 +401,7 @@ impl Layout<'_> {
         }
         let (dtype, batched) = match view.place {
             Place::Buffer(buffer) => (self.buffers[buffer].dtype, self.buffers[buffer].sample.is_some()),
-            Place::Input(number) => {
-                (self.dtype(&view.dims), self.net.node(self.net.inputs[number].1).shape.batched)
-            }
+            Place::Input(number) => (self.dtype(&view.dims), self.net.node(self.net.inputs[number].1).shape.batched),
             Place::Constant(_) => (DType::F32, false),
         };
         let copy = self.fresh(&view.dims, order, order == IMAGE, dtype, batched);

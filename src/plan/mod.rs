@@ -37,6 +37,8 @@ pub struct Options<'a> {
     pub dtype: DType,
     /// Where steps may be run for some samples at a time: what the backend knows of their cost.
     pub slicing: Option<&'a dyn Slicing>,
+    /// Bytes that all values together may take.
+    pub memory: usize,
 }
 
 /// What one step does.
@@ -117,7 +119,7 @@ const MAX_RANK: usize = 8;
 /// Plans `net`.
 ///
 /// # Errors
-/// If its values for that batch cannot fit into the memory of the machine.
+/// If its values for that batch cannot fit into the memory that there is.
 pub fn plan(net: Net, options: &Options) -> Result<Plan, Problem> {
     check_sizes(&net, options.batch)?;
     let mut plan = layout::lay_out(net, options);
@@ -129,7 +131,7 @@ pub fn plan(net: Net, options: &Options) -> Result<Plan, Problem> {
     plan.arena = arena::assign(&mut plan.steps, &plan.segments, &mut plan.buffers, &mut plan.outputs)
         .ok_or_else(|| memory::too_large(usize::MAX, options.batch))?;
     match plan.arena.checked_mul(size_of::<f32>()) {
-        Some(bytes) if bytes <= memory::available() => Ok(plan),
+        Some(bytes) if bytes <= options.memory => Ok(plan),
         bytes => Err(memory::too_large(bytes.unwrap_or(usize::MAX), options.batch)),
     }
 }

@@ -222,9 +222,7 @@ impl Profile {
             json["layers"] = json!(row.layers);
             json
         };
-        let segment = |Segment { steps, slices }: &Segment| {
-            json!({"first_step": steps.start + 1, "last_step": steps.end, "samples": self.batch / slices})
-        };
+        let segment = |Segment { steps, slices }: &Segment| json!({"first_step": steps.start + 1, "last_step": steps.end, "samples": self.batch / slices});
         let kernel = |(count, row): &(usize, Row)| {
             let mut json = figures(row);
             json["steps"] = json!(count);

@@ -207,7 +207,7 @@ impl Memory<'_> {
             Place::Buffer(_) => {
                 let range = slot.at(self.slice);
                 &self.arena.floats()[range]
-            },
+            }
         }
     }
 }

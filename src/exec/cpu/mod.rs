@@ -81,7 +81,7 @@ impl Backend for Cpu {
             DType::F32 => kernels::pixel_distance,
             _ => kernels::bf16::pixel_distance,
         };
-        plan::Options { batch, pixel_distance, dtype: self.dtype, slicing: Some(self) }
+        plan::Options { batch, pixel_distance, dtype: self.dtype, slicing: Some(self), memory: plan::available() }
     }
 
     fn fusion(&self) -> Fusion {
