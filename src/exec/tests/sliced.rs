@@ -2,11 +2,12 @@
 
 use crate::diag::Problem;
 use crate::exec::cpu::Cpu;
-use crate::exec::tests::Random;
+use crate::exec::tests::{Random, noise};
 use crate::exec::{Backend, Executable, Program, Weights};
 use crate::opt::testing::network;
 use crate::opt::{Fusion, Net};
-use crate::plan::{self, Level, Load, Plan, Slicing, Step};
+use crate::plan::{self, DType, Level, Load, Plan, Slicing, Step};
+use crate::tensor::Tensor;
 
 #[derive(Debug)]
 pub(super) struct Sliced {
@@ -69,4 +70,51 @@ fn the_batch_is_really_cut_and_takes_less_memory() {
     let sizes = |plan: &Plan| plan.segments().iter().map(|segment| segment.slices).max();
     assert!(cut.iter().filter(|plan| sizes(plan) > Some(1)).count() > 4);
     assert!(cut.iter().any(|plan| plan.arena() < whole.arena()));
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let typed = network(
+        "x = input([3, 40, 40])
+        a = conv2d(16, kernel = 3, stride = 2, padding = 1) <- x
+        b = batch_norm2d <- a
+        c = relu <- b
+        d = conv2d(48, kernel = 1) <- c
+        e = conv2d(48, kernel = 3, padding = 1, groups = 48) <- d
+        f = hardswish <- e
+        s = global_avg_pool2d <- f
+        t = linear(12) <- s
+        u = relu <- t
+        v = linear(48) <- u
+        w = sigmoid <- v
+        g = mul <- f, w
+        h = conv2d(16, kernel = 1) <- g
+        i = add <- h, c
+        j = conv2d(64, kernel = 3, padding = 1) <- i
+        k = conv2d(64, kernel = 3, padding = 1) <- j
+        l = global_avg_pool2d <- k
+        n = linear(10) <- l
+        ! n",
+    );
+    let tensors = Random(&typed);
+    let batch = 6;
+    let image = Tensor::new(vec![batch, 3, 40, 40], noise(batch * 3 * 40 * 40, 9));
+    let bits = |backend: &dyn Backend, threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        pool.install(|| {
+            let mut executable = Executable::new(&typed, &tensors, backend, batch).expect("small");
+            let found = executable.run(&[("x", &image)]).expect("the input fits");
+            found.iter().flat_map(|(_, tensor)| tensor.data().iter().map(|v| v.to_bits())).collect::<Vec<u32>>()
+        })
+    };
+    let cpu = Cpu::new();
+    let reduced = cpu.with_dtype(DType::Bf16).expect("the CPU has kernels for it");
+    let backends: [&dyn Backend; 4] =
+        [&cpu, &reduced, &Sliced { cpu, seed: 1 }, &Sliced { cpu: reduced, seed: 2 }];
+    for backend in backends {
+        let one = bits(backend, 1);
+        for threads in [2, 3, 8] {
+            assert!(bits(backend, threads) == one, "other bits on {threads} threads");
+        }
+    }
 }
