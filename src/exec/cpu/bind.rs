@@ -214,7 +214,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
     })
 }
 
-fn conv_shape(window: &opt::Window, in_channels: usize, out_channels: usize, groups: usize) -> ConvShape {
+pub(super) fn conv_shape(window: &opt::Window, in_channels: usize, out_channels: usize, groups: usize) -> ConvShape {
     let opt::Window { kernel, stride, padding, dilation } = *window;
     ConvShape { in_channels, out_channels, kernel, stride, padding, dilation, groups }
 }

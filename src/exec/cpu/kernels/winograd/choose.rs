@@ -50,6 +50,10 @@ pub struct Estimate {
     pub start: f64,
     /// Each run.
     pub run: f64,
+    /// Arithmetic alone, of each run.
+    pub work: f64,
+    /// Bytes of packed weights, read in each run.
+    pub weights: f64,
 }
 
 /// The fastest algorithm that the policy allows; in doubt, the direct one.
@@ -60,7 +64,7 @@ pub fn choose<T: Element>(unit: impl Into<Unit>, shape: &ConvShape, site: &Site)
         return Algorithm::Direct;
     }
     let cost = |algorithm: Algorithm| {
-        let Estimate { start, run } = estimate::<T>(unit, shape, site, algorithm);
+        let Estimate { start, run, .. } = estimate::<T>(unit, shape, site, algorithm);
         match site.policy {
             Policy::Runs(runs) => start + run * runs as f64,
             Policy::Exact | Policy::Fast => run,
@@ -151,5 +155,6 @@ pub fn estimate<T: Element>(unit: impl Into<Unit>, shape: &ConvShape, site: &Sit
     };
     let (work, bytes) = (work * groups as f64, (bytes * groups) as f64);
     let read = bytes / READ;
-    Estimate { start: bytes / WRITE / CLOCK, run: (work.max(read) + work.min(read) / 4.0) / CLOCK }
+    let run = (work.max(read) + work.min(read) / 4.0) / CLOCK;
+    Estimate { start: bytes / WRITE / CLOCK, run, work: work / CLOCK, weights: bytes }
 }
