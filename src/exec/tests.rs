@@ -1,5 +1,6 @@
 //! Executables against the reference, on every kind of small network.
 
+mod reduced;
 mod sliced;
 
 use super::cpu::Cpu;

@@ -63,6 +63,11 @@ impl Cpu {
     pub fn isa(&self) -> Isa {
         self.isa
     }
+
+    /// What it keeps large values and weights in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
 }
 
 impl Default for Cpu {

@@ -243,7 +243,7 @@ impl Ready {
 
     /// What does the work, as `bench --profile` prints it.
     pub(super) fn kernel(&self, isa: kernels::Isa) -> String {
-        let Reduced { unit, work, places } = match self {
+        let Reduced { work, places, .. } = match self {
             Ready::Floats(bound) => return bound.kernel(isa),
             Ready::Reduced(step) => &**step,
         };
@@ -252,7 +252,7 @@ impl Ready {
             Work::Copy => "convert".into(),
             Work::Fill(_) => "fill bf16".into(),
             Work::Conv { packed, .. } => packed.kernel(),
-            Work::Linear { .. } => format!("gemm bf16 {}", unit.tile()),
+            Work::Linear { packed, .. } => packed.kernel(),
             Work::Dots { .. } => "dot products bf16".into(),
             Work::Pool { .. } => "pool bf16".into(),
             Work::AdaptivePool { .. } => "adaptive pool bf16".into(),

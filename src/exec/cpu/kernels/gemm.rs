@@ -59,6 +59,11 @@ impl<T: Element> PackedMat<T> {
         [self.k, self.n]
     }
 
+    /// `gemm 14x32`
+    pub fn kernel(&self) -> String {
+        format!("gemm{} {}x{}", T::LABEL, T::tile_rows(self.unit), panel_cols(self.unit))
+    }
+
     /// `out = epilogue(a * self)`, `a` [m, k], `out` [m, n].
     pub fn run<O: Element>(&self, a: Rows<T>, out: RowsMut<O>, epilogue: &Epilogue<T>) {
         a.check();
