@@ -251,6 +251,14 @@ impl Ready {
         }
     }
 
+    /// The step in float32, if it is.
+    pub(super) fn as_floats(&self) -> Option<&Bound> {
+        match self {
+            Ready::Floats(bound) => Some(bound),
+            Ready::Reduced(_) => None,
+        }
+    }
+
     pub(super) fn run(&self, isa: kernels::Isa, memory: &mut Memory) {
         match self {
             Ready::Floats(bound) => bound.run(isa, memory),

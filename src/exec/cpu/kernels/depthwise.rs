@@ -9,6 +9,7 @@
 
 use super::conv::ConvShape;
 use super::direct::{Ending, Epilogue, Place, Window};
+use super::math::{Fun, HardSwish};
 use super::means::{Extent, Means, Sums, with_means};
 use super::par::{Aligned, Shared, blocks, tasks};
 use super::simd::{Isa, Simd, Task, ld, st, unroll};
@@ -45,7 +46,7 @@ impl Depthwise {
 
     /// Convolves `x` into `y`; the means of y's channels go to `means`.
     pub fn run(&self, x: Image, y: ImageMut, means: Option<Means>, epilogue: &Epilogue) {
-        let ending = Ending::of(epilogue);
+        let ending = Ending::of_swish(epilogue);
         let call = self.call(&x, [y.h, y.w], epilogue, &ending);
         let (out, y_dist) = (Shared(y.data.as_mut_ptr()), y.dist);
         let (tiles, chunks) = (call.tiles(), call.chunks());
@@ -258,11 +259,17 @@ impl Tiles<'_> {
             let full = tile.pixels == PX && self.cols == NV * S::N && window.dilation[1] == 1;
             // SAFETY: the caller's; the tile lies in the output.
             unsafe {
+                let columns = window.kernel[1] + (PX - 1) * window.stride[1];
+                let inside = left >= 0 && left as usize + columns <= window.w;
                 match (window.kernel[1], window.stride[1]) {
-                    (3, 1) if full => tile.fixed::<S, NV, 3, 1>(),
-                    (3, 2) if full => tile.fixed::<S, NV, 3, 2>(),
-                    (5, 1) if full && NV < 3 => tile.fixed::<S, NV, 5, 1>(),
-                    (5, 2) if full && NV < 3 => tile.fixed::<S, NV, 5, 2>(),
+                    (3, 1) if full && inside => tile.fixed::<S, NV, 3, 1, true>(),
+                    (3, 1) if full => tile.fixed::<S, NV, 3, 1, false>(),
+                    (3, 2) if full && inside => tile.fixed::<S, NV, 3, 2, true>(),
+                    (3, 2) if full => tile.fixed::<S, NV, 3, 2, false>(),
+                    (5, 1) if full && inside && NV < 3 => tile.fixed::<S, NV, 5, 1, true>(),
+                    (5, 1) if full && NV < 3 => tile.fixed::<S, NV, 5, 1, false>(),
+                    (5, 2) if full && inside && NV < 3 => tile.fixed::<S, NV, 5, 2, true>(),
+                    (5, 2) if full && NV < 3 => tile.fixed::<S, NV, 5, 2, false>(),
                     _ => tile.any::<S, NV>(),
                 }
             }
@@ -295,12 +302,13 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Windows `KW` wide at the stride `SX`, no pixel and no lane missing: each column of a row is loaded once.
+    /// Windows `KW` wide at the stride `SX`, no pixel and no lane missing: each column of a row is loaded once. Where all are
+    /// `INSIDE` the image, without asking each.
     ///
     /// # Safety
     /// As `Tiles::run`, with a tile of the output.
     #[inline(always)]
-    unsafe fn fixed<S: Simd, const NV: usize, const KW: usize, const SX: usize>(&self) {
+    unsafe fn fixed<S: Simd, const NV: usize, const KW: usize, const SX: usize, const INSIDE: bool>(&self) {
         let (s, window) = (self.call, &self.call.window);
         // SAFETY: `run`'s; only columns inside the image are read.
         unsafe {
@@ -315,7 +323,7 @@ impl Tile<'_> {
                     });
                 });
                 unroll!(Q <17 KW + (PX - 1) * SX, {
-                    if ((self.left + Q as isize) as usize) < window.w {
+                    if INSIDE || ((self.left + Q as isize) as usize) < window.w {
                         let from = from.wrapping_add(Q * window.dist);
                         unroll!(J <4 NV, {
                             let x = S::load(from.add(J * S::N));
@@ -400,16 +408,30 @@ impl Tile<'_> {
         // SAFETY: the caller's.
         unsafe {
             let (lo, hi) = (S::splat(s.ending.lo), S::splat(s.ending.hi));
+            let mut acc = acc;
+            if let (true, Some(res)) = (s.ending.simple, s.epilogue.residual) {
+                unroll!(I <7 PX, {
+                    if I < self.pixels {
+                        let res = res.at(self.first + I).add(self.col);
+                        unroll!(J <4 NV, {
+                            acc[I][J] = S::add(acc[I][J], self.lanes::<S>(res, J));
+                        });
+                    }
+                });
+            }
+            if s.ending.swish {
+                unroll!(I <7 PX, {
+                    unroll!(J <4 NV, {
+                        acc[I][J] = HardSwish().eval::<S>(acc[I][J]);
+                    });
+                });
+            }
             unroll!(I <7 PX, {
                 if I < self.pixels {
                     let y = self.y.add(I * self.y_dist);
                     unroll!(J <4 NV, {
                         let n = (self.cols - J * S::N).min(S::N);
-                        let mut v = acc[I][J];
-                        if let (true, Some(res)) = (s.ending.simple, s.epilogue.residual) {
-                            v = S::add(v, ld::<S>(res.at(self.first + I).add(self.col + J * S::N), n));
-                        }
-                        st::<S>(y.add(J * S::N), S::min(hi, S::max(lo, v)), n);
+                        st::<S>(y.add(J * S::N), S::min(hi, S::max(lo, acc[I][J])), n);
                     });
                 }
             });

@@ -8,10 +8,12 @@
 //!
 //! Rows are dealt evenly over tiles (49 = 12 + 12 + 12 + 13, not 14 + 14 + 14 + 7).
 
+use super::ahead::{Ahead, Lines};
 use super::math::Act;
 use super::means::{Extent, Means, Sums, with_means};
 use super::par::{Shared, scratch, tasks};
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
+use super::stem;
 use super::tile::{Finish, Tile, kernel};
 use super::view::Rows;
 use std::mem::MaybeUninit;
@@ -53,6 +55,8 @@ pub(super) struct Ending {
     pub simple: bool,
     pub lo: f32,
     pub hi: f32,
+    /// Whether the kernel takes the hard swish instead; only of one that says so.
+    pub swish: bool,
     /// Whether there is more to do.
     pub more: bool,
 }
@@ -72,14 +76,21 @@ impl Ending {
         Ending::with(if epi.gate.is_none() { bounds(epi) } else { None })
     }
 
-    /// For a kernel that knows gates, and gives it one row of them a tile.
+    /// For a kernel that knows hard swish.
+    pub fn of_swish(epi: &Epilogue) -> Self {
+        if epi.gate.is_none() { Ending::of_tiles(epi) } else { Ending::of(epi) }
+    }
+
+    /// For a kernel that knows hard swish and gates, and gives it one row of them a tile.
     pub fn of_tiles(epi: &Epilogue) -> Self {
-        Ending::with(bounds(epi))
+        let swish = epi.before == Act::None && epi.after == Act::HardSwish;
+        let endless = (f32::NEG_INFINITY, f32::INFINITY);
+        Ending { swish, ..Ending::with(if swish { Some(endless) } else { bounds(epi) }) }
     }
 
     fn with(bounds: Option<(f32, f32)>) -> Self {
         let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        Ending { simple: bounds.is_some(), lo, hi, more: bounds.is_none() }
+        Ending { simple: bounds.is_some(), lo, hi, swish: false, more: bounds.is_none() }
     }
 
     /// Does the rest to a block, while it is in cache.
@@ -119,9 +130,15 @@ fn bounds(epi: &Epilogue) -> Option<(f32, f32)> {
 #[derive(Clone, Copy)]
 pub(super) enum Source {
     /// Row `i` starts at `x + i * dist`; one tap.
-    Rows { x: *const f32, dist: usize },
+    Rows {
+        x: *const f32,
+        dist: usize,
+    },
     /// The pixels that a window covers.
     Window(Window),
+    /// The same of images of few channels, which each task copies into a frame first.
+    Windows(stem::Windows),
+    Frame(stem::Frame),
 }
 // SAFETY: the pointers inside are only read.
 unsafe impl Sync for Source {}
@@ -173,6 +190,8 @@ pub(super) struct Extra<'a> {
     pub means: Option<Means>,
     /// Whether the means are all that is wanted, and y is not written.
     pub only_means: bool,
+    /// What tiles fetch meanwhile.
+    pub ahead: Option<&'a Ahead>,
 }
 // SAFETY: the pointers are read only, but for `y`, of which each task writes its own rows and columns.
 unsafe impl Sync for Job<'_> {}
@@ -202,6 +221,8 @@ struct At {
     rows: Range<usize>,
     gate: *const f32,
     fetch: usize,
+    /// What else to fetch meanwhile.
+    ahead: *const f32,
 }
 
 impl Job<'_> {
@@ -222,17 +243,22 @@ impl Job<'_> {
         // About 10 us on a fast core.
         let grain = (3 << 20) / flops_per_tile.max(1);
         let large = panel_len * panels * 4 > 600 << 10 || tiles < 8;
+        let most = self.rows / self.unit();
         if large && panels > 1 {
             // The input of a block should stay in L2 beside a panel.
             let block = ((512 << 10) / (4 * self.depth.max(1) * self.isa.tile_rows())).max(grain).clamp(1, tiles);
             // Few panels are not dealt evenly: then rows are cut too.
-            let blocks = tiles.div_ceil(block).max(tiles.min(16 / panels));
+            let blocks = tiles.div_ceil(block).max(tiles.min(16 / panels)).min(most);
             let span = grain.div_ceil(block).clamp(1, panels.div_ceil(16));
-            let spans = panels.div_ceil(span);
+            // A frame is made for each span.
+            let (blocks, spans) = match self.source {
+                Source::Windows(_) => (blocks.max(4).min(most), panels.min(4)),
+                _ => (blocks, panels.div_ceil(span)),
+            };
             self.summing(blocks, |sums| {
                 tasks(self.groups * blocks * spans, |task| {
                     let (g, b, s) = (task / (blocks * spans), task / spans % blocks, task % spans);
-                    let part = Part { group: g, block: b, rows: self.rows * b / blocks..self.rows * (b + 1) / blocks };
+                    let part = Part { group: g, block: b, rows: self.rows_of(b, blocks) };
                     let panels = panels * s / spans..panels * (s + 1) / spans;
                     // SAFETY: each task has its own rows, panels and group.
                     unsafe { self.block(&part, panels, true, sums) };
@@ -240,11 +266,11 @@ impl Job<'_> {
             });
         } else {
             let block = (grain / panels).clamp(1, tiles.div_ceil(16).max(1));
-            let blocks = tiles.div_ceil(block);
+            let blocks = tiles.div_ceil(block).min(most);
             self.summing(blocks, |sums| {
                 tasks(self.groups * blocks, |task| {
                     let (g, b) = (task / blocks, task % blocks);
-                    let part = Part { group: g, block: b, rows: self.rows * b / blocks..self.rows * (b + 1) / blocks };
+                    let part = Part { group: g, block: b, rows: self.rows_of(b, blocks) };
                     // SAFETY: each task has its own rows and group.
                     unsafe { self.block(&part, 0..panels, false, sums) };
                 });
@@ -252,12 +278,26 @@ impl Job<'_> {
         }
     }
 
+    /// Blocks are made of so many rows.
+    fn unit(&self) -> usize {
+        match &self.source {
+            Source::Windows(windows) => windows.width(),
+            _ => 1,
+        }
+    }
+
+    /// The rows of a block.
+    fn rows_of(&self, block: usize, blocks: usize) -> Range<usize> {
+        let (unit, units) = (self.unit(), self.rows / self.unit());
+        units * block / blocks * unit..units * (block + 1) / blocks * unit
+    }
+
     /// Runs `work`, with sums by `blocks` blocks of rows where means are wanted.
     fn summing(&self, blocks: usize, work: impl FnOnce(Option<Sums>)) {
         let Some(means) = self.extra.means else { return work(None) };
         let rows = self.rows / self.images;
         let extent = Extent { images: self.images, rows, units: rows, cols: self.groups * self.cols };
-        let rows_of = |b| self.rows * b / blocks..self.rows * (b + 1) / blocks;
+        let rows_of = |b| self.rows_of(b, blocks);
         // SAFETY: the caller of `run` answers for the means; blocks begin their sums and add all that they store.
         unsafe { with_means(self.isa, means, extent, blocks, rows_of, |sums| work(Some(sums))) }
     }
@@ -289,6 +329,10 @@ impl Job<'_> {
     /// # Safety
     /// As `run`; nobody else writes these rows and panels.
     unsafe fn block(&self, part: &Part, panels: Range<usize>, stream: bool, sums: Option<Sums>) {
+        if let Source::Windows(windows) = &self.source {
+            // SAFETY: the caller's.
+            return unsafe { self.block_framed(windows, part, panels, stream, sums) };
+        }
         let Some(scale) = self.extra.scale else {
             // SAFETY: the caller's.
             return unsafe { self.block_from(&self.source, part, panels, stream, sums) };
@@ -312,6 +356,33 @@ impl Job<'_> {
             // SAFETY: the caller's; the source has just these rows.
             unsafe { self.block_from(&source, part, panels, stream, sums) };
         });
+    }
+
+    /// Output rows of one image after another, each with its frame.
+    ///
+    /// # Safety
+    /// As `block`; the rows of `part` are whole rows of windows.
+    unsafe fn block_framed(
+        &self,
+        windows: &stem::Windows,
+        part: &Part,
+        panels: Range<usize>,
+        stream: bool,
+        sums: Option<Sums>,
+    ) {
+        let (width, height) = (windows.width(), windows.height());
+        let (mut line, last) = (part.rows.start / width, part.rows.end / width);
+        while line < last {
+            let end = last.min((line / height + 1) * height);
+            let some = Part { group: part.group, block: part.block, rows: line * width..end * width };
+            // SAFETY: the caller's.
+            unsafe {
+                windows.with_frame(line..end, |frame| {
+                    self.block_from(&Source::Frame(frame), &some, panels.clone(), stream, sums);
+                });
+            }
+            line = end;
+        }
     }
 
     /// # Safety
@@ -359,13 +430,21 @@ impl Job<'_> {
             // SAFETY: the caller's.
             unsafe { sums.begin(part.block, &part.rows, group * self.cols + from, to - from) };
         }
-        // Tiles of one image each, where they take one row of gates.
+        // Tiles of one image each, where they take one row of gates; of one row of it, where they are neighbours in a frame.
         let gated = ending.simple && epi.gate.is_some();
+        let unit = match source {
+            Source::Frame(frame) => frame.width,
+            _ if gated => per_image,
+            _ => self.rows,
+        };
         let mut first = part.rows.start;
         let mut count = 0;
+        let terms = self.taps * self.depth;
+        let tiles = part.rows.len().div_ceil(self.isa.tile_rows());
+        let mut ahead = self.extra.ahead.map_or(Lines::none(), |ahead| ahead.take(tiles * panels.len() * terms));
         while first < part.rows.end {
             let image = first / per_image;
-            let end = if gated { ((image + 1) * per_image).min(part.rows.end) } else { part.rows.end };
+            let end = ((first / unit + 1) * unit).min(part.rows.end);
             let tiles = (end - first).div_ceil(self.isa.tile_rows());
             for t in 0..tiles {
                 let (m0, m1) = (first + (end - first) * t / tiles, first + (end - first) * (t + 1) / tiles);
@@ -377,9 +456,10 @@ impl Job<'_> {
                     let gate = gate.map_or(std::ptr::null(), |g| g.as_ptr().wrapping_add(image * all_cols + col));
                     // Two tiles fetch the two lines a step of the next panel.
                     let fetch = if fetch { count } else { 2 };
-                    let at = At { group, panel, rows: m0..m1, gate, fetch };
+                    let ahead = if fetch < 2 { std::ptr::null() } else { ahead.next(terms) };
+                    let at = At { group, panel, rows: m0..m1, gate, fetch, ahead };
                     // SAFETY: the caller's.
-                    unsafe { self.tile(&at, &ending, part.block, &sums, ptrs) };
+                    unsafe { self.tile(source, &at, &ending, part.block, &sums, ptrs) };
                 }
                 count += 1;
             }
@@ -392,7 +472,15 @@ impl Job<'_> {
     /// # Safety
     /// As `block`; `ptrs` holds the pointers of these rows.
     #[inline(always)]
-    unsafe fn tile(&self, at: &At, ending: &Ending, block: usize, sums: &Option<Sums>, ptrs: *const *const f32) {
+    unsafe fn tile(
+        &self,
+        source: &Source,
+        at: &At,
+        ending: &Ending,
+        block: usize,
+        sums: &Option<Sums>,
+        ptrs: *const *const f32,
+    ) {
         let kb = panel_cols(self.isa);
         let all_panels = self.cols.div_ceil(kb);
         let panel_len = self.taps * self.depth * kb;
@@ -417,8 +505,12 @@ impl Job<'_> {
             c: self.depth,
             w,
             w_step: kb,
-            next: if fetch { w.wrapping_add(panel_len + at.fetch * (panel_len / 2)) } else { w },
-            next_step: if fetch { 16 } else { 0 },
+            next: match fetch {
+                true => w.wrapping_add(panel_len + at.fetch * (panel_len / 2)),
+                false if !at.ahead.is_null() => at.ahead,
+                false => w,
+            },
+            next_step: if fetch || !at.ahead.is_null() { 16 } else { 0 },
             y,
             y_dist,
             gate: at.gate,
@@ -427,12 +519,20 @@ impl Job<'_> {
             bias: epi.bias.map_or(std::ptr::null(), |b| b.as_ptr().wrapping_add(col)),
             lo: ending.lo,
             hi: ending.hi,
+            swish: ending.swish,
             cols,
+            rows: mr,
+            step: if let Source::Frame(frame) = source { frame.step } else { 0 },
+            offsets: if let Source::Frame(frame) = source { frame.offsets } else { std::ptr::null() },
         };
         let vectors = if cols <= self.isa.lanes() { 1 } else { 2 };
+        let kernel = match source {
+            Source::Frame(frame) => stem::kernel(self.isa, frame.step, vectors),
+            _ => kernel(self.isa, mr, vectors),
+        };
         // SAFETY: the pointers are those of `mr` rows, and of a panel of this isa's width; the caller answers
         // for the rest.
-        unsafe { kernel(self.isa, mr, vectors)(&tile) };
+        unsafe { kernel(&tile) };
         let place = || Place { y, dist: y_dist, row: m0, rows: mr, col, cols };
         if ending.more {
             // SAFETY: the kernel has just written these rows and columns.
@@ -457,6 +557,9 @@ impl Job<'_> {
                     unsafe { *out.add(i) = x.wrapping_add(i * dist) };
                 }
             }
+            // SAFETY: one pointer for all rows.
+            Source::Frame(frame) => unsafe { *out = frame.at(m0) },
+            Source::Windows(_) => unreachable!("its tasks have made frames of them"),
             // SAFETY: the caller's.
             Source::Window(window) => unsafe { window.pointers(group * self.depth, m0, mr, out) },
         }

@@ -49,6 +49,11 @@ impl PackedMat {
         [self.k, self.n]
     }
 
+    /// The weights, if to read them is most of the work for so many rows: for [`announce`](super::announce).
+    pub fn streamed(&self, rows: usize) -> Option<&[f32]> {
+        (rows < self.isa.tile_rows()).then_some(&self.data)
+    }
+
     /// `out = epilogue(a * self)`, `a` [m, k], `out` [m, n].
     pub fn run(&self, a: Rows, out: RowsMut, epilogue: &Epilogue) {
         a.check();

@@ -6,10 +6,10 @@
 //! Ceiling   all FMA units: per c, MR broadcasts and 2 loads for 2 MR FMAs
 //! Measured  see `benches`; one thread, 3x3: 96 to 99 % of the ceiling
 
-use super::math::{Act, apply_rows};
+use super::math::{Act, Fun, HardSwish, apply_rows};
 use super::simd::{Isa, Portable, Simd, Task, lanes, ld, st, unroll};
 
-/// One tile's work. The kernel adds the bias, multiplies by the gate, adds the residual and clamps; what more an epilogue wants is done by
+/// One tile's work. The kernel adds the bias, multiplies by the gate, adds the residual, and clamps or takes the hard swish; what more an epilogue wants is done by
 /// [`Finish`], while the tile is in L1.
 pub(super) struct Tile {
     /// `[taps][MR]` pointers to rows of `c` floats.
@@ -35,8 +35,14 @@ pub(super) struct Tile {
     pub bias: *const f32,
     pub lo: f32,
     pub hi: f32,
+    /// Whether hard swish comes last.
+    pub swish: bool,
     /// Columns to write, at most those of the kernel.
     pub cols: usize,
+    /// Of a kernel of `stem.rs`: rows to write, floats from one to the next, and where the terms are.
+    pub rows: usize,
+    pub step: usize,
+    pub offsets: *const u32,
 }
 
 pub(super) type Kernel = unsafe fn(&Tile);
@@ -97,22 +103,7 @@ unsafe fn portable<const MR: usize, const NV: usize>(t: &Tile) {
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
     // SAFETY: rows, taps and columns stay within the sizes that the caller answers for.
     unsafe {
-        // Asked for before the sums, the residual has come after them.
-        if !t.res.is_null() {
-            unroll!(I < MR, {
-                unroll!(J <4 NV, {
-                    fetch_near(t.res.wrapping_add(I * t.res_dist + J * S::N));
-                });
-            });
-        }
-        let mut bias = [S::splat(0.0); NV];
-        if !t.bias.is_null() {
-            unroll!(J <4 NV, {
-                let n = t.cols.saturating_sub(J * S::N).min(S::N);
-                bias[J] = ld::<S>(t.bias.wrapping_add(J * S::N), n);
-            });
-        }
-        let mut acc = [bias; MR];
+        let mut acc = begin::<S, MR, NV>(t);
         let mut w = t.w;
         let mut next = t.next;
         for tap in 0..t.taps {
@@ -136,6 +127,44 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
                 w = w.add(t.w_step);
             }
         }
+        end::<S, MR, NV>(t, acc, MR);
+    }
+}
+
+/// What the sums of a tile begin with: the bias. The residual, asked for now, has come after them.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+pub(super) unsafe fn begin<S: Simd, const MR: usize, const NV: usize>(t: &Tile) -> [[S::F; NV]; MR] {
+    // SAFETY: the caller's.
+    unsafe {
+        if !t.res.is_null() {
+            unroll!(I < MR, {
+                unroll!(J <4 NV, {
+                    fetch_near(t.res.wrapping_add(I * t.res_dist + J * S::N));
+                });
+            });
+        }
+        let mut bias = [S::splat(0.0); NV];
+        if !t.bias.is_null() {
+            unroll!(J <4 NV, {
+                let n = t.cols.saturating_sub(J * S::N).min(S::N);
+                bias[J] = ld::<S>(t.bias.wrapping_add(J * S::N), n);
+            });
+        }
+        [bias; MR]
+    }
+}
+
+/// Gate, residual and clamp, and the first `rows` rows stored.
+///
+/// # Safety
+/// As [`tile`], for `rows` rows of y and `res`.
+#[inline(always)]
+pub(super) unsafe fn end<S: Simd, const MR: usize, const NV: usize>(t: &Tile, mut acc: [[S::F; NV]; MR], rows: usize) {
+    // SAFETY: the caller's.
+    unsafe {
         let (lo, hi) = (S::splat(t.lo), S::splat(t.hi));
         if t.cols == NV * S::N {
             if !t.gate.is_null() {
@@ -149,7 +178,16 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
             if !t.res.is_null() {
                 unroll!(I < MR, {
                     unroll!(J <4 NV, {
-                        acc[I][J] = S::add(acc[I][J], S::load(t.res.add(I * t.res_dist + J * S::N)));
+                        if I < rows {
+                            acc[I][J] = S::add(acc[I][J], S::load(t.res.add(I * t.res_dist + J * S::N)));
+                        }
+                    });
+                });
+            }
+            if t.swish {
+                unroll!(I < MR, {
+                    unroll!(J <4 NV, {
+                        acc[I][J] = HardSwish().eval::<S>(acc[I][J]);
                     });
                 });
             }
@@ -162,9 +200,11 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
                 });
             }
             unroll!(I < MR, {
-                unroll!(J <4 NV, {
-                    S::store(t.y.add(I * t.y_dist + J * S::N), S::max(lo, acc[I][J]));
-                });
+                if I < rows {
+                    unroll!(J <4 NV, {
+                        S::store(t.y.add(I * t.y_dist + J * S::N), S::max(lo, acc[I][J]));
+                    });
+                }
             });
         } else {
             unroll!(J <4 NV, {
@@ -172,11 +212,16 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(t: &Tile) {
                 if n > 0 {
                     let gate = if t.gate.is_null() { S::splat(1.0) } else { S::load_n(t.gate.add(J * S::N), n) };
                     unroll!(I < MR, {
-                        let mut v = S::mul(acc[I][J], gate);
-                        if !t.res.is_null() {
-                            v = S::add(v, S::load_n(t.res.add(I * t.res_dist + J * S::N), n));
+                        if I < rows {
+                            let mut v = S::mul(acc[I][J], gate);
+                            if !t.res.is_null() {
+                                v = S::add(v, S::load_n(t.res.add(I * t.res_dist + J * S::N), n));
+                            }
+                            if t.swish {
+                                v = HardSwish().eval::<S>(v);
+                            }
+                            S::store_n(t.y.add(I * t.y_dist + J * S::N), S::max(lo, S::min(hi, v)), n);
                         }
-                        S::store_n(t.y.add(I * t.y_dist + J * S::N), S::max(lo, S::min(hi, v)), n);
                     });
                 }
             });

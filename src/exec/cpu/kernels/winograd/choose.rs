@@ -8,6 +8,7 @@
 use super::super::conv::ConvShape;
 use super::super::grouped::Grouped;
 use super::super::simd::Isa;
+use super::super::stem;
 use super::Winograd;
 
 /// How a convolution is computed.
@@ -59,7 +60,7 @@ pub struct Estimate {
 /// The fastest algorithm that the policy allows; in doubt, the direct one.
 pub fn choose(isa: Isa, shape: &ConvShape, site: &Site) -> Algorithm {
     let depthwise = shape.groups == shape.in_channels && shape.groups == shape.out_channels;
-    if !Winograd::suits(shape) || depthwise || site.policy == Policy::Exact {
+    if !Winograd::suits(shape) || depthwise || stem::suits(shape) || site.policy == Policy::Exact {
         return Algorithm::Direct;
     }
     let cost = |algorithm: Algorithm| {
