@@ -165,10 +165,10 @@ impl Layout<'_> {
             }
             Kind::Conv { .. } => {
                 let order = if image { IMAGE.to_vec() } else { (0..dims.len()).collect() };
-                self.compute(id, &[Need::Order(IMAGE.to_vec()), Need::Plain], Some(order))
+                self.compute(id, &[self.window_need(id), Need::Plain], Some(order))
             }
+            Kind::PooledConv { .. } => self.compute(id, &[self.window_need(id)], Some(IMAGE.to_vec())),
             Kind::Separable { .. }
-            | Kind::PooledConv { .. }
             | Kind::ConvTranspose { .. }
             | Kind::Pool { .. }
             | Kind::AdaptivePool { .. }
@@ -252,6 +252,23 @@ impl Layout<'_> {
         let (work, layers) = (Work::Node(id), layers.clone());
         self.steps.push(Step { work, reads, gate, residual, write: write.clone(), means, in_place, layers });
         write
+    }
+
+    /// What a convolution needs of its image.
+    fn window_need(&self, id: Id) -> Need {
+        let node = self.net.node(id);
+        let (window, groups) = match &node.kind {
+            Kind::Conv { window, groups, .. } => (window, *groups),
+            Kind::PooledConv { window, .. } => (window, 1),
+            _ => unreachable!("the caller has seen a convolution"),
+        };
+        let x = self.view(node.operands[0]);
+        let few = groups == 1 && x.dims[1] <= self.options.few_channels && window.kernel != [1, 1];
+        let float = match x.place {
+            Place::Buffer(buffer) => self.buffers[buffer].dtype == DType::F32,
+            _ => true,
+        };
+        if few && float { Need::Any } else { Need::Order(IMAGE.to_vec()) }
     }
 
     /// How the second operand of a binary node pairs with the first.

@@ -35,6 +35,8 @@ pub struct Options<'a> {
     pub pixel_distance: fn(usize) -> usize,
     /// What large values are kept in.
     pub dtype: DType,
+    /// Convolutions of windows read float32 images of up to so many channels in any order of axes.
+    pub few_channels: usize,
     /// Where steps may be run for some samples at a time: what the backend knows of their cost.
     pub slicing: Option<&'a dyn Slicing>,
     /// Bytes that all values together may take.

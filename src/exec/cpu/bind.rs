@@ -14,7 +14,7 @@ use crate::plan::pairing::{Pairing, pairing};
 use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{self, Plan, Step, View};
 
-/// At most so many rows are multiplied with weights as they lie in the file; more are worth packing for.
+/// At most so many rows may be multiplied with weights as they lie in the file; more are always worth packing for.
 pub(super) const FEW_ROWS: usize = 8;
 
 pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: &Weights) -> Result<Bound, Problem> {
@@ -132,7 +132,8 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             let out = dims[dims.len() - 1];
             let channels = weights.channels(expression, out)?;
             let matrix = weights.matrix(expression, out, channels.scale.as_deref())?;
-            if step.write.len() / out <= FEW_ROWS {
+            // To pack weights pays for itself within some runs.
+            if step.write.len() / out <= FEW_ROWS && policy != Policy::Fast {
                 Work::Rows { weights: matrix, bias: channels.shift }
             } else {
                 let packed = PackedMat::from_nk(isa, Rows::new(&matrix, out, matrix.len() / out));

@@ -60,7 +60,7 @@ pub enum Arithmetic {
 impl Arithmetic {
     /// Of a kernel by its name.
     pub fn of(kernel: &str) -> Arithmetic {
-        let sums = ["direct bf16", "framed bf16", "gemm bf16", "winograd f2 bf16"];
+        let sums = ["direct bf16", "gemm bf16", "winograd f2 bf16"];
         let is_sum = sums.iter().any(|name| kernel.starts_with(name));
         if is_sum && !kernel.ends_with("in f32") { Arithmetic::Bf16 } else { Arithmetic::F32 }
     }

@@ -9,8 +9,8 @@ use half::bf16;
 use super::bind::{self, FEW_ROWS};
 use super::kernels::bf16::{self as reduced, RowsIn, Unit};
 use super::kernels::{
-    self, Act, BinaryOp, ConvShape, Element, Epilogue, Map, Operand, PackedConv, PackedMat, Policy, Pool, PoolShape,
-    Rows, RowsMut, Site, Strided, choose,
+    self, Act, BinaryOp, ConvIo, Element, Epilogue, Map, Operand, Output, PackedConv, PackedMat, Policy, Pool,
+    PoolShape, Rows, RowsMut, Site, Strided, choose,
 };
 use super::memory::{Data, DataMut, Memory, Slot};
 use super::step::{self, Bound, Place};
@@ -46,6 +46,11 @@ pub(super) enum Work {
     Fill(f32),
     Conv {
         packed: PackedConv<bf16>,
+        bias: Option<Vec<f32>>,
+    },
+    /// Of few channels in float32, in any order of axes: multiplied as they are.
+    Stem {
+        packed: PackedConv<f32>,
         bias: Option<Vec<f32>>,
     },
     Linear {
@@ -141,22 +146,18 @@ fn sums(
     };
     let dims = &step.write.dims;
     Ok(match kind {
-        Kind::Conv { window, groups, weights: expression } if from == DType::Bf16 && residual != Some(DType::F32) => {
-            let shape = ConvShape {
-                in_channels: step.reads[0].dims[1],
-                out_channels: dims[1],
-                kernel: window.kernel,
-                stride: window.stride,
-                padding: window.padding,
-                dilation: window.dilation,
-                groups: *groups,
-            };
-            let channels = weights.channels(expression, dims[1])?;
-            let raw = weights.read(&expression.weight)?;
-            let [n, _, h, w] = step.reads[0].dims[..] else { unreachable!("images have four axes") };
-            let algorithm = choose::<bf16>(unit, &shape, &Site { batch: n, size: [h, w], policy });
-            let packed = PackedConv::pack_for(unit, &shape, algorithm, &raw, channels.scale.as_deref());
-            Some(Work::Conv { packed, bias: channels.shift })
+        Kind::Conv { window, groups, weights: expression } if residual != Some(DType::F32) => {
+            let [n, from_channels, h, w] = step.reads[0].dims[..] else { unreachable!("images have four axes") };
+            let shape = bind::conv_shape(window, from_channels, dims[1], *groups);
+            let (channels, raw) = (weights.channels(expression, dims[1])?, weights.read(&expression.weight)?);
+            let scale = channels.scale.as_deref();
+            if from == DType::Bf16 {
+                let algorithm = choose::<bf16>(unit, &shape, &Site { batch: n, size: [h, w], policy });
+                let packed = PackedConv::pack_for(unit, &shape, algorithm, &raw, scale);
+                return Ok(Some(Work::Conv { packed, bias: channels.shift }));
+            }
+            let packed = PackedConv::pack(unit, &shape, &raw, scale);
+            (packed.reads_planes() && residual.is_none()).then_some(Work::Stem { packed, bias: channels.shift })
         }
         Kind::Linear { weights: expression } => {
             let out = dims[dims.len() - 1];
@@ -252,12 +253,21 @@ impl Ready {
             Work::Copy => "convert".into(),
             Work::Fill(_) => "fill bf16".into(),
             Work::Conv { packed, .. } => packed.kernel(),
+            Work::Stem { packed, .. } => packed.kernel(),
             Work::Linear { packed, .. } => packed.kernel(),
             Work::Dots { .. } => "dot products bf16".into(),
             Work::Pool { .. } => "pool bf16".into(),
             Work::AdaptivePool { .. } => "adaptive pool bf16".into(),
             Work::Rows(work) => format!("{} bf16", work.name(isa, places.residual.is_some())),
             Work::Staged { inner, .. } => format!("{} widened", inner.kernel(isa)),
+        }
+    }
+
+    /// The step in float32, if it is.
+    pub(super) fn as_floats(&self) -> Option<&Bound> {
+        match self {
+            Ready::Floats(bound) => Some(bound),
+            Ready::Reduced(_) => None,
         }
     }
 
@@ -294,6 +304,13 @@ impl Places {
                 let x = self.reads[0].image(x.bf16());
                 either!(to, |to| packed.run(x, self.write.image_mut(to), epilogue));
             }),
+            Work::Stem { packed, bias } => {
+                let (to, [x]) = memory.open_any(&self.write.slot, [&self.reads[0].slot]);
+                let (x, [before, after]) = (self.reads[0].planes(x.f32()), self.acts);
+                let epilogue = Epilogue { bias: bias.as_deref(), before, after, ..Epilogue::default() };
+                either!(to, |to| packed
+                    .run_io(ConvIo { x, scale: None, y: Output::Image(self.write.image_mut(to)) }, &epilogue));
+            }
             Work::Linear { packed, bias } => self.sums(memory, bias, |x, to, epilogue| match x {
                 Data::Bf16(x) => {
                     let x = self.reads[0].rows(x);

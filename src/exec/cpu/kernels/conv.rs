@@ -1,18 +1,20 @@
 //! Convolution of images.
 //!
 //! Formula   y[n, p, q, k] = epilogue(sum over r, s, c of x[n, p stride + r dilation - pad, .., c] * w[k, c, r, s])
-//! Kernels   direct over register tiles (`direct.rs`); images of few channels through a frame of zeros, in which the
-//!           taps of one window row are neighbours; depthwise by a kernel of its own; few channels a group by merging
-//!           groups (weights with zeros) or by `grouped.rs`; windows of 3x3 also by `winograd.rs`, as [`Algorithm`] says
+//! Kernels   direct over register tiles (`direct.rs`); float32 images of few channels by `stem.rs`, in whatever order they
+//!           lie; depthwise by a kernel of its own; few channels a group by merging groups (weights with zeros) or by
+//!           `grouped.rs`; windows of 3x3 also by `winograd.rs`, as [`Algorithm`] says
 
+use super::ahead::{Ahead, room};
 use super::bf16::simd::Unit;
 use super::depthwise::{Depthwise, window};
-use super::direct::{Epilogue, Extra, Job, Source, Window, panel_cols};
+use super::direct::{Epilogue, Extra, Job, Source, panel_cols};
 use super::element::{Element, scratch_of};
 use super::grouped::Grouped;
 use super::means::Means;
-use super::par::{Aligned, Shared, ranges, tasks};
+use super::par::{Aligned, Shared, tasks};
 use super::pool::{Pool, adaptive_pool};
+use super::stem::{self, Planes};
 use super::view::{Image, ImageMut, RowsMut};
 use super::winograd::{Algorithm, Winograd};
 
@@ -71,10 +73,45 @@ impl ConvShape {
 /// What a convolution reads and writes.
 #[derive(Debug)]
 pub struct ConvIo<'a, T = f32, O = T> {
-    pub x: Image<'a, T>,
+    pub x: Input<'a, T>,
     /// `[n, c]`, dense: factors of x's channels, for a pointwise convolution in one group.
     pub scale: Option<&'a [f32]>,
     pub y: Output<'a, O>,
+}
+
+/// Images to be read.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a, T = f32> {
+    Image(Image<'a, T>),
+    /// In any order of axes: for a convolution that [reads planes](PackedConv::reads_planes).
+    Planes(Planes<'a, T>),
+}
+
+impl<'a, T: Copy> Input<'a, T> {
+    /// `[n, c, h, w]`
+    pub(super) fn dims(&self) -> [usize; 4] {
+        match self {
+            Input::Image(x) => [x.n, x.c, x.h, x.w],
+            Input::Planes(x) => x.dims,
+        }
+    }
+
+    /// The planes, checked.
+    pub(super) fn planes(&self) -> Planes<'a, T> {
+        let planes = match *self {
+            Input::Image(Image { data, n, h, w, c, dist }) => {
+                Planes { data, dims: [n, c, h, w], strides: [h * w * dist, 1, w * dist, dist] }
+            }
+            Input::Planes(planes) => planes,
+        };
+        planes.check();
+        planes
+    }
+
+    fn image(&self) -> Image<'a, T> {
+        let Input::Image(x) = self else { unreachable!("the kernel reads planes") };
+        *x
+    }
 }
 
 /// What is wanted of a result.
@@ -105,8 +142,8 @@ enum Kernel<T> {
         weights: Aligned,
         zeros: Vec<T>,
     },
-    /// Taps of one window row together; the input is copied into a frame of zeros.
-    Framed {
+    /// Of few channels.
+    Stem {
         weights: Aligned,
     },
     Depthwise(Depthwise<T>),
@@ -122,7 +159,7 @@ impl<T> Kernel<T> {
 
     /// Whether it need not store what it sums.
     fn keeps_nothing(&self) -> bool {
-        matches!(self, Kernel::Direct { .. } | Kernel::Framed { .. })
+        matches!(self, Kernel::Direct { .. } | Kernel::Stem { .. })
     }
 }
 
@@ -159,9 +196,8 @@ impl<T: Element> PackedConv<T> {
             Kernel::Depthwise(Depthwise::pack(unit, shape, weights, scale))
         } else if Grouped::<T>::suits(unit.isa(), shape) {
             Kernel::Grouped(Grouped::pack(unit, shape, weights, scale))
-        } else if shape.groups == 1 && cg < 16 && shape.kernel[1] > 1 && shape.dilation[1] == 1 {
-            // taps of one row are neighbours in the frame: one run of values
-            Kernel::Framed { weights: pack_panels::<T>(unit, shape, [1, shape.kernel[1]], weights, scale) }
+        } else if stem::suits::<T>(shape) {
+            Kernel::Stem { weights: pack_panels::<T>(unit, shape, 1, weights, scale) }
         } else {
             // Groups narrower than a vector are merged, so that no more lanes than needed are wasted.
             let mut merge = 1;
@@ -171,7 +207,7 @@ impl<T: Element> PackedConv<T> {
             let groups = shape.groups / merge;
             Kernel::Direct {
                 groups,
-                weights: pack_panels::<T>(unit, shape, [merge, 1], weights, scale),
+                weights: pack_panels::<T>(unit, shape, merge, weights, scale),
                 zeros: vec![T::ZERO; shape.in_channels / groups],
             }
         };
@@ -187,30 +223,50 @@ impl<T: Element> PackedConv<T> {
         let tile = || format!("{}x{}", T::tile_rows(self.unit), panel_cols(self.unit));
         match &self.kernel {
             Kernel::Direct { .. } => format!("direct{} {}", T::LABEL, tile()),
-            Kernel::Framed { .. } => format!("framed{} {}", T::LABEL, tile()),
+            Kernel::Stem { .. } => format!("stem{} {}", T::LABEL, tile()),
             Kernel::Depthwise(_) => format!("depthwise{}", T::LABEL),
             Kernel::Grouped(_) => format!("grouped{}", T::LABEL),
             Kernel::Winograd(winograd) => winograd.kernel(),
         }
     }
 
+    /// The weights, if to read them is most of the work for so many pixels: for [`announce`](super::announce).
+    pub fn streamed(&self, pixels: usize) -> Option<&[f32]> {
+        let Kernel::Direct { weights, .. } = &self.kernel else { return None };
+        (pixels < T::tile_rows(self.unit)).then_some(weights)
+    }
+
+    /// Floats of other weights that it can fetch while it computes so many pixels.
+    pub fn room(&self, pixels: usize) -> usize {
+        let Kernel::Direct { groups, .. } = &self.kernel else { return 0 };
+        let (shape, panel) = (&self.shape, panel_cols(self.unit));
+        let panels = groups * (shape.out_channels / groups).div_ceil(panel);
+        let terms = shape.kernel[0] * shape.kernel[1] * (shape.in_channels / groups).div_ceil(T::TERMS);
+        room(T::tile_rows(self.unit), pixels, panels, terms)
+    }
+
     /// Convolves `x` into `y`, whose size must be `shape().output(..)`.
     pub fn run<O: Element>(&self, x: Image<T>, y: ImageMut<O>, epilogue: &Epilogue<T>) {
-        self.run_io(ConvIo { x, scale: None, y: Output::Image(y) }, epilogue);
+        self.run_io(ConvIo { x: Input::Image(x), scale: None, y: Output::Image(y) }, epilogue);
+    }
+
+    /// Whether its images may lie in any order of axes.
+    pub fn reads_planes(&self) -> bool {
+        matches!(self.kernel, Kernel::Stem { .. })
     }
 
     /// The same, with factors of what is read, and means of what is written.
     pub fn run_io<O: Element>(&self, io: ConvIo<T, O>, epilogue: &Epilogue<T>) {
         let shape = &self.shape;
         let ConvIo { x, scale, y } = io;
-        x.check();
-        let [h, w] = shape.output([x.h, x.w]);
-        let (n, c) = (x.n, shape.out_channels);
-        assert!(x.c == shape.in_channels, "images of other channels");
+        let [n, in_channels, h, w] = x.dims();
+        let [h, w] = shape.output([h, w]);
+        let c = shape.out_channels;
+        assert!(in_channels == shape.in_channels, "images of other channels");
         epilogue.check(n * h * w, c, n);
         let pointwise = shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0; 4];
         if let Some(scale) = scale {
-            assert!(pointwise && shape.groups == 1 && scale.len() >= n * x.c, "factors of other channels");
+            assert!(pointwise && shape.groups == 1 && scale.len() >= n * in_channels, "factors of other channels");
         }
         let means_of = |means: &mut RowsMut| {
             means.check();
@@ -250,7 +306,8 @@ impl<T: Element> PackedConv<T> {
                 let to = means_of(&mut means);
                 if self.kernel.keeps_nothing() {
                     let y = ImageMut::<O> { data: &mut [], n, h, w, c, dist: c };
-                    return self.compute(x, y, Extra { scale, means: Some(to), only_means: true }, epilogue);
+                    let extra = Extra { scale, means: Some(to), only_means: true, ..Extra::default() };
+                    return self.compute(x, y, extra, epilogue);
                 }
                 scratch_of(n * h * w * c, |data: &mut [O]| {
                     self.compute(x, ImageMut::new(data, [n, h, w, c]), Extra { scale, ..Extra::default() }, epilogue);
@@ -267,10 +324,15 @@ impl<T: Element> PackedConv<T> {
         adaptive_pool(self.unit, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, dist });
     }
 
-    fn compute<O: Element>(&self, x: Image<T>, y: ImageMut<O>, extra: Extra, epilogue: &Epilogue<T>) {
+    fn compute<O: Element>(&self, x: Input<T>, y: ImageMut<O>, extra: Extra, epilogue: &Epilogue<T>) {
+        if let Kernel::Stem { weights } = &self.kernel {
+            return self.stem(weights, x.planes(), y, extra, epilogue);
+        }
+        let x = x.image();
+        x.check();
         match &self.kernel {
             Kernel::Direct { groups, weights, zeros } => self.direct(*groups, weights, zeros, x, y, extra, epilogue),
-            Kernel::Framed { weights } => self.framed(weights, x, y, extra, epilogue),
+            Kernel::Stem { .. } => unreachable!("has been run"),
             Kernel::Depthwise(kernel) => kernel.run(x, y, extra.means, epilogue),
             Kernel::Grouped(kernel) => kernel.run(x, y, epilogue),
             Kernel::Winograd(kernel) => kernel.run(x, y, extra.means, epilogue),
@@ -295,6 +357,7 @@ impl<T: Element> PackedConv<T> {
         } else {
             Source::Window(window(shape, &x, [y.h, y.w], zeros))
         };
+        let ahead = Ahead::announced();
         let job = Job {
             unit: self.unit,
             source,
@@ -308,24 +371,21 @@ impl<T: Element> PackedConv<T> {
             y: Shared(y.data.as_mut_ptr()),
             y_dist: y.dist,
             epilogue,
-            extra,
+            extra: Extra { ahead: Some(&ahead), ..extra },
         };
         // SAFETY: the views were checked against the shape, and the weights were packed for it.
         unsafe { job.run() };
     }
 
-    fn framed<O: Element>(&self, w: &Aligned, x: Image<T>, y: ImageMut<O>, extra: Extra, epilogue: &Epilogue<T>) {
+    fn stem<O: Element>(&self, w: &Aligned, x: Planes<T>, y: ImageMut<O>, extra: Extra, epilogue: &Epilogue<T>) {
+        let source = Source::Windows(stem::Windows::new(self.unit, &self.shape, &x));
         let (rows, images) = (y.pixels(), y.n);
-        let (y, y_dist) = (Shared(y.data.as_mut_ptr()), y.dist);
-        self.with_frame(x, |source| {
-            let job = self.framed_job(w, source, [rows, images], (y, y_dist), extra, epilogue);
-            // SAFETY: every window lies inside the frame, so the zeros are never asked for; the rest was checked.
-            unsafe { job.run() };
-        });
+        let job = self.stem_job(w, source, [rows, images], (Shared(y.data.as_mut_ptr()), y.dist), extra, epilogue);
+        // SAFETY: the views were checked against the shape, and the weights were packed for it.
+        unsafe { job.run() };
     }
 
-    /// The work of a framed kernel on the windows that [`PackedConv::with_frame`] made.
-    fn framed_job<'a, O>(
+    fn stem_job<'a, O>(
         &self,
         w: &'a Aligned,
         source: Source<T>,
@@ -341,8 +401,8 @@ impl<T: Element> PackedConv<T> {
             groups: 1,
             rows,
             images,
-            taps: shape.kernel[0],
-            depth: shape.kernel[1] * shape.in_channels,
+            taps: shape.kernel[0] * shape.kernel[1],
+            depth: shape.in_channels,
             cols: shape.out_channels,
             w: w.as_ptr().cast(),
             y,
@@ -352,100 +412,44 @@ impl<T: Element> PackedConv<T> {
         }
     }
 
-    /// The work of this convolution, if its kernel is the framed one.
-    pub(super) fn frame_weights(&self) -> Option<&Aligned> {
-        match &self.kernel {
-            Kernel::Framed { weights } => Some(weights),
-            _ => None,
-        }
-    }
-
-    /// Rows of the result of a framed kernel from `first` on, pixel `p` (counted over all images) at `y.at(p * y_dist)`.
+    /// Some pixels of the result for few channels, pixel `p` (counted over all images) at `y.at(p * y_dist)`, on this
+    /// thread alone.
     ///
     /// # Safety
-    /// `source` is that of a frame, the rows are below those of all `images`, and these places of y are valid and nobody
-    /// else's.
-    pub(super) unsafe fn framed_rows<O: Element>(
+    /// The pixels are of the output rows of `frame`, and below those of all `images`; their places in y are valid and
+    /// nobody else's.
+    pub(super) unsafe fn stem_rows<O: Element>(
         &self,
-        source: Source<T>,
-        images: usize,
+        frame: stem::Frame<T>,
+        images: [usize; 2],
         pixels: std::ops::Range<usize>,
         y: (Shared<O>, usize),
         epilogue: &Epilogue<T>,
     ) {
-        let weights = self.frame_weights().expect("the caller has asked for it");
-        let Source::Window(Window { out: [h, w], .. }) = &source else { unreachable!("frames have windows") };
-        let rows = images * h * w;
-        let job = self.framed_job(weights, source, [rows, images], y, Extra::default(), epilogue);
+        let Kernel::Stem { weights } = &self.kernel else { unreachable!("the caller has frames") };
+        let job = self.stem_job(weights, Source::Frame(frame), images, y, Extra::default(), epilogue);
         // SAFETY: the caller's.
         unsafe { job.rows_here(pixels) };
-    }
-
-    /// Copies `x` into a frame of zeros, and calls `f` with its windows.
-    pub(super) fn with_frame(&self, x: Image<T>, f: impl FnOnce(Source<T>)) {
-        let shape = &self.shape;
-        let [top, left, bottom, right] = shape.padding;
-        let (fh, fw) = (x.h + top + bottom, x.w + left + right);
-        let row = fw * x.c;
-        scratch_of(x.n * fh * row, |frame: &mut [T]| {
-            let base = Shared(frame.as_mut_ptr());
-            ranges(x.n * fh, row, |rows| {
-                for i in rows {
-                    let (n, fy) = (i / fh, i % fh);
-                    // SAFETY: row i of the frame belongs to this task.
-                    let out = unsafe { std::slice::from_raw_parts_mut(base.at(i * row), row) };
-                    if fy < top || fy >= top + x.h {
-                        out.fill(T::ZERO);
-                        continue;
-                    }
-                    let (before, rest) = out.split_at_mut(left * x.c);
-                    let (inner, after) = rest.split_at_mut(x.w * x.c);
-                    before.fill(T::ZERO);
-                    after.fill(T::ZERO);
-                    let first = (n * x.h + fy - top) * x.w;
-                    if x.dist == x.c {
-                        inner.copy_from_slice(&x.data[first * x.c..][..x.w * x.c]);
-                    } else {
-                        for (px, out) in inner.chunks_exact_mut(x.c).enumerate() {
-                            out.copy_from_slice(&x.data[(first + px) * x.dist..][..x.c]);
-                        }
-                    }
-                }
-            });
-            f(Source::Window(Window {
-                x: frame.as_ptr(),
-                h: fh,
-                w: fw,
-                dist: x.c,
-                row_dist: row,
-                out: shape.output([x.h, x.w]),
-                kernel: [shape.kernel[0], 1],
-                stride: shape.stride,
-                dilation: shape.dilation,
-                padding: [0, 0],
-                zeros: std::ptr::null(),
-            }));
-        });
     }
 }
 
 /// `[groups][panels][taps][terms][panel columns]` of `T`, where `merge` groups of the shape make one, with zeros between
-/// channels that do not meet. A tap is a run of `inner` positions of the window, whose channels follow one another.
+/// channels that do not meet.
 pub(super) fn pack_panels<T: Element>(
     unit: Unit,
     shape: &ConvShape,
-    [merge, inner]: [usize; 2],
+    merge: usize,
     weights: &[f32],
     scale: Option<&[f32]>,
 ) -> Aligned {
     let kb = panel_cols(unit);
-    let positions = shape.kernel[0] * shape.kernel[1];
+    let taps = shape.kernel[0] * shape.kernel[1];
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let (depth, cols, groups) = (cg * merge, kg * merge, shape.groups / merge);
     let panels = cols.div_ceil(kb);
-    let terms = (inner * depth).div_ceil(T::TERMS);
+    let terms = depth.div_ceil(T::TERMS);
     // in floats, which hold one term
-    let len = positions / inner * terms * kb;
+    let len = taps * terms * kb;
     let mut out = Aligned::zeros(groups * panels * len);
     let base = Shared(out.as_mut_ptr());
     tasks(groups * panels, |task| {
@@ -461,13 +465,10 @@ pub(super) fn pack_panels<T: Element>(
                 let at = (first + j) / kg * cg;
                 let scale = scale.map_or(1.0, |s| s[k]);
                 for c in c0..(c0 + CHUNK).min(cg) {
-                    let row = &weights[(k * cg + c) * positions..][..positions];
-                    for (tap, row) in row.chunks_exact(inner).enumerate() {
-                        for (i, &w) in row.iter().enumerate() {
-                            let value = i * depth + at + c;
-                            let term = (tap * terms + value / T::TERMS) * kb + j;
-                            panel[term * T::TERMS + value % T::TERMS] = T::down(w * scale);
-                        }
+                    let value = at + c;
+                    for (tap, &w) in weights[(k * cg + c) * taps..][..taps].iter().enumerate() {
+                        let term = (tap * terms + value / T::TERMS) * kb + j;
+                        panel[term * T::TERMS + value % T::TERMS] = T::down(w * scale);
                     }
                 }
             }

@@ -11,6 +11,7 @@ use super::bf16::simd::{F, Halves, Task, Unit};
 use super::conv::ConvShape;
 use super::direct::{Ending, Epilogue, Place, Window};
 use super::element::Element;
+use super::math::{Fun, HardSwish};
 use super::means::{Extent, Means, Sums, with_means};
 use super::par::{Aligned, Shared, blocks, scratch, tasks};
 use super::simd::{Simd, unroll};
@@ -50,7 +51,7 @@ impl<T: Element> Depthwise<T> {
 
     /// Convolves `x` into `y`; the means of y's channels go to `means`.
     pub fn run<O: Element>(&self, x: Image<T>, y: ImageMut<O>, means: Option<Means>, epilogue: &Epilogue<T>) {
-        let ending = Ending::of(epilogue);
+        let ending = Ending::of_swish(epilogue);
         let call = self.call(&x, [y.h, y.w], epilogue, &ending);
         let (out, y_dist) = (Shared(y.data.as_mut_ptr()), y.dist);
         let (tiles, chunks) = (call.tiles(), call.chunks());
@@ -289,11 +290,17 @@ impl<T: Element, O: Element> Tiles<'_, T, O> {
             let full = tile.pixels == PX && self.cols == NV * H::S::N && window.dilation[1] == 1;
             // SAFETY: the caller's; the tile lies in the output.
             unsafe {
+                let columns = window.kernel[1] + (PX - 1) * window.stride[1];
+                let inside = left >= 0 && left as usize + columns <= window.w;
                 match (window.kernel[1], window.stride[1]) {
-                    (3, 1) if full => tile.fixed::<H, NV, 3, 1>(),
-                    (3, 2) if full => tile.fixed::<H, NV, 3, 2>(),
-                    (5, 1) if full && NV < 3 => tile.fixed::<H, NV, 5, 1>(),
-                    (5, 2) if full && NV < 3 => tile.fixed::<H, NV, 5, 2>(),
+                    (3, 1) if full && inside => tile.fixed::<H, NV, 3, 1, true>(),
+                    (3, 1) if full => tile.fixed::<H, NV, 3, 1, false>(),
+                    (3, 2) if full && inside => tile.fixed::<H, NV, 3, 2, true>(),
+                    (3, 2) if full => tile.fixed::<H, NV, 3, 2, false>(),
+                    (5, 1) if full && inside && NV < 3 => tile.fixed::<H, NV, 5, 1, true>(),
+                    (5, 1) if full && NV < 3 => tile.fixed::<H, NV, 5, 1, false>(),
+                    (5, 2) if full && inside && NV < 3 => tile.fixed::<H, NV, 5, 2, true>(),
+                    (5, 2) if full && NV < 3 => tile.fixed::<H, NV, 5, 2, false>(),
                     _ => tile.any::<H, NV>(),
                 }
             }
@@ -326,12 +333,13 @@ struct Tile<'a, T, O> {
 }
 
 impl<T: Element, O: Element> Tile<'_, T, O> {
-    /// Windows `KW` wide at the stride `SX`, no pixel and no lane missing: each column of a row is loaded once.
+    /// Windows `KW` wide at the stride `SX`, no pixel and no lane missing: each column of a row is loaded once. Where all are
+    /// `INSIDE` the image, without asking each.
     ///
     /// # Safety
     /// As `Tiles::run`, with a tile of the output.
     #[inline(always)]
-    unsafe fn fixed<H: Halves, const NV: usize, const KW: usize, const SX: usize>(&self) {
+    unsafe fn fixed<H: Halves, const NV: usize, const KW: usize, const SX: usize, const INSIDE: bool>(&self) {
         let (s, window) = (self.call, &self.call.window);
         // SAFETY: `run`'s; only columns inside the image are read.
         unsafe {
@@ -346,7 +354,7 @@ impl<T: Element, O: Element> Tile<'_, T, O> {
                     });
                 });
                 unroll!(Q <17 KW + (PX - 1) * SX, {
-                    if ((self.left + Q as isize) as usize) < window.w {
+                    if INSIDE || ((self.left + Q as isize) as usize) < window.w {
                         let from = from.wrapping_add(Q * window.dist);
                         unroll!(J <4 NV, {
                             let x = T::get::<H>(from.add(J * H::S::N), H::S::N);
@@ -431,16 +439,30 @@ impl<T: Element, O: Element> Tile<'_, T, O> {
         // SAFETY: the caller's.
         unsafe {
             let (lo, hi) = (H::S::splat(s.ending.lo), H::S::splat(s.ending.hi));
+            let mut acc = acc;
+            if let (true, Some(res)) = (s.ending.simple, s.epilogue.residual) {
+                unroll!(I <7 PX, {
+                    if I < self.pixels {
+                        let res = res.at(self.first + I).add(self.col);
+                        unroll!(J <4 NV, {
+                            acc[I][J] = H::S::add(acc[I][J], self.lanes::<H, T>(res, J));
+                        });
+                    }
+                });
+            }
+            if s.ending.swish {
+                unroll!(I <7 PX, {
+                    unroll!(J <4 NV, {
+                        acc[I][J] = HardSwish().eval::<H::S>(acc[I][J]);
+                    });
+                });
+            }
             unroll!(I <7 PX, {
                 if I < self.pixels {
                     let y = self.y.add(I * self.y_dist);
                     unroll!(J <4 NV, {
                         let n = (self.cols - J * H::S::N).min(H::S::N);
-                        let mut v = acc[I][J];
-                        if let (true, Some(res)) = (s.ending.simple, s.epilogue.residual) {
-                            v = H::S::add(v, T::get::<H>(res.at(self.first + I).add(self.col + J * H::S::N), n));
-                        }
-                        O::put::<H>(y.add(J * H::S::N), H::S::min(hi, H::S::max(lo, v)), n);
+                        O::put::<H>(y.add(J * H::S::N), H::S::min(hi, H::S::max(lo, acc[I][J])), n);
                     });
                 }
             });

@@ -8,12 +8,14 @@
 //!
 //! Rows are dealt evenly over tiles (49 = 12 + 12 + 12 + 13, not 14 + 14 + 14 + 7).
 
+use super::ahead::{Ahead, Lines};
 use super::bf16::simd::{Halves, Task, Unit, vectors};
 use super::element::{Element, scratch_of};
 use super::math::Act;
 use super::means::{Extent, Means, Sums, with_means};
 use super::par::{Shared, scratch, tasks};
 use super::simd::{Simd, ld};
+use super::stem;
 use super::tile::{Finish, Tile, kernel};
 use super::view::Rows;
 use std::mem::MaybeUninit;
@@ -55,6 +57,8 @@ pub(super) struct Ending {
     pub simple: bool,
     pub lo: f32,
     pub hi: f32,
+    /// Whether the kernel takes the hard swish instead; only of one that says so.
+    pub swish: bool,
     /// Whether there is more to do.
     pub more: bool,
 }
@@ -74,14 +78,21 @@ impl Ending {
         Ending::with(if epi.gate.is_none() { bounds(epi) } else { None })
     }
 
-    /// For a kernel that knows gates, and gives it one row of them a tile.
+    /// For a kernel that knows hard swish.
+    pub fn of_swish<T: Element>(epi: &Epilogue<T>) -> Self {
+        if epi.gate.is_none() { Ending::of_tiles(epi) } else { Ending::of(epi) }
+    }
+
+    /// For a kernel that knows hard swish and gates, and gives it one row of them a tile.
     pub fn of_tiles<T: Element>(epi: &Epilogue<T>) -> Self {
-        Ending::with(bounds(epi))
+        let swish = epi.before == Act::None && epi.after == Act::HardSwish;
+        let endless = (f32::NEG_INFINITY, f32::INFINITY);
+        Ending { swish, ..Ending::with(if swish { Some(endless) } else { bounds(epi) }) }
     }
 
     fn with(bounds: Option<(f32, f32)>) -> Self {
         let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        Ending { simple: bounds.is_some(), lo, hi, more: bounds.is_none() }
+        Ending { simple: bounds.is_some(), lo, hi, swish: false, more: bounds.is_none() }
     }
 
     /// Does the rest to a block, while it is in cache: from `sums` of it to its place, which is the same memory where that
@@ -132,9 +143,15 @@ fn bounds<T: Element>(epi: &Epilogue<T>) -> Option<(f32, f32)> {
 #[derive(Clone, Copy)]
 pub(super) enum Source<T> {
     /// Row `i` starts at `x + i * dist`; one tap.
-    Rows { x: *const T, dist: usize },
+    Rows {
+        x: *const T,
+        dist: usize,
+    },
     /// The pixels that a window covers.
     Window(Window<T>),
+    /// The same of images of few channels, which each task copies into a frame first.
+    Windows(stem::Windows<T>),
+    Frame(stem::Frame<T>),
 }
 // SAFETY: the pointers inside are only read.
 unsafe impl<T: Sync> Sync for Source<T> {}
@@ -186,6 +203,8 @@ pub(super) struct Extra<'a> {
     pub means: Option<Means>,
     /// Whether the means are all that is wanted, and y is not written.
     pub only_means: bool,
+    /// What tiles fetch meanwhile.
+    pub ahead: Option<&'a Ahead>,
 }
 // SAFETY: the pointers are read only, but for `y`, of which each task writes its own rows and columns.
 unsafe impl<T: Sync, O: Send> Sync for Job<'_, T, O> {}
@@ -215,6 +234,8 @@ struct At {
     rows: Range<usize>,
     gate: *const f32,
     fetch: usize,
+    /// What else to fetch meanwhile.
+    ahead: *const f32,
 }
 
 impl<T: Element, O: Element> Job<'_, T, O> {
@@ -235,17 +256,22 @@ impl<T: Element, O: Element> Job<'_, T, O> {
         // About 10 us on a fast core, which does not quite twice as many products of pairs.
         let grain = ((2 * T::TERMS + 1) << 20) / (2 * mr * panel_len).max(1);
         let large = self.panel_len() * panels * size_of::<T>() > 600 << 10 || tiles < 8;
+        let most = self.rows / self.unit_rows();
         if large && panels > 1 {
             // The input of a block should stay in L2 beside a panel.
             let block = ((512 << 10) / (size_of::<T>() * self.depth.max(1) * mr)).max(grain).clamp(1, tiles);
             // Few panels are not dealt evenly: then rows are cut too.
-            let blocks = tiles.div_ceil(block).max(tiles.min(16 / panels));
+            let blocks = tiles.div_ceil(block).max(tiles.min(16 / panels)).min(most);
             let span = grain.div_ceil(block).clamp(1, panels.div_ceil(16));
-            let spans = panels.div_ceil(span);
+            // A frame is made for each span.
+            let (blocks, spans) = match self.source {
+                Source::Windows(_) => (blocks.max(4).min(most), panels.min(4)),
+                _ => (blocks, panels.div_ceil(span)),
+            };
             self.summing(blocks, |sums| {
                 tasks(self.groups * blocks * spans, |task| {
                     let (g, b, s) = (task / (blocks * spans), task / spans % blocks, task % spans);
-                    let part = Part { group: g, block: b, rows: self.rows * b / blocks..self.rows * (b + 1) / blocks };
+                    let part = Part { group: g, block: b, rows: self.rows_of(b, blocks) };
                     let panels = panels * s / spans..panels * (s + 1) / spans;
                     // SAFETY: each task has its own rows, panels and group.
                     unsafe { self.block(&part, panels, true, sums) };
@@ -253,16 +279,30 @@ impl<T: Element, O: Element> Job<'_, T, O> {
             });
         } else {
             let block = (grain / panels).clamp(1, tiles.div_ceil(16).max(1));
-            let blocks = tiles.div_ceil(block);
+            let blocks = tiles.div_ceil(block).min(most);
             self.summing(blocks, |sums| {
                 tasks(self.groups * blocks, |task| {
                     let (g, b) = (task / blocks, task % blocks);
-                    let part = Part { group: g, block: b, rows: self.rows * b / blocks..self.rows * (b + 1) / blocks };
+                    let part = Part { group: g, block: b, rows: self.rows_of(b, blocks) };
                     // SAFETY: each task has its own rows and group.
                     unsafe { self.block(&part, 0..panels, false, sums) };
                 });
             });
         }
+    }
+
+    /// Blocks are made of so many rows.
+    fn unit_rows(&self) -> usize {
+        match &self.source {
+            Source::Windows(windows) => windows.width(),
+            _ => 1,
+        }
+    }
+
+    /// The rows of a block.
+    fn rows_of(&self, block: usize, blocks: usize) -> Range<usize> {
+        let (unit, units) = (self.unit_rows(), self.rows / self.unit_rows());
+        units * block / blocks * unit..units * (block + 1) / blocks * unit
     }
 
     /// Values of a panel.
@@ -275,7 +315,7 @@ impl<T: Element, O: Element> Job<'_, T, O> {
         let Some(means) = self.extra.means else { return work(None) };
         let rows = self.rows / self.images;
         let extent = Extent { images: self.images, rows, units: rows, cols: self.groups * self.cols };
-        let rows_of = |b| self.rows * b / blocks..self.rows * (b + 1) / blocks;
+        let rows_of = |b| self.rows_of(b, blocks);
         // SAFETY: the caller of `run` answers for the means; blocks begin their sums and add all that they store.
         unsafe { with_means(self.unit.isa(), means, extent, blocks, rows_of, |sums| work(Some(sums))) }
     }
@@ -307,6 +347,10 @@ impl<T: Element, O: Element> Job<'_, T, O> {
     /// # Safety
     /// As `run`; nobody else writes these rows and panels.
     unsafe fn block(&self, part: &Part, panels: Range<usize>, stream: bool, sums: Option<Sums>) {
+        if let Source::Windows(windows) = &self.source {
+            // SAFETY: the caller's.
+            return unsafe { self.block_framed(windows, part, panels, stream, sums) };
+        }
         let Some(scale) = self.extra.scale else {
             // SAFETY: the caller's.
             return unsafe { self.block_from(&self.source, part, panels, stream, sums) };
@@ -330,6 +374,33 @@ impl<T: Element, O: Element> Job<'_, T, O> {
             // SAFETY: the caller's; the source has just these rows.
             unsafe { self.block_from(&source, part, panels, stream, sums) };
         });
+    }
+
+    /// Output rows of one image after another, each with its frame.
+    ///
+    /// # Safety
+    /// As `block`; the rows of `part` are whole rows of windows.
+    unsafe fn block_framed(
+        &self,
+        windows: &stem::Windows<T>,
+        part: &Part,
+        panels: Range<usize>,
+        stream: bool,
+        sums: Option<Sums>,
+    ) {
+        let (width, height) = (windows.width(), windows.height());
+        let (mut line, last) = (part.rows.start / width, part.rows.end / width);
+        while line < last {
+            let end = last.min((line / height + 1) * height);
+            let some = Part { group: part.group, block: part.block, rows: line * width..end * width };
+            // SAFETY: the caller's.
+            unsafe {
+                windows.with_frame(line..end, |frame| {
+                    self.block_from(&Source::Frame(frame), &some, panels.clone(), stream, sums);
+                });
+            }
+            line = end;
+        }
     }
 
     /// # Safety
@@ -384,13 +455,21 @@ impl<T: Element, O: Element> Job<'_, T, O> {
             // SAFETY: the caller's.
             unsafe { sums.begin(part.block, &part.rows, group * self.cols + from, to - from) };
         }
-        // Tiles of one image each, where they take one row of gates.
+        // Tiles of one image each, where they take one row of gates; of one row of it, where they are neighbours in a frame.
         let gated = ending.simple && epi.gate.is_some();
+        let unit = match source {
+            Source::Frame(frame) => frame.width,
+            _ if gated => per_image,
+            _ => self.rows,
+        };
         let mut first = part.rows.start;
         let mut count = 0;
+        let terms = self.taps * self.depth.div_ceil(T::TERMS);
+        let tiles = part.rows.len().div_ceil(T::tile_rows(self.unit));
+        let mut ahead = self.extra.ahead.map_or(Lines::none(), |ahead| ahead.take(tiles * panels.len() * terms));
         while first < part.rows.end {
             let image = first / per_image;
-            let end = if gated { ((image + 1) * per_image).min(part.rows.end) } else { part.rows.end };
+            let end = ((first / unit + 1) * unit).min(part.rows.end);
             let tiles = (end - first).div_ceil(T::tile_rows(self.unit));
             for t in 0..tiles {
                 let (m0, m1) = (first + (end - first) * t / tiles, first + (end - first) * (t + 1) / tiles);
@@ -402,9 +481,10 @@ impl<T: Element, O: Element> Job<'_, T, O> {
                     let gate = gate.map_or(std::ptr::null(), |g| g.as_ptr().wrapping_add(image * all_cols + col));
                     // Two tiles fetch the two lines a step of the next panel.
                     let fetch = if fetch { count } else { 2 };
-                    let at = At { group, panel, rows: m0..m1, gate, fetch };
+                    let ahead = if fetch < 2 { std::ptr::null() } else { ahead.next(terms) };
+                    let at = At { group, panel, rows: m0..m1, gate, fetch, ahead };
                     // SAFETY: the caller's.
-                    unsafe { self.tile(&at, &ending, part.block, &sums, ptrs) };
+                    unsafe { self.tile(source, &at, &ending, part.block, &sums, ptrs) };
                 }
                 count += 1;
             }
@@ -417,7 +497,15 @@ impl<T: Element, O: Element> Job<'_, T, O> {
     /// # Safety
     /// As `block`; `ptrs` holds the pointers of these rows.
     #[inline(always)]
-    unsafe fn tile(&self, at: &At, ending: &Ending, block: usize, sums: &Option<Sums>, ptrs: *const *const T) {
+    unsafe fn tile(
+        &self,
+        source: &Source<T>,
+        at: &At,
+        ending: &Ending,
+        block: usize,
+        sums: &Option<Sums>,
+        ptrs: *const *const T,
+    ) {
         let kb = panel_cols(self.unit);
         let (m0, mr) = (at.rows.start, at.rows.len());
         let cols = (self.cols - at.panel * kb).min(kb);
@@ -432,14 +520,14 @@ impl<T: Element, O: Element> Job<'_, T, O> {
         // SAFETY: the caller's; what is held has room for a tile.
         unsafe {
             if !ending.more {
-                self.products(at, ending, ptrs, (y, y_dist));
+                self.products(source, at, ending, ptrs, (y, y_dist));
             } else if let Some(floats) = O::floats(y) {
-                self.products(at, ending, ptrs, (floats, y_dist));
+                self.products(source, at, ending, ptrs, (floats, y_dist));
                 ending.finish(self.unit, self.epilogue, (floats, y_dist), &place, all_cols, per_image);
             } else {
                 let mut wide = MaybeUninit::<[f32; MOST]>::uninit();
                 let wide = wide.as_mut_ptr().cast();
-                self.products(at, ending, ptrs, (wide, kb));
+                self.products(source, at, ending, ptrs, (wide, kb));
                 ending.finish(self.unit, self.epilogue, (wide, kb), &place, all_cols, per_image);
             }
             if let Some(sums) = sums {
@@ -455,6 +543,7 @@ impl<T: Element, O: Element> Job<'_, T, O> {
     #[inline(always)]
     unsafe fn products<Y: Element>(
         &self,
+        source: &Source<T>,
         at: &At,
         ending: &Ending,
         ptrs: *const *const T,
@@ -478,8 +567,12 @@ impl<T: Element, O: Element> Job<'_, T, O> {
             taps: self.taps,
             c: self.depth,
             w,
-            next: if fetch { w.wrapping_add(panel_len + at.fetch * (panel_len / 2)) } else { w },
-            next_step: if fetch { 64 / size_of::<T>() } else { 0 },
+            next: match fetch {
+                true => w.wrapping_add(panel_len + at.fetch * (panel_len / 2)),
+                false if !at.ahead.is_null() => at.ahead.cast(),
+                false => w,
+            },
+            next_step: if fetch || !at.ahead.is_null() { 64 / size_of::<T>() } else { 0 },
             y,
             y_dist,
             gate: at.gate,
@@ -488,12 +581,20 @@ impl<T: Element, O: Element> Job<'_, T, O> {
             bias: epi.bias.map_or(std::ptr::null(), |b| b.as_ptr().wrapping_add(col)),
             lo: ending.lo,
             hi: ending.hi,
+            swish: ending.swish,
             cols,
+            rows: mr,
+            step: if let Source::Frame(frame) = source { frame.step } else { 0 },
+            offsets: if let Source::Frame(frame) = source { frame.offsets } else { std::ptr::null() },
         };
         let vectors = if cols <= self.unit.isa().lanes() { 1 } else { 2 };
+        let kernel = match source {
+            Source::Frame(frame) => stem::kernel(self.unit, frame.step, vectors),
+            _ => kernel(self.unit, mr, vectors),
+        };
         // SAFETY: the pointers are those of `mr` rows, and of a panel of this unit's width; the caller answers
         // for the rest.
-        unsafe { kernel::<T, Y>(self.unit, mr, vectors)(&tile) };
+        unsafe { kernel(&tile) };
     }
 
     /// Writes `[taps][mr]` pointers for rows m0..m0+mr.
@@ -509,6 +610,9 @@ impl<T: Element, O: Element> Job<'_, T, O> {
                     unsafe { *out.add(i) = x.wrapping_add(i * dist) };
                 }
             }
+            // SAFETY: one pointer for all rows.
+            Source::Frame(frame) => unsafe { *out = frame.at(m0) },
+            Source::Windows(_) => unreachable!("its tasks have made frames of them"),
             // SAFETY: the caller's.
             Source::Window(window) => unsafe { window.pointers(group * self.depth, m0, mr, out) },
         }

@@ -59,6 +59,11 @@ impl<T: Element> PackedMat<T> {
         [self.k, self.n]
     }
 
+    /// The weights, if to read them is most of the work for so many rows: for [`announce`](super::announce).
+    pub fn streamed(&self, rows: usize) -> Option<&[f32]> {
+        (rows < T::tile_rows(self.unit)).then_some(&self.data)
+    }
+
     /// `gemm 14x32`
     pub fn kernel(&self) -> String {
         format!("gemm{} {}x{}", T::LABEL, T::tile_rows(self.unit), panel_cols(self.unit))

@@ -25,6 +25,7 @@
 //! [`Map`] is the pair of rows that a row kernel reads and writes; [`Map::in_place`] is one matrix for both.
 //! Memory that a kernel needs meanwhile is kept by each thread for the next call.
 
+mod ahead;
 mod attention;
 pub mod bf16;
 pub mod ceiling;
@@ -48,6 +49,7 @@ mod reduce;
 mod resize;
 mod separable;
 mod simd;
+mod stem;
 pub mod team;
 #[cfg(test)]
 mod tests;
@@ -58,8 +60,9 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use ahead::announce;
 pub use attention::{Heads, attention};
-pub use conv::{ConvIo, ConvShape, Output, PackedConv};
+pub use conv::{ConvIo, ConvShape, Input, Output, PackedConv};
 pub use conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 pub use direct::Epilogue;
 pub use element::Element;
@@ -76,6 +79,7 @@ pub use reduce::{Reduce, reduce};
 pub use resize::{Resample, resize};
 pub use separable::{PackedSeparable, RawConv};
 pub use simd::Isa;
+pub use stem::{FEW_CHANNELS, Planes};
 pub use view::{Image, ImageMut, Rows, RowsMut, pixel_distance};
 pub use walk::Strided;
 pub use winograd::{Algorithm, Estimate, Policy, Site, choose, estimate};

@@ -6,10 +6,11 @@
 //!           the bit
 //! Ceiling   that of the two, without the hidden image's way to memory and back, which is most of it for large batches
 
+use super::ahead::{Ahead, room};
 use super::bf16::simd::Unit;
 use super::conv::{ConvShape, pack_panels};
 use super::depthwise::Depthwise;
-use super::direct::{Ending, Epilogue, Extra, Job, Source};
+use super::direct::{Ending, Epilogue, Extra, Job, Source, panel_cols};
 use super::math::Act;
 use super::par::{Aligned, Shared, scratch, tasks};
 use super::view::{Image, ImageMut, Rows, pixel_distance};
@@ -64,9 +65,15 @@ impl PackedSeparable {
             depthwise: Depthwise::pack(unit, shape, depthwise.weights, depthwise.scale),
             bias,
             act,
-            pointwise: pack_panels::<f32>(unit, &flat, [1, 1], pointwise.weights, pointwise.scale),
+            pointwise: pack_panels::<f32>(unit, &flat, 1, pointwise.weights, pointwise.scale),
             out_channels,
         }
+    }
+
+    /// Floats of other weights that it can fetch while it computes so many pixels.
+    pub fn room(&self, pixels: usize) -> usize {
+        let panels = self.out_channels.div_ceil(panel_cols(self.unit));
+        room(self.unit.isa().tile_rows(), pixels, panels, self.shape.out_channels)
     }
 
     pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
@@ -78,7 +85,7 @@ impl PackedSeparable {
         assert!(epilogue.gate.is_none(), "an epilogue that this kernel does not know");
         epilogue.check(y.pixels(), y.c, y.n);
         let hidden = Epilogue::new(self.bias.as_deref(), self.act);
-        let ending = Ending::of(&hidden);
+        let ending = Ending::of_swish(&hidden);
         let call = self.depthwise.call(&x, [y.h, y.w], &hidden, &ending);
         let tiles = call.tiles();
         if tiles == 0 {
@@ -89,6 +96,7 @@ impl PackedSeparable {
         // So many that two threads and more are even, as long as each has some tiles of the product.
         let most = (HIDDEN / dist).max(28).min((pixels / 16).max(28));
         let blocks = pixels.div_ceil(most).min(tiles);
+        let ahead = Ahead::announced();
         tasks(blocks, |block| {
             let tiles = tiles * block / blocks..tiles * (block + 1) / blocks;
             let range = call.pixels(&tiles);
@@ -113,7 +121,7 @@ impl PackedSeparable {
                     y: Shared(out.at(range.start * y_dist)),
                     y_dist,
                     epilogue: &Epilogue { residual, ..*epilogue },
-                    extra: Extra::default(),
+                    extra: Extra { ahead: Some(&ahead), ..Extra::default() },
                 };
                 // SAFETY: as above; these pixels of y are this task's.
                 unsafe { job.run_here() };

@@ -7,13 +7,13 @@
 //! Ceiling   all units that multiply: per term, MR broadcasts and 2 loads for 2 MR products
 //! Measured  see `benches`; one thread, 3x3: 96 to 99 % of the ceiling
 
-use super::bf16::simd::{Halves, Task, Unit, vectors};
+use super::bf16::simd::{F, Halves, Task, Unit, vectors};
 use super::element::Element;
-use super::math::{Act, apply_rows};
+use super::math::{Act, Fun, HardSwish, apply_rows};
 use super::simd::{Portable, Simd, ld, st, unroll};
 
-/// One tile's work. The kernel adds the bias, multiplies by the gate, adds the residual and clamps; what more an epilogue wants is done by
-/// [`Finish`], while the tile is in L1.
+/// One tile's work. The kernel adds the bias, multiplies by the gate, adds the residual, and clamps or takes the hard
+/// swish; what more an epilogue wants is done by [`Finish`], while the tile is in L1.
 pub(super) struct Tile<T, O> {
     /// `[taps][MR]` pointers to rows of `c` values.
     pub ptrs: *const *const T,
@@ -36,8 +36,14 @@ pub(super) struct Tile<T, O> {
     pub bias: *const f32,
     pub lo: f32,
     pub hi: f32,
+    /// Whether hard swish comes last.
+    pub swish: bool,
     /// Columns to write, at most those of the kernel.
     pub cols: usize,
+    /// Of a kernel of `stem.rs`: rows to write, values from one to the next, and where the terms are.
+    pub rows: usize,
+    pub step: usize,
+    pub offsets: *const u32,
 }
 
 macro_rules! table {
@@ -94,22 +100,7 @@ unsafe fn tile<H: Halves, T: Element, O: Element, const MR: usize, const NV: usi
     // SAFETY: rows, taps and columns stay within the sizes that the caller answers for.
     unsafe {
         let lanes = H::S::N;
-        // Asked for before the sums, the residual has come after them.
-        if !t.res.is_null() {
-            unroll!(I < MR, {
-                unroll!(J <4 NV, {
-                    fetch_near(t.res.wrapping_add(I * t.res_dist + J * lanes));
-                });
-            });
-        }
-        let mut bias = [H::S::splat(0.0); NV];
-        if !t.bias.is_null() {
-            unroll!(J <4 NV, {
-                let n = t.cols.saturating_sub(J * lanes).min(lanes);
-                bias[J] = ld::<H::S>(t.bias.wrapping_add(J * lanes), n);
-            });
-        }
-        let mut acc = [bias; MR];
+        let mut acc = begin::<H, T, O, MR, NV>(t);
         let mut w = t.w;
         let mut next = t.next;
         for tap in 0..t.taps {
@@ -146,6 +137,52 @@ unsafe fn tile<H: Halves, T: Element, O: Element, const MR: usize, const NV: usi
                 w = w.add(2 * lanes * T::TERMS);
             }
         }
+        end::<H, T, O, MR, NV>(t, acc, MR);
+    }
+}
+
+/// What the sums of a tile begin with: the bias. The residual, asked for now, has come after them.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+pub(super) unsafe fn begin<H: Halves, T: Element, O: Element, const MR: usize, const NV: usize>(
+    t: &Tile<T, O>,
+) -> [[F<H>; NV]; MR] {
+    let lanes = H::S::N;
+    // SAFETY: the caller's.
+    unsafe {
+        if !t.res.is_null() {
+            unroll!(I < MR, {
+                unroll!(J <4 NV, {
+                    fetch_near(t.res.wrapping_add(I * t.res_dist + J * lanes));
+                });
+            });
+        }
+        let mut bias = [H::S::splat(0.0); NV];
+        if !t.bias.is_null() {
+            unroll!(J <4 NV, {
+                let n = t.cols.saturating_sub(J * lanes).min(lanes);
+                bias[J] = ld::<H::S>(t.bias.wrapping_add(J * lanes), n);
+            });
+        }
+        [bias; MR]
+    }
+}
+
+/// Gate, residual and clamp, and the first `rows` rows stored.
+///
+/// # Safety
+/// As [`tile`], for `rows` rows of y and `res`.
+#[inline(always)]
+pub(super) unsafe fn end<H: Halves, T: Element, O: Element, const MR: usize, const NV: usize>(
+    t: &Tile<T, O>,
+    mut acc: [[F<H>; NV]; MR],
+    rows: usize,
+) {
+    let lanes = H::S::N;
+    // SAFETY: the caller's.
+    unsafe {
         let (lo, hi) = (H::S::splat(t.lo), H::S::splat(t.hi));
         if t.cols == NV * lanes {
             if !t.gate.is_null() {
@@ -159,7 +196,16 @@ unsafe fn tile<H: Halves, T: Element, O: Element, const MR: usize, const NV: usi
             if !t.res.is_null() {
                 unroll!(I < MR, {
                     unroll!(J <4 NV, {
-                        acc[I][J] = H::S::add(acc[I][J], T::get::<H>(t.res.add(I * t.res_dist + J * lanes), lanes));
+                        if I < rows {
+                            acc[I][J] = H::S::add(acc[I][J], T::get::<H>(t.res.add(I * t.res_dist + J * lanes), lanes));
+                        }
+                    });
+                });
+            }
+            if t.swish {
+                unroll!(I < MR, {
+                    unroll!(J <4 NV, {
+                        acc[I][J] = HardSwish().eval::<H::S>(acc[I][J]);
                     });
                 });
             }
@@ -172,9 +218,11 @@ unsafe fn tile<H: Halves, T: Element, O: Element, const MR: usize, const NV: usi
                 });
             }
             unroll!(I < MR, {
-                unroll!(J <4 NV, {
-                    O::put::<H>(t.y.add(I * t.y_dist + J * lanes), H::S::max(lo, acc[I][J]), lanes);
-                });
+                if I < rows {
+                    unroll!(J <4 NV, {
+                        O::put::<H>(t.y.add(I * t.y_dist + J * lanes), H::S::max(lo, acc[I][J]), lanes);
+                    });
+                }
             });
         } else {
             unroll!(J <4 NV, {
@@ -182,11 +230,16 @@ unsafe fn tile<H: Halves, T: Element, O: Element, const MR: usize, const NV: usi
                 if n > 0 {
                     let gate = if t.gate.is_null() { H::S::splat(1.0) } else { H::S::load_n(t.gate.add(J * lanes), n) };
                     unroll!(I < MR, {
-                        let mut v = H::S::mul(acc[I][J], gate);
-                        if !t.res.is_null() {
-                            v = H::S::add(v, T::get::<H>(t.res.add(I * t.res_dist + J * lanes), n));
+                        if I < rows {
+                            let mut v = H::S::mul(acc[I][J], gate);
+                            if !t.res.is_null() {
+                                v = H::S::add(v, T::get::<H>(t.res.add(I * t.res_dist + J * lanes), n));
+                            }
+                            if t.swish {
+                                v = HardSwish().eval::<H::S>(v);
+                            }
+                            O::put::<H>(t.y.add(I * t.y_dist + J * lanes), H::S::max(lo, H::S::min(hi, v)), n);
                         }
-                        O::put::<H>(t.y.add(I * t.y_dist + J * lanes), H::S::max(lo, H::S::min(hi, v)), n);
                     });
                 }
             });

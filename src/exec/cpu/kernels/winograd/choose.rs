@@ -9,6 +9,7 @@ use super::super::bf16::simd::Unit;
 use super::super::conv::ConvShape;
 use super::super::element::Element;
 use super::super::grouped::Grouped;
+use super::super::stem;
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub struct Estimate {
 pub fn choose<T: Element>(unit: impl Into<Unit>, shape: &ConvShape, site: &Site) -> Algorithm {
     let unit = unit.into();
     let depthwise = shape.groups == shape.in_channels && shape.groups == shape.out_channels;
-    if !super::suits(shape) || depthwise || site.policy == Policy::Exact {
+    if !super::suits(shape) || depthwise || stem::suits::<T>(shape) || site.policy == Policy::Exact {
         return Algorithm::Direct;
     }
     let cost = |algorithm: Algorithm| {
