@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::dtype::{is_large, outputs};
 use super::pairing::{Pairing, pairing};
-use super::{Buffer, DType, Options, Place, Plan, Step, View, Work};
+use super::{Buffer, DType, Options, Place, Plan, Step, View, Work, slices};
 use crate::graph::NodeId;
 use crate::opt::{Id, Kind, Net, Source, Squeeze};
 use crate::plan::view::IMAGE;
@@ -33,7 +33,7 @@ enum Need {
 
 struct Layout<'a> {
     net: &'a Net,
-    options: &'a Options,
+    options: &'a Options<'a>,
     /// Where each value lies, once it is computed.
     views: Vec<Option<View>>,
     /// Where the means of each value lie, whose computation leaves them.
@@ -73,7 +73,8 @@ pub(super) fn lay_out(net: Net, options: &Options) -> Plan {
     let dims = |id: Id| net.node(id).shape.concrete(options.batch);
     let inputs = net.inputs.iter().map(|(name, id)| (name.clone(), dims(*id))).collect();
     let Layout { steps, buffers, constants, .. } = layout;
-    Plan { batch: options.batch, steps, buffers, arena: 0, constants, inputs, outputs, net }
+    let segments = slices::whole(&steps);
+    Plan { batch: options.batch, steps, segments, buffers, arena: 0, constants, inputs, outputs, net }
 }
 
 /// Which values can be written where a concatenation of channels wants them, the largest concatenations first.
@@ -245,8 +246,8 @@ impl Layout<'_> {
         };
         let write = self.output(id, &order, &seen, gaps);
         let in_place = single && gaps && reads[0].dims == write.dims;
-        let means =
-            (node.epilogue.squeeze == Squeeze::Also).then(|| self.fresh(&write.dims[..2], &[0, 1], false, DType::F32));
+        let means = (node.epilogue.squeeze == Squeeze::Also)
+            .then(|| self.fresh(&write.dims[..2], &[0, 1], false, DType::F32, true));
         self.means[id.0] = means.clone();
         let (work, layers) = (Work::Node(id), layers.clone());
         self.steps.push(Step { work, reads, gate, residual, write: write.clone(), means, in_place, layers });
@@ -291,9 +292,9 @@ impl Layout<'_> {
             }
         }
         let shape = &self.net.node(id).shape;
-        let dims = shape.concrete(self.options.batch);
-        let dtype = if self.is_output[id.0] || !shape.batched { DType::F32 } else { self.dtype(&dims) };
-        self.fresh(&dims, order, gaps, dtype)
+        let (dims, batched) = (shape.concrete(self.options.batch), shape.batched);
+        let dtype = if self.is_output[id.0] || !batched { DType::F32 } else { self.dtype(&dims) };
+        self.fresh(&dims, order, gaps, dtype, batched)
     }
 
     /// What a value of these sizes is kept in.
@@ -301,11 +302,12 @@ impl Layout<'_> {
         if is_large(dims) { self.options.dtype } else { DType::F32 }
     }
 
-    fn fresh(&mut self, dims: &[usize], order: &[usize], gaps: bool, dtype: DType) -> View {
+    fn fresh(&mut self, dims: &[usize], order: &[usize], gaps: bool, dtype: DType, batched: bool) -> View {
         let pixels = gaps && order == IMAGE && dims[2] * dims[3] > 1;
         let dist = if pixels { (self.options.pixel_distance)(dims[1]) } else { 0 };
         let view = View::spaced(Place::Buffer(self.buffers.len()), dims, order, dist);
-        self.buffers.push(Buffer { dtype, offset: 0, len: view.span().end, life: (0, 0) });
+        let sample = batched.then(|| view.strides[0]);
+        self.buffers.push(Buffer { dtype, offset: 0, len: view.span().end, sample, life: (0, 0) });
         view
     }
 
@@ -414,12 +416,12 @@ impl Layout<'_> {
         if let Some(copy) = self.copies.get(&key) {
             return copy.clone();
         }
-        let dtype = match view.place {
-            Place::Buffer(buffer) => self.buffers[buffer].dtype,
-            Place::Input(_) => self.dtype(&view.dims),
-            Place::Constant(_) => DType::F32,
+        let (dtype, batched) = match view.place {
+            Place::Buffer(buffer) => (self.buffers[buffer].dtype, self.buffers[buffer].sample.is_some()),
+            Place::Input(number) => (self.dtype(&view.dims), self.net.node(self.net.inputs[number].1).shape.batched),
+            Place::Constant(_) => (DType::F32, false),
         };
-        let copy = self.fresh(&view.dims, order, order == IMAGE, dtype);
+        let copy = self.fresh(&view.dims, order, order == IMAGE, dtype, batched);
         self.step(Work::Copy, vec![view.clone()], copy.clone(), layers);
         self.copies.insert(key, copy.clone());
         copy

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// What a step fetches while it computes: some weights of a later step.
 pub(super) struct Fetch {
-    step: usize,
+    pub step: usize,
     range: Range<usize>,
 }
 

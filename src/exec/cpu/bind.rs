@@ -88,7 +88,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             let channels = weights.channels(expression, dims[1])?;
             let raw = weights.values(&expression.weight)?;
             let [n, _, h, w] = operand(0).dims[..] else { unreachable!("images have four axes") };
-            let algorithm = choose(isa, &shape, &Site { batch: n, size: [h, w], policy });
+            let algorithm = choose::<f32>(isa, &shape, &Site { batch: n, size: [h, w], policy });
             let packed = PackedConv::pack_for(isa, &shape, algorithm, &raw, channels.scale.as_deref());
             Work::Conv { packed, bias: channels.shift, squeeze }
         }
@@ -215,7 +215,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
     })
 }
 
-fn conv_shape(window: &opt::Window, in_channels: usize, out_channels: usize, groups: usize) -> ConvShape {
+pub(super) fn conv_shape(window: &opt::Window, in_channels: usize, out_channels: usize, groups: usize) -> ConvShape {
     let opt::Window { kernel, stride, padding, dilation } = *window;
     ConvShape { in_channels, out_channels, kernel, stride, padding, dilation, groups }
 }

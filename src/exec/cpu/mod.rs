@@ -7,6 +7,7 @@ pub mod ceilings;
 pub mod kernels;
 mod memory;
 mod reduced;
+mod slicing;
 mod step;
 
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use rayon::prelude::*;
 use super::{Backend, Program, Weights};
 use crate::diag::{Code, Problem};
 use crate::opt::Fusion;
-use crate::plan::{self, DType, Plan, View};
+use crate::plan::{self, DType, Plan, Segment, View};
 use crate::tensor::Tensor;
 use ahead::Fetch;
 use kernels::bf16::Unit;
@@ -64,6 +65,11 @@ impl Cpu {
     pub fn isa(&self) -> Isa {
         self.isa
     }
+
+    /// What it keeps large values and weights in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
 }
 
 impl Default for Cpu {
@@ -77,12 +83,19 @@ impl Backend for Cpu {
         "cpu"
     }
 
-    fn options(&self, batch: usize) -> plan::Options {
+    fn options(&self, batch: usize) -> plan::Options<'_> {
         let pixel_distance = match self.dtype {
             DType::F32 => kernels::pixel_distance,
             _ => kernels::bf16::pixel_distance,
         };
-        plan::Options { batch, pixel_distance, dtype: self.dtype, few_channels: kernels::FEW_CHANNELS }
+        plan::Options {
+            batch,
+            pixel_distance,
+            dtype: self.dtype,
+            few_channels: kernels::FEW_CHANNELS,
+            slicing: Some(self),
+            memory: plan::available(),
+        }
     }
 
     fn fusion(&self) -> Fusion {
@@ -102,8 +115,8 @@ impl Backend for Cpu {
         let steps: Vec<Ready> = plan.steps().par_iter().with_max_len(1).map(bind).collect::<Result<_, _>>()?;
         let arena = Arena::new(steps.iter().map(Ready::reach).fold(plan.arena(), usize::max))?;
         let outputs = plan.outputs().iter().map(|(_, view)| (Slot::new(plan, view), view.clone())).collect();
-        let fetches = ahead::assign(&steps);
-        Ok(Box::new(Loaded { unit, arena, constants, steps, fetches, outputs }))
+        let (fetches, segments) = (ahead::assign(&steps), plan.segments().to_vec());
+        Ok(Box::new(Loaded { unit, arena, constants, steps, segments, fetches, outputs }))
     }
 }
 
@@ -113,23 +126,33 @@ struct Loaded {
     arena: Arena,
     constants: Vec<Vec<f32>>,
     steps: Vec<Ready>,
+    segments: Vec<Segment>,
     /// What each step fetches for a later one.
     fetches: Vec<Option<Fetch>>,
     outputs: Vec<(Slot, View)>,
 }
 
 impl Loaded {
-    fn go(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor], mut done: impl FnMut() + Send) {
-        let mut memory = Memory { arena: &mut self.arena, inputs, constants: &self.constants };
-        let (unit, steps, fetches, places) = (self.unit, &self.steps, &self.fetches, &self.outputs);
+    fn go(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor], mut done: impl FnMut(usize) + Send) {
+        let mut memory = Memory { arena: &mut self.arena, inputs, constants: &self.constants, slice: 0 };
+        let (unit, steps, segments) = (self.unit, &self.steps, &self.segments);
+        let (fetches, places) = (&self.fetches, &self.outputs);
         kernels::team::with(|| {
-            for (step, fetch) in steps.iter().zip(fetches) {
-                if let Some(fetch) = fetch {
-                    fetch.announce(steps);
+            for segment in segments {
+                for slice in 0..segment.slices {
+                    memory.slice = slice;
+                    for at in segment.steps.clone() {
+                        // what a later segment needs is fetched once
+                        let now = |fetch: &&Fetch| slice + 1 == segment.slices || segment.steps.contains(&fetch.step);
+                        if let Some(fetch) = fetches[at].as_ref().filter(now) {
+                            fetch.announce(steps);
+                        }
+                        steps[at].run(unit.isa(), &mut memory);
+                        done(at);
+                    }
                 }
-                step.run(unit.isa(), &mut memory);
-                done();
             }
+            memory.slice = 0;
             for ((slot, view), output) in places.iter().zip(outputs) {
                 let (dims, to) = plain(view);
                 let (to, strides) = (&to[..dims], &view.strides[..]);
@@ -156,16 +179,16 @@ fn plain(view: &View) -> (usize, [usize; 8]) {
 
 impl Program for Loaded {
     fn run(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<(), Problem> {
-        self.go(inputs, outputs, || {});
+        self.go(inputs, outputs, |_| {});
         Ok(())
     }
 
     fn profile(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<Vec<Duration>, Problem> {
-        let mut times = Vec::with_capacity(self.steps.len());
+        let mut times = vec![Duration::ZERO; self.steps.len()];
         let mut last = Instant::now();
-        self.go(inputs, outputs, || {
+        self.go(inputs, outputs, |at| {
             let now = Instant::now();
-            times.push(now - std::mem::replace(&mut last, now));
+            times[at] += now - std::mem::replace(&mut last, now);
         });
         Ok(times)
     }

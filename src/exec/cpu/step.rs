@@ -1,9 +1,9 @@
 //! One step bound to its kernel: packed weights and the geometry of what it reads and writes.
 
 use super::kernels::{
-    self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Input, Isa, Layout, Map, Operand,
-    Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Planes, Pool, PoolShape, Reduce,
-    Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
+    self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Input, Isa, Layout, Map,
+    Operand, Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Planes, Pool,
+    PoolShape, Reduce, Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
 };
 use super::memory::{Memory, Slot};
 use crate::ops::{self, Op};

@@ -5,6 +5,7 @@
 //!           a network, is never in memory. Rows that two bands need are computed twice: one in 29 for a ResNet
 //! Ceiling   that of the convolution
 
+use super::bf16::simd::Unit;
 use super::conv::{ConvShape, Input, PackedConv};
 use super::direct::Epilogue;
 use super::math::Act;
@@ -33,7 +34,7 @@ const MOST: usize = 8;
 impl PackedPooled {
     /// Whether there is a kernel for this convolution and these windows.
     pub fn suits(shape: &ConvShape, pool: &PoolShape) -> bool {
-        stem::suits(shape) && pool.dilation == [1, 1] && pool.kernel[0] <= MOST
+        stem::suits::<f32>(shape) && pool.dilation == [1, 1] && pool.kernel[0] <= MOST
     }
 
     pub fn pack(
@@ -70,12 +71,12 @@ impl PackedPooled {
         let bands = y.h.div_ceil(BAND);
         let (out, y_h, y_w, y_dist) = (Shared(y.data.as_mut_ptr()), y.h, y.w, y.dist);
         let row_len = w * c;
-        let windows = Windows::new(isa, shape, &x);
+        let windows = Windows::new(Unit::from(isa), shape, &x);
         tasks(n * bands, |task| {
             let (image, band) = (task / bands, task % bands);
             let band = y_h * band / bands..y_h * (band + 1) / bands;
             let (first, last) = (inside(band.start, 0, h).0, inside(band.end - 1, 0, h).1);
-            let maxima = |frame: Option<Frame>, ring: &mut [f32]| {
+            let maxima = |frame: Option<Frame<f32>>, ring: &mut [f32]| {
                 let ring = Shared(ring.as_mut_ptr());
                 let slot = |row: usize| ring.at(row % kernel[0] * row_len);
                 // rows below are in the ring

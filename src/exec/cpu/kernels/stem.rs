@@ -8,31 +8,32 @@
 //!           says where it goes from term to term
 //! Ceiling   FMAs: per term, MR broadcasts and 2 loads for 2 MR FMAs
 
+use super::bf16::simd::{Halves, Unit};
 use super::conv::ConvShape;
-use super::direct::panel_cols;
+use super::element::{Element, words};
 use super::par::scratch;
-use super::simd::{Isa, Portable, Simd, unroll};
+use super::simd::{Portable, Simd, unroll};
 use super::tile::{Kernel, Tile, begin, end};
 use std::ops::Range;
 
 /// Channels up to which this is the kernel.
 pub const FEW_CHANNELS: usize = 15;
 
-/// Whether it is for convolutions of this shape.
-pub(super) fn suits(shape: &ConvShape) -> bool {
-    shape.groups == 1 && shape.in_channels <= FEW_CHANNELS && shape.kernel != [1, 1]
+/// Whether it is for convolutions of images of `T` of this shape: it knows no pairs of bf16.
+pub(super) fn suits<T: Element>(shape: &ConvShape) -> bool {
+    T::TERMS == 1 && shape.groups == 1 && shape.in_channels <= FEW_CHANNELS && shape.kernel != [1, 1]
 }
 
 /// Images in any order of axes: value `[n, c, h, w]` is at the sum of each index times its stride.
 #[derive(Clone, Copy, Debug)]
-pub struct Planes<'a> {
-    pub data: &'a [f32],
+pub struct Planes<'a, T = f32> {
+    pub data: &'a [T],
     /// `[n, c, h, w]`
     pub dims: [usize; 4],
     pub strides: [usize; 4],
 }
 
-impl Planes<'_> {
+impl<T> Planes<'_, T> {
     pub(super) fn check(&self) {
         let last: usize = self.dims.iter().zip(self.strides).map(|(dim, stride)| dim.saturating_sub(1) * stride).sum();
         assert!(self.dims.contains(&0) || last < self.data.len(), "planes beyond their buffer");
@@ -41,26 +42,26 @@ impl Planes<'_> {
 
 /// The windows of a convolution over [`Planes`].
 #[derive(Clone, Copy)]
-pub(super) struct Windows {
-    x: *const f32,
+pub(super) struct Windows<T> {
+    x: *const T,
     dims: [usize; 4],
     strides: [usize; 4],
     out: [usize; 2],
     shape: ConvShape,
-    /// Floats of a row of the frame.
+    /// Values of a row of the frame.
     row: usize,
     /// Pixels of a tile.
     tile: usize,
 }
 
 // SAFETY: the pointer is only read.
-unsafe impl Sync for Windows {}
+unsafe impl<T: Sync> Sync for Windows<T> {}
 
 /// Some rows of windows, in the memory of a task.
 #[derive(Clone, Copy)]
-pub(super) struct Frame {
-    x: *const f32,
-    /// Floats from one output row to the next.
+pub(super) struct Frame<T> {
+    x: *const T,
+    /// Values from one output row to the next.
     line: usize,
     /// The first output row, counted over all images.
     first: usize,
@@ -71,9 +72,9 @@ pub(super) struct Frame {
     pub offsets: *const u32,
 }
 
-impl Windows {
+impl<T: Element> Windows<T> {
     /// The planes were checked.
-    pub fn new(isa: Isa, shape: &ConvShape, x: &Planes) -> Windows {
+    pub fn new(unit: Unit, shape: &ConvShape, x: &Planes<T>) -> Windows<T> {
         let [_, _, h, w] = x.dims;
         Windows {
             x: x.data.as_ptr(),
@@ -82,7 +83,7 @@ impl Windows {
             out: shape.output([h, w]),
             shape: *shape,
             row: w + shape.padding[1] + shape.padding[3],
-            tile: isa.tile_rows(),
+            tile: T::tile_rows(unit),
         }
     }
 
@@ -100,15 +101,16 @@ impl Windows {
     ///
     /// # Safety
     /// The planes are valid.
-    pub unsafe fn with_frame<R>(&self, lines: Range<usize>, f: impl FnOnce(Frame) -> R) -> R {
+    pub unsafe fn with_frame<R>(&self, lines: Range<usize>, f: impl FnOnce(Frame<T>) -> R) -> R {
         let ConvShape { in_channels: channels, kernel, stride, dilation, .. } = self.shape;
         let (image, top) = (lines.start / self.out[0], lines.start % self.out[0] * stride[0]);
         let rows = (lines.len() - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1;
         let terms = kernel[0] * kernel[1] * channels;
         // Tiles reach beyond the end of a row: into the next, or beyond the last into what is never used.
         let beyond = self.tile * stride[1];
-        scratch(terms + rows * channels * self.row + beyond, |memory| {
+        scratch(terms + words::<T>(rows * channels * self.row + beyond), |memory| {
             let (offsets, frame) = memory.split_at_mut(terms);
+            let frame: &mut [T] = bytemuck::cast_slice_mut(frame);
             let offsets = offsets.as_mut_ptr().cast::<u32>();
             for r in 0..kernel[0] {
                 for s in 0..kernel[1] {
@@ -134,18 +136,18 @@ impl Windows {
     ///
     /// # Safety
     /// The planes are valid.
-    unsafe fn fill(&self, image: usize, y: usize, channel: usize, out: &mut [f32]) {
+    unsafe fn fill(&self, image: usize, y: usize, channel: usize, out: &mut [T]) {
         let [_, _, h, w] = self.dims;
         let [top, left, ..] = self.shape.padding;
         if y < top || y - top >= h {
-            return out.fill(0.0);
+            return out.fill(T::ZERO);
         }
         let at = image * self.strides[0] + channel * self.strides[1] + (y - top) * self.strides[2];
         let (x, apart) = (self.x.wrapping_add(at), self.strides[3]);
         let (before, rest) = out.split_at_mut(left);
         let (inside, after) = rest.split_at_mut(w);
-        before.fill(0.0);
-        after.fill(0.0);
+        before.fill(T::ZERO);
+        after.fill(T::ZERO);
         if apart == 1 {
             // SAFETY: a row of the image.
             inside.copy_from_slice(unsafe { std::slice::from_raw_parts(x, w) });
@@ -158,23 +160,36 @@ impl Windows {
     }
 }
 
-impl Frame {
+impl<T> Frame<T> {
     /// What the first term of a pixel, counted over all images, takes.
-    pub fn at(&self, pixel: usize) -> *const f32 {
+    pub fn at(&self, pixel: usize) -> *const T {
         let (line, x) = (pixel / self.width, pixel % self.width);
         self.x.wrapping_add((line - self.first) * self.line + x * self.step)
     }
 }
 
+macro_rules! table {
+    ($kernel:ident) => {
+        [
+            [$kernel::<T, O, 0, 1> as Kernel<T, O>, $kernel::<T, O, 0, 2> as Kernel<T, O>],
+            [$kernel::<T, O, 1, 1> as Kernel<T, O>, $kernel::<T, O, 1, 2> as Kernel<T, O>],
+            [$kernel::<T, O, 2, 1> as Kernel<T, O>, $kernel::<T, O, 2, 2> as Kernel<T, O>],
+            [$kernel::<T, O, 4, 1> as Kernel<T, O>, $kernel::<T, O, 4, 2> as Kernel<T, O>],
+        ]
+    };
+}
+
 /// The kernel of `vectors` (1 or 2) vectors of columns, for pixels `step` apart.
-pub(super) fn kernel(isa: Isa, step: usize, vectors: usize) -> Kernel {
-    debug_assert!(panel_cols(isa) == 2 * isa.lanes());
-    let table: &[[Kernel; 2]; 4] = match isa.name() {
+pub(super) fn kernel<T: Element, O: Element>(unit: Unit, step: usize, vectors: usize) -> Kernel<T, O> {
+    let table: &[[Kernel<T, O>; 2]; 4] = match (unit.isa().name(), unit.has_dots()) {
+        // results in bf16 are rounded by the instructions that come with the products of pairs
         #[cfg(target_arch = "x86_64")]
-        "avx512" => &AVX512,
+        ("avx512", true) => const { &table!(dots) },
         #[cfg(target_arch = "x86_64")]
-        "avx2" => &AVX2,
-        _ => &PORTABLE,
+        ("avx512", false) => const { &table!(avx512) },
+        #[cfg(target_arch = "x86_64")]
+        ("avx2", _) => const { &table!(avx2) },
+        _ => const { &table!(portable) },
     };
     let row = match step {
         1 => 1,
@@ -185,76 +200,59 @@ pub(super) fn kernel(isa: Isa, step: usize, vectors: usize) -> Kernel {
     table[row][vectors - 1]
 }
 
-macro_rules! table {
-    ($kernel:ident) => {
-        [
-            [$kernel::<0, 1> as Kernel, $kernel::<0, 2> as Kernel],
-            [$kernel::<1, 1> as Kernel, $kernel::<1, 2> as Kernel],
-            [$kernel::<2, 1> as Kernel, $kernel::<2, 2> as Kernel],
-            [$kernel::<4, 1> as Kernel, $kernel::<4, 2> as Kernel],
-        ]
+macro_rules! entry {
+    ($name:ident, $halves:ty, $features:literal) => {
+        /// # Safety
+        /// That of [`stem`], and these features.
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = $features)]
+        unsafe fn $name<T: Element, O: Element, const STEP: usize, const NV: usize>(t: &Tile<T, O>) {
+            // SAFETY: the features are enabled here; the rest is the caller's.
+            unsafe { stem::<$halves, T, O, { <<$halves as Halves>::S as Simd>::MR }, STEP, NV>(t) }
+        }
     };
 }
-#[cfg(target_arch = "x86_64")]
-static AVX512: [[Kernel; 2]; 4] = table!(avx512);
-#[cfg(target_arch = "x86_64")]
-static AVX2: [[Kernel; 2]; 4] = table!(avx2);
-static PORTABLE: [[Kernel; 2]; 4] = table!(portable);
-
-/// # Safety
-/// That of [`stem`], and AVX-512.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
-unsafe fn avx512<const STEP: usize, const NV: usize>(t: &Tile) {
-    // SAFETY: the features are enabled here; the rest is the caller's.
-    unsafe { stem::<super::x86::Avx512, { super::x86::Avx512::MR }, STEP, NV>(t) }
-}
-
-/// # Safety
-/// That of [`stem`], and AVX2 with FMA.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const STEP: usize, const NV: usize>(t: &Tile) {
-    // SAFETY: the features are enabled here; the rest is the caller's.
-    unsafe { stem::<super::x86::Avx2, { super::x86::Avx2::MR }, STEP, NV>(t) }
-}
+entry!(dots, super::bf16::x86::Dots, "avx512f,avx512dq,avx512vl,avx512bw,avx512bf16,avx2,fma");
+entry!(avx512, super::x86::Avx512, "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma");
+entry!(avx2, super::x86::Avx2, "avx2,fma");
 
 /// # Safety
 /// That of [`stem`].
-unsafe fn portable<const STEP: usize, const NV: usize>(t: &Tile) {
+unsafe fn portable<T: Element, O: Element, const STEP: usize, const NV: usize>(t: &Tile<T, O>) {
     // SAFETY: the caller's.
-    unsafe { stem::<Portable, { Portable::MR }, STEP, NV>(t) }
+    unsafe { stem::<Portable, T, O, { <Portable as Simd>::MR }, STEP, NV>(t) }
 }
 
 /// # Safety
-/// The CPU must have the instruction set of `S`. `t` is as `tile.rs` says, but for its rows: there is one pointer, and
-/// `offsets` has `taps * c` numbers, at each of which `MR` floats `STEP` apart (`step` where that is 0) can be read from there;
+/// The CPU must have the instruction set of `H`. `t` is as `tile.rs` says, but for its rows: there is one pointer, and
+/// `offsets` has `taps * c` numbers, at each of which `MR` values `STEP` apart (`step` where that is 0) can be read from there;
 /// `rows` rows are stored.
 #[inline(always)]
-unsafe fn stem<S: Simd, const MR: usize, const STEP: usize, const NV: usize>(t: &Tile) {
+unsafe fn stem<H: Halves, T: Element, O: Element, const MR: usize, const STEP: usize, const NV: usize>(t: &Tile<T, O>) {
+    let lanes = H::S::N;
     // SAFETY: terms, pixels and columns stay within the sizes that the caller answers for.
     unsafe {
-        let mut acc = begin::<S, MR, NV>(t);
+        let mut acc = begin::<H, T, O, MR, NV>(t);
         let mut w = t.w;
         let from = *t.ptrs;
         for term in 0..t.taps * t.c {
             let x = from.add(*t.offsets.add(term) as usize);
-            let mut wv = [S::splat(0.0); NV];
+            let mut wv = [T::terms::<H>(w); NV];
             unroll!(J <4 NV, {
-                wv[J] = S::load(w.add(J * S::N));
+                wv[J] = T::terms::<H>(w.add(J * lanes));
             });
             let mut next = x;
             unroll!(I < MR, {
-                if STEP == 0 && I > 0 {
+                if STEP == 0 && I != 0 {
                     next = next.wrapping_add(t.step);
                 }
-                let x = S::splat(if STEP == 0 { *next } else { *x.add(I * STEP) });
+                let x = T::spread_one::<H>(if STEP == 0 { next } else { x.add(I * STEP) });
                 unroll!(J <4 NV, {
-                    acc[I][J] = S::fma(x, wv[J], acc[I][J]);
+                    acc[I][J] = T::fma::<H>(x, wv[J], acc[I][J]);
                 });
             });
-            w = w.add(t.w_step);
+            w = w.add(2 * lanes);
         }
-        end::<S, MR, NV>(t, acc, t.rows);
+        end::<H, T, O, MR, NV>(t, acc, t.rows);
     }
 }

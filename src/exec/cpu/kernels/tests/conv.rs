@@ -150,7 +150,7 @@ impl Case {
         close(means, &want, 1e-6, &what);
         let got = on_threads(&what, || {
             let mut means = poison(n * dist);
-            let y = Output::Means(RowsMut { data: &mut means, rows: n, cols: k, dist });
+            let y: Output = Output::Means(RowsMut { data: &mut means, rows: n, cols: k, dist });
             packed.run_io(ConvIo { x: Input::Image(x), scale: factors.as_deref(), y }, epilogue);
             dense(&means)
         });
