@@ -22,10 +22,11 @@
 //! - [`graph`]: the network; a node a layer, changed only by patches whose commit checks the invariants.
 //! - [`resolve`]: which names a file sees. [`build`]: an interpreter that makes layers of text. [`edit`]: the verbs.
 //! - [`typed`]: the check after the last edit.
-//! - [`train`]: the `train` block; [`settings`]: weights, preprocessing and labels of a spec.
+//! - [`settings`]: weights, preprocessing and labels of a spec.
 //! - [`opt`], [`plan`], [`exec`]: rewrites, steps and memory, kernels. One layout for images: channels last.
 //! - [`weights`]: files, key maps, initialisers. [`bind`]: which tensor comes from where, and the ledger that accounts
 //!   for every one.
+//! - [`train`]: the `train` block, gradients, and the steps that learn.
 //! - [`compile`]: the stages one after another; [`cli`]: a file a command.
 
 pub mod bind;

@@ -11,7 +11,9 @@ mod fold_channels;
 mod fuse;
 mod gate;
 mod identity;
+mod learn;
 mod lower;
+mod lower_training;
 mod net;
 mod permute;
 mod pooled_conv;
@@ -26,9 +28,11 @@ mod tests;
 
 use crate::typed::Typed;
 
+pub use learn::{Grain, Learn, Loss};
 pub use lower::lower;
+pub use lower_training::{CLOCK, lower_training};
 pub use net::{
-    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, Weights,
+    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, State, Weights,
     Window,
 };
 
@@ -96,8 +100,13 @@ pub static PASSES: &[Pass] = &[
 /// The network in eval mode, every pass applied that a backend of this `fusion` knows.
 pub fn optimise(typed: &Typed, fusion: Fusion) -> Net {
     let mut net = lower(typed);
-    for pass in PASSES.iter().filter(|pass| pass.asks <= fusion) {
-        (pass.run)(&mut net);
-    }
+    rewrite(&mut net, fusion);
     net
+}
+
+/// Applies every pass that a backend of this `fusion` knows.
+pub fn rewrite(net: &mut Net, fusion: Fusion) {
+    for pass in PASSES.iter().filter(|pass| pass.asks <= fusion) {
+        (pass.run)(net);
+    }
 }

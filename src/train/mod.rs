@@ -1,7 +1,9 @@
-//! Fine-tuning: what a `train` block says, read and checked. The result, [`TrainSpec`], proves that every word of it is
-//! known, of its type and in its range, and that there is something to train. Nothing runs here.
+//! Fine-tuning. What a `train` block says is read and checked by [`check`]; the result, [`TrainSpec`], proves that every word
+//! of it is known, of its type and in its range, and that there is something to train. [`grad`] makes a net of the backward
+//! pass.
 
 mod check;
+pub mod grad;
 pub mod spec;
 
 use indexmap::IndexMap;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The modules from the bottom up.
 const FLOW: &[&str] = &[
     "source", "diag", "tensor", "philox", "io", "ops", "syntax", "zoo", "graph", "resolve", "build", "edit", "typed",
-    "train", "weights", "settings", "opt", "plan", "exec", "bind", "compile", "cli",
+    "weights", "settings", "opt", "plan", "exec", "bind", "train", "compile", "cli",
 ];
 
 #[test]

@@ -34,6 +34,7 @@ mod depthwise;
 mod direct;
 mod elementwise;
 mod gemm;
+pub mod grad;
 mod grouped;
 mod math;
 mod means;
