@@ -151,7 +151,8 @@ impl<'a> Weights<'a> {
         }
         let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
         let scaled = maps.iter().any(|map| !matches!(map, ChannelMap::Shift(_)));
-        let shifted = bias.is_some() || maps.iter().any(|map| !matches!(map, ChannelMap::Scale(_) | ChannelMap::Factor { .. }));
+        let shifted =
+            bias.is_some() || maps.iter().any(|map| !matches!(map, ChannelMap::Scale(_) | ChannelMap::Factor { .. }));
         Ok(Channels { scale: scaled.then(|| single(scale)), shift: shifted.then(|| single(shift)) })
     }
 

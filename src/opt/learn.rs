@@ -20,12 +20,17 @@ pub enum Grain {
 pub enum Loss {
     /// Of logits [N, C] and targets [N, 3]: two classes and the share of the first. Class weights, if any, count as in
     /// PyTorch: the mean is by their sum.
-    CrossEntropy { smoothing: f32, weights: Option<Vec<f32>> },
+    CrossEntropy {
+        smoothing: f32,
+        weights: Option<Vec<f32>>,
+    },
     BceWithLogits,
     Mse,
     L1,
     /// Squared below `delta`, straight above it.
-    Huber { delta: f32 },
+    Huber {
+        delta: f32,
+    },
 }
 
 /// What a step computes. Operands are listed in brackets; `dy` is the loss's derivative by the value `y`.
@@ -115,7 +120,7 @@ impl Learn {
 
     /// As [`Kind::takes_epilogue`](super::Kind::takes_epilogue).
     pub fn takes_epilogue(&self) -> bool {
-        matches!(self, Learn::Conv { .. } | Learn::Linear | Learn::BatchNorm { .. })
+        matches!(self, Learn::Conv { .. } | Learn::Linear | Learn::BatchNorm { .. } | Learn::ConvData { .. })
     }
 
     /// Whether the result may be written over the first operand: each value depends on the one at its place.

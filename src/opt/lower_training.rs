@@ -222,8 +222,11 @@ impl Lower<'_> {
         });
         let by_head = Shape::batched([heads, tokens, features / heads]);
         let [q, v] = [q, v].map(|part| self.add(Kind::Permute { axes: vec![0, 2, 1, 3] }, vec![part], by_head.clone()));
-        let k =
-            self.add(Kind::Permute { axes: vec![0, 2, 3, 1] }, vec![k], Shape::batched([heads, features / heads, tokens]));
+        let k = self.add(
+            Kind::Permute { axes: vec![0, 2, 3, 1] },
+            vec![k],
+            Shape::batched([heads, features / heads, tokens]),
+        );
         let scale = 1.0 / ((features / heads) as f32).sqrt();
         let square = Shape::batched([heads, tokens, tokens]);
         let scores = self.add(Kind::Matmul { scale }, vec![q, k], square.clone());

@@ -17,6 +17,7 @@ mod lower_training;
 mod net;
 mod permute;
 mod pooled_conv;
+mod relu_mask;
 mod scale;
 mod separable;
 mod squeeze;
@@ -32,8 +33,8 @@ pub use learn::{Grain, Learn, Loss};
 pub use lower::lower;
 pub use lower_training::{CLOCK, lower_training};
 pub use net::{
-    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, State, Weights,
-    Window,
+    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, State,
+    Weights, Window,
 };
 
 /// A rewrite of a whole network.
@@ -85,6 +86,8 @@ pub static PASSES: &[Pass] = &[
     gated("gate", gate::run),
     // activations, gates and additions go into what computes their operand
     plain("fuse", fuse::run),
+    // the backward pass of a batch norm with the relu that went into it
+    plain("relu_mask", relu_mask::run),
     // the gate of a pointwise convolution's own result, before the convolution
     gated("squeeze_early", squeeze_early::run),
     // gates that are left go into the pointwise convolution that reads what is gated

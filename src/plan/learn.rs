@@ -113,14 +113,13 @@ impl Layout<'_> {
                 let needs = [Need::Rows(*axis)];
                 self.compute(id, &needs, plain)
             }
-            Learn::Unstretch { .. } | Learn::GatherData | Learn::Loss(_) | Learn::LossData(_) => {
-                self.compute(id, &after(vec![]), plain)
-            }
+            Learn::GatherData | Learn::Loss(_) | Learn::LossData(_) => self.compute(id, &after(vec![]), plain),
+            Learn::Unstretch { .. } => self.compute(id, &[Need::Any, Need::Any], plain),
             Learn::MeanData { .. } => {
                 let order = if rank == 4 { image } else { plain };
-                self.compute(id, &after(vec![]), order)
+                self.compute(id, &[Need::Any], order)
             }
-            Learn::MaxData { .. } => self.compute(id, &after(vec![]), plain),
+            Learn::MaxData { .. } => self.compute(id, &[Need::Plain, Need::Any, Need::Plain], plain),
             Learn::Gradient { state } => {
                 let (from, to) = (self.view(node.operands[0]), gradient(&self.states[*state]));
                 if self.kept[node.operands[0].0].is_none() {

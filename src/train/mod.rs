@@ -1,15 +1,23 @@
 //! Fine-tuning. What a `train` block says is read and checked by [`check`]; the result, [`TrainSpec`], proves that every word
 //! of it is known, of its type and in its range, and that there is something to train. [`grad`] makes a net of the backward
-//! pass.
+//! pass, and a [`Trainer`] runs it.
 
 mod check;
 pub mod grad;
+mod optimizer;
+mod schedule;
 pub mod spec;
+#[cfg(test)]
+mod tests;
+mod trainer;
 
 use indexmap::IndexMap;
 
 pub use check::check;
+pub use optimizer::Optimizer;
+pub use schedule::{Progress, Schedule};
 use spec::{Call, Setting};
+pub use trainer::{Config, Outcome, Snapshot, Targets, Trainer};
 
 use crate::graph::NodeId;
 use crate::source::Span;
@@ -55,6 +63,22 @@ impl TrainSpec {
 impl Choice {
     pub fn name(&self) -> &'static str {
         self.call.name
+    }
+
+    /// An argument that is a float.
+    ///
+    /// # Panics
+    /// If it is none.
+    fn float(&self, name: &str) -> f64 {
+        match self.arg(name) {
+            Some(Setting::Float(value)) => *value,
+            other => unreachable!("`{name}` of `{}` is a float, not {other:?}", self.name()),
+        }
+    }
+
+    /// Whether an argument is true.
+    fn flag(&self, name: &str) -> bool {
+        self.arg(name) == Some(&Setting::Bool(true))
     }
 
     /// An argument as given, else its default.

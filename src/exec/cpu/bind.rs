@@ -36,16 +36,7 @@ pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: 
     let reads = step.reads.iter().map(place).collect();
     let [gate, means, residual] = [&step.gate, &step.means, &step.residual].map(|view| view.as_ref().map(place));
     let write = place(&step.write);
-    Ok(Bound {
-        work,
-        reads,
-        gate,
-        means,
-        residual,
-        write,
-        in_place: step.in_place,
-        acts,
-    })
+    Ok(Bound { work, reads, gate, means, residual, write, in_place: step.in_place, acts })
 }
 
 pub(super) fn place(plan: &Plan, view: &View, order: &[usize]) -> Place {
@@ -214,6 +205,8 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             if let Learn::Running { count, .. } = &mut learn {
                 *count *= plan.batch();
             }
+            // its weights are packed for one run
+            let policy = if policy == Policy::Exact { policy } else { Policy::Runs(1) };
             Work::Learn(learn, policy)
         }
         Kind::Input(_)

@@ -159,7 +159,8 @@ impl Bound {
             }
             Learn::ConvData { window, groups } => {
                 let shape = conv_shape(window, write.dims[1], dims(0)[1], *groups);
-                grad::conv_data(isa, &shape, policy, data[1], reads[0].image(data[0]), write.image_mut(to));
+                let (dy, dx) = (reads[0].image(data[0]), write.image_mut(to));
+                grad::conv_data(isa, &shape, policy, data[1], dy, dx, &ending(None));
             }
             Learn::ConvWeight { window, groups } => {
                 let shape = conv_shape(window, dims(0)[1], dims(1)[1], *groups);
@@ -220,7 +221,9 @@ impl Bound {
                 let slope = &data[2][..dims(2)[0]];
                 grad::prelu_data(isa, self.mapped(to, data[0]), reads[1].rows(data[1]), slope);
             }
-            Learn::PReluSums => grad::prelu_sums(isa, reads[0].rows(data[0]), reads[1].rows(data[1]), &mut to[..write.dims[0]]),
+            Learn::PReluSums => {
+                grad::prelu_sums(isa, reads[0].rows(data[0]), reads[1].rows(data[1]), &mut to[..write.dims[0]])
+            }
             Learn::Sums { .. } => grad::sums(isa, reads[0].rows(data[0]), to),
             Learn::Noise { p, grain, stream } => {
                 let draws = draws(data[1], *stream);

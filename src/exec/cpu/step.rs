@@ -2,8 +2,8 @@
 
 use super::kernels::{
     self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Isa, Layout, Map, Operand,
-    Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Policy, Pool, PoolShape,
-    Reduce,    Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
+    Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Policy, Pool, PoolShape, Reduce,
+    Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
 };
 use super::memory::{Memory, Slot};
 use crate::ops::{self, Op};
@@ -247,7 +247,7 @@ impl Bound {
                 let weights = Rows::new(weights, self.write.matrix.cols, x.cols);
                 kernels::linear(isa, x, weights, self.write.rows_mut(y), epilogue)
             }),
-            Work::Learn(learn, policy) => self.learn(isa, *policy, learn, memory),
+            Work::Learn(learn, policy) => kernels::kept(|| self.learn(isa, *policy, learn, memory)),
             Work::Identity if self.gate.is_some() => self.gated(isa, memory),
             Work::Identity => match &self.residual {
                 None => self.map(memory, |io| kernels::unary(isa, after, io)),

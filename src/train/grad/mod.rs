@@ -17,7 +17,11 @@ use crate::opt::{Act, Epilogue, Id, Kind, Learn, Net, Node, Source};
 enum Part {
     Whole(Id),
     /// Of the indices from `from` on of an axis alone.
-    Placed { axis: usize, from: usize, part: Id },
+    Placed {
+        axis: usize,
+        from: usize,
+        part: Id,
+    },
 }
 
 struct Backward<'a> {
@@ -57,7 +61,10 @@ pub fn backward(net: &mut Net, seeds: &[(Id, Id)], wanted: &[Id]) -> Vec<Option<
             _ => backward.rule(id, derivative),
         }
     }
-    wanted.iter().map(|id| derivatives.iter().find(|(other, _)| other == id).map(|(_, derivative)| *derivative)).collect()
+    wanted
+        .iter()
+        .map(|id| derivatives.iter().find(|(other, _)| other == id).map(|(_, derivative)| *derivative))
+        .collect()
 }
 
 impl Backward<'_> {

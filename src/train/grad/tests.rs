@@ -70,7 +70,8 @@ impl<'a> Case<'a> {
             eprintln!("{}{}", plan.net().dump(typed), plan.dump(typed));
         }
         let tensors = Random(typed);
-        let mut training = cpu.load_training(&plan, &Weights::new(typed, &tensors, &plan).expect("small")).expect("small");
+        let mut training =
+            cpu.load_training(&plan, &Weights::new(typed, &tensors, &plan).expect("small")).expect("small");
         let (states, _) = training.kept();
         for (state, view) in plan.net().states.iter().zip(plan.states()) {
             let values = tensors.read(state.node, state.index).expect("made of names");
@@ -82,7 +83,8 @@ impl<'a> Case<'a> {
             (name.clone(), Tensor::new(dims.clone(), values))
         };
         let inputs: Vec<(String, Tensor)> = plan.inputs().iter().enumerate().map(make).collect();
-        let factors = inputs.iter().filter(|(name, _)| name.starts_with("d.")).map(|(_, value)| value.clone()).collect();
+        let factors =
+            inputs.iter().filter(|(name, _)| name.starts_with("d.")).map(|(_, value)| value.clone()).collect();
         Case { typed, plan, training, inputs, factors }
     }
 
@@ -109,11 +111,17 @@ impl<'a> Case<'a> {
 
     /// Compares every derivative with differences; `loss` is that of tensors and inputs. Returns how many were compared.
     /// Where noise is `drawn` the loss knows no other tensors.
-    fn check(&mut self, text: &str, drawn: bool, loss: &mut dyn FnMut(&mut Self, &dyn Tensors, &[(String, Tensor)]) -> f64) -> usize {
+    fn check(
+        &mut self,
+        text: &str,
+        drawn: bool,
+        loss: &mut dyn FnMut(&mut Self, &dyn Tensors, &[(String, Tensor)]) -> f64,
+    ) -> usize {
         let (given, inputs) = (self.inputs.clone(), self.inputs.clone());
         let got = self.run(&given);
         let mut compared = 0;
-        for (at, (name, value)) in given.iter().enumerate().filter(|(_, (name, _))| !name.starts_with("d.") && name != CLOCK)
+        for (at, (name, value)) in
+            given.iter().enumerate().filter(|(_, (name, _))| !name.starts_with("d.") && name != CLOCK)
         {
             let Some((_, got)) = got.iter().find(|(other, _)| *other == format!("d.{name}")) else { continue };
             let random = Random(self.typed);
@@ -131,7 +139,11 @@ impl<'a> Case<'a> {
             let len: usize = state.shape.iter().product();
             let got = self.training.kept().1[view.offset..][..len].to_vec();
             let (typed, tensor) = (self.typed, (state.node, state.index));
-            let what = format!("{}.{} of {text}", typed.graph().node(state.node).path, typed.params(state.node)[state.index].name);
+            let what = format!(
+                "{}.{} of {text}",
+                typed.graph().node(state.node).path,
+                typed.params(state.node)[state.index].name
+            );
             compared += compare(&got, &what, &mut |at, by| loss(self, &Moved { typed, tensor, at, by }, &inputs));
         }
         compared
@@ -160,7 +172,10 @@ fn compare(got: &[f32], what: &str, loss: &mut dyn FnMut(usize, f32) -> f64) -> 
     }
     let scale = pairs.iter().map(|(_, want, _)| want.abs()).fold(0.05, f64::max);
     for (at, want, got) in &pairs {
-        if (want - got).abs() > 1e-3 * scale { eprintln!("WRONG derivative by number {at} of {what}: {got}, by differences {want}"); }
+        assert!(
+            (want - got).abs() <= 1e-3 * scale,
+            "derivative by number {at} of {what}: {got}, by differences {want}"
+        );
     }
     pairs.len()
 }

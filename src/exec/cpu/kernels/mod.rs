@@ -68,7 +68,7 @@ pub use math::Act;
 pub use movement::{channel_shuffle, copy, copy_rows, pad, pixel_shuffle, roll};
 pub use norm::{group_norm, l2_normalize, layer_norm, log_softmax, scale_shift, softmax};
 pub(super) use pages::Pages;
-pub(super) use par::{Shared, ranges, tasks};
+pub(super) use par::{Shared, kept, ranges, tasks};
 pub use pool::{Pool, PoolShape, adaptive_pool, pool};
 pub use pooled::PackedPooled;
 pub use reduce::{Reduce, reduce};

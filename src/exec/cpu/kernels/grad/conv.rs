@@ -6,6 +6,8 @@
 use super::super::conv::{ConvShape, PackedConv};
 use super::super::conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 use super::super::direct::Epilogue;
+use super::super::elementwise::{BinaryOp, Map, Operand, binary, unary};
+use super::super::math::Act;
 use super::super::par::{Shared, scratch, tasks};
 use super::super::simd::Isa;
 use super::super::view::{Image, ImageMut};
@@ -55,8 +57,16 @@ impl ConvGrad {
     }
 }
 
-/// The derivative by x of a convolution with `weights` [out, in / groups, kh, kw].
-pub fn conv_data(isa: Isa, shape: &ConvShape, policy: Policy, weights: &[f32], dy: Image, dx: ImageMut) {
+/// The derivative by x of a convolution with `weights` [out, in / groups, kh, kw], and what an epilogue adds to it.
+pub fn conv_data(
+    isa: Isa,
+    shape: &ConvShape,
+    policy: Policy,
+    weights: &[f32],
+    dy: Image,
+    dx: ImageMut,
+    epilogue: &Epilogue,
+) {
     shape.check();
     dy.check();
     dx.check();
@@ -78,12 +88,27 @@ pub fn conv_data(isa: Isa, shape: &ConvShape, policy: Policy, weights: &[f32], d
                     }
                 });
                 let algorithm = choose(isa, &turned, &Site { batch: dy.n, size: [dy.h, dy.w], policy });
-                PackedConv::pack_for(isa, &turned, algorithm, own, None).run(dy, dx, &Epilogue::default());
+                PackedConv::pack_for(isa, &turned, algorithm, own, None).run(dy, dx, epilogue);
             });
         }
-        ConvGrad::Transposed(transposed) => {
-            PackedConvTranspose::pack(isa, &transposed, weights, None).run(dy, dx, &Epilogue::default());
+        grad => {
+            let whole = ImageMut { data: &mut *dx.data, ..dx };
+            match grad {
+                ConvGrad::Transposed(transposed) => {
+                    PackedConvTranspose::pack(isa, &transposed, weights, None).run(dy, whole, &Epilogue::default());
+                }
+                _ => depthwise::data(isa, shape, weights, dy, whole),
+            }
+            assert!(
+                epilogue.bias.is_none() && epilogue.gate.is_none() && epilogue.before == Act::None,
+                "only an addition"
+            );
+            if let Some(residual) = epilogue.residual {
+                let io = Map::in_place(dx.rows());
+                binary(isa, BinaryOp::Add, io, Operand::Rows(residual), epilogue.after);
+            } else if epilogue.after != Act::None {
+                unary(isa, epilogue.after, Map::in_place(dx.rows()));
+            }
         }
-        ConvGrad::Depthwise => depthwise::data(isa, shape, weights, dy, dx),
     }
 }

@@ -8,11 +8,17 @@ use super::super::par::{Shared, tasks};
 #[derive(Clone, Debug, PartialEq)]
 pub enum LossKind {
     /// Rows of logits; targets [rows, 3]: two classes and the share of the first.
-    CrossEntropy { classes: usize, smoothing: f32, weights: Option<Vec<f32>> },
+    CrossEntropy {
+        classes: usize,
+        smoothing: f32,
+        weights: Option<Vec<f32>>,
+    },
     BceWithLogits,
     Mse,
     L1,
-    Huber { delta: f32 },
+    Huber {
+        delta: f32,
+    },
 }
 
 impl LossKind {

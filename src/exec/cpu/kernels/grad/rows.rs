@@ -14,7 +14,16 @@ pub fn sums(isa: Isa, dy: Rows, out: &mut [f32]) {
     assert!(out.len() >= dy.cols, "too small an output");
     let part = |rows: std::ops::Range<usize>, to: *mut f32| {
         let kind = Sum::Plain;
-        isa.run(Sums { kind, dy: dy.at(rows.start), dist: dy.dist, x: dy.at(0), x_dist: 0, rows: rows.len(), cols: dy.cols, to });
+        isa.run(Sums {
+            kind,
+            dy: dy.at(rows.start),
+            dist: dy.dist,
+            x: dy.at(0),
+            x_dist: 0,
+            rows: rows.len(),
+            cols: dy.cols,
+            to,
+        });
     };
     over_rows(dy.rows, dy.cols, part, |col, [sum]: [f64; 1]| out[col] = sum as f32);
 }
@@ -257,7 +266,8 @@ impl Task for Row<'_> {
                 }
                 Kind::PRelu { slope } => {
                     lanes!(S, cols, |c, n| {
-                        let slope = if slope.len() == 1 { S::splat(slope[0]) } else { ld::<S>(slope.as_ptr().add(c), n) };
+                        let slope =
+                            if slope.len() == 1 { S::splat(slope[0]) } else { ld::<S>(slope.as_ptr().add(c), n) };
                         let d = ld::<S>(dy.add(c), n);
                         let up = S::gt(ld::<S>(seen.add(c), n), S::splat(0.0));
                         st::<S>(dx.add(c), S::select(up, d, S::mul(slope, d)), n);

@@ -10,10 +10,26 @@ use super::super::simd::{Isa, Simd, Task};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// `first`: the momentum begins with this derivative.
-    Sgd { momentum: f32, dampening: f32, nesterov: bool, first: bool },
+    Sgd {
+        momentum: f32,
+        dampening: f32,
+        nesterov: bool,
+        first: bool,
+    },
     /// `corrections`: 1 - beta^step for both. `decoupled` decay is adamw's.
-    Adam { betas: [f32; 2], eps: f32, decoupled: bool, amsgrad: bool, corrections: [f64; 2] },
-    RmsProp { alpha: f32, eps: f32, momentum: f32, centered: bool },
+    Adam {
+        betas: [f32; 2],
+        eps: f32,
+        decoupled: bool,
+        amsgrad: bool,
+        corrections: [f64; 2],
+    },
+    RmsProp {
+        alpha: f32,
+        eps: f32,
+        momentum: f32,
+        centered: bool,
+    },
 }
 
 impl Rule {

@@ -28,14 +28,22 @@ pub fn conv_weight(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f
     if shape.groups == 1 && cg < 16 && shape.kernel[1] > 1 && shape.dilation[1] == 1 {
         return framed(isa, shape, x, dy, dw);
     }
-    let see = |tap: usize, pixel: usize| {
+    let see = |tap: usize, first: usize, seen: &mut [Seen]| {
         let (r, s) = (tap / shape.kernel[1], tap % shape.kernel[1]);
-        let (row, q) = (pixel / dy.w, pixel % dy.w);
-        let (n, p) = (row / dy.h, row % dy.h);
-        // below 0 wraps to far beyond the image
-        let iy = (p * shape.stride[0] + r * shape.dilation[0]).wrapping_sub(shape.padding[0]);
-        let ix = (q * shape.stride[1] + s * shape.dilation[1]).wrapping_sub(shape.padding[1]);
-        (iy < x.h && ix < x.w).then(|| ((n * x.h + iy) * x.w + ix) * x.dist)
+        let (mut row, mut q) = (first / dy.w, first % dy.w);
+        let mut rest = seen;
+        while !rest.is_empty() {
+            let (n, p) = (row / dy.h, row % dy.h);
+            let (line, more) = rest.split_at_mut((dy.w - q).min(rest.len()));
+            // below 0 wraps to far beyond the image
+            let iy = (p * shape.stride[0] + r * shape.dilation[0]).wrapping_sub(shape.padding[0]);
+            let mut ix = (q * shape.stride[1] + s * shape.dilation[1]).wrapping_sub(shape.padding[1]);
+            for seen in line {
+                *seen = (iy < x.h && ix < x.w).then(|| ((n * x.h + iy) * x.w + ix) * x.dist);
+                ix = ix.wrapping_add(shape.stride[1]);
+            }
+            (rest, row, q) = (more, row + 1, 0);
+        }
     };
     let taps = shape.kernel[0] * shape.kernel[1];
     let to = |k: usize, c: usize, tap: usize| (k * cg + c) * taps + tap;
@@ -48,7 +56,9 @@ pub fn linear_weight(isa: Isa, x: Rows, dy: Rows, dw: &mut [f32]) {
     x.check();
     dy.check();
     assert!(x.rows == dy.rows && dw.len() >= x.cols * dy.cols, "rows of another shape");
-    let see = |_: usize, row: usize| Some(row * x.dist);
+    let see = |_: usize, first: usize, seen: &mut [Seen]| {
+        seen.iter_mut().enumerate().for_each(|(i, seen)| *seen = Some((first + i) * x.dist));
+    };
     let to = |k: usize, c: usize, _: usize| k * x.cols + c;
     let job = Job { isa, groups: 1, taps: 1, rows: x.cols, cols: dy.cols, x: x.data, dy, see: &see, to: &to };
     job.run(dw);
@@ -71,11 +81,17 @@ fn framed(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f32]) {
                 }
             }
         });
-        let see = |tap: usize, pixel: usize| {
-            let (line, q) = (pixel / dy.w, pixel % dy.w);
-            let (n, p) = (line / dy.h, line % dy.h);
-            let iy = p * shape.stride[0] + tap * shape.dilation[0];
-            Some((n * fh + iy) * row + q * shape.stride[1] * c)
+        let see = |tap: usize, first: usize, seen: &mut [Seen]| {
+            let (mut line, mut q) = (first / dy.w, first % dy.w);
+            for seen in seen {
+                let (n, p) = (line / dy.h, line % dy.h);
+                let iy = p * shape.stride[0] + tap * shape.dilation[0];
+                *seen = Some((n * fh + iy) * row + q * shape.stride[1] * c);
+                q += 1;
+                if q == dy.w {
+                    (line, q) = (line + 1, 0);
+                }
+            }
         };
         let [kh, kw] = shape.kernel;
         // a row of the job is a tap of the window's row and a channel
@@ -96,11 +112,14 @@ struct Job<'a> {
     cols: usize,
     x: &'a [f32],
     dy: Rows<'a>,
-    /// Where the pixel lies that a tap sees; none on the padding.
-    see: &'a (dyn Fn(usize, usize) -> Option<usize> + Sync),
+    /// Where the pixels lie that a tap sees, for the pixels of dy from the given one on.
+    see: &'a (dyn Fn(usize, usize, &mut [Seen]) + Sync),
     /// Where (column, row, tap) goes, the first counted over all groups.
     to: &'a (dyn Fn(usize, usize, usize) -> usize + Sync),
 }
+
+/// Where a pixel of x begins; none on the padding.
+type Seen = Option<usize>;
 
 /// Pixels that go over all tiles together, at most.
 const MOST: usize = 1024;
@@ -127,7 +146,8 @@ impl Job<'_> {
                 for row in 0..rows {
                     for tap in 0..taps {
                         let at = (tap * rows + row) * kb + j;
-                        let sum: f32 = if parts == 1 { own[at] } else { sums[at..].iter().step_by(len).take(parts).sum() };
+                        let sum: f32 =
+                            if parts == 1 { own[at] } else { sums[at..].iter().step_by(len).take(parts).sum() };
                         // SAFETY: `to` is one to one, and below the length that the caller has checked.
                         unsafe { *out.at(to(k, row, tap)) = sum };
                     }
@@ -146,12 +166,13 @@ impl Job<'_> {
                     if range.is_empty() {
                         own.fill(0.0);
                     }
-                    let mut seen = [std::ptr::null::<f32>(); MOST];
+                    let (mut places, mut seen) = ([None; MOST], [std::ptr::null::<f32>(); MOST]);
                     while at < range.end {
                         let count = block.min(range.end - at);
                         for tap in 0..taps {
-                            for (i, seen) in seen[..count].iter_mut().enumerate() {
-                                *seen = match see(tap, at + i) {
+                            see(tap, at, &mut places[..count]);
+                            for (seen, place) in seen.iter_mut().zip(&places[..count]) {
+                                *seen = match *place {
                                     Some(offset) => x[offset + group * rows..].as_ptr(),
                                     None => zeros.as_ptr(),
                                 };
