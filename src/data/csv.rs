@@ -21,19 +21,12 @@ pub enum Columns {
 /// `csv("table.csv")`. `val` is another table for validation; without it a share of `part` is kept, chosen by `seed`.
 ///
 /// # Errors
-/// A table that cannot be read, a row without a label, with an unknown one or with a field that is no number, and a
-/// single class.
+/// A table that cannot be read, a row without a label, with an unknown one, or with a field that is no number.
 pub fn csv(path: &Path, val: Option<&Path>, columns: Columns, part: f64, seed: u64) -> Result<Data, Problem> {
     let rows = rows(path, columns)?;
     let mut data = Data::default();
     if columns == Columns::Label {
         data.classes = classes(&rows);
-        if data.classes.len() < 2 {
-            let name = data.classes.first().map_or("none", String::as_str);
-            let message = format!("`{}` has one class only, `{name}`", path.display());
-            return Err(Problem::new(Code::Input, message)
-                .hint("the second column is the label; two or more of them are needed"));
-        }
     }
     data.train = dataset(path, &rows, columns, &data.classes)?;
     if let Some(val) = val {

@@ -13,8 +13,7 @@ use crate::io::atomic::reason;
 /// a share of `part` is kept for validation, chosen by `seed`.
 ///
 /// # Errors
-/// A folder that is not there or cannot be read, classes without pictures, a single class, classes of `val` that `train`
-/// lacks.
+/// A folder that is not there or cannot be read, classes without pictures, none at all, classes of `val` that `train` lacks.
 pub fn folder(path: &Path, part: f64, seed: u64) -> Result<Data, Problem> {
     if !path.is_dir() {
         return Err(missing(path));
@@ -22,6 +21,9 @@ pub fn folder(path: &Path, part: f64, seed: u64) -> Result<Data, Problem> {
     let nested = path.join("train").is_dir();
     let root = if nested { path.join("train") } else { path.to_path_buf() };
     let train = Classes::of(&root)?;
+    if train.names.is_empty() {
+        return Err(no_classes(&root));
+    }
     let mut data = Data { classes: train.names.clone(), ..Data::default() };
     let mut others = train.others;
     data.train = train.samples(&root, &data.classes)?;
@@ -45,14 +47,6 @@ pub fn folder(path: &Path, part: f64, seed: u64) -> Result<Data, Problem> {
         let (kept, all) = (data.val.len(), data.val.len() + data.train.len());
         data.remarks.push(format!("{kept} of {all} pictures are kept for validation (no `val` folder; seed {seed})"));
     }
-    if data.classes.len() < 2 {
-        let message = match data.classes.first() {
-            Some(only) => format!("`{}` has one class only, `{only}`", root.display()),
-            None => format!("`{}` has no class folders", root.display()),
-        };
-        return Err(Problem::new(Code::Input, message)
-            .hint("a folder a class, two or more: `train/cat/1.png`, `train/dog/1.png`"));
-    }
     if others > 0 {
         let plural = if others == 1 { "" } else { "s" };
         data.remarks.push(format!("skipped: {others} other file{plural}"));
@@ -64,7 +58,7 @@ pub fn folder(path: &Path, part: f64, seed: u64) -> Result<Data, Problem> {
 /// sorted names; the names are returned too.
 ///
 /// # Errors
-/// Those of [`folder`], but for a single class.
+/// Those of [`folder`].
 pub fn eval_folder(path: &Path, classes: Option<&[String]>) -> Result<(Dataset, Vec<String>), Problem> {
     if !path.is_dir() {
         return Err(missing(path));
@@ -80,8 +74,7 @@ pub fn eval_folder(path: &Path, classes: Option<&[String]>) -> Result<(Dataset, 
         return Err(Problem::new(Code::Input, message).note(format!("it knows {}", list(&first(&classes)))));
     }
     if found.names.is_empty() {
-        return Err(Problem::new(Code::Input, format!("`{}` has no class folders", root.display()))
-            .hint("a folder a class: `val/cat/1.png`, `val/dog/1.png`"));
+        return Err(no_classes(&root));
     }
     Ok((found.samples(&root, &classes)?, classes))
 }
@@ -142,6 +135,11 @@ impl Classes {
         }
         Ok(Dataset { samples })
     }
+}
+
+fn no_classes(root: &Path) -> Problem {
+    Problem::new(Code::Input, format!("`{}` has no class folders", root.display()))
+        .hint("a folder a class, with its pictures in it: `cat/1.png`, `dog/1.png`")
 }
 
 fn first(names: &[String]) -> Vec<&str> {

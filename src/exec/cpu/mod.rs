@@ -4,10 +4,12 @@ mod bind;
 pub mod cases;
 pub mod ceilings;
 pub mod kernels;
+mod learn;
 mod memory;
 mod reduced;
 mod slicing;
 mod step;
+mod training;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ use kernels::bf16::Unit;
 use kernels::{Isa, Policy, Strided};
 use memory::{Arena, Data, Memory, Slot};
 use reduced::Ready;
+pub use training::Training;
 
 /// The CPU with an instruction set.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +95,12 @@ impl Backend for Cpu {
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
+        Ok(Box::new(self.bound(plan, weights)?))
+    }
+}
+
+impl Cpu {
+    fn bound(&self, plan: &Plan, weights: &Weights) -> Result<Loaded, Problem> {
         let constants = plan.constants().iter().map(|source| weights.read(source)).collect::<Result<_, _>>()?;
         let unit = Unit::of(self.isa);
         let bind = |step| match self.dtype {
@@ -101,7 +110,7 @@ impl Backend for Cpu {
         let steps: Vec<Ready> = plan.steps().par_iter().with_max_len(1).map(bind).collect::<Result<_, _>>()?;
         let arena = Arena::new(steps.iter().map(Ready::reach).fold(plan.arena(), usize::max))?;
         let outputs = plan.outputs().iter().map(|(_, view)| (Slot::new(plan, view), view.clone())).collect();
-        Ok(Box::new(Loaded { unit, arena, constants, steps, segments: plan.segments().to_vec(), outputs }))
+        Ok(Loaded { unit, arena, constants, steps, segments: plan.segments().to_vec(), outputs })
     }
 }
 

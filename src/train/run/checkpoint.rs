@@ -20,7 +20,7 @@ pub struct Position {
     /// Steps that are done of all.
     pub step: u64,
     /// The sum of the losses of the epoch's samples so far.
-    loss_sum: u64,
+    pub(super) loss_sum: u64,
     /// How many samples those are.
     pub samples: u64,
     pub best: Option<Best>,

@@ -50,7 +50,7 @@ pub trait Learner {
     fn weights(&mut self) -> Result<State<'static>, Problem>;
 
     /// The keys of everything that is frozen throughout the run: tensors and statistics.
-    fn frozen(&self) -> Vec<String>;
+    fn frozen(&mut self) -> Vec<String>;
 
     /// The part of the network whose output is the same in every epoch for the same input; None where there is none.
     fn prefix(&self) -> Option<Prefix>;

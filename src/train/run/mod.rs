@@ -8,11 +8,15 @@ pub mod checkpoint;
 mod evaluate;
 mod folder;
 pub mod learner;
+mod loss;
 pub mod metrics;
+pub mod network;
 mod prefix;
 pub mod report;
+mod resolved;
 mod results;
 pub mod scores;
+pub mod setup;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +27,8 @@ pub use folder::RunFolder;
 use learner::{Learner, Stepped};
 use metrics::{Line, Metrics};
 use prefix::PrefixCache;
+pub use loss::loss;
+pub use resolved::{resolved, says};
 pub use results::{Written, write};
 
 use crate::data::{Batch, Data, Dataset, Loader, Order, Recipe};

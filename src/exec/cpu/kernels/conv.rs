@@ -433,7 +433,7 @@ pub(super) fn pack_panels(
     let (depth, cols, groups) = (cg * merge, kg * merge, shape.groups / merge);
     let panels = cols.div_ceil(kb);
     let len = taps * depth * kb;
-    let mut out = Aligned::zeros(groups * panels * len);
+    let mut out = Aligned::padded(groups * panels * len, merge > 1 || !cols.is_multiple_of(kb));
     let base = Shared(out.as_mut_ptr());
     tasks(groups * panels, |task| {
         // SAFETY: each task has its own panel.

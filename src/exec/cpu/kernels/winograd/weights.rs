@@ -30,7 +30,8 @@ pub(super) fn transform(
     let depth = (cg * merge).next_multiple_of(isa.lanes());
     let panels = cols.div_ceil(kb);
     let points = (m + 2) * (m + 2);
-    let mut out = Aligned::zeros(groups * panels * points * depth * kb);
+    let padded = merge > 1 || depth != cg || !cols.is_multiple_of(kb);
+    let mut out = Aligned::padded(groups * panels * points * depth * kb, padded);
     let base = Shared(out.as_mut_ptr());
     let chunks = cg.div_ceil(CHUNK);
     tasks(groups * panels * chunks, |task| {
