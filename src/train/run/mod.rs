@@ -218,13 +218,9 @@ impl<'a> Run<'a> {
                 self.position.step += 1;
                 self.position.add(stepped.loss, batch.samples.len());
                 self.watch.step(stepped);
-                self.metrics.add(&Line {
-                    step: Some(self.position.step),
-                    epoch: epoch + 1,
-                    loss: stepped.loss,
-                    lr: Some(stepped.lr),
-                    ..Line::default()
-                })?;
+                let step = Some(self.position.step);
+                let line = Line { step, epoch: epoch + 1, loss: stepped.loss, lr: Some(stepped.lr), ..Line::default() };
+                self.metrics.add(&line).map_err(|problem| self.kept(problem))?;
             }
             self.position.in_epoch += 1;
             if self.watch.stops() {
@@ -260,7 +256,7 @@ impl<'a> Run<'a> {
                 self.position.waited += 1;
             }
         }
-        self.metrics.add(&line)?;
+        self.metrics.add(&line).map_err(|problem| self.kept(problem))?;
         self.position.begin_epoch();
         self.watch.epoch_done(&line);
         if is_best {
