@@ -421,6 +421,18 @@ impl Bound {
         diagnostics
     }
 
+    /// The values of a tensor by its key, and whether it is a counter or a table of integers.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    ///
+    /// # Panics
+    /// If the network has no such key.
+    pub fn read_key(&self, key: &str) -> Result<(Vec<f32>, bool), Problem> {
+        let tensor = self.tensors.get(key).expect("a key of the network");
+        Ok((self.values(key, tensor)?, is_integer(key, tensor)))
+    }
+
     /// Writes every tensor under its key, as a PyTorch user expects them.
     pub fn export(&self, path: &Path, dtype: &DType, metadata: &IndexMap<String, String>) -> Result<(), Problem> {
         use rayon::prelude::*;
@@ -431,8 +443,7 @@ impl Bound {
             .iter()
             .zip(&values)
             .map(|((name, tensor), values)| {
-                let is_integer = tensor.decl.role == Role::Computed && !name.ends_with("relative_coords_table");
-                is_integer.then(|| values.iter().map(|value| *value as i64).collect())
+                is_integer(name, tensor).then(|| values.iter().map(|value| *value as i64).collect())
             })
             .collect();
         let out: Vec<TensorOut<'_>> = self
@@ -451,6 +462,10 @@ impl Bound {
             .collect();
         write_safetensors(path, &out, metadata)
     }
+}
+
+fn is_integer(key: &str, tensor: &Tensor) -> bool {
+    tensor.decl.role == Role::Computed && !key.ends_with("relative_coords_table")
 }
 
 impl Tensors for Bound {

@@ -30,6 +30,10 @@ pub enum Command {
     Plan(Plan),
     /// Compare the networks of two specs; exit status 0 if they are the same, 1 if not, 2 for anything else.
     Diff(Diff),
+    /// Fine-tune the network as the spec's `train` block says.
+    Train(Train),
+    /// Say how good a classifier is on a folder of pictures.
+    Eval(Eval),
     /// Measure latency and throughput, step by step where asked, or the kernels alone.
     Bench(Bench),
     /// Write the edited network's weights.
@@ -179,6 +183,43 @@ pub struct Run {
     pub output: Vec<PathBuf>,
     #[command(flatten)]
     pub exec: ExecArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Train {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// The run's folder, which is made: checkpoints, metrics, the trained weights, a report.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Go on with the run in the folder.
+    #[arg(long)]
+    pub resume: bool,
+    /// Compute the frozen layers before the first that learns in every step, instead of once a picture.
+    #[arg(long)]
+    pub no_prefix_cache: bool,
+    #[command(flatten)]
+    pub exec: ExecArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Eval {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// The pictures, a folder a class; the validation pictures of the `train` block where it is left out.
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// Where to write the confusion matrix: .csv, or .json with all figures.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Leave out pictures that cannot be read, with a warning; else they are an error.
+    #[arg(long)]
+    pub skip_corrupt: bool,
+    #[command(flatten)]
+    pub exec: ExecArgs,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod devices;
 mod diff;
+mod eval;
 mod explain;
 mod export;
 mod fmt;
@@ -16,6 +17,7 @@ mod run;
 mod session;
 mod show;
 mod table;
+mod train;
 mod zoo;
 
 use std::process::ExitCode;
@@ -60,6 +62,8 @@ pub fn main() -> ExitCode {
     let mut session = session::Session::new();
     let outcome = match &args.command {
         Command::Run(args) => run::run(&mut session, args),
+        Command::Train(args) => train::run(&mut session, args),
+        Command::Eval(args) => eval::run(&mut session, args),
         Command::Bench(args) => bench::run(&mut session, args),
         Command::Check(args) => check::run(&mut session, args),
         Command::Show(args) => show::run(&mut session, args),

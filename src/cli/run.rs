@@ -138,7 +138,7 @@ pub fn bound(compiled: &Compiled, exec: &ExecArgs) -> Result<Bound, Failure> {
     Ok(bound)
 }
 
-fn labels(compiled: &Compiled) -> Result<Option<Labels>, Failure> {
+pub fn labels(compiled: &Compiled) -> Result<Option<Labels>, Failure> {
     match &compiled.settings.labels {
         None => Ok(None),
         Some(LabelsSource::Imagenet) => Ok(Some(Labels::imagenet())),
@@ -150,7 +150,7 @@ fn labels(compiled: &Compiled) -> Result<Option<Labels>, Failure> {
 }
 
 /// The class names that a trained file carries.
-fn trained_labels(bound: &Bound) -> Option<Labels> {
+pub fn trained_labels(bound: &Bound) -> Option<Labels> {
     let names = bound.metadata().get("classes").cloned()?;
     let names: Vec<String> = serde_json::from_str(&names).ok()?;
     Some(Labels::from(names))
@@ -208,7 +208,7 @@ fn run_batch(
 }
 
 /// The tensor with `batch` samples: zeros behind its own, or its first.
-fn resized(tensor: &Tensor, batch: usize) -> Tensor {
+pub fn resized(tensor: &Tensor, batch: usize) -> Tensor {
     let mut shape = tensor.shape().to_vec();
     if shape.first() == Some(&batch) || shape.is_empty() {
         return tensor.clone();

@@ -53,7 +53,10 @@ pub struct Channels {
 
 impl<'a> Weights<'a> {
     /// Computes the values of parameters alone that `plan` needs.
-    pub(super) fn new(typed: &'a Typed, tensors: &'a dyn Tensors, plan: &Plan) -> Result<Weights<'a>, Problem> {
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn new(typed: &'a Typed, tensors: &'a dyn Tensors, plan: &Plan) -> Result<Weights<'a>, Problem> {
         let mut wanted: Vec<&Source> = plan.constants().iter().collect();
         for id in plan.net().order() {
             wanted.extend(sources(&plan.net().node(id).kind));
@@ -125,6 +128,14 @@ impl<'a> Weights<'a> {
                         shift[c] = (shift[c] - mean[c]) * factor + bias[c];
                     }
                 }
+                ChannelMap::Factor { weight, var, eps } => {
+                    let (weight, var) = (self.double(weight, channels)?, self.double(var, channels)?);
+                    for c in 0..channels {
+                        let factor = weight[c] / (var[c] + eps).sqrt();
+                        scale[c] *= factor;
+                        shift[c] *= factor;
+                    }
+                }
                 ChannelMap::Scale(by) => {
                     for (c, by) in self.double(by, channels)?.into_iter().enumerate() {
                         scale[c] *= by;
@@ -140,7 +151,8 @@ impl<'a> Weights<'a> {
         }
         let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
         let scaled = maps.iter().any(|map| !matches!(map, ChannelMap::Shift(_)));
-        let shifted = bias.is_some() || maps.iter().any(|map| !matches!(map, ChannelMap::Scale(_)));
+        let shifted =
+            bias.is_some() || maps.iter().any(|map| !matches!(map, ChannelMap::Scale(_) | ChannelMap::Factor { .. }));
         Ok(Channels { scale: scaled.then(|| single(scale)), shift: shifted.then(|| single(shift)) })
     }
 
@@ -179,6 +191,7 @@ fn sources(kind: &Kind) -> Vec<&Source> {
     fn of_maps(maps: &[ChannelMap]) -> impl Iterator<Item = &Source> {
         maps.iter().flat_map(|map| match map {
             ChannelMap::Norm { weight, bias, mean, var, .. } => vec![weight, bias, mean, var],
+            ChannelMap::Factor { weight, var, .. } => vec![weight, var],
             ChannelMap::Scale(source) | ChannelMap::Shift(source) => vec![source],
         })
     }

@@ -158,6 +158,16 @@ impl Patch {
         self.graph.inputs.insert(name.to_string(), id);
     }
 
+    /// Takes an input from the list of inputs; its node is swept away where nothing needs it.
+    pub fn drop_input(&mut self, name: &str) {
+        self.graph.inputs.shift_remove(name);
+    }
+
+    /// Takes an output from the list of outputs.
+    pub fn drop_output(&mut self, name: &str) {
+        self.graph.outputs.shift_remove(name);
+    }
+
     pub fn set_output(&mut self, name: &str, node: NodeId, span: Option<Span>) {
         self.graph.outputs.insert(name.to_string(), Output { node, span });
     }

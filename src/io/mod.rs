@@ -7,6 +7,6 @@ pub mod npy;
 pub mod output;
 pub mod picture;
 pub mod preprocess;
-mod resample;
+pub mod resample;
 pub mod results;
 pub mod tensors;

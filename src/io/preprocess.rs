@@ -2,6 +2,7 @@
 //! image, with the same rounding of sizes and the same bits (where the picture's pixels are the same: JPEG decoders
 //! differ by a few steps). The contract is LANGUAGE.md's "The base".
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::picture::Rgb;
@@ -79,21 +80,61 @@ impl Preprocess {
     pub fn apply(&self, picture: &Rgb, input: [usize; 3]) -> Result<Tensor, Problem> {
         self.check(input)?;
         let [channels, height, width] = input;
-        let grey;
-        let picture = if channels == 1 {
-            grey = to_grey(picture);
-            &grey
-        } else {
-            picture
-        };
-        let sized;
-        let (pixels, place) = if (picture.height(), picture.width()) == (height, width) {
-            (picture, Place { left: 0, top: 0 })
-        } else {
-            let placed = self.resize_and_crop(picture, height, width);
-            sized = placed.0;
-            (&sized, placed.1)
-        };
+        let picture = in_channels(picture, channels);
+        let (pixels, place) = self.seen(&picture, height, width);
+        Ok(self.levels(&pixels, place, input))
+    }
+
+    /// The first half of [`Preprocess::apply`]: the 8-bit pixels that the network sees, of the input's height and width,
+    /// black where the picture does not reach.
+    pub fn sized(&self, picture: &Rgb, height: usize, width: usize) -> Rgb {
+        let (pixels, place) = self.seen(picture, height, width);
+        if (pixels.height(), pixels.width()) == (height, width) {
+            return pixels.into_owned();
+        }
+        let mut data = vec![0; height * width * 3];
+        let rows = data.chunks_exact_mut(width * 3).skip(place.top);
+        for (to, from) in rows.zip(pixels.data().chunks_exact(pixels.width() * 3)) {
+            to[place.left * 3..][..from.len()].copy_from_slice(from);
+        }
+        Rgb::new(width, height, data)
+    }
+
+    /// The second half of [`Preprocess::apply`]: pixels of the input's height and width as [C, H, W].
+    ///
+    /// # Panics
+    /// If the picture has another size, or the input other channels than 1 or 3.
+    pub fn normalised(&self, pixels: &Rgb, input: [usize; 3]) -> Tensor {
+        assert_eq!([pixels.height(), pixels.width()], input[1..], "pixels of the input's size");
+        self.levels(pixels, Place { left: 0, top: 0 }, input)
+    }
+
+    /// Values back to the 8-bit picture that they came from, as far as it can be told.
+    pub fn picture(&self, values: &[f32], input: [usize; 3]) -> Rgb {
+        let [channels, height, width] = input;
+        let plane = height * width;
+        let mut data = vec![0; plane * 3];
+        for (at, pixel) in data.chunks_exact_mut(3).enumerate() {
+            for (colour, byte) in pixel.iter_mut().enumerate() {
+                let channel = colour.min(channels - 1);
+                let (mean, std) = (self.mean[channel] as f32, self.std[channel] as f32);
+                *byte = ((values[channel * plane + at] * std + mean) * 255.0).round().clamp(0.0, 255.0) as u8;
+            }
+        }
+        Rgb::new(width, height, data)
+    }
+
+    /// The pixels that are seen, and where in height x width they lie.
+    fn seen<'a>(&self, picture: &'a Rgb, height: usize, width: usize) -> (Cow<'a, Rgb>, Place) {
+        if (picture.height(), picture.width()) == (height, width) {
+            return (Cow::Borrowed(picture), Place { left: 0, top: 0 });
+        }
+        let (sized, place) = self.resize_and_crop(picture, height, width);
+        (Cow::Owned(sized), place)
+    }
+
+    /// Pixels as normalised values, black around them.
+    fn levels(&self, pixels: &Rgb, place: Place, [channels, height, width]: [usize; 3]) -> Tensor {
         let plane = height * width;
         let mut data = vec![0.0; channels * plane];
         for (channel, values) in data.chunks_exact_mut(plane.max(1)).enumerate() {
@@ -107,7 +148,7 @@ impl Preprocess {
                 }
             }
         }
-        Ok(Tensor::new(input, data))
+        Tensor::new([channels, height, width], data)
     }
 
     /// What of the picture is seen, at most height x width, and where in these it lies. The rest is black.
@@ -128,6 +169,7 @@ impl Preprocess {
 }
 
 /// Where the pixels lie in the crop that is larger than they.
+#[derive(Clone, Copy)]
 struct Place {
     left: usize,
     top: usize,
@@ -145,12 +187,18 @@ fn centre(size: u64, crop: usize) -> (Window, usize) {
     (Window { from: half + (spare % 2) * (half % 2), len: crop }, 0)
 }
 
-/// PIL's `convert("L")`, ITU-R 601-2 in 16-bit fixed point, as three equal channels.
-fn to_grey(picture: &Rgb) -> Rgb {
-    let grey =
-        |p: &[u8]| ((u32::from(p[0]) * 19595 + u32::from(p[1]) * 38470 + u32::from(p[2]) * 7471 + 0x8000) >> 16) as u8;
-    let data = picture.data().chunks_exact(3).flat_map(|p| [grey(p); 3]).collect();
-    Rgb::new(picture.width(), picture.height(), data)
+/// The picture as a network of so many channels is given it: in colour, or grey for one channel.
+pub fn in_channels(picture: &Rgb, channels: usize) -> Cow<'_, Rgb> {
+    if channels != 1 {
+        return Cow::Borrowed(picture);
+    }
+    let data = picture.data().chunks_exact(3).flat_map(|pixel| [grey(pixel); 3]).collect();
+    Cow::Owned(Rgb::new(picture.width(), picture.height(), data))
+}
+
+/// PIL's `convert("L")` of a pixel, ITU-R 601-2 in 16-bit fixed point.
+pub fn grey(pixel: &[u8]) -> u8 {
+    ((u32::from(pixel[0]) * 19595 + u32::from(pixel[1]) * 38470 + u32::from(pixel[2]) * 7471 + 0x8000) >> 16) as u8
 }
 
 fn pair(height: usize, width: usize) -> String {

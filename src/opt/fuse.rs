@@ -3,7 +3,7 @@
 //! Of two operands of an addition a gated one takes the other as its residual, else the one computed last. Only values
 //! without another use are swallowed, so that the other operand can never depend on the one that swallows it.
 
-use super::{Epilogue, Id, Kind, Net};
+use super::{Epilogue, Id, Kind, Learn, Net};
 
 pub(super) fn run(net: &mut Net) {
     let order = net.order();
@@ -48,4 +48,5 @@ pub(super) fn run(net: &mut Net) {
 /// Sums of products, whose epilogues are free.
 fn costs(kind: &Kind) -> bool {
     matches!(kind, Kind::Conv { .. } | Kind::ConvTranspose { .. } | Kind::Linear { .. })
+        || matches!(kind, Kind::Learn(Learn::Conv { .. } | Learn::ConvData { .. } | Learn::Linear))
 }

@@ -3,6 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::lower_training::Training;
 use super::{
     Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Weights, Window,
 };
@@ -17,9 +18,13 @@ use crate::typed::Typed;
 
 /// The graph's nodes that some output needs, and its inputs.
 pub fn lower(typed: &Typed) -> Net {
+    run(typed, None)
+}
+
+pub(super) fn run(typed: &Typed, training: Option<Training>) -> Net {
     let graph = typed.graph();
     let live = graph.live();
-    let mut lower = Lower { typed, net: Net::default(), ids: FxHashMap::default(), node: NodeId::default() };
+    let mut lower = Lower { typed, net: Net::default(), ids: FxHashMap::default(), node: NodeId::default(), training };
     for (number, (name, id)) in graph.inputs().iter().enumerate() {
         lower.node = *id;
         let value = lower.add(Kind::Input(number), vec![], typed.shape(*id).clone());
@@ -27,7 +32,8 @@ pub fn lower(typed: &Typed) -> Net {
         lower.net.inputs.push((name.clone(), value));
     }
     for id in typed.order() {
-        if live.contains(id) && !lower.ids.contains_key(id) && typed.shape(*id).batched {
+        let is_value = lower.training.as_ref().is_some_and(|training| training.is_value(*id));
+        if live.contains(id) && !lower.ids.contains_key(id) && (typed.shape(*id).batched || is_value) {
             lower.node = *id;
             let value = lower.op();
             lower.ids.insert(*id, value);
@@ -40,16 +46,17 @@ pub fn lower(typed: &Typed) -> Net {
     lower.net
 }
 
-struct Lower<'a> {
-    typed: &'a Typed,
-    net: Net,
+pub(super) struct Lower<'a> {
+    pub(super) typed: &'a Typed,
+    pub(super) net: Net,
     ids: FxHashMap<NodeId, Id>,
     /// The node that is lowered now.
-    node: NodeId,
+    pub(super) node: NodeId,
+    pub(super) training: Option<Training<'a>>,
 }
 
 impl Lower<'_> {
-    fn add(&mut self, kind: Kind, operands: Vec<Id>, shape: Shape) -> Id {
+    pub(super) fn add(&mut self, kind: Kind, operands: Vec<Id>, shape: Shape) -> Id {
         self.net.add(Node { kind, operands, epilogue: Epilogue::default(), shape, layers: vec![self.node] })
     }
 
@@ -68,7 +75,7 @@ impl Lower<'_> {
     }
 
     /// Tensor `index` of the node that is lowered now.
-    fn param(&self, index: usize) -> Source {
+    pub(super) fn param(&self, index: usize) -> Source {
         let shape = self.typed.params(self.node)[index].shape.clone();
         Source::Param { node: self.typed.graph().owner(self.node), index, shape }
     }
@@ -84,6 +91,9 @@ impl Lower<'_> {
         let nodes = graph.operands(self.node);
         let ins: Vec<Id> = nodes.iter().map(|node| self.value(*node)).collect();
         let op = &graph.node(self.node).op;
+        if let Some(value) = self.training(op, &ins, &out) {
+            return value;
+        }
         if op.is_noise() {
             return self.add(Kind::Identity, ins, out);
         }
@@ -337,7 +347,7 @@ impl Lower<'_> {
 
 impl Window {
     /// With the padding below and right that gives just the output that there is.
-    fn fitted(mut self, from: [usize; 2], to: [usize; 2]) -> Window {
+    pub(super) fn fitted(mut self, from: [usize; 2], to: [usize; 2]) -> Window {
         for axis in 0..2 {
             let reach = (to[axis] - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1;
             self.padding[axis + 2] = reach.saturating_sub(from[axis] + self.padding[axis]);
@@ -346,7 +356,7 @@ impl Window {
     }
 }
 
-fn both(pair: Pair) -> [usize; 2] {
+pub(super) fn both(pair: Pair) -> [usize; 2] {
     [pair.h, pair.w]
 }
 

@@ -11,10 +11,13 @@ mod fold_channels;
 mod fuse;
 mod gate;
 mod identity;
+mod learn;
 mod lower;
+mod lower_training;
 mod net;
 mod permute;
 mod pooled_conv;
+mod relu_mask;
 mod scale;
 mod separable;
 mod squeeze;
@@ -26,10 +29,12 @@ mod tests;
 
 use crate::typed::Typed;
 
+pub use learn::{Grain, Learn, Loss};
 pub use lower::lower;
+pub use lower_training::{CLOCK, lower_training};
 pub use net::{
-    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, Weights,
-    Window,
+    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, State,
+    Weights, Window,
 };
 
 /// A rewrite of a whole network.
@@ -81,6 +86,8 @@ pub static PASSES: &[Pass] = &[
     gated("gate", gate::run),
     // activations, gates and additions go into what computes their operand
     plain("fuse", fuse::run),
+    // the backward pass of a batch norm with the relu that went into it
+    plain("relu_mask", relu_mask::run),
     // the gate of a pointwise convolution's own result, before the convolution
     gated("squeeze_early", squeeze_early::run),
     // gates that are left go into the pointwise convolution that reads what is gated
@@ -96,8 +103,13 @@ pub static PASSES: &[Pass] = &[
 /// The network in eval mode, every pass applied that a backend of this `fusion` knows.
 pub fn optimise(typed: &Typed, fusion: Fusion) -> Net {
     let mut net = lower(typed);
-    for pass in PASSES.iter().filter(|pass| pass.asks <= fusion) {
-        (pass.run)(&mut net);
-    }
+    rewrite(&mut net, fusion);
     net
+}
+
+/// Applies every pass that a backend of this `fusion` knows.
+pub fn rewrite(net: &mut Net, fusion: Fusion) {
+    for pass in PASSES.iter().filter(|pass| pass.asks <= fusion) {
+        (pass.run)(net);
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::Learn;
 use crate::graph::{NodeId, path};
 use crate::ops::Op;
 use crate::ops::shape::Shape;
@@ -20,6 +21,18 @@ pub struct Net {
     nodes: Vec<Option<Node>>,
     pub inputs: Vec<(String, Id)>,
     pub outputs: Vec<(String, Id)>,
+    /// What changes from step to step, of a network that is trained.
+    pub states: Vec<State>,
+}
+
+/// A tensor that a network in training changes: tensor `index` of the layer `node`, which owns it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    pub node: NodeId,
+    pub index: usize,
+    pub shape: Vec<usize>,
+    /// By a gradient; else a running statistic.
+    pub learned: bool,
 }
 
 /// One step: `after(before(kind(operands)) * gate + residual)`.
@@ -109,6 +122,8 @@ impl Source {
 pub enum ChannelMap {
     /// Batch norm by its running statistics.
     Norm { weight: Source, bias: Source, mean: Source, var: Source, eps: f64 },
+    /// What [`ChannelMap::Norm`] multiplies by.
+    Factor { weight: Source, var: Source, eps: f64 },
     /// One factor a channel.
     Scale(Source),
     /// One number a channel that is added.
@@ -180,6 +195,10 @@ pub enum Kind {
     Input(usize),
     /// A value of parameters alone.
     Constant(Source),
+    /// The state of that number, as it is when the step runs.
+    State(usize),
+    /// A step of training.
+    Learn(Learn),
     /// The operand itself (an activation or an addition is an epilogue of it).
     Identity,
     /// A second operand, [N, C] or [N, C, 1, 1], multiplies the channels of the first.
@@ -315,7 +334,7 @@ impl Kind {
                 | Kind::Linear { .. }
                 | Kind::Channels { .. }
                 | Kind::Binary { .. }
-        )
+        ) || matches!(self, Kind::Learn(learn) if learn.takes_epilogue())
     }
 
     /// Whether it is a convolution of single pixels, all of them, all channels together.
@@ -334,6 +353,8 @@ impl Kind {
         match self {
             Kind::Input(_) => "input",
             Kind::Constant(_) => "constant",
+            Kind::State(_) => "state",
+            Kind::Learn(learn) => learn.name(),
             Kind::Identity => "identity",
             Kind::Conv { .. } => "conv2d",
             Kind::Separable { .. } => "separable_conv2d",
@@ -515,7 +536,9 @@ impl Dump<'_> {
                 let key = self.source(weight);
                 format!(", normalised by {}", key.strip_suffix(".weight").unwrap_or(&key))
             }
-            ChannelMap::Scale(source) => format!(", scaled by {}", self.source(source)),
+            ChannelMap::Scale(source) | ChannelMap::Factor { weight: source, .. } => {
+                format!(", scaled by {}", self.source(source))
+            }
             ChannelMap::Shift(source) => format!(", shifted by {}", self.source(source)),
         };
         maps.iter().map(one).collect()
@@ -566,6 +589,11 @@ impl fmt::Display for Dump<'_> {
                 }
                 Kind::Channels { maps, .. } => write!(f, "{}", self.maps(maps))?,
                 Kind::Constant(source) => write!(f, " {}", self.source(source))?,
+                Kind::State(at) | Kind::Learn(Learn::Gradient { state: at } | Learn::Running { state: at, .. }) => {
+                    let State { node, index, shape, .. } = &self.net.states[*at];
+                    let source = Source::Param { node: *node, index: *index, shape: shape.clone() };
+                    write!(f, " {}", self.source(&source))?;
+                }
                 Kind::Permute { axes } => write!(f, " {axes:?}")?,
                 Kind::Matmul { scale } if *scale != 1.0 => write!(f, " * {scale}")?,
                 _ => {}

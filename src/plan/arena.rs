@@ -8,14 +8,17 @@ use super::{Buffer, Place, Segment, Step, View};
 /// Floats between the starts of buffers: a cache line.
 const ALIGN: usize = 16;
 
-/// Fills in lives and offsets, and returns the floats of the whole; None where they cannot be counted.
+/// Fills in lives and offsets, and returns the floats of the whole; None where they cannot be counted. The first `kept`
+/// buffers are never used for anything else.
 pub(super) fn assign(
     steps: &mut [Step],
     segments: &[Segment],
     buffers: &mut [Buffer],
     outputs: &mut [(String, View)],
+    kept: usize,
 ) -> Option<usize> {
     find_lives(steps, segments, buffers, outputs);
+    buffers.iter_mut().take(kept).for_each(|buffer| buffer.life = (0, steps.len()));
     merge_in_place(steps, buffers, outputs);
     let mut by_size: Vec<usize> = (0..buffers.len()).filter(|at| buffers[*at].len > 0).collect();
     by_size.sort_by_key(|at| (std::cmp::Reverse(buffers[*at].len), *at));
@@ -132,7 +135,7 @@ mod tests {
         let mut buffers = buffers(4);
         let mut outputs = [("output".to_string(), View::plain(Place::Buffer(3), &[100]))];
         let segments = whole(&steps);
-        assert_eq!(assign(&mut steps, &segments, &mut buffers, &mut outputs), Some(2 * 112));
+        assert_eq!(assign(&mut steps, &segments, &mut buffers, &mut outputs, 0), Some(2 * 112));
         for (at, a) in buffers.iter().enumerate() {
             for b in &buffers[at + 1..] {
                 let apart = a.life.1 < b.life.0 || b.life.1 < a.life.0;
@@ -147,7 +150,7 @@ mod tests {
         let mut buffers = buffers(4);
         let mut outputs = [("output".to_string(), View::plain(Place::Buffer(2), &[100]))];
         let segments = whole(&steps);
-        assign(&mut steps, &segments, &mut buffers, &mut outputs);
+        assign(&mut steps, &segments, &mut buffers, &mut outputs, 0);
         assert!(steps[0].in_place && !steps[1].in_place);
         assert_eq!(steps[1].reads[0].place, steps[0].write.place);
     }

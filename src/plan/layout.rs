@@ -8,13 +8,13 @@ use rustc_hash::FxHashMap;
 
 use super::dtype::{is_large, outputs};
 use super::pairing::{Pairing, pairing};
-use super::{Buffer, DType, Options, Place, Plan, Step, View, Work, slices};
+use super::{Buffer, DType, Options, Place, Plan, Step, View, Work, learn, slices};
 use crate::graph::NodeId;
 use crate::opt::{Id, Kind, Net, Source, Squeeze};
 use crate::plan::view::IMAGE;
 
 /// What a kernel can read.
-enum Need {
+pub(super) enum Need {
     /// Any view.
     Any,
     /// A matrix with whatever order of axes it has.
@@ -31,8 +31,8 @@ enum Need {
     Right,
 }
 
-struct Layout<'a> {
-    net: &'a Net,
+pub(super) struct Layout<'a> {
+    pub(super) net: &'a Net,
     options: &'a Options<'a>,
     /// Where each value lies, once it is computed.
     views: Vec<Option<View>>,
@@ -45,6 +45,9 @@ struct Layout<'a> {
     copies: FxHashMap<(View, Vec<usize>), View>,
     /// Values that the network gives out.
     is_output: Vec<bool>,
+    /// Where each state lies, and the derivatives that are written where they are kept.
+    pub(super) states: Vec<View>,
+    pub(super) kept: Vec<Option<View>>,
     steps: Vec<Step>,
     buffers: Vec<Buffer>,
     constants: Vec<Source>,
@@ -52,6 +55,8 @@ struct Layout<'a> {
 
 /// Steps and buffers, without lives and offsets.
 pub(super) fn lay_out(net: Net, options: &Options) -> Plan {
+    let (buffers, states) = learn::states(&net);
+    let kept = learn::kept(&net, &states);
     let mut layout = Layout {
         net: &net,
         options,
@@ -61,8 +66,10 @@ pub(super) fn lay_out(net: Net, options: &Options) -> Plan {
         begun: vec![None; net.bound()],
         copies: FxHashMap::default(),
         is_output: outputs(&net),
+        states,
+        kept,
         steps: vec![],
-        buffers: vec![],
+        buffers,
         constants: vec![],
     };
     for id in net.order() {
@@ -72,9 +79,9 @@ pub(super) fn lay_out(net: Net, options: &Options) -> Plan {
     let outputs = net.outputs.iter().map(|(name, id)| (name.clone(), layout.view(*id))).collect();
     let dims = |id: Id| net.node(id).shape.concrete(options.batch);
     let inputs = net.inputs.iter().map(|(name, id)| (name.clone(), dims(*id))).collect();
-    let Layout { steps, buffers, constants, .. } = layout;
+    let Layout { steps, buffers, constants, states, .. } = layout;
     let segments = slices::whole(&steps);
-    Plan { batch: options.batch, steps, segments, buffers, arena: 0, constants, inputs, outputs, net }
+    Plan { batch: options.batch, steps, segments, buffers, arena: 0, constants, inputs, outputs, states, net }
 }
 
 /// Which values can be written where a concatenation of channels wants them, the largest concatenations first.
@@ -115,11 +122,11 @@ fn writes_images(kind: &Kind) -> bool {
             | Kind::AdaptivePool { .. }
             | Kind::Resize { .. }
             | Kind::Concat { axis: 1 }
-    )
+    ) || matches!(kind, Kind::Learn(learn) if learn::writes_images(learn))
 }
 
 impl Layout<'_> {
-    fn view(&self, id: Id) -> View {
+    pub(super) fn view(&self, id: Id) -> View {
         self.views[id.0].clone().expect("operands come first")
     }
 
@@ -132,6 +139,8 @@ impl Layout<'_> {
         match &node.kind {
             Kind::Input(number) => View::plain(Place::Input(*number), &dims),
             Kind::Constant(source) => self.constant(source),
+            Kind::State(state) => self.states[*state].clone(),
+            Kind::Learn(learn) => self.learn(id, learn),
             Kind::Permute { axes } => self.view(node.operands[0]).permuted(axes),
             Kind::Slice { axis, from } => self.view(node.operands[0]).sliced(*axis, *from, dims[*axis]),
             Kind::Reshape => {
@@ -219,7 +228,7 @@ impl Layout<'_> {
     }
 
     /// One step that reads the operands as `needs` says and writes in `order`, or in that of the first operand.
-    fn compute(&mut self, id: Id, needs: &[Need], order: Option<Vec<usize>>) -> View {
+    pub(super) fn compute(&mut self, id: Id, needs: &[Need], order: Option<Vec<usize>>) -> View {
         let node = self.net.node(id);
         let layers = &node.layers;
         let reads: Vec<View> = node
@@ -233,7 +242,8 @@ impl Layout<'_> {
             _ => reads[0].order(),
         });
         let single =
-            matches!(node.kind, Kind::Identity | Kind::Channels { .. } | Kind::PRelu { .. } | Kind::Binary { .. });
+            matches!(node.kind, Kind::Identity | Kind::Channels { .. } | Kind::PRelu { .. } | Kind::Binary { .. })
+                || matches!(&node.kind, Kind::Learn(learn) if learn.is_single());
         let residual = node
             .epilogue
             .residual
@@ -282,6 +292,9 @@ impl Layout<'_> {
 
     /// Where node `id` writes, its axes in `order`: a part of a concatenation, or a buffer of its own.
     fn output(&mut self, id: Id, order: &[usize], reads: &[&View], gaps: bool) -> View {
+        if let Some(view) = &self.kept[id.0] {
+            return view.clone();
+        }
         if let Some((concat, at)) = self.parts[id.0].take() {
             let whole = self.begin(concat);
             let len = self.net.node(id).shape.axis(1).expect("parts are images");
@@ -427,7 +440,7 @@ impl Layout<'_> {
         copy
     }
 
-    fn step(&mut self, work: Work, reads: Vec<View>, write: View, layers: &[NodeId]) {
+    pub(super) fn step(&mut self, work: Work, reads: Vec<View>, write: View, layers: &[NodeId]) {
         let layers = layers.to_vec();
         self.steps.push(Step { work, reads, gate: None, residual: None, write, means: None, in_place: false, layers });
     }

@@ -10,6 +10,7 @@ mod arena;
 mod cost;
 mod dtype;
 mod layout;
+mod learn;
 pub mod memory;
 pub mod pairing;
 mod slices;
@@ -113,6 +114,8 @@ pub struct Plan {
     constants: Vec<Source>,
     inputs: Vec<(String, Vec<usize>)>,
     outputs: Vec<(String, View)>,
+    /// Where each of the net's states lies.
+    states: Vec<View>,
 }
 
 /// No value has more axes than this.
@@ -130,7 +133,8 @@ pub fn plan(net: Net, options: &Options) -> Result<Plan, Problem> {
         plan.segments = slices::choose(&plan.net, &plan.steps, &plan.buffers, plan.batch, slicing);
         slices::cut(&plan.net, &mut plan.steps, &mut plan.buffers, plan.batch, &plan.segments);
     }
-    plan.arena = arena::assign(&mut plan.steps, &plan.segments, &mut plan.buffers, &mut plan.outputs)
+    let kept = if plan.states.is_empty() { 0 } else { learn::KEPT };
+    plan.arena = arena::assign(&mut plan.steps, &plan.segments, &mut plan.buffers, &mut plan.outputs, kept)
         .ok_or_else(|| memory::too_large(usize::MAX, options.batch))?;
     match plan.arena.checked_mul(size_of::<f32>()) {
         Some(bytes) if bytes <= options.memory => Ok(plan),

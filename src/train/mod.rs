@@ -1,13 +1,25 @@
-//! Fine-tuning: what a `train` block says, read and checked. The result, [`TrainSpec`], proves that every word of it is
-//! known, of its type and in its range, and that there is something to train. Nothing runs here.
+//! Fine-tuning. What a `train` block says is read and checked by [`check`]; the result, [`TrainSpec`], proves that every word
+//! of it is known, of its type and in its range, and that there is something to train. [`grad`] makes a net of the backward
+//! pass, and a [`Trainer`] runs it.
 
 mod check;
+pub mod grad;
+mod optimizer;
+pub mod run;
+mod schedule;
 pub mod spec;
+pub mod split;
+#[cfg(test)]
+mod tests;
+mod trainer;
 
 use indexmap::IndexMap;
 
 pub use check::check;
+pub use optimizer::Optimizer;
+pub use schedule::{Progress, Schedule};
 use spec::{Call, Setting};
+pub use trainer::{Config, Outcome, Snapshot, Targets, Trainer};
 
 use crate::graph::NodeId;
 use crate::source::Span;
@@ -53,6 +65,22 @@ impl TrainSpec {
 impl Choice {
     pub fn name(&self) -> &'static str {
         self.call.name
+    }
+
+    /// An argument that is a float.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn float(&self, name: &str) -> f64 {
+        match self.arg(name) {
+            Some(Setting::Float(value)) => *value,
+            other => unreachable!("`{name}` of `{}` is a float, not {other:?}", self.name()),
+        }
+    }
+
+    /// Whether an argument is true.
+    pub fn flag(&self, name: &str) -> bool {
+        self.arg(name) == Some(&Setting::Bool(true))
     }
 
     /// An argument as given, else its default.

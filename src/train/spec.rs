@@ -112,6 +112,8 @@ const fn needed(name: &'static str, kind: Kind) -> Arg {
 }
 
 const SHUFFLE: Arg = arg("shuffle", Kind::Bool, Setting::Bool(true));
+const SPLIT: Arg = arg("split", Kind::Fraction, Setting::Float(0.2));
+const SKIP: Arg = arg("skip_corrupt", Kind::Bool, Setting::Bool(false));
 const TARGET: Arg = arg("target", Kind::Word(&["label", "image"]), Setting::Word("label"));
 const WARMUP: Arg = arg("warmup", ANY, Setting::Float(0.0));
 const EPS: Arg = arg("eps", ANY, Setting::Float(1e-8));
@@ -137,13 +139,21 @@ pub static WORDS: &[Word] = &[
             of: &[
                 Call {
                     name: "folder",
-                    args: &[needed("path", Kind::Text), SHUFFLE],
-                    doc: "train/CLASS/ and val/CLASS/ of pictures, as torchvision's ImageFolder",
+                    args: &[needed("path", Kind::Text), SHUFFLE, SPLIT, SKIP],
+                    doc: "train/CLASS/ and val/CLASS/ of pictures, as torchvision's ImageFolder, or CLASS/ alone; without a \
+                          val folder the share `split` of each class is kept for validation; with `skip_corrupt` pictures that \
+                          cannot be read are left out",
                 },
                 Call {
                     name: "csv",
-                    args: &[needed("path", Kind::Text), SHUFFLE],
-                    doc: "a row a sample: the picture's file, then its label or numbers",
+                    args: &[
+                        needed("path", Kind::Text),
+                        SHUFFLE,
+                        arg("val", Kind::Text, Setting::Text(String::new())),
+                        SPLIT,
+                        SKIP,
+                    ],
+                    doc: "a row a sample: the picture's file, then its label or numbers; `val` is such a table for validation",
                 },
             ],
             default: None,
@@ -156,8 +166,12 @@ pub static WORDS: &[Word] = &[
             of: &[
                 Call {
                     name: "cross_entropy",
-                    args: &[arg("label_smoothing", CHANCE, Setting::Float(0.0))],
-                    doc: "softmax and the negative logarithm of the class's share",
+                    args: &[
+                        arg("label_smoothing", CHANCE, Setting::Float(0.0)),
+                        arg("class_weights", Kind::Word(&["none", "balanced"]), Setting::Word("none")),
+                    ],
+                    doc: "softmax and the negative logarithm of the class's share; `balanced` weighs a class by the inverse of \
+                          how often it comes",
                 },
                 Call { name: "bce_with_logits", args: &[TARGET], doc: "a sigmoid and binary cross entropy a value" },
                 Call { name: "mse", args: &[TARGET], doc: "the mean of squared differences" },
@@ -292,8 +306,52 @@ pub static WORDS: &[Word] = &[
                 doc: "colours vary by up to so much",
             },
             Call { name: "random_erasing", args: &[P], doc: "a random rectangle is cleared" },
+            Call {
+                name: "rand_augment",
+                args: &[
+                    arg("ops", Kind::Int { min: 1, max: 14 }, Setting::Int(2)),
+                    arg("magnitude", Kind::Int { min: 0, max: 30 }, Setting::Int(9)),
+                ],
+                doc: "so many of fourteen changes of shape and colour, as torchvision's RandAugment",
+            },
+            Call {
+                name: "mixup",
+                args: &[arg("alpha", Kind::Positive, Setting::Float(0.2))],
+                doc: "each sample is mixed with the one before it, target too, by a share of Beta(alpha, alpha) a batch",
+            },
         ]),
         doc: "random changes of the training pictures, in the order written",
+    },
+    Word {
+        name: "early_stopping",
+        takes: Takes::One {
+            of: &[
+                Call { name: "off", args: &[], doc: "all epochs are run" },
+                Call {
+                    name: "patience",
+                    args: &[needed("epochs", COUNT)],
+                    doc: "ends after so many epochs without a better one",
+                },
+            ],
+            default: Some("off"),
+        },
+        doc: "whether the run ends early; an epoch is better with more right answers, or as many and a smaller loss",
+    },
+    Word {
+        name: "accumulate",
+        takes: Takes::Value { kind: Kind::Int { min: 1, max: 65_536 }, default: Setting::Int(1) },
+        doc: "steps whose gradients are averaged for an update",
+    },
+    Word {
+        name: "clip",
+        takes: Takes::Value { kind: ANY, default: Setting::Float(0.0) },
+        doc: "the most that the norm of all gradients may be; 0 for no limit",
+    },
+    Word {
+        name: "average",
+        takes: Takes::Value { kind: Kind::Fraction, default: Setting::Float(0.0) },
+        doc: "how much of the exponential moving average of the weights an update keeps; what is evaluated and written is \
+              the average; 0 for none",
     },
     Word {
         name: "seed",

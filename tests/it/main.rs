@@ -10,4 +10,5 @@ mod fuzz;
 mod ops;
 mod pages;
 mod suite;
+mod train;
 mod zoo;

@@ -9,7 +9,7 @@ use super::step::{Binary, Bound, Matmul, Place, Work};
 use crate::diag::Problem;
 use crate::exec::Weights;
 use crate::ops::shape::Shape;
-use crate::opt::{self, Arithmetic, Id, Kind};
+use crate::opt::{self, Arithmetic, Id, Kind, Learn};
 use crate::plan::pairing::{Pairing, pairing};
 use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{self, Plan, Step, View};
@@ -29,17 +29,14 @@ pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: 
         }
     };
     let order = order(plan, step);
-    let place = |view| place(plan, view, &order);
-    Ok(Bound {
-        work,
-        reads: step.reads.iter().map(place).collect(),
-        gate: step.gate.as_ref().map(place),
-        means: step.means.as_ref().map(place),
-        residual: step.residual.as_ref().map(place),
-        write: place(&step.write),
-        in_place: step.in_place,
-        acts,
-    })
+    let place = |view| match &work {
+        Work::Learn(learn, _) => place(plan, view, &super::learn::order(learn, step, view)),
+        _ => place(plan, view, &order),
+    };
+    let reads = step.reads.iter().map(place).collect();
+    let [gate, means, residual] = [&step.gate, &step.means, &step.residual].map(|view| view.as_ref().map(place));
+    let write = place(&step.write);
+    Ok(Bound { work, reads, gate, means, residual, write, in_place: step.in_place, acts })
 }
 
 pub(super) fn place(plan: &Plan, view: &View, order: &[usize]) -> Place {
@@ -203,7 +200,18 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             Work::Reference { op: op.clone(), params: weights.params(node.layers[0])?, batched }
         }
         Kind::Identity => Work::Identity,
+        Kind::Learn(learn) => {
+            let mut learn = learn.clone();
+            // only here it is known how many samples there are
+            if let Learn::Running { count, .. } = &mut learn {
+                *count *= plan.batch();
+            }
+            // its weights are packed for one run
+            let policy = if policy == Policy::Exact { policy } else { Policy::Runs(1) };
+            Work::Learn(learn, policy)
+        }
         Kind::Input(_)
+        | Kind::State(_)
         | Kind::Constant(_)
         | Kind::Means
         | Kind::Concat { .. }

@@ -20,7 +20,7 @@ impl Arena {
         })
     }
 
-    fn floats(&mut self) -> &mut [f32] {
+    pub(super) fn floats(&mut self) -> &mut [f32] {
         &mut self.0
     }
 }

@@ -5,10 +5,12 @@ mod bind;
 pub mod cases;
 pub mod ceilings;
 pub mod kernels;
+mod learn;
 mod memory;
 mod reduced;
 mod slicing;
 mod step;
+mod training;
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,7 @@ use kernels::bf16::Unit;
 use kernels::{Isa, Policy, Strided};
 use memory::{Arena, Data, Memory, Slot};
 use reduced::Ready;
+pub use training::Training;
 
 /// The CPU with an instruction set.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +109,12 @@ impl Backend for Cpu {
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
+        Ok(Box::new(self.bound(plan, weights)?))
+    }
+}
+
+impl Cpu {
+    fn bound(&self, plan: &Plan, weights: &Weights) -> Result<Loaded, Problem> {
         let constants = plan.constants().iter().map(|source| weights.read(source)).collect::<Result<_, _>>()?;
         let unit = Unit::of(self.isa);
         let bind = |step| match self.dtype {
@@ -116,7 +125,7 @@ impl Backend for Cpu {
         let arena = Arena::new(steps.iter().map(Ready::reach).fold(plan.arena(), usize::max))?;
         let outputs = plan.outputs().iter().map(|(_, view)| (Slot::new(plan, view), view.clone())).collect();
         let (fetches, segments) = (ahead::assign(&steps), plan.segments().to_vec());
-        Ok(Box::new(Loaded { unit, arena, constants, steps, segments, fetches, outputs }))
+        Ok(Loaded { unit, arena, constants, steps, segments, fetches, outputs })
     }
 }
 

@@ -230,6 +230,14 @@ impl Ready {
         Ready::Floats(Box::new(bound))
     }
 
+    /// Where a step in float32 writes.
+    pub(super) fn written(&self) -> Option<&Slot> {
+        match self {
+            Ready::Floats(bound) => Some(&bound.write.slot),
+            Ready::Reduced(_) => None,
+        }
+    }
+
     /// Floats of memory that it needs.
     pub(super) fn reach(&self) -> usize {
         match self {

@@ -2,12 +2,12 @@
 
 use super::kernels::{
     self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Input, Isa, Layout, Map,
-    Operand, Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Planes, Pool,
+    Operand, Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Planes, Policy, Pool,
     PoolShape, Reduce, Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
 };
 use super::memory::{Memory, Slot};
 use crate::ops::{self, Op};
-use crate::opt::Squeeze;
+use crate::opt::{Learn, Squeeze};
 use crate::plan::pairing::Pairing;
 use crate::plan::view::Matrix;
 use crate::tensor::Tensor;
@@ -111,6 +111,8 @@ pub(super) enum Work {
         heads: Heads,
         scale: f32,
     },
+    /// A step of training.
+    Learn(Learn, Policy),
     /// By the op's own meaning: for what is too rare for a kernel.
     Reference {
         op: Box<Op>,
@@ -204,6 +206,7 @@ impl Work {
             Work::Matmul(_) => return format!("matmul {}", isa.tile()),
             Work::Attention { .. } => "attention",
             Work::Reference { .. } => "reference",
+            Work::Learn(learn, _) => learn.name(),
         };
         name.to_string()
     }
@@ -273,6 +276,7 @@ impl Bound {
                 let weights = Rows::new(weights, self.write.matrix.cols, x.cols);
                 kernels::linear(isa, x, weights, self.write.rows_mut(y), epilogue)
             }),
+            Work::Learn(learn, policy) => kernels::kept(|| self.learn(isa, *policy, learn, memory)),
             Work::Identity if self.gate.is_some() => self.gated(isa, memory),
             Work::Identity => match &self.residual {
                 None => self.map(memory, |io| kernels::unary(isa, after, io)),

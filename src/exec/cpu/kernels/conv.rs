@@ -450,7 +450,8 @@ pub(super) fn pack_panels<T: Element>(
     let terms = depth.div_ceil(T::TERMS);
     // in floats, which hold one term
     let len = taps * terms * kb;
-    let mut out = Aligned::zeros(groups * panels * len);
+    let padded = merge > 1 || !cols.is_multiple_of(kb) || !depth.is_multiple_of(T::TERMS);
+    let mut out = Aligned::padded(groups * panels * len, padded);
     let base = Shared(out.as_mut_ptr());
     tasks(groups * panels, |task| {
         // SAFETY: each task has its own panel.

@@ -167,7 +167,7 @@ unsafe fn expm1<S: Simd>(x: S::F) -> S::F {
 /// # Safety
 /// The CPU must have the instruction set of `S`.
 #[inline(always)]
-unsafe fn sigmoid<S: Simd>(x: S::F) -> S::F {
+pub(super) unsafe fn sigmoid<S: Simd>(x: S::F) -> S::F {
     // SAFETY: the caller has the instruction set.
     unsafe {
         let one = S::splat(1.0);
@@ -180,7 +180,7 @@ unsafe fn sigmoid<S: Simd>(x: S::F) -> S::F {
 /// # Safety
 /// The CPU must have the instruction set of `S`.
 #[inline(always)]
-unsafe fn tanh<S: Simd>(x: S::F) -> S::F {
+pub(super) unsafe fn tanh<S: Simd>(x: S::F) -> S::F {
     // SAFETY: the caller has the instruction set.
     unsafe {
         let a = S::min(S::splat(10.0), S::abs(x));
@@ -195,7 +195,7 @@ unsafe fn tanh<S: Simd>(x: S::F) -> S::F {
 /// The CPU must have the instruction set of `S`.
 #[inline(always)]
 #[allow(clippy::excessive_precision)]
-unsafe fn erf<S: Simd>(x: S::F) -> S::F {
+pub(super) unsafe fn erf<S: Simd>(x: S::F) -> S::F {
     // SAFETY: the caller has the instruction set.
     unsafe {
         // |x| < 0.93: x + x P(x^2)

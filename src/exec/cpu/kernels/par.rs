@@ -6,9 +6,10 @@
 use super::pages::Pages;
 use super::team;
 use rayon::prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Runs `f` for 0..n on the threads of the run, or of the current pool.
 pub(in crate::exec::cpu) fn tasks(n: usize, f: impl Fn(usize) + Sync) {
@@ -66,32 +67,93 @@ impl<T: Copy> Shared<T> {
 struct Line([f32; 16]);
 
 /// Zeroed floats that start on a cache line.
-pub(super) struct Aligned(Pages);
+pub(super) struct Aligned {
+    pages: Pages,
+    /// Of `pages`.
+    len: usize,
+}
+
+/// Memory of packed weights that are not used any more, while it is [`kept`].
+static SPARE: Mutex<Vec<Pages>> = Mutex::new(Vec::new());
+
+thread_local! {
+    static KEEPS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls `f`, which packs weights that it uses once: their memory is used again by the next that are packed so, as fresh
+/// pages would cost as much as the packing.
+pub(in crate::exec::cpu) fn kept<R>(f: impl FnOnce() -> R) -> R {
+    let before = KEEPS.replace(true);
+    let result = f();
+    KEEPS.set(before);
+    result
+}
 
 impl Aligned {
     /// # Panics
     /// If the memory cannot be had; whoever loads a network has asked how much there is.
     pub fn zeros(len: usize) -> Self {
-        Aligned(Pages::zeros(len).expect("memory for packed weights"))
+        Aligned::padded(len, true)
+    }
+
+    /// Where `padded`, zeros; else numbers of whatever value, all of which the caller writes.
+    ///
+    /// # Panics
+    /// As [`Aligned::zeros`].
+    pub fn padded(len: usize, padded: bool) -> Self {
+        let spare = KEEPS.get().then(|| {
+            let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+            let fits = (0..spare.len()).filter(|at| spare[*at].len() >= len).min_by_key(|at| spare[*at].len());
+            // what is too small makes room for what is not
+            fits.map(|at| spare.swap_remove(at)).or_else(|| {
+                spare.clear();
+                None
+            })
+        });
+        match spare.flatten() {
+            Some(pages) => {
+                let mut own = Aligned { pages, len };
+                if padded {
+                    let base = Shared(own.as_mut_ptr());
+                    ranges(len, 1, |range| {
+                        // SAFETY: each task has its own part.
+                        unsafe { std::slice::from_raw_parts_mut(base.at(range.start), range.len()) }.fill(0.0);
+                    });
+                }
+                own
+            }
+            None => Aligned { pages: Pages::zeros(len).expect("memory for packed weights"), len },
+        }
+    }
+}
+
+impl Drop for Aligned {
+    fn drop(&mut self) {
+        if KEEPS.get()
+            && let Some(nothing) = Pages::zeros(0)
+        {
+            let pages = std::mem::replace(&mut self.pages, nothing);
+            SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(pages);
+        }
     }
 }
 
 impl Deref for Aligned {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.pages[..self.len]
     }
 }
 
 impl DerefMut for Aligned {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.pages[..self.len]
     }
 }
 
 impl std::fmt::Debug for Aligned {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} floats", self.0.len())
+        write!(f, "{} floats", self.len)
     }
 }
 

@@ -32,7 +32,7 @@ pub fn pool<T: Element, O: Element>(unit: impl Into<Unit>, kind: Pool, shape: &P
 }
 
 /// The windows of `shape` over an image of `size`.
-fn axes_of(kind: Pool, shape: &PoolShape, size: [usize; 2]) -> [Axis; 2] {
+pub(super) fn axes_of(kind: Pool, shape: &PoolShape, size: [usize; 2]) -> [Axis; 2] {
     let PoolShape { kernel, stride, padding, dilation } = *shape;
     assert!(kernel.iter().chain(&stride).chain(&dilation).all(|&v| v > 0), "kernel, stride and dilation are positive");
     assert!(kind == Pool::Max || dilation == [1, 1], "only a maximum may be dilated");
@@ -55,16 +55,16 @@ pub fn adaptive_pool<T: Element, O: Element>(unit: impl Into<Unit>, kind: Pool, 
 
 /// The windows along one axis.
 #[derive(Clone, Copy)]
-enum Axis {
+pub(super) enum Axis {
     Windows { size: usize, kernel: usize, stride: usize, before: usize, after: usize, dilation: usize },
     Parts { size: usize, parts: usize },
 }
 
 /// From, to (exclusive), and the length with what lies on the padding.
-type Span = (usize, usize, usize);
+pub(super) type Span = (usize, usize, usize);
 
 impl Axis {
-    fn span(self, i: usize) -> Span {
+    pub(super) fn span(self, i: usize) -> Span {
         match self {
             Axis::Windows { size, kernel, stride, before, after, dilation } => {
                 // In coordinates of the padded image.

@@ -48,14 +48,14 @@ pub fn resize(isa: Isa, mode: Resample, scale: Option<[f64; 2]>, x: Image, y: Im
 }
 
 /// The input positions and weights of one output position, along one axis.
-struct Taps {
-    n: usize,
-    at: [usize; 4],
-    weight: [f32; 4],
+pub(super) struct Taps {
+    pub n: usize,
+    pub at: [usize; 4],
+    pub weight: [f32; 4],
 }
 
 impl Taps {
-    fn new(mode: Resample, i: usize, ratio: f64, from: usize, to: usize) -> Self {
+    pub fn new(mode: Resample, i: usize, ratio: f64, from: usize, to: usize) -> Self {
         let source = ratio * (i as f64 + 0.5) - 0.5;
         match mode {
             Resample::Nearest => {

@@ -123,6 +123,10 @@ impl Lower<'_> {
                 let message = format!("`{}` of values that depend on the input has no CUDA kernel", op.name());
                 return Err(Problem::new(Code::Resource, message).hint("leave `--device` out to run on the CPU"));
             }
+            Kind::State(_) | Kind::Learn(_) => {
+                let message = format!("`{}` of training has no CUDA kernel", node.kind.name());
+                return Err(Problem::new(Code::Resource, message).hint("leave `--device` out to train on the CPU"));
+            }
             Kind::Input(_)
             | Kind::Constant(_)
             | Kind::Means

@@ -31,7 +31,8 @@ pub(super) fn transform<V: Element>(
     let depth = (cg * merge).next_multiple_of(unit.isa().lanes());
     let panels = cols.div_ceil(kb);
     let points = (m + 2) * (m + 2);
-    let mut out = Aligned::zeros(words::<V>(groups * panels * points * depth * kb));
+    let padded = merge > 1 || depth != cg || !cols.is_multiple_of(kb);
+    let mut out = Aligned::padded(words::<V>(groups * panels * points * depth * kb), padded);
     let base = Shared(out.as_mut_ptr().cast::<V>());
     let chunks = cg.div_ceil(CHUNK);
     tasks(groups * panels * chunks, |task| {

@@ -1,0 +1,171 @@
+//! `archc eval`: how good a classifier is on a folder of pictures.
+
+use std::sync::Arc;
+
+use super::args::Eval;
+use super::backend::backend;
+use super::run::{bound, trained_labels, wanted};
+use super::session::{Session, print};
+use super::table::{Align, table};
+use super::{Failure, Outcome};
+use crate::compile::Compiled;
+use crate::data::{Loader, Recipe, Want, eval_folder};
+use crate::diag::{Code, Problem};
+use crate::exec::{Backend, Executable};
+use crate::io::atomic;
+use crate::opt::Loss;
+use crate::settings::LabelsSource;
+use crate::tensor::Tensor;
+use crate::train::run::scores::Scores;
+use crate::train::spec::Setting;
+
+/// Pictures that are run at once where `--batch` does not say.
+const BATCH: usize = 8;
+
+pub fn run(session: &mut Session, args: &Eval) -> Outcome {
+    let compiled = session.compile(&args.spec)?;
+    let path = match (&args.data, &compiled.train) {
+        (Some(path), _) => path.clone(),
+        (None, Some(spec)) => match spec.choice("data").map(|choice| (choice.name(), choice.arg("path"))) {
+            Some(("folder", Some(Setting::Text(path)))) => compiled.settings.dir.join(path),
+            _ => {
+                let problem = Problem::new(Code::Usage, "`--data` is needed: the spec's data is a table");
+                return Err(problem.hint("`--data FOLDER`, a folder a class in it").into());
+            }
+        },
+        (None, None) => {
+            let problem = Problem::new(Code::Usage, "`--data` is needed: the spec has no `train` block");
+            return Err(problem.hint("`--data FOLDER`, a folder a class in it").into());
+        }
+    };
+    if let Some(output) = &args.output
+        && !output.extension().is_some_and(|extension| extension == "csv" || extension == "json")
+    {
+        let message = format!("`{}` ends neither in .csv nor in .json", output.display());
+        return Err(Problem::new(Code::Usage, message).into());
+    }
+    let backend = backend(&args.exec, None)?;
+    args.exec.with_threads(|| evaluate(session, args, &compiled, backend.as_ref(), &path))
+}
+
+fn evaluate(
+    session: &Session,
+    args: &Eval,
+    compiled: &Compiled,
+    backend: &dyn Backend,
+    path: &std::path::Path,
+) -> Outcome {
+    let typed = &compiled.typed;
+    let (shape, answers) = shapes(compiled)?;
+    let bound = bound(compiled, &args.exec)?;
+    let names = match trained_labels(&bound) {
+        Some(labels) => Some(labels.names().to_vec()),
+        None => names(compiled)?,
+    };
+    // names that are not of this head say nothing
+    let names = names.filter(|names| names.len() == answers);
+    let (data, classes) = eval_folder(path, names.as_deref())?;
+    if classes.len() != answers {
+        let message =
+            format!("the labels do not match the head: {} classes, the network gives {answers}", classes.len());
+        return Err(Problem::new(Code::Input, message)
+            .note("neither the weights nor the spec name the classes, so that the folder's stand for them")
+            .hint("`archc train` writes the names into the weights: `--weights DIR/model.safetensors`; or `labels \"file.txt\"`")
+            .into());
+    }
+    bound.check_memory()?;
+    let batch = args.exec.batch.unwrap_or(BATCH.min(data.len().max(1)));
+    let mut executable = Executable::new(typed, &bound, backend, batch)?;
+    session.report(&bound.warnings());
+    if let Some(preprocess) = &compiled.settings.preprocess {
+        eprintln!("{preprocess}");
+    }
+    let recipe = Recipe {
+        preprocess: compiled.settings.preprocess.clone(),
+        input: shape,
+        augments: vec![],
+        mixup: None,
+        want: Want::Classes,
+        classes: classes.len(),
+        seed: 0,
+        skip_corrupt: args.skip_corrupt,
+    };
+    let input = wanted(compiled)?.into_iter().next().map(|wanted| wanted.name).unwrap_or_default();
+    let last = typed.graph().outputs().values().next().map(|output| typed.graph().node(output.node).op.name());
+    let ends_with_softmax = last == Some("softmax");
+    let mut scores = Scores::new(&classes);
+    let mut sum = 0.0;
+    for found in Loader::evaluation(Arc::new(data), Arc::new(recipe), batch, |_| false)? {
+        let found = found?;
+        for problem in &found.problems {
+            session.report(&problem.clone().anywhere().warning().into());
+        }
+        let count = found.samples.len();
+        if count == 0 {
+            continue;
+        }
+        let full = super::run::resized(&found.input, batch);
+        let outputs = executable.run(&[(input.as_str(), &full)])?;
+        let Some((_, output)) = outputs.into_iter().next() else { continue };
+        let mut output: Tensor = super::run::resized(&output, count);
+        if ends_with_softmax {
+            output.data_mut().iter_mut().for_each(|share| *share = share.max(f32::MIN_POSITIVE).ln());
+        }
+        let plain = Loss::CrossEntropy { smoothing: 0.0, weights: None };
+        sum += crate::train::run::loss(&plain, &output, &found.targets) * count as f64;
+        scores.add(&found.samples, &output, &found.targets);
+    }
+    let loss = sum / scores.samples.max(1) as f64;
+    if args.json {
+        print(&format!("{:#}\n", scores.to_json(Some(loss))));
+    } else {
+        print(&text(&scores, loss));
+    }
+    if let Some(output) = &args.output {
+        let is_json = output.extension().is_some_and(|extension| extension == "json");
+        let text = if is_json { format!("{:#}\n", scores.to_json(Some(loss))) } else { scores.to_csv() };
+        atomic::write_bytes(output, text.as_bytes())?;
+        eprintln!("wrote {}", output.display());
+    }
+    Ok(())
+}
+
+/// The shape of the picture that the network takes, and how many classes it answers with.
+fn shapes(compiled: &Compiled) -> Result<([usize; 3], usize), Problem> {
+    let (typed, graph) = (&compiled.typed, compiled.typed.graph());
+    let input = graph.inputs().values().next().and_then(|id| typed.shape(*id).as_image());
+    let output = graph.outputs().values().next().map(|output| typed.shape(output.node));
+    let (Some((channels, height, width)), Some(output), 1) = (input, output, graph.inputs().len()) else {
+        return Err(Problem::new(Code::Input, "`eval` is for networks that take one picture"));
+    };
+    if !output.batched || output.rank() != 2 {
+        let message = format!("`eval` is for classifiers, whose output is [N, classes]; this network's is {output}");
+        return Err(Problem::new(Code::Input, message).hint("`archc run` says what comes out of other networks"));
+    }
+    Ok(([channels, height, width], output.dims[0]))
+}
+
+/// What the spec calls its classes.
+fn names(compiled: &Compiled) -> Result<Option<Vec<String>>, Failure> {
+    let labels = super::run::labels(compiled)?;
+    let is_imagenet = compiled.settings.labels == Some(LabelsSource::Imagenet);
+    // a folder is seldom called as ImageNet's labels are; 1000 folders in sorted order are
+    Ok(labels.filter(|_| !is_imagenet).map(|labels| labels.names().to_vec()))
+}
+
+fn text(scores: &Scores, loss: f64) -> String {
+    let percent = |share: Option<f64>| share.map_or("-".to_string(), |share| format!("{:.1} %", share * 100.0));
+    let row = |(class, name): (usize, &String)| {
+        let (precision, recall) = (percent(scores.precision(class)), percent(scores.recall(class)));
+        vec![name.clone(), precision, recall, scores.support(class).to_string()]
+    };
+    let rows: Vec<Vec<String>> = scores.classes.iter().enumerate().map(row).collect();
+    let right = Align::Right;
+    let heads = [("class", Align::Left), ("precision", right), ("recall", right), ("samples", right)];
+    let mut text =
+        format!("pictures  {}\nloss      {loss:.4}\naccuracy  {:.2} %\n", scores.samples, scores.accuracy() * 100.0);
+    if scores.classes.len() > 5 {
+        text += &format!("top 5     {:.2} %\n", scores.top5() * 100.0);
+    }
+    text + "\n" + &table(&heads, &rows)
+}

@@ -1,0 +1,254 @@
+//! `archc train`: fine-tunes as the spec's `train` block says, into a folder.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+
+use super::args::{Device, Dtype, Train};
+use super::run::bound;
+use super::session::{Session, print};
+use super::{Failure, Outcome};
+use crate::compile::Compiled;
+use crate::diag::{Code, Diagnostics, Problem};
+use crate::source::FileId;
+use crate::train::run::learner::Stepped;
+use crate::train::run::metrics::{self, Line};
+use crate::train::run::network::{NetworkLearner, Pace};
+use crate::train::run::report::Report;
+use crate::train::run::setup::{Given, Setup, setup};
+use crate::train::run::{self, Ended, RunFolder, Watch};
+use crate::train::split::split;
+use crate::train::{Schedule, TrainSpec};
+
+/// How much memory the outputs of a frozen prefix may take before they lie on the disk.
+const PREFIX_MEMORY: u64 = 2 << 30;
+
+pub fn run(session: &mut Session, args: &Train) -> Outcome {
+    let file = session.open(&args.spec)?;
+    let compiled = session.compile_file(file, &args.spec)?;
+    let Some(spec) = &compiled.train else {
+        let name = &session.sources.file(file).name;
+        return Err(Problem::new(Code::Train, format!("{name} has no `train` block"))
+            .hint("`train { data folder(\"digits\"); loss cross_entropy }`")
+            .into());
+    };
+    only_what_can_learn(args)?;
+    args.exec.with_threads(|| train(session, file, &compiled, spec, args))
+}
+
+/// Training runs on the CPU in f32.
+fn only_what_can_learn(args: &Train) -> Result<(), Problem> {
+    if let Device::Cuda(_) = args.exec.device {
+        return Err(Problem::new(Code::Resource, "networks learn on the CPU only")
+            .hint("leave `--device` out; `archc run --device cuda` runs what was learned"));
+    }
+    if args.exec.dtype != Dtype::F32 {
+        let message = format!("networks learn in f32 only, not in {}", args.exec.dtype.name());
+        return Err(Problem::new(Code::Resource, message)
+            .hint("leave `--dtype` out; `archc run --dtype bf16` runs what was learned"));
+    }
+    Ok(())
+}
+
+fn train(session: &Session, file: FileId, compiled: &Compiled, spec: &TrainSpec, args: &Train) -> Outcome {
+    let own_seed = run::says(&session.sources, file, "seed");
+    let given = Given { batch: args.exec.batch, seed: args.exec.seed.filter(|_| !own_seed) };
+    let Setup { mut job, config, remarks } =
+        setup(spec, &compiled.typed, &compiled.settings, &given).map_err(Diagnostics::from)?;
+    job.spec = digest(session, file, args, &job);
+    job.prefix_memory = (!args.no_prefix_cache).then_some(PREFIX_MEMORY);
+    let bound = bound(compiled, &args.exec)?;
+    bound.check_memory()?;
+    remarks.iter().for_each(|remark| eprintln!("{remark}"));
+    let classes = if job.classes.is_empty() { String::new() } else { format!(", {} classes", job.classes.len()) };
+    eprintln!("data: {} pictures to learn from, {} for validation{classes}", job.train.len(), job.val.len());
+    if let Some(preprocess) = &compiled.settings.preprocess {
+        eprintln!("{preprocess}");
+    }
+
+    let folder = if args.resume { RunFolder::resume(&args.out)? } else { RunFolder::create(&args.out)? };
+    let text = run::resolved(&session.sources, file, &args.spec.set, &args.out);
+    crate::io::atomic::write_bytes(&folder.spec(), text.as_bytes())?;
+    let split = split(&compiled.typed);
+    let pace = Pace {
+        schedule: Schedule::new(spec),
+        lr: config.optimizer.lr,
+        steps_per_epoch: job.steps() as u64,
+        epochs: job.epochs as u64,
+    };
+    let cpu = args.exec.cpu(None)?;
+    let mut learner = NetworkLearner::new(&compiled.typed, split.as_ref(), &bound, cpu, config, job.batch, pace)?;
+    session.report(&bound.warnings());
+
+    let began = Instant::now();
+    let mut shown = Shown::new(session, job.epochs);
+    let stops = shown.listens();
+    let ended = run::run(&job, &mut learner, &folder, &mut shown);
+    shown.bar.finish_and_clear();
+    stops?;
+    let (best, early) = match ended? {
+        Ended::Done { best, early } => (best, early),
+        Ended::Stopped => {
+            eprintln!("stopped; the checkpoint is written: {}", folder.checkpoint().display());
+            eprintln!("go on with: archc train {} --out {} --resume", args.spec.spec.display(), args.out.display());
+            return Err(Failure::Status(130));
+        }
+    };
+    let time = began.elapsed();
+    if early {
+        eprintln!("stopped early: {} epochs without a better one", job.patience.unwrap_or(0));
+    }
+    let written = run::write(&folder, &mut learner, &job.classes)?;
+    if let Some((count, digest)) = &written.frozen {
+        let digest = digest.get(..16).unwrap_or(digest);
+        eprintln!("frozen is frozen: {count} tensors, sha256 {digest}.. before and after");
+    }
+
+    let name = session.sources.file(file).name.clone();
+    let mut report = Report { name, spec: text, ..Report::default() };
+    report.lines = metrics::read(&folder.metrics())?;
+    let ledger = bound.ledger();
+    report.ledger = [
+        ("kept", &ledger.kept),
+        ("dropped", &ledger.dropped),
+        ("new", &ledger.new),
+        ("reshaped", &ledger.reshaped),
+        ("unused", &ledger.unused),
+    ]
+    .map(|(fate, keys)| (fate.to_string(), keys.clone()))
+    .into();
+    let found = report.look(&mut learner, &job)?;
+    let on = if job.val.is_empty() { "training" } else { "validation" };
+    let epoch = best.as_ref().map_or(String::new(), |best| format!("epoch {}: ", best.epoch));
+    let mut result = format!("{epoch}{on} loss {:.4}", found.loss);
+    if let Some(scores) = &found.scores {
+        result += &format!(", accuracy {:.2} %", scores.accuracy() * 100.0);
+    }
+    report.facts = facts(&job, spec, &result, &written, time);
+    report.write(&folder.report())?;
+    print(&format!("{result}\n"));
+    eprintln!("wrote {}: model.safetensors ({} tensors), report.html", folder.path().display(), written.tensors);
+    Ok(())
+}
+
+/// What a run is a run of: its spec, what that was given, and the names of its samples.
+fn digest(session: &Session, file: FileId, args: &Train, job: &run::Job) -> String {
+    let mut digest = Sha256::new();
+    digest.update(&session.sources.file(file).text);
+    for (name, value) in &args.spec.set {
+        digest.update(format!("\n{name}={value}"));
+    }
+    digest.update(format!("\n{:?} {} {} {}", args.exec.weights, job.batch, job.recipe.seed, args.exec.exact));
+    for data in [&job.train, &job.val] {
+        digest.update(format!("\n{}", data.len()));
+        for sample in &data.samples {
+            let name = sample.path.file_name().unwrap_or_default().to_string_lossy();
+            digest.update(format!("\n{name} {:?}", sample.label));
+        }
+    }
+    digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn facts(
+    job: &run::Job,
+    spec: &TrainSpec,
+    result: &str,
+    written: &run::Written,
+    time: Duration,
+) -> Vec<(String, String)> {
+    let name = |word: &str| spec.choice(word).map_or("", |choice| choice.name()).to_string();
+    let mut facts = vec![
+        ("Result", result.to_string()),
+        ("Data", format!("{} pictures to learn from, {} for validation", job.train.len(), job.val.len())),
+        ("Recipe", format!("{}, {}, {} schedule", name("loss"), name("optimizer"), name("schedule"))),
+        (
+            "Steps",
+            format!("{} epochs of {} steps, batch {}, seed {}", job.epochs, job.steps(), job.batch, job.recipe.seed),
+        ),
+        ("Time of this process", format!("{:.1} s", time.as_secs_f64())),
+    ];
+    if let Some((count, digest)) = &written.frozen {
+        facts.push(("Frozen", format!("{count} tensors, sha256 {digest} before and after")));
+    }
+    facts.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+}
+
+/// What is shown while the run goes on.
+struct Shown<'a> {
+    session: &'a Session,
+    epochs: usize,
+    bar: ProgressBar,
+    began: Instant,
+}
+
+/// How often the run was asked to stop.
+static ASKED: AtomicUsize = AtomicUsize::new(0);
+
+impl<'a> Shown<'a> {
+    fn new(session: &'a Session, epochs: usize) -> Shown<'a> {
+        Shown { session, epochs, bar: ProgressBar::hidden(), began: Instant::now() }
+    }
+
+    /// Takes Ctrl-C as a wish to stop after the step at work; a second one ends the process.
+    fn listens(&self) -> Result<(), Problem> {
+        let handler = || {
+            if ASKED.fetch_add(1, Ordering::Relaxed) > 0 {
+                std::process::exit(130);
+            }
+            eprintln!("\nfinishing the step; once more to stop at once");
+        };
+        ctrlc::set_handler(handler)
+            .map_err(|error| Problem::new(Code::Resource, format!("Ctrl-C cannot be caught: {error}")))
+    }
+
+    fn say(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+}
+
+impl Watch for Shown<'_> {
+    fn epoch(&mut self, epoch: usize, step: usize, steps: usize) {
+        self.began = Instant::now();
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let template =
+            format!("epoch {}/{} {{bar:30}} {{pos}}/{{len}} {{msg}} {{per_sec}} {{eta}}", epoch + 1, self.epochs);
+        let style = ProgressStyle::with_template(&template).expect("the template is well formed");
+        self.bar.finish_and_clear();
+        self.bar = ProgressBar::new(steps as u64).with_style(style).with_position(step as u64);
+        self.bar.reset_eta();
+        self.bar.enable_steady_tick(Duration::from_millis(200));
+    }
+
+    fn step(&mut self, stepped: Stepped) {
+        self.bar.inc(1);
+        self.bar.set_message(format!("loss {:.4} rate {:.2e}", stepped.loss, stepped.lr));
+    }
+
+    fn epoch_done(&mut self, line: &Line) {
+        let mut text = format!("epoch {}/{}  loss {:.4}", line.epoch, self.epochs, line.loss);
+        if let Some(loss) = line.val_loss {
+            text += &format!("  validation loss {loss:.4}");
+        }
+        if let Some(accuracy) = line.val_accuracy {
+            text += &format!("  accuracy {:.2} %", accuracy * 100.0);
+        }
+        self.say(&format!("{text}  {:.1} s", self.began.elapsed().as_secs_f64()));
+    }
+
+    fn note(&mut self, text: &str) {
+        self.say(text);
+    }
+
+    fn skipped(&mut self, problem: &Problem) {
+        self.bar.suspend(|| self.session.report(&problem.clone().anywhere().warning().into()));
+    }
+
+    fn stops(&self) -> bool {
+        ASKED.load(Ordering::Relaxed) > 0
+    }
+}

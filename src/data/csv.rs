@@ -1,0 +1,191 @@
+//! A table of samples: a row a sample, the picture's file first, then its label or its numbers. Fields may be quoted as in
+//! RFC 4180. A first row whose first field is `path`, `file`, `image` or `filename` is a heading. Files are found from the
+//! table's folder.
+
+use std::path::{Path, PathBuf};
+
+use super::split::split;
+use super::{Data, Dataset, Label, Sample};
+use crate::diag::{Code, Problem, list};
+use crate::io::atomic::reason;
+
+/// What the columns after the file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Columns {
+    /// One label: a class each distinct one, whole numbers in order of size, else in sorted order.
+    Label,
+    /// Numbers, the same count in each row.
+    Numbers,
+}
+
+/// `csv("table.csv")`. `val` is another table for validation; without it a share of `part` is kept, chosen by `seed`.
+///
+/// # Errors
+/// A table that cannot be read, a row without a label, with an unknown one, or with a field that is no number.
+pub fn csv(path: &Path, val: Option<&Path>, columns: Columns, part: f64, seed: u64) -> Result<Data, Problem> {
+    let rows = rows(path, columns)?;
+    let mut data = Data::default();
+    if columns == Columns::Label {
+        data.classes = classes(&rows);
+    }
+    data.train = dataset(path, &rows, columns, &data.classes)?;
+    if let Some(val) = val {
+        data.val = dataset(val, &self::rows(val, columns)?, columns, &data.classes)?;
+        check_width(val, &data.val, &data.train)?;
+    } else if part > 0.0 {
+        data.val = split(&mut data.train, part, seed);
+        let (kept, all) = (data.val.len(), data.val.len() + data.train.len());
+        data.remarks.push(format!("{kept} of {all} pictures are kept for validation (seed {seed})"));
+    }
+    Ok(data)
+}
+
+struct Row {
+    line: usize,
+    fields: Vec<String>,
+}
+
+fn rows(path: &Path, columns: Columns) -> Result<Vec<Row>, Problem> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        Problem::new(Code::Input, format!("the table `{}` cannot be read: {}", path.display(), reason(&error)))
+            .hint("paths in a spec start from the spec's own folder")
+    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Problem::new(Code::Input, format!("the table `{}` is not UTF-8", path.display())))?;
+    let mut rows = parse(text.strip_prefix('\u{feff}').unwrap_or(&text), path)?;
+    let headings = ["path", "file", "image", "filename"];
+    if rows.first().is_some_and(|row| headings.contains(&row.fields[0].to_ascii_lowercase().as_str())) {
+        rows.remove(0);
+    }
+    if rows.is_empty() {
+        return Err(Problem::new(Code::Input, format!("the table `{}` has no rows", path.display()))
+            .hint("a row a sample: `cats/1.png,cat`"));
+    }
+    for row in &rows {
+        if columns == Columns::Label && row.fields.len() != 2 {
+            let message = format!("line {} of `{}` has {} fields", row.line, path.display(), row.fields.len());
+            return Err(Problem::new(Code::Input, message)
+                .hint("a row holds the picture's file and its label: `cats/1.png,cat`"));
+        }
+        if row.fields.len() < 2 || row.fields.iter().any(String::is_empty) {
+            let message = format!("line {} of `{}` lacks a field", row.line, path.display());
+            return Err(
+                Problem::new(Code::Input, message).hint("a row holds the picture's file, then its label or numbers")
+            );
+        }
+    }
+    Ok(rows)
+}
+
+/// The rows of a table of comma-separated fields.
+fn parse(text: &str, path: &Path) -> Result<Vec<Row>, Problem> {
+    let mut rows = vec![];
+    let (mut line, mut start) = (1, 1);
+    let (mut fields, mut field): (Vec<String>, String) = (vec![], String::new());
+    let mut quoted = false;
+    let mut letters = text.chars().peekable();
+    let mut end_row = |fields: &mut Vec<String>, field: &mut String, line: usize| {
+        fields.push(std::mem::take(field).trim().to_string());
+        let fields = std::mem::take(fields);
+        if fields.len() > 1 || !fields[0].is_empty() {
+            rows.push(Row { line, fields });
+        }
+    };
+    while let Some(letter) = letters.next() {
+        line += usize::from(letter == '\n');
+        match letter {
+            '"' if quoted && letters.peek() == Some(&'"') => {
+                letters.next();
+                field.push('"');
+            }
+            '"' if quoted => quoted = false,
+            '"' if field.trim().is_empty() => {
+                field.clear();
+                quoted = true;
+            }
+            ',' if !quoted => fields.push(std::mem::take(&mut field).trim().to_string()),
+            '\n' if !quoted => {
+                end_row(&mut fields, &mut field, start);
+                start = line;
+            }
+            letter => field.push(letter),
+        }
+    }
+    if quoted {
+        let message = format!("a quoted field that begins on line {start} of `{}` does not end", path.display());
+        return Err(Problem::new(Code::Input, message).hint("a quote in a quoted field is written twice"));
+    }
+    end_row(&mut fields, &mut field, start);
+    Ok(rows)
+}
+
+fn classes(rows: &[Row]) -> Vec<String> {
+    let mut names: Vec<String> = rows.iter().map(|row| row.fields[1].clone()).collect();
+    names.sort();
+    names.dedup();
+    if names.iter().all(|name| name.parse::<i64>().is_ok()) {
+        names.sort_by_key(|name| name.parse::<i64>().unwrap_or(0));
+    }
+    names
+}
+
+fn dataset(path: &Path, rows: &[Row], columns: Columns, classes: &[String]) -> Result<Dataset, Problem> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let width = rows.first().map_or(0, |row| row.fields.len());
+    let mut samples = vec![];
+    for row in rows {
+        let label = match columns {
+            Columns::Label => {
+                let class = classes.iter().position(|name| *name == row.fields[1]);
+                Label::Class(class.ok_or_else(|| {
+                    let message = format!(
+                        "line {} of `{}` has the label `{}`, which no training sample has",
+                        row.line,
+                        path.display(),
+                        row.fields[1]
+                    );
+                    let known: Vec<&str> = classes.iter().take(20).map(String::as_str).collect();
+                    Problem::new(Code::Input, message).note(format!("labels to learn: {}", list(&known)))
+                })?)
+            }
+            Columns::Numbers => Label::Numbers(numbers(path, row, width)?),
+        };
+        let file = PathBuf::from(&row.fields[0]);
+        samples.push(Sample { path: if file.is_absolute() { file } else { folder.join(file) }, label });
+    }
+    Ok(Dataset { samples })
+}
+
+fn numbers(path: &Path, row: &Row, width: usize) -> Result<Vec<f32>, Problem> {
+    if row.fields.len() != width {
+        let message = format!(
+            "line {} of `{}` has {} numbers, the first row has {}",
+            row.line,
+            path.display(),
+            row.fields.len() - 1,
+            width - 1
+        );
+        return Err(Problem::new(Code::Input, message).hint("every row holds the same count of numbers"));
+    }
+    let number = |field: &String| {
+        field.parse::<f32>().ok().filter(|number| number.is_finite()).ok_or_else(|| {
+            let message = format!("line {} of `{}` has `{field}`, which is no number", row.line, path.display());
+            Problem::new(Code::Input, message).hint("a loss over numbers needs numbers after the picture's file")
+        })
+    };
+    row.fields[1..].iter().map(number).collect()
+}
+
+fn check_width(path: &Path, val: &Dataset, train: &Dataset) -> Result<(), Problem> {
+    let width = |dataset: &Dataset| match dataset.samples.first().map(|sample| &sample.label) {
+        Some(Label::Numbers(numbers)) => Some(numbers.len()),
+        _ => None,
+    };
+    match (width(val), width(train)) {
+        (Some(val), Some(train)) if val != train => {
+            let message = format!("`{}` has {val} numbers a row, the training table has {train}", path.display());
+            Err(Problem::new(Code::Input, message))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,169 @@
+//! Backward of pooling and resampling: what each result was made of gets its share.
+//!
+//! A task is some channels of one image, so that windows may overlap. A maximum's derivative goes to the first value that
+//! is as large, as in PyTorch.
+
+use super::super::par::{Shared, tasks};
+use super::super::pool::{Axis, Pool, PoolShape, axes_of};
+use super::super::resize::{Resample, Taps};
+use super::super::simd::{Isa, Simd, Task, ld, st};
+use super::super::view::{Image, ImageMut};
+
+/// The derivative by x of a pooling of windows.
+pub fn pool_data(isa: Isa, kind: Pool, shape: &PoolShape, dy: Image, x: Image, dx: ImageMut) {
+    run(isa, kind, axes_of(kind, shape, [x.h, x.w]), shape.dilation, dy, x, dx);
+}
+
+/// The derivative by x of an adaptive pooling.
+pub fn adaptive_pool_data(isa: Isa, kind: Pool, dy: Image, x: Image, dx: ImageMut) {
+    let axes = [Axis::Parts { size: x.h, parts: dy.h }, Axis::Parts { size: x.w, parts: dy.w }];
+    run(isa, kind, axes, [1, 1], dy, x, dx);
+}
+
+fn run(isa: Isa, kind: Pool, axes: [Axis; 2], dilation: [usize; 2], dy: Image, x: Image, dx: ImageMut) {
+    dy.check();
+    x.check();
+    dx.check();
+    assert!(dy.c == x.c && dx.c == x.c && dy.n == x.n && dx.n == x.n, "images of other channels");
+    assert!([dx.h, dx.w] == [x.h, x.w], "images of another size");
+    let (out, dist) = (Shared(dx.data.as_mut_ptr()), dx.dist);
+    let strips = x.c.div_ceil(isa.lanes());
+    tasks(x.n * strips, |task| {
+        let (image, first) = (task / strips, task % strips * isa.lanes());
+        let channels = isa.lanes().min(x.c - first);
+        let dx = out.at(image * x.h * x.w * dist + first);
+        isa.run(Windows { kind, axes, dilation, dy, x, image, first, channels, dx, dist });
+    });
+}
+
+struct Windows<'a> {
+    kind: Pool,
+    axes: [Axis; 2],
+    dilation: [usize; 2],
+    dy: Image<'a>,
+    x: Image<'a>,
+    image: usize,
+    first: usize,
+    channels: usize,
+    dx: *mut f32,
+    dist: usize,
+}
+
+impl Task for Windows<'_> {
+    type Output = ();
+    /// # Safety
+    /// As [`Task::run`]; spans lie inside the image, `dx` is this task's.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Windows { kind, axes, dilation, dy, x, image, first, channels: n, dx, dist } = self;
+        // SAFETY: the caller's.
+        unsafe {
+            let zero = S::splat(0.0);
+            for p in 0..x.h * x.w {
+                st::<S>(dx.add(p * dist), zero, n);
+            }
+            let x_at = x.data.as_ptr().add(image * x.h * x.w * x.dist + first);
+            for p in 0..dy.h {
+                let rows = axes[0].span(p);
+                for q in 0..dy.w {
+                    let cols = axes[1].span(q);
+                    let mut d = ld::<S>(dy.data.as_ptr().add(((image * dy.h + p) * dy.w + q) * dy.dist + first), n);
+                    match kind {
+                        Pool::Max => {
+                            let mut max = S::splat(f32::NEG_INFINITY);
+                            for iy in (rows.0..rows.1).step_by(dilation[0]) {
+                                for ix in (cols.0..cols.1).step_by(dilation[1]) {
+                                    max = S::max(ld::<S>(x_at.add((iy * x.w + ix) * x.dist), n), max);
+                                }
+                            }
+                            for iy in (rows.0..rows.1).step_by(dilation[0]) {
+                                for ix in (cols.0..cols.1).step_by(dilation[1]) {
+                                    let at = iy * x.w + ix;
+                                    let below = S::gt(max, ld::<S>(x_at.add(at * x.dist), n));
+                                    let to = dx.add(at * dist);
+                                    st::<S>(to, S::add(ld::<S>(to, n), S::select(below, zero, d)), n);
+                                    // whoever comes first has it all
+                                    d = S::select(below, d, zero);
+                                }
+                            }
+                        }
+                        Pool::Mean { count_include_pad } => {
+                            let inside = (rows.1 - rows.0) * (cols.1 - cols.0);
+                            let count = if count_include_pad { rows.2 * cols.2 } else { inside };
+                            d = S::div(d, S::splat(count.max(1) as f32));
+                            for iy in rows.0..rows.1 {
+                                for ix in cols.0..cols.1 {
+                                    let to = dx.add((iy * x.w + ix) * dist);
+                                    st::<S>(to, S::add(ld::<S>(to, n), d), n);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The derivative by x of a resampling.
+pub fn resize_data(isa: Isa, mode: Resample, scale: Option<[f64; 2]>, dy: Image, dx: ImageMut) {
+    dy.check();
+    dx.check();
+    assert!(dy.c == dx.c && dy.n == dx.n && dx.h > 0 && dx.w > 0, "images of other channels");
+    let (h, w, c, dist) = (dx.h, dx.w, dx.c, dx.dist);
+    let ratio = |axis: usize, from: usize, to: usize| match scale {
+        Some(scale) => 1.0 / scale[axis],
+        None => from as f64 / to as f64,
+    };
+    let taps = |axis: usize, from: usize, to: usize| -> Vec<Taps> {
+        (0..to).map(|i| Taps::new(mode, i, ratio(axis, from, to), from, to)).collect()
+    };
+    let (ys, xs) = (taps(0, h, dy.h), taps(1, w, dy.w));
+    let out = Shared(dx.data.as_mut_ptr());
+    let strips = c.div_ceil(isa.lanes());
+    tasks(dy.n * strips, |task| {
+        let (image, first) = (task / strips, task % strips * isa.lanes());
+        let channels = isa.lanes().min(c - first);
+        let dx = out.at(image * h * w * dist + first);
+        isa.run(Scatter { dy, image, first, channels, ys: &ys, xs: &xs, dx, size: [h, w], dist });
+    });
+}
+
+struct Scatter<'a> {
+    dy: Image<'a>,
+    image: usize,
+    first: usize,
+    channels: usize,
+    ys: &'a [Taps],
+    xs: &'a [Taps],
+    dx: *mut f32,
+    size: [usize; 2],
+    dist: usize,
+}
+
+impl Task for Scatter<'_> {
+    type Output = ();
+    /// # Safety
+    /// As [`Task::run`]; taps lie inside the image, `dx` is this task's.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Scatter { dy, image, first, channels: n, ys, xs, dx, size: [h, w], dist } = self;
+        // SAFETY: the caller's.
+        unsafe {
+            for p in 0..h * w {
+                st::<S>(dx.add(p * dist), S::splat(0.0), n);
+            }
+            for (p, ys) in ys.iter().enumerate() {
+                for (q, xs) in xs.iter().enumerate() {
+                    let d = ld::<S>(dy.data.as_ptr().add(((image * dy.h + p) * dy.w + q) * dy.dist + first), n);
+                    for i in 0..ys.n {
+                        for j in 0..xs.n {
+                            let to = dx.add((ys.at[i] * w + xs.at[j]) * dist);
+                            st::<S>(to, S::fma(d, S::splat(ys.weight[i] * xs.weight[j]), ld::<S>(to, n)), n);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,744 @@
+//! The trainer: a network in training, its optimizer, and what is kept from step to step. It knows nothing of files, data
+//! sets or epochs; whoever runs it brings batches and rates, and may take its state out and put it in again: a run that
+//! goes on from there gives the bits of an unbroken one.
+
+use std::time::Duration;
+
+use rustc_hash::FxHashSet;
+
+use super::TrainSpec;
+use super::grad::backward;
+use super::optimizer::Optimizer;
+use super::spec::Setting;
+use crate::diag::{Code, Problem};
+use crate::exec::cpu::kernels::grad::{Slots, norm_squared, update};
+use crate::exec::cpu::{Cpu, Training};
+use crate::exec::{Backend, Executable, Tensors, Weights};
+use crate::graph::{NodeId, key, path};
+use crate::ops::Role;
+use crate::ops::shape::Shape;
+use crate::opt::{self, CLOCK, Epilogue, Id, Kind, Learn, Loss, Net, Node, State};
+use crate::plan::{self, Plan, View};
+use crate::tensor::Tensor;
+use crate::typed::Typed;
+
+/// What a trainer does with a batch.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub loss: Loss,
+    /// The target is the network's own (first) input.
+    pub target_is_image: bool,
+    pub optimizer: Optimizer,
+    /// The factor of each layer's rate where it is not 1.
+    pub factors: Vec<(NodeId, f64)>,
+    /// What noise is drawn by.
+    pub seed: u64,
+    /// Steps whose derivatives are averaged for an update.
+    pub accumulate: u64,
+    /// The most that the norm of all derivatives may be.
+    pub clip: Option<f64>,
+    /// How much of the averaged weights an update keeps.
+    pub ema: Option<f64>,
+}
+
+impl Config {
+    /// As the `train` block says. `class_weights` are those of cross entropy.
+    pub fn new(spec: &TrainSpec, class_weights: Option<Vec<f32>>) -> Config {
+        let choice = spec.choice("loss").expect("a checked block has a loss");
+        let loss = match choice.name() {
+            "bce_with_logits" => Loss::BceWithLogits,
+            "mse" => Loss::Mse,
+            "l1" => Loss::L1,
+            "huber" => Loss::Huber { delta: choice.float("delta") as f32 },
+            _ => Loss::CrossEntropy { smoothing: choice.float("label_smoothing") as f32, weights: class_weights },
+        };
+        let seed = match spec.value("seed") {
+            Some(Setting::Int(seed)) => *seed as u64,
+            _ => 0,
+        };
+        let positive = |word: &str| match spec.value(word) {
+            Some(Setting::Float(value)) if *value > 0.0 => Some(*value),
+            _ => None,
+        };
+        Config {
+            loss,
+            target_is_image: choice.arg("target") == Some(&Setting::Word("image")),
+            optimizer: Optimizer::new(spec),
+            factors: spec.factors.clone(),
+            seed,
+            accumulate: match spec.value("accumulate") {
+                Some(Setting::Int(count)) => *count as u64,
+                _ => 1,
+            },
+            clip: positive("clip"),
+            ema: positive("average"),
+        }
+    }
+}
+
+/// What a batch should come to.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a> {
+    /// A class a sample, for cross entropy.
+    Classes(&'a [usize]),
+    /// Two classes a sample and the share of the first, as mixup makes them.
+    Mixed { first: &'a [usize], second: &'a [usize], share: &'a [f32] },
+    /// Numbers of the output's shape.
+    Values(&'a Tensor),
+    /// The input itself.
+    Image,
+}
+
+/// What came of a step.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub loss: f64,
+    /// The network's own output, where it is small: [N, classes].
+    pub output: Option<Tensor>,
+    /// The norm of all derivatives before clipping, where it was taken.
+    pub norm: Option<f64>,
+}
+
+/// Everything that a run needs to go on: tensors by name, and counters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// `weight/KEY`, `moment0/KEY`, `average/KEY`, `derivative/KEY` (of updates that are not complete), `settled/KEY` (what
+    /// was learned before it was frozen).
+    pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+    pub steps: u64,
+    pub updates: u64,
+}
+
+/// A network in training.
+pub struct Trainer<'a> {
+    typed: &'a Typed,
+    tensors: &'a dyn Tensors,
+    cpu: Cpu,
+    config: Config,
+    frozen: FxHashSet<NodeId>,
+    /// One for each batch size that came; the states are in that of number `current`.
+    programs: Vec<Program>,
+    current: usize,
+    /// What was learned before it was frozen.
+    settled: Vec<Settled>,
+    layout: Vec<Kept>,
+    moments: Vec<Vec<f32>>,
+    average: Vec<f32>,
+    /// Sums of the derivatives of steps since the last update, where several make one.
+    sums: Vec<f32>,
+    steps: u64,
+    updates: u64,
+}
+
+/// A tensor that was learned and is frozen now.
+#[derive(Clone)]
+struct Settled {
+    key: String,
+    tensor: (NodeId, usize),
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+struct Program {
+    batch: usize,
+    plan: Plan,
+    training: Training,
+}
+
+/// A state with its name.
+struct Kept {
+    key: String,
+    state: State,
+    offset: usize,
+    factor: f64,
+}
+
+impl Kept {
+    fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.state.shape.iter().product::<usize>()
+    }
+}
+
+/// The input of targets.
+const TARGET: &str = "target";
+/// The output of the loss.
+const LOSS: &str = "loss";
+/// The output of what the network made of the batch.
+const OUTPUT: &str = "output";
+
+impl<'a> Trainer<'a> {
+    /// A trainer of the layers of `typed` that are not frozen. Memory is that of a batch of `batch`.
+    ///
+    /// # Errors
+    /// A loss that does not fit the network; a tensor that cannot be read; too little memory.
+    pub fn new(
+        typed: &'a Typed,
+        tensors: &'a dyn Tensors,
+        cpu: Cpu,
+        config: Config,
+        batch: usize,
+    ) -> Result<Trainer<'a>, Problem> {
+        let graph = typed.graph();
+        let frozen = typed.order().iter().copied().filter(|id| graph.node(*id).frozen).collect();
+        let mut trainer = Trainer {
+            typed,
+            tensors,
+            cpu,
+            config,
+            frozen,
+            programs: vec![],
+            current: 0,
+            settled: vec![],
+            layout: vec![],
+            moments: vec![],
+            average: vec![],
+            sums: vec![],
+            steps: 0,
+            updates: 0,
+        };
+        trainer.begin(batch, &|node, index| tensors.read(node, index))?;
+        Ok(trainer)
+    }
+
+    /// Builds the program of a batch size and fills its states.
+    fn begin(
+        &mut self,
+        batch: usize,
+        values: &dyn Fn(NodeId, usize) -> Result<Vec<f32>, Problem>,
+    ) -> Result<(), Problem> {
+        self.programs.clear();
+        let mut program = self.build(batch)?;
+        let states = program.plan.net().states.iter().zip(program.plan.states());
+        self.layout = states.map(|(state, view)| self.kept(state, view)).collect();
+        let (floats, derivatives) = program.training.kept();
+        for kept in &self.layout {
+            let own = values(kept.state.node, kept.state.index)?;
+            floats[kept.range()].copy_from_slice(&own);
+        }
+        let learned = derivatives.len();
+        let count = self.config.optimizer.rule(1).moments();
+        self.moments = vec![vec![0.0; learned]; count];
+        self.sums = if self.config.accumulate > 1 { vec![0.0; learned] } else { vec![] };
+        self.average = if self.config.ema.is_some() { floats.to_vec() } else { vec![] };
+        self.programs.push(program);
+        self.current = 0;
+        Ok(())
+    }
+
+    fn kept(&self, state: &State, view: &View) -> Kept {
+        let name = self.typed.params(state.node)[state.index].name;
+        let factor =
+            self.config.factors.iter().find(|(node, _)| *node == state.node).map_or(1.0, |(_, factor)| *factor);
+        let key = key(&self.typed.graph().node(state.node).path, name);
+        Kept { key, state: state.clone(), offset: view.offset, factor }
+    }
+
+    fn build(&self, batch: usize) -> Result<Program, Problem> {
+        let net = self.net()?;
+        // statistics of a batch need all of its samples
+        let plan = plan::plan(net, &plan::Options { slicing: None, ..self.cpu.options(batch) })?;
+        let current = Current { trainer: self };
+        let weights = Weights::new(self.typed, &current, &plan)?;
+        let training = self.cpu.load_training(&plan, &weights)?;
+        Ok(Program { batch, plan, training })
+    }
+
+    /// The net of a step: forward, loss, backward.
+    fn net(&self) -> Result<Net, Problem> {
+        let frozen = |node: NodeId| self.frozen.contains(&node);
+        let mut net = opt::lower_training(self.typed, &frozen);
+        let output = net.outputs.first().expect("a network has an output").1;
+        let shape = net.node(output).shape.clone();
+        let add = |net: &mut Net, kind: Kind, operands: Vec<Id>, shape: Shape| {
+            let layers = net.node(output).layers.clone();
+            net.add(Node { kind, operands, epilogue: Epilogue::default(), shape, layers })
+        };
+        let is_classes = matches!(self.config.loss, Loss::CrossEntropy { .. });
+        let wrong = |message: String| Err(Problem::new(Code::Train, message));
+        if is_classes && (!shape.batched || shape.rank() != 2) {
+            return wrong(format!("`cross_entropy` needs an output [N, classes], this network's is {shape}"));
+        }
+        let target = if self.config.target_is_image {
+            let (name, input) = net.inputs[0].clone();
+            let given = &net.node(input).shape;
+            if *given != shape {
+                return wrong(format!(
+                    "`target = image` needs an output like `{name}`, {given}, this network's is {shape}"
+                ));
+            }
+            input
+        } else {
+            let own = if is_classes { Shape::batched([3]) } else { shape.clone() };
+            let number = net.inputs.len();
+            let id = add(&mut net, Kind::Input(number), vec![], own);
+            net.inputs.push((TARGET.into(), id));
+            id
+        };
+        let loss = Kind::Learn(Learn::Loss(self.config.loss.clone()));
+        let loss = add(&mut net, loss, vec![output, target], Shape::fixed([1]));
+        let derivative = Kind::Learn(Learn::LossData(self.config.loss.clone()));
+        let derivative = add(&mut net, derivative, vec![output, target], shape.clone());
+        net.outputs = vec![(LOSS.into(), loss)];
+        if shape.rank() == 2 {
+            net.outputs.push((OUTPUT.into(), output));
+        }
+        backward(&mut net, &[(output, derivative)], &[]);
+        opt::rewrite(&mut net, self.cpu.fusion());
+        Ok(net)
+    }
+
+    /// Makes the program of a batch size the current one.
+    fn switch(&mut self, batch: usize) -> Result<(), Problem> {
+        let at = match self.programs.iter().position(|program| program.batch == batch) {
+            Some(at) => at,
+            None => {
+                let program = self.build(batch)?;
+                self.programs.push(program);
+                self.programs.len() - 1
+            }
+        };
+        if at != self.current {
+            let states = self.programs[self.current].training.kept().0.to_vec();
+            self.programs[at].training.kept().0.copy_from_slice(&states);
+            self.current = at;
+        }
+        Ok(())
+    }
+
+    /// One step: forward, backward and, where enough steps have been taken, an update with rate `lr`. `inputs` are the
+    /// network's, by name, all of one batch size.
+    ///
+    /// # Errors
+    /// Inputs or targets that do not fit; a loss that is not finite, with the layer of the first value that is not. Then
+    /// nothing was updated.
+    pub fn step(&mut self, inputs: &[(&str, &Tensor)], targets: Targets, lr: f64) -> Result<Outcome, Problem> {
+        let clock = clock(self.config.seed, self.steps);
+        let (step, typed) = (self.steps, self.typed);
+        let mut outputs = self.with_batch(inputs, targets, &clock, |program, given| {
+            let dims = program.plan.outputs().iter().map(|(_, view)| Tensor::zeros(view.dims.clone()));
+            let mut outputs: Vec<Tensor> = dims.collect();
+            program.training.run(given, &mut outputs)?;
+            let loss = f64::from(outputs[0].data()[0]);
+            match loss.is_finite() {
+                true => Ok(outputs.into_iter()),
+                false => Err(non_finite(typed, program, given, loss, step)),
+            }
+        })?;
+        let loss = f64::from(outputs.next().expect("the loss is the first output").data()[0]);
+        self.steps += 1;
+        let norm = self.learn(lr);
+        Ok(Outcome { loss, output: outputs.next(), norm })
+    }
+
+    /// Calls `run` with the program of a batch and its inputs in the plan's order.
+    fn with_batch<T>(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+        targets: Targets,
+        clock: &[f32],
+        run: impl FnOnce(&mut Program, &[&[f32]]) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let batch = inputs.first().and_then(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(0);
+        if batch == 0 {
+            return Err(Problem::new(Code::Input, "a batch needs 1 sample or more, got 0"));
+        }
+        self.switch(batch)?;
+        let program = &mut self.programs[self.current];
+        let target = self.config.target(targets, &program.plan)?;
+        let mut given: Vec<&[f32]> = vec![];
+        for (name, dims) in program.plan.inputs() {
+            let own = match name.as_str() {
+                CLOCK => clock,
+                TARGET => target.as_deref().unwrap_or(&[]),
+                name => match inputs.iter().find(|(other, _)| *other == name) {
+                    Some((_, tensor)) => tensor.data(),
+                    None => return Err(Problem::new(Code::Input, format!("the network needs the input `{name}`"))),
+                },
+            };
+            if own.len() != dims.iter().product::<usize>() {
+                let message = format!("the input `{name}` needs {dims:?}, got {} values", own.len());
+                return Err(Problem::new(Code::Input, message));
+            }
+            given.push(own);
+        }
+        run(program, &given)
+    }
+
+    /// The time of each of the plan's steps for a batch. Updates nothing but running statistics.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn profile(&mut self, inputs: &[(&str, &Tensor)], targets: Targets) -> Result<Vec<Duration>, Problem> {
+        let clock = clock(self.config.seed, self.steps);
+        self.with_batch(inputs, targets, &clock, |program, given| {
+            let dims = program.plan.outputs().iter().map(|(_, view)| Tensor::zeros(view.dims.clone()));
+            program.training.profile(given, &mut dims.collect::<Vec<_>>())
+        })
+    }
+
+    /// Counts the derivatives of a step, and updates where there are enough.
+    fn learn(&mut self, lr: f64) -> Option<f64> {
+        let (states, derivatives) = self.programs[self.current].training.kept();
+        let count = self.config.accumulate.max(1);
+        if count > 1 {
+            self.sums.iter_mut().zip(&*derivatives).for_each(|(sum, value)| *sum += value);
+            if !self.steps.is_multiple_of(count) {
+                return None;
+            }
+        }
+        let derivatives: &[f32] = if count > 1 { &self.sums } else { derivatives };
+        let mut scale = 1.0 / count as f64;
+        let norm = self.config.clip.map(|most| {
+            let norm = norm_squared(derivatives).sqrt() * scale;
+            // PyTorch's clip_grad_norm_
+            scale *= (most / (norm + 1e-6)).min(1.0);
+            norm
+        });
+        self.updates += 1;
+        let optimizer = &self.config.optimizer;
+        let rule = optimizer.rule(self.updates);
+        let learned = self.layout.iter().filter(|kept| kept.state.learned).count();
+        let mut at = 0;
+        while at < learned {
+            // tensors that lie in a row and have the same rate are one
+            let factor = self.layout[at].factor;
+            let from = self.layout[at].offset;
+            while at < learned && self.layout[at].factor == factor {
+                at += 1;
+            }
+            let to = self.layout[at - 1].range().end;
+            let mut moments: Vec<&mut [f32]> = self.moments.iter_mut().map(|moment| &mut moment[from..to]).collect();
+            moments.truncate(rule.moments());
+            let slots = Slots { weights: &mut states[from..to], derivatives: &derivatives[from..to], moments };
+            update(self.cpu.isa(), rule, lr * factor, optimizer.weight_decay, scale as f32, slots);
+        }
+        if count > 1 {
+            self.sums.fill(0.0);
+        }
+        if let Some(keep) = self.config.ema {
+            let keep = keep as f32;
+            for (average, value) in self.average.iter_mut().zip(&*states) {
+                *average = keep * *average + (1.0 - keep) * value;
+            }
+        }
+        norm
+    }
+
+    /// The network in eval mode as it is now (or averaged, where that is kept), for batches of `batch`.
+    ///
+    /// # Errors
+    /// If memory does not suffice, or a tensor cannot be read.
+    pub fn evaluator(&mut self, batch: usize, averaged: bool) -> Result<Executable, Problem> {
+        let values = self.values(averaged);
+        let current = Overlay { trainer: self, values: &values };
+        Executable::new(self.typed, &current, &self.cpu, batch)
+    }
+
+    /// What the states hold, or their averages.
+    fn values(&mut self, averaged: bool) -> Vec<f32> {
+        match averaged && self.config.ema.is_some() {
+            true => self.average.clone(),
+            false => self.programs[self.current].training.kept().0.to_vec(),
+        }
+    }
+
+    /// Learned tensors and running statistics by key, as they are now (or averaged).
+    pub fn tensors(&mut self, averaged: bool) -> Vec<(String, Tensor)> {
+        let values = self.values(averaged);
+        let one =
+            |kept: &Kept| (kept.key.clone(), Tensor::new(kept.state.shape.clone(), values[kept.range()].to_vec()));
+        let learned = self.layout.iter().map(one);
+        let settled = |own: &Settled| (own.key.clone(), Tensor::new(own.shape.clone(), own.values.clone()));
+        learned.chain(self.settled.iter().map(settled)).collect()
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Everything that a run needs to go on.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let mut arrays = vec![("weight".to_string(), self.values(false))];
+        arrays.extend(self.moments.iter().enumerate().map(|(at, moment)| (format!("moment{at}"), moment.clone())));
+        arrays.extend((!self.average.is_empty()).then(|| ("average".to_string(), self.average.clone())));
+        arrays.extend((!self.sums.is_empty()).then(|| ("derivative".to_string(), self.sums.clone())));
+        let mut tensors = vec![];
+        for (what, values) in arrays {
+            for kept in &self.layout {
+                if let Some(own) = values.get(kept.range()) {
+                    tensors.push((format!("{what}/{}", kept.key), kept.state.shape.clone(), own.to_vec()));
+                }
+            }
+        }
+        let settled = |own: &Settled| (format!("settled/{}", own.key), own.shape.clone(), own.values.clone());
+        tensors.extend(self.settled.iter().map(settled));
+        Snapshot { tensors, steps: self.steps, updates: self.updates }
+    }
+
+    /// Goes on from a snapshot of the same network and block, with the same layers frozen.
+    ///
+    /// # Errors
+    /// A tensor that is missing or of another size. Then the trainer is as it was.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Problem> {
+        let names = ["weight".to_string()].into_iter().chain((0..self.moments.len()).map(|at| format!("moment{at}")));
+        let names = names.chain((!self.average.is_empty()).then(|| "average".to_string()));
+        let names: Vec<String> = names.chain((!self.sums.is_empty()).then(|| "derivative".to_string())).collect();
+        let mut arrays = vec![];
+        for what in &names {
+            let mut values = self.values(false);
+            for kept in self.layout.iter().filter(|kept| kept.state.learned || !what.starts_with(['m', 'd'])) {
+                let name = format!("{what}/{}", kept.key);
+                let found = snapshot.tensors.iter().find(|(other, ..)| *other == name);
+                match found {
+                    Some((.., own)) if own.len() == kept.range().len() => values[kept.range()].copy_from_slice(own),
+                    _ => return Err(Problem::new(Code::Train, format!("the checkpoint does not hold `{name}`"))),
+                }
+            }
+            arrays.push(values);
+        }
+        let mut settled = vec![];
+        for (name, shape, values) in &snapshot.tensors {
+            let Some(key) = name.strip_prefix("settled/") else { continue };
+            let Some(tensor) = self.find(key, shape) else {
+                return Err(Problem::new(
+                    Code::Train,
+                    format!("the checkpoint holds `{key}`, which the network lacks"),
+                ));
+            };
+            settled.push(Settled { key: key.into(), tensor, shape: shape.clone(), values: values.clone() });
+        }
+        if !settled.is_empty() || !self.settled.is_empty() {
+            // what is frozen is packed when a program is built
+            let batch = self.programs[self.current].batch;
+            self.settled = settled;
+            let program = self.build(batch)?;
+            (self.programs, self.current) = (vec![program], 0);
+        }
+        let mut arrays = arrays.into_iter();
+        let weights = arrays.next().expect("weights come first");
+        self.programs[self.current].training.kept().0.copy_from_slice(&weights);
+        for moment in &mut self.moments {
+            let own = arrays.next().expect("an array for each name");
+            let len = moment.len();
+            moment.copy_from_slice(&own[..len]);
+        }
+        if !self.average.is_empty() {
+            self.average = arrays.next().expect("an array for each name");
+        }
+        if !self.sums.is_empty() {
+            let own = arrays.next().expect("an array for each name");
+            let len = self.sums.len();
+            self.sums.copy_from_slice(&own[..len]);
+        }
+        (self.steps, self.updates) = (snapshot.steps, snapshot.updates);
+        Ok(())
+    }
+
+    /// The tensor of that key and shape.
+    fn find(&self, name: &str, shape: &[usize]) -> Option<(NodeId, usize)> {
+        let graph = self.typed.graph();
+        self.typed.order().iter().filter(|id| graph.node(**id).tied.is_none()).find_map(|id| {
+            let params = self.typed.params(*id).into_iter();
+            let at = params.enumerate().find(|(_, param)| key(&graph.node(*id).path, param.name) == name)?;
+            (at.1.shape == shape).then_some((*id, at.0))
+        })
+    }
+
+    /// Freezes and thaws: `frozen` says of each layer whether it is. What goes on being learned keeps its moments.
+    ///
+    /// # Errors
+    /// If memory does not suffice, or a tensor cannot be read.
+    pub fn freeze(&mut self, frozen: &dyn Fn(NodeId) -> bool) -> Result<(), Problem> {
+        let batch = self.programs[self.current].batch;
+        let before = self.snapshot();
+        let values = self.values(false);
+        // everything that was ever learned; what goes on being learned is taken out again
+        let one = |kept: &Kept| Settled {
+            key: kept.key.clone(),
+            tensor: (kept.state.node, kept.state.index),
+            shape: kept.state.shape.clone(),
+            values: values[kept.range()].to_vec(),
+        };
+        let ever: Vec<Settled> = self.layout.iter().map(one).chain(std::mem::take(&mut self.settled)).collect();
+        self.settled.clone_from(&ever);
+        self.frozen = self.typed.order().iter().copied().filter(|id| frozen(*id)).collect();
+        let tensors = self.tensors;
+        let own = |node: NodeId, index: usize| match ever.iter().find(|own| own.tensor == (node, index)) {
+            Some(own) => Ok(own.values.clone()),
+            None => tensors.read(node, index),
+        };
+        self.begin(batch, &own)?;
+        let is_learned =
+            |own: &Settled| self.layout.iter().any(|kept| (kept.state.node, kept.state.index) == own.tensor);
+        self.settled = ever.iter().filter(|own| !is_learned(own)).cloned().collect();
+        let learned: Vec<(usize, String)> =
+            self.layout.iter().enumerate().map(|(at, kept)| (at, kept.key.clone())).collect();
+        for (at, key) in learned {
+            let range = self.layout[at].range();
+            for (number, moment) in self.moments.iter_mut().enumerate() {
+                let name = format!("moment{number}/{key}");
+                if let (Some((.., own)), Some(to)) =
+                    (before.tensors.iter().find(|(other, ..)| *other == name), moment.get_mut(range.clone()))
+                {
+                    to.copy_from_slice(own);
+                }
+            }
+        }
+        (self.steps, self.updates) = (before.steps, before.updates);
+        Ok(())
+    }
+
+    /// A hash of every tensor and statistic that is frozen, as they are now.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn frozen_hash(&self) -> Result<u64, Problem> {
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        let mut take = |bytes: &[u8]| {
+            for byte in bytes {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        };
+        let graph = self.typed.graph();
+        for id in self.typed.order().iter().filter(|id| graph.node(**id).tied.is_none()) {
+            for (index, param) in self.typed.params(*id).into_iter().enumerate() {
+                let kept = self.layout.iter().any(|kept| (kept.state.node, kept.state.index) == (*id, index));
+                if !kept && param.role != Role::Computed {
+                    take(key(&graph.node(*id).path, param.name).as_bytes());
+                    take(bytemuck::cast_slice(&Current { trainer: self }.read(*id, index)?));
+                }
+            }
+        }
+        Ok(hash)
+    }
+
+    /// The plan of a step, for tables of steps and memory.
+    pub fn plan(&self) -> &Plan {
+        &self.programs[self.current].plan
+    }
+
+    /// The kernel of each of the plan's steps.
+    pub fn kernels(&self) -> Vec<String> {
+        self.programs[self.current].training.kernels()
+    }
+}
+
+/// Seed and step as [`CLOCK`] wants them.
+fn clock(seed: u64, step: u64) -> [f32; 8] {
+    let part = |at: usize| (if at < 4 { seed } else { step } >> (16 * (at % 4))) & 0xffff;
+    std::array::from_fn(|at| part(at) as f32)
+}
+
+impl Config {
+    /// The values of the input [`TARGET`]; none where the target is the image.
+    fn target(&self, targets: Targets, plan: &Plan) -> Result<Option<Vec<f32>>, Problem> {
+        let wrong = |message: &str| Err(Problem::new(Code::Train, message));
+        let Some((_, dims)) = plan.inputs().iter().find(|(name, _)| name == TARGET) else { return Ok(None) };
+        let classes = match &plan.outputs().get(1) {
+            Some((_, view)) => view.dims[view.dims.len() - 1],
+            None => usize::MAX,
+        };
+        match targets {
+            Targets::Classes(labels) => self.target(Targets::Mixed { first: labels, second: labels, share: &[] }, plan),
+            Targets::Mixed { first, second, share } => {
+                if !matches!(self.loss, Loss::CrossEntropy { .. }) {
+                    return wrong("only `cross_entropy` takes classes: give it numbers of the output's shape");
+                }
+                if first.len() != dims[0] || second.len() != dims[0] {
+                    return wrong("a class for each sample is needed");
+                }
+                if let Some(class) = first.iter().chain(second).find(|class| **class >= classes) {
+                    let message = format!("the network has {classes} classes, a label says class {class}");
+                    return Err(
+                        Problem::new(Code::Train, message).hint("replace the head: `replace fc with linear(..)`")
+                    );
+                }
+                let row = |at: usize| [first[at] as f32, second[at] as f32, share.get(at).copied().unwrap_or(1.0)];
+                Ok(Some((0..dims[0]).flat_map(row).collect()))
+            }
+            Targets::Values(tensor) if tensor.shape() == dims.as_slice() => Ok(Some(tensor.data().to_vec())),
+            Targets::Values(tensor) => {
+                let message = format!("the output is {dims:?}, its target {:?}", tensor.shape());
+                Err(Problem::new(Code::Train, message))
+            }
+            Targets::Image => wrong("the loss wants a target: `target = image` makes it the input"),
+        }
+    }
+}
+
+/// The problem of a loss that is not finite.
+fn non_finite(typed: &Typed, program: &mut Program, inputs: &[&[f32]], loss: f64, step: u64) -> Problem {
+    let problem = Problem::new(Code::NonFinite, format!("the loss is {loss} at step {step}"));
+    let problem = match program.training.first_non_finite(inputs) {
+        Some(at) => {
+            let at = &program.plan.steps()[at];
+            let layer = at.layers.first().map(|layer| path::display(&typed.graph().node(*layer).path));
+            problem.note(format!("the first value that is not finite is made by `{}`", layer.unwrap_or_default()))
+        }
+        None => problem,
+    };
+    problem.hint("a smaller `lr`, or a warm-up: `schedule cosine(warmup = 1)`")
+}
+
+/// The tensors that are frozen, as they came or were learned before.
+struct Current<'t, 'a> {
+    trainer: &'t Trainer<'a>,
+}
+
+impl Current<'_, '_> {
+    fn settled(&self, node: NodeId, param: usize) -> Option<&[f32]> {
+        let own = self.trainer.settled.iter().find(|own| own.tensor == (node, param))?;
+        Some(&own.values)
+    }
+}
+
+impl Tensors for Current<'_, '_> {
+    fn read(&self, node: NodeId, param: usize) -> Result<Vec<f32>, Problem> {
+        self.settled(node, param).map_or_else(|| self.trainer.tensors.read(node, param), |values| Ok(values.to_vec()))
+    }
+
+    fn view(&self, node: NodeId, param: usize) -> Option<&[f32]> {
+        self.settled(node, param).or_else(|| self.trainer.tensors.view(node, param))
+    }
+
+    fn release(&self, node: NodeId, param: usize) {
+        if self.settled(node, param).is_none() {
+            self.trainer.tensors.release(node, param);
+        }
+    }
+}
+
+/// The tensors with what was learned.
+struct Overlay<'t, 'a> {
+    trainer: &'t Trainer<'a>,
+    values: &'t [f32],
+}
+
+impl Overlay<'_, '_> {
+    fn learned(&self, node: NodeId, param: usize) -> Option<&[f32]> {
+        let kept = self.trainer.layout.iter().find(|kept| (kept.state.node, kept.state.index) == (node, param))?;
+        Some(&self.values[kept.range()])
+    }
+}
+
+impl Tensors for Overlay<'_, '_> {
+    fn read(&self, node: NodeId, param: usize) -> Result<Vec<f32>, Problem> {
+        match self.learned(node, param) {
+            Some(values) => Ok(values.to_vec()),
+            None => Current { trainer: self.trainer }.read(node, param),
+        }
+    }
+
+    fn view(&self, node: NodeId, param: usize) -> Option<&[f32]> {
+        let settled = self.trainer.settled.iter().find(|own| own.tensor == (node, param));
+        let settled = settled.map(|own| own.values.as_slice());
+        self.learned(node, param).or(settled).or_else(|| self.trainer.tensors.view(node, param))
+    }
+
+    fn release(&self, node: NodeId, param: usize) {
+        if self.learned(node, param).is_none() {
+            Current { trainer: self.trainer }.release(node, param);
+        }
+    }
+}
