@@ -38,10 +38,10 @@ def freeze_all_but(module, *kept):
 CASES = {
     "resnet18": (
         """base resnet18(classes = 10) { weights random(seed = 0) }
-        train { data folder("none"); loss cross_entropy; optimizer sgd(lr = 0.01, momentum = 0.9, weight_decay = 1e-4) }""",
+        train { data folder("none"); loss cross_entropy; optimizer sgd(lr = 0.001, momentum = 0.9, weight_decay = 1e-4) }""",
         lambda: resnet.resnet18(num_classes=10),
         [],
-        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=1e-4),
+        lambda p: torch.optim.SGD(p, lr=0.001, momentum=0.9, weight_decay=1e-4),
         lambda y, x, t: nn.functional.cross_entropy(y, t),
         224,
     ),
