@@ -141,6 +141,21 @@ fn convolutions_and_additions() {
 }
 
 #[test]
+fn a_residual_is_added_before_only_the_means_are_kept() {
+    for pool in ["global_avg_pool2d", "adaptive_avg_pool2d(1)"] {
+        check(&format!(
+            "x = input([8, 6, 5])
+            a = conv2d(8, kernel = 3, padding = 1) <- x
+            b = add <- a, x
+            c = relu <- b
+            d = {pool} <- c
+            e = flatten <- d
+            f = linear(4) <- e"
+        ));
+    }
+}
+
+#[test]
 fn the_network_may_be_its_input() {
     check("x = input([3, 4, 5])");
     check("x = input([4])\n y = linear(7) <- x");

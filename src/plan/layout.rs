@@ -244,10 +244,10 @@ impl Layout<'_> {
         let single =
             matches!(node.kind, Kind::Identity | Kind::Channels { .. } | Kind::PRelu { .. } | Kind::Binary { .. })
                 || matches!(&node.kind, Kind::Learn(learn) if learn.is_single());
-        let residual = node
-            .epilogue
-            .residual
-            .map(|residual| self.conform(&self.view(residual), &Need::Order(order.clone()), layers));
+        // of a convolution it has the pixels of the image, also where only their means are kept
+        let added = if matches!(node.kind, Kind::Conv { .. }) { IMAGE.to_vec() } else { order.clone() };
+        let residual =
+            node.epilogue.residual.map(|residual| self.conform(&self.view(residual), &Need::Order(added), layers));
         let gate = node.epilogue.gate.map(|gate| self.conform(&self.view(gate), &Need::Plain, layers));
         let seen: Vec<&View> = reads.iter().chain(&gate).chain(&residual).collect();
         let gaps = match node.kind {
