@@ -87,11 +87,11 @@ pub struct ExecArgs {
 }
 
 impl ExecArgs {
-    /// The CPU with the algorithms that are allowed.
+    /// The CPU with the algorithms that are allowed, and that pay for `runs` where that is known.
     ///
     /// # Errors
     /// If it does not compute in the number format that was asked for, or may not.
-    pub fn cpu(&self) -> Result<Cpu, Problem> {
+    pub fn cpu(&self, runs: Option<usize>) -> Result<Cpu, Problem> {
         if self.exact && self.dtype != Dtype::F32 {
             let message =
                 format!("`--exact` allows no reduced precision, and `--dtype {}` asks for it", self.dtype.name());
@@ -102,7 +102,12 @@ impl ExecArgs {
             Dtype::Bf16 => DType::Bf16,
             Dtype::F16 => DType::F16,
         };
-        Cpu::new().with_policy(if self.exact { Policy::Exact } else { Policy::Fast }).with_dtype(dtype)
+        let policy = match runs {
+            _ if self.exact => Policy::Exact,
+            Some(runs) => Policy::Runs(runs),
+            None => Policy::Fast,
+        };
+        Cpu::new().with_policy(policy).with_dtype(dtype)
     }
 
     /// Runs `inside` on as many threads as were asked for.

@@ -5,14 +5,15 @@ use crate::diag::{Code, Problem};
 use crate::exec::Backend;
 use crate::exec::cuda::{self, Cuda};
 
-/// The backend; `auto` is the first GPU where it can be used, else the CPU.
+/// The backend; `auto` is the first GPU where it can be used, else the CPU. Where it is known that there are few runs,
+/// only such preparations are made as pay for them.
 ///
 /// # Errors
 /// What is missing.
-pub fn backend(exec: &ExecArgs) -> Result<Box<dyn Backend>, Problem> {
+pub fn backend(exec: &ExecArgs, runs: Option<usize>) -> Result<Box<dyn Backend>, Problem> {
     match exec.device {
         Device::Cuda(ordinal) => Ok(Box::new(gpu(exec, ordinal)?)),
-        Device::Cpu => cpu(exec),
+        Device::Cpu => cpu(exec, runs),
         Device::Auto => {
             let found = cuda::find();
             match (found.problem(), &found.gpus) {
@@ -20,9 +21,9 @@ pub fn backend(exec: &ExecArgs) -> Result<Box<dyn Backend>, Problem> {
                 // who has a GPU wants to know why it is not used
                 (Some(why), Ok(gpus)) if !gpus.is_empty() => {
                     eprintln!("device: the CPU; the GPU is not used: {why}");
-                    cpu(exec)
+                    cpu(exec, runs)
                 }
-                _ => cpu(exec),
+                _ => cpu(exec, runs),
             }
         }
     }
@@ -39,9 +40,9 @@ pub fn gpu(exec: &ExecArgs, ordinal: usize) -> Result<Cuda, Problem> {
     Cuda::new(ordinal, dtype)
 }
 
-fn cpu(exec: &ExecArgs) -> Result<Box<dyn Backend>, Problem> {
+fn cpu(exec: &ExecArgs, runs: Option<usize>) -> Result<Box<dyn Backend>, Problem> {
     if exec.tf32 {
         return Err(Problem::new(Code::Usage, "`--tf32` is for GPUs").hint("leave it out on a CPU"));
     }
-    Ok(Box::new(exec.cpu()?))
+    Ok(Box::new(exec.cpu(runs)?))
 }

@@ -31,11 +31,11 @@ const BATCH: usize = 8;
 const TOP: usize = 5;
 
 pub fn run(session: &mut Session, args: &Run) -> Outcome {
-    let backend = backend(&args.exec)?;
     let compiled = session.compile(&args.spec)?;
     // what can be refused early is refused before weights are read
     let outputs: Vec<Output> = args.output.iter().map(|path| Output::of(path)).collect::<Result<_, _>>()?;
     let inputs = inputs::expand(&args.input)?;
+    let backend = backend(&args.exec, runs(&inputs, batch(args, &inputs)))?;
     let labels = labels(&compiled)?;
     args.exec.with_threads(|| execute(session, args, backend.as_ref(), &compiled, &outputs, &inputs, labels))
 }
@@ -54,11 +54,7 @@ fn execute(
     let labels = trained_labels(&bound).or(labels);
     let wanted = wanted(compiled)?;
     let is_noise = inputs.items.is_empty();
-    let batch = match (args.exec.batch, is_noise) {
-        (Some(batch), _) => batch,
-        (None, true) => 1,
-        (None, false) => inputs.items.len().clamp(1, BATCH),
-    };
+    let batch = batch(args, inputs);
     bound.check_memory()?;
     let mut executable = Executable::new(typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
@@ -110,6 +106,18 @@ fn execute(
         }
     }
     if failed.has_errors() { Err(Failure::Status(1)) } else { Ok(()) }
+}
+
+/// Samples that are run at once: of noise as many as are asked for, else 1.
+fn batch(args: &Run, inputs: &Inputs) -> usize {
+    let most = if inputs.items.is_empty() { 1 } else { BATCH };
+    args.exec.batch.unwrap_or(inputs.items.len().clamp(1, most))
+}
+
+/// How many times the network will run, where that is known: a file of tensors may hold any number of samples.
+fn runs(inputs: &Inputs, batch: usize) -> Option<usize> {
+    let known = inputs.items.iter().all(|item| !item.tensors);
+    known.then(|| inputs.items.len().div_ceil(batch.max(1)).max(1))
 }
 
 /// The network's tensors: the spec's own, or `--weights`; says what became of each.

@@ -43,7 +43,7 @@ pub trait Backend: Sync {
     fn name(&self) -> &'static str;
 
     /// What a plan for this backend should heed.
-    fn options(&self, batch: usize) -> plan::Options;
+    fn options(&self, batch: usize) -> plan::Options<'_>;
 
     /// How much passes may ask of it.
     fn fusion(&self) -> Fusion {

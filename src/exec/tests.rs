@@ -1,5 +1,8 @@
 //! Executables against the reference, on every kind of small network.
 
+mod reduced;
+mod sliced;
+
 use super::cpu::Cpu;
 use super::{Backend, Executable, Tensors, reference};
 use crate::diag::Problem;
@@ -41,9 +44,17 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Runs a network both ways with a batch, twice on the executable, and compares every output.
+/// Runs a network both ways with a batch, twice on the executable, and compares every output. A larger batch is also
+/// cut into slices by chance.
 pub(crate) fn compare(typed: &Typed, batch: usize, tolerance: f64) {
-    compare_on(&Cpu::new(), typed, batch, tolerance);
+    compare_cut(Cpu::new(), typed, batch, tolerance);
+}
+
+fn compare_cut(cpu: Cpu, typed: &Typed, batch: usize, tolerance: f64) {
+    compare_on(&cpu, typed, batch, tolerance);
+    if batch > 1 {
+        (0..3).for_each(|seed| compare_on(&sliced::Sliced { cpu, seed }, typed, batch, tolerance));
+    }
 }
 
 /// [`compare`] on a backend.
@@ -108,9 +119,9 @@ const REDUCED: f64 = 0.06;
 fn check(text: &str) {
     let typed = network(text);
     let reduced = Cpu::new().with_dtype(DType::Bf16).expect("the CPU has kernels for it");
-    for batch in [1, 3] {
+    for batch in [1, 3, 4] {
         compare(&typed, batch, 2e-5);
-        compare_on(&reduced, &typed, batch, REDUCED);
+        compare_cut(reduced, &typed, batch, REDUCED);
     }
 }
 
@@ -603,6 +614,6 @@ fn random_network(seed: u64, len: usize) -> String {
 fn random_networks() {
     for seed in 0..300 {
         let typed = network(&random_network(seed, 3 + seed as usize % 18));
-        compare(&typed, 1 + seed as usize % 2, 5e-5);
+        compare(&typed, 1 + seed as usize % 2 * 3, 5e-5);
     }
 }

@@ -3,7 +3,7 @@
 //! First, steps that can write over what they read do so. Then buffers are placed from the largest to the smallest, each
 //! at the lowest place that is free while it lives.
 
-use super::{Buffer, Place, Step, View};
+use super::{Buffer, Place, Segment, Step, View};
 
 /// Floats between the starts of buffers: a cache line.
 const ALIGN: usize = 16;
@@ -12,11 +12,12 @@ const ALIGN: usize = 16;
 /// buffers are never used for anything else.
 pub(super) fn assign(
     steps: &mut [Step],
+    segments: &[Segment],
     buffers: &mut [Buffer],
     outputs: &mut [(String, View)],
     kept: usize,
 ) -> Option<usize> {
-    find_lives(steps, buffers, outputs);
+    find_lives(steps, segments, buffers, outputs);
     buffers.iter_mut().take(kept).for_each(|buffer| buffer.life = (0, steps.len()));
     merge_in_place(steps, buffers, outputs);
     let mut by_size: Vec<usize> = (0..buffers.len()).filter(|at| buffers[*at].len > 0).collect();
@@ -54,20 +55,31 @@ fn same(a: &Buffer, b: &Buffer) -> bool {
     (a.len, a.dtype) == (b.len, b.dtype)
 }
 
-fn find_lives(steps: &[Step], buffers: &mut [Buffer], outputs: &[(String, View)]) {
+/// When each buffer holds something. What a slice of the batch leaves for another segment, or finds from one, is there
+/// as long as the segment runs.
+pub(super) fn find_lives(steps: &[Step], segments: &[Segment], buffers: &mut [Buffer], outputs: &[(String, View)]) {
     for buffer in buffers.iter_mut() {
         buffer.life = (usize::MAX, 0);
     }
-    let mut touch = |view: &View, at: usize| {
+    for segment in segments {
+        let all = (segment.steps.start, segment.steps.end.saturating_sub(1));
+        for at in segment.steps.clone() {
+            for view in steps[at].views() {
+                let Place::Buffer(buffer) = view.place else { continue };
+                let Buffer { life, sample, .. } = &mut buffers[buffer];
+                // a view of a slice that has the buffer to itself stays where it is
+                let stays = segment.slices == 1 || (sample.is_some() && view.slice == 0);
+                let (from, to) = if stays { (at, at) } else { all };
+                *life = (life.0.min(from), life.1.max(to));
+            }
+        }
+    }
+    for (_, view) in outputs {
         if let Place::Buffer(buffer) = view.place {
             let life = &mut buffers[buffer].life;
-            *life = (life.0.min(at), life.1.max(at));
+            *life = (life.0.min(steps.len()), steps.len());
         }
-    };
-    for (at, step) in steps.iter().enumerate() {
-        step.views().for_each(|view| touch(view, at));
     }
-    outputs.iter().for_each(|(_, view)| touch(view, steps.len()));
 }
 
 /// Lets a step that allows it write into the buffer of its first read, where nothing else needs what is there.
@@ -103,6 +115,7 @@ fn merge_in_place(steps: &mut [Step], buffers: &mut [Buffer], outputs: &mut [(St
 
 #[cfg(test)]
 mod tests {
+    use super::super::slices::whole;
     use super::super::{DType, Work};
     use super::*;
 
@@ -113,7 +126,7 @@ mod tests {
     }
 
     fn buffers(n: usize) -> Vec<Buffer> {
-        vec![Buffer { dtype: DType::F32, offset: 0, len: 100, life: (0, 0) }; n]
+        vec![Buffer { dtype: DType::F32, offset: 0, len: 100, sample: None, life: (0, 0) }; n]
     }
 
     #[test]
@@ -121,7 +134,8 @@ mod tests {
         let mut steps = [step(0, 1, false), step(1, 2, false), step(2, 3, false)];
         let mut buffers = buffers(4);
         let mut outputs = [("output".to_string(), View::plain(Place::Buffer(3), &[100]))];
-        assert_eq!(assign(&mut steps, &mut buffers, &mut outputs, 0), Some(2 * 112));
+        let segments = whole(&steps);
+        assert_eq!(assign(&mut steps, &segments, &mut buffers, &mut outputs, 0), Some(2 * 112));
         for (at, a) in buffers.iter().enumerate() {
             for b in &buffers[at + 1..] {
                 let apart = a.life.1 < b.life.0 || b.life.1 < a.life.0;
@@ -135,7 +149,8 @@ mod tests {
         let mut steps = [step(0, 1, true), step(1, 2, true), step(1, 3, false)];
         let mut buffers = buffers(4);
         let mut outputs = [("output".to_string(), View::plain(Place::Buffer(2), &[100]))];
-        assign(&mut steps, &mut buffers, &mut outputs, 0);
+        let segments = whole(&steps);
+        assign(&mut steps, &segments, &mut buffers, &mut outputs, 0);
         assert!(steps[0].in_place && !steps[1].in_place);
         assert_eq!(steps[1].reads[0].place, steps[0].write.place);
     }

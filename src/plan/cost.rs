@@ -1,6 +1,7 @@
 //! What a step asks of the machine by the plain algorithm, whatever the kernel does.
 
-use super::{Plan, Step, View, Work};
+use super::slices::distinct;
+use super::{Plan, Work};
 use crate::typed::Typed;
 
 /// Of one step and a whole batch.
@@ -15,8 +16,9 @@ pub struct Cost {
 }
 
 impl Plan {
-    /// What `step` asks for. `typed` is the network that the plan was made of.
-    pub fn cost(&self, step: &Step, typed: &Typed) -> Cost {
+    /// What step `at` asks for, all its slices together. `typed` is the network that the plan was made of.
+    pub fn cost(&self, at: usize, typed: &Typed) -> Cost {
+        let step = &self.steps[at];
         let mut cost = Cost::default();
         // what a copy prepares is counted where it is read
         let layers = if matches!(step.work, Work::Node(_)) { &step.layers[..] } else { &[] };
@@ -25,12 +27,8 @@ impl Plan {
             cost.weights +=
                 typed.params(*layer).iter().map(|param| param.shape.iter().product::<usize>() as u64).sum::<u64>();
         }
-        cost.values = step.views().map(|view| distinct(view) * self.dtype(view).size() as u64).sum();
+        let values: u64 = step.views().map(|view| (distinct(view) * self.dtype(view).size()) as u64).sum();
+        cost.values = values * self.slices(at) as u64;
         cost
     }
-}
-
-/// Numbers of a view, those of a repeated axis once.
-fn distinct(view: &View) -> u64 {
-    view.dims.iter().zip(&view.strides).filter(|(_, stride)| **stride != 0).map(|(len, _)| *len as u64).product()
 }

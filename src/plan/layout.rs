@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::dtype::{is_large, outputs};
 use super::pairing::{Pairing, pairing};
-use super::{Buffer, DType, Options, Place, Plan, Step, View, Work, learn};
+use super::{Buffer, DType, Options, Place, Plan, Step, View, Work, learn, slices};
 use crate::graph::NodeId;
 use crate::opt::{Id, Kind, Net, Source, Squeeze};
 use crate::plan::view::IMAGE;
@@ -33,7 +33,7 @@ pub(super) enum Need {
 
 pub(super) struct Layout<'a> {
     pub(super) net: &'a Net,
-    options: &'a Options,
+    options: &'a Options<'a>,
     /// Where each value lies, once it is computed.
     views: Vec<Option<View>>,
     /// Where the means of each value lie, whose computation leaves them.
@@ -80,7 +80,8 @@ pub(super) fn lay_out(net: Net, options: &Options) -> Plan {
     let dims = |id: Id| net.node(id).shape.concrete(options.batch);
     let inputs = net.inputs.iter().map(|(name, id)| (name.clone(), dims(*id))).collect();
     let Layout { steps, buffers, constants, states, .. } = layout;
-    Plan { batch: options.batch, steps, buffers, arena: 0, constants, inputs, outputs, states, net }
+    let segments = slices::whole(&steps);
+    Plan { batch: options.batch, steps, segments, buffers, arena: 0, constants, inputs, outputs, states, net }
 }
 
 /// Which values can be written where a concatenation of channels wants them, the largest concatenations first.
@@ -173,10 +174,10 @@ impl Layout<'_> {
             }
             Kind::Conv { .. } => {
                 let order = if image { IMAGE.to_vec() } else { (0..dims.len()).collect() };
-                self.compute(id, &[Need::Order(IMAGE.to_vec()), Need::Plain], Some(order))
+                self.compute(id, &[self.window_need(id), Need::Plain], Some(order))
             }
+            Kind::PooledConv { .. } => self.compute(id, &[self.window_need(id)], Some(IMAGE.to_vec())),
             Kind::Separable { .. }
-            | Kind::PooledConv { .. }
             | Kind::ConvTranspose { .. }
             | Kind::Pool { .. }
             | Kind::AdaptivePool { .. }
@@ -255,12 +256,29 @@ impl Layout<'_> {
         };
         let write = self.output(id, &order, &seen, gaps);
         let in_place = single && gaps && reads[0].dims == write.dims;
-        let means =
-            (node.epilogue.squeeze == Squeeze::Also).then(|| self.fresh(&write.dims[..2], &[0, 1], false, DType::F32));
+        let means = (node.epilogue.squeeze == Squeeze::Also)
+            .then(|| self.fresh(&write.dims[..2], &[0, 1], false, DType::F32, true));
         self.means[id.0] = means.clone();
         let (work, layers) = (Work::Node(id), layers.clone());
         self.steps.push(Step { work, reads, gate, residual, write: write.clone(), means, in_place, layers });
         write
+    }
+
+    /// What a convolution needs of its image.
+    fn window_need(&self, id: Id) -> Need {
+        let node = self.net.node(id);
+        let (window, groups) = match &node.kind {
+            Kind::Conv { window, groups, .. } => (window, *groups),
+            Kind::PooledConv { window, .. } => (window, 1),
+            _ => unreachable!("the caller has seen a convolution"),
+        };
+        let x = self.view(node.operands[0]);
+        let few = groups == 1 && x.dims[1] <= self.options.few_channels && window.kernel != [1, 1];
+        let float = match x.place {
+            Place::Buffer(buffer) => self.buffers[buffer].dtype == DType::F32,
+            _ => true,
+        };
+        if few && float { Need::Any } else { Need::Order(IMAGE.to_vec()) }
     }
 
     /// How the second operand of a binary node pairs with the first.
@@ -287,9 +305,9 @@ impl Layout<'_> {
             }
         }
         let shape = &self.net.node(id).shape;
-        let dims = shape.concrete(self.options.batch);
-        let dtype = if self.is_output[id.0] || !shape.batched { DType::F32 } else { self.dtype(&dims) };
-        self.fresh(&dims, order, gaps, dtype)
+        let (dims, batched) = (shape.concrete(self.options.batch), shape.batched);
+        let dtype = if self.is_output[id.0] || !batched { DType::F32 } else { self.dtype(&dims) };
+        self.fresh(&dims, order, gaps, dtype, batched)
     }
 
     /// What a value of these sizes is kept in.
@@ -297,11 +315,12 @@ impl Layout<'_> {
         if is_large(dims) { self.options.dtype } else { DType::F32 }
     }
 
-    fn fresh(&mut self, dims: &[usize], order: &[usize], gaps: bool, dtype: DType) -> View {
+    fn fresh(&mut self, dims: &[usize], order: &[usize], gaps: bool, dtype: DType, batched: bool) -> View {
         let pixels = gaps && order == IMAGE && dims[2] * dims[3] > 1;
         let dist = if pixels { (self.options.pixel_distance)(dims[1]) } else { 0 };
         let view = View::spaced(Place::Buffer(self.buffers.len()), dims, order, dist);
-        self.buffers.push(Buffer { dtype, offset: 0, len: view.span().end, life: (0, 0) });
+        let sample = batched.then(|| view.strides[0]);
+        self.buffers.push(Buffer { dtype, offset: 0, len: view.span().end, sample, life: (0, 0) });
         view
     }
 
@@ -410,12 +429,12 @@ impl Layout<'_> {
         if let Some(copy) = self.copies.get(&key) {
             return copy.clone();
         }
-        let dtype = match view.place {
-            Place::Buffer(buffer) => self.buffers[buffer].dtype,
-            Place::Input(_) => self.dtype(&view.dims),
-            Place::Constant(_) => DType::F32,
+        let (dtype, batched) = match view.place {
+            Place::Buffer(buffer) => (self.buffers[buffer].dtype, self.buffers[buffer].sample.is_some()),
+            Place::Input(number) => (self.dtype(&view.dims), self.net.node(self.net.inputs[number].1).shape.batched),
+            Place::Constant(_) => (DType::F32, false),
         };
-        let copy = self.fresh(&view.dims, order, order == IMAGE, dtype);
+        let copy = self.fresh(&view.dims, order, order == IMAGE, dtype, batched);
         self.step(Work::Copy, vec![view.clone()], copy.clone(), layers);
         self.copies.insert(key, copy.clone());
         copy

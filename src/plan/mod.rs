@@ -13,6 +13,7 @@ mod layout;
 mod learn;
 pub mod memory;
 pub mod pairing;
+mod slices;
 pub mod view;
 
 use crate::diag::{Code, Problem};
@@ -23,17 +24,24 @@ use crate::typed::Typed;
 pub use cost::Cost;
 pub use dtype::DType;
 pub use memory::{available, gigabytes};
+pub use slices::{Level, Load, Segment, Slicing};
 pub use view::{Place, View};
 
 /// What a plan depends on besides the network.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct Options<'a> {
     /// Samples a run.
     pub batch: usize,
     /// How many values apart the pixels of an image of so many channels should be.
     pub pixel_distance: fn(usize) -> usize,
     /// What large values are kept in.
     pub dtype: DType,
+    /// Convolutions of windows read float32 images of up to so many channels in any order of axes.
+    pub few_channels: usize,
+    /// Where steps may be run for some samples at a time: what the backend knows of their cost.
+    pub slicing: Option<&'a dyn Slicing>,
+    /// Bytes that all values together may take.
+    pub memory: usize,
 }
 
 /// What one step does.
@@ -71,6 +79,8 @@ pub struct Buffer {
     pub offset: usize,
     /// In values.
     pub len: usize,
+    /// Values from one sample to the next, where it holds some for each sample of the batch.
+    pub sample: Option<usize>,
     /// The first step that writes it and the last that reads it; outputs are read after the last.
     pub life: (usize, usize),
 }
@@ -98,6 +108,7 @@ pub struct Plan {
     batch: usize,
     net: Net,
     steps: Vec<Step>,
+    segments: Vec<Segment>,
     buffers: Vec<Buffer>,
     arena: usize,
     constants: Vec<Source>,
@@ -113,15 +124,22 @@ const MAX_RANK: usize = 8;
 /// Plans `net`.
 ///
 /// # Errors
-/// If its values for that batch cannot fit into the memory of the machine.
+/// If its values for that batch cannot fit into the memory that there is.
 pub fn plan(net: Net, options: &Options) -> Result<Plan, Problem> {
     check_sizes(&net, options.batch)?;
     let mut plan = layout::lay_out(net, options);
+    // statistics are those of the whole batch
+    let slicing = options.slicing.filter(|_| plan.states.is_empty());
+    if let Some(slicing) = slicing {
+        arena::find_lives(&plan.steps, &plan.segments, &mut plan.buffers, &plan.outputs);
+        plan.segments = slices::choose(&plan.net, &plan.steps, &plan.buffers, plan.batch, slicing);
+        slices::cut(&plan.net, &mut plan.steps, &mut plan.buffers, plan.batch, &plan.segments);
+    }
     let kept = if plan.states.is_empty() { 0 } else { learn::KEPT };
-    plan.arena = arena::assign(&mut plan.steps, &mut plan.buffers, &mut plan.outputs, kept)
+    plan.arena = arena::assign(&mut plan.steps, &plan.segments, &mut plan.buffers, &mut plan.outputs, kept)
         .ok_or_else(|| memory::too_large(usize::MAX, options.batch))?;
     match plan.arena.checked_mul(size_of::<f32>()) {
-        Some(bytes) if bytes <= memory::available() => Ok(plan),
+        Some(bytes) if bytes <= options.memory => Ok(plan),
         bytes => Err(memory::too_large(bytes.unwrap_or(usize::MAX), options.batch)),
     }
 }
@@ -157,6 +175,16 @@ impl Plan {
 
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// All steps, cut into parts that are each run for a slice of the batch after another.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// How many times step `at` is run.
+    pub fn slices(&self, at: usize) -> usize {
+        self.segments.iter().find(|segment| segment.steps.contains(&at)).map_or(1, |segment| segment.slices)
     }
 
     pub fn buffers(&self) -> &[Buffer] {

@@ -22,6 +22,8 @@ pub struct View {
     pub offset: usize,
     pub dims: Vec<usize>,
     pub strides: Vec<usize>,
+    /// How much farther the next slice of the batch lies, where the view is that of a slice (`Segment`); else 0.
+    pub slice: usize,
 }
 
 /// A view as a matrix whose rows are equally far apart.
@@ -45,7 +47,7 @@ impl View {
             strides[*axis] = step;
             step = if at == 0 { dist.max(dims[*axis]) } else { step * dims[*axis] };
         }
-        View { place, offset: 0, dims: dims.to_vec(), strides }
+        View { place, offset: 0, dims: dims.to_vec(), strides, slice: 0 }
     }
 
     /// Dense, axes in memory as `order` lists them from the outermost.

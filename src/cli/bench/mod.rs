@@ -26,7 +26,7 @@ pub fn run(session: &mut Session, args: &Bench) -> Outcome {
             Device::Auto | Device::Cpu => kernels::run(args),
         });
     };
-    let backend = backend(&args.exec)?;
+    let backend = backend(&args.exec, None)?;
     let compiled = session.compile(&SpecArgs { spec: spec.clone(), set: args.set.clone() })?;
     args.exec.with_threads(|| network(session, args, backend.as_ref(), &compiled))
 }

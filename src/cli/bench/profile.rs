@@ -6,18 +6,20 @@ use serde_json::{Value, json};
 use super::super::table::{Align, count, table};
 use super::{giga, millis, percent};
 use crate::diag::Problem;
-use crate::exec::cpu::ceilings::{Arithmetic, Ceilings, Ideal, Traffic};
+use crate::exec::cpu::ceilings::{Arithmetic, Ceilings, Ideal, Traffic, weight_size};
 use crate::exec::cpu::kernels::Isa;
 use crate::exec::timing::{Budget, Samples, sample};
 use crate::exec::{Executable, Peak};
 use crate::graph::path;
-use crate::plan::Cost;
+use crate::plan::{Cost, Segment};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 
 /// The steps of a run with their times.
 pub struct Profile {
     steps: Vec<Row>,
+    batch: usize,
+    segments: Vec<Segment>,
     machine: Machine,
 }
 
@@ -91,30 +93,33 @@ pub fn measure(
         Ok::<(), Problem>(())
     })?;
     let warm = runs - taken.count();
-    let float = peak.as_ref().map_or(size_of::<f32>(), |peak| peak.element) as f64;
+    let element = peak.as_ref().map(|peak| peak.element as f64);
     let machine = peak.map_or_else(|| Machine::Cpu(Ceilings::measure(Isa::detect())), Machine::Device);
     let plan = executable.plan();
-    let costs: Vec<Cost> = plan.steps().iter().map(|step| plan.cost(step, typed)).collect();
+    let costs: Vec<Cost> = (0..plan.steps().len()).map(|at| plan.cost(at, typed)).collect();
+    let kernels = executable.kernels();
+    let weights_of = |at: usize| costs[at].weights as f64 * element.unwrap_or(weight_size(&kernels[at]) as f64);
+    // the plan of a device counts its elements as floats
+    let shrink = element.map_or(1.0, |element| element / size_of::<f32>() as f64);
     // weights come round once a run, after all other weights and all values
-    let all_weights = costs.iter().map(|cost| cost.weights).sum::<u64>() as f64;
-    let round = (all_weights + plan.arena() as f64) * float;
-    let steps = plan.steps().iter().zip(executable.kernels()).zip(costs).zip(times);
-    let row = |(((step, kernel), cost), times): (((&crate::plan::Step, String), Cost), Vec<f64>)| {
-        let arithmetic = Arithmetic::of(&kernel);
-        let weight = if arithmetic == Arithmetic::Bf16 { float / 2.0 } else { float };
-        let (weights, values) = (cost.weights as f64 * weight, cost.values as f64 * float / 4.0);
-        let traffic = [Traffic { bytes: weights, reach: round }, Traffic { bytes: values, reach: values }];
+    let all_weights: f64 = (0..kernels.len()).map(weights_of).sum();
+    let round = all_weights + (plan.arena() * size_of::<f32>()) as f64 * shrink;
+    let row = |at: usize| {
+        let (step, kernel, cost) = (&plan.steps()[at], &kernels[at], costs[at]);
+        let (weights, values) = (weights_of(at), cost.values as f64 * shrink);
+        let reach = values / plan.slices(at) as f64;
+        let traffic = [Traffic { bytes: weights, reach: round }, Traffic { bytes: values, reach }];
         Row {
             layers: step.layers.iter().map(|layer| path::display(&typed.graph().node(*layer).path)).collect(),
-            kernel,
-            seconds: Samples::new(times[warm..].to_vec()).median(),
+            kernel: kernel.clone(),
+            seconds: Samples::new(times[at][warm..].to_vec()).median(),
             flops: cost.flops as f64,
             bytes: weights + values,
-            ideal: machine.ideal(cost.flops as f64, arithmetic, &traffic),
+            ideal: machine.ideal(cost.flops as f64, Arithmetic::of(kernel), &traffic),
         }
     };
-    let steps = steps.map(row).collect();
-    Ok(Profile { steps, machine })
+    let steps = (0..plan.steps().len()).map(row).collect();
+    Ok(Profile { steps, batch: plan.batch(), segments: plan.segments().to_vec(), machine })
 }
 
 impl Profile {
@@ -187,6 +192,15 @@ impl Profile {
             millis(all),
             millis(ideal)
         );
+        if self.segments.iter().any(|segment| segment.slices > 1) {
+            let segment = |Segment { steps, slices }: &Segment| {
+                let which = if steps.len() == 1 { "step" } else { "steps" };
+                let last = if steps.len() == 1 { String::new() } else { format!(" to {}", steps.end) };
+                format!("{which} {}{last}: {}", steps.start + 1, self.batch / slices)
+            };
+            let all: Vec<String> = self.segments.iter().map(segment).collect();
+            text += &format!("samples at a time: {}\n", all.join("; "));
+        }
         text += &format!("ceilings: {}\n", self.machine.text());
         text += "GFLOP/s counts the multiply-adds of the plain algorithm, so that Winograd may pass the ceiling; GB/s what is\n\
                  read and written, weights included. A step is bound by arithmetic or by where its data lies.\n";
@@ -210,6 +224,7 @@ impl Profile {
             json["layers"] = json!(row.layers);
             json
         };
+        let segment = |Segment { steps, slices }: &Segment| json!({"first_step": steps.start + 1, "last_step": steps.end, "samples": self.batch / slices});
         let kernel = |(count, row): &(usize, Row)| {
             let mut json = figures(row);
             json["steps"] = json!(count);
@@ -219,6 +234,7 @@ impl Profile {
             "steps": self.steps.iter().enumerate().map(step).collect::<Vec<_>>(),
             "kernels": self.kernels().iter().map(kernel).collect::<Vec<_>>(),
             "ms": self.seconds() * 1e3,
+            "segments": self.segments.iter().map(segment).collect::<Vec<_>>(),
             "ceilings": self.machine.json(),
         })
     }

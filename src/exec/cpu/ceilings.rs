@@ -60,8 +60,15 @@ pub enum Arithmetic {
 impl Arithmetic {
     /// Of a kernel by its name.
     pub fn of(kernel: &str) -> Arithmetic {
-        if kernel.contains("bf16") { Arithmetic::Bf16 } else { Arithmetic::F32 }
+        let sums = ["direct bf16", "gemm bf16", "winograd f2 bf16"];
+        let is_sum = sums.iter().any(|name| kernel.starts_with(name));
+        if is_sum && !kernel.ends_with("in f32") { Arithmetic::Bf16 } else { Arithmetic::F32 }
     }
+}
+
+/// Bytes of each number of the weights that a kernel of this name reads.
+pub fn weight_size(kernel: &str) -> usize {
+    if Arithmetic::of(kernel) == Arithmetic::Bf16 || kernel == "dot products bf16" { 2 } else { 4 }
 }
 
 impl Ceilings {
@@ -206,7 +213,7 @@ pub fn core_to_core() -> Option<f64> {
 }
 
 /// Bytes of a core's L2 and of the L3, as the system says; else what is common.
-fn cache_sizes() -> [usize; 2] {
+pub(super) fn cache_sizes() -> [usize; 2] {
     let mut sizes = [1 << 20, 32 << 20];
     for index in 0..8 {
         let read = |what: &str| {

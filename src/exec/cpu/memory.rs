@@ -29,25 +29,27 @@ impl Arena {
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     place: Place,
-    /// In values.
+    /// In values, of the first slice of the batch.
     range: Range<usize>,
+    /// How much farther each next slice lies.
+    slice: usize,
     pub dtype: DType,
 }
 
 impl Slot {
     pub(super) fn new(plan: &Plan, view: &View) -> Slot {
         let (start, span) = (plan.start(view), view.span());
-        Slot { place: view.place, range: start..start + span.len(), dtype: plan.dtype(view) }
+        Slot { place: view.place, range: start..start + span.len(), slice: view.slice, dtype: plan.dtype(view) }
     }
 
     /// As many values in float32, `at` floats into the arena.
     pub(super) fn widened(&self, at: usize) -> Slot {
-        Slot { place: Place::Buffer(usize::MAX), range: at..at + self.range.len(), dtype: DType::F32 }
+        Slot { place: Place::Buffer(usize::MAX), range: at..at + self.range.len(), slice: 0, dtype: DType::F32 }
     }
 
     /// A slot without values.
     pub(super) fn nothing(&self) -> Slot {
-        Slot { place: Place::Buffer(usize::MAX), range: 0..0, dtype: DType::F32 }
+        Slot { place: Place::Buffer(usize::MAX), range: 0..0, slice: 0, dtype: DType::F32 }
     }
 
     /// The float after the last, of a slot in float32.
@@ -55,10 +57,16 @@ impl Slot {
         self.range.end
     }
 
-    /// In values of two bytes.
-    fn halves(&self) -> Range<usize> {
-        let size = self.dtype.size() / 2;
-        self.range.start * size..self.range.end * size
+    /// In values, of a slice of the batch.
+    fn at(&self, slice: usize) -> Range<usize> {
+        let from = self.range.start + slice * self.slice;
+        from..from + self.range.len()
+    }
+
+    /// In values of two bytes, of a slice of the batch.
+    fn halves(&self, slice: usize) -> Range<usize> {
+        let (size, range) = (self.dtype.size() / 2, self.at(slice));
+        range.start * size..range.end * size
     }
 
     fn typed<'a>(&self, halves: &'a [bf16]) -> Data<'a> {
@@ -99,6 +107,8 @@ pub(super) struct Memory<'a> {
     pub arena: &'a mut Arena,
     pub inputs: &'a [&'a [f32]],
     pub constants: &'a [Vec<f32>],
+    /// Which slice of the batch steps work on.
+    pub slice: usize,
 }
 
 impl Memory<'_> {
@@ -114,15 +124,15 @@ impl Memory<'_> {
         writes: [&Slot; W],
         reads: [&Slot; R],
     ) -> ([&mut [f32]; W], [&[f32]; R]) {
-        let (inputs, constants) = (self.inputs, self.constants);
+        let (inputs, constants, slice) = (self.inputs, self.constants, self.slice);
         let mut order: [usize; W] = std::array::from_fn(|at| at);
-        order.sort_unstable_by_key(|at| writes[*at].range.start);
+        order.sort_unstable_by_key(|at| writes[*at].at(slice).start);
         let mut owned: [&mut [f32]; W] = std::array::from_fn(|_| Default::default());
         // what lies between the slots that are written, and where it starts
         let mut between: [(usize, &[f32]); W] = [(0, &[]); W];
         let (mut rest, mut start) = (self.arena.floats(), 0);
         for (gap, at) in order.into_iter().enumerate() {
-            let range = &writes[at].range;
+            let range = writes[at].at(slice);
             let (before, after) = rest.split_at_mut(range.start - start);
             between[gap] = (start, before);
             (owned[at], rest) = after.split_at_mut(range.len());
@@ -130,7 +140,7 @@ impl Memory<'_> {
         }
         let last = (start, &*rest);
         let read = |slot: &Slot| {
-            let range = slot.range.clone();
+            let range = slot.at(slice);
             match slot.place {
                 Place::Input(number) => &inputs[number][range],
                 Place::Constant(number) => &constants[number][range],
@@ -151,21 +161,21 @@ impl Memory<'_> {
 
     /// As [`Memory::open`], for slots of either type.
     pub(super) fn open_any<const N: usize>(&mut self, write: &Slot, reads: [&Slot; N]) -> (DataMut<'_>, [Data<'_>; N]) {
-        let (inputs, constants) = (self.inputs, self.constants);
-        let range = write.halves();
+        let (inputs, constants, slice) = (self.inputs, self.constants, self.slice);
+        let range = write.halves(slice);
         let halves: &mut [bf16] = bytemuck::cast_slice_mut(self.arena.floats());
         let (before, rest) = halves.split_at_mut(range.start);
         let (own, after) = rest.split_at_mut(range.len());
         let (before, after) = (&*before, &*after);
         let read = |slot: &Slot| match slot.place {
-            Place::Input(number) => Data::F32(&inputs[number][slot.range.clone()]),
-            Place::Constant(number) => Data::F32(&constants[number][slot.range.clone()]),
-            Place::Buffer(_) if slot.halves().end <= range.start => slot.typed(&before[slot.halves()]),
+            Place::Input(number) => Data::F32(&inputs[number][slot.at(slice)]),
+            Place::Constant(number) => Data::F32(&constants[number][slot.at(slice)]),
+            Place::Buffer(_) if slot.halves(slice).end <= range.start => slot.typed(&before[slot.halves(slice)]),
             Place::Buffer(_) => {
-                let start = slot.halves().start.checked_sub(range.end);
+                let start = slot.halves(slice).start.checked_sub(range.end);
                 let start =
                     start.unwrap_or_else(|| panic!("the plan keeps reads and writes apart: {slot:?} {write:?}"));
-                slot.typed(&after[start..][..slot.halves().len()])
+                slot.typed(&after[start..][..slot.halves(slice).len()])
             }
         };
         let reads = reads.map(read);
@@ -179,11 +189,12 @@ impl Memory<'_> {
     /// A slot of either type to be read.
     pub(super) fn read_any(&mut self, slot: &Slot) -> Data<'_> {
         match slot.place {
-            Place::Input(number) => Data::F32(&self.inputs[number][slot.range.clone()]),
-            Place::Constant(number) => Data::F32(&self.constants[number][slot.range.clone()]),
+            Place::Input(number) => Data::F32(&self.inputs[number][slot.at(self.slice)]),
+            Place::Constant(number) => Data::F32(&self.constants[number][slot.at(self.slice)]),
             Place::Buffer(_) => {
+                let range = slot.halves(self.slice);
                 let halves: &[bf16] = bytemuck::cast_slice(self.arena.floats());
-                slot.typed(&halves[slot.halves()])
+                slot.typed(&halves[range])
             }
         }
     }
@@ -191,9 +202,12 @@ impl Memory<'_> {
     /// A slot to be read.
     pub(super) fn read(&mut self, slot: &Slot) -> &[f32] {
         match slot.place {
-            Place::Input(number) => &self.inputs[number][slot.range.clone()],
-            Place::Constant(number) => &self.constants[number][slot.range.clone()],
-            Place::Buffer(_) => &self.arena.floats()[slot.range.clone()],
+            Place::Input(number) => &self.inputs[number][slot.at(self.slice)],
+            Place::Constant(number) => &self.constants[number][slot.at(self.slice)],
+            Place::Buffer(_) => {
+                let range = slot.at(self.slice);
+                &self.arena.floats()[range]
+            }
         }
     }
 }

@@ -57,9 +57,17 @@ impl Backend for Cuda {
         "cuda"
     }
 
-    fn options(&self, batch: usize) -> plan::Options {
+    fn options(&self, batch: usize) -> plan::Options<'_> {
         // every value has the storage format of the device, which the plan need not know: it counts elements
-        plan::Options { batch, pixel_distance: lower::pixel_distance(self.dtype), dtype: plan::DType::F32 }
+        plan::Options {
+            batch,
+            pixel_distance: lower::pixel_distance(self.dtype),
+            dtype: plan::DType::F32,
+            few_channels: 0,
+            slicing: None,
+            // the device itself is asked when the plan is loaded
+            memory: usize::MAX,
+        }
     }
 
     fn fusion(&self) -> Fusion {
