@@ -7,8 +7,6 @@ pub mod grad;
 mod optimizer;
 mod schedule;
 pub mod spec;
-#[cfg(test)]
-mod tests;
 mod trainer;
 
 use indexmap::IndexMap;
