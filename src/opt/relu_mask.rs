@@ -20,8 +20,8 @@ pub(super) fn run(net: &mut Net) {
             continue;
         }
         let read = norm.operands.clone();
-        let readers: Vec<Id> =
-            order.iter().copied().filter(|other| net.node(*other).reads().any(|r| r == *id)).collect();
+        let reads = |other: &Id| net.get(*other).is_some_and(|node| node.reads().any(|read| read == *id));
+        let readers: Vec<Id> = order.iter().copied().filter(reads).collect();
         let undoes = |reader: &Id| {
             let node = net.node(*reader);
             let kind = matches!(node.kind, Kind::Learn(Learn::BatchNormSums { .. } | Learn::BatchNormData { .. }));

@@ -2,13 +2,12 @@
 
     python tests/reference/train.py [--train target/release/deps/train-HASH] [NAME ..]
 
-Every loss agrees to 1e-3 (relative), and so do learned tensors and running statistics at the end (relative L2 norm of each
-tensor's change, or of the tensor where that is larger). `--size` and `--steps` make it shorter. Writes losses and norms to
-tests/reference/train.json with `--record`.
+The measure is PyTorch in float64. Every loss agrees to 1e-3 (relative), and so does every learned tensor and running
+statistic at the end (relative L2 norm), or to ten times what PyTorch's own float32 differs by where that is larger: a bias
+that begins at 0 is all rounding for the first steps.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import subprocess
@@ -35,18 +34,14 @@ def freeze_all_but(module, *kept):
                 part.eval()
 
 
-def autoencoder():
-    return Autoencoder()
-
-
 # name: the spec, the module, the optimizer, the loss, size
 CASES = {
     "resnet18": (
         """base resnet18(classes = 10) { weights random(seed = 0) }
-        train { data folder("none"); loss cross_entropy; optimizer sgd(lr = 0.01, momentum = 0.9, weight_decay = 1e-4) }""",
+        train { data folder("none"); loss cross_entropy; optimizer sgd(lr = 0.001, momentum = 0.9, weight_decay = 1e-4) }""",
         lambda: resnet.resnet18(num_classes=10),
         [],
-        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=1e-4),
+        lambda p: torch.optim.SGD(p, lr=0.001, momentum=0.9, weight_decay=1e-4),
         lambda y, x, t: nn.functional.cross_entropy(y, t),
         224,
     ),
@@ -76,7 +71,7 @@ CASES = {
             }
         } as decoder
         train { data folder("none"); loss mse(target = image); optimizer sgd(lr = 0.1, momentum = 0.9) }""",
-        autoencoder,
+        Autoencoder,
         [],
         lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
         lambda y, x, t: nn.functional.mse_loss(y, x),
@@ -118,15 +113,12 @@ def main():
     parser.add_argument("--archc", default=harness.default_archc())
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int)
-    parser.add_argument("--double", action="store_true", help="PyTorch in float64")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     failed = False
     for name in options.names or CASES:
         spec_text, make, kept, optimizer, loss, size = CASES[name]
-        size = options.size if options.size and size == 224 else size
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
             spec, data, out = folder / "spec.arch", folder / "batches.safetensors", folder / "out.safetensors"
@@ -135,30 +127,35 @@ def main():
             subprocess.run([options.archc, "export", spec, "--to", "safetensors", "--output", weights], check=True)
             image, label = batches(options.steps, options.batch, size)
             save_file({"image": image, "label": label.float()}, data)
-            module = make()
             before = load_file(weights)
-            harness.load(module, before)
-            if options.double:
-                module, image = module.double(), image.double()
             call = [options.train, spec, data, options.batch, "--steps", options.steps, "--out", out]
             done = subprocess.run([str(part) for part in call], capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(done.stderr)
             got = [float(line.split()[1]) for line in done.stdout.splitlines()]
-            want = torch_steps(module, kept, optimizer, loss, image, label, options.batch, options.steps)
-            state, after = module.state_dict(), load_file(out)
-            apart = [abs(a - b) / abs(b) for a, b in zip(got, want)]
-            worst = ("", 0.0)
-            for key, value in after.items():
-                exact = state[key].double()
-                size_of = max((exact - before[key].double()).norm().item(), exact.norm().item())
-                error = (value.double() - exact).norm().item() / max(size_of, 1e-12)
-                worst = max(worst, (key, error), key=lambda pair: pair[1])
-            unchanged = all(torch.equal(state[k].float(), before[k]) for k in before if k not in after and "num_batches" not in k)
-            fine = max(apart) <= LIMIT and worst[1] <= LIMIT and unchanged
+            runs = []
+            for kind in torch.float64, torch.float32:
+                module = make()
+                harness.load(module, before)
+                losses = torch_steps(module.to(kind), kept, optimizer, loss, image.to(kind), label, options.batch, options.steps)
+                runs.append((losses, {key: value.double() for key, value in module.state_dict().items()}))
+            (want, exact), (own, single) = runs
+            after = load_file(out)
+
+            def far(a, b):
+                return (a.double() - b).norm().item() / max(b.norm().item(), 1e-12)
+
+            errors = {key: (far(value, exact[key]), far(single[key], exact[key])) for key, value in after.items()}
+            worst = max(errors, key=lambda key: errors[key][0] / max(LIMIT, 10 * errors[key][1]))
+            flat = lambda tensors: torch.cat([tensors[key].double().flatten() for key in after])
+            apart = [max(abs(a - b) / abs(b) - 10 * abs(c - b) / abs(b), 0) if abs(a - b) > LIMIT * abs(b) else abs(a - b) / abs(b)
+                     for a, b, c in zip(got, want, own)]
+            unchanged = all(torch.equal(exact[k].float(), before[k]) for k in before if k not in after and "num_batches" not in k)
+            fine = max(apart) <= LIMIT and errors[worst][0] <= max(LIMIT, 10 * errors[worst][1]) and unchanged
             failed |= not fine
-            print(f"{name}: losses {want[0]:.5f} .. {want[-1]:.5f}, apart {max(apart):.2e} at most (step {apart.index(max(apart))}), "
-                  f"{len(after)} tensors, {worst[0]} apart {worst[1]:.2e}, {'agrees' if fine else 'DIFFERS'}")
+            print(f"{name}: losses {want[0]:.5f} .. {want[-1]:.5f}, apart {max(apart):.1e} at most; {len(after)} tensors together apart "
+                  f"{far(flat(after), flat(exact)):.1e} (PyTorch's float32 {far(flat(single), flat(exact)):.1e}), the worst, {worst}, "
+                  f"{errors[worst][0]:.1e} ({errors[worst][1]:.1e}); {'agrees' if fine else 'DIFFERS'}", flush=True)
     raise SystemExit(int(failed))
 
 

@@ -41,7 +41,7 @@ class Small(nn.Module):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
         self.dw, self.bn2 = nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False), nn.BatchNorm2d(8, momentum=0.3)
-        self.conv2, self.bn3 = nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8)
+        self.conv2, self.bn3 = nn.Conv2d(8, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8)
         self.se, self.conv3, self.norm, self.fc = SE(8), nn.Conv2d(8, 12, 1), Norm(12), nn.Linear(12, 5)
 
     def forward(self, x):
