@@ -9,6 +9,7 @@ use crate::edit::manual::{VERBS, Verb};
 use crate::ops::attr::{Arg, Attr};
 use crate::ops::shape::Shape;
 use crate::ops::{Entry, MANUAL, OPERAND_OPS};
+use crate::train::spec::{self, Call, Takes};
 use crate::zoo;
 
 pub fn run(_session: &mut Session, args: &Explain) -> Outcome {
@@ -26,7 +27,8 @@ fn page(topic: &str) -> Result<String, Failure> {
     let block = blocks().into_iter().find(|(name, _)| *name == topic).map(|(_, text)| text.to_string());
     let verb = VERBS.iter().find(|verb| verb.name == topic).map(verb_page);
     let code = Code::ALL.iter().find(|code| code.name() == topic).map(|code| code_page(*code));
-    let pages: Vec<String> = [op, block, verb, code].into_iter().flatten().collect();
+    let block_words = (topic == "train").then(train_page);
+    let pages: Vec<String> = [op, block, verb, block_words, code].into_iter().flatten().collect();
     if pages.is_empty() {
         let names = names();
         let all = names.iter().flat_map(|(_, names)| names.iter().copied());
@@ -99,6 +101,36 @@ fn op_page(entry: &Entry) -> String {
         text += &format!("\nKeys after the layer's path: {}\n", keys.join(", "));
     }
     text
+}
+
+/// The words of the `train` block, with what may follow each.
+fn train_page() -> String {
+    let of = |call: &Call| {
+        let arg = |arg: &spec::Arg| match &arg.default {
+            Some(default) => format!("{} = {default}", arg.name),
+            None => arg.name.to_string(),
+        };
+        let args: Vec<String> = call.args.iter().map(arg).collect();
+        if args.is_empty() { call.name.to_string() } else { format!("{}({})", call.name, args.join(", ")) }
+    };
+    let mut text = "the block `train { .. }`\n\nHow the edited network is fine-tuned by `archc train`. A line a word:\n".to_string();
+    for word in spec::WORDS {
+        match &word.takes {
+            Takes::Value { kind, default } => {
+                text += &format!("\n{}: {}; {}, {default} where it is left out\n", word.name, word.doc, kind.describe());
+            }
+            Takes::One { of: calls, default } => {
+                let note = default.map_or("it must be there".to_string(), |name| format!("`{name}` where it is left out"));
+                text += &format!("\n{}: {}; {note}\n", word.name, word.doc);
+                calls.iter().for_each(|call| text += &format!("  {}\n      {}\n", of(call), call.doc));
+            }
+            Takes::Many(calls) => {
+                text += &format!("\n{}: {}\n", word.name, word.doc);
+                calls.iter().for_each(|call| text += &format!("  {}\n      {}\n", of(call), call.doc));
+            }
+        }
+    }
+    text + "\nlr: `lr layer4.** by 0.1` multiplies the rate of what a selector names; of all else it is the optimizer's\n"
 }
 
 /// The names of an op's tensors, found by asking an example of it.

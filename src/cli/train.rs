@@ -70,8 +70,6 @@ fn train(session: &Session, file: FileId, compiled: &Compiled, spec: &TrainSpec,
     }
 
     let folder = if args.resume { RunFolder::resume(&args.out)? } else { RunFolder::create(&args.out)? };
-    let text = run::resolved(&session.sources, file, &args.spec.set, &args.out);
-    crate::io::atomic::write_bytes(&folder.spec(), text.as_bytes())?;
     let split = split(&compiled.typed);
     let pace = Pace {
         schedule: Schedule::new(spec),
@@ -82,6 +80,8 @@ fn train(session: &Session, file: FileId, compiled: &Compiled, spec: &TrainSpec,
     let cpu = args.exec.cpu(None)?;
     let mut learner = NetworkLearner::new(&compiled.typed, split.as_ref(), &bound, cpu, config, job.batch, pace)?;
     session.report(&bound.warnings());
+    let text = run::resolved(&session.sources, file, &args.spec.set, &args.out);
+    crate::io::atomic::write_bytes(&folder.spec(), text.as_bytes())?;
 
     let began = Instant::now();
     let mut shown = Shown::new(session, job.epochs);

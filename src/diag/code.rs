@@ -84,7 +84,7 @@ codes! {
     WeightsMismatch "weights-mismatch",
     /// A `map` or `ignore` line that does not work.
     WeightsMap "weights-map",
-    /// Weights that are not finite.
+    /// Weights or a loss that are not finite.
     NonFinite "non-finite",
     /// A `train` block that cannot be meant.
     Train "train",

@@ -2,6 +2,7 @@
 //! and the manual come. Optimizers have PyTorch's arguments and defaults. Knows nothing of how any of it runs.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// One word: `optimizer sgd(lr = 0.01)`, `epochs 5`.
 #[derive(Debug)]
@@ -77,6 +78,23 @@ pub enum Setting {
     Text(String),
     Word(&'static str),
     Floats(Cow<'static, [f64]>),
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Setting::Float(value) => write!(f, "{value}"),
+            Setting::Int(value) => write!(f, "{value}"),
+            Setting::Bool(value) => write!(f, "{value}"),
+            Setting::Text(text) => write!(f, "\"{text}\""),
+            Setting::Word(word) => f.write_str(word),
+            Setting::Floats(values) => {
+                let values: Vec<String> = values.iter().map(|value| format!("{value:.4}")).collect();
+                let values = values.iter().map(|value| value.trim_end_matches('0').trim_end_matches('.'));
+                write!(f, "[{}]", values.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
 }
 
 impl Kind {

@@ -123,5 +123,6 @@ fn holds_something(path: &Path) -> Result<bool, Problem> {
     let mut entries = fs::read_dir(path).map_err(|error| {
         Problem::new(Code::Output, format!("the folder `{}` cannot be read: {}", path.display(), reason(&error)))
     })?;
-    Ok(entries.next().is_some())
+    // a run that never began leaves its lock behind
+    Ok(entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK)))
 }
