@@ -143,7 +143,13 @@ impl Case {
     }
 
     /// The launch for buffers at these addresses.
-    fn launch(&self, cuda: &Cuda, batch: usize, [x, w, y]: [u64; 3], work: [u64; 2]) -> (String, Shape, Packed) {
+    fn launch(
+        &self,
+        cuda: &Cuda,
+        batch: usize,
+        [x, w, y]: [u64; 3],
+        work: [u64; 2],
+    ) -> Result<(String, Shape, Packed), Fault> {
         let (dtype, facts) = (cuda.dtype, cuda.driver.facts());
         let dist = super::lower::pixel_distance(dtype);
         let number = |number: usize| number as i32;
@@ -181,13 +187,19 @@ impl Case {
                 ..Conv::default()
             };
             conv.w_dist = number(conv_row(dtype, conv.vec(dtype), c, kernel * kernel));
+            if let Some(tma) = facts.choose_tma(&conv, dtype) {
+                let args = tma.args(|boxes| cuda.driver.tensor_map(boxes))?;
+                return Ok((super::program::tma_name(&tma), tma.launch, Packed::new(&args)));
+            }
             let choice = facts.choose(&conv, dtype);
             conv.splits = number(choice.splits);
             let name = super::program::name(choice);
-            (name, conv.launch(dtype, choice), Packed::new(&conv))
+            Ok((name, conv.launch(dtype, choice), Packed::new(&conv)))
         };
-        match self.work {
-            Work::Conv { size, c, k, kernel, stride } => conv(batch, size, c, k, kernel, stride, [dist(c), dist(k)]),
+        Ok(match self.work {
+            Work::Conv { size, c, k, kernel, stride } => {
+                return conv(batch, size, c, k, kernel, stride, [dist(c), dist(k)]);
+            }
             Work::Linear { rows, c, k } if batch * rows <= LinearRows::MOST => {
                 let (rows, inputs, outputs) = (number(batch * rows), number(c), number(k));
                 let rows = LinearRows {
@@ -204,7 +216,7 @@ impl Case {
                 };
                 ("linear_rows".into(), rows.launch(dtype), Packed::new(&rows))
             }
-            Work::Linear { rows, c, k } => conv(batch * rows, 1, c, k, 1, 1, [c, k]),
+            Work::Linear { rows, c, k } => return conv(batch * rows, 1, c, k, 1, 1, [c, k]),
             Work::Depthwise { size, c, kernel, stride } => {
                 let out = number(size.div_ceil(stride));
                 let depthwise = Depthwise {
@@ -256,7 +268,7 @@ impl Case {
                 };
                 ("pool".into(), pool.launch(dtype), Packed::new(&pool))
             }
-        }
+        })
     }
 }
 
@@ -292,7 +304,7 @@ impl Cuda {
         for at in 0..LAUNCHES.next_multiple_of(sets) {
             let (from, to) = &buffers[at % sets];
             let work = [partials.at, counters.at];
-            let (name, shape, args) = case.launch(self, batch, [from.at, weights.at, to.at], work);
+            let (name, shape, args) = case.launch(self, batch, [from.at, weights.at, to.at], work).map_err(failed)?;
             launches.push(self.bind(&shape, args)?);
             kernel = name;
         }

@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::cache::Cache;
 use super::compile;
-use super::contract::Variant;
+use super::contract::{Boxes, Dtype, Kind, TensorMap, Variant};
 use super::driver::{Driver, Facts, Fault, Graph, Kernel, Launch, Staging};
 use super::nvrtc::{Nvrtc, nvrtc};
 use crate::diag::{Code, Problem};
@@ -75,9 +75,15 @@ fn facts(ordinal: c_int) -> Result<Facts, DriverError> {
         // SAFETY: as above.
         memory: unsafe { result::device::total_mem(device) }?,
         l2: number(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize,
-        // a way to compare the two on one machine
-        wgmma: capability == (9, 0) && std::env::var_os("ARCHC_WGMMA").is_none_or(|value| value != "0"),
+        // ways to compare on one machine
+        wgmma: capability == (9, 0) && !switched_off("ARCHC_WGMMA"),
+        tma: capability == (9, 0) && !switched_off("ARCHC_WGMMA") && !switched_off("ARCHC_TMA"),
     })
+}
+
+/// Whether the variable of that name is 0.
+fn switched_off(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| value == "0")
 }
 
 /// One GPU with a compiler for it.
@@ -294,6 +300,11 @@ impl Driver for Device {
             .map_err(fault("copying from the device"))
     }
 
+    fn tensor_map(&self, boxes: &Boxes) -> Result<TensorMap, Fault> {
+        self.bind().map_err(fault("binding the context"))?;
+        encode(boxes, self.driver).map_err(fault("describing a tensor"))
+    }
+
     fn launch(&self, launch: &Launch) -> Result<(), Fault> {
         self.bind().map_err(fault("binding the context"))?;
         self.start(launch).map_err(fault("starting a kernel"))
@@ -321,6 +332,83 @@ impl Driver for Device {
         // SAFETY: the stream lives as long as the process.
         unsafe { result::stream::synchronize(self.stream) }.map_err(fault("waiting for the device"))
     }
+}
+
+/// The driver's own form of a tensor map.
+fn encode(boxes: &Boxes, driver: (u32, u32)) -> Result<TensorMap, DriverError> {
+    use sys::{
+        CUtensorMapDataType_enum as Element, CUtensorMapFloatOOBfill_enum as Outside,
+        CUtensorMapInterleave_enum as Interleave, CUtensorMapL2promotion_enum as Promotion,
+        CUtensorMapSwizzle_enum as Swizzle,
+    };
+    let Boxes { at, dtype, rank, dims, strides, kind } = *boxes;
+    let element = match dtype {
+        Dtype::F16 => Element::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+        _ => Element::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+    };
+    let interleave = Interleave::CU_TENSOR_MAP_INTERLEAVE_NONE;
+    let swizzle = Swizzle::CU_TENSOR_MAP_SWIZZLE_128B;
+    let promotion = Promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B;
+    let outside = Outside::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE;
+    let mut map = TensorMap::default();
+    let to = (&raw mut map).cast::<sys::CUtensorMap>();
+    let (dims_at, strides_at) = (dims.as_ptr(), strides.as_ptr());
+    match kind {
+        Kind::Tiled([rows, matrices]) => {
+            let (lens, steps) = ([64, rows, matrices], [1u32; 3]);
+            // SAFETY: a map has 128 bytes on 64; the arrays have as many numbers as `rank`, which is 2 or 3, asks for.
+            // The driver looks at the address only when kernels use the map.
+            unsafe {
+                sys::cuTensorMapEncodeTiled(
+                    to,
+                    element,
+                    rank as u32,
+                    at as *mut c_void,
+                    dims_at,
+                    strides_at,
+                    lens.as_ptr(),
+                    steps.as_ptr(),
+                    interleave,
+                    swizzle,
+                    promotion,
+                    outside,
+                )
+            }
+            .result()?;
+        }
+        Kind::Windows { lower, upper, steps: [across, down], pixels } => {
+            let steps = [1, across, down, 1];
+            // SAFETY: as above, with a rank of 4 and two corners of two numbers.
+            unsafe {
+                sys::cuTensorMapEncodeIm2col(
+                    to,
+                    element,
+                    rank as u32,
+                    at as *mut c_void,
+                    dims_at,
+                    strides_at,
+                    lower.as_ptr(),
+                    upper.as_ptr(),
+                    64,
+                    pixels,
+                    steps.as_ptr(),
+                    interleave,
+                    swizzle,
+                    promotion,
+                    outside,
+                )
+            }
+            .result()?;
+        }
+    }
+    // Drivers up to CUDA 13.1 set a bit that they should not where a tensor is below 128 KiB; CUTLASS and Triton clear it
+    // as well.
+    let distances = [2].into_iter().chain(strides);
+    let span: u64 = dims[..rank].iter().zip(distances).map(|(len, distance)| (len - 1) * distance).sum();
+    if driver <= (13, 1) && span + 1 < 128 << 10 {
+        map.0[1] &= !(1 << 21);
+    }
+    Ok(map)
 }
 
 /// `CU_EVENT_RECORD_EXTERNAL`: the event is recorded at every replay, where the host can read it.

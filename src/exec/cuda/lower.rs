@@ -6,7 +6,7 @@
 mod conv;
 mod node;
 
-use super::contract::{self, Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK};
+use super::contract::{self, Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK, Tma};
 use super::driver::{Facts, Packed};
 use super::place::{Layout, Pool, stored};
 use crate::diag::{Code, Problem};
@@ -17,9 +17,10 @@ use crate::plan::{Place, Plan, Step, View, Work};
 
 pub use conv::pixel_distance;
 
-/// A launch that waits for its workspace or is ready.
+/// A launch that waits for its workspace or for tensor maps, or is ready.
 pub(super) enum Pending {
     Conv(Conv, Choice),
+    Tma(Box<Tma>),
     Ready(contract::Launch, Packed),
 }
 

@@ -267,6 +267,9 @@ impl Lower<'_> {
     }
 
     fn chosen(&self, mut conv: Conv) -> Pending {
+        if let Some(tma) = self.facts.choose_tma(&conv, self.dtype) {
+            return Pending::Tma(Box::new(tma));
+        }
         let choice = self.facts.choose(&conv, self.dtype);
         conv.splits = choice.splits as i32;
         Pending::Conv(conv, choice)
