@@ -207,6 +207,7 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
 
     float sums[MI][NJ][4] = {};
     float(&flat)[MI * NJ * 4] = *(float(*)[MI * NJ * 4])sums;
+    follow();
 #pragma unroll
     for (int stage = 0; stage < STAGES - 1; ++stage) {
         if (first + stage < last) load(stage);

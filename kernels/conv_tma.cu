@@ -149,16 +149,22 @@ DEV void store(const float (&sums)[MI][BN / 2], const Args& a, float* slab, int 
     const Epilogue& e = a.epilogue;
     const bool wide_y = on_16_bytes(a.y, a.y_image, a.y_row, a.y_pixel), wide_e = wide_epilogue(e);
     const int row = lane >> 3, piece = lane & 7;
-    // residuals of the next slab are on their way while this one is stored
+    // residuals on their way, those of the next pixels first
     uint4 ahead[FETCHES] = {};
-    auto fetch = [&](int at) {
-#pragma unroll
-        for (int q = 0; q < FETCHES; ++q) {
-            const int m = row0 + at / SLABS * 64 + row + q * 4, n = n0 + at % SLABS * SLAB + piece * 8;
-            if (e.residual && wide_e && m < a.pixels && n + 8 <= a.k) ahead[q] = *(const uint4*)(e.residual + Spot(a, m).residual + n);
-        }
+    auto fetch = [&](int at, int q) {
+        const int m = row0 + at / SLABS * 64 + row + q * 4, n = n0 + at % SLABS * SLAB + piece * 8;
+        if (e.residual && wide_e && at < MI * SLABS && m < a.pixels && n + 8 <= a.k)
+            ahead[FETCHES - 1] = *(const uint4*)(e.residual + Spot(a, m).residual + n);
     };
-    fetch(0);
+    auto shift = [&] {
+#pragma unroll
+        for (int i = 1; i < FETCHES; ++i) ahead[i - 1] = ahead[i];
+    };
+#pragma unroll
+    for (int q = 0; q < FETCHES; ++q) {
+        shift();
+        fetch(0, q);
+    }
 #pragma unroll 1
     for (int at = 0; at < MI * SLABS; ++at) {
         // the loop does not unroll, and registers have no index
@@ -176,17 +182,13 @@ DEV void store(const float (&sums)[MI][BN / 2], const Args& a, float* slab, int 
                     }
             }
         __syncwarp();
-        uint4 fetched[FETCHES];
-#pragma unroll
-        for (int q = 0; q < FETCHES; ++q) fetched[q] = ahead[q];
-        if (at + 1 < MI * SLABS) fetch(at + 1);
         const int n = n0 + at % SLABS * SLAB + piece * 8;
 #pragma unroll 1
         for (int q = 0; q < FETCHES; ++q) {
             const int from = row + q * 4, m = row0 + at / SLABS * 64 + from;
-            const uint4 own = fetched[0];
-#pragma unroll
-            for (int i = 1; i < FETCHES; ++i) fetched[i - 1] = fetched[i];
+            const uint4 own = ahead[0];
+            shift();
+            fetch(at + 1, q);
             if (m >= a.pixels || n >= a.k) continue;
             const int count = a.k - n < 8 ? a.k - n : 8;
             float v[8];

@@ -18,6 +18,7 @@ struct Args {
 };
 
 KERNEL(copy, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     const int total = product(a.shape, a.rank);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
         put(a.y[offset(at, a.rank, a.shape, a.y_strides)], to_float(a.x[offset(at, a.rank, a.shape, a.x_strides)]));
@@ -25,6 +26,7 @@ KERNEL(copy, THREADS, 2)(const __grid_constant__ Args a) {
 }
 
 KERNEL(copy_few, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     const int last = a.rank - 1, total = product(a.shape, last);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
         const T* x = a.x + offset(at, last, a.shape, a.x_strides);
@@ -34,6 +36,7 @@ KERNEL(copy_few, THREADS, 2)(const __grid_constant__ Args a) {
 }
 
 KERNEL(copy_tiles, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     SHARED(float, tile, [SIDE][SIDE + 1]);
     const int last = a.rank - 1, second = a.rank - 2, width = a.shape[last], height = a.shape[second];
     const int tiles = (width + SIDE - 1) / SIDE;

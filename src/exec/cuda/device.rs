@@ -86,6 +86,15 @@ fn switched_off(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| value == "0")
 }
 
+/// How a kernel follows the one before it in the queue.
+#[derive(Clone, Copy, PartialEq)]
+enum Pace {
+    /// Takes its place while the one before ends, and waits there (programmatic dependent launch).
+    Close,
+    /// Starts when the one before is done.
+    Apart,
+}
+
 /// One GPU with a compiler for it.
 pub struct Device {
     facts: Facts,
@@ -307,15 +316,23 @@ impl Driver for Device {
 
     fn launch(&self, launch: &Launch) -> Result<(), Fault> {
         self.bind().map_err(fault("binding the context"))?;
-        self.start(launch).map_err(fault("starting a kernel"))
+        self.start(launch, Pace::Apart).map_err(fault("starting a kernel"))
     }
 
     fn record(&self, launches: &[Launch]) -> Result<Box<dyn Graph>, Fault> {
         let mut last = 0;
-        let graph = self.capture(launches.len(), |at| {
-            last = at;
-            self.start(&launches[at])
-        });
+        let mut capture = |pace: Pace| {
+            self.capture(launches.len(), |at| {
+                last = at;
+                self.start(&launches[at], pace)
+            })
+        };
+        let close = self.facts.capability >= (9, 0) && !switched_off("ARCHC_PDL");
+        // a driver that does not record such launches has others
+        let graph = match close.then(|| capture(Pace::Close)) {
+            Some(Ok(graph)) => Ok(graph),
+            _ => capture(Pace::Apart),
+        };
         let graph = graph.map_err(|error| Fault { launch: Some(last), ..fault("recording the kernels")(error) })?;
         Ok(Box::new(graph))
     }
@@ -427,7 +444,7 @@ impl Device {
             let flags = if recorded { EXTERNAL } else { 0 };
             // SAFETY: the event and the stream are alive.
             unsafe { sys::cuEventRecordWithFlags(events.0[at], self.stream, flags) }.result()?;
-            launches.get(at).map_or(Ok(()), |launch| self.start(launch))
+            launches.get(at).map_or(Ok(()), |launch| self.start(launch, Pace::Apart))
         };
         let graph = if recorded { Some(self.capture(launches.len() + 1, each)?) } else { None };
         let mut times = vec![vec![]; launches.len()];
@@ -445,22 +462,32 @@ impl Device {
         Ok(times.iter_mut().map(|times| median(times)).collect())
     }
 
-    fn start(&self, launch: &Launch) -> Result<(), DriverError> {
-        let [x, y, z] = launch.grid;
-        let [bx, by, bz] = launch.block;
+    fn start(&self, launch: &Launch, pace: Pace) -> Result<(), DriverError> {
+        let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (launch.grid, launch.block);
+        let mut attribute = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID_enum::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue_union { programmaticStreamSerializationAllowed: 1 },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: grid_x,
+            gridDimY: grid_y,
+            gridDimZ: grid_z,
+            blockDimX: block_x,
+            blockDimY: block_y,
+            blockDimZ: block_z,
+            sharedMemBytes: launch.shared,
+            hStream: self.stream,
+            attrs: &raw mut attribute,
+            numAttrs: u32::from(pace == Pace::Close),
+        };
         let mut params: [*mut c_void; 1] = [launch.args.pointer()];
+        let function = launch.kernel.0 as sys::CUfunction;
         // SAFETY: the kernel takes one struct, which the contract says; the addresses in it are of memory that its owner
-        // keeps, and the driver copies the argument before it returns.
-        unsafe {
-            result::launch_kernel(
-                launch.kernel.0 as sys::CUfunction,
-                (x, y, z),
-                (bx, by, bz),
-                launch.shared,
-                self.stream,
-                &mut params,
-            )
-        }
+        // keeps, and the driver copies the argument and the attribute before it returns. A kernel that follows closely
+        // waits before it touches memory: every kernel does so by `follow`.
+        unsafe { sys::cuLaunchKernelEx(&raw const config, function, params.as_mut_ptr(), std::ptr::null_mut()) }
+            .result()
     }
 
     /// Records what `each` starts for 0, 1, .. below `count`.
