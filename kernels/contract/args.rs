@@ -316,7 +316,8 @@ args! {
         x: u64,
         y: u64,
         rank: i32,
-        reserved: i32,
+        /// For `copy_few` alone: how many numbers after those of y's last axis are set to 0; see [`Copy_::launch_with_zeros`].
+        zeros: i32,
         shape: [i32; RANK],
         x_strides: [i32; RANK],
         y_strides: [i32; RANK],

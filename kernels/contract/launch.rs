@@ -131,6 +131,17 @@ impl Copy_ {
         Launch { variant, kernel: "copy_tiles", grid: [count as u32, 1, 1], block: [32, 8, 1], shared: 0 }
     }
 
+    /// [`Copy_::launch`] that also sets `zeros` numbers after those of y's last axis to 0; none where it would be another
+    /// kernel than the one that can.
+    pub fn launch_with_zeros(&mut self, from: Dtype, to: Dtype, zeros: usize) -> Option<Launch> {
+        let launch = self.launch(from, to);
+        if launch.kernel != "copy_few" || self.y_strides[self.rank as usize - 1] != 1 {
+            return None;
+        }
+        self.zeros = zeros as i32;
+        Some(launch)
+    }
+
     /// Sorts axes by y's distances and joins those that are one.
     fn tidy(&mut self) {
         let mut axes: Vec<[i32; 3]> = (0..self.rank as usize)

@@ -103,6 +103,20 @@ pub fn all() -> Vec<Case> {
     ]
 }
 
+/// One of each kind at sizes for the emulator.
+#[cfg(test)]
+pub fn small() -> Vec<Case> {
+    let works = [
+        Work::Conv { size: 9, c: 3, k: 16, kernel: 3, stride: 2 },
+        Work::Conv { size: 8, c: 64, k: 72, kernel: 3, stride: 1 },
+        Work::Depthwise { size: 7, c: 24, kernel: 3, stride: 1 },
+        Work::Linear { rows: 1, c: 40, k: 24 },
+        Work::Linear { rows: 70, c: 64, k: 64 },
+        Work::MaxPool { size: 8, c: 8 },
+    ];
+    works.map(|work| Case { family: "small", work }).to_vec()
+}
+
 impl Case {
     /// `resnet50 conv 3x3 56x56 64 -> 64`
     pub fn name(&self) -> String {

@@ -133,7 +133,9 @@ impl Driver for Emulated {
             return Err(Fault { out_of_memory: true, ..fault("allocating memory", "out of memory".into()) });
         }
         // a device's allocations are on 256 bytes, and a buffer ends at a page
-        let buffer = archc_emu::Buffer::new(bytes.next_multiple_of(256));
+        let mut buffer = archc_emu::Buffer::<u8>::new(bytes.next_multiple_of(256));
+        // not a number in any dtype
+        buffer.values_mut().fill(0xff);
         let at = buffer.address();
         self.state.memory.lock().expect("no test panics while it holds the lock").insert(at, buffer);
         Ok(at)

@@ -198,6 +198,7 @@ impl Loaded {
         let Some(at) = fault.launch else {
             let message = format!("the GPU failed: {}: {}", fault.call, fault.message);
             return Problem::new(Code::Resource, message)
+                .note("recorded kernels run on their own, and a GPU that failed can be asked no more: the step is not known")
                 .hint("`ARCHC_CUDA_SYNC=1 archc ..` runs step by step, and names the one that fails");
         };
         let what = match self.works[at] {
