@@ -64,7 +64,17 @@ struct Place {
 };
 
 DEV void bring(const Args& a, u8* shared, u64* full, u64* empty, int tiles) {
-    const int out_pixels = a.out_height * a.out_width;
+    const int out_pixels = a.out_height * a.out_width, steps = a.r * a.s * a.steps_c;
+    auto bring_weights = [&](int stage, int c, int tap, int n0) {
+        barrier_arrive_expect(full + stage, BUG(FEW_BYTES) ? A_BYTES : STAGE_BYTES);
+        copy_box(shared + stage * STAGE_BYTES + A_BYTES, &a.w, full + stage, c * STEP, tap, n0);
+    };
+    // weights are nobody's to write: the first need not wait for the kernel before
+    int early = (int)blockIdx.x < tiles ? min(steps, STAGES) : 0;
+#pragma unroll 1
+    for (int step = 0; step < early; ++step)
+        bring_weights(step, step % a.steps_c, step / a.steps_c, Tile(a, blockIdx.x).n0);
+    follow();
     Place place = {0, 0};
 #pragma unroll 1
     for (int at = blockIdx.x; at < tiles; at += gridDim.x) {
@@ -76,16 +86,16 @@ DEV void bring(const Args& a, u8* shared, u64* full, u64* empty, int tiles) {
 #pragma unroll 1
             for (int s = 0; s < a.s; ++s, ++tap)
 #pragma unroll 1
-                for (int c = 0; c < a.steps_c; ++c) {
-                    if (!BUG(EARLY_COPY)) barrier_wait(empty + place.stage, place.turn ^ 1);
-                    u64* barrier = full + place.stage;
+                for (int c = 0; c < a.steps_c; ++c, --early) {
+                    if (early <= 0) {
+                        if (!BUG(EARLY_COPY)) barrier_wait(empty + place.stage, place.turn ^ 1);
+                        bring_weights(place.stage, c, tap, tile.n0);
+                    }
                     u8* to = shared + place.stage * STAGE_BYTES;
-                    barrier_arrive_expect(barrier, BUG(FEW_BYTES) ? A_BYTES : STAGE_BYTES);
                     if (a.windows)
-                        copy_windows(to, &a.x, barrier, c * STEP, iw, ih, image, s * a.dilation_w, r * a.dilation_h);
+                        copy_windows(to, &a.x, full + place.stage, c * STEP, iw, ih, image, s * a.dilation_w, r * a.dilation_h);
                     else
-                        copy_box(to, &a.x, barrier, c * STEP, tile.m0);
-                    copy_box(to + A_BYTES, &a.w, barrier, c * STEP, tap, tile.n0);
+                        copy_box(to, &a.x, full + place.stage, c * STEP, tile.m0);
                     place.advance();
                 }
     }
@@ -220,13 +230,13 @@ KERNEL(conv_tma, THREADS, 1)(const __grid_constant__ Args a) {
         if (!BUG(NO_FENCE)) fence_barriers();
     }
     __syncthreads();
-    follow();
     const int tiles = ((a.pixels + BM - 1) / BM) * ((a.k + BN - 1) / BN);
     if (group == 2) {
         fewer_registers<56>();
         if (threadIdx.x == WARPS * 32) bring(a, shared, full, empty, tiles);
     } else {
         more_registers<224>();
+        follow();
         float* slab = (float*)(shared + STAGES * STAGE_BYTES) + warp * 16 * SLAB;
         const int rows = TURNS == 2 ? 0 : group * MI * 64, steps = a.r * a.s * a.steps_c;
         Place place = {0, 0};

@@ -201,7 +201,11 @@ impl Conv {
         let last_tap = [(self.s - 1) * self.dilation_w, (self.r - 1) * self.dilation_h];
         let fits = [left, right, above, below].iter().all(|corner| (-128..128).contains(corner))
             && [self.stride_w, self.stride_h].iter().all(|stride| (1..=8).contains(stride))
-            && last_tap.iter().all(|last| (0..256).contains(last));
+            && last_tap.iter().all(|last| (0..256).contains(last))
+            && self.x_pixel > 0
+            && self.x_row > 0
+            && self.x_row % self.x_pixel == 0
+            && self.x_image % self.x_row == 0;
         fits.then(|| Boxes {
             at: self.x,
             dtype,
