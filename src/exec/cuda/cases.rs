@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Cuda;
-use super::contract::{Conv, Copy_, Depthwise, Dtype, Launch as Shape, LinearRows, Pool, RANK, conv_row};
+use super::contract::{Attention, Conv, Copy_, Depthwise, Dtype, Launch as Shape, LinearRows, Pool, RANK, conv_row};
 use super::driver::{Fault, Launch, Memory, Packed, bound};
 use super::place::stored;
 use crate::diag::{Code, Problem};
@@ -44,6 +44,12 @@ enum Work {
     MaxPool {
         size: usize,
         c: usize,
+    },
+    /// Queries, keys and values side by side, `rows` an image.
+    Attention {
+        rows: usize,
+        heads: usize,
+        dim: usize,
     },
 }
 
@@ -98,6 +104,8 @@ pub fn all() -> Vec<Case> {
         depthwise("mobilenet_v3", 14, 480, 3, 1),
         depthwise("mobilenet_v3", 7, 960, 5, 1),
         linear("vit_b_16", 197, 768, 2304),
+        Case { family: "vit_b_16", work: Work::Attention { rows: 197, heads: 12, dim: 64 } },
+        linear("vit_b_16", 197, 768, 768),
         linear("vit_b_16", 197, 768, 3072),
         linear("vit_b_16", 197, 3072, 768),
     ]
@@ -113,6 +121,7 @@ pub fn small() -> Vec<Case> {
         Work::Linear { rows: 1, c: 40, k: 24 },
         Work::Linear { rows: 70, c: 64, k: 64 },
         Work::MaxPool { size: 8, c: 8 },
+        Work::Attention { rows: 20, heads: 2, dim: 16 },
     ];
     works.map(|work| Case { family: "small", work }).to_vec()
 }
@@ -131,6 +140,7 @@ impl Case {
             }
             Work::Linear { rows, c, k } => format!("{family} linear {rows} x {c} -> {k}"),
             Work::MaxPool { size, c } => format!("{family} max 3x3 s2 {size}x{size} {c}"),
+            Work::Attention { rows, heads, dim } => format!("{family} attention {heads} x {rows} x {dim}"),
         }
     }
 
@@ -153,6 +163,10 @@ impl Case {
             }
             Work::Linear { rows, c, k } => ([batch * rows * c, k * c, batch * rows * k], product(batch * rows, c, k)),
             Work::MaxPool { size, c } => ([batch * size * size * dist(c), 0, batch * size * size / 4 * dist(c)], 0.0),
+            Work::Attention { rows, heads, dim } => {
+                let values = batch * rows * heads * dim;
+                ([3 * values, 0, values], 2.0 * product(batch * rows, rows, heads * dim))
+            }
         }
     }
 
@@ -281,6 +295,27 @@ impl Case {
                     ..Pool::default()
                 };
                 ("pool".into(), pool.launch(dtype), Packed::new(&pool))
+            }
+            Work::Attention { rows, heads, dim } => {
+                let cols = heads * dim;
+                let part = |at: usize| x + (at * cols * dtype.size()) as u64;
+                let attention = Attention {
+                    q: part(0),
+                    k: part(1),
+                    v: part(2),
+                    y,
+                    n: number(batch),
+                    heads: number(heads),
+                    dim: number(dim),
+                    queries: number(rows),
+                    keys: number(rows),
+                    q_dist: number(3 * cols),
+                    k_dist: number(3 * cols),
+                    v_dist: number(3 * cols),
+                    y_dist: number(cols),
+                    scale: 1.0 / (dim as f32).sqrt(),
+                };
+                ("attention".into(), attention.launch(dtype), Packed::new(&attention))
             }
         })
     }

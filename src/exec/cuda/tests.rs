@@ -1,5 +1,7 @@
 //! The backend on the emulator, against the reference and the CPU; the same on a GPU, where there is one.
 
+mod tiles;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -191,7 +193,9 @@ fn kernels_alone_are_measured() {
     for dtype in [Dtype::Bf16, Dtype::F32] {
         let cuda = emulated(2, dtype);
         let measured: Vec<_> = cases::small().iter().map(|case| cuda.measure(case, 2).expect("it runs")).collect();
-        for (one, kernel) in measured.iter().zip(["conv_", "conv_", "depthwise", "linear_rows", "conv_", "pool"]) {
+        for (one, kernel) in
+            measured.iter().zip(["conv_", "conv_", "depthwise", "linear_rows", "conv_", "pool", "attention"])
+        {
             assert!(one.kernel.starts_with(kernel), "{one:?}");
             assert!(one.seconds > 0.0 && one.bytes > 0.0, "{one:?}");
         }

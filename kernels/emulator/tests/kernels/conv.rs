@@ -288,3 +288,42 @@ fn what_no_map_can_say_has_other_kernels() {
         PLAIN.error(dtype, choose, 1);
     }
 }
+
+#[test]
+fn the_copy_engine_where_it_pays() {
+    let choice = |n: i32, size: i32, c: i32, k: i32, window: i32| {
+        let conv = Conv {
+            x: 256,
+            w: 256,
+            n,
+            height: size,
+            width: size,
+            c,
+            k,
+            groups: 1,
+            r: window,
+            s: window,
+            out_height: size,
+            out_width: size,
+            stride_h: 1,
+            stride_w: 1,
+            pad_h: window / 2,
+            pad_w: window / 2,
+            dilation_h: 1,
+            dilation_w: 1,
+            x_image: size * size * c,
+            x_row: size * c,
+            x_pixel: c,
+            w_dist: window * window * c,
+            ..Conv::default()
+        };
+        conv.choose_tma(Dtype::Bf16, 132).map(|tma| (tma.tile.bm, tma.tile.bn))
+    };
+    // narrow results, long depths, short depths
+    assert_eq!(choice(32, 56, 64, 64, 3), Some((128, 64)));
+    assert_eq!(choice(256, 14, 256, 256, 3), Some((128, 256)));
+    assert_eq!(choice(256, 56, 64, 256, 1), Some((128, 128)));
+    // few tiles, whose depth is better split; depths that would be mostly zeros
+    assert_eq!(choice(1, 7, 512, 512, 3), None);
+    assert_eq!(choice(256, 56, 24, 24, 3), None);
+}
