@@ -97,6 +97,8 @@ fn faulty() -> Vec<Variant> {
         ("conv_tma.bf16.128.64.8.2.1", "NO_FENCE"),
         ("conv_tma.bf16.128.64.8.2.1", "NO_TURNS"),
         ("conv_igemm.bf16.128.64.8.1.8.3.128.1", "NO_FENCE"),
+        ("attention.bf16.32", "COPY_WAIT"),
+        ("attention.bf16.32", "NO_BARRIER"),
         ("rows.f32", "NO_BARRIER"),
         ("elementwise.f32", "BOUNDS"),
     ];

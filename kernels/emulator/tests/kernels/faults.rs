@@ -1,7 +1,9 @@
 //! Faults that were planted, and misuse: each must be noticed.
 
 use archc_emu::Buffer;
-use archc_emu::contract::{Choice, Conv, Dtype, HOPPER_NARROW, Launch, Map, Rows, SMALL, Tile, TmaTile, variants};
+use archc_emu::contract::{
+    Attention, Choice, Conv, Dtype, HOPPER_NARROW, Launch, Map, Rows, SMALL, Tile, TmaTile, variants,
+};
 
 use crate::support::{Random, Values};
 
@@ -90,6 +92,45 @@ fn a_missing_wait_or_barrier_shows() {
     // SAFETY: the addresses are those of buffers as long as stated.
     unsafe { archc_emu::run(&launch, &args, 0) }.unwrap();
     assert!(y.read().iter().any(|v| v.is_nan()), "a missing barrier in a reduction");
+}
+
+/// Attention over several tiles of keys.
+fn attended(fault: Option<&str>, seed: u64) -> Vec<f32> {
+    let (rows, dim) = (150, 32);
+    let values = Values::of(Dtype::Bf16, &Random::new(3).numbers(rows * dim));
+    let y = Values::poison(Dtype::Bf16, rows * dim, 0);
+    let (at, dist) = (values.address(), dim as i32);
+    let args = Attention {
+        q: at,
+        k: at,
+        v: at,
+        y: y.address(),
+        n: 1,
+        heads: 1,
+        dim: dim as i32,
+        queries: rows as i32,
+        keys: rows as i32,
+        q_dist: dist,
+        k_dist: dist,
+        v_dist: dist,
+        y_dist: dist,
+        scale: 0.2,
+    };
+    let launch = args.launch(Dtype::Bf16);
+    let launch = fault.map_or(launch.clone(), |fault| with_fault(launch, fault));
+    // SAFETY: the addresses are those of buffers as long as stated.
+    unsafe { archc_emu::run(&launch, &args, seed) }.unwrap();
+    y.read()
+}
+
+#[test]
+fn faults_of_attention_show() {
+    let right = attended(None, 0);
+    let differs =
+        |fault, seed| attended(fault, seed).iter().zip(&right).any(|(a, b)| a.is_nan() || (a - b).abs() > 0.05);
+    assert!((0..4).all(|seed| !differs(None, seed)), "the order of threads is nothing to it");
+    assert!((0..4).all(|seed| differs(Some("COPY_WAIT"), seed)), "a wait for too few copies");
+    assert!((0..4).any(|seed| differs(Some("NO_BARRIER"), seed)), "a missing barrier");
 }
 
 #[test]
