@@ -66,7 +66,8 @@ fn evaluate(
     let names = names.filter(|names| names.len() == answers);
     let (data, classes) = eval_folder(path, names.as_deref())?;
     if classes.len() != answers {
-        let message = format!("the labels do not match the head: {} classes, the network gives {answers}", classes.len());
+        let message =
+            format!("the labels do not match the head: {} classes, the network gives {answers}", classes.len());
         return Err(Problem::new(Code::Input, message)
             .note("neither the weights nor the spec name the classes, so that the folder's stand for them")
             .hint("`archc train` writes the names into the weights: `--weights DIR/model.safetensors`; or `labels \"file.txt\"`")
@@ -161,7 +162,8 @@ fn text(scores: &Scores, loss: f64) -> String {
     let rows: Vec<Vec<String>> = scores.classes.iter().enumerate().map(row).collect();
     let right = Align::Right;
     let heads = [("class", Align::Left), ("precision", right), ("recall", right), ("samples", right)];
-    let mut text = format!("pictures  {}\nloss      {loss:.4}\naccuracy  {:.2} %\n", scores.samples, scores.accuracy() * 100.0);
+    let mut text =
+        format!("pictures  {}\nloss      {loss:.4}\naccuracy  {:.2} %\n", scores.samples, scores.accuracy() * 100.0);
     if scores.classes.len() > 5 {
         text += &format!("top 5     {:.2} %\n", scores.top5() * 100.0);
     }

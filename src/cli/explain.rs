@@ -113,14 +113,18 @@ fn train_page() -> String {
         let args: Vec<String> = call.args.iter().map(arg).collect();
         if args.is_empty() { call.name.to_string() } else { format!("{}({})", call.name, args.join(", ")) }
     };
-    let mut text = "the block `train { .. }`\n\nHow the edited network is fine-tuned by `archc train`. A line a word:\n".to_string();
+    let mut text =
+        "the block `train { .. }`\n\nHow the edited network is fine-tuned by `archc train`. A line a word:\n"
+            .to_string();
     for word in spec::WORDS {
         match &word.takes {
             Takes::Value { kind, default } => {
-                text += &format!("\n{}: {}; {}, {default} where it is left out\n", word.name, word.doc, kind.describe());
+                text +=
+                    &format!("\n{}: {}; {}, {default} where it is left out\n", word.name, word.doc, kind.describe());
             }
             Takes::One { of: calls, default } => {
-                let note = default.map_or("it must be there".to_string(), |name| format!("`{name}` where it is left out"));
+                let note =
+                    default.map_or("it must be there".to_string(), |name| format!("`{name}` where it is left out"));
                 text += &format!("\n{}: {}; {note}\n", word.name, word.doc);
                 calls.iter().for_each(|call| text += &format!("  {}\n      {}\n", of(call), call.doc));
             }

@@ -78,8 +78,7 @@ fn train(session: &Session, file: FileId, compiled: &Compiled, spec: &TrainSpec,
         epochs: job.epochs as u64,
     };
     let cpu = args.exec.cpu(None)?;
-    let mut learner =
-        NetworkLearner::new(&compiled.typed, split.as_ref(), &bound, cpu, config, job.batch, pace)?;
+    let mut learner = NetworkLearner::new(&compiled.typed, split.as_ref(), &bound, cpu, config, job.batch, pace)?;
     session.report(&bound.warnings());
     let text = run::resolved(&session.sources, file, &args.spec.set, &args.out);
     crate::io::atomic::write_bytes(&folder.spec(), text.as_bytes())?;
@@ -165,7 +164,10 @@ fn facts(
         ("Result", result.to_string()),
         ("Data", format!("{} pictures to learn from, {} for validation", job.train.len(), job.val.len())),
         ("Recipe", format!("{}, {}, {} schedule", name("loss"), name("optimizer"), name("schedule"))),
-        ("Steps", format!("{} epochs of {} steps, batch {}, seed {}", job.epochs, job.steps(), job.batch, job.recipe.seed)),
+        (
+            "Steps",
+            format!("{} epochs of {} steps, batch {}, seed {}", job.epochs, job.steps(), job.batch, job.recipe.seed),
+        ),
         ("Time of this process", format!("{:.1} s", time.as_secs_f64())),
     ];
     if let Some((count, digest)) = &written.frozen {
@@ -213,7 +215,8 @@ impl Watch for Shown<'_> {
         if !std::io::stderr().is_terminal() {
             return;
         }
-        let template = format!("epoch {}/{} {{bar:30}} {{pos}}/{{len}} {{msg}} {{per_sec}} {{eta}}", epoch + 1, self.epochs);
+        let template =
+            format!("epoch {}/{} {{bar:30}} {{pos}}/{{len}} {{msg}} {{per_sec}} {{eta}}", epoch + 1, self.epochs);
         let style = ProgressStyle::with_template(&template).expect("the template is well formed");
         self.bar.finish_and_clear();
         self.bar = ProgressBar::new(steps as u64).with_style(style).with_position(step as u64);

@@ -147,12 +147,8 @@ impl Recipe {
     ) -> Result<Batch, Problem> {
         let read: Vec<Result<Vec<f32>, Problem>> =
             samples.par_iter().map(|at| values(&data.samples[*at], *at)).collect();
-        let mut batch = Batch {
-            samples: vec![],
-            input: Tensor::zeros([0]),
-            targets: Targets::Classes(vec![]),
-            problems: vec![],
-        };
+        let mut batch =
+            Batch { samples: vec![], input: Tensor::zeros([0]), targets: Targets::Classes(vec![]), problems: vec![] };
         let len: usize = self.input.iter().product();
         let mut input = Vec::with_capacity(len * samples.len());
         for (at, values) in samples.iter().zip(read) {
@@ -183,7 +179,8 @@ impl Recipe {
             Want::OneHot => Targets::Values(one_hot(labels().map(class), self.classes)),
             Want::Image => Targets::Values(batch.input.clone()),
             Want::Numbers => {
-                let numbers = |label: &Label| if let Label::Numbers(numbers) = label { numbers.clone() } else { vec![] };
+                let numbers =
+                    |label: &Label| if let Label::Numbers(numbers) = label { numbers.clone() } else { vec![] };
                 let rows: Vec<Vec<f32>> = labels().map(numbers).collect();
                 let width = rows.first().map_or(0, Vec::len);
                 Targets::Values(Tensor::new([rows.len(), width], rows.concat()))

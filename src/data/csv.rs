@@ -69,8 +69,9 @@ fn rows(path: &Path, columns: Columns) -> Result<Vec<Row>, Problem> {
         }
         if row.fields.len() < 2 || row.fields.iter().any(String::is_empty) {
             let message = format!("line {} of `{}` lacks a field", row.line, path.display());
-            return Err(Problem::new(Code::Input, message)
-                .hint("a row holds the picture's file, then its label or numbers"));
+            return Err(
+                Problem::new(Code::Input, message).hint("a row holds the picture's file, then its label or numbers")
+            );
         }
     }
     Ok(rows)

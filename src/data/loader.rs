@@ -62,7 +62,12 @@ impl Loader {
     ///
     /// # Errors
     /// If threads cannot be started.
-    pub fn evaluation(data: Arc<Dataset>, recipe: Arc<Recipe>, batch: usize, knows: impl Fn(&[usize]) -> bool + Send + Sync + 'static) -> Result<Loader, Problem> {
+    pub fn evaluation(
+        data: Arc<Dataset>,
+        recipe: Arc<Recipe>,
+        batch: usize,
+        knows: impl Fn(&[usize]) -> bool + Send + Sync + 'static,
+    ) -> Result<Loader, Problem> {
         Loader::start(move |step| {
             let from = step * batch;
             let samples: Vec<usize> = (from..data.len().min(from + batch)).collect();
@@ -74,7 +79,9 @@ impl Loader {
         })
     }
 
-    fn start(make: impl Fn(usize) -> Option<Result<Batch, Problem>> + Send + Sync + 'static) -> Result<Loader, Problem> {
+    fn start(
+        make: impl Fn(usize) -> Option<Result<Batch, Problem>> + Send + Sync + 'static,
+    ) -> Result<Loader, Problem> {
         let failed = |error: String| Problem::new(Code::Resource, format!("cannot start the threads: {error}"));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads());
         let pool = pool.build().map_err(|error| failed(error.to_string()))?;

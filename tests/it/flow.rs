@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up.
 const FLOW: &[&str] = &[
-    "source", "diag", "tensor", "philox", "io", "data", "ops", "syntax", "zoo", "graph", "resolve", "build", "edit", "typed",
-    "weights", "settings", "opt", "plan", "exec", "bind", "train", "compile", "cli",
+    "source", "diag", "tensor", "philox", "io", "data", "ops", "syntax", "zoo", "graph", "resolve", "build", "edit",
+    "typed", "weights", "settings", "opt", "plan", "exec", "bind", "train", "compile", "cli",
 ];
 
 #[test]

@@ -178,8 +178,7 @@ fn to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
     let f = f64::from((sixth - i) as f32);
     let (fs, value) = (f64::from((f64::from(s) / 255.0) as f32), f64::from(v));
     let byte = |value: f64| value.round().clamp(0.0, 255.0) as u8;
-    let (p, q, t) =
-        (byte(value * (1.0 - fs)), byte(value * (1.0 - fs * f)), byte(value * (1.0 - fs * (1.0 - f))));
+    let (p, q, t) = (byte(value * (1.0 - fs)), byte(value * (1.0 - fs * f)), byte(value * (1.0 - fs * (1.0 - f))));
     match i as u32 % 6 {
         0 => [v, t, p],
         1 => [q, v, p],

@@ -18,19 +18,40 @@ use crate::io::preprocess::{Interpolation, Preprocess, in_channels};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Augment {
     /// `RandomResizedCrop`: a part of the area's share `scale`, sides in `ratio`, at the input's size.
-    ResizedCrop { scale: (f64, f64), ratio: (f64, f64) },
+    ResizedCrop {
+        scale: (f64, f64),
+        ratio: (f64, f64),
+    },
     /// `RandomCrop` at the input's size, after so many black pixels were put on each side.
-    Crop { padding: usize },
-    HorizontalFlip { p: f64 },
-    VerticalFlip { p: f64 },
+    Crop {
+        padding: usize,
+    },
+    HorizontalFlip {
+        p: f64,
+    },
+    VerticalFlip {
+        p: f64,
+    },
     /// `RandomRotation` by up to so many degrees either way, the nearest pixel, black outside.
-    Rotation { degrees: f64 },
+    Rotation {
+        degrees: f64,
+    },
     /// `ColorJitter`: factors within so much of 1, the hue turned by up to a share of the circle.
-    ColorJitter { brightness: f64, contrast: f64, saturation: f64, hue: f64 },
+    ColorJitter {
+        brightness: f64,
+        contrast: f64,
+        saturation: f64,
+        hue: f64,
+    },
     /// `RandomErasing` with torchvision's scale (0.02, 0.33) and ratio (0.3, 3.3), value 0.
-    Erasing { p: f64 },
+    Erasing {
+        p: f64,
+    },
     /// `RandAugment` with 31 bins.
-    Policy { ops: usize, magnitude: usize },
+    Policy {
+        ops: usize,
+        magnitude: usize,
+    },
 }
 
 /// The picture as the network learns from it: [C, H, W], which is `input`, row-major.

@@ -77,7 +77,8 @@ fn every_change_keeps_the_size_and_reaches_both_ends_of_its_range() {
     let picture = noise(17, 11);
     let mut draws = Draws::named(0, "sizes");
     for op in 0..200 {
-        let cropped = geometry::resized_crop(&picture, (8, 8), (0.08, 1.0), (0.75, 1.33), Interpolation::Bilinear, &mut draws);
+        let cropped =
+            geometry::resized_crop(&picture, (8, 8), (0.08, 1.0), (0.75, 1.33), Interpolation::Bilinear, &mut draws);
         assert_eq!((cropped.height(), cropped.width()), (8, 8));
         let padded = geometry::padded_crop(&picture, (11, 17), op % 30, &mut draws);
         assert_eq!((padded.height(), padded.width()), (11, 17));
@@ -85,7 +86,8 @@ fn every_change_keeps_the_size_and_reaches_both_ends_of_its_range() {
         assert_eq!((changed.height(), changed.width()), (11, 17));
     }
     // what fits no ratio is cut in the middle, a picture of one pixel stays one
-    let thin = geometry::resized_crop(&noise(90, 1), (4, 4), (1.0, 1.0), (0.9, 1.1), Interpolation::Bilinear, &mut draws);
+    let thin =
+        geometry::resized_crop(&noise(90, 1), (4, 4), (1.0, 1.0), (0.9, 1.1), Interpolation::Bilinear, &mut draws);
     assert_eq!((thin.height(), thin.width()), (4, 4));
     let one = geometry::resized_crop(&noise(1, 1), (2, 2), (0.0, 0.0), (0.0, 0.0), Interpolation::Bilinear, &mut draws);
     assert_eq!(one.data(), noise(1, 1).data().repeat(4));
@@ -96,7 +98,8 @@ fn chances_and_ranges_are_kept() {
     let picture = noise(16, 16);
     let mut draws = Draws::named(5, "chances");
     let flips = (0..2000).filter(|_| {
-        let flipped = Augment::HorizontalFlip { p: 0.3 }.apply(picture.clone(), (16, 16), Interpolation::Bilinear, &mut draws);
+        let flipped =
+            Augment::HorizontalFlip { p: 0.3 }.apply(picture.clone(), (16, 16), Interpolation::Bilinear, &mut draws);
         flipped != picture
     });
     assert!((500..700).contains(&flips.count()));
@@ -120,7 +123,10 @@ fn without_changes_a_sample_is_what_evaluation_sees() {
         let made = augmented(&picture, &preprocess, input, &[], &mut Draws::named(0, "")).unwrap();
         assert_eq!(seen.data(), made);
         let back = preprocess.picture(&made, input);
-        assert_eq!(back.data(), preprocess.sized(&crate::io::preprocess::in_channels(&picture, input[0]), input[1], input[2]).data());
+        assert_eq!(
+            back.data(),
+            preprocess.sized(&crate::io::preprocess::in_channels(&picture, input[0]), input[1], input[2]).data()
+        );
     }
 }
 

@@ -109,8 +109,7 @@ fn threads_do_not_change_a_bit() {
     };
     let cpu = Cpu::new();
     let reduced = cpu.with_dtype(DType::Bf16).expect("the CPU has kernels for it");
-    let backends: [&dyn Backend; 4] =
-        [&cpu, &reduced, &Sliced { cpu, seed: 1 }, &Sliced { cpu: reduced, seed: 2 }];
+    let backends: [&dyn Backend; 4] = [&cpu, &reduced, &Sliced { cpu, seed: 1 }, &Sliced { cpu: reduced, seed: 2 }];
     for backend in backends {
         let one = bits(backend, 1);
         for threads in [2, 3, 8] {

@@ -7,9 +7,10 @@ use crate::tensor::Tensor;
 /// The mean loss of `outputs`, [B, ..].
 pub fn loss(kind: &Loss, outputs: &Tensor, targets: &Targets) -> f64 {
     match (kind, targets) {
-        (Loss::CrossEntropy { smoothing, weights }, Targets::Classes(classes) | Targets::Mixed { first: classes, .. }) => {
-            cross_entropy(outputs, classes, f64::from(*smoothing), weights.as_deref())
-        }
+        (
+            Loss::CrossEntropy { smoothing, weights },
+            Targets::Classes(classes) | Targets::Mixed { first: classes, .. },
+        ) => cross_entropy(outputs, classes, f64::from(*smoothing), weights.as_deref()),
         (_, Targets::Values(values)) => {
             let pairs = outputs.data().iter().zip(values.data());
             let sum: f64 = pairs.map(|(x, y)| each(kind, f64::from(*x), f64::from(*y))).sum();

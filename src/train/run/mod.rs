@@ -25,9 +25,9 @@ use checkpoint::{Best, Position};
 pub use evaluate::{Evaluation, evaluate};
 pub use folder::RunFolder;
 use learner::{Learner, Stepped};
+pub use loss::loss;
 use metrics::{Line, Metrics};
 use prefix::PrefixCache;
-pub use loss::loss;
 pub use resolved::{resolved, says};
 pub use results::{Written, write};
 
@@ -108,12 +108,7 @@ impl Job {
 /// # Errors
 /// A picture that cannot be read, a loss that is not finite, a disk that is full, a device that fails. The last checkpoint
 /// stays good.
-pub fn run(
-    job: &Job,
-    learner: &mut dyn Learner,
-    folder: &RunFolder,
-    watch: &mut dyn Watch,
-) -> Result<Ended, Problem> {
+pub fn run(job: &Job, learner: &mut dyn Learner, folder: &RunFolder, watch: &mut dyn Watch) -> Result<Ended, Problem> {
     let mut run = Run::begin(job, learner, folder, watch)?;
     let mut early = false;
     while run.position.epoch < job.epochs {
@@ -300,10 +295,12 @@ impl<'a> Run<'a> {
             (epoch, from),
             knows,
         )?;
-        Ok(loader.map(|batch| batch.map(|batch| {
-            let cached = batch.input.is_empty();
-            (batch, cached)
-        })))
+        Ok(loader.map(|batch| {
+            batch.map(|batch| {
+                let cached = batch.input.is_empty();
+                (batch, cached)
+            })
+        }))
     }
 
     /// Makes the caches of the epoch's frozen prefix, unless they are there already.
@@ -358,7 +355,11 @@ impl<'a> Run<'a> {
     fn kept(&self, problem: Problem) -> Problem {
         match checkpoint::position(&self.folder.checkpoint()) {
             Ok(position) => problem
-                .note(format!("the checkpoint after step {} is kept: {}", position.step, self.folder.checkpoint().display()))
+                .note(format!(
+                    "the checkpoint after step {} is kept: {}",
+                    position.step,
+                    self.folder.checkpoint().display()
+                ))
                 .hint("go on from there with `--resume`, once the reason is gone"),
             Err(_) => problem,
         }

@@ -223,7 +223,8 @@ fn run(program: &mut Executable, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tenso
     let batch = program.plan().batch();
     let count = inputs.first().and_then(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(0);
     let full: Vec<Cow<'_, Tensor>> = inputs.iter().map(|(_, tensor)| resized(tensor, batch)).collect();
-    let named: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, _)| *name).zip(full.iter().map(AsRef::as_ref)).collect();
+    let named: Vec<(&str, &Tensor)> =
+        inputs.iter().map(|(name, _)| *name).zip(full.iter().map(AsRef::as_ref)).collect();
     let outputs = program.run(&named)?;
     Ok(outputs.into_iter().map(|(_, tensor)| resized(&tensor, count).into_owned()).collect())
 }

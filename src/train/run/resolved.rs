@@ -4,8 +4,8 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::source::{FileId, Sources, Span};
-use crate::syntax::tree::{self, Expr, ExprKind, Item, TrainLine};
 use crate::syntax;
+use crate::syntax::tree::{self, Expr, ExprKind, Item, TrainLine};
 
 /// The text of the spec `file` as it is to lie in `folder`. `set` holds the values of `--set` options.
 pub fn resolved(sources: &Sources, file: FileId, set: &[(String, String)], folder: &Path) -> String {
@@ -41,7 +41,8 @@ pub fn resolved(sources: &Sources, file: FileId, set: &[(String, String)], folde
                     for value in values {
                         let ExprKind::Call(_, args) = &value.kind else { continue };
                         for arg in &args.args {
-                            let is_path = arg.name.as_ref().is_none_or(|name| name.value == "path" || name.value == "val");
+                            let is_path =
+                                arg.name.as_ref().is_none_or(|name| name.value == "path" || name.value == "val");
                             if let (true, ExprKind::Str(text)) = (is_path, &arg.value.kind) {
                                 path(arg.value.span, text);
                             }
@@ -75,10 +76,9 @@ pub fn resolved(sources: &Sources, file: FileId, set: &[(String, String)], folde
 pub fn says(sources: &Sources, file: FileId, word: &str) -> bool {
     let (tree, _) = syntax::parse(file, sources.file(file).text.as_str());
     tree.items.iter().any(|item| match item {
-        Item::Train(train) => train
-            .lines
-            .iter()
-            .any(|line| matches!(line, TrainLine::Values { word: name, .. } if name.value == word)),
+        Item::Train(train) => {
+            train.lines.iter().any(|line| matches!(line, TrainLine::Values { word: name, .. } if name.value == word))
+        }
         _ => false,
     })
 }

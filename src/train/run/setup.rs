@@ -48,7 +48,8 @@ pub fn setup(spec: &TrainSpec, typed: &Typed, settings: &Settings, given: &Given
         ("cross_entropy", ..) => Want::Classes,
         ("bce_with_logits", "folder", _) => Want::OneHot,
         (loss, "folder", _) => {
-            let problem = Problem::new(Code::Train, format!("`{loss}` needs numbers to come near to, a folder has classes"));
+            let problem =
+                Problem::new(Code::Train, format!("`{loss}` needs numbers to come near to, a folder has classes"));
             return Err(problem
                 .hint(format!("learn the picture itself: `loss {loss}(target = image)`"))
                 .hint("or classes: `loss cross_entropy`; or numbers from a table: `data csv(..)`")
@@ -165,8 +166,10 @@ fn check_output(typed: &Typed, want: Want, data: &Data, input: [usize; 3], loss:
             if answers != data.classes.len() {
                 let names: Vec<&str> = data.classes.iter().take(10).map(String::as_str).collect();
                 let more = if data.classes.len() > 10 { ", .." } else { "" };
-                let message =
-                    format!("the labels do not match the head: {} classes, `{head}` gives {answers}", data.classes.len());
+                let message = format!(
+                    "the labels do not match the head: {} classes, `{head}` gives {answers}",
+                    data.classes.len()
+                );
                 return Err(Problem::new(Code::Train, message)
                     .note(format!("the data's classes: {}{more}", names.join(", ")))
                     .hint(format!("replace the head: `replace {head} with linear({})`", data.classes.len())));
@@ -180,7 +183,9 @@ fn check_output(typed: &Typed, want: Want, data: &Data, input: [usize; 3], loss:
                 );
                 let mut problem = Problem::new(Code::Train, message);
                 if let Some((c, h, w)) = shape.as_image() {
-                    problem = problem.hint(format!("give it pictures of the output's size: `base .. {{ input [N, {c}, {h}, {w}] }}`"));
+                    problem = problem.hint(format!(
+                        "give it pictures of the output's size: `base .. {{ input [N, {c}, {h}, {w}] }}`"
+                    ));
                 }
                 return Err(problem);
             }

@@ -32,7 +32,8 @@ impl Softmax {
 
     fn logits(&self, values: &Tensor) -> Tensor {
         let rows = values.data().chunks_exact(SEEN);
-        let logit = |row: &[f32], class: usize| (0..SEEN).map(|at| row[at] * self.weights[at * self.classes + class]).sum();
+        let logit =
+            |row: &[f32], class: usize| (0..SEEN).map(|at| row[at] * self.weights[at * self.classes + class]).sum();
         let data: Vec<f32> =
             rows.flat_map(|row| (0..self.classes).map(|class| logit(row, class)).collect::<Vec<f32>>()).collect();
         Tensor::new([values.shape()[0], self.classes], data)
@@ -176,7 +177,9 @@ fn job(dir: &Path, augments: Vec<Augment>) -> Job {
 
 /// What a run leaves that must not depend on where it was cut off.
 fn left(folder: &Path) -> Vec<Vec<u8>> {
-    ["model.safetensors", "metrics.jsonl", "checkpoint.best"].map(|name| std::fs::read(folder.join(name)).unwrap()).into()
+    ["model.safetensors", "metrics.jsonl", "checkpoint.best"]
+        .map(|name| std::fs::read(folder.join(name)).unwrap())
+        .into()
 }
 
 fn finish(job: &Job, learner: &mut Softmax, folder: &RunFolder, watch: &mut Watcher) -> Ended {

@@ -51,7 +51,12 @@ fn curves(lines: &[Line]) -> String {
         ends.iter().filter_map(|(at, line)| Some((*at, pick(line)?))).collect()
     };
     let loss = [
-        Series { name: "a step", class: "faint", points: steps().map(|(at, line)| (at, line.loss)).collect(), dots: false },
+        Series {
+            name: "a step",
+            class: "faint",
+            points: steps().map(|(at, line)| (at, line.loss)).collect(),
+            dots: false,
+        },
         Series { name: "training", class: "first", points: of(|line| Some(line.loss)), dots: true },
         Series { name: "validation", class: "second", points: of(|line| line.val_loss), dots: true },
     ];
@@ -104,7 +109,8 @@ fn frequent(scores: &Scores) -> String {
     let wrong = scores.confusion.iter().enumerate().filter(|(at, number)| at / count != at % count && **number > 0);
     let mut wrong: Vec<(usize, u64)> = wrong.map(|(at, number)| (at, *number)).collect();
     wrong.sort_by_key(|(at, number)| (std::cmp::Reverse(*number), *at));
-    let mut out = String::from("<h2>Most frequent confusions</h2><table><tr><th>class</th><th>taken for</th><th>times</th></tr>");
+    let mut out =
+        String::from("<h2>Most frequent confusions</h2><table><tr><th>class</th><th>taken for</th><th>times</th></tr>");
     for (at, number) in wrong.into_iter().take(CLASSES) {
         let (truth, answer) = (&scores.classes[at / count], &scores.classes[at % count]);
         let _ = write!(out, "<tr><td>{}</td><td>{}</td><td>{number}</td></tr>", escaped(truth), escaped(answer));
@@ -114,9 +120,8 @@ fn frequent(scores: &Scores) -> String {
 
 fn classes(scores: &Scores) -> String {
     let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.1} %", share * 100.0));
-    let mut out = String::from(
-        "<h2>Classes</h2><table><tr><th>class</th><th>precision</th><th>recall</th><th>samples</th></tr>",
-    );
+    let mut out =
+        String::from("<h2>Classes</h2><table><tr><th>class</th><th>precision</th><th>recall</th><th>samples</th></tr>");
     for (class, name) in scores.classes.iter().enumerate() {
         let _ = write!(
             out,
@@ -153,7 +158,9 @@ fn pairs(report: &Report) -> String {
     if report.pairs.is_empty() {
         return String::new();
     }
-    let mut out = String::from("<h2>Inputs and reconstructions</h2><p>Above the input, below what the network makes of it.</p><div class=\"row\">");
+    let mut out = String::from(
+        "<h2>Inputs and reconstructions</h2><p>Above the input, below what the network makes of it.</p><div class=\"row\">",
+    );
     for (input, output) in &report.pairs {
         let _ = write!(
             out,

@@ -128,7 +128,13 @@ pub fn number(value: f64) -> String {
     if !(1e-3..1e6).contains(&size) {
         return format!("{value:.1e}").replace(".0e", "e");
     }
-    let digits = if size >= 100.0 { 0 } else if size >= 1.0 { 2 } else { 4 };
+    let digits = if size >= 100.0 {
+        0
+    } else if size >= 1.0 {
+        2
+    } else {
+        4
+    };
     let text = format!("{value:.digits$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }
@@ -138,7 +144,10 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let run = points.len().div_ceil(POINTS).max(1);
     let mean = |points: &[(f64, f64)]| {
         let count = points.len() as f64;
-        (points.iter().map(|point| point.0).sum::<f64>() / count, points.iter().map(|point| point.1).sum::<f64>() / count)
+        (
+            points.iter().map(|point| point.0).sum::<f64>() / count,
+            points.iter().map(|point| point.1).sum::<f64>() / count,
+        )
     };
     points.chunks(run).map(mean).collect()
 }
