@@ -5,9 +5,9 @@
 #   benches/gpu.sh [--quick] [--carry FOLDER] [--out FOLDER] [--device DEVICE] [--seconds N] [--compile "NET:BATCH .."]
 #
 # --quick: resnet50 in bf16 at batch 32 and 256, correctness of resnet18. --device cpu tries the script without a GPU.
-# torch.compile(max-autotune) takes two to four minutes a network and batch, so that --compile says which, first the most
-# wanted; it comes last and gets the time that is left.
-# Results are written as they come, so that a time limit costs only what is left.
+# torch.compile(max-autotune) takes two to four minutes a network and batch: without --compile the most wanted ones come last
+# and get the time that is left; with it the named ones are all that is run, beside archc and PyTorch's CUDA graph.
+# Results are written as they come, so that a time limit costs only what is left; results.tar.gz in the folder has all.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 here=benches carry=target/gpu-carry out=${OUT:-target/gpu-out} device=cuda quick= seconds=520 compile=
@@ -30,7 +30,8 @@ archc=$carry/archc failures=0
 exec > >(tee "$out/log.txt") 2>&1
 
 left() { echo $((seconds - SECONDS)); }
-step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
+pack() { tar -czf "$work/results.tar.gz" -C "$out" --exclude=results.tar.gz . && mv "$work/results.tar.gz" "$out/"; }
+step() { pack && printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
 # under a time limit of so many seconds, and of what is left
 limited() {
     local most=$1 rest
@@ -66,6 +67,18 @@ print(f"archc {sys.argv[2]:18s} {one['dtype']:4s} batch {one['batch']:3d} {times
 P
 }
 
+# the same without what Hopper alone has, a part at a time
+without() {
+    local net=$1 dtype=$2 part
+    shift 2
+    for part in TMA WGMMA PDL; do
+        cp "$carry/specs/$net.arch" "$work/${net}_no_${part,,}.arch"
+        export "ARCHC_$part=0"
+        for batch in "$@"; do bench "${net}_no_${part,,}" "$dtype" "$batch" "$work"; done
+        unset "ARCHC_$part"
+    done
+}
+
 profile() {
     limited 40 "$archc" bench "$carry/specs/$1.arch" --device "$device" --dtype "$2" --batch "$3" --iterations 3 --warm-up 0 --profile \
         >"$out/profile_$1.$2.$3.txt" 2>&1 || fail "profile $1 $2 $3"
@@ -79,7 +92,7 @@ nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --f
 python3 -c 'import torch; print("torch", torch.__version__)'
 rm -f "$out/torch.jsonl" "$out"/archc_*.json
 
-if [ "$device" != cpu ]; then
+if [ "$device" != cpu ] && [ -z "$compile" ]; then
     step "fragment layouts"
     limited 45 python3 $here/gpu_layouts.py 3 >"$out/layouts.txt" 2>&1 || fail "fragment layouts"
     tail -25 "$out/layouts.txt"
@@ -88,16 +101,25 @@ fi
 dtypes_of() { if [ "$device" = cpu ]; then echo f32; else echo "bf16 f16 f32"; fi; }
 limit_of() { case $1 in bf16) echo 4e-2 ;; f16) echo 6e-3 ;; *) echo 1e-4 ;; esac; }
 
-if [ -n "$quick" ]; then
+if [ -n "$compile" ]; then
+    step "speed"
+    dtype=$(dtypes_of) && dtype=${dtype%% *}
+    for one in $compile; do
+        bench "${one%:*}" "$dtype" "${one#*:}"
+        torch 60 "${one%:*}" "$dtype" "${one#*:}" graph
+    done
+elif [ -n "$quick" ]; then
     step "numbers"
     for dtype in $(dtypes_of); do same resnet18 "$dtype" 2 "$(limit_of "$dtype")"; done
-    ARCHC_WGMMA=0 same resnet18 "${dtype%% *}" 2 "$(limit_of "${dtype%% *}")"
+    for part in ARCHC_TMA ARCHC_WGMMA ARCHC_PDL; do
+        export "$part=0"
+        same resnet18 "${dtype%% *}" 2 "$(limit_of "${dtype%% *}")"
+        unset "$part"
+    done
     step "speed"
     dtype=$(dtypes_of) && dtype=${dtype%% *}
     for batch in 32 256 1; do bench resnet50 "$dtype" "$batch"; done
-    # the same without the matrix instructions of Hopper
-    cp "$carry/specs/resnet50.arch" "$work/resnet50_mma.arch"
-    for batch in 32 256; do ARCHC_WGMMA=0 bench resnet50_mma "$dtype" "$batch" "$work"; done
+    without resnet50 "$dtype" 32 256 1
     for batch in 256 1; do profile resnet50 "$dtype" "$batch"; done
     sed -n '/^kernel/,$p' "$out/profile_resnet50.$dtype.256.txt" | head -30
     torch 60 resnet50 "$dtype" 32,256 eager,graph
@@ -121,6 +143,7 @@ else
         [ "$dtype" = bf16 ] && torch 60 resnet50 bf16 256,32,1 eager,graph
         [ "$dtype" = bf16 ] && torch 30 se_resnet50 bf16 256,32,1 eager,graph
     done
+    [ "$device" = cpu ] || { without resnet50 bf16 256 && without vit_b_16 bf16 256; }
     for batch in 256 32 1; do profile resnet50 bf16 "$batch"; done
     profile se_resnet50 bf16 256 && profile mobilenet_v3_large bf16 256 && profile vit_b_16 bf16 256
     limited 30 "$archc" bench --kernels --device "$device" --dtype bf16 --batch 32 >"$out/kernels.txt" 2>&1 || fail "kernel benches"
@@ -134,6 +157,7 @@ for one in $compile; do torch 400 "${one%:*}" bf16 "${one#*:}" compile >>"$out/c
 grep -h '^torch' "$out/compile.txt"
 
 step "table"
-python3 $here/gpu_table.py "$out"
+python3 $here/gpu_table.py "$out" | tee "$out/table.txt"
+pack
 printf '\n%s failures, %s s\n' "$failures" "$SECONDS"
 [ "$failures" = 0 ]

@@ -174,7 +174,7 @@ def attention(cubins, dtype, n, heads, dim, tokens, timed):
     a = S["Attention"](q=q.data_ptr(), k=k.data_ptr(), v=v.data_ptr(), y=y.data_ptr(), n=n, heads=heads, dim=dim,
                        queries=tokens, keys=tokens, q_dist=dist, k_dist=dist, v_dist=dist, y_dist=dist, scale=dim ** -0.5)
     wide = next(d for d in (32, 64, 128) if d >= dim)
-    shared = ((64 + 64) * (wide + 4) + 64 * 32) * 4 if dtype == "f32" else (64 + 128) * (wide + 8) * 2
+    shared = ((64 + 64) * (wide + 4) + 64 * 32) * 4 if dtype == "f32" else 2 * 2 * 64 * (wide + 8) * 2
     function = load(cubins[str(("attention", {"DTYPE": dtype, "DIM": wide}))], "attention", shared)
     run = lambda: launch(function, (-(-tokens // 64) * heads * n, 1, 1), (128, 1, 1), shared, a)
     run()

@@ -1,33 +1,41 @@
 //! `cargo bench --bench kernels [-- TEXT]`: the kernels alone at the sizes of well-known networks, and products of matrices
 //! beside the `gemm` crate (its part for f32), with GFLOP/s or GB/s and the share of the ceiling that binds.
 //!
-//! Without `--bench`, as under `cargo test`, every case runs once and is checked. A harness of its own, as none prints a
+//! After `--bf16` those that take bf16, in bf16. Without `--bench`, as under `cargo test`, every case runs once and is checked. A harness of its own, as none prints a
 //! share of a measured ceiling.
 
 use std::error::Error;
 
 use archc::exec::cpu::cases::{self, Case, Work};
 use archc::exec::cpu::ceilings::{Arithmetic, Ceilings, Traffic, core_to_core};
-use archc::exec::cpu::kernels::Isa;
+use archc::exec::cpu::kernels::{Element, Isa};
 use archc::exec::timing::{Budget, Samples, sample};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let is_bench = args.iter().any(|arg| arg == "--bench");
     let filter = args.iter().find(|arg| !arg.starts_with('-')).map_or("", String::as_str);
-    let cases: Vec<Case> = cases::all().into_iter().filter(|case| case.name().contains(filter)).collect();
     if !is_bench {
-        return check(&cases);
+        check::<f32>(&cases_of::<f32>(filter))?;
+        return check::<half::bf16>(&cases_of::<half::bf16>(filter));
     }
+    if args.iter().any(|arg| arg == "--bf16") { measure::<half::bf16>(filter) } else { measure::<f32>(filter) }
+}
+
+fn cases_of<T: Element>(filter: &str) -> Vec<Case> {
+    cases::all().into_iter().filter(|case| case.takes::<T>() && case.name().contains(filter)).collect()
+}
+
+fn measure<T: Element>(filter: &str) -> Result<(), Box<dyn Error>> {
     let ceilings = Ceilings::measure(Isa::detect());
     let threads = rayon::current_num_threads();
     let cores = core_to_core().map_or("a single core".into(), |ns| format!("{ns:.0} ns from core to core"));
     println!("{}, {threads} threads, {:.0} GFLOP/s at most, {cores}", ceilings.isa.name(), ceilings.fma / 1e9);
-    for case in &cases {
-        for policy in case.policies(ceilings.isa, 1) {
-            let mut ready = case.prepare(ceilings.isa, 1, policy);
+    for case in &cases_of::<T>(filter) {
+        for policy in case.policies::<T>(ceilings.isa, 1) {
+            let mut ready = case.prepare::<T>(ceilings.isa, 1, policy);
             let taken = ready.time(&Budget::seconds(0.2));
-            print(&case.name(), &ready.kernel(), case, &taken, &ceilings);
+            print::<T>(&case.name(), &ready.kernel(), case, &taken, &ceilings);
         }
         if let Work::Gemm { m, k, n } = case.work {
             let mut other = Other::new(m, k, n);
@@ -35,19 +43,19 @@ fn main() -> Result<(), Box<dyn Error>> {
                 other.run();
                 Ok::<(), String>(())
             })?;
-            print(&case.name(), "gemm crate", case, &taken, &ceilings);
+            print::<f32>(&case.name(), "gemm crate", case, &taken, &ceilings);
         }
     }
     Ok(())
 }
 
-fn print(name: &str, kernel: &str, case: &Case, taken: &Samples, ceilings: &Ceilings) {
-    let (seconds, bytes) = (taken.median(), case.bytes(1));
-    let ideal = ceilings.ideal(case.flops(1), Arithmetic::F32, &[Traffic { bytes, reach: bytes }]);
+fn print<T: Element>(name: &str, kernel: &str, case: &Case, taken: &Samples, ceilings: &Ceilings) {
+    let (seconds, bytes) = (taken.median(), case.bytes::<T>(1));
+    let ideal = ceilings.ideal(case.flops(1), Arithmetic::of(kernel), &[Traffic { bytes, reach: bytes }]);
     let (rate, unit) =
         if case.flops(1) > 0.0 { (case.flops(1) / seconds, "GFLOP/s") } else { (bytes / seconds, "GB/s") };
     println!(
-        "{name:<42} {kernel:<13} {:>9.1} us {:>7.1} {unit:<7} {:>4.0} % of {}",
+        "{name:<42} {kernel:<23} {:>9.1} us {:>7.1} {unit:<7} {:>4.0} % of {}",
         seconds * 1e6,
         rate / 1e9,
         100.0 * ideal.seconds / seconds,
@@ -56,11 +64,11 @@ fn print(name: &str, kernel: &str, case: &Case, taken: &Samples, ceilings: &Ceil
 }
 
 /// Runs every case once on one image, and a batch of the smaller ones.
-fn check(cases: &[Case]) -> Result<(), Box<dyn Error>> {
+fn check<T: Element>(cases: &[Case]) -> Result<(), Box<dyn Error>> {
     for case in cases {
-        for batch in [1, 2].into_iter().filter(|batch| *batch == 1 || case.bytes(1) < 4e6) {
-            for policy in case.policies(Isa::detect(), batch) {
-                let mut ready = case.prepare(Isa::detect(), batch, policy);
+        for batch in [1, 2].into_iter().filter(|batch| *batch == 1 || case.bytes::<T>(1) < 4e6) {
+            for policy in case.policies::<T>(Isa::detect(), batch) {
+                let mut ready = case.prepare::<T>(Isa::detect(), batch, policy);
                 ready.run();
                 ready.check()?;
             }
@@ -71,7 +79,7 @@ fn check(cases: &[Case]) -> Result<(), Box<dyn Error>> {
             other.check()?;
         }
     }
-    println!("{} cases give what plain sums give", cases.len());
+    println!("{} cases give what plain sums give{}", cases.len(), T::LABEL);
     Ok(())
 }
 

@@ -11,6 +11,9 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+// How the copy engine reads a tensor: the driver's secret.
+struct __align__(64) TensorMap { u64 words[16]; };
+
 #define DEV __device__ __forceinline__
 #define DEV_MEMBER __device__ __forceinline__
 // `blocks` of so many threads should fit a multiprocessor at once.
@@ -96,22 +99,98 @@ DEV u64 wgmma_side(const void* p) {
         "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31," \
         "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
         "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
-// d += a b of 64 x 64 or 64 x 128, depth 16, by the four warps of a warpgroup.
+#define REGISTERS_128 REGISTERS_64 "," \
+        "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79," \
+        "%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95," \
+        "%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111," \
+        "%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
+// d = a b, or d += a b where `add`, of 64 x 64, 128 or 256, depth 16, by the four warps of a warpgroup.
 #define WGMMA(name, type)                                                                                           \
-    DEV void name(float (&d)[32], u64 a, u64 b) {                                                                   \
-        asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" REGISTERS_32                  \
-                     "}, %32, %33, 1, 1, 1, 0, 0;"                                                                  \
-                     : SUMS_32(d, 0) : "l"(a), "l"(b));                                                             \
+    DEV void name(float (&d)[32], u64 a, u64 b, int add) {                                                          \
+        asm volatile("{.reg .pred p; setp.ne.b32 p, %34, 0;"                                                        \
+                     "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" REGISTERS_32                  \
+                     "}, %32, %33, p, 1, 1, 0, 0;}"                                                                 \
+                     : SUMS_32(d, 0) : "l"(a), "l"(b), "r"(add));                                                   \
     }                                                                                                               \
-    DEV void name(float (&d)[64], u64 a, u64 b) {                                                                   \
-        asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" REGISTERS_64                 \
-                     "}, %64, %65, 1, 1, 1, 0, 0;"                                                                  \
-                     : SUMS_32(d, 0), SUMS_32(d, 32) : "l"(a), "l"(b));                                             \
+    DEV void name(float (&d)[64], u64 a, u64 b, int add) {                                                          \
+        asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0;"                                                        \
+                     "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" REGISTERS_64                 \
+                     "}, %64, %65, p, 1, 1, 0, 0;}"                                                                 \
+                     : SUMS_32(d, 0), SUMS_32(d, 32) : "l"(a), "l"(b), "r"(add));                                   \
+    }                                                                                                               \
+    DEV void name(float (&d)[128], u64 a, u64 b, int add) {                                                         \
+        asm volatile("{.reg .pred p; setp.ne.b32 p, %130, 0;"                                                       \
+                     "wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type " {" REGISTERS_128                \
+                     "}, %128, %129, p, 1, 1, 0, 0;}"                                                               \
+                     : SUMS_32(d, 0), SUMS_32(d, 32), SUMS_32(d, 64), SUMS_32(d, 96) : "l"(a), "l"(b), "r"(add));   \
     }
 WGMMA(wgmma_bf16, "bf16")
 WGMMA(wgmma_f16, "f16")
 #undef WGMMA
+
+// Registers of each thread of this warpgroup from here on: fewer, so that others may have more.
+template <int COUNT> DEV void fewer_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT)); }
+template <int COUNT> DEV void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT)); }
+
+// ---- sm_90: barriers in shared memory that count arrivals and bytes, and the copy engine
+
+DEV void barrier_init(u64* barrier, int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+// Makes barriers that this thread initialised visible to the copy engine.
+DEV void fence_barriers() {
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+DEV void barrier_arrive(u64* barrier) {
+    asm volatile("{.reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0];}" ::"r"(shared_address(barrier)) : "memory");
+}
+// One arrival, and so many bytes that copies will bring.
+DEV void barrier_arrive_expect(u64* barrier, int bytes) {
+    asm volatile("{.reg .b64 state; mbarrier.arrive.expect_tx.shared::cta.b64 state, [%0], %1;}" ::"r"(shared_address(barrier)), "r"(bytes)
+                 : "memory");
+}
+// Until the phase of that parity is over; the phase before the first counts as one of parity 1.
+DEV void barrier_wait(u64* barrier, u32 parity) {
+    u32 over;
+    do {
+        asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
+                     : "=r"(over)
+                     : "r"(shared_address(barrier)), "r"(parity)
+                     : "memory");
+    } while (!over);
+}
+
+// Boxes of 64 channels from `c` on; the barrier counts their bytes.
+DEV void copy_box(void* to, const TensorMap* map, u64* barrier, int c, int row) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(
+                     shared_address(to)),
+                 "l"(map), "r"(shared_address(barrier)), "r"(c), "r"(row)
+                 : "memory");
+}
+DEV void copy_box(void* to, const TensorMap* map, u64* barrier, int c, int row, int matrix) {
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(
+                     shared_address(to)),
+                 "l"(map), "r"(shared_address(barrier)), "r"(c), "r"(row), "r"(matrix)
+                 : "memory");
+}
+// Of windows whose first one begins at (w, h) of image n: in each the tap that lies `right` and `down` of its first.
+DEV void copy_windows(void* to, const TensorMap* map, u64* barrier, int c, int w, int h, int n, int right, int down) {
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8};" ::"r"(
+                     shared_address(to)),
+                 "l"(map), "r"(shared_address(barrier)), "r"(c), "r"(w), "r"(h), "r"(n), "h"((u16)right), "h"((u16)down)
+                 : "memory");
+}
 #endif
+
+// Lets the next kernel of the queue take its place, then waits until the one before is done with memory. Every kernel
+// does so before it touches what another one writes or reads, so that an order of two is one of all.
+DEV void follow() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 DEV u32 bf16_bits(float f) {
     u16 bits;
@@ -128,6 +207,18 @@ DEV float f16_value(u16 bits) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
     return f;
 }
+// 2 to the x, to some 2 units of the last place; 0 far below.
+DEV float power_of_two(float x) {
+    float result;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
+// 1 / x, to a unit of the last place.
+DEV float about_one_over(float x) {
+    float result;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
 DEV u32 tf32_bits(float f) {
     u32 bits;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(f));
@@ -140,6 +231,13 @@ DEV u32 tf32_bits(float f) {
 #define FAULT_NO_BARRIER 2
 #define FAULT_BOUNDS 3
 #define FAULT_WGMMA_WAIT 4
+#define FAULT_FULL_WAIT 5
+#define FAULT_PARITY 6
+#define FAULT_FEW_BYTES 7
+#define FAULT_NO_RELEASE 8
+#define FAULT_EARLY_COPY 9
+#define FAULT_NO_FENCE 10
+#define FAULT_NO_TURNS 11
 #ifdef FAULT
 #define BUG(name) (PASTE(FAULT_, FAULT) == FAULT_##name)
 #else
@@ -189,6 +287,13 @@ template <class E> DEV void load8(float (&v)[8], const E* p, int count, bool wid
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] = i < count ? to_float(p[i]) : 0.f;
     }
+}
+// Eight 16-bit numbers.
+template <class E> DEV void widen(float (&v)[8], const uint4& raw) {
+    static_assert(sizeof(E) == 2, "eight in 16 bytes");
+    const E* some = (const E*)&raw;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) v[i] = to_float(some[i]);
 }
 template <class E> DEV void store8(E* p, const float (&v)[8], int count, bool wide) {
     if (wide && count >= 8) {
@@ -251,6 +356,15 @@ DEV float clamp(float x, float lo, float hi) {
     return x > hi ? hi : x;
 }
 
+// 1 - erf(x), for numbers that are stored in 16 bits: off by 1.5e-7 (Abramowitz and Stegun 7.1.26), a third of erfcf's work.
+DEV float erfc_of_16_bits(float x) {
+    const float t = about_one_over(fmaf(0.3275911f, fabsf(x), 1.f));
+    const float series = t * fmaf(t, fmaf(t, fmaf(t, fmaf(t, 1.061405429f, -1.453152027f), 1.421413741f), -0.284496736f), 0.254829592f);
+    const float tail = series * power_of_two(-1.44269504f * x * x);
+    return x < 0.f ? 2.f - tail : tail;
+}
+DEV float erfc_of(float x) { return sizeof(T) == 2 ? erfc_of_16_bits(x) : erfcf(x); }
+
 template <int N, class F> DEV void each(float (&v)[N], F f) {
 #pragma unroll
     for (int i = 0; i < N; ++i) v[i] = f(v[i]);
@@ -264,7 +378,7 @@ template <int N> DEV void activate(float (&v)[N], const Act& act) {
     case 2: each(v, [=](float x) { return clamp(x, a, b); }); break;
     case 3: each(v, [=](float x) { return x > 0.f ? x : a * expm1f(x); }); break;
     case 4: each(v, [=](float x) { return x > 0.f ? x : a * x; }); break;
-    case 5: each(v, [](float x) { return 0.5f * x * erfcf(-0.707106781f * x); }); break;
+    case 5: each(v, [](float x) { return 0.5f * x * erfc_of(-0.707106781f * x); }); break;
     case 6: each(v, [](float x) { return 0.5f * x * (1.f + tanhf(0.797884561f * (x + 0.044715f * x * x * x))); }); break;
     case 7: each(v, [](float x) { return x * sigmoid(x); }); break;
     case 8: each(v, [](float x) { return sigmoid(x); }); break;
@@ -303,8 +417,9 @@ template <int N, class F> DEV void activate_twice(float (&v)[N], const Act& befo
     }
 }
 
-// Of `count` neighbouring channels from `channel` on.
-DEV void finish(float (&v)[8], const Epilogue& e, int image, int residual_at, int channel, int count, bool wide) {
+// Of `count` neighbouring channels from `channel` on; `residual` puts theirs into eight numbers.
+template <class F>
+DEV void finish_with(float (&v)[8], const Epilogue& e, int image, int channel, int count, bool wide, F residual) {
     if (e.bias) {
         float bias[8];
         load8(bias, e.bias + channel, count, ((u64)(e.bias + channel) & 15) == 0);
@@ -319,9 +434,14 @@ DEV void finish(float (&v)[8], const Epilogue& e, int image, int residual_at, in
             for (int i = 0; i < 8; ++i) v[i] *= other[i];
         }
         if (e.residual) {
-            load8(other, e.residual + residual_at + channel, count, wide);
+            residual(other);
 #pragma unroll
             for (int i = 0; i < 8; ++i) v[i] += other[i];
         }
+    });
+}
+DEV void finish(float (&v)[8], const Epilogue& e, int image, int residual_at, int channel, int count, bool wide) {
+    finish_with(v, e, image, channel, count, wide, [&](float(&other)[8]) {
+        load8(other, e.residual + residual_at + channel, count, wide);
     });
 }

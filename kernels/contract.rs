@@ -11,9 +11,12 @@ mod args;
 mod conv;
 #[path = "contract/launch.rs"]
 mod launch;
+#[path = "contract/tma.rs"]
+mod tma;
 
 pub use args::*;
 pub use conv::*;
+pub use tma::*;
 
 /// What values are stored as and multiplied in; sums are float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,8 +91,9 @@ impl Variant {
 }
 
 /// All files with their kernels.
-pub const FILES: [(&str, &[&str]); 14] = [
+pub const FILES: [(&str, &[&str]); 15] = [
     ("conv_igemm", &["conv_igemm"]),
+    ("conv_tma", &["conv_tma"]),
     ("linear_rows", &["linear_rows"]),
     ("depthwise", &["depthwise", "depthwise_3x3", "depthwise_3x3_by_2", "depthwise_5x5", "depthwise_5x5_by_2"]),
     ("pool", &["pool"]),
@@ -116,6 +120,7 @@ pub fn variants() -> Vec<Variant> {
             all.push(conv::variant(dtype, NARROW, 4));
             all.extend([HOPPER_LARGE, HOPPER_NARROW].map(|tile| conv::variant(dtype, tile, 8)));
             all.push(conv::variant(dtype, HOPPER_NARROW, 4));
+            all.extend(TmaTile::ALL.map(|tile| tile.variant(dtype)));
         }
         all.push(conv::variant(dtype, SMALL, 1));
     }

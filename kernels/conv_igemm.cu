@@ -103,9 +103,9 @@ DEV void multiply(float (&sums)[MI][NJ][4], const u8* a, const u8* b, int lane, 
     for (int at = 0; at < ROW; at += 32) {
         const u64 left = wgmma_side(a + wm / 64 * 64 * ROW + at), right = wgmma_side(b + at);
 #if MATH == IS_bf16
-        wgmma_bf16(all, left, right);
+        wgmma_bf16(all, left, right, 1);
 #else
-        wgmma_f16(all, left, right);
+        wgmma_f16(all, left, right, 1);
 #endif
     }
     wgmma_commit();
@@ -207,6 +207,7 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
 
     float sums[MI][NJ][4] = {};
     float(&flat)[MI * NJ * 4] = *(float(*)[MI * NJ * 4])sums;
+    follow();
 #pragma unroll
     for (int stage = 0; stage < STAGES - 1; ++stage) {
         if (first + stage < last) load(stage);
@@ -215,7 +216,7 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
     for (int step = first, stage = 0; step < last; ++step) {
         copy_wait<STAGES - 2 + BUG(COPY_WAIT)>();
 #ifdef HOPPER
-        fence_for_wgmma();
+        if (!BUG(NO_FENCE)) fence_for_wgmma();
 #endif
         if (!BUG(NO_BARRIER)) __syncthreads();
         const u8* from = shared + stage * STAGE_BYTES;

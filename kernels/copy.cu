@@ -13,11 +13,12 @@ const int THREADS = 256, SIDE = 32;
 struct Args {
     const T* x;
     U* y;
-    int rank, reserved;
+    int rank, zeros;
     int shape[RANK], x_strides[RANK], y_strides[RANK];
 };
 
 KERNEL(copy, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     const int total = product(a.shape, a.rank);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
         put(a.y[offset(at, a.rank, a.shape, a.y_strides)], to_float(a.x[offset(at, a.rank, a.shape, a.x_strides)]));
@@ -25,15 +26,19 @@ KERNEL(copy, THREADS, 2)(const __grid_constant__ Args a) {
 }
 
 KERNEL(copy_few, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     const int last = a.rank - 1, total = product(a.shape, last);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
         const T* x = a.x + offset(at, last, a.shape, a.x_strides);
         U* y = a.y + offset(at, last, a.shape, a.y_strides);
         for (int i = 0; i < a.shape[last]; ++i) put(y[i * a.y_strides[last]], to_float(x[i * a.x_strides[last]]));
+        // whoever reads on finds nothing that counts
+        for (int i = 0; i < a.zeros; ++i) put(y[(a.shape[last] + i) * a.y_strides[last]], 0.f);
     }
 }
 
 KERNEL(copy_tiles, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     SHARED(float, tile, [SIDE][SIDE + 1]);
     const int last = a.rank - 1, second = a.rank - 2, width = a.shape[last], height = a.shape[second];
     const int tiles = (width + SIDE - 1) / SIDE;

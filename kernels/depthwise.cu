@@ -91,15 +91,28 @@ template <int K, int STRIDE> DEV void strips(const Args& a) {
     }
 }
 
-KERNEL(depthwise_3x3, THREADS, 2)(const __grid_constant__ Args a) { strips<3, 1>(a); }
+KERNEL(depthwise_3x3, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    strips<3, 1>(a);
+}
 
-KERNEL(depthwise_3x3_by_2, THREADS, 2)(const __grid_constant__ Args a) { strips<3, 2>(a); }
+KERNEL(depthwise_3x3_by_2, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    strips<3, 2>(a);
+}
 
-KERNEL(depthwise_5x5, THREADS, 2)(const __grid_constant__ Args a) { strips<5, 1>(a); }
+KERNEL(depthwise_5x5, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    strips<5, 1>(a);
+}
 
-KERNEL(depthwise_5x5_by_2, THREADS, 2)(const __grid_constant__ Args a) { strips<5, 2>(a); }
+KERNEL(depthwise_5x5_by_2, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    strips<5, 2>(a);
+}
 
 KERNEL(depthwise, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < work(a); at += gridDim.x * THREADS) {
         const Place p = place_of(a, at);

@@ -33,6 +33,7 @@ DEV Words philox(u32 block, const Args& a) {
 }
 
 KERNEL(dropout, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     const float scale = 1.f / (1.f - a.p);

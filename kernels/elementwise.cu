@@ -19,6 +19,7 @@ struct Args {
 };
 
 KERNEL(map, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     const bool wide_r = on_16_bytes(a.residual, a.residual_dist);
@@ -70,6 +71,7 @@ struct BinaryArgs {
 };
 
 KERNEL(binary, THREADS, 2)(const __grid_constant__ BinaryArgs a) {
+    follow();
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.a, a.a_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     const bool wide_r = on_16_bytes(a.residual, a.residual_dist), wide_b = on_16_bytes(a.b, a.b_outer, a.b_row);
@@ -106,6 +108,7 @@ struct BroadcastArgs {
 };
 
 KERNEL(broadcast, THREADS, 2)(const __grid_constant__ BroadcastArgs a) {
+    follow();
     const int total = product(a.shape, a.rank);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
         const int first = offset(at, a.rank, a.shape, a.a_strides), second = offset(at, a.rank, a.shape, a.b_strides);

@@ -17,6 +17,7 @@ struct Args {
 };
 
 KERNEL(group_norm, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     SHARED(float, partial, [8]);
     const int channels = a.c / a.groups, image = blockIdx.x / a.groups, c0 = blockIdx.x % a.groups * channels;
     const T* x = a.x + image * a.pixels * a.x_dist + c0;

@@ -17,6 +17,7 @@ struct Args {
 };
 
 KERNEL(linear_rows, WARPS * 32, 2)(const __grid_constant__ Args a) {
+    follow();
     const int lane = threadIdx.x & 31, out = blockIdx.x * WARPS + (threadIdx.x >> 5);
     if (out >= a.outputs) return;
     const T* w = a.w + out * a.w_dist;

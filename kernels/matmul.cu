@@ -63,6 +63,7 @@ DEV T right_of(const Args& p, const Tile& t, int c, int k) {
 
 #if MATH == IS_f32
 KERNEL(matmul, THREADS, 2)(const __grid_constant__ Args p) {
+    follow();
     SHARED(float, left, [STEP][SIDE + 4]);
     SHARED(float, right, [STEP][SIDE + 4]);
     const Tile t = tile_of(p);
@@ -102,6 +103,7 @@ KERNEL(matmul, THREADS, 2)(const __grid_constant__ Args p) {
 }
 #else
 KERNEL(matmul, THREADS, 2)(const __grid_constant__ Args p) {
+    follow();
     SHARED(T, left, [SIDE][PITCH]);
     SHARED(T, right, [SIDE][PITCH]);
     const Tile t = tile_of(p);

@@ -33,6 +33,7 @@ DEV Span part(int at, int size, int parts) {
 }
 
 KERNEL(pool, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     const int vectors = (a.c + 7) / 8, total = a.n * a.out_height * a.out_width * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {

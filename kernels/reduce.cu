@@ -27,6 +27,7 @@ DEV float part(const Args& a, const T* x, int from, int step, int inner) {
 }
 
 KERNEL(reduce_columns, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     SHARED(float, partial, [8][32]);
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
     const int out = blockIdx.x * 32 + threadIdx.x;
@@ -43,6 +44,7 @@ KERNEL(reduce_columns, THREADS, 2)(const __grid_constant__ Args a) {
 }
 
 KERNEL(reduce_rows, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
     const int out = blockIdx.x * 8 + threadIdx.y;
     if (out >= outputs) return;

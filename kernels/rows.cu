@@ -76,6 +76,7 @@ DEV Row row_of(const Args& a, Team& team, float* partial) {
 }
 
 KERNEL(layer_norm, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     SHARED(float, partial, [8]);
     Team team;
     const Row row = row_of(a, team, partial);
@@ -101,6 +102,7 @@ KERNEL(layer_norm, THREADS, 2)(const __grid_constant__ Args a) {
 }
 
 KERNEL(normalize, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     SHARED(float, partial, [8]);
     Team team;
     const Row row = row_of(a, team, partial);
@@ -132,6 +134,7 @@ DEV void exponents(const Row& row, Team& team, float& top, float& sum) {
 }
 
 KERNEL(softmax, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     SHARED(float, partial, [8]);
     Team team;
     const Row row = row_of(a, team, partial);
@@ -145,6 +148,7 @@ KERNEL(softmax, THREADS, 2)(const __grid_constant__ Args a) {
 }
 
 KERNEL(log_softmax, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
     SHARED(float, partial, [8]);
     Team team;
     const Row row = row_of(a, team, partial);

@@ -71,7 +71,7 @@ fn a_steady_state_run_allocates_nothing() {
     }
 }
 
-/// How many allocations three runs make, after those that fill the threads' scratch memory.
+/// How many allocations three runs make at least, after those that fill the threads' scratch memory.
 fn allocations(text: &str) -> usize {
     let mut sources = Sources::new();
     let file = sources.add("spec.arch", text, Some(Path::new(".")));
@@ -88,11 +88,22 @@ fn allocations(text: &str) -> usize {
             executable.run_into(&inputs, &mut outputs).expect("the CPU does not fail");
         }
     };
-    // which thread does which task is chance, and a thread's scratch grows with the first task that wants it
+    // Which thread does which task is chance, and a thread's scratch grows with the first task that wants it. On a busy
+    // machine a thread may come late to it, so that some tries find growth; what every run allocates, all of them find.
     run(12);
-    ALLOCATIONS.store(0, Ordering::Relaxed);
-    COUNTS.store(true, Ordering::Relaxed);
-    run(3);
-    COUNTS.store(false, Ordering::Relaxed);
-    ALLOCATIONS.load(Ordering::Relaxed)
+    let mut counted = || {
+        ALLOCATIONS.store(0, Ordering::Relaxed);
+        COUNTS.store(true, Ordering::Relaxed);
+        run(3);
+        COUNTS.store(false, Ordering::Relaxed);
+        ALLOCATIONS.load(Ordering::Relaxed)
+    };
+    let mut least = usize::MAX;
+    for _ in 0..20 {
+        least = least.min(counted());
+        if least == 0 {
+            break;
+        }
+    }
+    least
 }

@@ -114,6 +114,43 @@ args! {
     }
 }
 
+/// How the copy engine reads a tensor; made by the device's driver.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TensorMap(pub [u64; 16]);
+
+args! {
+    /// A convolution of 16-bit values whose operands the copy engine brings; [`Conv::choose_tma`] fills it in.
+    ConvTma {
+        x: TensorMap,
+        w: TensorMap,
+        y: u64,
+        epilogue: Epilogue,
+        /// Of the output.
+        pixels: i32,
+        k: i32,
+        /// Steps of 64 channels a tap.
+        steps_c: i32,
+        r: i32,
+        s: i32,
+        /// Whether `x` is a map of windows.
+        windows: i32,
+        out_height: i32,
+        out_width: i32,
+        stride_h: i32,
+        stride_w: i32,
+        pad_h: i32,
+        pad_w: i32,
+        dilation_h: i32,
+        dilation_w: i32,
+        /// Whether pixels of the output, and of the residual, lie one after another.
+        plain: i32,
+        y_image: i32,
+        y_row: i32,
+        y_pixel: i32,
+    }
+}
+
 args! {
     /// A linear map of at most [`LinearRows::MOST`] rows. Weights `[outputs][w_dist]`; rows count as images for the epilogue.
     LinearRows {
@@ -279,7 +316,8 @@ args! {
         x: u64,
         y: u64,
         rank: i32,
-        reserved: i32,
+        /// For `copy_few` alone: how many numbers after those of y's last axis are set to 0; see [`Copy_::launch_with_zeros`].
+        zeros: i32,
         shape: [i32; RANK],
         x_strides: [i32; RANK],
         y_strides: [i32; RANK],

@@ -131,6 +131,17 @@ impl Copy_ {
         Launch { variant, kernel: "copy_tiles", grid: [count as u32, 1, 1], block: [32, 8, 1], shared: 0 }
     }
 
+    /// [`Copy_::launch`] that also sets `zeros` numbers after those of y's last axis to 0; none where it would be another
+    /// kernel than the one that can.
+    pub fn launch_with_zeros(&mut self, from: Dtype, to: Dtype, zeros: usize) -> Option<Launch> {
+        let launch = self.launch(from, to);
+        if launch.kernel != "copy_few" || self.y_strides[self.rank as usize - 1] != 1 {
+            return None;
+        }
+        self.zeros = zeros as i32;
+        Some(launch)
+    }
+
     /// Sorts axes by y's distances and joins those that are one.
     fn tidy(&mut self) {
         let mut axes: Vec<[i32; 3]> = (0..self.rank as usize)
@@ -219,19 +230,24 @@ pub(super) fn attention_variant(dtype: Dtype, dim: usize) -> Variant {
 }
 
 impl Attention {
-    pub const MOST_DIM: usize = 128;
-    pub(super) const DIMS: [usize; 3] = [32, 64, 128];
+    pub const MOST_DIM: usize = 256;
+    pub(super) const DIMS: [usize; 4] = [32, 64, 128, 256];
 
     /// # Panics
     /// If `dim` is above [`Attention::MOST_DIM`].
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let dim =
-            *Attention::DIMS.iter().find(|dim| **dim >= self.dim as usize).expect("heads of at most 128 channels");
-        let grid = [((self.queries as usize).div_ceil(64) * (self.heads * self.n) as usize) as u32, 1, 1];
-        // queries, keys and values; for float32 also the weights of a tile
+            *Attention::DIMS.iter().find(|dim| **dim >= self.dim as usize).expect("heads of at most 256 channels");
+        // long heads leave room for fewer queries or keys at a time
+        let long = dim > 128;
+        let queries = if long && dtype.size() == 4 { 16 } else { 64 };
+        let grid = [((self.queries as usize).div_ceil(queries) * (self.heads * self.n) as usize) as u32, 1, 1];
         let shared = match dtype.size() {
-            4 => ((64 + 2 * 32) * (dim + 4) + 64 * 32) * 4,
-            _ => (64 + 2 * 64) * (dim + 8) * 2,
+            // queries, keys and values, and the weights of a tile
+            4 => ((queries + 2 * 32) * (dim + 4) + queries * 32) * 4,
+            // two tiles of keys and values; long queries beside them
+            _ if long => (64 + 2 * 2 * 16) * (dim + 8) * 2,
+            _ => 2 * 2 * 64 * (dim + 8) * 2,
         };
         let variant = attention_variant(dtype, dim);
         Launch { variant, kernel: "attention", grid, block: [128, 1, 1], shared: shared as u32 }

@@ -1,6 +1,8 @@
-//! Compiles every variant of every kernel as C++, each in a namespace of its own, with a table of them.
+//! Compiles every variant of every kernel as C++, each in a namespace of its own, with a table of them. Objects are kept by
+//! what they are made of, so that a change of one kernel compiles its variants alone.
 
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -17,30 +19,50 @@ fn main() {
     let mut all = contract::variants();
     all.extend(faulty());
     all.push(Variant { file: MISUSE, defines: vec![("DTYPE", "f32".into())] });
-    let mut build = cc::Build::new();
-    build.cpp(true).std("c++17").opt_level(2).warnings(false).include(here.join("emu")).include(&kernels);
-    build.flag("-Wno-unknown-pragmas").flag("-fno-strict-aliasing").flag("-ffp-contract=off");
-    // the emulated tensor cores are loops over vectors
-    if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
-        build.flag("-mavx2").flag("-ftree-vectorize");
+    let emulator = fs::read_dir(here.join("emu")).expect("the folder is there").flatten().map(|entry| entry.path());
+    let mut shared: Vec<PathBuf> = emulator.filter(|path| path.extension().is_some_and(|end| end == "h")).collect();
+    shared.sort();
+    shared.extend([kernels.join("common.cuh"), here.join("build.rs")]);
+    let shared: Vec<String> = shared.iter().map(|path| read(path)).collect();
+    let units = out.join("units");
+    fs::create_dir_all(&units).expect("the output folder can be written");
+    let (mut declared, mut listed, mut objects) = (String::new(), String::new(), vec![]);
+    for variant in &all {
+        let space = space(variant);
+        let text = unit(&space, variant);
+        let file = if variant.file == MISUSE {
+            here.join("emu/misuse.cu")
+        } else {
+            kernels.join(format!("{}.cu", variant.file))
+        };
+        let mut hasher = DefaultHasher::new();
+        (&text, read(&file), &shared, env::var("TARGET").ok()).hash(&mut hasher);
+        let path = units.join(format!("{space}.{:016x}.cpp", hasher.finish()));
+        fs::write(&path, text).expect("the output folder can be written");
+        objects.push(path.with_extension("o"));
+        _ = writeln!(declared, "extern const Entry entries_{space}[];");
+        _ = writeln!(listed, "    {{\"{}\", entries_{space}, {}}},", variant.name(), kernels_of(variant).len());
     }
-    build.file(here.join("emu/emu.cpp"));
-    let (mut declared, mut listed) = (String::new(), String::new());
-    for (number, variant) in all.iter().enumerate() {
-        let path = out.join(format!("variant_{number}.cpp"));
-        write_if_new(&path, &unit(number, variant));
-        build.file(&path);
-        let count = kernels_of(variant).len();
-        _ = writeln!(declared, "extern const Entry entries_{number}[];");
-        _ = writeln!(listed, "    {{\"{}\", entries_{number}, {count}}},", variant.name());
+    let missing: Vec<&PathBuf> = objects.iter().filter(|object| !object.exists()).collect();
+    // some at a time, so that a build that is stopped has not been for nothing
+    for some in missing.chunks(8) {
+        let mut build = build(&here, &kernels);
+        let made = build.files(some.iter().map(|object| object.with_extension("cpp"))).compile_intermediates();
+        made.iter().zip(some).for_each(|(made, object)| fs::rename(made, object).expect("one folder"));
+    }
+    for old in fs::read_dir(&units).expect("it was made").flatten().map(|entry| entry.path()) {
+        if !objects.contains(&old.with_extension("o")) {
+            fs::remove_file(old).expect("a file of ours");
+        }
     }
     let table = out.join("table.cpp");
     let text = format!(
         "#include \"emu.h\"\nnamespace emu {{\nstruct Variant {{ const char* name; const Entry* entries; unsigned count; }};\n{declared}extern const Variant variants[];\nextern const unsigned n_variants;\nconst Variant variants[] = {{\n{listed}}};\nconst unsigned n_variants = {};\n}}\n",
         all.len()
     );
-    write_if_new(&table, &text);
-    build.file(&table).compile("archc_emu_kernels");
+    fs::write(&table, text).expect("the output folder can be written");
+    let mut build = build(&here, &kernels);
+    build.file(here.join("emu/emu.cpp")).file(&table).objects(&objects).compile("archc_emu_kernels");
     println!("cargo:rerun-if-changed={}", here.join("emu").display());
     println!("cargo:rerun-if-changed={}", here.join("build.rs").display());
     println!("cargo:rerun-if-changed={}", kernels.join("contract.rs").display());
@@ -67,6 +89,16 @@ fn faulty() -> Vec<Variant> {
         ("conv_igemm.bf16.64.64.2.2.8.4.64", "COPY_WAIT"),
         ("conv_igemm.bf16.64.64.2.2.8.4.64", "NO_BARRIER"),
         ("conv_igemm.bf16.128.64.8.1.8.3.128.1", "WGMMA_WAIT"),
+        ("conv_tma.bf16.128.64.8.2.1", "FULL_WAIT"),
+        ("conv_tma.bf16.128.64.8.2.1", "PARITY"),
+        ("conv_tma.bf16.128.64.8.2.1", "FEW_BYTES"),
+        ("conv_tma.bf16.128.64.8.2.1", "NO_RELEASE"),
+        ("conv_tma.bf16.128.64.8.2.1", "EARLY_COPY"),
+        ("conv_tma.bf16.128.64.8.2.1", "NO_FENCE"),
+        ("conv_tma.bf16.128.64.8.2.1", "NO_TURNS"),
+        ("conv_igemm.bf16.128.64.8.1.8.3.128.1", "NO_FENCE"),
+        ("attention.bf16.32", "COPY_WAIT"),
+        ("attention.bf16.32", "NO_BARRIER"),
         ("rows.f32", "NO_BARRIER"),
         ("elementwise.f32", "BOUNDS"),
     ];
@@ -78,24 +110,36 @@ fn faulty() -> Vec<Variant> {
     faults.into_iter().map(with).collect()
 }
 
-fn unit(number: usize, variant: &Variant) -> String {
+fn build(here: &Path, kernels: &Path) -> cc::Build {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").opt_level(2).warnings(false).include(here.join("emu")).include(kernels);
+    build.flag("-Wno-unknown-pragmas").flag("-Wno-psabi").flag("-fno-strict-aliasing").flag("-ffp-contract=off");
+    // the emulated tensor cores are loops over vectors
+    if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
+        build.flag("-mavx2").flag("-ftree-vectorize");
+    }
+    build
+}
+
+/// The namespace of a variant.
+fn space(variant: &Variant) -> String {
+    variant.name().replace(|letter: char| !letter.is_ascii_alphanumeric(), "_")
+}
+
+fn unit(space: &str, variant: &Variant) -> String {
     let mut text = String::from("#define EMULATOR\n#include \"emu.h\"\n");
     for (name, value) in &variant.defines {
         _ = writeln!(text, "#define {name} {value}");
     }
-    let space = format!("variant_{number}");
     let entries: Vec<String> =
         kernels_of(variant).iter().map(|kernel| format!("    EMU_ENTRY({space}, {kernel}),\n")).collect();
     text + &format!(
-        "namespace {space} {{\n#include \"{}.cu\"\n}}\nnamespace emu {{\nextern const Entry entries_{number}[];\nconst Entry entries_{number}[] = {{\n{}}};\n}}\n",
+        "namespace {space} {{\n#include \"{}.cu\"\n}}\nnamespace emu {{\nextern const Entry entries_{space}[];\nconst Entry entries_{space}[] = {{\n{}}};\n}}\n",
         variant.file,
         entries.concat()
     )
 }
 
-fn write_if_new(path: &Path, text: &str) {
-    if fs::read_to_string(path).is_ok_and(|old| old == text) {
-        return;
-    }
-    fs::write(path, text).expect("the output folder can be written");
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).expect("a file of the repository")
 }

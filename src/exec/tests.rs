@@ -1,5 +1,6 @@
 //! Executables against the reference, on every kind of small network.
 
+mod reduced;
 mod sliced;
 
 use super::cpu::Cpu;
@@ -137,6 +138,21 @@ fn convolutions_and_additions() {
         g = add(0.5) <- f
         ! c",
     );
+}
+
+#[test]
+fn a_residual_is_added_before_only_the_means_are_kept() {
+    for pool in ["global_avg_pool2d", "adaptive_avg_pool2d(1)"] {
+        check(&format!(
+            "x = input([8, 6, 5])
+            a = conv2d(8, kernel = 3, padding = 1) <- x
+            b = add <- a, x
+            c = relu <- b
+            d = {pool} <- c
+            e = flatten <- d
+            f = linear(4) <- e"
+        ));
+    }
 }
 
 #[test]

@@ -174,10 +174,10 @@ impl Layout<'_> {
             }
             Kind::Conv { .. } => {
                 let order = if image { IMAGE.to_vec() } else { (0..dims.len()).collect() };
-                self.compute(id, &[Need::Order(IMAGE.to_vec()), Need::Plain], Some(order))
+                self.compute(id, &[self.window_need(id), Need::Plain], Some(order))
             }
+            Kind::PooledConv { .. } => self.compute(id, &[self.window_need(id)], Some(IMAGE.to_vec())),
             Kind::Separable { .. }
-            | Kind::PooledConv { .. }
             | Kind::ConvTranspose { .. }
             | Kind::Pool { .. }
             | Kind::AdaptivePool { .. }
@@ -244,10 +244,10 @@ impl Layout<'_> {
         let single =
             matches!(node.kind, Kind::Identity | Kind::Channels { .. } | Kind::PRelu { .. } | Kind::Binary { .. })
                 || matches!(&node.kind, Kind::Learn(learn) if learn.is_single());
-        let residual = node
-            .epilogue
-            .residual
-            .map(|residual| self.conform(&self.view(residual), &Need::Order(order.clone()), layers));
+        // of a convolution it has the pixels of the image, also where only their means are kept
+        let added = if matches!(node.kind, Kind::Conv { .. }) { IMAGE.to_vec() } else { order.clone() };
+        let residual =
+            node.epilogue.residual.map(|residual| self.conform(&self.view(residual), &Need::Order(added), layers));
         let gate = node.epilogue.gate.map(|gate| self.conform(&self.view(gate), &Need::Plain, layers));
         let seen: Vec<&View> = reads.iter().chain(&gate).chain(&residual).collect();
         let gaps = match node.kind {
@@ -262,6 +262,23 @@ impl Layout<'_> {
         let (work, layers) = (Work::Node(id), layers.clone());
         self.steps.push(Step { work, reads, gate, residual, write: write.clone(), means, in_place, layers });
         write
+    }
+
+    /// What a convolution needs of its image.
+    fn window_need(&self, id: Id) -> Need {
+        let node = self.net.node(id);
+        let (window, groups) = match &node.kind {
+            Kind::Conv { window, groups, .. } => (window, *groups),
+            Kind::PooledConv { window, .. } => (window, 1),
+            _ => unreachable!("the caller has seen a convolution"),
+        };
+        let x = self.view(node.operands[0]);
+        let few = groups == 1 && x.dims[1] <= self.options.few_channels && window.kernel != [1, 1];
+        let float = match x.place {
+            Place::Buffer(buffer) => self.buffers[buffer].dtype == DType::F32,
+            _ => true,
+        };
+        if few && float { Need::Any } else { Need::Order(IMAGE.to_vec()) }
     }
 
     /// How the second operand of a binary node pairs with the first.

@@ -25,7 +25,7 @@ pub(super) fn states(net: &Net) -> (Vec<Buffer>, Vec<View>) {
         end += state.shape.iter().product::<usize>().next_multiple_of(ALIGN);
         learned = if state.learned { end } else { learned };
     }
-    let buffer = |len| Buffer { dtype: DType::F32, offset: 0, sample: None, len, life: (0, 0) };
+    let buffer = |len| Buffer { dtype: DType::F32, offset: 0, len, sample: None, life: (0, 0) };
     (vec![buffer(end), buffer(learned)], views)
 }
 

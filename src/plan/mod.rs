@@ -36,6 +36,8 @@ pub struct Options<'a> {
     pub pixel_distance: fn(usize) -> usize,
     /// What large values are kept in.
     pub dtype: DType,
+    /// Convolutions of windows read float32 images of up to so many channels in any order of axes.
+    pub few_channels: usize,
     /// Where steps may be run for some samples at a time: what the backend knows of their cost.
     pub slicing: Option<&'a dyn Slicing>,
     /// Bytes that all values together may take.
@@ -126,7 +128,9 @@ const MAX_RANK: usize = 8;
 pub fn plan(net: Net, options: &Options) -> Result<Plan, Problem> {
     check_sizes(&net, options.batch)?;
     let mut plan = layout::lay_out(net, options);
-    if let Some(slicing) = options.slicing {
+    // statistics are those of the whole batch
+    let slicing = options.slicing.filter(|_| plan.states.is_empty());
+    if let Some(slicing) = slicing {
         arena::find_lives(&plan.steps, &plan.segments, &mut plan.buffers, &plan.outputs);
         plan.segments = slices::choose(&plan.net, &plan.steps, &plan.buffers, plan.batch, slicing);
         slices::cut(&plan.net, &mut plan.steps, &mut plan.buffers, plan.batch, &plan.segments);

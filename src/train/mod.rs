@@ -9,8 +9,6 @@ pub mod run;
 mod schedule;
 pub mod spec;
 pub mod split;
-#[cfg(test)]
-mod tests;
 mod trainer;
 
 use indexmap::IndexMap;

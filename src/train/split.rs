@@ -74,7 +74,7 @@ pub fn split(typed: &Typed) -> Option<Split> {
 
 impl Split {
     /// How many layers of the prefix compute something.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.prefix.order().len() - self.prefix.graph().inputs().len()
     }
 

@@ -11,5 +11,4 @@ mod ops;
 mod pages;
 mod suite;
 mod train;
-mod train;
 mod zoo;

@@ -32,6 +32,8 @@ struct Meeting {
 struct Warp { Meeting meetings[4]; unsigned alive; };
 struct Barrier { unsigned arrived, count; u32 generation; };
 struct Array { unsigned line; size_t at, bytes; };
+// A barrier that one thread initialised and the copy engine does not know of.
+struct Unfenced { const u64* barrier; unsigned thread; };
 
 // What an operating system thread keeps between blocks.
 struct Run {
@@ -47,6 +49,10 @@ struct Run {
     u8* shared = nullptr;
     size_t shared_bytes = 0, static_bytes = 0, dynamic_bytes = 0;
     std::vector<Array> arrays;
+    std::vector<Box> boxes;
+    std::vector<Unfenced> unfenced;
+    // For each 16 bytes of dynamic shared memory that cp.async wrote: the thread, and its count of fences then.
+    std::vector<u64> writers;
     u8* stacks = nullptr;
     void* host = nullptr;
     const Entry* entry = nullptr;
@@ -134,14 +140,23 @@ static u64 next_random() {
     return run->random >> 33;
 }
 
+static void land(const Box& box);
+
+// The next that can run; boxes land, in any order, only when nobody can go on without them.
 static Fiber* next_ready(unsigned from) {
     unsigned n = run->fibers.size();
-    for (unsigned i = 1; i <= n; ++i) {
-        unsigned at = from + i < n ? from + i : from + i - n;
-        Fiber* fiber = &run->fibers[run->order[at]];
-        if (!fiber->done && (!fiber->ready || fiber->ready(fiber))) return fiber;
+    while (true) {
+        for (unsigned i = 1; i <= n; ++i) {
+            unsigned at = from + i < n ? from + i : from + i - n;
+            Fiber* fiber = &run->fibers[run->order[at]];
+            if (!fiber->done && (!fiber->ready || fiber->ready(fiber))) return fiber;
+        }
+        if (run->boxes.empty()) return nullptr;
+        size_t which = next_random() % run->boxes.size();
+        Box box = run->boxes[which];
+        run->boxes.erase(run->boxes.begin() + which);
+        land(box);
     }
-    return nullptr;
 }
 
 static std::string deadlock() {
@@ -281,6 +296,8 @@ void copy_wait(unsigned keep) {
         const Copy& copy = fiber->copies[i];
         memcpy(copy.to, copy.from, copy.valid);
         memset((u8*)copy.to + copy.valid, 0, copy.bytes - copy.valid);
+        size_t piece = (size_t)((u8*)copy.to - dynamic_shared()) / 16;
+        if (piece < run->writers.size()) run->writers[piece] = (u64)fiber->fences << 32 | (fiber->index + 1);
     }
     memmove(fiber->copies, fiber->copies + copies, sizeof(Copy) * (fiber->n_copies - copies));
     fiber->n_copies -= copies;
@@ -288,19 +305,148 @@ void copy_wait(unsigned keep) {
     fiber->n_groups -= groups;
 }
 
-// ---- wgmma
-void wgmma(float* sums, int columns, u64 a, u64 b, float (*value)(u16)) {
-    Fiber* fiber = cur;
-    if (fiber->n_wgmmas == Fiber::MOST_WGMMAS) fail("more than %u wgmma in flight", Fiber::MOST_WGMMAS);
-    fiber->wgmmas[fiber->n_wgmmas++] = {sums, a, b, columns, value};
+// ---- barriers of the copy engine, in the 64 bits of shared memory that they have
+// arrivals still to come : 16, of a phase : 16, bytes still to come : 24 (signed), parity of the phase : 1, `MARK` : 7
+static const u64 MARK = 0x35;
+struct Count { u32 pending, arrivals; int bytes; u32 parity; };
+
+static Count count_of(const u64* barrier) {
+    u64 word = *barrier;
+    if (word >> 57 != MARK) fail("an mbarrier that was not initialised");
+    return {(u32)(word & 0xffff), (u32)(word >> 16 & 0xffff), (int)((u32)(word >> 32) << 8) >> 8, (u32)(word >> 56 & 1)};
+}
+static void set_count(u64* barrier, Count count) {
+    if (count.bytes >= 1 << 20 || count.bytes <= -(1 << 20)) fail("an mbarrier waits for %d bytes", count.bytes);
+    if (!count.pending && !count.bytes) {
+        count.pending = count.arrivals;
+        count.parity ^= 1;
+    }
+    *barrier = count.pending | (u64)count.arrivals << 16 | (u64)((u32)count.bytes & 0xffffff) << 32 | (u64)count.parity << 56 | MARK << 57;
+}
+void barrier_init(u64* barrier, u32 arrivals) {
+    if ((uintptr_t)barrier & 7) fail("an mbarrier that is not on 8 bytes");
+    set_count(barrier, {arrivals, arrivals, 0, 0});
+    run->unfenced.push_back({barrier, cur->index});
+}
+void fence_barriers() {
+    auto& all = run->unfenced;
+    for (size_t i = all.size(); i-- > 0;)
+        if (all[i].thread == cur->index) all.erase(all.begin() + i);
+}
+void barrier_arrive(u64* barrier, u32 bytes) {
+    Count count = count_of(barrier);
+    if (!count.pending) fail("an mbarrier sees more arrivals than it was made for");
+    count.pending--;
+    count.bytes += (int)bytes;
+    set_count(barrier, count);
+}
+static bool phase_over(Fiber* fiber) { return count_of((const u64*)fiber->waits_on).parity != fiber->waits_for; }
+void barrier_wait(u64* barrier, u32 parity) {
+    if (parity > 1) fail("an mbarrier's phase has parity 0 or 1, not %u", parity);
+    count_of(barrier);
+    wait_for("an mbarrier", phase_over, barrier, parity);
 }
 
-// Element `k` of row `row` of a side: rows of 128 bytes in atoms of 8, swizzled by their address.
-static float element(const Wgmma& product, u64 side, unsigned row, unsigned k) {
+// ---- the copy engine
+// A tensor of 16-bit elements, and how it is read; in the order of words that src/map.rs writes.
+struct Map {
+    u64 mark, address, dims[4], strides[3];
+    u32 rank, windows, rows[2], steps[2];
+    int lower[2], upper[2];
+};
+static_assert(sizeof(Map) <= sizeof(TensorMap), "a map is as large as the driver's");
+
+static const Map& map_of(const Box& box) {
+    const Map& map = *(const Map*)box.map;
+    if (map.mark != 0x70616d) fail("a copy by something that is no tensor map");
+    if (map.rank != box.rank || (map.windows != 0) != box.windows) fail("a copy by a tensor map of another kind");
+    return map;
+}
+static unsigned rows_of(const Map& map) { return map.windows ? map.rows[0] : map.rows[0] * map.rows[1]; }
+
+void copy_box(const Box& box) {
+    const Map& map = map_of(box);
+    if ((uintptr_t)box.map & 63) fail("a tensor map that is not on 64 bytes");
+    u32 to = shared_offset(box.to);
+    if (to & 127) fail("a box that is not on 128 bytes");
+    count_of(box.barrier);
+    for (auto& one : run->unfenced)
+        if (one.barrier == box.barrier) fail("the copy engine does not know an mbarrier: no fence after it was initialised");
+    if (box.windows) {
+        if ((unsigned)box.shift[0] > 255 || (unsigned)box.shift[1] > 255) fail("a tap beyond 255");
+        for (int i = 0; i < 2; ++i) {
+            int last = (int)map.dims[i + 1] - 1 + map.upper[i];
+            if (box.at[i + 1] < map.lower[i] || box.at[i + 1] > last) fail("windows begin outside of their corners");
+        }
+    }
+    // from now on it may be written at any time
+    unsigned bytes = rows_of(map) * 128;
+    memset(shared_at(to, bytes, "a box"), 0xff, bytes);
+    run->boxes.push_back(box);
+}
+
+static void land(const Box& box) {
+    const Map& map = map_of(box);
+    const unsigned rows = rows_of(map);
+    const u32 to = shared_offset(box.to);
+    long at[4] = {box.at[0], box.at[1], box.at[2], box.at[3]};
+    for (unsigned row = 0; row < rows; ++row) {
+        long place[4] = {0, at[1], at[2], at[3]};
+        if (box.windows) {
+            place[1] += box.shift[0];
+            place[2] += box.shift[1];
+        } else {
+            place[1] += row % map.rows[0];
+            place[2] += row / map.rows[0];
+        }
+        bool inside = true;
+        const u8* from = (const u8*)map.address;
+        for (unsigned axis = 1; axis < map.rank; ++axis) {
+            inside = inside && place[axis] >= 0 && place[axis] < (long)map.dims[axis];
+            from += place[axis] * (long)map.strides[axis - 1];
+        }
+        for (unsigned piece = 0; piece < 8; ++piece) {
+            u16 values[8] = {};
+            for (int i = 0; i < 8; ++i) {
+                long c = at[0] + piece * 8 + i;
+                if (inside && c >= 0 && c < (long)map.dims[0]) memcpy(values + i, from + c * 2, 2);
+            }
+            u32 linear = to + row * 128 + piece * 16, swizzled = linear ^ ((linear >> 7 & 7) << 4);
+            memcpy(shared_at(swizzled, 16, "a box"), values, 16);
+            run->writers[swizzled / 16] = 0;
+        }
+        if (!box.windows) continue;
+        // the next window, of the next row, of the next image
+        if ((at[1] += map.steps[0]) <= (long)map.dims[1] - 1 + map.upper[0]) continue;
+        at[1] = map.lower[0];
+        if ((at[2] += map.steps[1]) <= (long)map.dims[2] - 1 + map.upper[1]) continue;
+        at[2] = map.lower[1];
+        at[3]++;
+    }
+    Count count = count_of(box.barrier);
+    count.bytes -= (int)(rows * 128);
+    set_count(box.barrier, count);
+}
+
+// ---- wgmma
+void wgmma(float* sums, int columns, u64 a, u64 b, float (*value)(u16), bool add) {
+    Fiber* fiber = cur;
+    if (fiber->n_wgmmas == Fiber::MOST_WGMMAS) fail("more than %u wgmma in flight", Fiber::MOST_WGMMAS);
+    fiber->wgmmas[fiber->n_wgmmas++] = {sums, a, b, columns, value, add};
+}
+
+// The 16 elements of row `row` of a side: rows of 128 bytes in atoms of 8, swizzled by their address.
+template <class F> static void elements(const Wgmma& product, u64 side, unsigned row, F put) {
     u32 at = (u32)(side & 0x3fff) << 4, apart = (u32)(side >> 32 & 0x3fff) << 4;
-    u32 linear = at + (row >> 3) * apart + (row & 7) * 128 + k * 2;
-    u32 swizzled = linear ^ ((linear >> 7 & 7) << 4);
-    return product.value(*(const u16*)shared_at(swizzled, 2, "wgmma"));
+    for (unsigned half = 0; half < 2; ++half) {
+        u32 linear = at + (row >> 3) * apart + (row & 7) * 128 + half * 16;
+        u32 swizzled = linear ^ ((linear >> 7 & 7) << 4);
+        const u16* values = (const u16*)shared_at(swizzled, 16, "wgmma");
+        u64 writer = run->writers[swizzled / 16];
+        if (writer && run->fibers[(u32)writer - 1].fences == writer >> 32)
+            fail("wgmma reads what thread %u wrote without a fence", (u32)writer - 1);
+        for (unsigned k = 0; k < 8; ++k) put(half * 8 + k, product.value(values[k]));
+    }
 }
 
 // Each warp computes 16 of the 64 rows of the products that its lanes wait for; `in` are the fibers.
@@ -313,20 +459,19 @@ static void do_wgmmas(const void* const* in, void* const*, unsigned) {
         const Wgmma product = first->wgmmas[i];
         for (int lane = 1; lane < 32; ++lane) {
             const Wgmma& other = ((Fiber*)in[lane])->wgmmas[i];
-            if (other.a != product.a || other.b != product.b || other.columns != product.columns)
+            if (other.a != product.a || other.b != product.b || other.columns != product.columns || other.add != product.add)
                 fail("wgmma: lanes disagree on what to multiply");
         }
-        for (int k = 0; k < 16; ++k) {
-            for (int r = 0; r < 16; ++r) a[r][k] = element(product, product.a, row0 + r, k);
-            for (int c = 0; c < product.columns; ++c) b[k][c] = element(product, product.b, c, k);
-        }
+        for (int r = 0; r < 16; ++r) elements(product, product.a, row0 + r, [&](int k, float v) { a[r][k] = v; });
+        for (int c = 0; c < product.columns; ++c) elements(product, product.b, c, [&](int k, float v) { b[k][c] = v; });
         for (int r = 0; r < 16; ++r) {
             float sums[256] = {};
             for (int k = 0; k < 16; ++k)
                 for (int c = 0; c < product.columns; ++c) sums[c] += a[r][k] * b[k][c];
             for (int c = 0; c < product.columns; ++c) {
                 float* own = ((Fiber*)in[(r & 7) * 4 + (c & 7) / 2])->wgmmas[i].sums;
-                own[(c >> 3) * 4 + (r >> 3) * 2 + (c & 1)] += sums[c];
+                float& sum = own[(c >> 3) * 4 + (r >> 3) * 2 + (c & 1)];
+                sum = product.add ? sum + sums[c] : sums[c];
             }
         }
     }
@@ -418,6 +563,7 @@ static void fiber_main() {
         barrier.arrived = 0;
         barrier.generation++;
     }
+    if (!run->alive && !run->boxes.empty()) fail("returns before its boxes have landed");
     Fiber* next = run->alive ? next_ready(run->place[fiber->index]) : nullptr;
     if (run->alive && !next) fail("deadlock: %s", deadlock().c_str());
     switch_to(fiber, next);
@@ -457,6 +603,9 @@ static void run_block(unsigned threads, u64 seed) {
     run->alive = threads;
     run->spins = 0;
     run->arrays.clear();
+    run->boxes.clear();
+    run->unfenced.clear();
+    run->writers.assign(run->dynamic_bytes / 16, 0);
     run->static_bytes = 0;
     // not a number in every type
     memset(run->shared, 0xff, run->shared_bytes);
@@ -472,6 +621,7 @@ static void run_block(unsigned threads, u64 seed) {
         fiber.done = false;
         fiber.ready = nullptr;
         fiber.doing = "running";
+        fiber.fences = 0;
         fiber.n_copies = fiber.n_groups = fiber.n_wgmmas = fiber.n_wgmma_groups = 0;
         fiber.stack = run->stacks + i * STACK;
         uint3 dim = geometry.block_dim;

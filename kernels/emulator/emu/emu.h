@@ -37,6 +37,8 @@ struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
 struct alignas(8) float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
+// How the copy engine reads a tensor: a `Map` here.
+struct alignas(64) TensorMap { u64 words[16]; };
 static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 static inline float2 make_float2(float x, float y) { return {x, y}; }
 static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
@@ -49,7 +51,7 @@ struct Warp;
 struct Copy { void* to; const void* from; unsigned bytes, valid; };
 
 // A wgmma that has not been waited for.
-struct Wgmma { float* sums; u64 a, b; int columns; float (*value)(u16); };
+struct Wgmma { float* sums; u64 a, b; int columns; float (*value)(u16); bool add; };
 
 struct Fiber {
     void* stack_pointer;
@@ -65,6 +67,8 @@ struct Fiber {
     bool done;
     // Copies and where their committed groups end.
     static const unsigned MOST_COPIES = 1024, MOST_GROUPS = 64, MOST_WGMMAS = 64;
+    // Grows with every fence between what this thread wrote to shared memory and the tensor cores.
+    u32 fences;
     Copy copies[MOST_COPIES];
     unsigned n_copies, n_groups, group_ends[MOST_GROUPS];
     Wgmma wgmmas[MOST_WGMMAS];

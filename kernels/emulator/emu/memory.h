@@ -22,4 +22,6 @@ u16 half_bits(float f);
 }
 DEV u32 f16_bits(float f) { return emu::half_bits(f); }
 DEV float f16_value(u16 bits) { return emu::half_value(bits); }
+DEV float power_of_two(float x) { return exp2f(x); }
+DEV float about_one_over(float x) { return 1.f / x; }
 DEV u32 tf32_bits(float f) { return (__float_as_uint(f) + 0x1000) & ~0x1fffu; }

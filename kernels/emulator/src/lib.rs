@@ -13,9 +13,11 @@ use rayon::prelude::*;
 mod buffer;
 #[path = "../../contract.rs"]
 pub mod contract;
+mod map;
 
 pub use buffer::Buffer;
 use contract::{Args, Launch};
+pub use map::tensor_map;
 
 unsafe extern "C" {
     fn emu_args_bytes(variant: *const c_char, kernel: *const c_char) -> usize;

@@ -20,6 +20,8 @@ fn cap(kernel: &str) -> u32 {
     match kernel {
         // two blocks of 256 threads, or three of 128
         "conv_igemm" => 168,
+        // one block of 384 threads; the warps that multiply take more when they have begun
+        "conv_tma" => 168,
         // 128 threads; two blocks of float32 heads of 128 channels
         "attention" => 255,
         // two blocks of 256 threads

@@ -11,12 +11,21 @@ use super::{Cores, budget, giga, percent};
 use crate::diag::{Code, Problem};
 use crate::exec::cpu::cases::{self, Case};
 use crate::exec::cpu::ceilings::{self, Arithmetic, Ceilings, Ideal, Traffic};
-use crate::exec::cpu::kernels::{Isa, Policy};
+use crate::exec::cpu::kernels::{Element, Isa, Policy};
 use crate::exec::timing::Samples;
+use crate::plan::DType;
 
 pub fn run(args: &Bench) -> Outcome {
+    match args.exec.cpu(None)?.dtype() {
+        DType::F32 => run_in::<f32>(args),
+        _ => run_in::<half::bf16>(args),
+    }
+}
+
+fn run_in<T: Element>(args: &Bench) -> Outcome {
     let filter = args.filter.as_deref().unwrap_or("");
-    let cases: Vec<Case> = cases::all().into_iter().filter(|case| case.name().contains(filter)).collect();
+    let wanted = |case: &Case| case.takes::<T>() && case.name().contains(filter);
+    let cases: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
     if cases.is_empty() {
         return Err(Problem::new(Code::Usage, format!("no kernel has `{filter}` in its name"))
             .hint("leave `--filter` out to see them all")
@@ -30,9 +39,9 @@ pub fn run(args: &Bench) -> Outcome {
     let batch = args.exec.batch.unwrap_or(1);
     let measured: Vec<Measured> = cases
         .iter()
-        .flat_map(|case| case.policies(isa, batch).into_iter().map(move |policy| (case, policy)))
+        .flat_map(|case| case.policies::<T>(isa, batch).into_iter().map(move |policy| (case, policy)))
         .filter(|(_, policy)| !args.exec.exact || *policy == Policy::Exact)
-        .map(|(case, policy)| measure(args, case, policy, batch, &all))
+        .map(|(case, policy)| measure::<T>(args, case, policy, batch, &all))
         .collect();
     let cores = Cores { before, after: ceilings::core_to_core() };
     let text = if args.json {
@@ -53,11 +62,11 @@ struct Measured {
     ideal: Ideal,
 }
 
-fn measure(args: &Bench, case: &Case, policy: Policy, batch: usize, ceilings: &Ceilings) -> Measured {
-    let mut ready = case.prepare(ceilings.isa, batch, policy);
+fn measure<T: Element>(args: &Bench, case: &Case, policy: Policy, batch: usize, ceilings: &Ceilings) -> Measured {
+    let mut ready = case.prepare::<T>(ceilings.isa, batch, policy);
     let taken = ready.time(&budget(args, 0.2, 0.04));
-    let (flops, bytes) = (case.flops(batch), case.bytes(batch));
-    let ideal = ceilings.ideal(flops, Arithmetic::F32, &[Traffic { bytes, reach: bytes }]);
+    let (flops, bytes) = (case.flops(batch), case.bytes::<T>(batch));
+    let ideal = ceilings.ideal(flops, Arithmetic::of(&ready.kernel()), &[Traffic { bytes, reach: bytes }]);
     Measured { name: case.name(), kernel: ready.kernel(), taken, flops, bytes, ideal }
 }
 

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use super::super::table::{Align, count, table};
 use super::{giga, millis, percent};
 use crate::diag::Problem;
-use crate::exec::cpu::ceilings::{Arithmetic, Ceilings, Ideal, Traffic};
+use crate::exec::cpu::ceilings::{Arithmetic, Ceilings, Ideal, Traffic, weight_size};
 use crate::exec::cpu::kernels::Isa;
 use crate::exec::timing::{Budget, Samples, sample};
 use crate::exec::{Executable, Peak};
 use crate::graph::path;
-use crate::plan::{Cost, Segment, Step};
+use crate::plan::{Cost, Segment};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 
@@ -93,30 +93,32 @@ pub fn measure(
         Ok::<(), Problem>(())
     })?;
     let warm = runs - taken.count();
-    let float = peak.as_ref().map_or(size_of::<f32>(), |peak| peak.element) as f64;
+    let element = peak.as_ref().map(|peak| peak.element as f64);
     let machine = peak.map_or_else(|| Machine::Cpu(Ceilings::measure(Isa::detect())), Machine::Device);
     let plan = executable.plan();
     let costs: Vec<Cost> = (0..plan.steps().len()).map(|at| plan.cost(at, typed)).collect();
+    let kernels = executable.kernels();
+    let weights_of = |at: usize| costs[at].weights as f64 * element.unwrap_or(weight_size(&kernels[at]) as f64);
+    // the plan of a device counts its elements as floats
+    let shrink = element.map_or(1.0, |element| element / size_of::<f32>() as f64);
     // weights come round once a run, after all other weights and all values
-    let all_weights = costs.iter().map(|cost| cost.weights).sum::<u64>() as f64;
-    let round = (all_weights + plan.arena() as f64) * float;
-    let steps = plan.steps().iter().enumerate().zip(executable.kernels()).zip(costs).zip(times);
-    let row = |((((at, step), kernel), cost), times): ((((usize, &Step), String), Cost), Vec<f64>)| {
-        let slices = plan.slices(at) as f64;
-        let arithmetic = Arithmetic::of(&kernel);
-        let weight = if arithmetic == Arithmetic::Bf16 { float / 2.0 } else { float };
-        let (weights, values) = (cost.weights as f64 * weight, cost.values as f64 * float / 4.0);
-        let traffic = [Traffic { bytes: weights, reach: round }, Traffic { bytes: values, reach: values / slices }];
+    let all_weights: f64 = (0..kernels.len()).map(weights_of).sum();
+    let round = all_weights + (plan.arena() * size_of::<f32>()) as f64 * shrink;
+    let row = |at: usize| {
+        let (step, kernel, cost) = (&plan.steps()[at], &kernels[at], costs[at]);
+        let (weights, values) = (weights_of(at), cost.values as f64 * shrink);
+        let reach = values / plan.slices(at) as f64;
+        let traffic = [Traffic { bytes: weights, reach: round }, Traffic { bytes: values, reach }];
         Row {
             layers: step.layers.iter().map(|layer| path::display(&typed.graph().node(*layer).path)).collect(),
-            kernel,
-            seconds: Samples::new(times[warm..].to_vec()).median(),
+            kernel: kernel.clone(),
+            seconds: Samples::new(times[at][warm..].to_vec()).median(),
             flops: cost.flops as f64,
             bytes: weights + values,
-            ideal: machine.ideal(cost.flops as f64, arithmetic, &traffic),
+            ideal: machine.ideal(cost.flops as f64, Arithmetic::of(kernel), &traffic),
         }
     };
-    let steps = steps.map(row).collect();
+    let steps = (0..plan.steps().len()).map(row).collect();
     Ok(Profile { steps, batch: plan.batch(), segments: plan.segments().to_vec(), machine })
 }
 

@@ -14,7 +14,7 @@ use crate::plan::pairing::{Pairing, pairing};
 use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{self, Plan, Step, View};
 
-/// At most so many rows are multiplied with weights as they lie in the file; more are worth packing for.
+/// At most so many rows may be multiplied with weights as they lie in the file; more are always worth packing for.
 pub(super) const FEW_ROWS: usize = 8;
 
 pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: &Weights) -> Result<Bound, Problem> {
@@ -85,7 +85,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             let channels = weights.channels(expression, dims[1])?;
             let raw = weights.values(&expression.weight)?;
             let [n, _, h, w] = operand(0).dims[..] else { unreachable!("images have four axes") };
-            let algorithm = choose(isa, &shape, &Site { batch: n, size: [h, w], policy });
+            let algorithm = choose::<f32>(isa, &shape, &Site { batch: n, size: [h, w], policy });
             let packed = PackedConv::pack_for(isa, &shape, algorithm, &raw, channels.scale.as_deref());
             Work::Conv { packed, bias: channels.shift, squeeze }
         }
@@ -129,7 +129,8 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             let out = dims[dims.len() - 1];
             let channels = weights.channels(expression, out)?;
             let matrix = weights.matrix(expression, out, channels.scale.as_deref())?;
-            if step.write.len() / out <= FEW_ROWS {
+            // To pack weights pays for itself within some runs.
+            if step.write.len() / out <= FEW_ROWS && policy != Policy::Fast {
                 Work::Rows { weights: matrix, bias: channels.shift }
             } else {
                 let packed = PackedMat::from_nk(isa, Rows::new(&matrix, out, matrix.len() / out));

@@ -4,8 +4,8 @@
 //! sums in float64.
 
 use super::kernels::{
-    self, Act, ConvShape, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Policy, Pool, PoolShape, Rows,
-    RowsMut, Site, choose, pixel_distance,
+    self, Act, ConvShape, Element, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Policy, Pool, PoolShape,
+    Rows, RowsMut, Site, bf16, choose,
 };
 use crate::exec::timing::{Budget, Samples, sample};
 use crate::philox::{Philox, unit};
@@ -172,10 +172,16 @@ impl Case {
         2.0 * macs as f64
     }
 
-    /// Bytes that are read and written, weights included.
-    pub fn bytes(&self, batch: usize) -> f64 {
+    /// Bytes that are read and written with values of `T`, weights included.
+    pub fn bytes<T: Element>(&self, batch: usize) -> f64 {
         let [x, w, y] = self.lens();
-        ((batch * (x + y) + w) * size_of::<f32>()) as f64
+        let values = if matches!(self.work, Work::Linear { .. }) { size_of::<f32>() } else { size_of::<T>() };
+        (batch * (x + y) * values + w * size_of::<T>()) as f64
+    }
+
+    /// Whether its kernel takes values of `T`.
+    pub fn takes<T: Element>(&self) -> bool {
+        T::TERMS == 1 || !matches!(self.work, Work::Softmax { .. })
     }
 
     /// Numbers of the input and the output for one image, and of the weights between them, without gaps.
@@ -202,17 +208,17 @@ impl Case {
     }
 
     /// The policies that lead to different kernels: by the definition, and what is chosen for speed where that is another.
-    pub fn policies(&self, isa: Isa, batch: usize) -> Vec<Policy> {
+    pub fn policies<T: Element>(&self, isa: Isa, batch: usize) -> Vec<Policy> {
         let mut policies = vec![Policy::Exact, Policy::Fast];
         policies.dedup_by_key(|policy| match self.work {
-            Work::Conv { shape, size } => Some(choose(isa, &shape, &Site { batch, size, policy: *policy })),
+            Work::Conv { shape, size } => Some(choose::<T>(isa, &shape, &Site { batch, size, policy: *policy })),
             _ => None,
         });
         policies
     }
 
     /// Data, packed weights and room for the result.
-    pub fn prepare(&self, isa: Isa, batch: usize, policy: Policy) -> Ready {
+    pub fn prepare<T: Element>(&self, isa: Isa, batch: usize, policy: Policy) -> Ready<T> {
         let [x_len, w_len, y_len] = self.lens();
         let (x_cols, y_cols) = match self.work {
             Work::Conv { shape, .. } => (shape.in_channels, shape.out_channels),
@@ -222,7 +228,8 @@ impl Case {
         };
         let (x_dist, y_dist) = match self.work {
             Work::Softmax { .. } | Work::Linear { .. } => (x_cols, y_cols),
-            _ => (pixel_distance(x_cols), pixel_distance(y_cols)),
+            _ if T::TERMS == 1 => (kernels::pixel_distance(x_cols), kernels::pixel_distance(y_cols)),
+            _ => (bf16::pixel_distance(x_cols), bf16::pixel_distance(y_cols)),
         };
         let (x_rows, y_rows) = (batch * x_len / x_cols, batch * y_len / y_cols);
         // sums of about unit size
@@ -230,14 +237,20 @@ impl Case {
         let w: Vec<f32> = noise("w", w_len).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
         let packed = match self.work {
             Work::Conv { shape, size } => {
-                let algorithm = choose(isa, &shape, &Site { batch, size, policy });
+                let algorithm = choose::<T>(isa, &shape, &Site { batch, size, policy });
                 Packed::Conv(Box::new(PackedConv::pack_for(isa, &shape, algorithm, &w, None)))
             }
             Work::Gemm { k, n, .. } => Packed::Mat(PackedMat::from_nk(isa, Rows::new(&w, n, k))),
             _ => Packed::None,
         };
-        let x = noise("x", x_rows * x_dist);
-        Ready { case: *self, isa, batch, x, x_dist, w, packed, y: vec![f32::NAN; y_rows * y_dist], y_dist }
+        let wide = noise("x", x_rows * x_dist);
+        let (x, w) = (rounded(&wide), rounded(&w));
+        let y = vec![T::down(f32::NAN); y_rows * y_dist];
+        let single = match self.work {
+            Work::Linear { .. } => [wide, vec![f32::NAN; y_rows * y_dist]],
+            _ => [vec![], vec![]],
+        };
+        Ready { case: *self, isa, batch, x, x_dist, w, packed, y, y_dist, single }
     }
 }
 
@@ -248,35 +261,41 @@ fn noise(name: &str, len: usize) -> Vec<f32> {
     blocks.take(len).map(|word| 2.0 * unit(word) - 1.0).collect()
 }
 
-enum Packed {
+fn rounded<T: Element>(values: &[f32]) -> Vec<T> {
+    values.iter().map(|value| T::down(*value)).collect()
+}
+
+enum Packed<T> {
     None,
-    Conv(Box<PackedConv>),
-    Mat(PackedMat),
+    Conv(Box<PackedConv<T>>),
+    Mat(PackedMat<T>),
 }
 
 /// A case with its data.
-pub struct Ready {
+pub struct Ready<T> {
     case: Case,
     isa: Isa,
     batch: usize,
-    x: Vec<f32>,
+    x: Vec<T>,
     x_dist: usize,
     /// As they were before they were packed.
-    w: Vec<f32>,
-    packed: Packed,
-    y: Vec<f32>,
+    w: Vec<T>,
+    packed: Packed<T>,
+    y: Vec<T>,
     y_dist: usize,
+    /// What a layer of a single row reads and writes, which is float32 in any case.
+    single: [Vec<f32>; 2],
 }
 
-impl Ready {
+impl<T: Element> Ready<T> {
     /// The kernel that was chosen.
     pub fn kernel(&self) -> String {
         match (&self.packed, self.case.work) {
             (Packed::Conv(packed), _) => packed.kernel(),
-            (Packed::Mat(_), _) => format!("gemm {}", self.isa.tile()),
-            (Packed::None, Work::Linear { .. }) => "dot products".into(),
+            (Packed::Mat(packed), _) => packed.kernel(),
+            (Packed::None, Work::Linear { .. }) => format!("dot products{}", T::LABEL),
             (Packed::None, Work::Softmax { .. }) => "softmax".into(),
-            (Packed::None, _) => "pool".into(),
+            (Packed::None, _) => format!("pool{}", T::LABEL),
         }
     }
 
@@ -293,21 +312,22 @@ impl Ready {
     /// Computes the result.
     pub fn run(&mut self) {
         let (isa, n) = (self.isa, self.batch);
-        let image = |x, [h, w]: [usize; 2], c| Image::new(x, [n, h, w, c]).spaced(self.x_dist);
+        let image = |x, [h, w]: [usize; 2], c| Image::<T>::new(x, [n, h, w, c]).spaced(self.x_dist);
         let image_mut = |y, [h, w]: [usize; 2], c| ImageMut::new(y, [n, h, w, c]).spaced(self.y_dist);
         let epilogue = Epilogue::new(None, Act::None);
+        let [single_x, single_y] = &mut self.single;
         match (&self.packed, self.case.work) {
             (Packed::Conv(packed), Work::Conv { shape, size }) => {
                 let x = image(&self.x, size, shape.in_channels);
                 packed.run(x, image_mut(&mut self.y, shape.output(size), shape.out_channels), &epilogue);
             }
             (Packed::Mat(packed), Work::Gemm { m, k, n: cols }) => {
-                let a = Rows::new(&self.x, n * m, k).spaced(self.x_dist);
-                packed.run(a, RowsMut::new(&mut self.y, n * m, cols).spaced(self.y_dist), &epilogue);
+                let a = Rows::new(&self.x[..], n * m, k).spaced(self.x_dist);
+                packed.run(a, RowsMut::new(&mut self.y[..], n * m, cols).spaced(self.y_dist), &epilogue);
             }
             (_, Work::Linear { k, n: cols }) => {
-                let (a, w) = (Rows::new(&self.x, n, k), Rows::new(&self.w, cols, k));
-                kernels::linear(isa, a, w, RowsMut::new(&mut self.y, n, cols), &epilogue);
+                let (a, w) = (Rows::new(&single_x[..], n, k), Rows::new(&self.w[..], cols, k));
+                kernels::linear(isa, a, w, RowsMut::new(single_y, n, cols), &Epilogue::new(None, Act::None));
             }
             (_, Work::Pool { pool, kernel, stride, padding, size, channels }) => {
                 let (kernel, stride, padding) = ([kernel; 2], [stride; 2], [padding; 4]);
@@ -321,8 +341,9 @@ impl Ready {
                 kernels::adaptive_pool(isa, pool, image(&self.x, size, channels), y);
             }
             (_, Work::Softmax { rows, cols }) => {
-                let y = RowsMut::new(&mut self.y, n * rows, cols);
-                kernels::softmax(isa, Map::new(Rows::new(&self.x, n * rows, cols), y));
+                // of float32 alone
+                let (x, y) = (bytemuck::cast_slice(&self.x), bytemuck::cast_slice_mut(&mut self.y));
+                kernels::softmax(isa, Map::new(Rows::new(x, n * rows, cols), RowsMut::new(y, n * rows, cols)));
             }
             (_, Work::Conv { .. } | Work::Gemm { .. }) => unreachable!("its weights were packed"),
         }
@@ -334,8 +355,8 @@ impl Ready {
     /// What is wrong where one is farther off than the kernels' tests allow.
     pub fn check(&self) -> Result<f64, String> {
         const RESULTS: u64 = 50;
-        // that of Winograd F(4x4) on such data, and room
-        const TOLERANCE: f64 = 5e-4;
+        // that of Winograd F(4x4) on such data, and room; that of rounding weights and results to bf16 once or twice
+        let tolerance = if T::TERMS == 1 { 5e-4 } else { 5e-2 };
         let [_, _, len] = self.case.lens();
         let cols = match self.case.work {
             Work::Conv { shape, .. } => shape.out_channels,
@@ -354,9 +375,11 @@ impl Ready {
                 _ => word % (self.batch * len),
             };
             let (row, col) = (place / cols, place % cols);
-            let (got, want) = (f64::from(self.y[row * self.y_dist + col]), self.plain(row, col));
+            let at = row * self.y_dist + col;
+            let got = self.single[1].get(at).copied().unwrap_or_else(|| self.y[at].up());
+            let (got, want) = (f64::from(got), self.plain(row, col));
             let error = (got - want).abs();
-            if error.is_nan() || error > TOLERANCE {
+            if error.is_nan() || error > tolerance {
                 return Err(format!("{}: result [{row}, {col}] is {got}, not {want}", self.case.name()));
             }
             worst = worst.max(error);
@@ -366,7 +389,10 @@ impl Ready {
 
     /// Row (or pixel) and column (or channel) of the result, by the formula.
     fn plain(&self, row: usize, col: usize) -> f64 {
-        let x = |row: usize, col: usize| f64::from(self.x[row * self.x_dist + col]);
+        let x = |row: usize, col: usize| {
+            let at = row * self.x_dist + col;
+            f64::from(self.single[0].get(at).copied().unwrap_or_else(|| self.x[at].up()))
+        };
         match self.case.work {
             Work::Conv { shape, size: [h, w] } => {
                 let [p, q] = shape.output([h, w]);
@@ -379,14 +405,14 @@ impl Ready {
                     if iy < h && ix < w {
                         for c in 0..cg {
                             let weight = self.w[((col * cg + c) * shape.kernel[0] + dy) * shape.kernel[1] + dx];
-                            sum += x((image * h + iy) * w + ix, col / kg * cg + c) * f64::from(weight);
+                            sum += x((image * h + iy) * w + ix, col / kg * cg + c) * f64::from(weight.up());
                         }
                     }
                 }
                 sum
             }
             Work::Gemm { k, .. } | Work::Linear { k, .. } => {
-                (0..k).map(|at| x(row, at) * f64::from(self.w[col * k + at])).sum()
+                (0..k).map(|at| x(row, at) * f64::from(self.w[col * k + at].up())).sum()
             }
             Work::Pool { pool, kernel, stride, padding, size: [h, w], .. } => {
                 let [p, q] = self.case.pooled();

@@ -60,8 +60,15 @@ pub enum Arithmetic {
 impl Arithmetic {
     /// Of a kernel by its name.
     pub fn of(kernel: &str) -> Arithmetic {
-        if kernel.contains("bf16") { Arithmetic::Bf16 } else { Arithmetic::F32 }
+        let sums = ["direct bf16", "gemm bf16", "winograd f2 bf16"];
+        let is_sum = sums.iter().any(|name| kernel.starts_with(name));
+        if is_sum && !kernel.ends_with("in f32") { Arithmetic::Bf16 } else { Arithmetic::F32 }
     }
+}
+
+/// Bytes of each number of the weights that a kernel of this name reads.
+pub fn weight_size(kernel: &str) -> usize {
+    if Arithmetic::of(kernel) == Arithmetic::Bf16 || kernel == "dot products bf16" { 2 } else { 4 }
 }
 
 impl Ceilings {

@@ -132,7 +132,7 @@ impl Bound {
             Learn::Conv { window, groups } => {
                 let shape = conv_shape(window, dims(0)[1], write.dims[1], *groups);
                 let site = Site { batch: dims(0)[0], size: [dims(0)[2], dims(0)[3]], policy };
-                let packed = PackedConv::pack_for(isa, &shape, choose(isa, &shape, &site), data[1], None);
+                let packed = PackedConv::pack_for(isa, &shape, choose::<f32>(isa, &shape, &site), data[1], None);
                 packed.run(reads[0].image(data[0]), write.image_mut(to), &ending(Some(2)));
             }
             Learn::ConvTranspose { window, groups, output_padding } => {

@@ -1,5 +1,6 @@
 //! Running networks on the CPU: plans bound to kernels with packed weights.
 
+mod ahead;
 mod bind;
 pub mod cases;
 pub mod ceilings;
@@ -20,6 +21,7 @@ use crate::diag::{Code, Problem};
 use crate::opt::Fusion;
 use crate::plan::{self, DType, Plan, Segment, View};
 use crate::tensor::Tensor;
+use ahead::Fetch;
 use kernels::bf16::Unit;
 use kernels::{Isa, Policy, Strided};
 use memory::{Arena, Data, Memory, Slot};
@@ -66,6 +68,11 @@ impl Cpu {
     pub fn isa(&self) -> Isa {
         self.isa
     }
+
+    /// What it keeps large values and weights in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
 }
 
 impl Default for Cpu {
@@ -84,7 +91,14 @@ impl Backend for Cpu {
             DType::F32 => kernels::pixel_distance,
             _ => kernels::bf16::pixel_distance,
         };
-        plan::Options { batch, pixel_distance, dtype: self.dtype, slicing: Some(self), memory: plan::available() }
+        plan::Options {
+            batch,
+            pixel_distance,
+            dtype: self.dtype,
+            few_channels: kernels::FEW_CHANNELS,
+            slicing: Some(self),
+            memory: plan::available(),
+        }
     }
 
     fn fusion(&self) -> Fusion {
@@ -110,7 +124,8 @@ impl Cpu {
         let steps: Vec<Ready> = plan.steps().par_iter().with_max_len(1).map(bind).collect::<Result<_, _>>()?;
         let arena = Arena::new(steps.iter().map(Ready::reach).fold(plan.arena(), usize::max))?;
         let outputs = plan.outputs().iter().map(|(_, view)| (Slot::new(plan, view), view.clone())).collect();
-        Ok(Loaded { unit, arena, constants, steps, segments: plan.segments().to_vec(), outputs })
+        let (fetches, segments) = (ahead::assign(&steps), plan.segments().to_vec());
+        Ok(Loaded { unit, arena, constants, steps, segments, fetches, outputs })
     }
 }
 
@@ -121,18 +136,26 @@ struct Loaded {
     constants: Vec<Vec<f32>>,
     steps: Vec<Ready>,
     segments: Vec<Segment>,
+    /// What each step fetches for a later one.
+    fetches: Vec<Option<Fetch>>,
     outputs: Vec<(Slot, View)>,
 }
 
 impl Loaded {
     fn go(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor], mut done: impl FnMut(usize) + Send) {
         let mut memory = Memory { arena: &mut self.arena, inputs, constants: &self.constants, slice: 0 };
-        let (unit, steps, segments, places) = (self.unit, &self.steps, &self.segments, &self.outputs);
+        let (unit, steps, segments) = (self.unit, &self.steps, &self.segments);
+        let (fetches, places) = (&self.fetches, &self.outputs);
         kernels::team::with(|| {
             for segment in segments {
                 for slice in 0..segment.slices {
                     memory.slice = slice;
                     for at in segment.steps.clone() {
+                        // what a later segment needs is fetched once
+                        let now = |fetch: &&Fetch| slice + 1 == segment.slices || segment.steps.contains(&fetch.step);
+                        if let Some(fetch) = fetches[at].as_ref().filter(now) {
+                            fetch.announce(steps);
+                        }
                         steps[at].run(unit.isa(), &mut memory);
                         done(at);
                     }

@@ -7,9 +7,10 @@
 use half::bf16;
 
 use super::bind::{self, FEW_ROWS};
-use super::kernels::bf16::{self as reduced, RowsIn, Stored, Unit};
+use super::kernels::bf16::{self as reduced, RowsIn, Unit};
 use super::kernels::{
-    self, Act, BinaryOp, ConvShape, Epilogue, Map, Operand, Policy, Pool, PoolShape, Rows, RowsMut, Strided,
+    self, Act, BinaryOp, ConvIo, Element, Epilogue, Map, Operand, Output, PackedConv, PackedMat, Policy, Pool,
+    PoolShape, Rows, RowsMut, Site, Strided, choose,
 };
 use super::memory::{Data, DataMut, Memory, Slot};
 use super::step::{self, Bound, Place};
@@ -44,11 +45,16 @@ pub(super) enum Work {
     Copy,
     Fill(f32),
     Conv {
-        packed: reduced::PackedConv,
+        packed: PackedConv<bf16>,
+        bias: Option<Vec<f32>>,
+    },
+    /// Of few channels in float32, in any order of axes: multiplied as they are.
+    Stem {
+        packed: PackedConv<f32>,
         bias: Option<Vec<f32>>,
     },
     Linear {
-        packed: reduced::PackedMat,
+        packed: PackedMat<bf16>,
         bias: Option<Vec<f32>>,
     },
     /// Few rows of float32: weights [out, in] as they are.
@@ -79,7 +85,7 @@ pub(super) fn bind(unit: Unit, policy: Policy, plan: &Plan, step: &Step, weights
     let work = match &step.work {
         plan::Work::Copy => Some(Work::Copy),
         plan::Work::Fill(value) => Some(Work::Fill(*value)),
-        plan::Work::Node(id) => sums(unit, plan, step, &plan.net().node(*id).kind, weights)?,
+        plan::Work::Node(id) => sums(unit, policy, plan, step, &plan.net().node(*id).kind, weights)?,
     };
     let floats =
         step.reads.iter().chain(&step.residual).chain([&step.write]).all(|view| plan.dtype(view) == DType::F32);
@@ -126,27 +132,32 @@ fn places(plan: &Plan, step: &Step) -> (Places, Vec<DType>) {
 }
 
 /// Convolutions and linear layers whose operands a kernel on bf16 takes.
-fn sums(unit: Unit, plan: &Plan, step: &Step, kind: &Kind, weights: &Weights) -> Result<Option<Work>, Problem> {
+fn sums(
+    unit: Unit,
+    policy: Policy,
+    plan: &Plan,
+    step: &Step,
+    kind: &Kind,
+    weights: &Weights,
+) -> Result<Option<Work>, Problem> {
     let residual = step.residual.as_ref().map(|view| plan.dtype(view));
     let (Some(from), to) = (step.reads.first().map(|view| plan.dtype(view)), plan.dtype(&step.write)) else {
         return Ok(None);
     };
     let dims = &step.write.dims;
     Ok(match kind {
-        Kind::Conv { window, groups, weights: expression } if from == DType::Bf16 && residual != Some(DType::F32) => {
-            let shape = ConvShape {
-                in_channels: step.reads[0].dims[1],
-                out_channels: dims[1],
-                kernel: window.kernel,
-                stride: window.stride,
-                padding: window.padding,
-                dilation: window.dilation,
-                groups: *groups,
-            };
-            let channels = weights.channels(expression, dims[1])?;
-            let raw = weights.read(&expression.weight)?;
-            let packed = reduced::PackedConv::pack(unit, &shape, &raw, channels.scale.as_deref());
-            Some(Work::Conv { packed, bias: channels.shift })
+        Kind::Conv { window, groups, weights: expression } if residual != Some(DType::F32) => {
+            let [n, from_channels, h, w] = step.reads[0].dims[..] else { unreachable!("images have four axes") };
+            let shape = bind::conv_shape(window, from_channels, dims[1], *groups);
+            let (channels, raw) = (weights.channels(expression, dims[1])?, weights.read(&expression.weight)?);
+            let scale = channels.scale.as_deref();
+            if from == DType::Bf16 {
+                let algorithm = choose::<bf16>(unit, &shape, &Site { batch: n, size: [h, w], policy });
+                let packed = PackedConv::pack_for(unit, &shape, algorithm, &raw, scale);
+                return Ok(Some(Work::Conv { packed, bias: channels.shift }));
+            }
+            let packed = PackedConv::pack(unit, &shape, &raw, scale);
+            (packed.reads_planes() && residual.is_none()).then_some(Work::Stem { packed, bias: channels.shift })
         }
         Kind::Linear { weights: expression } => {
             let out = dims[dims.len() - 1];
@@ -159,7 +170,7 @@ fn sums(unit: Unit, plan: &Plan, step: &Step, kind: &Kind, weights: &Weights) ->
             Some(if few {
                 Work::Dots { weights: reduced::round(&matrix), bias: channels.shift }
             } else {
-                let packed = reduced::PackedMat::from_nk(unit, Rows::new(&matrix, out, matrix.len() / out));
+                let packed = PackedMat::from_nk(unit, Rows::new(&matrix, out, matrix.len() / out));
                 Work::Linear { packed, bias: channels.shift }
             })
         }
@@ -241,7 +252,7 @@ impl Ready {
 
     /// What does the work, as `bench --profile` prints it.
     pub(super) fn kernel(&self, isa: kernels::Isa) -> String {
-        let Reduced { unit, work, places } = match self {
+        let Reduced { work, places, .. } = match self {
             Ready::Floats(bound) => return bound.kernel(isa),
             Ready::Reduced(step) => &**step,
         };
@@ -250,12 +261,21 @@ impl Ready {
             Work::Copy => "convert".into(),
             Work::Fill(_) => "fill bf16".into(),
             Work::Conv { packed, .. } => packed.kernel(),
-            Work::Linear { .. } => format!("gemm bf16 {}", unit.tile()),
+            Work::Stem { packed, .. } => packed.kernel(),
+            Work::Linear { packed, .. } => packed.kernel(),
             Work::Dots { .. } => "dot products bf16".into(),
             Work::Pool { .. } => "pool bf16".into(),
             Work::AdaptivePool { .. } => "adaptive pool bf16".into(),
             Work::Rows(work) => format!("{} bf16", work.name(isa, places.residual.is_some())),
             Work::Staged { inner, .. } => format!("{} widened", inner.kernel(isa)),
+        }
+    }
+
+    /// The step in float32, if it is.
+    pub(super) fn as_floats(&self) -> Option<&Bound> {
+        match self {
+            Ready::Floats(bound) => Some(bound),
+            Ready::Reduced(_) => None,
         }
     }
 
@@ -292,6 +312,13 @@ impl Places {
                 let x = self.reads[0].image(x.bf16());
                 either!(to, |to| packed.run(x, self.write.image_mut(to), epilogue));
             }),
+            Work::Stem { packed, bias } => {
+                let (to, [x]) = memory.open_any(&self.write.slot, [&self.reads[0].slot]);
+                let (x, [before, after]) = (self.reads[0].planes(x.f32()), self.acts);
+                let epilogue = Epilogue { bias: bias.as_deref(), before, after, ..Epilogue::default() };
+                either!(to, |to| packed
+                    .run_io(ConvIo { x, scale: None, y: Output::Image(self.write.image_mut(to)) }, &epilogue));
+            }
             Work::Linear { packed, bias } => self.sums(memory, bias, |x, to, epilogue| match x {
                 Data::Bf16(x) => {
                     let x = self.reads[0].rows(x);
@@ -311,17 +338,17 @@ impl Places {
                 let epilogue = Epilogue { bias: bias.as_deref(), before, residual, after, gate: None };
                 let x = self.reads[0].rows(x.f32());
                 let weights = Rows::new(&weights[..], self.write.matrix.cols, x.cols);
-                reduced::linear(unit, x, weights, self.write.rows_mut(to), &epilogue);
+                kernels::linear(unit, x, weights, self.write.rows_mut(to), &epilogue);
             }
             Work::Pool { pool, shape } => {
                 let (to, [x]) = memory.open_any(&self.write.slot, [&self.reads[0].slot]);
                 let x = self.reads[0].image(x.bf16());
-                either!(to, |to| reduced::pool(unit, *pool, shape, x, self.write.image_mut(to)));
+                either!(to, |to| kernels::pool(unit, *pool, shape, x, self.write.image_mut(to)));
             }
             Work::AdaptivePool { pool } => {
                 let (to, [x]) = memory.open_any(&self.write.slot, [&self.reads[0].slot]);
                 let x = self.reads[0].image(x.bf16());
-                either!(to, |to| reduced::adaptive_pool(unit, *pool, x, self.write.image_mut(to)));
+                either!(to, |to| kernels::adaptive_pool(unit, *pool, x, self.write.image_mut(to)));
             }
             Work::Rows(work) => self.rows(unit, work, memory),
             Work::Staged { inner, widen, round } => {
@@ -341,7 +368,7 @@ impl Places {
         }
     }
 
-    fn copy<B: Stored>(&self, unit: Unit, from: Data, to: &mut [B]) {
+    fn copy<B: Element>(&self, unit: Unit, from: Data, to: &mut [B]) {
         let (dims, strides) = (&self.write.dims, &self.write.strides);
         match from {
             Data::F32(data) => {
@@ -354,13 +381,13 @@ impl Places {
     }
 
     /// A kernel with an epilogue.
-    fn sums(&self, memory: &mut Memory, bias: &Option<Vec<f32>>, run: impl FnOnce(Data, DataMut, &reduced::Epilogue)) {
+    fn sums(&self, memory: &mut Memory, bias: &Option<Vec<f32>>, run: impl FnOnce(Data, DataMut, &Epilogue<bf16>)) {
         let [before, after] = self.acts;
         // the operand is read twice where there is no residual
         let residual = self.residual.as_ref().unwrap_or(&self.reads[0]);
         let (to, [x, data]) = memory.open_any(&self.write.slot, [&self.reads[0].slot, &residual.slot]);
         let residual = self.residual.as_ref().map(|residual| residual.rows(data.bf16()));
-        run(x, to, &reduced::Epilogue { bias: bias.as_deref(), before, residual, after, gate: None });
+        run(x, to, &Epilogue { bias: bias.as_deref(), before, residual, after, gate: None });
     }
 
     fn rows(&self, unit: Unit, work: &step::Work, memory: &mut Memory) {
@@ -400,13 +427,13 @@ struct OverRows<'a> {
 }
 
 impl OverRows<'_> {
-    fn run_same<T: Stored>(&self, to: &mut [T]) {
+    fn run_same<T: Element>(&self, to: &mut [T]) {
         reduced::by_rows::<T, T>(self.unit, RowsIn::Same, self.places.write.rows_mut(to), |row, wide| {
             self.some(row, wide)
         });
     }
 
-    fn run_other<A: Stored, B: Stored>(&self, x: Rows<A>, to: &mut [B]) {
+    fn run_other<A: Element, B: Element>(&self, x: Rows<A>, to: &mut [B]) {
         let to = self.places.write.rows_mut(to);
         reduced::by_rows(self.unit, RowsIn::Other(x), to, |row, wide| self.some(row, wide));
     }

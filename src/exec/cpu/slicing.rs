@@ -8,9 +8,10 @@ use std::sync::OnceLock;
 use super::Cpu;
 use super::bind::conv_shape;
 use super::ceilings::cache_sizes;
-use super::kernels::{Algorithm, Site, choose, estimate};
+use super::kernels::{Algorithm, ConvShape, Element, Estimate, Isa, Site, choose, estimate};
 use crate::opt::{Id, Kind, Net, Source, Weights};
 use crate::plan::{DType, Level, Load, Slicing, Step, Work};
+use half::bf16;
 
 /// Cycles a second.
 const CLOCK: f64 = 4.2e9;
@@ -51,9 +52,11 @@ impl Slicing for Cpu {
                 let out = weights.weight.shape()[0];
                 let shape = conv_shape(window, channels, out, *groups);
                 let site = Site { batch: samples, size: [h, w], policy: self.policy };
-                let algorithm = choose(self.isa, &shape, &site);
-                if self.dtype == DType::F32 && algorithm != Algorithm::Direct {
-                    let found = estimate(self.isa, &shape, &site, algorithm);
+                let found = match self.dtype {
+                    DType::F32 => winograd::<f32>(self.isa, &shape, &site),
+                    _ => winograd::<bf16>(self.isa, &shape, &site),
+                };
+                if let Some(found) = found {
                     return Load { work: START + found.work, weights: found.weights };
                 }
                 let [p, q] = shape.output([h, w]);
@@ -81,6 +84,12 @@ impl Slicing for Cpu {
             Level { holds: f64::INFINITY, byte: 1.0 / 22e9 },
         ]
     }
+}
+
+/// What a convolution costs that is not computed by its definition.
+fn winograd<T: Element>(isa: Isa, shape: &ConvShape, site: &Site) -> Option<Estimate> {
+    let algorithm = choose::<T>(isa, shape, site);
+    (algorithm != Algorithm::Direct).then(|| estimate::<T>(isa, shape, site, algorithm))
 }
 
 /// Pixels of one sample of an image.

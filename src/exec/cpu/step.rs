@@ -1,9 +1,9 @@
 //! One step bound to its kernel: packed weights and the geometry of what it reads and writes.
 
 use super::kernels::{
-    self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Isa, Layout, Map, Operand,
-    Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Policy, Pool, PoolShape, Reduce,
-    Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
+    self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Input, Isa, Layout, Map,
+    Operand, Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Planes, Policy, Pool,
+    PoolShape, Reduce, Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
 };
 use super::memory::{Memory, Slot};
 use crate::ops::{self, Op};
@@ -158,6 +158,12 @@ impl Place {
         Image { data, n, h, w, c, dist: self.matrix.dist }
     }
 
+    /// As images in any order of axes.
+    pub(super) fn planes<'a>(&self, data: &'a [f32]) -> Input<'a> {
+        let four = |sizes: &[usize]| <[usize; 4]>::try_from(sizes).expect("images have four axes");
+        Input::Planes(Planes { data, dims: four(&self.dims), strides: four(&self.strides) })
+    }
+
     pub(super) fn image_mut<'a, T>(&self, data: &'a mut [T]) -> ImageMut<'a, T> {
         let [n, c, h, w] = self.dims[..] else { unreachable!("images have four axes") };
         ImageMut { data, n, h, w, c, dist: self.matrix.dist }
@@ -174,7 +180,7 @@ impl Work {
             Work::Identity => "unary",
             Work::Conv { packed, .. } => return packed.kernel(),
             Work::Separable { .. } => return format!("separable {}", isa.tile()),
-            Work::PooledConv { .. } => return format!("framed, pooled {}", isa.tile()),
+            Work::PooledConv { .. } => return format!("stem, pooled {}", isa.tile()),
             Work::ConvTranspose { .. } => return format!("transposed {}", isa.tile()),
             Work::Rows { .. } => "dot products",
             Work::Linear { .. } => return format!("gemm {}", isa.tile()),
@@ -215,6 +221,26 @@ impl Bound {
         }
     }
 
+    /// The weights, if to read them is most of the work.
+    pub(super) fn streamed(&self) -> Option<&[f32]> {
+        let rows = self.write.matrix.rows;
+        match &self.work {
+            Work::Conv { packed, .. } => packed.streamed(rows),
+            Work::Linear { packed, .. } => packed.streamed(rows),
+            Work::Rows { weights, .. } => Some(weights),
+            _ => None,
+        }
+    }
+
+    /// Floats of other weights that it can fetch meanwhile.
+    pub(super) fn room(&self) -> usize {
+        match &self.work {
+            Work::Conv { packed, squeeze, .. } if *squeeze != Squeeze::Only => packed.room(self.write.matrix.rows),
+            Work::Separable { packed, .. } => packed.room(self.write.matrix.rows),
+            _ => 0,
+        }
+    }
+
     pub(super) fn run(&self, isa: Isa, memory: &mut Memory) {
         let [before, after] = self.acts;
         match &self.work {
@@ -235,7 +261,10 @@ impl Bound {
             Work::Separable { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
                 packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
             }),
-            Work::PooledConv { packed } => self.images(memory, |x, y| packed.run(x, y)),
+            Work::PooledConv { packed } => {
+                let (to, [x]) = memory.open(&self.write.slot, [&self.reads[0].slot]);
+                packed.run(self.reads[0].planes(x), self.write.image_mut(to));
+            }
             Work::ConvTranspose { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
                 packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
             }),
@@ -331,7 +360,8 @@ impl Bound {
         let run = |[x_data, scale_data, gate, residual]: [&[f32]; 4], y: Output| {
             let gate = self.gate.as_ref().map(|_| gate);
             let residual = self.residual.as_ref().map(|place| place.rows(residual));
-            let io = ConvIo { x: x.image(x_data), scale: scale.map(|_| scale_data), y };
+            let x = if packed.reads_planes() { x.planes(x_data) } else { Input::Image(x.image(x_data)) };
+            let io = ConvIo { x, scale: scale.map(|_| scale_data), y };
             packed.run_io(io, &Epilogue { bias, before, gate, residual, after });
         };
         let reads = [&x.slot, factors, gate, residual];

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Cuda;
-use super::contract::{Conv, Copy_, Depthwise, Dtype, Launch as Shape, LinearRows, Pool, RANK, conv_row};
+use super::contract::{Attention, Conv, Copy_, Depthwise, Dtype, Launch as Shape, LinearRows, Pool, RANK, conv_row};
 use super::driver::{Fault, Launch, Memory, Packed, bound};
 use super::place::stored;
 use crate::diag::{Code, Problem};
@@ -44,6 +44,12 @@ enum Work {
     MaxPool {
         size: usize,
         c: usize,
+    },
+    /// Queries, keys and values side by side, `rows` an image.
+    Attention {
+        rows: usize,
+        heads: usize,
+        dim: usize,
     },
 }
 
@@ -98,9 +104,26 @@ pub fn all() -> Vec<Case> {
         depthwise("mobilenet_v3", 14, 480, 3, 1),
         depthwise("mobilenet_v3", 7, 960, 5, 1),
         linear("vit_b_16", 197, 768, 2304),
+        Case { family: "vit_b_16", work: Work::Attention { rows: 197, heads: 12, dim: 64 } },
+        linear("vit_b_16", 197, 768, 768),
         linear("vit_b_16", 197, 768, 3072),
         linear("vit_b_16", 197, 3072, 768),
     ]
+}
+
+/// One of each kind at sizes for the emulator.
+#[cfg(test)]
+pub fn small() -> Vec<Case> {
+    let works = [
+        Work::Conv { size: 9, c: 3, k: 16, kernel: 3, stride: 2 },
+        Work::Conv { size: 8, c: 64, k: 72, kernel: 3, stride: 1 },
+        Work::Depthwise { size: 7, c: 24, kernel: 3, stride: 1 },
+        Work::Linear { rows: 1, c: 40, k: 24 },
+        Work::Linear { rows: 70, c: 64, k: 64 },
+        Work::MaxPool { size: 8, c: 8 },
+        Work::Attention { rows: 20, heads: 2, dim: 16 },
+    ];
+    works.map(|work| Case { family: "small", work }).to_vec()
 }
 
 impl Case {
@@ -117,6 +140,7 @@ impl Case {
             }
             Work::Linear { rows, c, k } => format!("{family} linear {rows} x {c} -> {k}"),
             Work::MaxPool { size, c } => format!("{family} max 3x3 s2 {size}x{size} {c}"),
+            Work::Attention { rows, heads, dim } => format!("{family} attention {heads} x {rows} x {dim}"),
         }
     }
 
@@ -139,11 +163,21 @@ impl Case {
             }
             Work::Linear { rows, c, k } => ([batch * rows * c, k * c, batch * rows * k], product(batch * rows, c, k)),
             Work::MaxPool { size, c } => ([batch * size * size * dist(c), 0, batch * size * size / 4 * dist(c)], 0.0),
+            Work::Attention { rows, heads, dim } => {
+                let values = batch * rows * heads * dim;
+                ([3 * values, 0, values], 2.0 * product(batch * rows, rows, heads * dim))
+            }
         }
     }
 
     /// The launch for buffers at these addresses.
-    fn launch(&self, cuda: &Cuda, batch: usize, [x, w, y]: [u64; 3], work: [u64; 2]) -> (String, Shape, Packed) {
+    fn launch(
+        &self,
+        cuda: &Cuda,
+        batch: usize,
+        [x, w, y]: [u64; 3],
+        work: [u64; 2],
+    ) -> Result<(String, Shape, Packed), Fault> {
         let (dtype, facts) = (cuda.dtype, cuda.driver.facts());
         let dist = super::lower::pixel_distance(dtype);
         let number = |number: usize| number as i32;
@@ -181,13 +215,19 @@ impl Case {
                 ..Conv::default()
             };
             conv.w_dist = number(conv_row(dtype, conv.vec(dtype), c, kernel * kernel));
+            if let Some(tma) = facts.choose_tma(&conv, dtype) {
+                let args = tma.args(|boxes| cuda.driver.tensor_map(boxes))?;
+                return Ok((super::program::tma_name(&tma), tma.launch, Packed::new(&args)));
+            }
             let choice = facts.choose(&conv, dtype);
             conv.splits = number(choice.splits);
             let name = super::program::name(choice);
-            (name, conv.launch(dtype, choice), Packed::new(&conv))
+            Ok((name, conv.launch(dtype, choice), Packed::new(&conv)))
         };
-        match self.work {
-            Work::Conv { size, c, k, kernel, stride } => conv(batch, size, c, k, kernel, stride, [dist(c), dist(k)]),
+        Ok(match self.work {
+            Work::Conv { size, c, k, kernel, stride } => {
+                return conv(batch, size, c, k, kernel, stride, [dist(c), dist(k)]);
+            }
             Work::Linear { rows, c, k } if batch * rows <= LinearRows::MOST => {
                 let (rows, inputs, outputs) = (number(batch * rows), number(c), number(k));
                 let rows = LinearRows {
@@ -204,7 +244,7 @@ impl Case {
                 };
                 ("linear_rows".into(), rows.launch(dtype), Packed::new(&rows))
             }
-            Work::Linear { rows, c, k } => conv(batch * rows, 1, c, k, 1, 1, [c, k]),
+            Work::Linear { rows, c, k } => return conv(batch * rows, 1, c, k, 1, 1, [c, k]),
             Work::Depthwise { size, c, kernel, stride } => {
                 let out = number(size.div_ceil(stride));
                 let depthwise = Depthwise {
@@ -256,7 +296,28 @@ impl Case {
                 };
                 ("pool".into(), pool.launch(dtype), Packed::new(&pool))
             }
-        }
+            Work::Attention { rows, heads, dim } => {
+                let cols = heads * dim;
+                let part = |at: usize| x + (at * cols * dtype.size()) as u64;
+                let attention = Attention {
+                    q: part(0),
+                    k: part(1),
+                    v: part(2),
+                    y,
+                    n: number(batch),
+                    heads: number(heads),
+                    dim: number(dim),
+                    queries: number(rows),
+                    keys: number(rows),
+                    q_dist: number(3 * cols),
+                    k_dist: number(3 * cols),
+                    v_dist: number(3 * cols),
+                    y_dist: number(cols),
+                    scale: 1.0 / (dim as f32).sqrt(),
+                };
+                ("attention".into(), attention.launch(dtype), Packed::new(&attention))
+            }
+        })
     }
 }
 
@@ -292,7 +353,7 @@ impl Cuda {
         for at in 0..LAUNCHES.next_multiple_of(sets) {
             let (from, to) = &buffers[at % sets];
             let work = [partials.at, counters.at];
-            let (name, shape, args) = case.launch(self, batch, [from.at, weights.at, to.at], work);
+            let (name, shape, args) = case.launch(self, batch, [from.at, weights.at, to.at], work).map_err(failed)?;
             launches.push(self.bind(&shape, args)?);
             kernel = name;
         }

@@ -15,7 +15,7 @@ macro_rules! sources {
 }
 
 const SOURCES: &[(&str, &str)] = sources![
-    "attention" "conv_igemm" "copy" "depthwise" "dropout" "elementwise" "fill" "group_norm" "linear_rows" "matmul" "pool" "reduce"
+    "attention" "conv_igemm" "conv_tma" "copy" "depthwise" "dropout" "elementwise" "fill" "group_norm" "linear_rows" "matmul" "pool" "reduce"
     "resize" "rows"
 ];
 

@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::cache::Cache;
 use super::compile;
-use super::contract::Variant;
+use super::contract::{Boxes, Dtype, Kind, TensorMap, Variant};
 use super::driver::{Driver, Facts, Fault, Graph, Kernel, Launch, Staging};
 use super::nvrtc::{Nvrtc, nvrtc};
 use crate::diag::{Code, Problem};
@@ -75,9 +75,24 @@ fn facts(ordinal: c_int) -> Result<Facts, DriverError> {
         // SAFETY: as above.
         memory: unsafe { result::device::total_mem(device) }?,
         l2: number(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize,
-        // a way to compare the two on one machine
-        wgmma: capability == (9, 0) && std::env::var_os("ARCHC_WGMMA").is_none_or(|value| value != "0"),
+        // ways to compare on one machine
+        wgmma: capability == (9, 0) && !switched_off("ARCHC_WGMMA"),
+        tma: capability == (9, 0) && !switched_off("ARCHC_WGMMA") && !switched_off("ARCHC_TMA"),
     })
+}
+
+/// Whether the variable of that name is 0.
+fn switched_off(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| value == "0")
+}
+
+/// How a kernel follows the one before it in the queue.
+#[derive(Clone, Copy, PartialEq)]
+enum Pace {
+    /// Takes its place while the one before ends, and waits there (programmatic dependent launch).
+    Close,
+    /// Starts when the one before is done.
+    Apart,
 }
 
 /// One GPU with a compiler for it.
@@ -294,17 +309,30 @@ impl Driver for Device {
             .map_err(fault("copying from the device"))
     }
 
+    fn tensor_map(&self, boxes: &Boxes) -> Result<TensorMap, Fault> {
+        self.bind().map_err(fault("binding the context"))?;
+        encode(boxes, self.driver).map_err(fault("describing a tensor"))
+    }
+
     fn launch(&self, launch: &Launch) -> Result<(), Fault> {
         self.bind().map_err(fault("binding the context"))?;
-        self.start(launch).map_err(fault("starting a kernel"))
+        self.start(launch, Pace::Apart).map_err(fault("starting a kernel"))
     }
 
     fn record(&self, launches: &[Launch]) -> Result<Box<dyn Graph>, Fault> {
         let mut last = 0;
-        let graph = self.capture(launches.len(), |at| {
-            last = at;
-            self.start(&launches[at])
-        });
+        let mut capture = |pace: Pace| {
+            self.capture(launches.len(), |at| {
+                last = at;
+                self.start(&launches[at], pace)
+            })
+        };
+        let close = self.facts.capability >= (9, 0) && !switched_off("ARCHC_PDL");
+        // a driver that does not record such launches has others
+        let graph = match close.then(|| capture(Pace::Close)) {
+            Some(Ok(graph)) => Ok(graph),
+            _ => capture(Pace::Apart),
+        };
         let graph = graph.map_err(|error| Fault { launch: Some(last), ..fault("recording the kernels")(error) })?;
         Ok(Box::new(graph))
     }
@@ -323,6 +351,83 @@ impl Driver for Device {
     }
 }
 
+/// The driver's own form of a tensor map.
+fn encode(boxes: &Boxes, driver: (u32, u32)) -> Result<TensorMap, DriverError> {
+    use sys::{
+        CUtensorMapDataType_enum as Element, CUtensorMapFloatOOBfill_enum as Outside,
+        CUtensorMapInterleave_enum as Interleave, CUtensorMapL2promotion_enum as Promotion,
+        CUtensorMapSwizzle_enum as Swizzle,
+    };
+    let Boxes { at, dtype, rank, dims, strides, kind } = *boxes;
+    let element = match dtype {
+        Dtype::F16 => Element::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+        _ => Element::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+    };
+    let interleave = Interleave::CU_TENSOR_MAP_INTERLEAVE_NONE;
+    let swizzle = Swizzle::CU_TENSOR_MAP_SWIZZLE_128B;
+    let promotion = Promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B;
+    let outside = Outside::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE;
+    let mut map = TensorMap::default();
+    let to = (&raw mut map).cast::<sys::CUtensorMap>();
+    let (dims_at, strides_at) = (dims.as_ptr(), strides.as_ptr());
+    match kind {
+        Kind::Tiled([rows, matrices]) => {
+            let (lens, steps) = ([64, rows, matrices], [1u32; 3]);
+            // SAFETY: a map has 128 bytes on 64; the arrays have as many numbers as `rank`, which is 2 or 3, asks for.
+            // The driver looks at the address only when kernels use the map.
+            unsafe {
+                sys::cuTensorMapEncodeTiled(
+                    to,
+                    element,
+                    rank as u32,
+                    at as *mut c_void,
+                    dims_at,
+                    strides_at,
+                    lens.as_ptr(),
+                    steps.as_ptr(),
+                    interleave,
+                    swizzle,
+                    promotion,
+                    outside,
+                )
+            }
+            .result()?;
+        }
+        Kind::Windows { lower, upper, steps: [across, down], pixels } => {
+            let steps = [1, across, down, 1];
+            // SAFETY: as above, with a rank of 4 and two corners of two numbers.
+            unsafe {
+                sys::cuTensorMapEncodeIm2col(
+                    to,
+                    element,
+                    rank as u32,
+                    at as *mut c_void,
+                    dims_at,
+                    strides_at,
+                    lower.as_ptr(),
+                    upper.as_ptr(),
+                    64,
+                    pixels,
+                    steps.as_ptr(),
+                    interleave,
+                    swizzle,
+                    promotion,
+                    outside,
+                )
+            }
+            .result()?;
+        }
+    }
+    // Drivers up to CUDA 13.1 set a bit that they should not where a tensor is below 128 KiB; CUTLASS and Triton clear it
+    // as well.
+    let distances = [2].into_iter().chain(strides);
+    let span: u64 = dims[..rank].iter().zip(distances).map(|(len, distance)| (len - 1) * distance).sum();
+    if driver <= (13, 1) && span + 1 < 128 << 10 {
+        map.0[1] &= !(1 << 21);
+    }
+    Ok(map)
+}
+
 /// `CU_EVENT_RECORD_EXTERNAL`: the event is recorded at every replay, where the host can read it.
 const EXTERNAL: u32 = 1;
 
@@ -339,7 +444,7 @@ impl Device {
             let flags = if recorded { EXTERNAL } else { 0 };
             // SAFETY: the event and the stream are alive.
             unsafe { sys::cuEventRecordWithFlags(events.0[at], self.stream, flags) }.result()?;
-            launches.get(at).map_or(Ok(()), |launch| self.start(launch))
+            launches.get(at).map_or(Ok(()), |launch| self.start(launch, Pace::Apart))
         };
         let graph = if recorded { Some(self.capture(launches.len() + 1, each)?) } else { None };
         let mut times = vec![vec![]; launches.len()];
@@ -357,22 +462,32 @@ impl Device {
         Ok(times.iter_mut().map(|times| median(times)).collect())
     }
 
-    fn start(&self, launch: &Launch) -> Result<(), DriverError> {
-        let [x, y, z] = launch.grid;
-        let [bx, by, bz] = launch.block;
+    fn start(&self, launch: &Launch, pace: Pace) -> Result<(), DriverError> {
+        let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (launch.grid, launch.block);
+        let mut attribute = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID_enum::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue_union { programmaticStreamSerializationAllowed: 1 },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: grid_x,
+            gridDimY: grid_y,
+            gridDimZ: grid_z,
+            blockDimX: block_x,
+            blockDimY: block_y,
+            blockDimZ: block_z,
+            sharedMemBytes: launch.shared,
+            hStream: self.stream,
+            attrs: &raw mut attribute,
+            numAttrs: u32::from(pace == Pace::Close),
+        };
         let mut params: [*mut c_void; 1] = [launch.args.pointer()];
+        let function = launch.kernel.0 as sys::CUfunction;
         // SAFETY: the kernel takes one struct, which the contract says; the addresses in it are of memory that its owner
-        // keeps, and the driver copies the argument before it returns.
-        unsafe {
-            result::launch_kernel(
-                launch.kernel.0 as sys::CUfunction,
-                (x, y, z),
-                (bx, by, bz),
-                launch.shared,
-                self.stream,
-                &mut params,
-            )
-        }
+        // keeps, and the driver copies the argument and the attribute before it returns. A kernel that follows closely
+        // waits before it touches memory: every kernel does so by `follow`.
+        unsafe { sys::cuLaunchKernelEx(&raw const config, function, params.as_mut_ptr(), std::ptr::null_mut()) }
+            .result()
     }
 
     /// Records what `each` starts for 0, 1, .. below `count`.

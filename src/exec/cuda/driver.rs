@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::contract::{self, Args, Choice, Conv, Dtype, Variant};
+use super::contract::{self, Args, Boxes, Choice, Conv, Dtype, TensorMap, Tma, Variant};
 use crate::diag::Problem;
 
 /// What is known of a device.
@@ -23,10 +23,17 @@ pub struct Facts {
     pub l2: usize,
     /// Whether kernels may use the matrix instructions that sm_90a alone has.
     pub wgmma: bool,
+    /// Whether the copy engine may bring operands; only with `wgmma`.
+    pub tma: bool,
 }
 
 impl Facts {
-    /// How a convolution is cut for this device.
+    /// A convolution whose operands the copy engine brings, where that is best on this device.
+    pub fn choose_tma(&self, conv: &Conv, dtype: Dtype) -> Option<Tma> {
+        if self.tma { conv.choose_tma(dtype, self.processors) } else { None }
+    }
+
+    /// How another convolution is cut for this device.
     pub fn choose(&self, conv: &Conv, dtype: Dtype) -> Choice {
         if self.wgmma { conv.choose_for_hopper(dtype, self.processors) } else { conv.choose(dtype, self.processors) }
     }
@@ -59,11 +66,15 @@ pub struct Launch {
 
 /// The bytes of a kernel's argument, aligned as every struct of the contract is.
 #[derive(Clone, Debug)]
-pub struct Packed(Vec<u64>);
+pub struct Packed(Vec<Line>);
+
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
+struct Line([u64; 8]);
 
 impl Packed {
     pub fn new<A: Args>(args: &A) -> Packed {
-        let mut words = vec![0u64; size_of::<A>().div_ceil(8)];
+        let mut words = vec![Line([0; 8]); size_of::<A>().div_ceil(size_of::<Line>())];
         // SAFETY: `A` is a repr(C) struct of numbers without padding that matters, `words` has room for it, and both are
         // different memory.
         unsafe {
@@ -116,6 +127,9 @@ pub trait Driver: Send + Sync {
     /// Copies between the device and staging memory, in the queue.
     fn start_write(&self, to: u64, from: &dyn Staging) -> Result<(), Fault>;
     fn start_read(&self, from: u64, to: &mut dyn Staging) -> Result<(), Fault>;
+
+    /// How the copy engine reads a tensor.
+    fn tensor_map(&self, boxes: &Boxes) -> Result<TensorMap, Fault>;
 
     fn launch(&self, launch: &Launch) -> Result<(), Fault>;
     fn record(&self, launches: &[Launch]) -> Result<Box<dyn Graph>, Fault>;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::contract::Variant;
+use super::contract::{Boxes, TensorMap, Variant};
 use super::driver::{Driver, Facts, Fault, Graph, Kernel, Launch, Staging};
 use crate::diag::{Code, Problem};
 
@@ -32,6 +32,7 @@ impl Emulated {
             memory,
             l2: 1 << 16,
             wgmma: processors > 1,
+            tma: processors > 1,
         };
         Emulated { facts, state: Arc::default() }
     }
@@ -58,6 +59,18 @@ impl State {
 
 fn fault(call: &'static str, message: String) -> Fault {
     Fault { call, message, out_of_memory: false, launch: None }
+}
+
+/// The emulator has the contract as a module of its own.
+fn translated(boxes: &Boxes) -> archc_emu::contract::Boxes {
+    use archc_emu::contract::{Boxes, Dtype, Kind};
+    let super::contract::Boxes { at, dtype, rank, dims, strides, kind } = *boxes;
+    let dtype = Dtype::ALL.into_iter().find(|one| one.name() == dtype.name()).expect("both lists are one file");
+    let kind = match kind {
+        super::contract::Kind::Tiled(lens) => Kind::Tiled(lens),
+        super::contract::Kind::Windows { lower, upper, steps, pixels } => Kind::Windows { lower, upper, steps, pixels },
+    };
+    Boxes { at, dtype, rank, dims, strides, kind }
 }
 
 struct Host(Vec<u8>);
@@ -120,7 +133,9 @@ impl Driver for Emulated {
             return Err(Fault { out_of_memory: true, ..fault("allocating memory", "out of memory".into()) });
         }
         // a device's allocations are on 256 bytes, and a buffer ends at a page
-        let buffer = archc_emu::Buffer::new(bytes.next_multiple_of(256));
+        let mut buffer = archc_emu::Buffer::<u8>::new(bytes.next_multiple_of(256));
+        // not a number in any dtype
+        buffer.values_mut().fill(0xff);
         let at = buffer.address();
         self.state.memory.lock().expect("no test panics while it holds the lock").insert(at, buffer);
         Ok(at)
@@ -156,6 +171,12 @@ impl Driver for Emulated {
         // SAFETY: as above.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
+    }
+
+    fn tensor_map(&self, boxes: &Boxes) -> Result<TensorMap, Fault> {
+        archc_emu::tensor_map(&translated(boxes))
+            .map(|map| TensorMap(map.0))
+            .map_err(|message| fault("describing a tensor", message))
     }
 
     fn launch(&self, launch: &Launch) -> Result<(), Fault> {

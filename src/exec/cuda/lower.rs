@@ -6,20 +6,21 @@
 mod conv;
 mod node;
 
-use super::contract::{self, Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK};
+use super::contract::{self, Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK, Tma};
 use super::driver::{Facts, Packed};
 use super::place::{Layout, Pool, stored};
 use crate::diag::{Code, Problem};
 use crate::exec::Weights;
 use crate::opt;
-use crate::plan::view::Matrix;
+use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{Place, Plan, Step, View, Work};
 
 pub use conv::pixel_distance;
 
-/// A launch that waits for its workspace or is ready.
+/// A launch that waits for its workspace or for tensor maps, or is ready.
 pub(super) enum Pending {
     Conv(Conv, Choice),
+    Tma(Box<Tma>),
     Ready(contract::Launch, Packed),
 }
 
@@ -79,19 +80,35 @@ impl Lower<'_> {
     }
 
     fn copy(&self, from: &View, to: &View) -> Pending {
-        self.move_between(self.raw(from), from, (self.address(to), self.dtype), to)
+        match self.closing_copy(to) {
+            Some((launch, copy)) => ready(launch, &copy),
+            None => self.move_between(self.raw(from), from, (self.address(to), self.dtype), to),
+        }
+    }
+
+    /// The copy that alone writes the buffer of `image`, of less than four channels in pixels of four: it may set the others
+    /// to 0, which belong to nobody.
+    pub(super) fn closing_copy(&self, image: &View) -> Option<(contract::Launch, Copy_)> {
+        let Place::Buffer(number) = image.place else { return None };
+        let mut writers = self.plan.steps().iter().filter(|step| step.write.place == image.place);
+        let (step, None) = (writers.next()?, writers.next()) else { return None };
+        let pixels = image.len().checked_div(*image.dims.get(1)?)?;
+        let four = image.dims.len() == 4
+            && image.dims[1] < 4
+            && image.matrix(&IMAGE).is_some_and(|matrix| matrix.dist == 4)
+            // a buffer has whole lines of the arena
+            && image.offset + 4 * pixels <= self.plan.buffers()[number].len.next_multiple_of(4);
+        if !four || !matches!(step.work, Work::Copy) || step.write != *image {
+            return None;
+        }
+        let from = &step.reads[0];
+        let mut copy = copy_between(self.raw(from), from, (self.address(image), self.dtype), image);
+        let launch = copy.launch_with_zeros(self.raw(from).1, self.dtype, 4 - image.dims[1])?;
+        Some((launch, copy))
     }
 
     fn move_between(&self, from: (u64, Dtype), x: &View, to: (u64, Dtype), y: &View) -> Pending {
-        let mut copy = Copy_ {
-            x: from.0,
-            y: to.0,
-            rank: x.dims.len() as i32,
-            reserved: 0,
-            shape: axes(&x.dims),
-            x_strides: axes(&x.strides),
-            y_strides: axes(&y.strides),
-        };
+        let mut copy = copy_between(from, x, to, y);
         let launch = copy.launch(from.1, to.1);
         ready(launch, &copy)
     }
@@ -125,6 +142,18 @@ impl Lower<'_> {
     /// float32 values on the device; 0 for none.
     fn floats(&self, values: Option<&[f32]>) -> Result<u64, Problem> {
         values.map_or(Ok(0), |values| self.pool.put(&stored(Dtype::F32, values)))
+    }
+}
+
+fn copy_between(from: (u64, Dtype), x: &View, to: (u64, Dtype), y: &View) -> Copy_ {
+    Copy_ {
+        x: from.0,
+        y: to.0,
+        rank: x.dims.len() as i32,
+        zeros: 0,
+        shape: axes(&x.dims),
+        x_strides: axes(&x.strides),
+        y_strides: axes(&y.strides),
     }
 }
 

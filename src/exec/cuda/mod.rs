@@ -63,6 +63,7 @@ impl Backend for Cuda {
             batch,
             pixel_distance: lower::pixel_distance(self.dtype),
             dtype: plan::DType::F32,
+            few_channels: 0,
             slicing: None,
             // the device itself is asked when the plan is loaded
             memory: usize::MAX,

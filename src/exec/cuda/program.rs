@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 
-use super::contract::{Choice, Conv, Dtype};
-use super::driver::{Driver, Fault, Graph, Launch, Memory, Staging, bound};
+use super::contract::{Choice, Conv, Dtype, Tma};
+use super::driver::{Driver, Fault, Graph, Launch, Memory, Packed, Staging, bound};
 use super::lower::{Lower, Pending};
 use super::place::{Layout, Pool, stored};
 use crate::diag::{Code, Problem};
@@ -108,7 +108,7 @@ pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weigh
 fn workspace(driver: &Arc<dyn Driver>, pending: &[Pending]) -> Result<Vec<Memory>, Fault> {
     let needs = pending.iter().filter_map(|pending| match pending {
         Pending::Conv(conv, choice) => Some(conv.workspace(*choice)),
-        Pending::Ready(..) => None,
+        Pending::Tma(_) | Pending::Ready(..) => None,
     });
     let [partials, counters] = needs.fold([0, 0], |most, one| [most[0].max(one[0]), most[1].max(one[1])]);
     if partials == 0 {
@@ -130,20 +130,28 @@ fn launches(
         [partials, counters] if choice.splits > 1 => Conv { partials: partials.at, counters: counters.at, ..conv },
         _ => conv,
     };
-    let ready: Vec<_> = pending
-        .into_iter()
-        .map(|pending| match pending {
-            Pending::Conv(conv, choice) => {
-                let conv = with_workspace(conv, choice);
-                (conv.launch(dtype, choice), super::driver::Packed::new(&conv))
-            }
-            Pending::Ready(launch, args) => (launch, args),
-        })
-        .collect();
+    let ready = pending.into_iter().map(|pending| match pending {
+        Pending::Conv(conv, choice) => {
+            let conv = with_workspace(conv, choice);
+            Ok((conv.launch(dtype, choice), Packed::new(&conv)))
+        }
+        Pending::Tma(tma) => {
+            let args = tma.args(|boxes| driver.tensor_map(boxes))?;
+            Ok((tma.launch, Packed::new(&args)))
+        }
+        Pending::Ready(launch, args) => Ok((launch, args)),
+    });
+    let failed = |fault: Fault| Problem::new(Code::Resource, format!("{}: {}", fault.call, fault.message));
+    let ready: Vec<_> = ready.collect::<Result<_, Fault>>().map_err(failed)?;
     let wanted: Vec<_> =
         ready.iter().map(|(launch, _)| (launch.variant.clone(), launch.kernel, launch.shared)).collect();
     let kernels = driver.kernels(&wanted)?;
     Ok(kernels.into_iter().zip(ready).map(|(kernel, (launch, args))| bound(kernel, &launch, args)).collect())
+}
+
+/// `conv_tma 128x256`
+pub(super) fn tma_name(tma: &Tma) -> String {
+    format!("conv_tma {}x{}", tma.tile.bm, tma.tile.bn)
 }
 
 /// `conv_igemm 128x64 wgmma / 4`
@@ -160,6 +168,7 @@ fn kernels(plan: &Plan, works: &[Part], pending: &[Pending]) -> Vec<String> {
         let Part::Step(step) = part else { continue };
         let name = match pending {
             Pending::Conv(_, choice) => name(*choice),
+            Pending::Tma(tma) => tma_name(tma),
             Pending::Ready(launch, _) => launch.kernel.into(),
         };
         if !kernels[*step].contains(&name) {
@@ -189,6 +198,7 @@ impl Loaded {
         let Some(at) = fault.launch else {
             let message = format!("the GPU failed: {}: {}", fault.call, fault.message);
             return Problem::new(Code::Resource, message)
+                .note("recorded kernels run on their own, and a GPU that failed can be asked no more: the step is not known")
                 .hint("`ARCHC_CUDA_SYNC=1 archc ..` runs step by step, and names the one that fails");
         };
         let what = match self.works[at] {

@@ -1,5 +1,7 @@
 //! The backend on the emulator, against the reference and the CPU; the same on a GPU, where there is one.
 
+mod tiles;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,7 +9,7 @@ use super::contract::{self, Dtype};
 use super::device::Device;
 use super::driver::{Driver, Fault};
 use super::emulated::Emulated;
-use super::{Cuda, program};
+use super::{Cuda, cases, program};
 use crate::compile::{self, Outcome};
 use crate::exec::cpu::Cpu;
 use crate::exec::tests::{Random, SAMPLES, compare_on, distance, noise, sample_network};
@@ -146,6 +148,59 @@ fn networks_on_the_emulator() {
         (TOKENS, 1, Dtype::Bf16),
     ] {
         end_to_end(text, batch, &emulated(132, dtype), deep(dtype));
+    }
+}
+
+/// Convolutions of pictures, which are read in pairs of pixels where they can be.
+#[test]
+fn pictures_of_few_channels() {
+    for (channels, size, window) in [
+        (3, [10, 12], "kernel = 7, stride = 2, padding = 3"),
+        (3, [9, 8], "kernel = 3, stride = 2, padding = 1"),
+        (4, [8, 8], "kernel = 4, stride = 4"),
+        (1, [7, 6], "kernel = [3, 4], stride = [1, 2], padding = [1, 2]"),
+        (2, [8, 7], "kernel = 3, stride = 2, padding = 1"),
+        (3, [2, 2], "kernel = 3, stride = 2, padding = 1"),
+    ] {
+        let [h, w] = size;
+        let typed = network(&format!("x = input([{channels}, {h}, {w}])\n y = conv2d(24, {window}) <- x"));
+        for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32] {
+            compare_on(&emulated(132, dtype), &typed, 3, tolerance(dtype));
+        }
+    }
+}
+
+/// On several multiprocessors the copy engine brings the operands of what is large enough.
+#[test]
+fn large_convolutions_and_linear_maps() {
+    for text in [
+        "x = input([64, 12, 10])\n a = conv2d(136, kernel = 3, padding = 1) <- x\n y = conv2d(72, kernel = 1, stride = 2) <- a",
+        "x = input([40, 128])\n y = linear(260) <- x",
+    ] {
+        let typed = network(text);
+        for dtype in [Dtype::Bf16, Dtype::F16] {
+            let cuda = emulated(2, dtype);
+            compare_on(&cuda, &typed, 3, tolerance(dtype));
+            let executable = Executable::new(&typed, &Random(&typed), &cuda, 3).expect("it loads");
+            let kernels = executable.kernels();
+            assert!(kernels.iter().filter(|kernel| kernel.starts_with("conv_tma")).count() > 0, "{kernels:?}");
+        }
+    }
+}
+
+#[test]
+fn kernels_alone_are_measured() {
+    for dtype in [Dtype::Bf16, Dtype::F32] {
+        let cuda = emulated(2, dtype);
+        let measured: Vec<_> = cases::small().iter().map(|case| cuda.measure(case, 2).expect("it runs")).collect();
+        for (one, kernel) in
+            measured.iter().zip(["conv_", "conv_", "depthwise", "linear_rows", "conv_", "pool", "attention"])
+        {
+            assert!(one.kernel.starts_with(kernel), "{one:?}");
+            assert!(one.seconds > 0.0 && one.bytes > 0.0, "{one:?}");
+        }
+        let ceilings = cuda.ceilings().expect("it runs");
+        assert!(ceilings.copy > 0.0 && ceilings.flops > 0.0);
     }
 }
 

@@ -40,6 +40,9 @@ struct Case<'a> {
     factors: Vec<Tensor>,
 }
 
+/// The loss of tensors and inputs.
+type LossOf<'a> = dyn FnMut(&mut Case<'a>, &dyn Tensors, &[(String, Tensor)]) -> f64;
+
 const BATCH: usize = 2;
 
 impl<'a> Case<'a> {
@@ -111,12 +114,7 @@ impl<'a> Case<'a> {
 
     /// Compares every derivative with differences; `loss` is that of tensors and inputs. Returns how many were compared.
     /// Where noise is `drawn` the loss knows no other tensors.
-    fn check(
-        &mut self,
-        text: &str,
-        drawn: bool,
-        loss: &mut dyn FnMut(&mut Self, &dyn Tensors, &[(String, Tensor)]) -> f64,
-    ) -> usize {
+    fn check(&mut self, text: &str, drawn: bool, loss: &mut LossOf<'a>) -> usize {
         let (given, inputs) = (self.inputs.clone(), self.inputs.clone());
         let got = self.run(&given);
         let mut compared = 0;

@@ -255,7 +255,7 @@ impl<'a> Run<'a> {
         self.position.begin_epoch();
         self.watch.epoch_done(&line);
         if is_best {
-            self.position.metrics = self.metrics.len();
+            self.position.metrics = self.metrics.bytes();
             self.save_as(&self.folder.best())?;
         }
         self.save()
@@ -341,7 +341,7 @@ impl<'a> Run<'a> {
     }
 
     fn save(&mut self) -> Result<(), Problem> {
-        self.position.metrics = self.metrics.len();
+        self.position.metrics = self.metrics.bytes();
         self.save_as(&self.folder.checkpoint())?;
         self.saved = Instant::now();
         Ok(())

@@ -187,7 +187,7 @@ impl Learner for NetworkLearner<'_> {
     fn prefix(&self) -> Option<Prefix> {
         let front = self.front.as_ref()?;
         let Split { layers, shapes, .. } = front.split;
-        Some(Prefix { layers: layers.clone(), len: front.split.len(), shapes: shapes.clone(), key: front.key })
+        Some(Prefix { layers: layers.clone(), len: front.split.count(), shapes: shapes.clone(), key: front.key })
     }
 
     fn run_prefix(&mut self, input: &Tensor) -> Result<Vec<Tensor>, Problem> {

@@ -2,7 +2,8 @@
 
 use archc_emu::Buffer;
 use archc_emu::contract::{
-    Act, Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, TILES, Tile, conv_row, pack_conv,
+    Act, Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, TILES, Tile, Tma, TmaTile,
+    conv_row, pack_conv,
 };
 
 use crate::support::{Random, Values, activate, error, run, tolerance};
@@ -84,6 +85,19 @@ impl Case {
 
     /// Runs it; the result's error.
     fn error(&self, dtype: Dtype, choose: impl Fn(&Conv) -> Choice, seed: u64) -> f64 {
+        self.error_of(dtype, seed, |mut conv| {
+            let choice = choose(&conv);
+            conv.splits = choice.splits as i32;
+            let [floats, words] = conv.workspace(choice);
+            let (partials, counters) = (Buffer::<f32>::new(floats), Buffer::of(&vec![0u32; words]));
+            (conv.partials, conv.counters) = (partials.address(), counters.address());
+            run(&conv.launch(dtype, choice), &conv);
+            assert!(counters.values().iter().all(|count| *count == 0), "counters are left at zero");
+        })
+    }
+
+    /// The error of what `run` does.
+    fn error_of(&self, dtype: Dtype, seed: u64, run: impl Fn(Conv)) -> f64 {
         let Case { n, size: [h, w], c, k, groups, kernel: [r, s], .. } = *self;
         let (cg, kg, [oh, ow]) = (c / groups, k / groups, self.out());
         let mut random = Random::new(seed);
@@ -139,13 +153,7 @@ impl Case {
         let packed = pack_conv(dtype, vec, [k, cg, r * s], |k, c, tap| weights[(k * cg + c) * r * s + tap]);
         let packed = Values::of(dtype, &packed);
         conv.w = packed.address();
-        let choice = choose(&conv);
-        conv.splits = choice.splits as i32;
-        let [floats, words] = conv.workspace(choice);
-        let (partials, counters) = (Buffer::<f32>::new(floats), Buffer::of(&vec![0u32; words]));
-        (conv.partials, conv.counters) = (partials.address(), counters.address());
-        run(&conv.launch(dtype, choice), &conv);
-        assert!(counters.values().iter().all(|count| *count == 0), "counters are left at zero");
+        run(conv);
 
         let mut want = Vec::with_capacity(pixels * k);
         for pixel in 0..pixels {
@@ -217,4 +225,105 @@ fn every_tile_and_split() {
             }
         }
     }
+}
+
+/// Runs a convolution whose operands the copy engine brings.
+fn run_tma(tma: &Tma) {
+    let args = tma.args(archc_emu::tensor_map).expect("a map that the driver takes");
+    run(&tma.launch, &args);
+}
+
+#[test]
+fn operands_that_the_copy_engine_brings() {
+    let windows = [
+        cases()[0],
+        Case { gaps: [8, 8], ..cases()[1] },
+        Case { gaps: [8, 3], residual: true, gate: true, k: 67, n: 2, ..cases()[1] },
+        Case { c: 72, k: 136, kernel: [2, 3], dilation: [2, 3], padding: [1, 3], residual: true, ..PLAIN },
+        Case { n: 3, size: [9, 10], c: 136, k: 40, kernel: [1, 1], padding: [0, 0], stride: [2, 3], ..PLAIN },
+        Case { n: 2, size: [12, 1], c: 16, k: 16, kernel: [5, 1], padding: [2, 0], gate: true, ..PLAIN },
+    ];
+    let rows = [
+        Case { residual: true, gate: true, gaps: [0, 6], ..cases()[2] },
+        Case { n: 150, size: [1, 1], c: 130, k: 260, kernel: [1, 1], padding: [0, 0], gaps: [6, 0], ..PLAIN },
+        Case { n: 3, size: [10, 9], c: 200, k: 300, kernel: [1, 1], padding: [0, 0], before: Act::SILU, ..PLAIN },
+    ];
+    for dtype in [Dtype::Bf16, Dtype::F16] {
+        for (seed, case) in windows.iter().chain(&rows).enumerate() {
+            for tile in TmaTile::ALL {
+                // few multiprocessors, so that a block has several tiles
+                let off = case.error_of(dtype, seed as u64 + 1, |conv| {
+                    run_tma(&conv.tma(dtype, tile, 1 + seed % 2).expect("a map can say it"));
+                });
+                assert!(off < tolerance(dtype), "{dtype:?} {tile:?} {case:?}: off by {off:.1e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_no_map_can_say_has_other_kernels() {
+    let no = [
+        Case { groups: 4, ..PLAIN },
+        Case { c: 3, ..PLAIN },
+        Case { gaps: [4, 0], ..PLAIN },
+        Case { shift: 1, ..PLAIN },
+        Case { stride: [9, 1], ..PLAIN },
+        Case { size: [300, 1], kernel: [270, 1], padding: [0, 0], ..PLAIN },
+        Case { size: [300, 1], kernel: [3, 1], dilation: [140, 1], padding: [0, 0], ..PLAIN },
+    ];
+    for case in no {
+        let choose = |conv: &Conv| {
+            assert!(conv.tma(Dtype::Bf16, TmaTile::ALL[0], 1).is_none(), "{case:?}");
+            conv.choose_for_hopper(Dtype::Bf16, 8)
+        };
+        let off = case.error(Dtype::Bf16, choose, 1);
+        assert!(off < tolerance(Dtype::Bf16), "{case:?}: off by {off:.1e}");
+    }
+    for dtype in [Dtype::F32, Dtype::Tf32] {
+        let choose = |conv: &Conv| {
+            assert!(conv.tma(dtype, TmaTile::ALL[0], 1).is_none(), "numbers of four bytes");
+            Choice { splits: 1, tile: SMALL }
+        };
+        PLAIN.error(dtype, choose, 1);
+    }
+}
+
+#[test]
+fn the_copy_engine_where_it_pays() {
+    let choice = |n: i32, size: i32, c: i32, k: i32, window: i32| {
+        let conv = Conv {
+            x: 256,
+            w: 256,
+            n,
+            height: size,
+            width: size,
+            c,
+            k,
+            groups: 1,
+            r: window,
+            s: window,
+            out_height: size,
+            out_width: size,
+            stride_h: 1,
+            stride_w: 1,
+            pad_h: window / 2,
+            pad_w: window / 2,
+            dilation_h: 1,
+            dilation_w: 1,
+            x_image: size * size * c,
+            x_row: size * c,
+            x_pixel: c,
+            w_dist: window * window * c,
+            ..Conv::default()
+        };
+        conv.choose_tma(Dtype::Bf16, 132).map(|tma| (tma.tile.bm, tma.tile.bn))
+    };
+    // narrow results, long depths, short depths
+    assert_eq!(choice(32, 56, 64, 64, 3), Some((128, 64)));
+    assert_eq!(choice(256, 14, 256, 256, 3), Some((128, 256)));
+    assert_eq!(choice(256, 56, 64, 256, 1), Some((128, 128)));
+    // few tiles, whose depth is better split; depths that would be mostly zeros
+    assert_eq!(choice(1, 7, 512, 512, 3), None);
+    assert_eq!(choice(256, 56, 24, 24, 3), None);
 }

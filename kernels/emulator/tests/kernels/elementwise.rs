@@ -279,3 +279,28 @@ fn dropout_draws_the_bits_of_philox() {
         }
     }
 }
+
+#[test]
+fn copies_of_few_channels_close_their_gaps() {
+    let (n, pixels) = (2, 19);
+    let x: Vec<f32> = Random::new(5).numbers(n * 3 * pixels);
+    let (from, y) = (Values::of(Dtype::F32, &x), Values::poison(Dtype::Bf16, n * pixels * 4, 0));
+    let mut copy = Copy_ { x: from.address(), y: y.address(), rank: 3, ..Copy_::default() };
+    let axes = |values: [usize; 3]| {
+        let mut axes = [1; RANK];
+        axes.iter_mut().zip(values).for_each(|(axis, value)| *axis = value as i32);
+        axes
+    };
+    copy.shape = axes([n, 3, pixels]);
+    copy.x_strides = axes([3 * pixels, pixels, 1]);
+    copy.y_strides = axes([4 * pixels, 1, 4]);
+    let launch = copy.launch_with_zeros(Dtype::F32, Dtype::Bf16, 1).expect("few channels");
+    run(&launch, &copy);
+    let want = (0..n * pixels * 4).map(|at| {
+        let (image, pixel, channel) = (at / 4 / pixels, at / 4 % pixels, at % 4);
+        if channel == 3 { 0.0 } else { f64::from(x[(image * 3 + channel) * pixels + pixel]) }
+    });
+    check("a gap", &y.read(), &want.collect::<Vec<f64>>(), tolerance(Dtype::Bf16));
+    copy.shape[0] = 1;
+    assert!(Copy_ { rank: 1, shape: axes([9, 1, 1]), ..copy }.launch_with_zeros(Dtype::F32, Dtype::Bf16, 1).is_none());
+}

@@ -1,7 +1,9 @@
 //! Faults that were planted, and misuse: each must be noticed.
 
 use archc_emu::Buffer;
-use archc_emu::contract::{Choice, Conv, Dtype, HOPPER_NARROW, Launch, Map, Rows, SMALL, Tile, variants};
+use archc_emu::contract::{
+    Attention, Choice, Conv, Dtype, HOPPER_NARROW, Launch, Map, Rows, SMALL, Tile, TmaTile, variants,
+};
 
 use crate::support::{Random, Values};
 
@@ -13,7 +15,26 @@ fn with_fault(mut launch: Launch, fault: &str) -> Launch {
 
 /// A pointwise convolution of many channels; the largest difference from its sums.
 fn conv_error(tile: Tile, fault: Option<&str>, seed: u64) -> Result<f64, String> {
-    let (pixels, c, k) = (64, 256, 64);
+    product_error([64, 256, 64], |conv| {
+        let launch = conv.launch(Dtype::Bf16, Choice { tile, splits: 1 });
+        let launch = fault.map_or(launch.clone(), |fault| with_fault(launch, fault));
+        // SAFETY: the addresses are those of buffers as long as stated.
+        unsafe { archc_emu::run(&launch, conv, seed) }
+    })
+}
+
+/// The same with operands that the copy engine brings, several tiles of more steps than its ring has.
+fn tma_error(fault: Option<&str>, seed: u64) -> Result<f64, String> {
+    product_error([512, 640, 64], |conv| {
+        let tma = conv.tma(Dtype::Bf16, TmaTile::ALL[0], 1).expect("a map can say it");
+        let launch = fault.map_or(tma.launch.clone(), |fault| with_fault(tma.launch.clone(), fault));
+        let args = tma.args(archc_emu::tensor_map)?;
+        // SAFETY: the addresses are those of buffers as long as stated.
+        unsafe { archc_emu::run(&launch, &args, seed) }
+    })
+}
+
+fn product_error([pixels, c, k]: [usize; 3], run: impl Fn(&Conv) -> Result<(), String>) -> Result<f64, String> {
     let mut random = Random::new(1);
     let (x, w) = (random.numbers(pixels * c), random.numbers(k * c));
     let [x_values, w_values] = [&x, &w].map(|values| Values::of(Dtype::Bf16, values));
@@ -32,18 +53,17 @@ fn conv_error(tile: Tile, fault: Option<&str>, seed: u64) -> Result<f64, String>
         s: 1,
         out_height: 1,
         out_width: 1,
+        stride_h: 1,
+        stride_w: 1,
+        dilation_h: 1,
+        dilation_w: 1,
         x_image: c as i32,
         y_image: k as i32,
         w_dist: c as i32,
         splits: 1,
         ..Conv::default()
     };
-    let mut launch = conv.launch(Dtype::Bf16, Choice { tile, splits: 1 });
-    if let Some(fault) = fault {
-        launch = with_fault(launch, fault);
-    }
-    // SAFETY: the addresses are those of buffers as long as stated.
-    unsafe { archc_emu::run(&launch, &conv, seed) }?;
+    run(&conv)?;
     let sum = |at: usize| {
         let (row, out) = (&x[at / k * c..][..c], &w[at % k * c..][..c]);
         row.iter().zip(out).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>()
@@ -72,6 +92,62 @@ fn a_missing_wait_or_barrier_shows() {
     // SAFETY: the addresses are those of buffers as long as stated.
     unsafe { archc_emu::run(&launch, &args, 0) }.unwrap();
     assert!(y.read().iter().any(|v| v.is_nan()), "a missing barrier in a reduction");
+}
+
+/// Attention over several tiles of keys.
+fn attended(fault: Option<&str>, seed: u64) -> Vec<f32> {
+    let (rows, dim) = (150, 32);
+    let values = Values::of(Dtype::Bf16, &Random::new(3).numbers(rows * dim));
+    let y = Values::poison(Dtype::Bf16, rows * dim, 0);
+    let (at, dist) = (values.address(), dim as i32);
+    let args = Attention {
+        q: at,
+        k: at,
+        v: at,
+        y: y.address(),
+        n: 1,
+        heads: 1,
+        dim: dim as i32,
+        queries: rows as i32,
+        keys: rows as i32,
+        q_dist: dist,
+        k_dist: dist,
+        v_dist: dist,
+        y_dist: dist,
+        scale: 0.2,
+    };
+    let launch = args.launch(Dtype::Bf16);
+    let launch = fault.map_or(launch.clone(), |fault| with_fault(launch, fault));
+    // SAFETY: the addresses are those of buffers as long as stated.
+    unsafe { archc_emu::run(&launch, &args, seed) }.unwrap();
+    y.read()
+}
+
+#[test]
+fn faults_of_attention_show() {
+    let right = attended(None, 0);
+    let differs =
+        |fault, seed| attended(fault, seed).iter().zip(&right).any(|(a, b)| a.is_nan() || (a - b).abs() > 0.05);
+    assert!((0..4).all(|seed| !differs(None, seed)), "the order of threads is nothing to it");
+    assert!((0..4).all(|seed| differs(Some("COPY_WAIT"), seed)), "a wait for too few copies");
+    assert!((0..4).any(|seed| differs(Some("NO_BARRIER"), seed)), "a missing barrier");
+}
+
+#[test]
+fn faults_of_the_copy_engine_show() {
+    for seed in 0..4 {
+        assert!(tma_error(None, seed).unwrap() < 0.5);
+        for fault in ["FULL_WAIT", "PARITY", "FEW_BYTES", "EARLY_COPY", "NO_TURNS"] {
+            let shows = tma_error(Some(fault), seed).map_or(true, |off| off > 1.0);
+            assert!(shows, "{fault}, seed {seed}");
+        }
+    }
+    let error = tma_error(Some("NO_RELEASE"), 0).unwrap_err();
+    assert!(error.contains("deadlock") && error.contains("waits at an mbarrier"), "{error}");
+    let error = tma_error(Some("NO_FENCE"), 0).unwrap_err();
+    assert!(error.contains("no fence after it was initialised"), "{error}");
+    let error = conv_error(HOPPER_NARROW, Some("NO_FENCE"), 0).unwrap_err();
+    assert!(error.contains("without a fence"), "{error}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! Shape     a task is one head of one image (or a part of its queries where there are few heads): keys and values are
 //!           packed once, then blocks of queries go through scores, softmax and values within L2
 
+use super::bf16::simd::Unit;
 use super::direct::{Epilogue, Extra, Job, Source, panel_cols};
 use super::gemm::Right;
 use super::norm::{RowKind, RowTask};
@@ -41,7 +42,8 @@ pub fn attention(isa: Isa, shape: &Heads, scale: f32, q: Rows, k: Rows, v: Rows,
         return;
     }
     assert!(keys > 0, "attention to nothing");
-    let kb = panel_cols(isa);
+    let unit = Unit::from(isa);
+    let kb = panel_cols(unit);
     let mr = isa.tile_rows();
     // Scores of one block: at most 128 KiB, but for very many keys.
     let block = ((32 << 10) / keys / mr * mr).max(mr);
@@ -57,16 +59,16 @@ pub fn attention(isa: Isa, shape: &Heads, scale: f32, q: Rows, k: Rows, v: Rows,
             let (packed_k, memory) = memory.split_at_mut(k_len);
             let (packed_v, scores) = memory.split_at_mut(v_len);
             for (p, panel) in packed_k.chunks_mut(dim * kb).enumerate() {
-                Right::Nk(head_of(k, image * keys, keys, at, dim)).pack(p * kb, keys, panel, kb, scale);
+                Right::Nk(head_of(k, image * keys, keys, at, dim)).pack::<f32>(p * kb, keys, panel, kb, scale);
             }
             for (p, panel) in packed_v.chunks_mut(keys * kb).enumerate() {
-                Right::Kn(head_of(v, image * keys, keys, at, dim)).pack(p * kb, dim, panel, kb, 1.0);
+                Right::Kn(head_of(v, image * keys, keys, at, dim)).pack::<f32>(p * kb, dim, panel, kb, 1.0);
             }
             for i in (first..last).step_by(block) {
                 let rows = block.min(last - i);
                 let row = image * queries + i;
                 let product = |x: *const f32, dist, depth, cols, w: &[f32], y: *mut f32, y_dist| Job {
-                    isa,
+                    unit,
                     source: Source::Rows { x, dist },
                     groups: 1,
                     rows,

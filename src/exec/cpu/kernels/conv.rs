@@ -1,17 +1,20 @@
 //! Convolution of images.
 //!
 //! Formula   y[n, p, q, k] = epilogue(sum over r, s, c of x[n, p stride + r dilation - pad, .., c] * w[k, c, r, s])
-//! Kernels   direct over register tiles (`direct.rs`); images of few channels through a frame of zeros, in which the
-//!           taps of one window row are neighbours; depthwise by a kernel of its own; few channels a group by merging
-//!           groups (weights with zeros) or by `grouped.rs`; windows of 3x3 also by `winograd.rs`, as [`Algorithm`] says
+//! Kernels   direct over register tiles (`direct.rs`); float32 images of few channels by `stem.rs`, in whatever order they
+//!           lie; depthwise by a kernel of its own; few channels a group by merging groups (weights with zeros) or by
+//!           `grouped.rs`; windows of 3x3 also by `winograd.rs`, as [`Algorithm`] says
 
+use super::ahead::{Ahead, room};
+use super::bf16::simd::Unit;
 use super::depthwise::{Depthwise, window};
-use super::direct::{Epilogue, Extra, Job, Source, Window, panel_cols};
+use super::direct::{Epilogue, Extra, Job, Source, panel_cols};
+use super::element::{Element, scratch_of};
 use super::grouped::Grouped;
 use super::means::Means;
-use super::par::{Aligned, Shared, ranges, scratch, tasks};
+use super::par::{Aligned, Shared, tasks};
 use super::pool::{Pool, adaptive_pool};
-use super::simd::Isa;
+use super::stem::{self, Planes};
 use super::view::{Image, ImageMut, RowsMut};
 use super::winograd::{Algorithm, Winograd};
 
@@ -69,50 +72,86 @@ impl ConvShape {
 
 /// What a convolution reads and writes.
 #[derive(Debug)]
-pub struct ConvIo<'a> {
-    pub x: Image<'a>,
+pub struct ConvIo<'a, T = f32, O = T> {
+    pub x: Input<'a, T>,
     /// `[n, c]`, dense: factors of x's channels, for a pointwise convolution in one group.
     pub scale: Option<&'a [f32]>,
-    pub y: Output<'a>,
+    pub y: Output<'a, O>,
+}
+
+/// Images to be read.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a, T = f32> {
+    Image(Image<'a, T>),
+    /// In any order of axes: for a convolution that [reads planes](PackedConv::reads_planes).
+    Planes(Planes<'a, T>),
+}
+
+impl<'a, T: Copy> Input<'a, T> {
+    /// `[n, c, h, w]`
+    pub(super) fn dims(&self) -> [usize; 4] {
+        match self {
+            Input::Image(x) => [x.n, x.c, x.h, x.w],
+            Input::Planes(x) => x.dims,
+        }
+    }
+
+    /// The planes, checked.
+    pub(super) fn planes(&self) -> Planes<'a, T> {
+        let planes = match *self {
+            Input::Image(Image { data, n, h, w, c, dist }) => {
+                Planes { data, dims: [n, c, h, w], strides: [h * w * dist, 1, w * dist, dist] }
+            }
+            Input::Planes(planes) => planes,
+        };
+        planes.check();
+        planes
+    }
+
+    fn image(&self) -> Image<'a, T> {
+        let Input::Image(x) = self else { unreachable!("the kernel reads planes") };
+        *x
+    }
 }
 
 /// What is wanted of a result.
 #[derive(Debug)]
-pub enum Output<'a> {
-    Image(ImageMut<'a>),
+pub enum Output<'a, O = f32> {
+    Image(ImageMut<'a, O>),
     /// With the means of its channels over its pixels: a row for each image.
-    Both(ImageMut<'a>, RowsMut<'a>),
+    Both(ImageMut<'a, O>, RowsMut<'a>),
     /// The means alone.
     Means(RowsMut<'a>),
 }
 
-/// The weights of a convolution, in the order in which its kernel reads them.
+/// The weights of a convolution of images of `T`, in the order in which its kernel reads them: rounded to `T`, but for
+/// those of depthwise and grouped convolutions, which are few, and of Winograd's algorithm with large tiles.
 #[derive(Debug)]
-pub struct PackedConv {
-    isa: Isa,
+pub struct PackedConv<T = f32> {
+    unit: Unit,
     shape: ConvShape,
-    kernel: Kernel,
+    kernel: Kernel<T>,
 }
 
 /// Which kernel a convolution uses.
 #[derive(Debug)]
-enum Kernel {
+enum Kernel<T> {
     /// `groups` is that of the shape, or fewer where groups were merged.
     Direct {
         groups: usize,
         weights: Aligned,
-        zeros: Vec<f32>,
+        zeros: Vec<T>,
     },
-    /// Taps of one window row together; the input is copied into a frame of zeros.
-    Framed {
+    /// Of few channels.
+    Stem {
         weights: Aligned,
     },
-    Depthwise(Depthwise),
-    Grouped(Grouped),
-    Winograd(Winograd),
+    Depthwise(Depthwise<T>),
+    Grouped(Grouped<T>),
+    Winograd(Winograd<T>),
 }
 
-impl Kernel {
+impl<T> Kernel<T> {
     /// Whether it takes the sums of what it stores.
     fn sums(&self) -> bool {
         !matches!(self, Kernel::Grouped(_))
@@ -120,21 +159,28 @@ impl Kernel {
 
     /// Whether it need not store what it sums.
     fn keeps_nothing(&self) -> bool {
-        matches!(self, Kernel::Direct { .. } | Kernel::Framed { .. })
+        matches!(self, Kernel::Direct { .. } | Kernel::Stem { .. })
     }
 }
 
-impl PackedConv {
+impl<T: Element> PackedConv<T> {
     /// Packs weights [out, in / groups, kh, kw] for the direct kernels; `scale` multiplies each output channel (a batch
     /// norm that is folded in).
-    pub fn pack(isa: Isa, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
-        Self::pack_for(isa, shape, Algorithm::Direct, weights, scale)
+    pub fn pack(unit: impl Into<Unit>, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
+        Self::pack_for(unit, shape, Algorithm::Direct, weights, scale)
     }
 
     /// The same for an algorithm that [`choose`] has chosen.
     ///
     /// [`choose`]: super::choose
-    pub fn pack_for(isa: Isa, shape: &ConvShape, algorithm: Algorithm, weights: &[f32], scale: Option<&[f32]>) -> Self {
+    pub fn pack_for(
+        unit: impl Into<Unit>,
+        shape: &ConvShape,
+        algorithm: Algorithm,
+        weights: &[f32],
+        scale: Option<&[f32]>,
+    ) -> Self {
+        let unit = unit.into();
         shape.check();
         assert!(weights.len() >= shape.weight_len(), "too few weights");
         assert!(scale.is_none_or(|s| s.len() >= shape.out_channels), "too few scales");
@@ -145,68 +191,89 @@ impl PackedConv {
             Algorithm::Winograd4 => Some(4),
         };
         let kernel = if let Some(tile) = tile {
-            Kernel::Winograd(Winograd::pack(isa, shape, tile, weights, scale))
+            Kernel::Winograd(Winograd::pack(unit, shape, tile, weights, scale))
         } else if shape.groups > 1 && cg == 1 && kg == 1 {
-            Kernel::Depthwise(Depthwise::pack(isa, shape, weights, scale))
-        } else if Grouped::suits(isa, shape) {
-            Kernel::Grouped(Grouped::pack(isa, shape, weights, scale))
-        } else if shape.groups == 1 && cg < 16 && shape.kernel[1] > 1 && shape.dilation[1] == 1 {
-            Kernel::Framed { weights: pack_panels(isa, shape, 1, weights, scale) }
+            Kernel::Depthwise(Depthwise::pack(unit, shape, weights, scale))
+        } else if Grouped::<T>::suits(unit.isa(), shape) {
+            Kernel::Grouped(Grouped::pack(unit, shape, weights, scale))
+        } else if stem::suits::<T>(shape) {
+            Kernel::Stem { weights: pack_panels::<T>(unit, shape, 1, weights, scale) }
         } else {
             // Groups narrower than a vector are merged, so that no more lanes than needed are wasted.
             let mut merge = 1;
-            while shape.groups.is_multiple_of(merge * 2) && kg * merge * 2 <= isa.lanes() {
+            while shape.groups.is_multiple_of(merge * 2) && kg * merge * 2 <= unit.isa().lanes() {
                 merge *= 2;
             }
             let groups = shape.groups / merge;
             Kernel::Direct {
                 groups,
-                weights: pack_panels(isa, shape, merge, weights, scale),
-                zeros: vec![0.0; shape.in_channels / groups],
+                weights: pack_panels::<T>(unit, shape, merge, weights, scale),
+                zeros: vec![T::ZERO; shape.in_channels / groups],
             }
         };
-        PackedConv { isa, shape: *shape, kernel }
+        PackedConv { unit, shape: *shape, kernel }
     }
 
     pub fn shape(&self) -> &ConvShape {
         &self.shape
     }
 
-    /// Which kernel was chosen: `direct 14x32`, `depthwise`.
+    /// Which kernel was chosen: `direct 14x32`, `depthwise`, `winograd f4 bf16`.
     pub fn kernel(&self) -> String {
+        let tile = || format!("{}x{}", T::tile_rows(self.unit), panel_cols(self.unit));
         match &self.kernel {
-            Kernel::Direct { .. } => format!("direct {}", self.isa.tile()),
-            Kernel::Framed { .. } => format!("framed {}", self.isa.tile()),
-            Kernel::Depthwise(_) => "depthwise".into(),
-            Kernel::Grouped(_) => "grouped".into(),
-            Kernel::Winograd(winograd) => format!("winograd f{}", winograd.m),
+            Kernel::Direct { .. } => format!("direct{} {}", T::LABEL, tile()),
+            Kernel::Stem { .. } => format!("stem{} {}", T::LABEL, tile()),
+            Kernel::Depthwise(_) => format!("depthwise{}", T::LABEL),
+            Kernel::Grouped(_) => format!("grouped{}", T::LABEL),
+            Kernel::Winograd(winograd) => winograd.kernel(),
         }
     }
 
+    /// The weights, if to read them is most of the work for so many pixels: for [`announce`](super::announce).
+    pub fn streamed(&self, pixels: usize) -> Option<&[f32]> {
+        let Kernel::Direct { weights, .. } = &self.kernel else { return None };
+        (pixels < T::tile_rows(self.unit)).then_some(weights)
+    }
+
+    /// Floats of other weights that it can fetch while it computes so many pixels.
+    pub fn room(&self, pixels: usize) -> usize {
+        let Kernel::Direct { groups, .. } = &self.kernel else { return 0 };
+        let (shape, panel) = (&self.shape, panel_cols(self.unit));
+        let panels = groups * (shape.out_channels / groups).div_ceil(panel);
+        let terms = shape.kernel[0] * shape.kernel[1] * (shape.in_channels / groups).div_ceil(T::TERMS);
+        room(T::tile_rows(self.unit), pixels, panels, terms)
+    }
+
     /// Convolves `x` into `y`, whose size must be `shape().output(..)`.
-    pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
-        self.run_io(ConvIo { x, scale: None, y: Output::Image(y) }, epilogue);
+    pub fn run<O: Element>(&self, x: Image<T>, y: ImageMut<O>, epilogue: &Epilogue<T>) {
+        self.run_io(ConvIo { x: Input::Image(x), scale: None, y: Output::Image(y) }, epilogue);
+    }
+
+    /// Whether its images may lie in any order of axes.
+    pub fn reads_planes(&self) -> bool {
+        matches!(self.kernel, Kernel::Stem { .. })
     }
 
     /// The same, with factors of what is read, and means of what is written.
-    pub fn run_io(&self, io: ConvIo, epilogue: &Epilogue) {
+    pub fn run_io<O: Element>(&self, io: ConvIo<T, O>, epilogue: &Epilogue<T>) {
         let shape = &self.shape;
         let ConvIo { x, scale, y } = io;
-        x.check();
-        let [h, w] = shape.output([x.h, x.w]);
-        let (n, c) = (x.n, shape.out_channels);
-        assert!(x.c == shape.in_channels, "images of other channels");
+        let [n, in_channels, h, w] = x.dims();
+        let [h, w] = shape.output([h, w]);
+        let c = shape.out_channels;
+        assert!(in_channels == shape.in_channels, "images of other channels");
         epilogue.check(n * h * w, c, n);
         let pointwise = shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0; 4];
         if let Some(scale) = scale {
-            assert!(pointwise && shape.groups == 1 && scale.len() >= n * x.c, "factors of other channels");
+            assert!(pointwise && shape.groups == 1 && scale.len() >= n * in_channels, "factors of other channels");
         }
         let means_of = |means: &mut RowsMut| {
             means.check();
             assert!(means.rows == n && means.cols == c && h * w > 0, "means of other images");
             Means { y: Shared(means.data.as_mut_ptr()), dist: means.dist }
         };
-        let check = |y: &ImageMut| {
+        let check = |y: &ImageMut<O>| {
             y.check();
             assert!(y.c == c && y.n == n && [y.h, y.w] == [h, w], "output of another size");
         };
@@ -238,10 +305,11 @@ impl PackedConv {
             Output::Means(mut means) => {
                 let to = means_of(&mut means);
                 if self.kernel.keeps_nothing() {
-                    let y = ImageMut { data: &mut [], n, h, w, c, dist: c };
-                    return self.compute(x, y, Extra { scale, means: Some(to), only_means: true }, epilogue);
+                    let y = ImageMut::<O> { data: &mut [], n, h, w, c, dist: c };
+                    let extra = Extra { scale, means: Some(to), only_means: true, ..Extra::default() };
+                    return self.compute(x, y, extra, epilogue);
                 }
-                scratch(n * h * w * c, |data| {
+                scratch_of(n * h * w * c, |data: &mut [O]| {
                     self.compute(x, ImageMut::new(data, [n, h, w, c]), Extra { scale, ..Extra::default() }, epilogue);
                     self.mean(Image::new(data, [n, h, w, c]), means);
                 });
@@ -250,16 +318,21 @@ impl PackedConv {
     }
 
     /// What is left of a kernel that takes no sums itself.
-    fn mean(&self, y: Image, means: RowsMut) {
+    fn mean<O: Element>(&self, y: Image<O>, means: RowsMut) {
         let RowsMut { data, rows, cols, dist } = means;
         let kind = Pool::Mean { count_include_pad: false };
-        adaptive_pool(self.isa, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, dist });
+        adaptive_pool(self.unit, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, dist });
     }
 
-    fn compute(&self, x: Image, y: ImageMut, extra: Extra, epilogue: &Epilogue) {
+    fn compute<O: Element>(&self, x: Input<T>, y: ImageMut<O>, extra: Extra, epilogue: &Epilogue<T>) {
+        if let Kernel::Stem { weights } = &self.kernel {
+            return self.stem(weights, x.planes(), y, extra, epilogue);
+        }
+        let x = x.image();
+        x.check();
         match &self.kernel {
             Kernel::Direct { groups, weights, zeros } => self.direct(*groups, weights, zeros, x, y, extra, epilogue),
-            Kernel::Framed { weights } => self.framed(weights, x, y, extra, epilogue),
+            Kernel::Stem { .. } => unreachable!("has been run"),
             Kernel::Depthwise(kernel) => kernel.run(x, y, extra.means, epilogue),
             Kernel::Grouped(kernel) => kernel.run(x, y, epilogue),
             Kernel::Winograd(kernel) => kernel.run(x, y, extra.means, epilogue),
@@ -267,15 +340,15 @@ impl PackedConv {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a kernel, and of a call")]
-    fn direct(
+    fn direct<O: Element>(
         &self,
         groups: usize,
         w: &Aligned,
-        zeros: &[f32],
-        x: Image,
-        y: ImageMut,
+        zeros: &[T],
+        x: Image<T>,
+        y: ImageMut<O>,
         extra: Extra,
-        epilogue: &Epilogue,
+        epilogue: &Epilogue<T>,
     ) {
         let shape = &self.shape;
         let plain = shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0; 4];
@@ -284,8 +357,9 @@ impl PackedConv {
         } else {
             Source::Window(window(shape, &x, [y.h, y.w], zeros))
         };
+        let ahead = Ahead::announced();
         let job = Job {
-            isa: self.isa,
+            unit: self.unit,
             source,
             groups,
             rows: y.pixels(),
@@ -293,47 +367,44 @@ impl PackedConv {
             taps: shape.kernel[0] * shape.kernel[1],
             depth: shape.in_channels / groups,
             cols: shape.out_channels / groups,
-            w: w.as_ptr(),
+            w: w.as_ptr().cast(),
             y: Shared(y.data.as_mut_ptr()),
             y_dist: y.dist,
             epilogue,
-            extra,
+            extra: Extra { ahead: Some(&ahead), ..extra },
         };
         // SAFETY: the views were checked against the shape, and the weights were packed for it.
         unsafe { job.run() };
     }
 
-    fn framed(&self, w: &Aligned, x: Image, y: ImageMut, extra: Extra, epilogue: &Epilogue) {
+    fn stem<O: Element>(&self, w: &Aligned, x: Planes<T>, y: ImageMut<O>, extra: Extra, epilogue: &Epilogue<T>) {
+        let source = Source::Windows(stem::Windows::new(self.unit, &self.shape, &x));
         let (rows, images) = (y.pixels(), y.n);
-        let (y, y_dist) = (Shared(y.data.as_mut_ptr()), y.dist);
-        self.with_frame(x, |source| {
-            let job = self.framed_job(w, source, [rows, images], (y, y_dist), extra, epilogue);
-            // SAFETY: every window lies inside the frame, so the zeros are never asked for; the rest was checked.
-            unsafe { job.run() };
-        });
+        let job = self.stem_job(w, source, [rows, images], (Shared(y.data.as_mut_ptr()), y.dist), extra, epilogue);
+        // SAFETY: the views were checked against the shape, and the weights were packed for it.
+        unsafe { job.run() };
     }
 
-    /// The work of a framed kernel on the windows that [`PackedConv::with_frame`] made.
-    fn framed_job<'a>(
+    fn stem_job<'a, O>(
         &self,
         w: &'a Aligned,
-        source: Source,
+        source: Source<T>,
         [rows, images]: [usize; 2],
-        (y, y_dist): (Shared, usize),
+        (y, y_dist): (Shared<O>, usize),
         extra: Extra<'a>,
-        epilogue: &'a Epilogue<'a>,
-    ) -> Job<'a> {
+        epilogue: &'a Epilogue<'a, T>,
+    ) -> Job<'a, T, O> {
         let shape = &self.shape;
         Job {
-            isa: self.isa,
+            unit: self.unit,
             source,
             groups: 1,
             rows,
             images,
-            taps: shape.kernel[0],
-            depth: shape.kernel[1] * shape.in_channels,
+            taps: shape.kernel[0] * shape.kernel[1],
+            depth: shape.in_channels,
             cols: shape.out_channels,
-            w: w.as_ptr(),
+            w: w.as_ptr().cast(),
             y,
             y_dist,
             epilogue,
@@ -341,103 +412,51 @@ impl PackedConv {
         }
     }
 
-    /// The work of this convolution, if its kernel is the framed one.
-    pub(super) fn frame_weights(&self) -> Option<&Aligned> {
-        match &self.kernel {
-            Kernel::Framed { weights } => Some(weights),
-            _ => None,
-        }
-    }
-
-    /// Rows of the result of a framed kernel from `first` on, pixel `p` (counted over all images) at `y.at(p * y_dist)`.
+    /// Some pixels of the result for few channels, pixel `p` (counted over all images) at `y.at(p * y_dist)`, on this
+    /// thread alone.
     ///
     /// # Safety
-    /// `source` is that of a frame, the rows are below those of all `images`, and these places of y are valid and nobody
-    /// else's.
-    pub(super) unsafe fn framed_rows(
+    /// The pixels are of the output rows of `frame`, and below those of all `images`; their places in y are valid and
+    /// nobody else's.
+    pub(super) unsafe fn stem_rows<O: Element>(
         &self,
-        source: Source,
-        images: usize,
+        frame: stem::Frame<T>,
+        images: [usize; 2],
         pixels: std::ops::Range<usize>,
-        y: (Shared, usize),
-        epilogue: &Epilogue,
+        y: (Shared<O>, usize),
+        epilogue: &Epilogue<T>,
     ) {
-        let weights = self.frame_weights().expect("the caller has asked for it");
-        let Source::Window(Window { out: [h, w], .. }) = &source else { unreachable!("frames have windows") };
-        let rows = images * h * w;
-        let job = self.framed_job(weights, source, [rows, images], y, Extra::default(), epilogue);
+        let Kernel::Stem { weights } = &self.kernel else { unreachable!("the caller has frames") };
+        let job = self.stem_job(weights, Source::Frame(frame), images, y, Extra::default(), epilogue);
         // SAFETY: the caller's.
         unsafe { job.rows_here(pixels) };
     }
-
-    /// Copies `x` into a frame of zeros, and calls `f` with its windows.
-    pub(super) fn with_frame(&self, x: Image, f: impl FnOnce(Source)) {
-        let shape = &self.shape;
-        let [top, left, bottom, right] = shape.padding;
-        let (fh, fw) = (x.h + top + bottom, x.w + left + right);
-        let row = fw * x.c;
-        scratch(x.n * fh * row, |frame| {
-            let base = Shared(frame.as_mut_ptr());
-            ranges(x.n * fh, row, |rows| {
-                for i in rows {
-                    let (n, fy) = (i / fh, i % fh);
-                    // SAFETY: row i of the frame belongs to this task.
-                    let out = unsafe { std::slice::from_raw_parts_mut(base.at(i * row), row) };
-                    if fy < top || fy >= top + x.h {
-                        out.fill(0.0);
-                        continue;
-                    }
-                    let (before, rest) = out.split_at_mut(left * x.c);
-                    let (inner, after) = rest.split_at_mut(x.w * x.c);
-                    before.fill(0.0);
-                    after.fill(0.0);
-                    let first = (n * x.h + fy - top) * x.w;
-                    if x.dist == x.c {
-                        inner.copy_from_slice(&x.data[first * x.c..][..x.w * x.c]);
-                    } else {
-                        for (px, out) in inner.chunks_exact_mut(x.c).enumerate() {
-                            out.copy_from_slice(&x.data[(first + px) * x.dist..][..x.c]);
-                        }
-                    }
-                }
-            });
-            f(Source::Window(Window {
-                x: frame.as_ptr(),
-                h: fh,
-                w: fw,
-                dist: x.c,
-                row_dist: row,
-                out: shape.output([x.h, x.w]),
-                kernel: [shape.kernel[0], 1],
-                stride: shape.stride,
-                dilation: shape.dilation,
-                padding: [0, 0],
-                zeros: std::ptr::null(),
-            }));
-        });
-    }
 }
 
-/// `[groups][panels][kh kw][depth][panel columns]`, where `merge` groups of the shape make one, with zeros between
+/// `[groups][panels][taps][terms][panel columns]` of `T`, where `merge` groups of the shape make one, with zeros between
 /// channels that do not meet.
-pub(super) fn pack_panels(
-    isa: Isa,
+pub(super) fn pack_panels<T: Element>(
+    unit: Unit,
     shape: &ConvShape,
     merge: usize,
     weights: &[f32],
     scale: Option<&[f32]>,
 ) -> Aligned {
-    let kb = panel_cols(isa);
+    let kb = panel_cols(unit);
     let taps = shape.kernel[0] * shape.kernel[1];
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let (depth, cols, groups) = (cg * merge, kg * merge, shape.groups / merge);
     let panels = cols.div_ceil(kb);
-    let len = taps * depth * kb;
-    let mut out = Aligned::padded(groups * panels * len, merge > 1 || !cols.is_multiple_of(kb));
+    let terms = depth.div_ceil(T::TERMS);
+    // in floats, which hold one term
+    let len = taps * terms * kb;
+    let padded = merge > 1 || !cols.is_multiple_of(kb) || !depth.is_multiple_of(T::TERMS);
+    let mut out = Aligned::padded(groups * panels * len, padded);
     let base = Shared(out.as_mut_ptr());
     tasks(groups * panels, |task| {
         // SAFETY: each task has its own panel.
         let panel = unsafe { std::slice::from_raw_parts_mut(base.at(task * len), len) };
+        let panel: &mut [T] = bytemuck::cast_slice_mut(panel);
         let (group, first) = (task / panels, task % panels * kb);
         // Some channels at a time: what is written stays in cache, and weights are read by several lines.
         const CHUNK: usize = 32;
@@ -447,8 +466,10 @@ pub(super) fn pack_panels(
                 let at = (first + j) / kg * cg;
                 let scale = scale.map_or(1.0, |s| s[k]);
                 for c in c0..(c0 + CHUNK).min(cg) {
+                    let value = at + c;
                     for (tap, &w) in weights[(k * cg + c) * taps..][..taps].iter().enumerate() {
-                        panel[(tap * depth + at + c) * kb + j] = w * scale;
+                        let term = (tap * terms + value / T::TERMS) * kb + j;
+                        panel[term * T::TERMS + value % T::TERMS] = T::down(w * scale);
                     }
                 }
             }

@@ -4,6 +4,7 @@
 //! Kernel    output pixels of one phase ((o + pad) mod stride, along both axes) are a convolution of stride 1 with some of
 //!           the taps in reverse; each phase is computed by register tiles (`direct.rs`) and then put in its place
 
+use super::bf16::simd::Unit;
 use super::direct::{Epilogue, Extra, Job, Source, Window, panel_cols};
 use super::movement::copy;
 use super::par::{Aligned, Shared, scratch, tasks};
@@ -77,7 +78,7 @@ impl Phase {
 /// The weights of a transposed convolution, by phases.
 #[derive(Debug)]
 pub struct PackedConvTranspose {
-    isa: Isa,
+    unit: Unit,
     shape: ConvTransposeShape,
     zeros: Vec<f32>,
     phases: Vec<([Phase; 2], Aligned)>,
@@ -96,7 +97,8 @@ impl PackedConvTranspose {
         assert!(weights.len() >= shape.weight_len(), "too few weights");
         assert!(scale.is_none_or(|s| s.len() >= out_channels), "too few scales");
         let (cg, kg) = (in_channels / groups, out_channels / groups);
-        let kb = panel_cols(isa);
+        let unit = Unit::from(isa);
+        let kb = panel_cols(unit);
         let panels = kg.div_ceil(kb);
         let mut phases = Vec::new();
         for py in 0..stride[0] {
@@ -126,7 +128,7 @@ impl PackedConvTranspose {
                 phases.push(([y, x], packed));
             }
         }
-        PackedConvTranspose { isa, shape: *shape, zeros: vec![0.0; cg], phases }
+        PackedConvTranspose { unit, shape: *shape, zeros: vec![0.0; cg], phases }
     }
 
     pub fn shape(&self) -> &ConvTransposeShape {
@@ -152,7 +154,7 @@ impl PackedConvTranspose {
             }
             scratch(rows * y.c, |out| {
                 let job = Job {
-                    isa: self.isa,
+                    unit: self.unit,
                     source: Source::Window(Window {
                         x: x.data.as_ptr(),
                         h: x.h,

@@ -7,45 +7,51 @@
 //!           the image read a row of zeros; above and below they are left out
 //! Ceiling   FMAs: windows 3 or 5 wide load each column of a row once, others once a tap; on maps beyond L2 it is memory
 
+use super::bf16::simd::{F, Halves, Task, Unit};
 use super::conv::ConvShape;
 use super::direct::{Ending, Epilogue, Place, Window};
+use super::element::Element;
+use super::math::{Fun, HardSwish};
 use super::means::{Extent, Means, Sums, with_means};
-use super::par::{Aligned, Shared, blocks, tasks};
-use super::simd::{Isa, Simd, Task, ld, st, unroll};
+use super::par::{Aligned, Shared, blocks, scratch, tasks};
+use super::simd::{Simd, unroll};
 use super::view::{Image, ImageMut};
 use std::ops::Range;
 
 /// Output pixels of a tile.
 const PX: usize = 7;
 
+/// Tiles whose sums are kept in float32 until they are finished.
+const WIDE: usize = 8;
+
 #[derive(Debug)]
-pub(super) struct Depthwise {
-    isa: Isa,
+pub(super) struct Depthwise<T> {
+    unit: Unit,
     shape: ConvShape,
-    /// `[taps][padded]`
+    /// `[taps][padded]`, in float32 whatever the images are.
     w: Aligned,
     padded: usize,
-    zeros: Aligned,
+    zeros: Vec<T>,
 }
 
-impl Depthwise {
+impl<T: Element> Depthwise<T> {
     /// One input and one output channel a group.
-    pub fn pack(isa: Isa, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
+    pub fn pack(unit: Unit, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
         let taps = shape.kernel[0] * shape.kernel[1];
         let channels = shape.out_channels;
-        let padded = channels.next_multiple_of(isa.lanes());
+        let padded = channels.next_multiple_of(unit.isa().lanes());
         let mut w = Aligned::zeros(taps * padded);
         for c in 0..channels {
             for tap in 0..taps {
                 w[tap * padded + c] = weights[c * taps + tap] * scale.map_or(1.0, |s| s[c]);
             }
         }
-        Depthwise { isa, shape: *shape, w, padded, zeros: Aligned::zeros(padded) }
+        Depthwise { unit, shape: *shape, w, padded, zeros: vec![T::ZERO; padded] }
     }
 
     /// Convolves `x` into `y`; the means of y's channels go to `means`.
-    pub fn run(&self, x: Image, y: ImageMut, means: Option<Means>, epilogue: &Epilogue) {
-        let ending = Ending::of(epilogue);
+    pub fn run<O: Element>(&self, x: Image<T>, y: ImageMut<O>, means: Option<Means>, epilogue: &Epilogue<T>) {
+        let ending = Ending::of_swish(epilogue);
         let call = self.call(&x, [y.h, y.w], epilogue, &ending);
         let (out, y_dist) = (Shared(y.data.as_mut_ptr()), y.dist);
         let (tiles, chunks) = (call.tiles(), call.chunks());
@@ -66,13 +72,19 @@ impl Depthwise {
         let extent = Extent { images: y.n, rows: y.h * y.w, units: y.h * y.w, cols: y.c };
         let pixels = |b: usize| call.pixels(&range(b));
         // SAFETY: the caller checked the means; every block begins its sums and adds all its tiles.
-        unsafe { with_means(self.isa, means, extent, blocks, pixels, |sums| all(Some(sums))) }
+        unsafe { with_means(self.unit.isa(), means, extent, blocks, pixels, |sums| all(Some(sums))) }
     }
 
     /// What all tiles of a run have in common.
-    pub fn call<'a>(&'a self, x: &Image, out: [usize; 2], epilogue: &'a Epilogue<'a>, ending: &'a Ending) -> Call<'a> {
+    pub fn call<'a>(
+        &'a self,
+        x: &Image<T>,
+        out: [usize; 2],
+        epilogue: &'a Epilogue<'a, T>,
+        ending: &'a Ending,
+    ) -> Call<'a, T> {
         Call {
-            isa: self.isa,
+            unit: self.unit,
             window: window(&self.shape, x, out, &self.zeros),
             images: x.n,
             taps: self.shape.kernel[0] * self.shape.kernel[1],
@@ -86,21 +98,21 @@ impl Depthwise {
 }
 
 /// One run of a layer. Its tiles are counted through the rows of all images.
-pub(super) struct Call<'a> {
-    isa: Isa,
-    window: Window,
+pub(super) struct Call<'a, T> {
+    unit: Unit,
+    window: Window<T>,
     images: usize,
     taps: usize,
     channels: usize,
     padded: usize,
     w: &'a [f32],
-    epilogue: &'a Epilogue<'a>,
+    epilogue: &'a Epilogue<'a, T>,
     ending: &'a Ending,
 }
 // SAFETY: the pointers inside are only read.
-unsafe impl Sync for Call<'_> {}
+unsafe impl<T: Sync> Sync for Call<'_, T> {}
 
-impl Call<'_> {
+impl<T: Element> Call<'_, T> {
     pub fn tiles(&self) -> usize {
         self.images * self.window.out[0] * self.in_row()
     }
@@ -124,7 +136,7 @@ impl Call<'_> {
 
     /// Channels that are computed together: as many as registers hold, with the weights of a window row.
     fn chunk(&self) -> usize {
-        match (self.isa.lanes(), self.window.kernel[1]) {
+        match (self.unit.isa().lanes(), self.window.kernel[1]) {
             (16, 1..=3) => 3 * 16,
             (16, _) => 2 * 16,
             (lanes, _) => lanes,
@@ -142,36 +154,57 @@ impl Call<'_> {
     /// # Safety
     /// The views that the call was made of, and these pixels of y, are valid; nobody else has these channels of those
     /// pixels, nor of the block.
-    pub unsafe fn run(
+    pub unsafe fn run<O: Element>(
         &self,
         tiles: Range<usize>,
         chunks: Range<usize>,
-        y: Shared,
+        y: Shared<O>,
         y_dist: usize,
         sums: Option<(&Sums, usize)>,
     ) {
-        let per_image = self.window.out[0] * self.window.out[1];
         let pixels = self.pixels(&tiles);
         for chunk in chunks {
             let col = chunk * self.chunk();
             let cols = self.chunk().min(self.channels - col);
-            let y = y.at(col);
-            self.isa.run(Tiles { call: self, tiles: tiles.clone(), col, cols, y, y_dist });
-            let place = || {
-                let y = y.wrapping_add(pixels.start * y_dist);
+            let place = |pixels: &Range<usize>| {
+                let y = y.at(pixels.start * y_dist + col);
                 Place { y, dist: y_dist, row: pixels.start, rows: pixels.len(), col, cols }
             };
-            // SAFETY: these channels of the pixels have just been written, and are the caller's.
+            // SAFETY: these channels of the pixels are the caller's.
             unsafe {
-                if self.ending.more {
-                    self.ending.finish(self.isa, self.epilogue, place(), self.channels, per_image);
+                if !self.ending.more {
+                    self.unit.run(Tiles { call: self, tiles: tiles.clone(), col, cols, y: y.at(col), y_dist });
+                } else if let Some(floats) = O::floats(y.at(col)) {
+                    self.unit.run(Tiles { call: self, tiles: tiles.clone(), col, cols, y: floats, y_dist });
+                    let first = floats.wrapping_add(pixels.start * y_dist);
+                    self.finish((first, y_dist), &place(&pixels));
+                } else {
+                    // some pixels at a time, so that their sums stay in L1
+                    for first in tiles.clone().step_by(WIDE) {
+                        let tiles = first..(first + WIDE).min(tiles.end);
+                        let pixels = self.pixels(&tiles);
+                        scratch(pixels.len() * cols, |wide| {
+                            let first = wide.as_mut_ptr();
+                            let y = first.wrapping_sub(pixels.start * cols);
+                            self.unit.run(Tiles { call: self, tiles, col, cols, y, y_dist: cols });
+                            self.finish((first, cols), &place(&pixels));
+                        });
+                    }
                 }
                 if let Some((sums, block)) = sums {
                     sums.begin(block, &pixels, col, cols);
-                    sums.add(block, &place());
+                    sums.add(self.unit, block, &place(&pixels));
                 }
             }
         }
+    }
+
+    /// # Safety
+    /// As `run`; the sums of these pixels and channels have been computed.
+    unsafe fn finish<O: Element>(&self, sums: (*mut f32, usize), place: &Place<O>) {
+        let per_image = self.window.out[0] * self.window.out[1];
+        // SAFETY: the caller's.
+        unsafe { self.ending.finish(self.unit, self.epilogue, sums, place, self.channels, per_image) };
     }
 }
 
@@ -193,40 +226,39 @@ pub(super) fn window<T>(shape: &ConvShape, x: &Image<T>, out: [usize; 2], zeros:
 }
 
 /// Some channels of some tiles; a tile is up to [`PX`] output pixels of one row.
-struct Tiles<'a> {
-    call: &'a Call<'a>,
+struct Tiles<'a, T, O> {
+    call: &'a Call<'a, T>,
     tiles: Range<usize>,
     col: usize,
     /// At most three vectors (AVX-512) or one.
     cols: usize,
     /// The first of these channels of the first pixel of all.
-    y: *mut f32,
+    y: *mut O,
     y_dist: usize,
 }
 
-impl Task for Tiles<'_> {
-    type Output = ();
+impl<T: Element, O: Element> Task for Tiles<'_, T, O> {
     /// # Safety
     /// As [`Task::run`]; the views were checked, and these channels of the rows are this task's.
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    unsafe fn run<H: Halves>(self) {
         // SAFETY: the caller's; weights are padded to whole vectors.
         unsafe {
-            match self.cols.div_ceil(S::N) {
-                1 => self.each::<S, 1>(),
-                2 if S::N == 16 => self.each::<S, 2>(),
-                3 if S::N == 16 => self.each::<S, 3>(),
+            match self.cols.div_ceil(H::S::N) {
+                1 => self.each::<H, 1>(),
+                2 if H::S::N == 16 => self.each::<H, 2>(),
+                3 if H::S::N == 16 => self.each::<H, 3>(),
                 _ => unreachable!("more channels than a chunk has"),
             }
         }
     }
 }
 
-impl Tiles<'_> {
+impl<T: Element, O: Element> Tiles<'_, T, O> {
     /// # Safety
     /// As `run`.
     #[inline(always)]
-    unsafe fn each<S: Simd, const NV: usize>(&self) {
+    unsafe fn each<H: Halves, const NV: usize>(&self) {
         let window = &self.call.window;
         let [height, width] = window.out;
         let in_row = self.call.in_row();
@@ -255,15 +287,21 @@ impl Tiles<'_> {
                 y: self.y.wrapping_add((row * width + x0) * self.y_dist),
                 y_dist: self.y_dist,
             };
-            let full = tile.pixels == PX && self.cols == NV * S::N && window.dilation[1] == 1;
+            let full = tile.pixels == PX && self.cols == NV * H::S::N && window.dilation[1] == 1;
             // SAFETY: the caller's; the tile lies in the output.
             unsafe {
+                let columns = window.kernel[1] + (PX - 1) * window.stride[1];
+                let inside = left >= 0 && left as usize + columns <= window.w;
                 match (window.kernel[1], window.stride[1]) {
-                    (3, 1) if full => tile.fixed::<S, NV, 3, 1>(),
-                    (3, 2) if full => tile.fixed::<S, NV, 3, 2>(),
-                    (5, 1) if full && NV < 3 => tile.fixed::<S, NV, 5, 1>(),
-                    (5, 2) if full && NV < 3 => tile.fixed::<S, NV, 5, 2>(),
-                    _ => tile.any::<S, NV>(),
+                    (3, 1) if full && inside => tile.fixed::<H, NV, 3, 1, true>(),
+                    (3, 1) if full => tile.fixed::<H, NV, 3, 1, false>(),
+                    (3, 2) if full && inside => tile.fixed::<H, NV, 3, 2, true>(),
+                    (3, 2) if full => tile.fixed::<H, NV, 3, 2, false>(),
+                    (5, 1) if full && inside && NV < 3 => tile.fixed::<H, NV, 5, 1, true>(),
+                    (5, 1) if full && NV < 3 => tile.fixed::<H, NV, 5, 1, false>(),
+                    (5, 2) if full && inside && NV < 3 => tile.fixed::<H, NV, 5, 2, true>(),
+                    (5, 2) if full && NV < 3 => tile.fixed::<H, NV, 5, 2, false>(),
+                    _ => tile.any::<H, NV>(),
                 }
             }
             t += 1;
@@ -277,10 +315,10 @@ impl Tiles<'_> {
     }
 }
 
-struct Tile<'a> {
-    call: &'a Call<'a>,
+struct Tile<'a, T, O> {
+    call: &'a Call<'a, T>,
     /// The first tap of the first pixel, inside the image or not.
-    base: *const f32,
+    base: *const T,
     /// Its column.
     left: isize,
     /// The rows of the window that lie inside the image.
@@ -290,46 +328,47 @@ struct Tile<'a> {
     pixels: usize,
     col: usize,
     cols: usize,
-    y: *mut f32,
+    y: *mut O,
     y_dist: usize,
 }
 
-impl Tile<'_> {
-    /// Windows `KW` wide at the stride `SX`, no pixel and no lane missing: each column of a row is loaded once.
+impl<T: Element, O: Element> Tile<'_, T, O> {
+    /// Windows `KW` wide at the stride `SX`, no pixel and no lane missing: each column of a row is loaded once. Where all are
+    /// `INSIDE` the image, without asking each.
     ///
     /// # Safety
     /// As `Tiles::run`, with a tile of the output.
     #[inline(always)]
-    unsafe fn fixed<S: Simd, const NV: usize, const KW: usize, const SX: usize>(&self) {
+    unsafe fn fixed<H: Halves, const NV: usize, const KW: usize, const SX: usize, const INSIDE: bool>(&self) {
         let (s, window) = (self.call, &self.call.window);
         // SAFETY: `run`'s; only columns inside the image are read.
         unsafe {
-            let mut acc = self.bias::<S, NV>();
+            let mut acc = self.bias::<H, NV>();
             for r in self.rows.clone() {
                 let from = self.base.wrapping_add(r * window.dilation[0] * window.row_dist);
                 let w = s.w.as_ptr().add(r * KW * s.padded + self.col);
-                let mut wv = [[S::splat(0.0); NV]; KW];
+                let mut wv = [[H::S::splat(0.0); NV]; KW];
                 unroll!(T <7 KW, {
                     unroll!(J <4 NV, {
-                        wv[T][J] = S::load(w.add(T * s.padded + J * S::N));
+                        wv[T][J] = H::S::load(w.add(T * s.padded + J * H::S::N));
                     });
                 });
                 unroll!(Q <17 KW + (PX - 1) * SX, {
-                    if ((self.left + Q as isize) as usize) < window.w {
+                    if INSIDE || ((self.left + Q as isize) as usize) < window.w {
                         let from = from.wrapping_add(Q * window.dist);
                         unroll!(J <4 NV, {
-                            let x = S::load(from.add(J * S::N));
+                            let x = T::get::<H>(from.add(J * H::S::N), H::S::N);
                             unroll!(T <7 KW, {
                                 let i = Q.wrapping_sub(T);
                                 if i.is_multiple_of(SX) && i / SX < PX {
-                                    acc[i / SX][J] = S::fma(x, wv[T][J], acc[i / SX][J]);
+                                    acc[i / SX][J] = H::S::fma(x, wv[T][J], acc[i / SX][J]);
                                 }
                             });
                         });
                     }
                 });
             }
-            self.store::<S, NV>(acc);
+            self.store::<H, NV>(acc);
         }
     }
 
@@ -338,11 +377,11 @@ impl Tile<'_> {
     /// # Safety
     /// As `fixed`.
     #[inline(always)]
-    unsafe fn any<S: Simd, const NV: usize>(&self) {
+    unsafe fn any<H: Halves, const NV: usize>(&self) {
         let (s, window) = (self.call, &self.call.window);
         // SAFETY: `run`'s; pixels that are missing repeat the last one and are not stored.
         unsafe {
-            let mut acc = self.bias::<S, NV>();
+            let mut acc = self.bias::<H, NV>();
             let step = window.stride[1] * window.dist;
             let tap_dist = window.dilation[1] * window.dist;
             let zeros = window.zeros.add(self.col);
@@ -351,16 +390,16 @@ impl Tile<'_> {
                 let mut w = s.w.as_ptr().add(r * window.kernel[1] * s.padded + self.col);
                 let mut at = self.left;
                 for _ in 0..window.kernel[1] {
-                    let mut wv = [S::splat(0.0); NV];
+                    let mut wv = [H::S::splat(0.0); NV];
                     unroll!(J <4 NV, {
-                        wv[J] = S::load(w.add(J * S::N));
+                        wv[J] = H::S::load(w.add(J * H::S::N));
                     });
                     unroll!(I <7 PX, {
                         let i = if I < self.pixels { I } else { self.pixels - 1 };
                         let inside = ((at + (i * window.stride[1]) as isize) as usize) < window.w;
                         let x = if inside { from.wrapping_add(i * step) } else { zeros };
                         unroll!(J <4 NV, {
-                            acc[I][J] = S::fma(self.lanes::<S>(x, J), wv[J], acc[I][J]);
+                            acc[I][J] = H::S::fma(self.lanes::<H, T>(x, J), wv[J], acc[I][J]);
                         });
                     });
                     from = from.wrapping_add(tap_dist);
@@ -368,7 +407,7 @@ impl Tile<'_> {
                     w = w.wrapping_add(s.padded);
                 }
             }
-            self.store::<S, NV>(acc);
+            self.store::<H, NV>(acc);
         }
     }
 
@@ -377,13 +416,13 @@ impl Tile<'_> {
     /// # Safety
     /// As `fixed`.
     #[inline(always)]
-    unsafe fn bias<S: Simd, const NV: usize>(&self) -> [[S::F; NV]; PX] {
+    unsafe fn bias<H: Halves, const NV: usize>(&self) -> [[F<H>; NV]; PX] {
         // SAFETY: the caller's.
         unsafe {
-            let mut bias = [S::splat(0.0); NV];
+            let mut bias = [H::S::splat(0.0); NV];
             if let Some(values) = self.call.epilogue.bias {
                 unroll!(J <4 NV, {
-                    bias[J] = self.lanes::<S>(values.as_ptr().add(self.col), J);
+                    bias[J] = self.lanes::<H, f32>(values.as_ptr().add(self.col), J);
                 });
             }
             [bias; PX]
@@ -395,21 +434,35 @@ impl Tile<'_> {
     /// # Safety
     /// As `fixed`.
     #[inline(always)]
-    unsafe fn store<S: Simd, const NV: usize>(&self, acc: [[S::F; NV]; PX]) {
+    unsafe fn store<H: Halves, const NV: usize>(&self, acc: [[F<H>; NV]; PX]) {
         let s = self.call;
         // SAFETY: the caller's.
         unsafe {
-            let (lo, hi) = (S::splat(s.ending.lo), S::splat(s.ending.hi));
+            let (lo, hi) = (H::S::splat(s.ending.lo), H::S::splat(s.ending.hi));
+            let mut acc = acc;
+            if let (true, Some(res)) = (s.ending.simple, s.epilogue.residual) {
+                unroll!(I <7 PX, {
+                    if I < self.pixels {
+                        let res = res.at(self.first + I).add(self.col);
+                        unroll!(J <4 NV, {
+                            acc[I][J] = H::S::add(acc[I][J], self.lanes::<H, T>(res, J));
+                        });
+                    }
+                });
+            }
+            if s.ending.swish {
+                unroll!(I <7 PX, {
+                    unroll!(J <4 NV, {
+                        acc[I][J] = HardSwish().eval::<H::S>(acc[I][J]);
+                    });
+                });
+            }
             unroll!(I <7 PX, {
                 if I < self.pixels {
                     let y = self.y.add(I * self.y_dist);
                     unroll!(J <4 NV, {
-                        let n = (self.cols - J * S::N).min(S::N);
-                        let mut v = acc[I][J];
-                        if let (true, Some(res)) = (s.ending.simple, s.epilogue.residual) {
-                            v = S::add(v, ld::<S>(res.at(self.first + I).add(self.col + J * S::N), n));
-                        }
-                        st::<S>(y.add(J * S::N), S::min(hi, S::max(lo, v)), n);
+                        let n = (self.cols - J * H::S::N).min(H::S::N);
+                        O::put::<H>(y.add(J * H::S::N), H::S::min(hi, H::S::max(lo, acc[I][J])), n);
                     });
                 }
             });
@@ -419,10 +472,10 @@ impl Tile<'_> {
     /// Vector `j` of the channels.
     ///
     /// # Safety
-    /// The CPU must have the instruction set of `S`; `p` is valid for `cols` floats, more than `j` vectors.
+    /// The CPU must have the instruction set of `H`; `p` is valid for `cols` values, more than `j` vectors.
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(&self, p: *const f32, j: usize) -> S::F {
+    unsafe fn lanes<H: Halves, E: Element>(&self, p: *const E, j: usize) -> F<H> {
         // SAFETY: the caller's.
-        unsafe { ld::<S>(p.add(j * S::N), (self.cols - j * S::N).min(S::N)) }
+        unsafe { E::get::<H>(p.add(j * H::S::N), (self.cols - j * H::S::N).min(H::S::N)) }
     }
 }

@@ -4,44 +4,54 @@
 //! Kernels   [`PackedMat`]: the register tiles of `direct.rs`. [`linear`]: dot products over weights [n, k] read once,
 //!           for few rows, where reading the weights is all the time. [`matmul`]: B packed on the way
 
+use super::bf16::{
+    self,
+    simd::{Halves, Task, Unit},
+};
 use super::direct::{Ending, Epilogue, Extra, Job, Place, Source, panel_cols};
+use super::element::{Element, scratch_of};
 use super::par::{Aligned, Shared, ranges, scratch, tasks};
-use super::simd::{Isa, Simd, Task, unroll};
+use super::simd::{Isa, Simd, ld, unroll};
 use super::tile::fetch;
 use super::view::{Rows, RowsMut};
+use super::walk::Strided;
+use std::marker::PhantomData;
 
 /// The right matrix of a product, packed.
 #[derive(Debug)]
-pub struct PackedMat {
-    isa: Isa,
+pub struct PackedMat<T = f32> {
+    unit: Unit,
     k: usize,
     n: usize,
     data: Aligned,
+    of: PhantomData<T>,
 }
 
-impl PackedMat {
+impl<T: Element> PackedMat<T> {
     /// From rows [n, k], as a linear layer stores its weights.
-    pub fn from_nk(isa: Isa, w: Rows) -> Self {
+    pub fn from_nk(unit: impl Into<Unit>, w: Rows) -> Self {
         w.check();
-        Self::new(isa, w.cols, w.rows, &Right::Nk(w))
+        Self::new(unit.into(), w.cols, w.rows, &Right::Nk(w))
     }
 
     /// From rows [k, n].
-    pub fn from_kn(isa: Isa, b: Rows) -> Self {
+    pub fn from_kn(unit: impl Into<Unit>, b: Rows) -> Self {
         b.check();
-        Self::new(isa, b.rows, b.cols, &Right::Kn(b))
+        Self::new(unit.into(), b.rows, b.cols, &Right::Kn(b))
     }
 
-    fn new(isa: Isa, k: usize, n: usize, b: &Right) -> Self {
-        let kb = panel_cols(isa);
-        let mut data = Aligned::zeros(n.div_ceil(kb) * k * kb);
+    fn new(unit: Unit, k: usize, n: usize, b: &Right) -> Self {
+        let kb = panel_cols(unit);
+        // in floats, which hold one term
+        let len = k.div_ceil(T::TERMS) * kb;
+        let mut data = Aligned::zeros(n.div_ceil(kb) * len);
         let base = Shared(data.as_mut_ptr());
         tasks(n.div_ceil(kb), |p| {
             // SAFETY: each task has its own panel.
-            let panel = unsafe { std::slice::from_raw_parts_mut(base.at(p * k * kb), k * kb) };
-            b.pack(p * kb, n, panel, kb, 1.0);
+            let panel = unsafe { std::slice::from_raw_parts_mut(base.at(p * len), len) };
+            b.pack::<T>(p * kb, n, bytemuck::cast_slice_mut(panel), kb, 1.0);
         });
-        PackedMat { isa, k, n, data }
+        PackedMat { unit, k, n, data, of: PhantomData }
     }
 
     /// `[k, n]`
@@ -49,14 +59,24 @@ impl PackedMat {
         [self.k, self.n]
     }
 
+    /// The weights, if to read them is most of the work for so many rows: for [`announce`](super::announce).
+    pub fn streamed(&self, rows: usize) -> Option<&[f32]> {
+        (rows < T::tile_rows(self.unit)).then_some(&self.data)
+    }
+
+    /// `gemm 14x32`
+    pub fn kernel(&self) -> String {
+        format!("gemm{} {}x{}", T::LABEL, T::tile_rows(self.unit), panel_cols(self.unit))
+    }
+
     /// `out = epilogue(a * self)`, `a` [m, k], `out` [m, n].
-    pub fn run(&self, a: Rows, out: RowsMut, epilogue: &Epilogue) {
+    pub fn run<O: Element>(&self, a: Rows<T>, out: RowsMut<O>, epilogue: &Epilogue<T>) {
         a.check();
         out.check();
         assert!(a.cols == self.k && out.cols == self.n && a.rows == out.rows, "matrices that do not fit");
         epilogue.check(out.rows, out.cols, 1);
         let job = Job {
-            isa: self.isa,
+            unit: self.unit,
             source: Source::Rows { x: a.data.as_ptr(), dist: a.dist },
             groups: 1,
             rows: a.rows,
@@ -64,7 +84,7 @@ impl PackedMat {
             taps: 1,
             depth: self.k,
             cols: self.n,
-            w: self.data.as_ptr(),
+            w: self.data.as_ptr().cast(),
             y: Shared(out.data.as_mut_ptr()),
             y_dist: out.dist,
             epilogue,
@@ -72,6 +92,16 @@ impl PackedMat {
         };
         // SAFETY: the views were checked and are as large as the packed matrix wants.
         unsafe { job.run() };
+    }
+
+    /// [`PackedMat::run`] on rows that are rounded first.
+    pub fn run_wide<O: Element>(&self, a: Rows, out: RowsMut<O>, epilogue: &Epilogue<T>) {
+        a.check();
+        scratch_of(a.rows * a.cols, |rounded: &mut [T]| {
+            let from = Strided { data: a.data, strides: &[a.dist, 1] };
+            bf16::copy(self.unit, &[a.rows, a.cols], from, rounded, &[a.cols, 1]);
+            self.run(Rows::new(&*rounded, a.rows, a.cols), out, epilogue);
+        });
     }
 }
 
@@ -83,28 +113,35 @@ pub(super) enum Right<'a> {
 }
 
 impl Right<'_> {
-    /// Writes the panel of columns `first..` (below `n`) times `scale`: `[k][kb]`, zeros beyond `n`.
-    pub fn pack(&self, first: usize, n: usize, panel: &mut [f32], kb: usize, scale: f32) {
+    /// Writes the panel of columns `first..` (below `n`) times `scale`: `[terms of k][kb]`, zeros beyond `n` and for a last
+    /// term that is not whole.
+    pub fn pack<T: Element>(&self, first: usize, n: usize, panel: &mut [T], kb: usize, scale: f32) {
         let cols = kb.min(n - first);
+        let k = match self {
+            Right::Kn(b) => b.rows,
+            Right::Nk(b) => b.cols,
+        };
+        if cols < kb || !k.is_multiple_of(T::TERMS) {
+            panel.fill(T::ZERO);
+        }
         match self {
             Right::Kn(b) => {
-                for (k, out) in panel.chunks_exact_mut(kb).enumerate() {
-                    for (out, &v) in out.iter_mut().zip(&b.data[k * b.dist + first..][..cols]) {
-                        *out = v * scale;
+                for (term, out) in panel.chunks_exact_mut(kb * T::TERMS).enumerate() {
+                    for at in 0..T::TERMS.min(k - term * T::TERMS) {
+                        let row = &b.data[(term * T::TERMS + at) * b.dist + first..][..cols];
+                        for (out, &v) in out[at..].iter_mut().step_by(T::TERMS).zip(row) {
+                            *out = T::down(v * scale);
+                        }
                     }
-                    out[cols..].fill(0.0);
                 }
             }
             Right::Nk(b) => {
-                if cols < kb {
-                    panel.fill(0.0);
-                }
-                // 64 terms at a time: what is written stays in L1, and rows are read by several lines.
+                // 64 values at a time: what is written stays in L1, and rows are read by several lines.
                 for (block, out) in panel.chunks_mut(64 * kb).enumerate() {
                     for j in 0..cols {
-                        let row = &b.data[(first + j) * b.dist + block * 64..][..out.len() / kb];
+                        let row = &b.data[(first + j) * b.dist + block * 64..][..64.min(k - block * 64)];
                         for (i, &v) in row.iter().enumerate() {
-                            out[i * kb + j] = v * scale;
+                            out[(i / T::TERMS * kb + j) * T::TERMS + i % T::TERMS] = T::down(v * scale);
                         }
                     }
                 }
@@ -114,7 +151,8 @@ impl Right<'_> {
 }
 
 /// `out = epilogue(a * w^T)` with weights [n, k] as they are: for few rows (up to about 8), where packing does not pay.
-pub fn linear(isa: Isa, a: Rows, w: Rows, out: RowsMut, epilogue: &Epilogue) {
+pub fn linear<T: Element>(unit: impl Into<Unit>, a: Rows, w: Rows<T>, out: RowsMut, epilogue: &Epilogue) {
+    let unit = unit.into();
     a.check();
     w.check();
     out.check();
@@ -132,12 +170,13 @@ pub fn linear(isa: Isa, a: Rows, w: Rows, out: RowsMut, epilogue: &Epilogue) {
             for row in (0..a.rows).step_by(DOTS) {
                 let rows = DOTS.min(a.rows - row);
                 let y = y.at(row * out.dist + first);
-                isa.run(Dots { a, w, row, rows, first, cols, y, y_dist: out.dist, epilogue, ending: &ending });
+                unit.run(Dots { a, w, row, rows, first, cols, y, y_dist: out.dist, epilogue, ending: &ending });
             }
             if ending.more {
-                let place = Place { y: y.at(first), dist: out.dist, row: 0, rows: a.rows, col: first, cols };
+                let y = y.at(first);
+                let place = Place { y, dist: out.dist, row: 0, rows: a.rows, col: first, cols };
                 // SAFETY: these columns have just been written, and are this task's.
-                unsafe { ending.finish(isa, epilogue, place, w.rows, a.rows) };
+                unsafe { ending.finish(unit, epilogue, (y, out.dist), &place, w.rows, a.rows) };
             }
         }
     });
@@ -147,9 +186,9 @@ pub fn linear(isa: Isa, a: Rows, w: Rows, out: RowsMut, epilogue: &Epilogue) {
 const DOTS: usize = 4;
 
 /// Some rows of A times some rows of weights.
-struct Dots<'a> {
+struct Dots<'a, T> {
     a: Rows<'a>,
-    w: Rows<'a>,
+    w: Rows<'a, T>,
     row: usize,
     rows: usize,
     first: usize,
@@ -160,61 +199,60 @@ struct Dots<'a> {
     ending: &'a Ending,
 }
 
-impl Task for Dots<'_> {
-    type Output = ();
+impl<T: Element> Task for Dots<'_, T> {
     /// # Safety
     /// As [`Task::run`]; the views were checked and y is this task's.
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    unsafe fn run<H: Halves>(self) {
         // SAFETY: the caller's.
         unsafe {
             match self.rows {
-                1 => self.some::<S, 1, 2>(),
-                2 => self.some::<S, 2, 1>(),
-                3 => self.some::<S, 3, 1>(),
-                _ => self.some::<S, 4, 1>(),
+                1 => self.some::<H, 1, 2>(),
+                2 => self.some::<H, 2, 1>(),
+                3 => self.some::<H, 3, 1>(),
+                _ => self.some::<H, 4, 1>(),
             }
         }
     }
 }
 
-impl Dots<'_> {
+impl<T: Element> Dots<'_, T> {
     /// `MA` rows of A; `U` sums in parallel for each product, where few products would wait for one another.
     ///
     /// # Safety
     /// As `run`.
     #[inline(always)]
-    unsafe fn some<S: Simd, const MA: usize, const U: usize>(&self) {
+    unsafe fn some<H: Halves, const MA: usize, const U: usize>(&self) {
         let k = self.a.cols;
         // SAFETY: rows and columns are below the checked sizes; a row that is missing repeats the last one.
         unsafe {
             let a: [*const f32; MA] = std::array::from_fn(|i| self.a.at(self.row + i));
-            let w: [*const f32; DOTS] = std::array::from_fn(|j| self.w.at(self.first + j.min(self.cols - 1)));
-            let mut acc = [[[S::splat(0.0); U]; DOTS]; MA];
+            let w: [*const T; DOTS] = std::array::from_fn(|j| self.w.at(self.first + j.min(self.cols - 1)));
+            let mut acc = [[[H::S::splat(0.0); U]; DOTS]; MA];
             let mut t = 0;
-            while t + U * S::N <= k {
+            while t + U * H::S::N <= k {
                 unroll!(P <4 U, {
-                    let mut av = [S::splat(0.0); MA];
+                    let mut av = [H::S::splat(0.0); MA];
                     unroll!(I <4 MA, {
-                        av[I] = S::load(a[I].add(t + P * S::N));
+                        av[I] = H::S::load(a[I].add(t + P * H::S::N));
                     });
                     unroll!(J <4 DOTS, {
-                        let from = w[J].wrapping_add(t + P * S::N);
-                        fetch(from.wrapping_add(AHEAD));
-                        let wv = S::load(from);
+                        let from = w[J].wrapping_add(t + P * H::S::N);
+                        fetch(from.wrapping_add(AHEAD / size_of::<T>()));
+                        let wv = T::get::<H>(from, H::S::N);
                         unroll!(I <4 MA, {
-                            acc[I][J][P] = S::fma(av[I], wv, acc[I][J][P]);
+                            acc[I][J][P] = H::S::fma(av[I], wv, acc[I][J][P]);
                         });
                     });
                 });
-                t += U * S::N;
+                t += U * H::S::N;
             }
             while t < k {
-                let n = (k - t).min(S::N);
+                let n = (k - t).min(H::S::N);
                 unroll!(J <4 DOTS, {
-                    let wv = S::load_n(w[J].add(t), n);
+                    let wv = T::get::<H>(w[J].add(t), n);
                     unroll!(I <4 MA, {
-                        acc[I][J][0] = S::fma(S::load_n(a[I].add(t), n), wv, acc[I][J][0]);
+                        acc[I][J][0] = H::S::fma(ld::<H::S>(a[I].add(t), n), wv, acc[I][J][0]);
                     });
                 });
                 t += n;
@@ -224,9 +262,9 @@ impl Dots<'_> {
                 unroll!(J <4 DOTS, {
                     let mut sum = acc[I][J][0];
                     if U == 2 {
-                        sum = S::add(sum, acc[I][J][U - 1]);
+                        sum = H::S::add(sum, acc[I][J][U - 1]);
                     }
-                    sums[I][J] = S::sum(sum);
+                    sums[I][J] = H::S::sum(sum);
                 });
             });
             for (i, sums) in sums.into_iter().enumerate() {
@@ -244,8 +282,8 @@ impl Dots<'_> {
     }
 }
 
-/// How far ahead weights are fetched, in floats: memory answers after some 100 ns.
-const AHEAD: usize = 256;
+/// How far ahead weights are fetched, in bytes: memory answers after some 100 ns.
+const AHEAD: usize = 1024;
 
 /// A batch of matrices: matrix `b` starts at `data[b * batch]`, its row `i` `dist` floats further on.
 #[derive(Clone, Copy, Debug)]
@@ -295,7 +333,8 @@ pub fn matmul(isa: Isa, count: usize, a: Batch, b: Batch, layout: Layout, out: B
     let y = Shared(out.data.as_mut_ptr());
     let epilogue = Epilogue::default();
     // Rows are cut as well, so that one matrix keeps all threads busy.
-    let kb = panel_cols(isa);
+    let unit = Unit::from(isa);
+    let kb = panel_cols(unit);
     let parts = if count >= 16 { 1 } else { out.rows.div_ceil(8 * isa.tile_rows()) };
     tasks(count * parts, |task| {
         let (i, part) = (task / parts, task % parts);
@@ -304,10 +343,10 @@ pub fn matmul(isa: Isa, count: usize, a: Batch, b: Batch, layout: Layout, out: B
         let right = if layout == Layout::Kn { Right::Kn(b) } else { Right::Nk(b) };
         scratch(n.div_ceil(kb) * k * kb, |packed| {
             for (p, panel) in packed.chunks_mut((k * kb).max(1)).enumerate() {
-                right.pack(p * kb, n, panel, kb, scale);
+                right.pack::<f32>(p * kb, n, panel, kb, scale);
             }
             let job = Job {
-                isa,
+                unit,
                 source: Source::Rows { x: a.data[i * a.batch + rows.start * a.dist..].as_ptr(), dist: a.dist },
                 groups: 1,
                 rows: rows.len(),

@@ -7,11 +7,13 @@
 //! Ceiling   permutations and FMAs go through different units, so that of the FMAs; merging groups into a dense
 //!           product (`conv.rs`) would waste N / cg of them
 
+use super::bf16::simd::{Halves, Task, Unit};
 use super::conv::ConvShape;
 use super::depthwise::window;
 use super::direct::{Ending, Epilogue, Place, Window};
+use super::element::Element;
 use super::par::{Aligned, Shared, ranges, scratch};
-use super::simd::{Isa, Simd, Task, ld, st, unroll};
+use super::simd::{Isa, Simd, ld, unroll};
 use super::view::{Image, ImageMut};
 use std::ops::Range;
 
@@ -19,18 +21,18 @@ use std::ops::Range;
 const MAX_PX: usize = 10;
 
 #[derive(Debug)]
-pub(super) struct Grouped {
-    isa: Isa,
+pub(super) struct Grouped<T> {
+    unit: Unit,
     shape: ConvShape,
     w: Aligned,
     /// `[cg][N]`: the lane of the window that lane `k` reads.
     lanes: Vec<u32>,
     /// Channels of input that belong to one vector of output.
     span: usize,
-    zeros: Aligned,
+    zeros: Vec<T>,
 }
 
-impl Grouped {
+impl<T: Element> Grouped<T> {
     /// Whether a vector of outputs holds whole groups, and their inputs fit in one vector.
     pub fn suits(isa: Isa, shape: &ConvShape) -> bool {
         let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
@@ -38,9 +40,9 @@ impl Grouped {
         shape.groups > 1 && kg * 2 <= n && n.is_multiple_of(kg) && cg * (n / kg) <= n
     }
 
-    pub fn pack(isa: Isa, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
+    pub fn pack(unit: Unit, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
         let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
-        let (n, taps) = (isa.lanes(), shape.kernel[0] * shape.kernel[1]);
+        let (n, taps) = (unit.isa().lanes(), shape.kernel[0] * shape.kernel[1]);
         let vectors = shape.out_channels.div_ceil(n);
         let mut w = Aligned::zeros(vectors * taps * cg * n);
         for k in 0..shape.out_channels {
@@ -52,11 +54,11 @@ impl Grouped {
             }
         }
         let lanes = (0..cg).flat_map(|c| (0..n).map(move |k| (k / kg * cg + c) as u32)).collect();
-        let zeros = Aligned::zeros(shape.in_channels.next_multiple_of(n));
-        Grouped { isa, shape: *shape, w, lanes, span: n / kg * cg, zeros }
+        let zeros = vec![T::ZERO; shape.in_channels.next_multiple_of(n)];
+        Grouped { unit, shape: *shape, w, lanes, span: n / kg * cg, zeros }
     }
 
-    pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
+    pub fn run<O: Element>(&self, x: Image<T>, y: ImageMut<O>, epilogue: &Epilogue<T>) {
         let rows = y.pixels();
         let taps = self.shape.kernel[0] * self.shape.kernel[1];
         let ending = Ending::of(epilogue);
@@ -69,62 +71,66 @@ impl Grouped {
             ending: &ending,
         };
         let (out, y_dist, per_image) = (Shared(y.data.as_mut_ptr()), y.dist, y.h * y.w);
-        let px = if self.isa.lanes() == 16 { MAX_PX } else { 6 };
+        let px = if self.unit.isa().lanes() == 16 { MAX_PX } else { 6 };
         let tiles = rows.div_ceil(px);
         ranges(tiles, px * y.c * (2 + taps * shape.cg / 3), |range| {
             for t in range {
                 let (m0, m1) = (rows * t / tiles, rows * (t + 1) / tiles);
                 let at = out.at(m0 * y_dist);
-                scratch(taps * px * 2, |ptrs| {
-                    self.isa.run(Tile { shape: &shape, ptrs: ptrs.as_mut_ptr().cast(), rows: m0..m1, y: at, y_dist });
-                });
-                if ending.more {
+                let pointers = (taps * px * 2).next_multiple_of(16);
+                scratch(pointers + px * y.c, |s| {
+                    let (ptrs, wide) = s.split_at_mut(pointers);
+                    let ptrs = ptrs.as_mut_ptr().cast();
+                    if !ending.more {
+                        return self.unit.run(Tile { shape: &shape, ptrs, rows: m0..m1, y: at, y_dist });
+                    }
+                    let (sums, dist) = O::floats(at).map_or((wide.as_mut_ptr(), y.c), |at| (at, y_dist));
+                    self.unit.run(Tile { shape: &shape, ptrs, rows: m0..m1, y: sums, y_dist: dist });
                     let place = Place { y: at, dist: y_dist, row: m0, rows: m1 - m0, col: 0, cols: y.c };
-                    // SAFETY: the tile has just been written, and is this task's.
-                    unsafe { ending.finish(self.isa, epilogue, place, y.c, per_image) };
-                }
+                    // SAFETY: the sums have just been written, and the rows are this task's.
+                    unsafe { ending.finish(self.unit, epilogue, (sums, dist), &place, y.c, per_image) };
+                });
             }
         });
     }
 }
 
-struct Shape<'a> {
-    kernel: &'a Grouped,
-    window: Window,
+struct Shape<'a, T> {
+    kernel: &'a Grouped<T>,
+    window: Window<T>,
     taps: usize,
     cg: usize,
-    epilogue: &'a Epilogue<'a>,
+    epilogue: &'a Epilogue<'a, T>,
     ending: &'a Ending,
 }
 // SAFETY: the pointers inside are only read.
-unsafe impl Sync for Shape<'_> {}
+unsafe impl<T: Sync> Sync for Shape<'_, T> {}
 
 /// All channels of up to [`MAX_PX`] output pixels.
-struct Tile<'a> {
-    shape: &'a Shape<'a>,
+struct Tile<'a, T, O> {
+    shape: &'a Shape<'a, T>,
     /// Room for the pointers of all taps and pixels.
-    ptrs: *mut *const f32,
+    ptrs: *mut *const T,
     rows: Range<usize>,
-    y: *mut f32,
+    y: *mut O,
     y_dist: usize,
 }
 
-impl Task for Tile<'_> {
-    type Output = ();
+impl<T: Element, O: Element> Task for Tile<'_, T, O> {
     /// # Safety
     /// As [`Task::run`]; the views were checked, and the rows of y are this task's.
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    unsafe fn run<H: Halves>(self) {
         // SAFETY: the caller's.
-        unsafe { if S::N == 16 { self.pixels::<S, MAX_PX>() } else { self.pixels::<S, 6>() } }
+        unsafe { if H::S::N == 16 { self.pixels::<H, MAX_PX>() } else { self.pixels::<H, 6>() } }
     }
 }
 
-impl Tile<'_> {
+impl<T: Element, O: Element> Tile<'_, T, O> {
     /// # Safety
     /// As `run`; there are at most `PX` pixels.
     #[inline(always)]
-    unsafe fn pixels<S: Simd, const PX: usize>(self) {
+    unsafe fn pixels<H: Halves, const PX: usize>(self) {
         let s = self.shape;
         let rows = self.rows.len();
         let conv = &s.kernel.shape;
@@ -133,41 +139,45 @@ impl Tile<'_> {
         unsafe {
             s.window.pointers(0, self.rows.start, rows, self.ptrs);
             let at: [usize; PX] = std::array::from_fn(|i| i.min(rows - 1));
-            for v in 0..conv.out_channels.div_ceil(S::N) {
-                let outs = (conv.out_channels - v * S::N).min(S::N);
+            for v in 0..conv.out_channels.div_ceil(H::S::N) {
+                let outs = (conv.out_channels - v * H::S::N).min(H::S::N);
                 let from = v * s.kernel.span;
                 let ins = (conv.in_channels - from).min(s.kernel.span);
-                let mut w = s.kernel.w.as_ptr().add(v * s.taps * s.cg * S::N);
-                let mut acc = [S::splat(0.0); PX];
+                let mut w = s.kernel.w.as_ptr().add(v * s.taps * s.cg * H::S::N);
+                let mut acc = [H::S::splat(0.0); PX];
                 if let Some(bias) = s.epilogue.bias {
-                    let b = ld::<S>(bias.as_ptr().add(v * S::N), outs);
+                    let b = ld::<H::S>(bias.as_ptr().add(v * H::S::N), outs);
                     unroll!(I < PX, {
                         acc[I] = b;
                     });
                 }
                 for tap in 0..s.taps {
                     let ptrs = self.ptrs.add(tap * rows);
-                    let mut x = [S::splat(0.0); PX];
+                    let mut x = [H::S::splat(0.0); PX];
                     unroll!(I < PX, {
-                        x[I] = ld::<S>((*ptrs.add(at[I])).add(from), ins);
+                        x[I] = T::get::<H>((*ptrs.add(at[I])).add(from), ins);
                     });
                     for c in 0..s.cg {
-                        let idx = S::lanes(s.kernel.lanes.as_ptr().add(c * S::N));
-                        let wv = S::load(w);
+                        let idx = H::S::lanes(s.kernel.lanes.as_ptr().add(c * H::S::N));
+                        let wv = H::S::load(w);
                         unroll!(I < PX, {
-                            acc[I] = S::fma(S::permute(x[I], idx), wv, acc[I]);
+                            acc[I] = H::S::fma(H::S::permute(x[I], idx), wv, acc[I]);
                         });
-                        w = w.add(S::N);
+                        w = w.add(H::S::N);
                     }
                 }
-                let (lo, hi) = (S::splat(s.ending.lo), S::splat(s.ending.hi));
+                let (lo, hi) = (H::S::splat(s.ending.lo), H::S::splat(s.ending.hi));
                 unroll!(I < PX, {
                     if I < rows {
                         let mut value = acc[I];
                         if let (true, Some(res)) = (s.ending.simple, s.epilogue.residual) {
-                            value = S::add(value, ld::<S>(res.at(self.rows.start + I).add(v * S::N), outs));
+                            value = H::S::add(value, T::get::<H>(res.at(self.rows.start + I).add(v * H::S::N), outs));
                         }
-                        st::<S>(self.y.add(I * self.y_dist + v * S::N), S::min(hi, S::max(lo, value)), outs);
+                        O::put::<H>(
+                            self.y.add(I * self.y_dist + v * H::S::N),
+                            H::S::min(hi, H::S::max(lo, value)),
+                            outs,
+                        );
                     }
                 });
             }

@@ -4,7 +4,9 @@
 //! own, apart for each image it touches; the blocks' sums are added in their order at the end. So the means are the same
 //! bits on any number of threads, and no sum is longer than a block or than there are blocks.
 
+use super::bf16::simd::{self, Halves, Unit, vectors};
 use super::direct::Place;
+use super::element::Element;
 use super::par::{Shared, ranges, scratch};
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
 use std::ops::Range;
@@ -30,7 +32,6 @@ pub(super) struct Extent {
 /// The sums of every block.
 #[derive(Clone, Copy)]
 pub(super) struct Sums {
-    isa: Isa,
     extent: Extent,
     /// Blocks follow one another through the images, so block + image is a number of its own for every pair that meets.
     parts: Shared,
@@ -51,7 +52,7 @@ pub(super) unsafe fn with_means(
     let Extent { images, rows, units, cols } = extent;
     scratch((blocks + images) * cols, |parts| {
         let parts = Shared(parts.as_mut_ptr());
-        work(Sums { isa, extent, parts });
+        work(Sums { extent, parts });
         let chunks = cols.div_ceil(64);
         ranges(images * chunks, blocks.div_ceil(images) * 64, |range| {
             for i in range {
@@ -87,13 +88,13 @@ impl Sums {
     ///
     /// # Safety
     /// As `begin`, and the rows are valid and belong to the block.
-    pub unsafe fn add(&self, block: usize, place: &Place) {
+    pub unsafe fn add<O: Element>(&self, unit: Unit, block: usize, place: &Place<O>) {
         let mut row = place.row;
         let end = place.row + place.rows;
         while row < end {
             let image = row / self.extent.rows;
             let next = ((image + 1) * self.extent.rows).min(end);
-            self.isa.run(Add {
+            unit.run(Add {
                 y: place.y.wrapping_add((row - place.row) * place.dist),
                 dist: place.dist,
                 rows: next - row,
@@ -110,28 +111,27 @@ impl Sums {
 }
 
 /// Adds rows of y to sums.
-struct Add {
-    y: *const f32,
+struct Add<O> {
+    y: *const O,
     dist: usize,
     rows: usize,
     cols: usize,
     sum: *mut f32,
 }
 
-impl Task for Add {
-    type Output = ();
+impl<O: Element> simd::Task for Add<O> {
     /// # Safety
-    /// As [`Task::run`]; the rows and the sums are valid for `cols`.
+    /// As [`simd::Task::run`]; the rows and the sums are valid for `cols`.
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    unsafe fn run<H: Halves>(self) {
         // SAFETY: the caller's.
         unsafe {
-            lanes!(S, self.cols, |at, n| {
-                let mut sum = ld::<S>(self.y.add(at), n);
+            vectors!(H, self.cols, |at, n| {
+                let mut sum = O::get::<H>(self.y.add(at), n);
                 for i in 1..self.rows {
-                    sum = S::add(sum, ld::<S>(self.y.add(i * self.dist + at), n));
+                    sum = H::S::add(sum, O::get::<H>(self.y.add(i * self.dist + at), n));
                 }
-                st::<S>(self.sum.add(at), S::add(ld::<S>(self.sum.add(at), n), sum), n);
+                st::<H::S>(self.sum.add(at), H::S::add(ld::<H::S>(self.sum.add(at), n), sum), n);
             });
         }
     }

@@ -25,6 +25,7 @@
 //! [`Map`] is the pair of rows that a row kernel reads and writes; [`Map::in_place`] is one matrix for both.
 //! Memory that a kernel needs meanwhile is kept by each thread for the next call.
 
+mod ahead;
 mod attention;
 pub mod bf16;
 pub mod ceiling;
@@ -32,6 +33,7 @@ mod conv;
 mod conv_transpose;
 mod depthwise;
 mod direct;
+mod element;
 mod elementwise;
 mod gemm;
 pub mod grad;
@@ -48,6 +50,7 @@ mod reduce;
 mod resize;
 mod separable;
 mod simd;
+mod stem;
 pub mod team;
 #[cfg(test)]
 mod tests;
@@ -58,10 +61,12 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use ahead::announce;
 pub use attention::{Heads, attention};
-pub use conv::{ConvIo, ConvShape, Output, PackedConv};
+pub use conv::{ConvIo, ConvShape, Input, Output, PackedConv};
 pub use conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 pub use direct::Epilogue;
+pub use element::Element;
 pub use elementwise::{BinaryOp, Gated, Map, Operand, binary, broadcast, gated, unary};
 pub use gemm::{Batch, BatchMut, Layout, PackedMat, linear, matmul};
 pub use math::Act;
@@ -75,6 +80,7 @@ pub use reduce::{Reduce, reduce};
 pub use resize::{Resample, resize};
 pub use separable::{PackedSeparable, RawConv};
 pub use simd::Isa;
+pub use stem::{FEW_CHANNELS, Planes};
 pub use view::{Image, ImageMut, Rows, RowsMut, pixel_distance};
 pub use walk::Strided;
 pub use winograd::{Algorithm, Estimate, Policy, Site, choose, estimate};

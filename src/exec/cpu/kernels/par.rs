@@ -47,16 +47,16 @@ pub(super) fn blocks(rows: usize, cost: usize) -> usize {
 
 /// A pointer that tasks may share, because each writes a part of its own.
 #[derive(Clone, Copy)]
-pub(in crate::exec::cpu) struct Shared(pub *mut f32);
+pub(in crate::exec::cpu) struct Shared<T = f32>(pub *mut T);
 // SAFETY: whoever dereferences it answers for the parts being disjoint; see the uses.
-unsafe impl Send for Shared {}
+unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 
-impl Shared {
-    /// The pointer `offset` floats on. A method, so that closures capture the whole struct.
+impl<T: Copy> Shared<T> {
+    /// The pointer `offset` values on. A method, so that closures capture the whole struct.
     #[inline(always)]
-    pub fn at(self, offset: usize) -> *mut f32 {
+    pub fn at(self, offset: usize) -> *mut T {
         self.0.wrapping_add(offset)
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Formula   PyTorch's: padding counts as -inf in a maximum; a mean divides by the window's size clipped to the padded
 //!           image (or to the image itself, without `count_include_pad`); NaN wins a maximum
-//! Layout    NHWC, channels are the lanes; a large window is summed by rows first, which keeps the error small
+//! Layout    NHWC of float32 or bf16, maxima and sums in float32; channels are the lanes; a large window is summed by rows first, which keeps the error small
 
+use super::bf16::simd::{Halves, Task, Unit, vectors};
+use super::element::Element;
 use super::par::{Shared, ranges};
-use super::simd::{Isa, Simd, Task, lanes, ld, st};
+use super::simd::Simd;
 use super::view::{Image, ImageMut};
 
 /// The windows of a pooling. The size of the output (ceil mode or not) is that of the image written.
@@ -25,8 +27,8 @@ pub enum Pool {
 }
 
 /// Pools windows of `shape`.
-pub fn pool(isa: Isa, kind: Pool, shape: &PoolShape, x: Image, y: ImageMut) {
-    run(isa, kind, axes_of(kind, shape, [x.h, x.w]), shape.dilation, x, y);
+pub fn pool<T: Element, O: Element>(unit: impl Into<Unit>, kind: Pool, shape: &PoolShape, x: Image<T>, y: ImageMut<O>) {
+    run(unit.into(), kind, axes_of(kind, shape, [x.h, x.w]), shape.dilation, x, y);
 }
 
 /// The windows of `shape` over an image of `size`.
@@ -46,9 +48,9 @@ pub(super) fn axes_of(kind: Pool, shape: &PoolShape, size: [usize; 2]) -> [Axis;
 
 /// Pools the whole image in as many windows as `y` has pixels: from `i * h / p` to `(i + 1) * h / p`, rounded outwards.
 /// One pixel is the whole image.
-pub fn adaptive_pool(isa: Isa, kind: Pool, x: Image, y: ImageMut) {
+pub fn adaptive_pool<T: Element, O: Element>(unit: impl Into<Unit>, kind: Pool, x: Image<T>, y: ImageMut<O>) {
     let axes = [Axis::Parts { size: x.h, parts: y.h }, Axis::Parts { size: x.w, parts: y.w }];
-    run(isa, kind, axes, [1, 1], x, y);
+    run(unit.into(), kind, axes, [1, 1], x, y);
 }
 
 /// The windows along one axis.
@@ -62,7 +64,7 @@ pub(super) enum Axis {
 pub(super) type Span = (usize, usize, usize);
 
 impl Axis {
-    pub fn span(self, i: usize) -> Span {
+    pub(super) fn span(self, i: usize) -> Span {
         match self {
             Axis::Windows { size, kernel, stride, before, after, dilation } => {
                 // In coordinates of the padded image.
@@ -81,7 +83,14 @@ impl Axis {
     }
 }
 
-fn run(isa: Isa, kind: Pool, axes: [Axis; 2], dilation: [usize; 2], x: Image, y: ImageMut) {
+fn run<T: Element, O: Element>(
+    unit: Unit,
+    kind: Pool,
+    axes: [Axis; 2],
+    dilation: [usize; 2],
+    x: Image<T>,
+    y: ImageMut<O>,
+) {
     x.check();
     y.check();
     assert!(x.n == y.n && x.c == y.c, "images of other channels");
@@ -94,7 +103,7 @@ fn run(isa: Isa, kind: Pool, axes: [Axis; 2], dilation: [usize; 2], x: Image, y:
             let (pixel, part) = (i / parts, i % parts);
             let (rows, cols) = (axes[0].span(pixel / w % h), axes[1].span(pixel % w));
             let (c0, c1) = if parts == 1 { (0, x.c) } else { (part * 64, (part * 64 + 64).min(x.c)) };
-            isa.run(Window {
+            unit.run(Window {
                 x: &x,
                 first: pixel / (w * h) * x.h * x.w,
                 rows,
@@ -108,8 +117,8 @@ fn run(isa: Isa, kind: Pool, axes: [Axis; 2], dilation: [usize; 2], x: Image, y:
     });
 }
 
-struct Window<'a> {
-    x: &'a Image<'a>,
+struct Window<'a, T, O> {
+    x: &'a Image<'a, T>,
     /// The first pixel of the image.
     first: usize,
     rows: Span,
@@ -118,15 +127,14 @@ struct Window<'a> {
     kind: Pool,
     /// First and number.
     channels: (usize, usize),
-    y: *mut f32,
+    y: *mut O,
 }
 
-impl Task for Window<'_> {
-    type Output = ();
+impl<T: Element, O: Element> Task for Window<'_, T, O> {
     /// # Safety
     /// As [`Task::run`]; the spans lie inside the image, and y is this task's.
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    unsafe fn run<H: Halves>(self) {
         let (rows, cols) = (self.rows, self.cols);
         let (c0, channels) = self.channels;
         let dist = self.x.dist;
@@ -135,34 +143,34 @@ impl Task for Window<'_> {
             let x = self.x.data.as_ptr().wrapping_add(c0);
             match self.kind {
                 Pool::Max => {
-                    lanes!(S, channels, |c, n| {
-                        let mut max = S::splat(f32::NEG_INFINITY);
+                    vectors!(H, channels, |c, n| {
+                        let mut max = H::S::splat(f32::NEG_INFINITY);
                         for iy in (rows.0..rows.1).step_by(self.dilation[0]) {
                             let row = x.wrapping_add((self.first + iy * self.x.w) * dist + c);
                             for ix in (cols.0..cols.1).step_by(self.dilation[1]) {
-                                let v = ld::<S>(row.wrapping_add(ix * dist), n);
-                                max = S::select(S::is_nan(v), v, S::max(v, max));
+                                let v = T::get::<H>(row.wrapping_add(ix * dist), n);
+                                max = H::S::select(H::S::is_nan(v), v, H::S::max(v, max));
                             }
                         }
-                        st::<S>(self.y.add(c), max, n);
+                        O::put::<H>(self.y.add(c), max, n);
                     });
                 }
                 Pool::Mean { count_include_pad } => {
                     let inside = (rows.1 - rows.0) * (cols.1 - cols.0);
                     let count = if count_include_pad { rows.2 * cols.2 } else { inside };
-                    let share = S::splat(if inside == 0 { 0.0 } else { count as f32 });
-                    lanes!(S, channels, |c, n| {
-                        let mut sum = S::splat(0.0);
+                    let share = H::S::splat(if inside == 0 { 0.0 } else { count as f32 });
+                    vectors!(H, channels, |c, n| {
+                        let mut sum = H::S::splat(0.0);
                         for iy in rows.0..rows.1 {
                             let row = x.wrapping_add((self.first + iy * self.x.w) * dist + c);
-                            let mut line = S::splat(0.0);
+                            let mut line = H::S::splat(0.0);
                             for ix in cols.0..cols.1 {
-                                line = S::add(line, ld::<S>(row.wrapping_add(ix * dist), n));
+                                line = H::S::add(line, T::get::<H>(row.wrapping_add(ix * dist), n));
                             }
-                            sum = S::add(sum, line);
+                            sum = H::S::add(sum, line);
                         }
-                        let mean = if inside == 0 { sum } else { S::div(sum, share) };
-                        st::<S>(self.y.add(c), mean, n);
+                        let mean = if inside == 0 { sum } else { H::S::div(sum, share) };
+                        O::put::<H>(self.y.add(c), mean, n);
                     });
                 }
             }

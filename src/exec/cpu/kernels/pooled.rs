@@ -5,13 +5,15 @@
 //!           a network, is never in memory. Rows that two bands need are computed twice: one in 29 for a ResNet
 //! Ceiling   that of the convolution
 
-use super::conv::{ConvShape, PackedConv};
+use super::bf16::simd::Unit;
+use super::conv::{ConvShape, Input, PackedConv};
 use super::direct::Epilogue;
 use super::math::Act;
 use super::par::{Shared, scratch, tasks};
 use super::pool::PoolShape;
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
-use super::view::{Image, ImageMut};
+use super::stem::{self, Frame, Windows};
+use super::view::ImageMut;
 
 /// A convolution with the windows over its result.
 #[derive(Debug)]
@@ -32,8 +34,7 @@ const MOST: usize = 8;
 impl PackedPooled {
     /// Whether there is a kernel for this convolution and these windows.
     pub fn suits(shape: &ConvShape, pool: &PoolShape) -> bool {
-        let framed = shape.groups == 1 && shape.in_channels < 16 && shape.kernel[1] > 1 && shape.dilation[1] == 1;
-        framed && pool.dilation == [1, 1] && pool.kernel[0] <= MOST
+        stem::suits::<f32>(shape) && pool.dilation == [1, 1] && pool.kernel[0] <= MOST
     }
 
     pub fn pack(
@@ -51,15 +52,16 @@ impl PackedPooled {
     }
 
     /// The size of the windows' image that `y` has decides about ceil mode.
-    pub fn run(&self, x: Image, y: ImageMut) {
+    pub fn run(&self, x: Input, y: ImageMut) {
         let shape = self.conv.shape();
-        x.check();
+        let x = x.planes();
         y.check();
-        assert!(x.c == shape.in_channels && y.c == shape.out_channels && x.n == y.n, "images of other channels");
-        let [h, w] = shape.output([x.h, x.w]);
+        let [n, in_channels, h, w] = x.dims;
+        assert!(in_channels == shape.in_channels && y.c == shape.out_channels && n == y.n, "images of other channels");
+        let [h, w] = shape.output([h, w]);
         let epilogue = Epilogue::new(self.bias.as_deref(), self.act);
-        epilogue.check(x.n * h * w, y.c, x.n);
-        let (n, c, isa) = (x.n, y.c, self.isa);
+        epilogue.check(n * h * w, y.c, n);
+        let (c, isa) = (y.c, self.isa);
         let [kernel, stride, padding] =
             [self.pool.kernel, self.pool.stride, [self.pool.padding[0], self.pool.padding[1]]];
         let inside = |i: usize, axis: usize, size: usize| {
@@ -69,32 +71,42 @@ impl PackedPooled {
         let bands = y.h.div_ceil(BAND);
         let (out, y_h, y_w, y_dist) = (Shared(y.data.as_mut_ptr()), y.h, y.w, y.dist);
         let row_len = w * c;
-        self.conv.with_frame(x, |source| {
-            tasks(n * bands, |task| {
-                let (image, band) = (task / bands, task % bands);
-                scratch(kernel[0] * row_len, |ring| {
-                    let ring = Shared(ring.as_mut_ptr());
-                    let slot = |row: usize| ring.at(row % kernel[0] * row_len);
-                    // rows below are in the ring
-                    let mut done = 0;
-                    for oy in y_h * band / bands..y_h * (band + 1) / bands {
-                        let (from, to) = inside(oy, 0, h);
-                        for row in done.max(from)..to {
-                            let pixel = (image * h + row) * w;
-                            let to = Shared(slot(row).wrapping_sub(pixel * c));
-                            // SAFETY: the row is one of the image's, and the ring is this task's.
-                            unsafe { self.conv.framed_rows(source, n, pixel..pixel + w, (to, c), &epilogue) };
-                        }
-                        done = done.max(to);
-                        let mut rows = [std::ptr::null(); MOST];
-                        (from..to).for_each(|row| rows[row - from] = slot(row).cast_const());
-                        for ox in 0..y_w {
-                            let (x0, x1) = inside(ox, 1, w);
-                            let y = out.at(((image * y_h + oy) * y_w + ox) * y_dist);
-                            isa.run(Maxima { rows: &rows[..to - from], from: x0 * c, pixels: x1 - x0, channels: c, y });
-                        }
+        let windows = Windows::new(Unit::from(isa), shape, &x);
+        tasks(n * bands, |task| {
+            let (image, band) = (task / bands, task % bands);
+            let band = y_h * band / bands..y_h * (band + 1) / bands;
+            let (first, last) = (inside(band.start, 0, h).0, inside(band.end - 1, 0, h).1);
+            let maxima = |frame: Option<Frame<f32>>, ring: &mut [f32]| {
+                let ring = Shared(ring.as_mut_ptr());
+                let slot = |row: usize| ring.at(row % kernel[0] * row_len);
+                // rows below are in the ring
+                let mut done = 0;
+                for oy in band {
+                    let (from, to) = inside(oy, 0, h);
+                    for row in done.max(from)..to {
+                        let frame = frame.expect("there are rows");
+                        let pixel = (image * h + row) * w;
+                        let to = Shared(slot(row).wrapping_sub(pixel * c));
+                        // SAFETY: the row is one of the image's, and the ring is this task's.
+                        unsafe { self.conv.stem_rows(frame, [n * h * w, n], pixel..pixel + w, (to, c), &epilogue) };
                     }
-                });
+                    done = done.max(to);
+                    let mut rows = [std::ptr::null(); MOST];
+                    (from..to).for_each(|row| rows[row - from] = slot(row).cast_const());
+                    for ox in 0..y_w {
+                        let (x0, x1) = inside(ox, 1, w);
+                        let y = out.at(((image * y_h + oy) * y_w + ox) * y_dist);
+                        isa.run(Maxima { rows: &rows[..to - from], from: x0 * c, pixels: x1 - x0, channels: c, y });
+                    }
+                }
+            };
+            scratch(kernel[0] * row_len, |ring| {
+                if first >= last || w == 0 {
+                    return maxima(None, ring);
+                }
+                let lines = image * h + first..image * h + last;
+                // SAFETY: the planes were checked.
+                unsafe { windows.with_frame(lines, |frame| maxima(Some(frame), ring)) };
             });
         });
     }

@@ -6,21 +6,22 @@
 //!           the bit
 //! Ceiling   that of the two, without the hidden image's way to memory and back, which is most of it for large batches
 
+use super::ahead::{Ahead, room};
+use super::bf16::simd::Unit;
 use super::conv::{ConvShape, pack_panels};
 use super::depthwise::Depthwise;
-use super::direct::{Ending, Epilogue, Extra, Job, Source};
+use super::direct::{Ending, Epilogue, Extra, Job, Source, panel_cols};
 use super::math::Act;
 use super::par::{Aligned, Shared, scratch, tasks};
-use super::simd::Isa;
 use super::view::{Image, ImageMut, Rows, pixel_distance};
 
 /// The weights of both.
 #[derive(Debug)]
 pub struct PackedSeparable {
-    isa: Isa,
+    unit: Unit,
     /// Of the depthwise convolution.
     shape: ConvShape,
-    depthwise: Depthwise,
+    depthwise: Depthwise<f32>,
     bias: Option<Vec<f32>>,
     act: Act,
     pointwise: Aligned,
@@ -40,7 +41,7 @@ const HIDDEN: usize = 48 << 10;
 impl PackedSeparable {
     /// `depthwise` has the weights [channels, 1, kh, kw] of `shape`, `pointwise` [out, channels].
     pub fn pack(
-        isa: Isa,
+        unit: impl Into<Unit>,
         shape: &ConvShape,
         depthwise: RawConv,
         bias: Option<Vec<f32>>,
@@ -48,6 +49,7 @@ impl PackedSeparable {
         out_channels: usize,
         pointwise: RawConv,
     ) -> Self {
+        let unit = unit.into();
         shape.check();
         let channels = shape.out_channels;
         assert!(shape.groups == channels && shape.in_channels == channels, "not a depthwise convolution");
@@ -58,14 +60,20 @@ impl PackedSeparable {
             assert!(raw.scale.is_none_or(|s| s.len() >= shape.out_channels), "too few scales");
         }
         PackedSeparable {
-            isa,
+            unit,
             shape: *shape,
-            depthwise: Depthwise::pack(isa, shape, depthwise.weights, depthwise.scale),
+            depthwise: Depthwise::pack(unit, shape, depthwise.weights, depthwise.scale),
             bias,
             act,
-            pointwise: pack_panels(isa, &flat, 1, pointwise.weights, pointwise.scale),
+            pointwise: pack_panels::<f32>(unit, &flat, 1, pointwise.weights, pointwise.scale),
             out_channels,
         }
+    }
+
+    /// Floats of other weights that it can fetch while it computes so many pixels.
+    pub fn room(&self, pixels: usize) -> usize {
+        let panels = self.out_channels.div_ceil(panel_cols(self.unit));
+        room(self.unit.isa().tile_rows(), pixels, panels, self.shape.out_channels)
     }
 
     pub fn run(&self, x: Image, y: ImageMut, epilogue: &Epilogue) {
@@ -77,7 +85,7 @@ impl PackedSeparable {
         assert!(epilogue.gate.is_none(), "an epilogue that this kernel does not know");
         epilogue.check(y.pixels(), y.c, y.n);
         let hidden = Epilogue::new(self.bias.as_deref(), self.act);
-        let ending = Ending::of(&hidden);
+        let ending = Ending::of_swish(&hidden);
         let call = self.depthwise.call(&x, [y.h, y.w], &hidden, &ending);
         let tiles = call.tiles();
         if tiles == 0 {
@@ -88,6 +96,7 @@ impl PackedSeparable {
         // So many that two threads and more are even, as long as each has some tiles of the product.
         let most = (HIDDEN / dist).max(28).min((pixels / 16).max(28));
         let blocks = pixels.div_ceil(most).min(tiles);
+        let ahead = Ahead::announced();
         tasks(blocks, |block| {
             let tiles = tiles * block / blocks..tiles * (block + 1) / blocks;
             let range = call.pixels(&tiles);
@@ -100,7 +109,7 @@ impl PackedSeparable {
                     Rows { data, rows: range.len(), ..residual }
                 });
                 let job = Job {
-                    isa: self.isa,
+                    unit: self.unit,
                     source: Source::Rows { x: hidden.as_ptr(), dist },
                     groups: 1,
                     rows: range.len(),
@@ -112,7 +121,7 @@ impl PackedSeparable {
                     y: Shared(out.at(range.start * y_dist)),
                     y_dist,
                     epilogue: &Epilogue { residual, ..*epilogue },
-                    extra: Extra::default(),
+                    extra: Extra { ahead: Some(&ahead), ..Extra::default() },
                 };
                 // SAFETY: as above; these pixels of y are this task's.
                 unsafe { job.run_here() };

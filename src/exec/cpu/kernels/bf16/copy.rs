@@ -1,17 +1,22 @@
 //! Copies between strided views, of bf16 or float32 on either side: `../movement.rs` with a conversion on the way.
 
-use super::super::par::{ranges, scratch};
+use super::super::element::Element;
+use super::super::par::{Shared, ranges, scratch};
 use super::super::simd::Simd;
 use super::super::view::{Rows, RowsMut};
 use super::super::walk::{Strided, Walk, check_distinct, check_view};
-use super::direct::Shared;
 use super::simd::{Halves, Task, Unit, vectors};
-use super::tile::Stored;
 use half::bf16;
 use std::any::TypeId;
 
 /// Copies a view of `shape` (rank up to 8) to a view of the same shape in `dst`, whose elements must be distinct.
-pub fn copy<A: Stored, B: Stored>(unit: Unit, shape: &[usize], src: Strided<A>, dst: &mut [B], dst_strides: &[usize]) {
+pub fn copy<A: Element, B: Element>(
+    unit: Unit,
+    shape: &[usize],
+    src: Strided<A>,
+    dst: &mut [B],
+    dst_strides: &[usize],
+) {
     check_view(shape, src.strides, src.data.len());
     check_view(shape, dst_strides, dst.len());
     check_distinct(shape, dst_strides);
@@ -86,7 +91,7 @@ struct Run<A, B> {
     len: usize,
 }
 
-impl<A: Stored, B: Stored> Task for Run<A, B> {
+impl<A: Element, B: Element> Task for Run<A, B> {
     /// # Safety
     /// As [`Task::run`]; both are valid for `len` values, `to` is this task's and they do not overlap.
     #[inline(always)]
@@ -118,7 +123,7 @@ struct Block<A, B> {
     width: usize,
 }
 
-impl<A: Stored, B: Stored> Task for Block<A, B> {
+impl<A: Element, B: Element> Task for Block<A, B> {
     /// # Safety
     /// As [`Task::run`]; both sides are valid for `len` x `width`, and the destination is this task's.
     #[inline(always)]
@@ -138,7 +143,7 @@ impl<A: Stored, B: Stored> Task for Block<A, B> {
 }
 
 /// One number everywhere.
-pub fn fill<T: Stored>(to: &mut [T], value: f32) {
+pub fn fill<T: Element>(to: &mut [T], value: f32) {
     let (len, to, value) = (to.len(), Shared(to.as_mut_ptr()), T::down(value));
     let parts = len.div_ceil(1 << 16);
     ranges(parts, 1 << 15, |range| {
@@ -151,7 +156,7 @@ pub fn fill<T: Stored>(to: &mut [T], value: f32) {
 
 /// A kernel over rows of float32 on rows of bf16 (or float32): some rows at a time are widened, which stay in L2, given to
 /// `f` in place with the number of the first, and rounded.
-pub fn by_rows<A: Stored, B: Stored>(unit: Unit, x: RowsIn<A>, y: RowsMut<B>, f: impl Fn(usize, RowsMut) + Sync) {
+pub fn by_rows<A: Element, B: Element>(unit: Unit, x: RowsIn<A>, y: RowsMut<B>, f: impl Fn(usize, RowsMut) + Sync) {
     y.check();
     let (rows, cols, to, dist) = (y.rows, y.cols, Shared(y.data.as_mut_ptr()), y.dist);
     let (from, from_dist) = match x {

@@ -117,6 +117,12 @@ impl Unit {
     }
 }
 
+impl From<Isa> for Unit {
+    fn from(isa: Isa) -> Unit {
+        Unit::of(isa)
+    }
+}
+
 fn has_dots() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {

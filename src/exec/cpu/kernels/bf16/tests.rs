@@ -5,7 +5,10 @@
 //! sums; results in float32 within the latter.
 
 use super::super::tests::{Rng, act, close, on_threads, poison};
-use super::super::{Act, ConvShape, Image, ImageMut, Map, Pool, PoolShape, Rows, RowsMut, Strided, unary};
+use super::super::{
+    Act, Algorithm, ConvShape, Element, Epilogue, Image, ImageMut, Map, PackedConv, PackedMat, Pool, PoolShape, Rows,
+    RowsMut, Strided, adaptive_pool, linear, pool, unary,
+};
 use super::*;
 use half::bf16;
 
@@ -26,12 +29,12 @@ fn wide(values: &[bf16]) -> Vec<f32> {
 }
 
 /// A kernel's output before the call: NaN in either type.
-fn poisoned<O: Stored>(len: usize) -> Vec<O> {
+fn poisoned<O: Element>(len: usize) -> Vec<O> {
     poison(len).into_iter().map(O::down).collect()
 }
 
 /// The first `cols` of each `dist`, and that nothing else was written.
-fn picked<O: Stored>(out: &[O], cols: usize, dist: usize, what: &str) -> Vec<f32> {
+fn picked<O: Element>(out: &[O], cols: usize, dist: usize, what: &str) -> Vec<f32> {
     let up = |row: &[O]| row.iter().map(|value| value.up()).collect::<Vec<_>>();
     for row in out.chunks(dist) {
         assert!(up(&row[cols..]).iter().all(|value| value.is_nan()), "wrote between rows: {what}");
@@ -93,7 +96,7 @@ impl Case {
     }
 
     /// Draws data, an epilogue and distances, runs the kernel and compares.
-    fn check<O: Stored>(&self, unit: Unit, rng: &mut Rng, tolerance: f64) {
+    fn check<O: Element>(&self, unit: Unit, algorithm: Algorithm, rng: &mut Rng, tolerance: f64) {
         let Case { shape, size: [n, h, w] } = self;
         let (c, k) = (shape.in_channels, shape.out_channels);
         let what = format!("{unit:?} {shape:?} {:?}", self.size);
@@ -118,24 +121,25 @@ impl Case {
             after,
             gate: gate.as_deref(),
         };
-        let packed = PackedConv::pack(unit, shape, &weights, scale.as_deref());
+        let packed = PackedConv::<bf16>::pack_for(unit, shape, algorithm, &weights, scale.as_deref());
         let got = on_threads(&what, || {
             let mut out = poisoned::<O>(pixels * y_dist);
             packed.run(x, ImageMut { data: &mut out[..], n: *n, h: p, w: q, c: k, dist: y_dist }, &epilogue);
             picked(&out, k, y_dist, &what)
         });
-        let depthwise = shape.groups > 1 && shape.groups == c && c == k;
+        // what is multiplied in float32 has weights in float32
+        let floats = !packed.kernel().starts_with("direct");
         let mut want = naive(shape, &x, |at| {
             let value = weights[at] * scale.as_ref().map_or(1.0, |s| s[at / terms]);
-            if depthwise { value.into() } else { exact(bf16::from_f32(value)) }
+            if floats { value.into() } else { exact(bf16::from_f32(value)) }
         });
         for (i, v) in want.iter_mut().enumerate() {
             let (m, j) = (i / k, i % k);
             *v += bias.as_ref().map_or(0.0, |b| b[j].into());
             *v = act(before, *v);
+            *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
             *v += residual.as_ref().map_or(0.0, |r| exact(r[m * res_dist + j]));
             *v = act(after, *v);
-            *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
         }
         close(&got, &want, tolerance, &what);
     }
@@ -159,7 +163,7 @@ fn cases() -> Vec<Case> {
         case([1, 12, 12], 24, 48, sq(3), 1).pad([4; 4]).dilate(4, 4),
         case([1, 4, 4], 16, 8, sq(7), 1).pad([3; 4]),
         case([1, 14, 14], 64, 260, sq(3), 1).pad([1; 4]),
-        // few channels: through the frame
+        // few channels
         case([2, 23, 21], 3, 64, sq(7), 1).pad([3; 4]).stride(2, 2),
         case([1, 16, 16], 3, 10, sq(3), 1).pad([0, 0, 1, 1]).stride(2, 2),
         case([1, 16, 16], 1, 6, sq(5), 1),
@@ -189,9 +193,29 @@ fn convolutions_match_a_plain_loop() {
         let mut rng = Rng::new(7);
         for case in cases() {
             for _ in 0..2 {
-                case.check::<bf16>(unit, &mut rng, ROUNDING);
+                case.check::<bf16>(unit, Algorithm::Direct, &mut rng, ROUNDING);
             }
-            case.check::<f32>(unit, &mut rng, SUMS);
+            case.check::<f32>(unit, Algorithm::Direct, &mut rng, SUMS);
+        }
+    }
+}
+
+/// Where V and U are in bf16 each term is rounded twice on the way, to half of 2^-8, and outputs sum 9 points of four terms:
+/// in all a few units of 2^-8 of the largest output.
+#[test]
+fn winograd_matches_a_plain_loop() {
+    for unit in Unit::all() {
+        let mut rng = Rng::new(23);
+        for case in cases() {
+            let ConvShape { kernel, stride, dilation, groups, in_channels, .. } = case.shape;
+            if kernel != [3, 3] || stride != [1, 1] || dilation != [1, 1] || groups == in_channels {
+                continue;
+            }
+            let inside = if unit.has_dots() { 8.0 / 256.0 } else { 0.0 };
+            case.check::<bf16>(unit, Algorithm::Winograd2, &mut rng, ROUNDING + inside);
+            case.check::<f32>(unit, Algorithm::Winograd2, &mut rng, SUMS + inside);
+            case.check::<bf16>(unit, Algorithm::Winograd4, &mut rng, ROUNDING + 1e-4);
+            case.check::<f32>(unit, Algorithm::Winograd4, &mut rng, 1e-4);
         }
     }
 }
@@ -211,7 +235,7 @@ fn linear_layers_match_a_plain_loop() {
                     (sum + f64::from(bias[j])).max(0.0)
                 })
                 .collect();
-            let packed = PackedMat::from_nk(unit, Rows::new(&wide(&w), n, k));
+            let packed = PackedMat::<bf16>::from_nk(unit, Rows::new(&wide(&w), n, k));
             let epilogue = Epilogue { bias: Some(&bias), after: Act::Relu, ..Epilogue::default() };
             let got = on_threads(&what, || {
                 let mut out = poisoned::<bf16>(m * n);

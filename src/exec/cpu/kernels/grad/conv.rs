@@ -87,7 +87,7 @@ pub fn conv_data(
                         own.iter_mut().zip(from.iter().rev()).for_each(|(own, w)| *own = *w);
                     }
                 });
-                let algorithm = choose(isa, &turned, &Site { batch: dy.n, size: [dy.h, dy.w], policy });
+                let algorithm = choose::<f32>(isa, &turned, &Site { batch: dy.n, size: [dy.h, dy.w], policy });
                 PackedConv::pack_for(isa, &turned, algorithm, own, None).run(dy, dx, epilogue);
             });
         }

@@ -91,7 +91,7 @@ impl Task for Part<'_, '_> {
         let [first, second, third] = moments;
         let (rate, decay32) = (lr as f32, decay as f32);
         match rule {
-            Rule::Sgd { momentum, .. } if momentum == 0.0 => {
+            Rule::Sgd { momentum: 0.0, .. } => {
                 for (w, g) in w.iter_mut().zip(g) {
                     *w -= rate * (g * scale + decay32 * *w);
                 }

@@ -140,7 +140,7 @@ impl Case {
                 ImageMut::new(&mut image, [n, p, q, k]),
                 RowsMut { data: &mut means, rows: n, cols: k, dist },
             );
-            packed.run_io(ConvIo { x, scale: factors.as_deref(), y }, epilogue);
+            packed.run_io(ConvIo { x: Input::Image(x), scale: factors.as_deref(), y }, epilogue);
             image.extend(dense(&means));
             image
         });
@@ -150,8 +150,8 @@ impl Case {
         close(means, &want, 1e-6, &what);
         let got = on_threads(&what, || {
             let mut means = poison(n * dist);
-            let y = Output::Means(RowsMut { data: &mut means, rows: n, cols: k, dist });
-            packed.run_io(ConvIo { x, scale: factors.as_deref(), y }, epilogue);
+            let y: Output = Output::Means(RowsMut { data: &mut means, rows: n, cols: k, dist });
+            packed.run_io(ConvIo { x: Input::Image(x), scale: factors.as_deref(), y }, epilogue);
             dense(&means)
         });
         close(&got, &want, 1e-6, &what);
@@ -178,8 +178,14 @@ fn cases() -> Vec<Case> {
         case(1, 12, 12, 24, 48, sq(3), 1).pad([4; 4]).dilate(4, 4),
         case(1, 4, 4, 16, 8, sq(7), 1).pad([3; 4]),
         case(1, 14, 14, 64, 260, sq(3), 1).pad([1; 4]),
-        // few channels: through the frame
+        // few channels: stems
         case(2, 23, 21, 3, 64, sq(7), 1).pad([3; 4]).stride(2, 2),
+        case(3, 19, 34, 3, 16, sq(3), 1).pad([1; 4]).stride(2, 2),
+        case(2, 29, 31, 3, 96, sq(4), 1).stride(4, 4),
+        case(2, 49, 50, 3, 40, sq(16), 1).stride(16, 16),
+        case(1, 20, 25, 2, 33, [3, 5], 1).pad([2, 3, 0, 1]).stride(3, 3).dilate(1, 2),
+        case(2, 5, 40, 15, 7, [1, 3], 1).pad([0, 2, 1, 0]).stride(2, 1),
+        case(1, 3, 4, 3, 5, sq(3), 1).pad([5, 4, 6, 7]).stride(1, 5),
         case(1, 16, 16, 3, 10, sq(3), 1).pad([0, 0, 1, 1]).stride(2, 2),
         case(1, 16, 16, 1, 6, sq(5), 1),
         case(1, 9, 12, 4, 33, [4, 4], 1).stride(4, 4).dilate(2, 1),
@@ -212,6 +218,41 @@ fn convolutions_match_a_plain_loop() {
             for _ in 0..3 {
                 case.check(isa, Algorithm::Direct, &mut rng);
             }
+        }
+    }
+}
+
+#[test]
+fn stems_read_images_in_any_order_of_axes() {
+    for isa in Isa::all() {
+        let mut rng = Rng::new(31);
+        let cases = cases().into_iter().filter(|case| {
+            case.shape.groups == 1 && case.shape.in_channels <= FEW_CHANNELS && case.shape.kernel != [1, 1]
+        });
+        for Case { shape, size: [n, h, w] } in cases {
+            let what = format!("{} {shape:?} {n} x {h} x {w}", isa.name());
+            let (c, k) = (shape.in_channels, shape.out_channels);
+            let [p, q] = shape.output([h, w]);
+            let (x, weights, bias) = (rng.vec(n * h * w * c), rng.vec(shape.weight_len()), rng.vec(k));
+            let packed = PackedConv::pack(isa, &shape, &weights, None);
+            let epilogue = Epilogue::new(Some(&bias), Act::HardSwish);
+            let run = |x: Input| {
+                on_threads(&what, || {
+                    let mut y = poison(n * p * q * k);
+                    let out = Output::Image(ImageMut::new(&mut y, [n, p, q, k]));
+                    packed.run_io(ConvIo { x, scale: None, y: out }, &epilogue);
+                    y
+                })
+            };
+            let want = run(Input::Image(Image::new(&x, [n, h, w, c])));
+            // planes in the opposite order, pixels two apart, with room around
+            let strides = [h * (2 * w + 1) + 2, n * (h * (2 * w + 1) + 2), 2 * w + 1, 2];
+            let mut data = poison(c * strides[1]);
+            for (i, v) in x.iter().enumerate() {
+                let at = [i / (h * w * c), i % c, i / (w * c) % h, i / c % w];
+                data[at.iter().zip(strides).map(|(i, stride)| i * stride).sum::<usize>()] = *v;
+            }
+            assert_eq!(run(Input::Planes(Planes { data: &data, dims: [n, c, h, w], strides })), want, "{what}");
         }
     }
 }
@@ -289,7 +330,7 @@ fn pooled_convolutions_are_the_two_alone() {
             let packed = PackedPooled::pack(isa, &shape, &weights, None, Some(bias.clone()), Act::Relu, pooling);
             let got = on_threads(&what, || {
                 let mut y = poison(n * p * q * k);
-                packed.run(x, ImageMut::new(&mut y, [n, p, q, k]));
+                packed.run(Input::Image(x), ImageMut::new(&mut y, [n, p, q, k]));
                 y
             });
             assert_eq!(got, want, "{what}");

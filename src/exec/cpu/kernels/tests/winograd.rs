@@ -101,7 +101,7 @@ fn the_error_stays_near_that_of_the_direct_kernel() {
 fn the_choice_follows_sizes_and_policy() {
     let Some(isa) = Isa::named("avx512") else { return };
     let pick = |batch, size, policy, shape: ConvShape| {
-        choose(isa, &ConvShape { padding: [1; 4], ..shape }, &Site { batch, size: [size; 2], policy })
+        choose::<f32>(isa, &ConvShape { padding: [1; 4], ..shape }, &Site { batch, size: [size; 2], policy })
     };
     let square = |c| ConvShape::new(c, c, 3);
     let fast = |batch, size, c| pick(batch, size, Policy::Fast, square(c));

@@ -5,10 +5,11 @@
 //! relations matter. Its constants are those of two cores of a server CPU with AVX-512; other machines differ less in
 //! the relations between them than the algorithms differ in time.
 
+use super::super::bf16::simd::Unit;
 use super::super::conv::ConvShape;
+use super::super::element::Element;
 use super::super::grouped::Grouped;
-use super::super::simd::Isa;
-use super::Winograd;
+use super::super::stem;
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,13 +58,14 @@ pub struct Estimate {
 }
 
 /// The fastest algorithm that the policy allows; in doubt, the direct one.
-pub fn choose(isa: Isa, shape: &ConvShape, site: &Site) -> Algorithm {
+pub fn choose<T: Element>(unit: impl Into<Unit>, shape: &ConvShape, site: &Site) -> Algorithm {
+    let unit = unit.into();
     let depthwise = shape.groups == shape.in_channels && shape.groups == shape.out_channels;
-    if !Winograd::suits(shape) || depthwise || site.policy == Policy::Exact {
+    if !super::suits(shape) || depthwise || stem::suits::<T>(shape) || site.policy == Policy::Exact {
         return Algorithm::Direct;
     }
     let cost = |algorithm: Algorithm| {
-        let Estimate { start, run, .. } = estimate(isa, shape, site, algorithm);
+        let Estimate { start, run, .. } = estimate::<T>(unit, shape, site, algorithm);
         match site.policy {
             Policy::Runs(runs) => start + run * runs as f64,
             Policy::Exact | Policy::Fast => run,
@@ -100,6 +102,9 @@ const FIND: f64 = 60.0;
 /// How much longer a register tile of one vector takes for each vector than one of two.
 const NARROW: f64 = 1.3;
 
+/// How much longer a term of bf16 takes than one of float32 where pairs have to be widened.
+const WIDEN: f64 = 1.3;
+
 /// Cycles to call a register tile of a few rows, for each row.
 const CALL: f64 = 5.0;
 
@@ -108,37 +113,48 @@ const CALL: f64 = 5.0;
 /// Two FMAs of vectors a cycle, and for each point of a tile 6.5 cycles a vector for the transform of the input, 3.7
 /// for that of the products, and 4 to write products and read them again (2.7 points, 5.3 and 4 for the smaller
 /// tiles). Reading weights overlaps with arithmetic, but not quite.
-pub fn estimate(isa: Isa, shape: &ConvShape, site: &Site, algorithm: Algorithm) -> Estimate {
+///
+/// For bf16 images the direct kernel, and the smaller tiles where the CPU multiplies pairs, sum two terms at once.
+pub fn estimate<T: Element>(unit: impl Into<Unit>, shape: &ConvShape, site: &Site, algorithm: Algorithm) -> Estimate {
+    let unit = unit.into();
     let [p, q] = shape.output(site.size);
-    let n = isa.lanes();
-    let merge = super::merged(isa, shape);
+    let n = unit.isa().lanes();
+    let merge = super::merged(unit, shape);
     let groups = shape.groups / merge;
     let (depth, columns) = (shape.in_channels / groups, shape.out_channels.div_ceil(groups).div_ceil(n));
     let narrow = if columns == 1 { NARROW } else { 1.0 };
     let [h, w] = site.size;
-    let image = site.batch * (h * w * shape.in_channels + p * q * shape.out_channels) * 4;
+    let image = site.batch * (h * w * shape.in_channels + p * q * shape.out_channels) * size_of::<T>();
     let wait = (image as f64 - CACHED).max(0.0) * WAIT;
+    // Terms that are summed in the time of one of float32, and the bytes of one.
+    let pairs = match (T::TERMS, T::has_dots(unit)) {
+        (1, _) => (1.0, 4),
+        (_, true) => (2.0, 2),
+        (_, false) => (1.0 / WIDEN, 2),
+    };
     // Cycles of each group, and bytes of its weights.
     let (work, bytes) = match algorithm {
         Algorithm::Direct => {
             // A vector of outputs of several groups reads the inputs of one group at a time.
-            let (terms, find) =
-                if Grouped::suits(isa, shape) { (9 * depth / merge, FIND / 2.0) } else { (9 * depth, FIND) };
-            let row = find + (columns * terms) as f64 / 2.0 * narrow;
-            ((site.batch * p * q) as f64 * row, 9 * depth * columns * n)
+            let grouped = Grouped::<T>::suits(unit.isa(), shape);
+            let (terms, find) = if grouped { (9 * depth / merge, FIND / 2.0) } else { (9 * depth, FIND) };
+            let (rate, bytes) = if grouped { (1.0, 4) } else { pairs };
+            let row = find + (columns * terms) as f64 / 2.0 / rate * narrow;
+            ((site.batch * p * q) as f64 * row, 9 * depth * columns * n * bytes)
         }
         Algorithm::Winograd2 | Algorithm::Winograd4 => {
             let (m, input, output) = if algorithm == Algorithm::Winograd2 { (2, 2.7, 5.3) } else { (4, 6.5, 3.7) };
+            let (rate, bytes) = if super::keeps::<T>(unit, m) { pairs } else { (1.0, 4) };
             let points = (m + 2) * (m + 2);
             let vectors = depth.div_ceil(n);
             let tiles = site.batch * p.div_ceil(m) * q.div_ceil(m);
-            let product = (vectors * n * columns) as f64 / 2.0 * narrow + 4.0 * columns as f64 + CALL;
+            let product = (vectors * n * columns) as f64 / 2.0 / rate * narrow + 4.0 * columns as f64 + CALL;
             let transforms = input * vectors as f64 + output * columns as f64;
             let work = (tiles * points) as f64 * (product + transforms);
-            (work + wait / groups as f64, points * vectors * n * columns * n)
+            (work + wait / groups as f64, points * vectors * n * columns * n * bytes)
         }
     };
-    let (work, bytes) = (work * groups as f64, (bytes * groups * 4) as f64);
+    let (work, bytes) = (work * groups as f64, (bytes * groups) as f64);
     let read = bytes / READ;
     let run = (work.max(read) + work.min(read) / 4.0) / CLOCK;
     Estimate { start: bytes / WRITE / CLOCK, run, work: work / CLOCK, weights: bytes }

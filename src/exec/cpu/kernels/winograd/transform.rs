@@ -7,7 +7,9 @@
 //! Ceiling   loads, stores and arithmetic alike: 36 loads, 144 operations and 36 stores for N channels of an input
 //!           tile of F(4x4)
 
-use super::super::simd::{Simd, Task, ld, st, unroll};
+use super::super::bf16::simd::{F, Halves, Task};
+use super::super::element::Element;
+use super::super::simd::{Simd, ld, unroll};
 use super::super::tile::fetch;
 use super::Job;
 use std::ops::Range;
@@ -73,31 +75,30 @@ unsafe fn backward<S: Simd, const AL: usize, const M: usize>(m: [S::F; AL]) -> [
 }
 
 /// B^T x B for some tiles and all their channels.
-pub(super) struct Input<'a> {
-    pub job: &'a Job<'a>,
+pub(super) struct Input<'a, T, V, O> {
+    pub job: &'a Job<'a, T, V, O>,
     pub tiles: Range<usize>,
-    pub v: *mut f32,
+    pub v: *mut V,
     /// Tiles of V.
     pub slots: usize,
     pub plane: usize,
 }
 
-impl Task for Input<'_> {
-    type Output = ();
+impl<T: Element, V: Element, O: Element> Task for Input<'_, T, V, O> {
     /// # Safety
     /// As [`Task::run`]; V has room, and x the pixels that the job says.
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    unsafe fn run<H: Halves>(self) {
         // SAFETY: the caller's.
-        unsafe { if self.job.layer.m == 2 { self.tiles::<S, 4>() } else { self.tiles::<S, 6>() } }
+        unsafe { if self.job.layer.m == 2 { self.tiles::<H, 4>() } else { self.tiles::<H, 6>() } }
     }
 }
 
-impl Input<'_> {
+impl<T: Element, V: Element, O: Element> Input<'_, T, V, O> {
     /// # Safety
     /// As `run`; `AL` is m + 2.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, const AL: usize>(self) {
+    unsafe fn tiles<H: Halves, const AL: usize>(self) {
         let job = self.job;
         let [h, w] = job.size;
         let [rows, cols] = job.grid;
@@ -113,21 +114,21 @@ impl Input<'_> {
             let first = job.x.wrapping_offset(at * job.x_dist as isize);
             for group in 0..job.layer.groups {
                 for vector in 0..vectors {
-                    let n = (channels - vector * S::N).min(S::N);
+                    let n = (channels - vector * H::S::N).min(H::S::N);
                     let tile = Pixels {
-                        first: first.wrapping_add(group * channels + vector * S::N),
+                        first: first.wrapping_add(group * channels + vector * H::S::N),
                         row: w * job.x_dist,
                         col: job.x_dist,
                         inside,
                         n,
                     };
-                    let to = self.v.wrapping_add(((group * vectors + vector) * self.slots + i) * S::N);
+                    let to = self.v.wrapping_add(((group * vectors + vector) * self.slots + i) * H::S::N);
                     // SAFETY: pixels that are not inside are not read; V has this place in every plane.
                     unsafe {
-                        if n == S::N && inside == [all; 2] {
-                            tile.transform::<S, AL, true>(to, self.plane);
+                        if n == H::S::N && inside == [all; 2] {
+                            tile.transform::<H, V, AL, true>(to, self.plane);
                         } else {
-                            tile.transform::<S, AL, false>(to, self.plane);
+                            tile.transform::<H, V, AL, false>(to, self.plane);
                         }
                     }
                 }
@@ -143,9 +144,9 @@ fn inside<const AL: usize>(from: isize, len: usize) -> u32 {
 }
 
 /// Some channels of the pixels of a tile.
-struct Pixels {
-    first: *const f32,
-    /// Floats from one row, and from one column, to the next.
+struct Pixels<T> {
+    first: *const T,
+    /// Values from one row, and from one column, to the next.
     row: usize,
     col: usize,
     /// The rows and columns that are inside of the image, one bit each.
@@ -154,15 +155,15 @@ struct Pixels {
     n: usize,
 }
 
-impl Pixels {
+impl<T: Element> Pixels<T> {
     /// # Safety
     /// The CPU has the instruction set, the pixels inside are valid, and `to` has a place in every plane. `WHOLE` only
     /// if all are inside, and N channels.
     #[inline(always)]
-    unsafe fn transform<S: Simd, const AL: usize, const WHOLE: bool>(&self, to: *mut f32, plane: usize) {
+    unsafe fn transform<H: Halves, V: Element, const AL: usize, const WHOLE: bool>(&self, to: *mut V, plane: usize) {
         // SAFETY: the caller's.
         unsafe {
-            let zero = S::splat(0.0);
+            let zero = H::S::splat(0.0);
             let mut half = [[zero; AL]; AL];
             unroll!(J <7 AL, {
                 let mut d = [zero; AL];
@@ -174,20 +175,20 @@ impl Pixels {
                         fetch(from.wrapping_add((AL - 2) * self.col));
                     }
                     if WHOLE {
-                        d[I] = S::load(from);
+                        d[I] = T::get::<H>(from, H::S::N);
                     } else if self.inside[0] >> I & self.inside[1] >> J & 1 == 1 {
-                        d[I] = ld::<S>(from, self.n);
+                        d[I] = T::get::<H>(from, self.n);
                     }
                 });
-                let d = forward::<S, AL>(d);
+                let d = forward::<H::S, AL>(d);
                 unroll!(I <7 AL, {
                     half[I][J] = d[I];
                 });
             });
             unroll!(I <7 AL, {
-                let d = forward::<S, AL>(half[I]);
+                let d = forward::<H::S, AL>(half[I]);
                 unroll!(J <7 AL, {
-                    S::store(to.wrapping_add((I * AL + J) * plane), d[J]);
+                    V::put::<H>(to.wrapping_add((I * AL + J) * plane), d[J], H::S::N);
                 });
             });
         }
@@ -196,8 +197,8 @@ impl Pixels {
 
 /// A^T m A for tiles side by side and the channels of a panel; then bias, and where the ending is simple residual and
 /// clamp.
-pub(super) struct Output<'a> {
-    pub job: &'a Job<'a>,
+pub(super) struct Output<'a, T, V, O> {
+    pub job: &'a Job<'a, T, V, O>,
     /// The first tile's products.
     pub m: *const f32,
     pub plane: usize,
@@ -213,52 +214,72 @@ pub(super) struct Output<'a> {
     pub width: usize,
 }
 
-impl Task for Output<'_> {
-    type Output = ();
+impl<T: Element, V: Element, O: Element> Output<'_, T, V, O> {
+    /// Writes to `y`, pixels `y_dist` and rows `line` pixels apart.
+    ///
     /// # Safety
-    /// As [`Task::run`]; these pixels and channels are valid and nobody else's.
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        // SAFETY: the caller's.
-        unsafe { if self.job.layer.m == 2 { self.tiles::<S, 4, 2>() } else { self.tiles::<S, 6, 4>() } }
+    /// These pixels and channels are valid and nobody else's.
+    pub unsafe fn run<Y: Element>(&self, y: *mut Y, y_dist: usize, line: usize) {
+        self.job.layer.unit.run(To { tiles: self, y, y_dist, line });
     }
 }
 
-impl Output<'_> {
+/// [`Output`] with where it goes.
+struct To<'a, T, V, O, Y> {
+    tiles: &'a Output<'a, T, V, O>,
+    y: *mut Y,
+    y_dist: usize,
+    line: usize,
+}
+
+impl<T: Element, V: Element, O: Element, Y: Element> Task for To<'_, T, V, O, Y> {
+    /// # Safety
+    /// As [`Task::run`]; these pixels and channels are valid and nobody else's.
+    #[inline(always)]
+    unsafe fn run<H: Halves>(self) {
+        // SAFETY: the caller's.
+        unsafe { if self.tiles.job.layer.m == 2 { self.each::<H, 4, 2>() } else { self.each::<H, 6, 4>() } }
+    }
+}
+
+impl<T: Element, V: Element, O: Element, Y: Element> To<'_, T, V, O, Y> {
     /// # Safety
     /// As `run`; `M` is m and `AL` m + 2.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, const AL: usize, const M: usize>(self) {
-        let residual = self.job.epilogue.residual.filter(|_| self.job.ending.simple);
-        let res = residual.map_or(std::ptr::null(), |res| res.at(self.pixel).wrapping_add(self.col));
+    unsafe fn each<H: Halves, const AL: usize, const M: usize>(self) {
+        let (tiles, lanes) = (self.tiles, H::S::N);
+        let (epilogue, ending) = (tiles.job.epilogue, &tiles.job.ending);
+        let residual = epilogue.residual.filter(|_| ending.simple);
+        let res = residual.map_or(std::ptr::null(), |res| res.at(tiles.pixel).wrapping_add(tiles.col));
         let res_dist = residual.map_or(0, |res| res.dist);
         // SAFETY: tiles, pixels and channels stay within what the caller answers for.
         unsafe {
-            for vector in 0..self.width.div_ceil(S::N) {
-                let at = self.col + vector * S::N;
-                let n = (self.width - vector * S::N).min(S::N);
-                let bias = self.job.epilogue.bias.map(|bias| ld::<S>(bias.as_ptr().add(at), n));
-                let bias = if let Some(bias) = bias { bias } else { S::splat(0.0) };
-                for tile in 0..self.count {
-                    let m = self.m.wrapping_add((tile * 2 + vector) * S::N);
+            for vector in 0..tiles.width.div_ceil(lanes) {
+                let at = vector * lanes;
+                let n = (tiles.width - at).min(lanes);
+                let bias = epilogue.bias.map(|bias| ld::<H::S>(bias.as_ptr().add(tiles.col + at), n));
+                let bias = if let Some(bias) = bias { bias } else { H::S::splat(0.0) };
+                for tile in 0..tiles.count {
+                    let m = tiles.m.wrapping_add((tile * 2 + vector) * lanes);
                     let pixel = tile * M;
                     let block = Block {
-                        y: self.job.y.at((self.pixel + pixel) * self.job.y_dist + at),
-                        y_dist: self.job.y_dist,
-                        res: res.wrapping_add(pixel * res_dist + vector * S::N),
+                        y: self.y.wrapping_add(pixel * self.y_dist + at),
+                        y_dist: self.y_dist,
+                        y_line: self.line,
+                        res: res.wrapping_add(pixel * res_dist + at),
                         res_dist,
-                        line: self.job.out[1],
-                        height: self.height,
-                        width: (self.pixels - pixel).min(M),
+                        res_line: tiles.job.out[1],
+                        height: tiles.height,
+                        width: (tiles.pixels - pixel).min(M),
                         n,
                     };
-                    let out = product::<S, AL, M>(m, self.plane, bias);
-                    let bounds = [S::splat(self.job.ending.lo), S::splat(self.job.ending.hi)];
-                    match (block.height == M && block.width == M && n == S::N, residual.is_some()) {
-                        (true, false) => block.store::<S, M, true, false>(out, bounds),
-                        (true, true) => block.store::<S, M, true, true>(out, bounds),
-                        (false, false) => block.store::<S, M, false, false>(out, bounds),
-                        (false, true) => block.store::<S, M, false, true>(out, bounds),
+                    let out = product::<H::S, AL, M>(m, tiles.plane, bias);
+                    let bounds = [H::S::splat(ending.lo), H::S::splat(ending.hi)];
+                    match (block.height == M && block.width == M && n == lanes, residual.is_some()) {
+                        (true, false) => block.store::<H, M, true, false>(out, bounds),
+                        (true, true) => block.store::<H, M, true, true>(out, bounds),
+                        (false, false) => block.store::<H, M, false, false>(out, bounds),
+                        (false, true) => block.store::<H, M, false, true>(out, bounds),
                     }
                 }
             }
@@ -297,41 +318,43 @@ unsafe fn product<S: Simd, const AL: usize, const M: usize>(m: *const f32, plane
 }
 
 /// The pixels that a tile writes.
-struct Block {
-    y: *mut f32,
+struct Block<T, Y> {
+    y: *mut Y,
     y_dist: usize,
-    res: *const f32,
-    res_dist: usize,
     /// Pixels from one row to the next.
-    line: usize,
+    y_line: usize,
+    res: *const T,
+    res_dist: usize,
+    res_line: usize,
     height: usize,
     width: usize,
     /// Channels.
     n: usize,
 }
 
-impl Block {
+impl<T: Element, Y: Element> Block<T, Y> {
     /// # Safety
     /// The CPU has the instruction set; the pixels are valid. `WHOLE` only for M x M pixels of N channels, `ADD` only
     /// with a residual.
     #[inline(always)]
-    unsafe fn store<S: Simd, const M: usize, const WHOLE: bool, const ADD: bool>(
+    unsafe fn store<H: Halves, const M: usize, const WHOLE: bool, const ADD: bool>(
         &self,
-        out: [[S::F; M]; M],
-        [lo, hi]: [S::F; 2],
+        out: [[F<H>; M]; M],
+        [lo, hi]: [F<H>; 2],
     ) {
         // SAFETY: the caller's.
         unsafe {
             unroll!(I <4 M, {
                 unroll!(J <4 M, {
                     if WHOLE || (I < self.height && J < self.width) {
-                        let pixel = I * self.line + J;
                         let mut v = out[I][J];
-                        let n = if WHOLE { S::N } else { self.n };
+                        let n = if WHOLE { H::S::N } else { self.n };
                         if ADD {
-                            v = S::add(v, ld::<S>(self.res.add(pixel * self.res_dist), n));
+                            let res = self.res.add((I * self.res_line + J) * self.res_dist);
+                            v = H::S::add(v, T::get::<H>(res, n));
                         }
-                        st::<S>(self.y.add(pixel * self.y_dist), S::min(hi, S::max(lo, v)), n);
+                        let y = self.y.add((I * self.y_line + J) * self.y_dist);
+                        Y::put::<H>(y, H::S::min(hi, H::S::max(lo, v)), n);
                     }
                 });
             });

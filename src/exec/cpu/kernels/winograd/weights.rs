@@ -3,10 +3,12 @@
 //! In float64, so that U is rounded once; [`LANES`] output channels at a time, in plain arrays that the compiler turns
 //! into vectors.
 
+use super::super::bf16::simd::Unit;
 use super::super::conv::ConvShape;
 use super::super::direct::panel_cols;
+use super::super::element::{Element, words};
 use super::super::par::{Aligned, Shared, scratch, tasks};
-use super::super::simd::{Isa, Simd, Task};
+use super::super::simd::{Simd, Task};
 
 /// Output channels that are transformed together; divides a panel of any instruction set.
 const LANES: usize = 8;
@@ -14,25 +16,24 @@ const LANES: usize = 8;
 /// Input channels of a task.
 const CHUNK: usize = 16;
 
-/// `[group][panel][point][C][2 N]`, where `merge` groups of the shape make one. C is padded to whole vectors, and
+/// `[group][panel][point][terms of C][2 N]`, where `merge` groups of the shape make one. C is padded to whole vectors, and
 /// what is padding, or between channels that do not meet, is zero.
-pub(super) fn transform(
-    isa: Isa,
+pub(super) fn transform<V: Element>(
+    unit: Unit,
     shape: &ConvShape,
-    m: usize,
-    merge: usize,
+    [m, merge]: [usize; 2],
     weights: &[f32],
     scale: Option<&[f32]>,
 ) -> Aligned {
-    let kb = panel_cols(isa);
+    let kb = panel_cols(unit);
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let (cols, groups) = (kg * merge, shape.groups / merge);
-    let depth = (cg * merge).next_multiple_of(isa.lanes());
+    let depth = (cg * merge).next_multiple_of(unit.isa().lanes());
     let panels = cols.div_ceil(kb);
     let points = (m + 2) * (m + 2);
     let padded = merge > 1 || depth != cg || !cols.is_multiple_of(kb);
-    let mut out = Aligned::padded(groups * panels * points * depth * kb, padded);
-    let base = Shared(out.as_mut_ptr());
+    let mut out = Aligned::padded(words::<V>(groups * panels * points * depth * kb), padded);
+    let base = Shared(out.as_mut_ptr().cast::<V>());
     let chunks = cg.div_ceil(CHUNK);
     tasks(groups * panels * chunks, |task| {
         let (panel, chunk) = (task / chunks, task % chunks);
@@ -58,8 +59,8 @@ pub(super) fn transform(
                 let scale = scale.map(|scale| &scale[group * cols + first..][..kb.min(cols - first)]);
                 // Groups meet in no vector of outputs, or in none of inputs: where a block of lanes is shared, it is
                 // written for each group's own input channels.
-                let at = (panel * points * depth + own * cg + channels.start) * kb;
-                isa.run(Panel { raw, scale, lanes, kb, m, plane: depth * kb, out: base.at(at) });
+                let (first, out) = (own * cg + channels.start, base.at(panel * points * depth * kb));
+                unit.isa().run(Panel { raw, scale, lanes, kb, m, plane: depth * kb, first, out });
             }
         });
     });
@@ -67,7 +68,7 @@ pub(super) fn transform(
 }
 
 /// Some input channels of one panel.
-struct Panel<'a> {
+struct Panel<'a, V> {
     /// `[channels][9][kb]`
     raw: &'a [f32],
     /// Of the panel's columns.
@@ -77,11 +78,13 @@ struct Panel<'a> {
     kb: usize,
     m: usize,
     plane: usize,
-    /// `[point][channels][kb]`, points `plane` apart.
-    out: *mut f32,
+    /// The number of the first of the channels.
+    first: usize,
+    /// `[point][terms of C][kb]`, points `plane` apart.
+    out: *mut V,
 }
 
-impl Task for Panel<'_> {
+impl<V: Element> Task for Panel<'_, V> {
     type Output = ();
     /// # Safety
     /// As [`Task::run`]; `out` has the channels in all planes, and no other task writes them.
@@ -98,13 +101,15 @@ impl Task for Panel<'_> {
                         std::array::from_fn(|i| f64::from(from[i]) * scale[i])
                     })
                 });
-                let out = self.out.wrapping_add(channel * self.kb + lane);
+                let channel = self.first + channel;
+                let term = channel / V::TERMS * self.kb + lane;
+                let out = self.out.wrapping_add(term * V::TERMS + channel % V::TERMS);
                 // SAFETY: the caller's; a panel is a whole number of blocks of lanes.
                 unsafe {
                     if self.m == 2 {
-                        points::<4>(&w, out, self.plane, rows_of_2);
+                        points::<V, 4>(&w, out, self.plane, rows_of_2);
                     } else {
-                        points::<6>(&w, out, self.plane, rows_of_4);
+                        points::<V, 6>(&w, out, self.plane, rows_of_4);
                     }
                 }
             }
@@ -119,18 +124,19 @@ type Lanes = [f64; LANES];
 /// # Safety
 /// `out` has room for a block of lanes in each of the planes.
 #[inline(always)]
-unsafe fn points<const AL: usize>(
+unsafe fn points<V: Element, const AL: usize>(
     w: &[[Lanes; 3]; 3],
-    out: *mut f32,
+    out: *mut V,
     plane: usize,
     rows: impl Fn([Lanes; 3]) -> [Lanes; AL],
 ) {
     let half: [[Lanes; AL]; 3] = std::array::from_fn(|s| rows([w[0][s], w[1][s], w[2][s]]));
     let all: [[Lanes; AL]; AL] = std::array::from_fn(|i| rows([half[0][i], half[1][i], half[2][i]]));
     for (point, values) in all.as_flattened().iter().enumerate() {
-        let values = values.map(|v| v as f32);
-        // SAFETY: the caller's.
-        unsafe { out.add(point * plane).cast::<[f32; LANES]>().write_unaligned(values) };
+        for (lane, value) in values.iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { *out.add(point * plane + lane * V::TERMS) = V::down(*value as f32) };
+        }
     }
 }
 

@@ -1,1 +1,0 @@
-//! Trainers on small networks.
