@@ -144,49 +144,39 @@ fn a_run_that_is_killed_twenty_times_leaves_the_bits_of_an_unbroken_one() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let spec = text(&small(dir.path(), &BLOCK.replace("epochs 4", "epochs 12")));
     let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
-    let began = Instant::now();
     ok(&["train", &spec, "--out", &text(&whole), "--threads", "1"]);
-    let time = began.elapsed();
+    let lines = |out: &Path| std::fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
+    let all = lines(&whole);
     let cut_text = text(&cut);
     // it may be killed before it could make one
     std::fs::create_dir(&cut).expect("a writable folder");
     let mut kills = 0;
-    for attempt in 0..200u32 {
+    for attempt in 0..100 {
         let mut args = vec!["train", &spec, "--out", &cut_text, "--threads", "2"];
         if attempt > 0 {
             args.push("--resume");
         }
         let mut child = archc(&args).spawn().expect("archc starts");
-        // at times that have nothing to do with steps, from before the first checkpoint to late
-        let wait = time.mul_f64(0.02 + 0.6 * f64::from(attempt * 37 % 20) / 20.0);
-        let until = Instant::now() + wait;
-        let done = loop {
-            if let Some(status) = child.try_wait().expect("a child") {
-                break Some(status);
-            }
-            if kills < 20 && Instant::now() >= until {
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        };
-        match done {
-            Some(status) => {
-                let output = child.wait_with_output().expect("a child");
-                assert!(status.success(), "{}", said(&output));
-                if kills >= 20 {
-                    break;
-                }
-                // it was done before it could be killed twenty times: the same again
-                std::fs::remove_dir_all(&cut).expect("a writable folder");
-                assert!(attempt < 199, "killed {kills} times only");
-                std::fs::create_dir(&cut).expect("a writable folder");
-            }
-            None => {
-                child.kill().expect("a child that runs");
-                child.wait().expect("a child");
-                kills += 1;
-            }
+        // from before the first checkpoint to late, and at moments that have nothing to do with steps
+        let goal = all * kills / 21;
+        while child.try_wait().expect("a child").is_none() && (kills == 20 || lines(&cut) < goal) {
+            std::thread::sleep(Duration::from_millis(1));
         }
+        if kills < 20 && child.try_wait().expect("a child").is_none() {
+            std::thread::sleep(Duration::from_millis(kills as u64 * 37 % 10));
+            child.kill().expect("a child that runs");
+            child.wait().expect("a child");
+            kills += 1;
+            continue;
+        }
+        let output = child.wait_with_output().expect("a child");
+        assert!(output.status.success(), "{}", said(&output));
+        if kills == 20 {
+            break;
+        }
+        // it was done before it could be killed twenty times: the same again
+        std::fs::remove_dir_all(&cut).expect("a writable folder");
+        std::fs::create_dir(&cut).expect("a writable folder");
     }
     assert_eq!(kills, 20);
     assert_eq!(left(&cut), left(&whole));

@@ -63,7 +63,8 @@ impl<'a> NetworkLearner<'a> {
         let front = match split {
             None => None,
             Some(split) => {
-                let program = Executable::new(&split.prefix, bound, &cpu, batch)?;
+                // sample by sample: in a batch the order of sums may depend on where a sample stands
+                let program = Executable::new(&split.prefix, bound, &cpu, 1)?;
                 Some(Front { split, program, key: split.key(bound)? })
             }
         };
@@ -192,7 +193,7 @@ impl Learner for NetworkLearner<'_> {
 
     fn run_prefix(&mut self, input: &Tensor) -> Result<Vec<Tensor>, Problem> {
         match &mut self.front {
-            Some(front) => run(&mut front.program, &[(self.input.as_str(), input)]),
+            Some(front) => each(&mut front.program, &self.input, input),
             None => Ok(vec![input.clone()]),
         }
     }
@@ -216,6 +217,29 @@ const COUNTERS: &str = "counters";
 fn counts(key: &str, learned: &[(String, Tensor)]) -> bool {
     let Some(layer) = key.strip_suffix("num_batches_tracked") else { return false };
     learned.iter().any(|(other, _)| other.strip_suffix("running_mean") == Some(layer))
+}
+
+/// Runs a program of one sample on each of a batch.
+fn each(program: &mut Executable, name: &str, input: &Tensor) -> Result<Vec<Tensor>, Problem> {
+    let count = input.shape().first().copied().unwrap_or(0);
+    let mut shape = input.shape().to_vec();
+    shape[0] = 1;
+    let len: usize = shape.iter().product();
+    let mut made: Vec<(Vec<usize>, Vec<f32>)> = vec![];
+    for sample in input.data().chunks_exact(len) {
+        let sample = Tensor::new(shape.clone(), sample.to_vec());
+        for (at, (_, tensor)) in program.run(&[(name, &sample)])?.into_iter().enumerate() {
+            if at == made.len() {
+                made.push((tensor.shape().to_vec(), vec![]));
+            }
+            made[at].1.extend_from_slice(tensor.data());
+        }
+    }
+    let whole = made.into_iter().map(|(mut shape, data)| {
+        shape[0] = count;
+        Tensor::new(shape, data)
+    });
+    Ok(whole.collect())
 }
 
 /// Runs a program of a fixed batch on that many samples or fewer.

@@ -312,6 +312,8 @@ fn a_folder_is_one_process_and_one_runs() {
     let said = |result: Result<RunFolder, Problem>| result.err().map(|problem| problem.message).unwrap_or_default();
     assert!(said(RunFolder::resume(&path)).contains("another process is at work"));
     drop(folder);
+    // a run that never began leaves nothing in the way
+    drop(RunFolder::create(&path).unwrap());
     std::fs::write(path.join("metrics.jsonl"), "").unwrap();
     assert!(said(RunFolder::create(&path)).contains("is there already"));
     RunFolder::resume(&path).unwrap();
