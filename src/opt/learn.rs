@@ -36,78 +36,78 @@ pub enum Loss {
 /// What a step computes. Operands are listed in brackets; `dy` is the loss's derivative by the value `y`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Learn {
-    /// [x, weight] or [x, weight, bias]
+    /// `[x, weight]` or `[x, weight, bias]`
     Conv { window: Window, groups: usize },
-    /// [x, weight] or [x, weight, bias]
+    /// `[x, weight]` or `[x, weight, bias]`
     ConvTranspose { window: Window, groups: usize, output_padding: [usize; 2] },
-    /// [x, weight] or [x, weight, bias], over the last axis.
+    /// `[x, weight]` or `[x, weight, bias]`, over the last axis.
     Linear,
-    /// [x]: means and biased variances of the channels, [2, C].
+    /// `[x]`: means and biased variances of the channels, [2, C].
     BatchStats,
-    /// [x, statistics, weight, bias]
+    /// `[x, statistics, weight, bias]`
     BatchNorm { eps: f32 },
-    /// [x, weight, bias]
+    /// `[x, weight, bias]`
     LayerNorm { axis: usize, eps: f32 },
-    /// [x, weight, bias]
+    /// `[x, weight, bias]`
     GroupNorm { groups: usize, eps: f32 },
-    /// [x, slope]
+    /// `[x, slope]`
     PRelu,
-    /// [x, clock]: zeroed with probability `p`, else divided by 1 - p. `stream` names the draw; backward is the same of dy.
+    /// `[x, clock]`: zeroed with probability `p`, else divided by 1 - p. `stream` names the draw; backward is the same of dy.
     Noise { p: f64, grain: Grain, stream: u64 },
-    /// [dy, weight] to dx
+    /// `[dy, weight]` to dx
     ConvData { window: Window, groups: usize },
-    /// [x, dy] to the weight's derivative. Of a transposed convolution: [dy, x].
+    /// `[x, dy]` to the weight's derivative. Of a transposed convolution: `[dy, x]`.
     ConvWeight { window: Window, groups: usize },
-    /// [dy, weight]
+    /// `[dy, weight]`
     LinearData,
-    /// [x, dy]
+    /// `[x, dy]`
     LinearWeight,
-    /// [dy]: sums over all but `axis`.
+    /// `[dy]`: sums over all but `axis`.
     Sums { axis: usize },
-    /// [dy, x] multiplied, or [dy] alone, then summed over what stretching repeated.
+    /// `[dy, x]` multiplied, or `[dy]` alone, then summed over what stretching repeated.
     Unstretch { from_left: bool },
-    /// [dy, y], or [dy, x] where the derivative is no function of the result.
+    /// `[dy, y]`, or `[dy, x]` where the derivative is no function of the result.
     ActData { act: Act },
-    /// [dy, x, statistics, weight, bias]: derivatives of weight and bias, [2, C]. With `relu` dy is that of the result's
+    /// `[dy, x, statistics, weight, bias]`: derivatives of weight and bias, [2, C]. With `relu` dy is that of the result's
     /// relu, and counts where the result is positive.
     BatchNormSums { eps: f32, relu: bool },
-    /// [dy, x, statistics, weight, bias, sums]
+    /// `[dy, x, statistics, weight, bias, sums]`
     BatchNormData { eps: f32, relu: bool },
-    /// [dy, x, weight]
+    /// `[dy, x, weight]`
     LayerNormData { axis: usize, eps: f32 },
-    /// [dy, x]: [2, C]
+    /// `[dy, x]`: [2, C]
     LayerNormSums { axis: usize, eps: f32 },
-    /// [dy, x, weight]
+    /// `[dy, x, weight]`
     GroupNormData { groups: usize, eps: f32 },
-    /// [dy, x]: [2, C]
+    /// `[dy, x]`: [2, C]
     GroupNormSums { groups: usize, eps: f32 },
-    /// [dy, x, slope]
+    /// `[dy, x, slope]`
     PReluData,
-    /// [dy, x]: one number a slope.
+    /// `[dy, x]`: one number a slope.
     PReluSums,
-    /// [dy, y]
+    /// `[dy, y]`
     SoftmaxData { axis: usize, log: bool },
-    /// [dy, x]
+    /// `[dy, x]`
     NormalizeData { axis: usize, eps: f32 },
-    /// [dy, x]
+    /// `[dy, x]`
     PoolData { pool: Pool, window: Window },
-    /// [dy, x]
+    /// `[dy, x]`
     AdaptivePoolData { reduce: Reduce },
-    /// [dy]: repeated along the axes of a mean, divided by their length.
+    /// `[dy]`: repeated along the axes of a mean, divided by their length.
     MeanData { axes: Vec<usize> },
-    /// [dy, x, y]: to the largest along the axes, shared by equals.
+    /// `[dy, x, y]`: to the largest along the axes, shared by equals.
     MaxData { axes: Vec<usize> },
-    /// [dy]
+    /// `[dy]`
     ResizeData { mode: Resample, scale: Option<[f64; 2]> },
-    /// [dy, index]: rows summed into a table.
+    /// `[dy, index]`: rows summed into a table.
     GatherData,
-    /// [output, target]: one number.
+    /// `[output, target]`: one number.
     Loss(Loss),
-    /// [output, target]
+    /// `[output, target]`
     LossData(Loss),
     /// [derivative of state]: nothing reads it, it is kept.
     Gradient { state: usize },
-    /// [statistics]: moves the running mean (the state) and variance (the next) towards them. `count` values a sample
+    /// `[statistics]`: moves the running mean (the state) and variance (the next) towards them. `count` values a sample
     /// each was taken of.
     Running { state: usize, momentum: f32, count: usize },
 }
