@@ -138,7 +138,7 @@ pub fn plan(net: Net, options: &Options) -> Result<Plan, Problem> {
     let kept = if plan.states.is_empty() { 0 } else { learn::KEPT };
     plan.arena = arena::assign(&mut plan.steps, &plan.segments, &mut plan.buffers, &mut plan.outputs, kept)
         .ok_or_else(|| memory::too_large(usize::MAX, options.batch))?;
-    match plan.arena.checked_mul(size_of::<f32>()) {
+    match plan.bytes() {
         Some(bytes) if bytes <= options.memory => Ok(plan),
         bytes => Err(memory::too_large(bytes.unwrap_or(usize::MAX), options.batch)),
     }
@@ -165,6 +165,14 @@ fn check_sizes(net: &Net, batch: usize) -> Result<(), Problem> {
 }
 
 impl Plan {
+    /// Bytes of all values at once, inputs and outputs of the whole batch among them; None beyond counting.
+    fn bytes(&self) -> Option<usize> {
+        let inputs = self.inputs.iter().map(|(_, dims)| dims.iter().product());
+        let outputs = self.outputs.iter().map(|(_, view)| view.len());
+        let floats = inputs.chain(outputs).try_fold(self.arena, |sum: usize, len| sum.checked_add(len));
+        floats?.checked_mul(size_of::<f32>())
+    }
+
     pub fn batch(&self) -> usize {
         self.batch
     }

@@ -53,6 +53,9 @@ pub trait Slicing: Debug + Sync {
 /// No more sizes of slices are weighed: the smallest divisors of the batch, and the batch.
 const SIZES: usize = 10;
 
+/// No slice has more samples than this, unless it is the batch: divisors of any number are not searched for.
+const LARGEST: usize = 256;
+
 /// All steps for the whole batch.
 pub(super) fn whole(steps: &[Step]) -> Vec<Segment> {
     vec![Segment { steps: 0..steps.len(), slices: 1 }]
@@ -66,7 +69,8 @@ pub(super) fn choose(
     batch: usize,
     slicing: &dyn Slicing,
 ) -> Vec<Segment> {
-    let mut sizes: Vec<usize> = (1..=batch / 2).filter(|size| batch.is_multiple_of(*size)).take(SIZES).collect();
+    let mut sizes: Vec<usize> =
+        (1..=(batch / 2).min(LARGEST)).filter(|size| batch.is_multiple_of(*size)).take(SIZES).collect();
     sizes.push(batch);
     if sizes.len() == 1 || steps.is_empty() {
         return whole(steps);
@@ -267,10 +271,8 @@ fn shrinkable(steps: &[Step], buffers: &[Buffer], segment: &Segment) -> Vec<bool
         buffers.iter().map(|buffer| buffer.sample.is_some() && start <= buffer.life.0 && buffer.life.1 < end).collect();
     for view in steps[start..end].iter().flat_map(Step::views) {
         let Place::Buffer(at) = view.place else { continue };
-        let rest = view.sliced(0, 0, 1).span().end;
-        let buffer = &buffers[at];
-        let apart = buffer.sample.is_some_and(|sample| view.strides[0] == sample && rest <= sample);
-        own[at] &= apart;
+        let apart = |sample| view.strides[0] == sample && view.sliced(0, 0, 1).span().end <= sample;
+        own[at] &= buffers[at].sample.is_some_and(apart);
     }
     own
 }

@@ -117,3 +117,14 @@ fn threads_do_not_change_a_bit() {
         }
     }
 }
+
+#[test]
+fn a_batch_that_is_cut_still_has_to_fit() {
+    let typed = network("x = input([3, 16, 16])\n a = conv2d(8, kernel = 3) <- x\n b = conv2d(4, kernel = 3) <- a");
+    let tensors = Random(&typed);
+    // a hundred times the memory there is in inputs alone; and a prime, whose divisors nobody may search for long
+    for batch in [plan::available().min(1 << 45) / (3 * 16 * 16 * 4) * 100, 999_999_999_989] {
+        let problem = Executable::new(&typed, &tensors, &Cpu::new(), batch).err().expect("it cannot fit");
+        assert!(problem.message.contains("for a batch of"), "{}", problem.message);
+    }
+}

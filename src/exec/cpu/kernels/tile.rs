@@ -141,7 +141,7 @@ unsafe fn tile<H: Halves, T: Element, O: Element, const MR: usize, const NV: usi
     }
 }
 
-/// What the sums of a tile begin with: the bias. The residual, asked for now, has come after them.
+/// What the sums of a tile begin with: the bias. The residual's lines are fetched meanwhile, as they are needed last.
 ///
 /// # Safety
 /// As [`tile`].
