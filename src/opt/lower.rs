@@ -11,6 +11,7 @@ use crate::graph::NodeId;
 use crate::ops::Op;
 use crate::ops::activation::Activation;
 use crate::ops::attr::Pair;
+use crate::ops::conv::ConvTranspose2d;
 use crate::ops::pool::Windows;
 use crate::ops::resample::Mode;
 use crate::ops::shape::Shape;
@@ -202,13 +203,7 @@ impl Lower<'_> {
                 self.add(Kind::Reshape, vec![moved], out)
             }
             Op::ConvTranspose2d(conv) => {
-                let [h, w] = both(conv.padding.0);
-                let window = Window {
-                    kernel: both(conv.kernel),
-                    stride: both(conv.stride),
-                    padding: [h, w, h, w],
-                    dilation: both(conv.dilation),
-                };
+                let window = transposed_window(conv);
                 let (groups, output_padding) = (conv.groups, both(conv.output_padding.0));
                 let weights = self.weights(conv.bias);
                 self.add(Kind::ConvTranspose { window, groups, output_padding, weights }, ins, out)
@@ -354,6 +349,12 @@ impl Window {
         }
         self
     }
+}
+
+pub(super) fn transposed_window(conv: &ConvTranspose2d) -> Window {
+    let [h, w] = both(conv.padding.0);
+    let (kernel, stride, dilation) = (both(conv.kernel), both(conv.stride), both(conv.dilation));
+    Window { kernel, stride, padding: [h, w, h, w], dilation }
 }
 
 pub(super) fn both(pair: Pair) -> [usize; 2] {

@@ -3,7 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::lower::{Lower, both};
+use super::lower::{Lower, both, transposed_window};
 use super::{Act, Grain, Id, Kind, Learn, Net, State, Weights, Window};
 use crate::graph::NodeId;
 use crate::ops::shape::Shape;
@@ -121,13 +121,7 @@ impl Lower<'_> {
                 Some(self.learn(Learn::Conv { window, groups: conv.groups }, operands, out.clone()))
             }
             Op::ConvTranspose2d(conv) => {
-                let [h, w] = both(conv.padding.0);
-                let window = Window {
-                    kernel: both(conv.kernel),
-                    stride: both(conv.stride),
-                    padding: [h, w, h, w],
-                    dilation: both(conv.dilation),
-                };
+                let window = transposed_window(conv);
                 let output_padding = both(conv.output_padding.0);
                 let operands = self.with_weights(x?, conv.bias);
                 let learn = Learn::ConvTranspose { window, groups: conv.groups, output_padding };

@@ -110,16 +110,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             Work::PooledConv { packed }
         }
         Kind::ConvTranspose { window, groups, output_padding, weights: expression } => {
-            let shape = ConvTransposeShape {
-                in_channels: operand(0).dims[1],
-                out_channels: dims[1],
-                kernel: window.kernel,
-                stride: window.stride,
-                padding: window.padding,
-                output_padding: *output_padding,
-                dilation: window.dilation,
-                groups: *groups,
-            };
+            let shape = transposed_shape(window, *output_padding, operand(0).dims[1], dims[1], *groups);
             let channels = weights.channels(expression, dims[1])?;
             let raw = weights.values(&expression.weight)?;
             let packed = PackedConvTranspose::pack(isa, &shape, &raw, channels.scale.as_deref());
@@ -221,6 +212,17 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
         | Kind::Pad { .. }
         | Kind::Roll { .. } => unreachable!("the plan makes views and copies of these"),
     })
+}
+
+pub(super) fn transposed_shape(
+    window: &opt::Window,
+    output_padding: [usize; 2],
+    in_channels: usize,
+    out_channels: usize,
+    groups: usize,
+) -> ConvTransposeShape {
+    let opt::Window { kernel, stride, padding, dilation } = *window;
+    ConvTransposeShape { in_channels, out_channels, kernel, stride, padding, output_padding, dilation, groups }
 }
 
 pub(super) fn conv_shape(window: &opt::Window, in_channels: usize, out_channels: usize, groups: usize) -> ConvShape {

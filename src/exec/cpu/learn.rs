@@ -1,10 +1,10 @@
 //! The steps of training bound to their kernels. Weights are values here, and are packed by the step that uses them.
 
-use super::bind::{FEW_ROWS, conv_shape};
+use super::bind::{FEW_ROWS, conv_shape, transposed_shape};
 use super::kernels::grad::{self, BatchNorm, Draw, LossKind, Slope};
 use super::kernels::{
-    self, ConvTransposeShape, Epilogue, Isa, Map, PackedConv, PackedConvTranspose, PackedMat, Policy, Pool, PoolShape,
-    Resample, Rows, Site, Strided, choose,
+    self, Epilogue, Isa, Map, PackedConv, PackedConvTranspose, PackedMat, Policy, Pool, PoolShape, Resample, Rows,
+    Site, Strided, choose,
 };
 use super::memory::{Memory, Slot};
 use super::step::{Bound, Place};
@@ -136,16 +136,7 @@ impl Bound {
                 packed.run(reads[0].image(data[0]), write.image_mut(to), &ending(Some(2)));
             }
             Learn::ConvTranspose { window, groups, output_padding } => {
-                let shape = ConvTransposeShape {
-                    in_channels: dims(0)[1],
-                    out_channels: write.dims[1],
-                    kernel: window.kernel,
-                    stride: window.stride,
-                    padding: window.padding,
-                    output_padding: *output_padding,
-                    dilation: window.dilation,
-                    groups: *groups,
-                };
+                let shape = transposed_shape(window, *output_padding, dims(0)[1], write.dims[1], *groups);
                 let packed = PackedConvTranspose::pack(isa, &shape, data[1], None);
                 packed.run(reads[0].image(data[0]), write.image_mut(to), &ending(Some(2)));
             }
