@@ -15,8 +15,8 @@ use crate::plan::DType;
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 
-/// Relative L2 norm over the outputs of two images. Measured with bf16 dot products: ResNet 0.009, MobileNet 0.016; a
-/// whole resnet18 or resnet50 0.008 to 0.009 (benches/peers.py).
+/// Relative L2 norm over the outputs of two images. A whole resnet18 or resnet50 loses 0.007 to 0.008
+/// (benches/results/cpu-2026-11-26.md).
 const BOUND: f64 = 0.025;
 
 /// A network being written, and the layers that batch norms normalise.
