@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Runs `f` for 0..n on the threads of the run, or of the current pool.
-pub(in crate::exec::cpu) fn tasks(n: usize, f: impl Fn(usize) + Sync) {
+pub fn tasks(n: usize, f: impl Fn(usize) + Sync) {
     if n <= 1 || rayon::current_num_threads() == 1 {
         (0..n).for_each(&f);
     } else if !team::share(n, &f) {
@@ -34,7 +34,7 @@ pub(super) fn team(n: usize, f: impl Fn(usize, &mut dyn Iterator<Item = usize>) 
 
 /// Cuts `0..rows` into ranges of about `GRAIN` units of work, `cost` units a row (a unit is about one float
 /// read or written), and runs `f` on each.
-pub(in crate::exec::cpu) fn ranges(rows: usize, cost: usize, f: impl Fn(Range<usize>) + Sync) {
+pub fn ranges(rows: usize, cost: usize, f: impl Fn(Range<usize>) + Sync) {
     let blocks = blocks(rows, cost);
     tasks(blocks, |b| f(rows * b / blocks..rows * (b + 1) / blocks));
 }
@@ -47,7 +47,7 @@ pub(super) fn blocks(rows: usize, cost: usize) -> usize {
 
 /// A pointer that tasks may share, because each writes a part of its own.
 #[derive(Clone, Copy)]
-pub(in crate::exec::cpu) struct Shared<T = f32>(pub *mut T);
+pub struct Shared<T = f32>(pub *mut T);
 // SAFETY: whoever dereferences it answers for the parts being disjoint; see the uses.
 unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
@@ -82,7 +82,7 @@ thread_local! {
 
 /// Calls `f`, which packs weights that it uses once: their memory is used again by the next that are packed so, as fresh
 /// pages would cost as much as the packing.
-pub(in crate::exec::cpu) fn kept<R>(f: impl FnOnce() -> R) -> R {
+pub fn kept<R>(f: impl FnOnce() -> R) -> R {
     let before = KEEPS.replace(true);
     let result = f();
     KEEPS.set(before);

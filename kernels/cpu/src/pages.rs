@@ -15,7 +15,7 @@ const SLAB: usize = 32 << 20;
 const LINE: usize = 64;
 
 /// Zeroed floats that start on a cache line.
-pub(in crate::exec::cpu) struct Pages {
+pub struct Pages {
     /// Holds the memory; others may have their own parts of it.
     _map: Arc<Mapping>,
     start: *mut f32,
