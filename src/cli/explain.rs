@@ -135,6 +135,7 @@ fn train_page() -> String {
         }
     }
     text + "\nlr: `lr layer4.** by 0.1` multiplies the rate of what a selector names; of all else it is the optimizer's\n"
+        + "\nunfreeze: `unfreeze layer4.** after 2` lets what `freeze` has frozen learn from the third epoch on\n"
 }
 
 /// The names of an op's tensors, found by asking an example of it.

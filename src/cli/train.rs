@@ -20,7 +20,7 @@ use crate::train::run::network::{NetworkLearner, Pace};
 use crate::train::run::report::Report;
 use crate::train::run::setup::{Given, Setup, setup};
 use crate::train::run::{self, Ended, RunFolder, Watch};
-use crate::train::split::split;
+use crate::train::stage::stages;
 use crate::train::{Schedule, TrainSpec};
 
 /// How much memory the outputs of a frozen prefix may take before they lie on the disk.
@@ -70,7 +70,7 @@ fn train(session: &Session, file: FileId, compiled: &Compiled, spec: &TrainSpec,
     }
 
     let folder = if args.resume { RunFolder::resume(&args.out)? } else { RunFolder::create(&args.out)? };
-    let split = split(&compiled.typed);
+    let stages = stages(&compiled.typed, spec);
     let pace = Pace {
         schedule: Schedule::new(spec),
         lr: config.optimizer.lr,
@@ -78,7 +78,7 @@ fn train(session: &Session, file: FileId, compiled: &Compiled, spec: &TrainSpec,
         epochs: job.epochs as u64,
     };
     let cpu = args.exec.cpu(None)?;
-    let mut learner = NetworkLearner::new(&compiled.typed, split.as_ref(), &bound, cpu, config, job.batch, pace)?;
+    let mut learner = NetworkLearner::new(&stages, &bound, cpu, config, job.batch, pace)?;
     session.report(&bound.warnings());
     let text = run::resolved(&session.sources, file, &args.spec.set, &args.out);
     crate::io::atomic::write_bytes(&folder.spec(), text.as_bytes())?;

@@ -28,7 +28,7 @@ pub fn check<'a>(
         problems.push(problem.hint("begin with `base resnet50`").at(word_span));
         return None;
     }
-    let mut spec = TrainSpec { words: IndexMap::new(), values: IndexMap::new(), factors: vec![] };
+    let mut spec = TrainSpec { words: IndexMap::new(), values: IndexMap::new(), factors: vec![], thaws: vec![] };
     // expressions are evaluated in a network of nothing: no value of the network is meant in a `train` block
     let mut nothing = Graph::new();
     let read = nothing.patch(|patch| {
@@ -41,6 +41,7 @@ pub fn check<'a>(
     });
     debug_assert!(read.is_err(), "the network of nothing is thrown away");
     if let Some(typed) = typed {
+        thaws(program, globals, typed, train, &mut spec, problems);
         factors(program, globals, typed, train, &mut spec, problems);
         let trainable = typed.order().iter().any(|id| is_trainable(typed, *id));
         if !trainable {
@@ -69,9 +70,11 @@ impl<'a> Reader<'a, '_, '_> {
         for line in &train.lines {
             let (name, values, span) = match line {
                 TrainLine::Factor { word, .. } if word.value == "lr" => continue,
-                TrainLine::Factor { word, span, .. } => {
-                    let message = format!("`{}` takes no place, only `lr` does", word.value);
-                    self.problems.push(Problem::new(Code::Train, message).at(*span));
+                TrainLine::Thaw { word, .. } if word.value == "unfreeze" => continue,
+                TrainLine::Factor { word, span, .. } | TrainLine::Thaw { word, span, .. } => {
+                    let message = format!("`{}` takes no place, only `lr` and `unfreeze` do", word.value);
+                    let hint = "`lr layer4 by 0.1`, `unfreeze layer4 after 2`";
+                    self.problems.push(Problem::new(Code::Train, message).hint(hint).at(*span));
                     continue;
                 }
                 TrainLine::Values { word, values, span } => (word, values, *span),
@@ -83,9 +86,14 @@ impl<'a> Reader<'a, '_, '_> {
                 self.problems.push(problem.hint(hint).at(span));
                 continue;
             }
+            if name.value == "unfreeze" {
+                let problem = Problem::new(Code::Train, "`unfreeze` needs the epochs after which the layers learn");
+                self.problems.push(problem.hint("`unfreeze layer4 after 2`").at(span));
+                continue;
+            }
             let Some(word) = WORDS.iter().find(|word| word.name == name.value) else {
                 let problem = Problem::new(Code::UnknownName, format!("`train` has no `{}`", name.value));
-                let names = || WORDS.iter().map(|word| word.name).chain(["lr"]);
+                let names = || WORDS.iter().map(|word| word.name).chain(["lr", "unfreeze"]);
                 let hint = suggest(&name.value, names())
                     .unwrap_or_else(|| format!("it has {}", list(&names().collect::<Vec<_>>())));
                 self.problems.push(problem.hint(hint).at(name.span));
@@ -299,10 +307,77 @@ fn convert(kind: Kind, value: &Value<'_>) -> Option<Setting> {
     })
 }
 
-/// Whether a gradient changes tensors of its own that the node has.
+/// Whether a gradient may change tensors of its own that the node has.
+fn has_weights(typed: &Typed, id: NodeId) -> bool {
+    typed.graph().node(id).tied.is_none() && typed.params(id).iter().any(|param| param.role == Role::Weight)
+}
+
+/// Whether a gradient changes them from the first epoch on.
 fn is_trainable(typed: &Typed, id: NodeId) -> bool {
-    let node = typed.graph().node(id);
-    node.tied.is_none() && !node.frozen && typed.params(id).iter().any(|param| param.role == Role::Weight)
+    !typed.graph().node(id).frozen && has_weights(typed, id)
+}
+
+/// The `unfreeze` lines: each names frozen layers, none twice, and epochs of the run.
+fn thaws<'a>(
+    program: &'a Program,
+    globals: &Globals<'a>,
+    typed: &Typed,
+    train: &'a tree::Train,
+    spec: &mut TrainSpec,
+    problems: &mut Diagnostics,
+) {
+    let mut named: IndexMap<NodeId, Span> = IndexMap::new();
+    let all = match spec.value("epochs") {
+        Some(Setting::Int(epochs)) => *epochs,
+        _ => i64::MAX,
+    };
+    for line in &train.lines {
+        let TrainLine::Thaw { word, target, epochs, span } = line else { continue };
+        if word.value != "unfreeze" {
+            continue;
+        }
+        let (layers, after) = match edit::select_layers(program, globals, typed.graph(), target, Some(epochs)) {
+            Ok(found) => found,
+            Err(found) => {
+                problems.extend(found);
+                continue;
+            }
+        };
+        let after = match after.as_ref().map(|value| (convert(Kind::Int { min: 1, max: i64::MAX }, value), value)) {
+            Some((Some(Setting::Int(after)), _)) if after < all => after as usize,
+            Some((Some(Setting::Int(after)), _)) => {
+                let message = format!("these layers never learn: the run has {all} epochs, not more than {after}");
+                problems.push(Problem::new(Code::Train, message).hint("more `epochs`, or fewer here").at(epochs.span));
+                continue;
+            }
+            Some((_, value)) if !value.is_poison() => {
+                let message = format!("`unfreeze` needs whole epochs, 1 or more, got {}", value.describe());
+                let problem = Problem::new(Code::TypeMismatch, message);
+                problems.push(problem.hint("what learns from the beginning is not frozen at all").at(epochs.span));
+                continue;
+            }
+            _ => continue,
+        };
+        let mut owners: Vec<NodeId> = vec![];
+        for id in layers {
+            let owner = typed.graph().owner(id);
+            if typed.graph().node(owner).frozen && has_weights(typed, owner) && !owners.contains(&owner) {
+                owners.push(owner);
+            }
+        }
+        if owners.is_empty() {
+            let problem = Problem::new(Code::Train, "this `unfreeze` line names no frozen layer with weights");
+            problems.push(problem.hint("freeze them first, outside of `train`: `freeze all except fc`").at(target.span));
+            continue;
+        }
+        if let Some(first) = owners.iter().find_map(|id| named.get(id)) {
+            let problem = Problem::new(Code::Train, "some of these layers are named by an `unfreeze` line already");
+            problems.push(problem.see(*first, "given here").hint("take them out of one of the lines with `except`").at(*span));
+            continue;
+        }
+        named.extend(owners.iter().map(|id| (*id, *span)));
+        spec.thaws.extend(owners.into_iter().map(|id| (id, after)));
+    }
 }
 
 /// The `lr` lines: each names trainable tensors, none twice.
@@ -341,7 +416,8 @@ fn factors<'a>(
         let mut owners: Vec<NodeId> = vec![];
         for id in layers {
             let owner = typed.graph().owner(id);
-            if is_trainable(typed, owner) && !owners.contains(&owner) {
+            let learns = is_trainable(typed, owner) || spec.thaws.iter().any(|(id, _)| *id == owner);
+            if learns && !owners.contains(&owner) {
                 owners.push(owner);
             }
         }

@@ -9,6 +9,7 @@ pub mod run;
 mod schedule;
 pub mod spec;
 pub mod split;
+pub mod stage;
 mod trainer;
 
 use indexmap::IndexMap;
@@ -28,6 +29,7 @@ pub struct TrainSpec {
     words: IndexMap<&'static str, Vec<Choice>>,
     values: IndexMap<&'static str, Setting>,
     factors: Vec<(NodeId, f64)>,
+    thaws: Vec<(NodeId, usize)>,
 }
 
 /// `sgd(lr = 0.01)` with every argument.
@@ -57,6 +59,11 @@ impl TrainSpec {
     /// The learning rate's factor for the tensors of a layer.
     pub fn factor(&self, id: NodeId) -> f64 {
         self.factors.iter().find(|(other, _)| *other == id).map_or(1.0, |(_, factor)| *factor)
+    }
+
+    /// The frozen layers that learn after so many epochs.
+    pub fn thaws(&self) -> &[(NodeId, usize)] {
+        &self.thaws
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::TrainSpec;
 use super::grad::backward;
@@ -15,7 +15,6 @@ use crate::exec::cpu::kernels::grad::{Slots, norm_squared, update};
 use crate::exec::cpu::{Cpu, Training};
 use crate::exec::{Backend, Executable, Tensors, Weights};
 use crate::graph::{NodeId, key, path};
-use crate::ops::Role;
 use crate::ops::shape::Shape;
 use crate::opt::{self, CLOCK, Epilogue, Id, Kind, Learn, Loss, Net, Node, State};
 use crate::plan::{self, Plan, View};
@@ -102,9 +101,10 @@ pub struct Outcome {
 /// Everything that a run needs to go on: tensors by name, and counters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// `weight/KEY`, `moment0/KEY`, `average/KEY`, `derivative/KEY` (of updates that are not complete), `settled/KEY` (what
-    /// was learned before it was frozen).
+    /// `weight/KEY`, `moment0/KEY`, `average/KEY`, `derivative/KEY` (of updates that are not complete).
     pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+    /// The keys of tensors that did not learn from the first update on, and how many came before.
+    pub since: Vec<(String, u64)>,
     pub steps: u64,
     pub updates: u64,
 }
@@ -119,8 +119,6 @@ pub struct Trainer<'a> {
     /// One for each batch size that came; the states are in that of number `current`.
     programs: Vec<Program>,
     current: usize,
-    /// What was learned before it was frozen.
-    settled: Vec<Settled>,
     layout: Vec<Kept>,
     moments: Vec<Vec<f32>>,
     average: Vec<f32>,
@@ -128,15 +126,6 @@ pub struct Trainer<'a> {
     sums: Vec<f32>,
     steps: u64,
     updates: u64,
-}
-
-/// A tensor that was learned and is frozen now.
-#[derive(Clone)]
-struct Settled {
-    key: String,
-    tensor: (NodeId, usize),
-    shape: Vec<usize>,
-    values: Vec<f32>,
 }
 
 struct Program {
@@ -151,6 +140,8 @@ struct Kept {
     state: State,
     offset: usize,
     factor: f64,
+    /// Updates before it learned; moments know nothing of them.
+    since: u64,
 }
 
 impl Kept {
@@ -188,7 +179,6 @@ impl<'a> Trainer<'a> {
             frozen,
             programs: vec![],
             current: 0,
-            settled: vec![],
             layout: vec![],
             moments: vec![],
             average: vec![],
@@ -196,33 +186,21 @@ impl<'a> Trainer<'a> {
             steps: 0,
             updates: 0,
         };
-        trainer.begin(batch, &|node, index| tensors.read(node, index))?;
-        Ok(trainer)
-    }
-
-    /// Builds the program of a batch size and fills its states.
-    fn begin(
-        &mut self,
-        batch: usize,
-        values: &dyn Fn(NodeId, usize) -> Result<Vec<f32>, Problem>,
-    ) -> Result<(), Problem> {
-        self.programs.clear();
-        let mut program = self.build(batch)?;
+        let mut program = trainer.build(batch)?;
         let states = program.plan.net().states.iter().zip(program.plan.states());
-        self.layout = states.map(|(state, view)| self.kept(state, view)).collect();
+        trainer.layout = states.map(|(state, view)| trainer.kept(state, view)).collect();
         let (floats, derivatives) = program.training.kept();
-        for kept in &self.layout {
-            let own = values(kept.state.node, kept.state.index)?;
+        for kept in &trainer.layout {
+            let own = tensors.read(kept.state.node, kept.state.index)?;
             floats[kept.range()].copy_from_slice(&own);
         }
         let learned = derivatives.len();
-        let count = self.config.optimizer.rule(1).moments();
-        self.moments = vec![vec![0.0; learned]; count];
-        self.sums = if self.config.accumulate > 1 { vec![0.0; learned] } else { vec![] };
-        self.average = if self.config.ema.is_some() { floats.to_vec() } else { vec![] };
-        self.programs.push(program);
-        self.current = 0;
-        Ok(())
+        let count = trainer.config.optimizer.rule(1).moments();
+        trainer.moments = vec![vec![0.0; learned]; count];
+        trainer.sums = if trainer.config.accumulate > 1 { vec![0.0; learned] } else { vec![] };
+        trainer.average = if trainer.config.ema.is_some() { floats.to_vec() } else { vec![] };
+        trainer.programs.push(program);
+        Ok(trainer)
     }
 
     fn kept(&self, state: &State, view: &View) -> Kept {
@@ -230,15 +208,14 @@ impl<'a> Trainer<'a> {
         let factor =
             self.config.factors.iter().find(|(node, _)| *node == state.node).map_or(1.0, |(_, factor)| *factor);
         let key = key(&self.typed.graph().node(state.node).path, name);
-        Kept { key, state: state.clone(), offset: view.offset, factor }
+        Kept { key, state: state.clone(), offset: view.offset, factor, since: 0 }
     }
 
     fn build(&self, batch: usize) -> Result<Program, Problem> {
         let net = self.net()?;
         // statistics of a batch need all of its samples
         let plan = plan::plan(net, &plan::Options { slicing: None, ..self.cpu.options(batch) })?;
-        let current = Current { trainer: self };
-        let weights = Weights::new(self.typed, &current, &plan)?;
+        let weights = Weights::new(self.typed, self.tensors, &plan)?;
         let training = self.cpu.load_training(&plan, &weights)?;
         Ok(Program { batch, plan, training })
     }
@@ -396,14 +373,13 @@ impl<'a> Trainer<'a> {
         });
         self.updates += 1;
         let optimizer = &self.config.optimizer;
-        let rule = optimizer.rule(self.updates);
         let learned = self.layout.iter().filter(|kept| kept.state.learned).count();
         let mut at = 0;
         while at < learned {
             // tensors that lie in a row and have the same rate are one
-            let factor = self.layout[at].factor;
-            let from = self.layout[at].offset;
-            while at < learned && self.layout[at].factor == factor {
+            let Kept { factor, since, offset: from, .. } = self.layout[at];
+            let rule = optimizer.rule(self.updates - since);
+            while at < learned && self.layout[at].factor == factor && self.layout[at].since == since {
                 at += 1;
             }
             let to = self.layout[at - 1].range().end;
@@ -447,9 +423,7 @@ impl<'a> Trainer<'a> {
         let values = self.values(averaged);
         let one =
             |kept: &Kept| (kept.key.clone(), Tensor::new(kept.state.shape.clone(), values[kept.range()].to_vec()));
-        let learned = self.layout.iter().map(one);
-        let settled = |own: &Settled| (own.key.clone(), Tensor::new(own.shape.clone(), own.values.clone()));
-        learned.chain(self.settled.iter().map(settled)).collect()
+        self.layout.iter().map(one).collect()
     }
 
     /// Steps taken.
@@ -471,9 +445,8 @@ impl<'a> Trainer<'a> {
                 }
             }
         }
-        let settled = |own: &Settled| (format!("settled/{}", own.key), own.shape.clone(), own.values.clone());
-        tensors.extend(self.settled.iter().map(settled));
-        Snapshot { tensors, steps: self.steps, updates: self.updates }
+        let since = self.layout.iter().filter(|kept| kept.since > 0).map(|kept| (kept.key.clone(), kept.since));
+        Snapshot { tensors, since: since.collect(), steps: self.steps, updates: self.updates }
     }
 
     /// Goes on from a snapshot of the same network and block, with the same layers frozen.
@@ -481,136 +454,55 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// A tensor that is missing or of another size. Then the trainer is as it was.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Problem> {
-        let names = ["weight".to_string()].into_iter().chain((0..self.moments.len()).map(|at| format!("moment{at}")));
-        let names = names.chain((!self.average.is_empty()).then(|| "average".to_string()));
-        let names: Vec<String> = names.chain((!self.sums.is_empty()).then(|| "derivative".to_string())).collect();
-        let mut arrays = vec![];
-        for what in &names {
-            let mut values = self.values(false);
-            for kept in self.layout.iter().filter(|kept| kept.state.learned || !what.starts_with(['m', 'd'])) {
+        self.take(snapshot, true)
+    }
+
+    /// Goes on from a snapshot of the same network with other layers frozen: what learned there keeps what it has, what
+    /// did not begins now.
+    ///
+    /// # Errors
+    /// A tensor of another size. Then the trainer is as it was.
+    pub fn adopt(&mut self, snapshot: &Snapshot) -> Result<(), Problem> {
+        self.take(snapshot, false)?;
+        for kept in &mut self.layout {
+            let learned = format!("weight/{}", kept.key);
+            if !snapshot.tensors.iter().any(|(name, ..)| *name == learned) {
+                kept.since = snapshot.updates;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, snapshot: &Snapshot, all: bool) -> Result<(), Problem> {
+        let states = self.programs[self.current].training.kept().0.to_vec();
+        let mut arrays = vec![("weight".to_string(), states)];
+        arrays.extend(self.moments.iter().enumerate().map(|(at, moment)| (format!("moment{at}"), moment.clone())));
+        arrays.extend((!self.average.is_empty()).then(|| ("average".to_string(), self.average.clone())));
+        arrays.extend((!self.sums.is_empty()).then(|| ("derivative".to_string(), self.sums.clone())));
+        let found: FxHashMap<&str, &[f32]> =
+            snapshot.tensors.iter().map(|(name, _, values)| (name.as_str(), values.as_slice())).collect();
+        for (what, values) in &mut arrays {
+            for kept in &self.layout {
                 let name = format!("{what}/{}", kept.key);
-                let found = snapshot.tensors.iter().find(|(other, ..)| *other == name);
-                match found {
-                    Some((.., own)) if own.len() == kept.range().len() => values[kept.range()].copy_from_slice(own),
+                // only what is learned has moments
+                let Some(to) = values.get_mut(kept.range()) else { continue };
+                match found.get(name.as_str()) {
+                    Some(own) if own.len() == to.len() => to.copy_from_slice(own),
+                    None if !all => {}
                     _ => return Err(Problem::new(Code::Train, format!("the checkpoint does not hold `{name}`"))),
                 }
             }
-            arrays.push(values);
         }
-        let mut settled = vec![];
-        for (name, shape, values) in &snapshot.tensors {
-            let Some(key) = name.strip_prefix("settled/") else { continue };
-            let Some(tensor) = self.find(key, shape) else {
-                return Err(Problem::new(
-                    Code::Train,
-                    format!("the checkpoint holds `{key}`, which the network lacks"),
-                ));
-            };
-            settled.push(Settled { key: key.into(), tensor, shape: shape.clone(), values: values.clone() });
-        }
-        if !settled.is_empty() || !self.settled.is_empty() {
-            // what is frozen is packed when a program is built
-            let batch = self.programs[self.current].batch;
-            self.settled = settled;
-            let program = self.build(batch)?;
-            (self.programs, self.current) = (vec![program], 0);
-        }
-        let mut arrays = arrays.into_iter();
+        let mut arrays = arrays.into_iter().map(|(_, values)| values);
         let weights = arrays.next().expect("weights come first");
         self.programs[self.current].training.kept().0.copy_from_slice(&weights);
-        for moment in &mut self.moments {
-            let own = arrays.next().expect("an array for each name");
-            let len = moment.len();
-            moment.copy_from_slice(&own[..len]);
-        }
-        if !self.average.is_empty() {
-            self.average = arrays.next().expect("an array for each name");
-        }
-        if !self.sums.is_empty() {
-            let own = arrays.next().expect("an array for each name");
-            let len = self.sums.len();
-            self.sums.copy_from_slice(&own[..len]);
+        let rest = self.moments.iter_mut().chain([&mut self.average, &mut self.sums]).filter(|kept| !kept.is_empty());
+        rest.zip(arrays).for_each(|(kept, own)| *kept = own);
+        for kept in &mut self.layout {
+            kept.since = snapshot.since.iter().find(|(key, _)| *key == kept.key).map_or(0, |(_, since)| *since);
         }
         (self.steps, self.updates) = (snapshot.steps, snapshot.updates);
         Ok(())
-    }
-
-    /// The tensor of that key and shape.
-    fn find(&self, name: &str, shape: &[usize]) -> Option<(NodeId, usize)> {
-        let graph = self.typed.graph();
-        self.typed.order().iter().filter(|id| graph.node(**id).tied.is_none()).find_map(|id| {
-            let params = self.typed.params(*id).into_iter();
-            let at = params.enumerate().find(|(_, param)| key(&graph.node(*id).path, param.name) == name)?;
-            (at.1.shape == shape).then_some((*id, at.0))
-        })
-    }
-
-    /// Freezes and thaws: `frozen` says of each layer whether it is. What goes on being learned keeps its moments.
-    ///
-    /// # Errors
-    /// If memory does not suffice, or a tensor cannot be read.
-    pub fn freeze(&mut self, frozen: &dyn Fn(NodeId) -> bool) -> Result<(), Problem> {
-        let batch = self.programs[self.current].batch;
-        let before = self.snapshot();
-        let values = self.values(false);
-        // everything that was ever learned; what goes on being learned is taken out again
-        let one = |kept: &Kept| Settled {
-            key: kept.key.clone(),
-            tensor: (kept.state.node, kept.state.index),
-            shape: kept.state.shape.clone(),
-            values: values[kept.range()].to_vec(),
-        };
-        let ever: Vec<Settled> = self.layout.iter().map(one).chain(std::mem::take(&mut self.settled)).collect();
-        self.settled.clone_from(&ever);
-        self.frozen = self.typed.order().iter().copied().filter(|id| frozen(*id)).collect();
-        let tensors = self.tensors;
-        let own = |node: NodeId, index: usize| match ever.iter().find(|own| own.tensor == (node, index)) {
-            Some(own) => Ok(own.values.clone()),
-            None => tensors.read(node, index),
-        };
-        self.begin(batch, &own)?;
-        let is_learned =
-            |own: &Settled| self.layout.iter().any(|kept| (kept.state.node, kept.state.index) == own.tensor);
-        self.settled = ever.iter().filter(|own| !is_learned(own)).cloned().collect();
-        let learned: Vec<(usize, String)> =
-            self.layout.iter().enumerate().map(|(at, kept)| (at, kept.key.clone())).collect();
-        for (at, key) in learned {
-            let range = self.layout[at].range();
-            for (number, moment) in self.moments.iter_mut().enumerate() {
-                let name = format!("moment{number}/{key}");
-                if let (Some((.., own)), Some(to)) =
-                    (before.tensors.iter().find(|(other, ..)| *other == name), moment.get_mut(range.clone()))
-                {
-                    to.copy_from_slice(own);
-                }
-            }
-        }
-        (self.steps, self.updates) = (before.steps, before.updates);
-        Ok(())
-    }
-
-    /// A hash of every tensor and statistic that is frozen, as they are now.
-    ///
-    /// # Errors
-    /// If a tensor cannot be read.
-    pub fn frozen_hash(&self) -> Result<u64, Problem> {
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        let mut take = |bytes: &[u8]| {
-            for byte in bytes {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-            }
-        };
-        let graph = self.typed.graph();
-        for id in self.typed.order().iter().filter(|id| graph.node(**id).tied.is_none()) {
-            for (index, param) in self.typed.params(*id).into_iter().enumerate() {
-                let kept = self.layout.iter().any(|kept| (kept.state.node, kept.state.index) == (*id, index));
-                if !kept && param.role != Role::Computed {
-                    take(key(&graph.node(*id).path, param.name).as_bytes());
-                    take(bytemuck::cast_slice(&Current { trainer: self }.read(*id, index)?));
-                }
-            }
-        }
-        Ok(hash)
     }
 
     /// The plan of a step, for tables of steps and memory.
@@ -681,34 +573,6 @@ fn non_finite(typed: &Typed, program: &mut Program, inputs: &[&[f32]], loss: f64
     problem.hint("a smaller `lr`, or a warm-up: `schedule cosine(warmup = 1)`")
 }
 
-/// The tensors that are frozen, as they came or were learned before.
-struct Current<'t, 'a> {
-    trainer: &'t Trainer<'a>,
-}
-
-impl Current<'_, '_> {
-    fn settled(&self, node: NodeId, param: usize) -> Option<&[f32]> {
-        let own = self.trainer.settled.iter().find(|own| own.tensor == (node, param))?;
-        Some(&own.values)
-    }
-}
-
-impl Tensors for Current<'_, '_> {
-    fn read(&self, node: NodeId, param: usize) -> Result<Vec<f32>, Problem> {
-        self.settled(node, param).map_or_else(|| self.trainer.tensors.read(node, param), |values| Ok(values.to_vec()))
-    }
-
-    fn view(&self, node: NodeId, param: usize) -> Option<&[f32]> {
-        self.settled(node, param).or_else(|| self.trainer.tensors.view(node, param))
-    }
-
-    fn release(&self, node: NodeId, param: usize) {
-        if self.settled(node, param).is_none() {
-            self.trainer.tensors.release(node, param);
-        }
-    }
-}
-
 /// The tensors with what was learned.
 struct Overlay<'t, 'a> {
     trainer: &'t Trainer<'a>,
@@ -726,19 +590,17 @@ impl Tensors for Overlay<'_, '_> {
     fn read(&self, node: NodeId, param: usize) -> Result<Vec<f32>, Problem> {
         match self.learned(node, param) {
             Some(values) => Ok(values.to_vec()),
-            None => Current { trainer: self.trainer }.read(node, param),
+            None => self.trainer.tensors.read(node, param),
         }
     }
 
     fn view(&self, node: NodeId, param: usize) -> Option<&[f32]> {
-        let settled = self.trainer.settled.iter().find(|own| own.tensor == (node, param));
-        let settled = settled.map(|own| own.values.as_slice());
-        self.learned(node, param).or(settled).or_else(|| self.trainer.tensors.view(node, param))
+        self.learned(node, param).or_else(|| self.trainer.tensors.view(node, param))
     }
 
     fn release(&self, node: NodeId, param: usize) {
         if self.learned(node, param).is_none() {
-            Current { trainer: self.trainer }.release(node, param);
+            self.trainer.tensors.release(node, param);
         }
     }
 }

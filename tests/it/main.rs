@@ -11,4 +11,5 @@ mod ops;
 mod pages;
 mod suite;
 mod train;
+mod trainer;
 mod zoo;

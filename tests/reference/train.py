@@ -38,10 +38,10 @@ def freeze_all_but(module, *kept):
 CASES = {
     "resnet18": (
         """base resnet18(classes = 10) { weights random(seed = 0) }
-        train { data folder("none"); loss cross_entropy; optimizer sgd(lr = 0.001, momentum = 0.9, weight_decay = 1e-4) }""",
+        train { data folder("none"); loss cross_entropy; optimizer sgd(lr = 1e-4, momentum = 0.9, weight_decay = 1e-4) }""",
         lambda: resnet.resnet18(num_classes=10),
         [],
-        lambda p: torch.optim.SGD(p, lr=0.001, momentum=0.9, weight_decay=1e-4),
+        lambda p: torch.optim.SGD(p, lr=1e-4, momentum=0.9, weight_decay=1e-4),
         lambda y, x, t: nn.functional.cross_entropy(y, t),
         224,
     ),
@@ -50,10 +50,10 @@ CASES = {
         insert se(reduction = 16) at layer1[2], layer2[3], layer3[5], layer4[2]
         replace fc with linear(10)
         freeze all except layer4, fc
-        train { data folder("none"); loss cross_entropy(label_smoothing = 0.1); optimizer adamw(lr = 1e-4) }""",
+        train { data folder("none"); loss cross_entropy(label_smoothing = 0.1); optimizer adamw(lr = 1e-5) }""",
         se_resnet,
         ["layer4", "fc"],
-        lambda p: torch.optim.AdamW(p, lr=1e-4),
+        lambda p: torch.optim.AdamW(p, lr=1e-5),
         lambda y, x, t: nn.functional.cross_entropy(y, t, label_smoothing=0.1),
         224,
     ),
@@ -70,10 +70,10 @@ CASES = {
                 conv_transpose2d(3, kernel = 3, stride = 2); sigmoid
             }
         } as decoder
-        train { data folder("none"); loss mse(target = image); optimizer sgd(lr = 0.1, momentum = 0.9) }""",
+        train { data folder("none"); loss mse(target = image); optimizer sgd(lr = 0.01, momentum = 0.9) }""",
         Autoencoder,
         [],
-        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
         lambda y, x, t: nn.functional.mse_loss(y, x),
         31,
     ),

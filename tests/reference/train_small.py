@@ -2,7 +2,8 @@
 
     python tests/reference/train_small.py [--archc target/release/archc]
 
-A test of archc's own takes the same batches and compares every loss, and the norms of all tensors at the end.
+A test of archc's own (tests/it/trainer.rs) takes the same batches, an epoch each, and compares every loss, and the norms of
+all tensors at the end.
 """
 
 import argparse
@@ -59,8 +60,34 @@ CASES = {
     "rmsprop": ("optimizer rmsprop(lr = 0.003, momentum = 0.5, centered = true)", {}, lambda p: torch.optim.RMSprop(p, 0.003, momentum=0.5, centered=True)),
     "clip": ("optimizer sgd(lr = 0.1)", {"clip": 0.5}, lambda p: torch.optim.SGD(p, 0.1)),
     "accumulate": ("optimizer sgd(lr = 0.1)", {"accumulate": 2}, lambda p: torch.optim.SGD(p, 0.1)),
+    "adam thaw": ("optimizer adam(lr = 0.01); epochs 6; unfreeze dw, bn2, conv2 after 2; unfreeze conv1, bn1 after 4",
+                  {"freeze": "freeze all except bn3, se, conv3, norm, fc", "thaw": [[2, ["dw", "bn2", "conv2"]], [4, ["conv1", "bn1"]]]}, lambda p: torch.optim.Adam(p, 0.01)),
+    "sgd thaw": ("optimizer sgd(lr = 0.1, momentum = 0.9); epochs 6; unfreeze se, conv3, norm after 1; unfreeze ** except fc, se, conv3, norm after 3",
+                 {"freeze": "freeze all except fc", "thaw": [[1, ["se", "conv3", "norm"]], [3, [""]]]}, lambda p: torch.optim.SGD(p, 0.1, 0.9)),
+    "bce": ("optimizer sgd(lr = 0.1); loss bce_with_logits", {}, lambda p: torch.optim.SGD(p, 0.1)),
+    "mse": ("optimizer sgd(lr = 0.1); loss mse", {}, lambda p: torch.optim.SGD(p, 0.1)),
+    "l1": ("optimizer sgd(lr = 0.1); loss l1", {}, lambda p: torch.optim.SGD(p, 0.1)),
+    "huber": ("optimizer sgd(lr = 0.1); loss huber(delta = 0.5)", {}, lambda p: torch.optim.SGD(p, 0.1)),
     "smoothing": ("optimizer sgd(lr = 0.1); loss cross_entropy(label_smoothing = 0.2)", {"class_weights": [1.0, 2.0, 0.5, 1.5, 1.0]}, lambda p: torch.optim.SGD(p, 0.1)),
 }  # fmt: skip
+
+# of outputs and numbers, where it is not cross entropy
+LOSSES = {
+    "bce_with_logits": F.binary_cross_entropy_with_logits,
+    "mse": F.mse_loss,
+    "l1": F.l1_loss,
+    "huber(delta = 0.5)": lambda y, t: F.huber_loss(y, t, delta=0.5),
+}
+
+
+def learns(module, names):
+    """Nothing but these parts, batch norms of others as in eval mode."""
+    for name, part in module.named_modules():
+        own = any(n in ("", name) or name.startswith(n + ".") for n in names)
+        for parameter in part.parameters(recurse=False):
+            parameter.requires_grad_(own)
+        if isinstance(part, nn.BatchNorm2d):
+            part.train(own)
 
 
 def main():
@@ -70,7 +97,8 @@ def main():
     generator = torch.Generator().manual_seed(5)
     image = torch.randn(STEPS * BATCH, 3, 16, 16, generator=generator)
     label = torch.randint(0, 5, (STEPS * BATCH,), generator=generator)
-    save_file({"image": image, "label": label.float()}, HERE / "train_small.safetensors")
+    values = torch.rand(STEPS * BATCH, 5, generator=generator)
+    save_file({"image": image, "label": label.float(), "values": values}, HERE / "train_small.safetensors")
     with tempfile.TemporaryDirectory() as folder:
         weights = pathlib.Path(folder) / "weights.safetensors"
         subprocess.run([options.archc, "export", HERE / "train_small.arch", "--to", "safetensors", "--output", weights], check=True)
@@ -83,10 +111,21 @@ def main():
         optimizer = make(module.parameters())
         weight = torch.tensor(extra["class_weights"]).double() if "class_weights" in extra else None
         smoothing = 0.2 if "smoothing" in lines else 0.0
+        numbers = next((LOSSES[loss] for loss in LOSSES if f"loss {loss}" in lines), None)
+        learned = extra["freeze"].split("except ")[1].split(", ") if "freeze" in extra else [""]
+        learns(module, learned)
         every, losses = extra.get("accumulate", 1), []
         for step in range(STEPS):
             part = slice(step * BATCH, (step + 1) * BATCH)
-            value = F.cross_entropy(module(image[part].double()), label[part], weight=weight, label_smoothing=smoothing)
+            for epoch, names in extra.get("thaw", []):
+                if step == epoch:
+                    learned += names
+                    learns(module, learned)
+            y = module(image[part].double())
+            if numbers:
+                value = numbers(y, values[part].double())
+            else:
+                value = F.cross_entropy(y, label[part], weight=weight, label_smoothing=smoothing)
             (value / every).backward()
             losses.append(value.item())
             if (step + 1) % every == 0:
@@ -95,6 +134,7 @@ def main():
                 optimizer.step()
                 optimizer.zero_grad()
         norms = {key: value.norm().item() for key, value in module.state_dict().items() if value.is_floating_point()}
+        extra.pop("thaw", None)
         results[name] = {"lines": lines, **extra, "losses": losses, "norms": norms}
     (HERE / "train_small.json").write_text(json.dumps(results, indent=1) + "\n")
 

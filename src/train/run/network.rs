@@ -1,5 +1,6 @@
 //! A network in training as a [`Learner`]: the trainer on what learns, the frozen prefix as an ordinary executable before
-//! it. The prefix is split off whether or not its outputs are kept, so that keeping them changes no bit.
+//! it. The prefix is split off whether or not its outputs are kept, and always runs on batches of one size, so that keeping
+//! them changes no bit. Where layers thaw, a new trainer takes over what the one before has learned.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,9 @@ use crate::diag::{Code, Problem};
 use crate::exec::Executable;
 use crate::exec::cpu::Cpu;
 use crate::tensor::Tensor;
+use crate::graph::key;
 use crate::train::split::Split;
+use crate::train::stage::Stage;
 use crate::train::{self, Config, Progress, Schedule, Snapshot, Trainer};
 use crate::typed::Typed;
 
@@ -28,15 +31,19 @@ pub struct Pace {
 /// See the module.
 pub struct NetworkLearner<'a> {
     bound: &'a Bound,
+    stages: &'a [Stage],
+    cpu: Cpu,
     config: Config,
-    trainer: Trainer<'a>,
     batch: usize,
     pace: Pace,
+    /// The name of the network's input.
+    input: String,
+    /// Of `stages`.
+    stage: usize,
+    trainer: Trainer<'a>,
     front: Option<Front<'a>>,
     /// The rest, or the whole, as it was after the last step.
     evaluator: Option<Executable>,
-    /// The name of the network's input.
-    input: String,
 }
 
 /// The frozen prefix.
@@ -47,33 +54,46 @@ struct Front<'a> {
 }
 
 impl<'a> NetworkLearner<'a> {
-    /// A learner of batches of `batch`; `split` is that of `typed`, where it has one.
+    /// A learner of batches of `batch`, at the beginning of its [`stages`](crate::train::stage::stages).
     ///
     /// # Errors
     /// A loss that does not fit the network, a tensor that cannot be read, too little memory.
     pub fn new(
-        typed: &'a Typed,
-        split: Option<&'a Split>,
+        stages: &'a [Stage],
         bound: &'a Bound,
         cpu: Cpu,
         config: Config,
         batch: usize,
         pace: Pace,
     ) -> Result<NetworkLearner<'a>, Problem> {
-        let front = match split {
-            None => None,
-            Some(split) => {
-                // sample by sample: in a batch the order of sums may depend on where a sample stands
-                let program = Executable::new(&split.prefix, bound, &cpu, 1)?;
-                Some(Front { split, program, key: split.key(bound)? })
-            }
-        };
         // the image is given as the target: the rest of a split network has it no more
         let config = Config { target_is_image: false, ..config };
-        let learned = split.map_or(typed, |split| &split.rest);
-        let trainer = Trainer::new(learned, bound, cpu, config.clone(), batch)?;
-        let input = typed.graph().inputs().keys().next().cloned().unwrap_or_default();
-        Ok(NetworkLearner { bound, config, trainer, batch, pace, front, evaluator: None, input })
+        let first = &stages[0];
+        let input = first.typed.graph().inputs().keys().next().cloned().unwrap_or_default();
+        let front = Front::new(first, bound, cpu, batch)?;
+        let trainer = Trainer::new(first.learned(), bound, cpu, config.clone(), batch)?;
+        Ok(NetworkLearner { bound, stages, cpu, config, batch, pace, input, stage: 0, trainer, front, evaluator: None })
+    }
+
+    /// Makes a stage the current one, with what has been learned.
+    fn enter(&mut self, stage: usize) -> Result<(), Problem> {
+        if stage == self.stage {
+            return Ok(());
+        }
+        let (own, snapshot) = (&self.stages[stage], self.trainer.snapshot());
+        let front = Front::new(own, self.bound, self.cpu, self.batch)?;
+        let mut trainer = Trainer::new(own.learned(), self.bound, self.cpu, self.config.clone(), self.batch)?;
+        trainer.adopt(&snapshot)?;
+        (self.stage, self.front, self.trainer, self.evaluator) = (stage, front, trainer, None);
+        Ok(())
+    }
+
+    /// How many batches a layer's batch norm has seen, by the key of its counter; None where it is no such key.
+    fn counted(&self, name: &str) -> Option<u64> {
+        name.strip_suffix("num_batches_tracked")?;
+        let thawed = |stage: &&Stage| stage.learns(name);
+        let since = self.stages[..=self.stage].iter().find(thawed)?.epoch as u64 * self.pace.steps_per_epoch;
+        Some(self.trainer.steps().saturating_sub(since))
     }
 
     fn rate(&self) -> f64 {
@@ -116,8 +136,9 @@ impl<'a> NetworkLearner<'a> {
 }
 
 impl Learner for NetworkLearner<'_> {
-    fn begin_epoch(&mut self, _epoch: usize) -> Result<(), Problem> {
-        Ok(())
+    fn begin_epoch(&mut self, epoch: usize) -> Result<(), Problem> {
+        let stage = self.stages.iter().rposition(|stage| stage.epoch <= epoch).unwrap_or(0);
+        self.enter(stage)
     }
 
     fn step(&mut self, input: &Tensor, targets: &Targets) -> Result<Stepped, Problem> {
@@ -135,25 +156,35 @@ impl Learner for NetworkLearner<'_> {
     }
 
     fn state(&mut self) -> State<'static> {
-        let Snapshot { tensors, steps, updates } = self.trainer.snapshot();
+        let Snapshot { tensors, since, steps, updates } = self.trainer.snapshot();
         let mut state: State<'static> =
             tensors.into_iter().map(|(key, shape, values)| (key, Kept::f32(&shape, values))).collect();
-        state.insert(COUNTERS.into(), Kept::i64(&[2], vec![steps as i64, updates as i64]));
+        for (key, updates) in since {
+            state.insert(format!("{SINCE}{key}"), Kept::i64(&[1], vec![updates as i64]));
+        }
+        state.insert(COUNTERS.into(), Kept::i64(&[3], vec![steps as i64, updates as i64, self.stage as i64]));
         state
     }
 
     fn restore(&mut self, state: State<'_>) -> Result<(), Problem> {
         let counters = state.get(COUNTERS).and_then(Kept::integers).map(<[i64]>::to_vec);
-        let Some([steps, updates]) = counters.as_deref() else {
-            return Err(Problem::new(Code::Input, format!("the checkpoint does not hold `{COUNTERS}`")));
+        let (steps, updates, stage) = match counters.as_deref() {
+            Some([steps, updates, stage]) if (0..self.stages.len() as i64).contains(stage) => {
+                (*steps as u64, *updates as u64, *stage as usize)
+            }
+            _ => return Err(Problem::new(Code::Input, format!("the checkpoint does not hold `{COUNTERS}`"))),
         };
-        let (steps, updates) = (*steps as u64, *updates as u64);
-        let floats = state.into_iter().filter_map(|(key, kept)| {
-            let values = kept.floats()?.to_vec();
-            Some((key, kept.shape, values))
-        });
+        let (mut tensors, mut since) = (vec![], vec![]);
+        for (key, kept) in state {
+            match (key.strip_prefix(SINCE), kept.integers(), kept.floats()) {
+                (Some(key), Some([updates]), _) => since.push((key.to_string(), *updates as u64)),
+                (_, _, Some(values)) => tensors.push((key, kept.shape.clone(), values.to_vec())),
+                _ => {}
+            }
+        }
+        self.enter(stage)?;
         self.evaluator = None;
-        self.trainer.restore(&Snapshot { tensors: floats.collect(), steps, updates })
+        self.trainer.restore(&Snapshot { tensors, since, steps, updates })
     }
 
     fn weights(&mut self) -> Result<State<'static>, Problem> {
@@ -165,8 +196,8 @@ impl Learner for NetworkLearner<'_> {
                 Some((_, tensor)) => Kept::f32(shape, tensor.data().to_vec()),
                 None => {
                     let (mut values, is_counter) = self.bound.read_key(key)?;
-                    if counts(key, &learned) {
-                        values.iter_mut().for_each(|value| *value += self.trainer.steps() as f32);
+                    if let Some(count) = self.counted(key) {
+                        values.iter_mut().for_each(|value| *value += count as f32);
                     }
                     match is_counter {
                         true => Kept::i64(shape, values.iter().map(|value| *value as i64).collect::<Vec<_>>()),
@@ -180,9 +211,8 @@ impl Learner for NetworkLearner<'_> {
     }
 
     fn frozen(&mut self) -> Vec<String> {
-        let learned = self.trainer.tensors(false);
-        let changes = |key: &str| learned.iter().any(|(other, _)| other == key) || counts(key, &learned);
-        self.bound.keys().map(|(key, _)| key.to_string()).filter(|key| !changes(key)).collect()
+        let last = self.stages.last().expect("a run has a stage");
+        self.bound.keys().map(|(key, _)| key.to_string()).filter(|key| !last.learns(key)).collect()
     }
 
     fn prefix(&self) -> Option<Prefix> {
@@ -193,7 +223,7 @@ impl Learner for NetworkLearner<'_> {
 
     fn run_prefix(&mut self, input: &Tensor) -> Result<Vec<Tensor>, Problem> {
         match &mut self.front {
-            Some(front) => each(&mut front.program, &self.input, input),
+            Some(front) => run(&mut front.program, &[(&self.input, input)]),
             None => Ok(vec![input.clone()]),
         }
     }
@@ -212,34 +242,29 @@ impl Learner for NetworkLearner<'_> {
 }
 
 const COUNTERS: &str = "counters";
+const SINCE: &str = "since/";
 
-/// Whether this is the counter of a batch norm whose statistics change.
-fn counts(key: &str, learned: &[(String, Tensor)]) -> bool {
-    let Some(layer) = key.strip_suffix("num_batches_tracked") else { return false };
-    learned.iter().any(|(other, _)| other.strip_suffix("running_mean") == Some(layer))
+impl<'a> Front<'a> {
+    fn new(stage: &'a Stage, bound: &Bound, cpu: Cpu, batch: usize) -> Result<Option<Front<'a>>, Problem> {
+        let Some(split) = &stage.split else { return Ok(None) };
+        let program = Executable::new(&split.prefix, bound, &cpu, batch)?;
+        Ok(Some(Front { split, program, key: split.key(bound)? }))
+    }
 }
 
-/// Runs a program of one sample on each of a batch.
-fn each(program: &mut Executable, name: &str, input: &Tensor) -> Result<Vec<Tensor>, Problem> {
-    let count = input.shape().first().copied().unwrap_or(0);
-    let mut shape = input.shape().to_vec();
-    shape[0] = 1;
-    let len: usize = shape.iter().product();
-    let mut made: Vec<(Vec<usize>, Vec<f32>)> = vec![];
-    for sample in input.data().chunks_exact(len) {
-        let sample = Tensor::new(shape.clone(), sample.to_vec());
-        for (at, (_, tensor)) in program.run(&[(name, &sample)])?.into_iter().enumerate() {
-            if at == made.len() {
-                made.push((tensor.shape().to_vec(), vec![]));
-            }
-            made[at].1.extend_from_slice(tensor.data());
-        }
+impl Stage {
+    /// What the trainer gets: what comes behind the prefix, or the whole.
+    fn learned(&self) -> &Typed {
+        self.split.as_ref().map_or(&self.typed, |split| &split.rest)
     }
-    let whole = made.into_iter().map(|(mut shape, data)| {
-        shape[0] = count;
-        Tensor::new(shape, data)
-    });
-    Ok(whole.collect())
+
+    /// Whether a tensor or statistic changes in this stage.
+    fn learns(&self, name: &str) -> bool {
+        let graph = self.typed.graph();
+        let own = self.typed.order().iter().filter(|id| !graph.node(**id).frozen && graph.node(**id).tied.is_none());
+        own.flat_map(|id| self.typed.params(*id).into_iter().map(|param| key(&graph.node(*id).path, param.name)))
+            .any(|own| own == name)
+    }
 }
 
 /// Runs a program of a fixed batch on that many samples or fewer.
