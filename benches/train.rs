@@ -1,11 +1,12 @@
 //! Training steps of a spec, for the comparisons of `tests/reference/train.py` and the races of `benches/train_peers.py`.
 //!
 //!     cargo bench --bench train -- SPEC.arch BATCHES.safetensors BATCH [--steps N] [--out WEIGHTS.safetensors]
-//!         [--profile] [--serve]
+//!         [--profile] [--serve] [--cached]
 //!
-//! BATCHES holds `image` [n, C, H, W] and, unless the target is the image, `label` [n]; steps take them in turn. Prints a
-//! line a step: its loss and milliseconds. `--serve` runs as many steps as each line of the standard input says. `--out`
-//! writes learned tensors and running statistics. Without arguments, as under `cargo test`, nothing is done.
+//! BATCHES holds `image` [n, C, H, W] and, unless the target is the image, `label` [n]; steps take them in turn, as a run of
+//! `archc train` does: a frozen prefix, then what learns. Prints a line a step: its loss and milliseconds. `--cached` takes
+//! what the prefix makes of the batches as known, as it is from a run's second epoch on. `--serve` runs as many steps as each
+//! line of the standard input says. `--out` writes every tensor. Without arguments, as under `cargo test`, nothing is done.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,10 +14,14 @@ use std::time::Instant;
 
 use archc::bind::bind;
 use archc::compile::{Outcome, compile, open};
+use archc::data::Targets;
 use archc::exec::cpu::Cpu;
 use archc::source::Sources;
 use archc::tensor::Tensor;
-use archc::train::{Config, Targets, Trainer};
+use archc::train::run::learner::Learner;
+use archc::train::run::network::{NetworkLearner, Pace};
+use archc::train::stage::stages;
+use archc::train::{Config, Schedule, Trainer};
 use archc::weights::{Data, TensorOut, write_safetensors};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -34,10 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let block = compiled.train.as_ref().ok_or("the spec has no `train` block")?;
     let bound = bind(&compiled.settings, &compiled.base, &compiled.typed, None).map_err(|_| "weights do not fit")?;
     let config = Config::new(block, None);
-    let lr = config.optimizer.lr;
     let of_image = config.target_is_image;
     let fail = |problem: archc::diag::Problem| format!("{} {:?}", problem.message, problem.notes);
-    let mut trainer = Trainer::new(&compiled.typed, &bound, Cpu::new(), config, batch).map_err(fail)?;
 
     let bytes = std::fs::read(batches)?;
     let file = safetensors::SafeTensors::deserialize(&bytes)?;
@@ -52,21 +55,52 @@ fn main() -> Result<(), Box<dyn Error>> {
     let name = compiled.typed.graph().inputs().keys().next().ok_or("no input")?.clone();
     let mut dims = images.shape().to_vec();
     dims[0] = batch;
-    let mut step = |at: usize| -> Result<(f64, f64), Box<dyn Error>> {
+    let given = |at: usize| {
         let at = at % count;
         let image = Tensor::new(dims.clone(), pixels[at * batch * each..(at + 1) * batch * each].to_vec());
-        let classes: Vec<usize> = labels.iter().skip(at * batch).take(batch).map(|label| *label as usize).collect();
-        let targets = if of_image { Targets::Image } else { Targets::Classes(&classes) };
+        let classes = labels.iter().skip(at * batch).take(batch).map(|label| *label as usize).collect();
+        let targets = if of_image { Targets::Values(image.clone()) } else { Targets::Classes(classes) };
+        (image, targets)
+    };
+    if flag("--profile") {
+        let mut trainer = Trainer::new(&compiled.typed, &bound, Cpu::new(), config, batch).map_err(fail)?;
+        let (image, targets) = given(0);
+        let targets = match &targets {
+            Targets::Classes(classes) => archc::train::Targets::Classes(classes),
+            _ => archc::train::Targets::Image,
+        };
+        trainer.profile(&[(&name, &image)], targets).map_err(fail)?;
+        let times = trainer.profile(&[(&name, &image)], targets).map_err(fail)?;
+        let mut all = 0.0;
+        for (step, time) in trainer.plan().steps().iter().zip(&times) {
+            all += time.as_secs_f64() * 1e3;
+            println!("{:8.3} ms  {}", time.as_secs_f64() * 1e3, trainer.plan().describe(step, &compiled.typed));
+        }
+        println!("{all:8.3} ms in {} steps, {:.1} MiB", times.len(), trainer.plan().arena() as f64 / 262_144.0);
+        return Ok(());
+    }
+    let pace = Pace { schedule: Schedule::new(block), lr: config.optimizer.lr, steps_per_epoch: 1 << 20, epochs: 1 };
+    let stages = stages(&compiled.typed, block);
+    let mut learner = NetworkLearner::new(&stages, &bound, Cpu::new(), config, batch, pace).map_err(fail)?;
+    let known: Vec<Vec<Tensor>> = match flag("--cached") {
+        true => (0..count).map(|at| learner.run_prefix(&given(at).0)).collect::<Result<_, _>>().map_err(fail)?,
+        false => vec![],
+    };
+    let mut step = |learner: &mut NetworkLearner, at: usize| -> Result<(f64, f64), Box<dyn Error>> {
+        let (image, targets) = given(at);
         let start = Instant::now();
-        let outcome = trainer.step(&[(&name, &image)], targets, lr).map_err(fail)?;
-        Ok((outcome.loss, start.elapsed().as_secs_f64() * 1e3))
+        let stepped = match known.get(at % count) {
+            Some(values) => learner.step_after(values, &targets),
+            None => learner.step(&image, &targets),
+        };
+        Ok((stepped.map_err(fail)?.loss, start.elapsed().as_secs_f64() * 1e3))
     };
     if flag("--serve") {
         let mut done = 0;
         for line in std::io::stdin().lines() {
             let wanted: usize = line?.trim().parse()?;
             let times: Vec<String> = (done..done + wanted)
-                .map(|at| Ok(format!("{:.3}", step(at)?.1)))
+                .map(|at| Ok(format!("{:.3}", step(&mut learner, at)?.1)))
                 .collect::<Result<_, Box<dyn Error>>>()?;
             done += wanted;
             println!("{}", times.join(" "));
@@ -75,28 +109,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let steps: usize = value("--steps").map_or(Ok(1), |steps| steps.parse())?;
     for at in 0..steps {
-        let (loss, time) = step(at)?;
+        let (loss, time) = step(&mut learner, at)?;
         println!("{at} {loss:.9} {time:.2}");
     }
-    if flag("--profile") {
-        let image = Tensor::new(dims.clone(), pixels[..batch * each].to_vec());
-        let classes: Vec<usize> = labels.iter().take(batch).map(|label| *label as usize).collect();
-        let targets = if of_image { Targets::Image } else { Targets::Classes(&classes) };
-        let times = trainer.profile(&[(&name, &image)], targets).map_err(fail)?;
-        let mut all = 0.0;
-        for (step, time) in trainer.plan().steps().iter().zip(&times) {
-            all += time.as_secs_f64() * 1e3;
-            println!("{:8.3} ms  {}", time.as_secs_f64() * 1e3, trainer.plan().describe(step, &compiled.typed));
-        }
-        println!("{all:8.3} ms in {} steps, {:.1} MiB", times.len(), trainer.plan().arena() as f64 / 262_144.0);
-    }
     if let Some(out) = value("--out") {
-        let tensors = trainer.tensors(false);
-        let out_of =
-            |(key, tensor): &'_ (String, Tensor)| (key.clone(), tensor.shape().to_vec(), tensor.data().to_vec());
-        let all: Vec<_> = tensors.iter().map(out_of).collect();
+        let weights = learner.weights().map_err(fail)?;
+        let floats = weights.iter().filter_map(|(key, kept)| Some((key, &kept.shape, kept.floats()?)));
         let all: Vec<TensorOut> =
-            all.iter().map(|(key, shape, data)| TensorOut { key, shape, data: Data::F32(data) }).collect();
+            floats.map(|(key, shape, data)| TensorOut { key, shape, data: Data::F32(data) }).collect();
         write_safetensors(Path::new(out), &all, &Default::default()).map_err(fail)?;
     }
     Ok(())

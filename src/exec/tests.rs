@@ -54,6 +54,41 @@ fn compare_cut(cpu: Cpu, typed: &Typed, batch: usize, tolerance: f64) {
     compare_on(&cpu, typed, batch, tolerance);
     if batch > 1 {
         (0..3).for_each(|seed| compare_on(&sliced::Sliced { cpu, seed }, typed, batch, tolerance));
+        compare_on(&cpu.steady(), typed, batch, tolerance);
+        moved_samples_keep_their_bits(&cpu.steady(), typed, batch);
+    }
+}
+
+/// A sample's values are the same bits wherever in the batch it stands: what a training run keeps of a frozen prefix is
+/// what it would compute again.
+fn moved_samples_keep_their_bits(backend: &dyn Backend, typed: &Typed, batch: usize) {
+    let tensors = Random(typed);
+    let mut executable = Executable::new(typed, &tensors, backend, batch).expect("small enough");
+    let mut run = |by: usize| {
+        let input = |(at, (name, id)): (usize, (&String, &NodeId))| {
+            let shape = typed.shape(*id).concrete(batch);
+            let len: usize = shape.iter().product();
+            let mut values = noise(len, 1 << 40 | at as u64);
+            if typed.shape(*id).batched {
+                values.rotate_right(by * len / batch);
+            }
+            (name.clone(), Tensor::new(shape, values))
+        };
+        let inputs: Vec<(String, Tensor)> = typed.graph().inputs().iter().enumerate().map(input).collect();
+        let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        executable.run(&inputs).expect("the inputs fit")
+    };
+    let first = run(0);
+    for by in 1..batch {
+        for ((name, first), (_, moved)) in first.iter().zip(run(by)) {
+            let mut bits: Vec<u32> = first.data().iter().map(|value| value.to_bits()).collect();
+            if typed.shape(typed.graph().outputs()[name].node).batched {
+                let len = bits.len();
+                bits.rotate_right(by * len / batch);
+            }
+            let same = bits.iter().zip(moved.data()).all(|(bits, value)| *bits == value.to_bits());
+            assert!(same, "{name} has other bits {by} places on in\n{}", typed.graph());
+        }
     }
 }
 

@@ -52,6 +52,8 @@ pub enum Fusion {
     Plain,
     /// Besides, factors of channels in epilogues.
     Gated,
+    /// All that gives a sample the same bits wherever in the batch it stands.
+    Steady,
     /// All.
     Deep,
 }
@@ -62,6 +64,10 @@ const fn plain(name: &'static str, run: fn(&mut Net)) -> Pass {
 
 const fn gated(name: &'static str, run: fn(&mut Net)) -> Pass {
     Pass { name, run, asks: Fusion::Gated }
+}
+
+const fn steady(name: &'static str, run: fn(&mut Net)) -> Pass {
+    Pass { name, run, asks: Fusion::Steady }
 }
 
 const fn deep(name: &'static str, run: fn(&mut Net)) -> Pass {
@@ -91,12 +97,13 @@ pub static PASSES: &[Pass] = &[
     // the gate of a pointwise convolution's own result, before the convolution
     gated("squeeze_early", squeeze_early::run),
     // gates that are left go into the pointwise convolution that reads what is gated
-    deep("excite", excite::run),
-    // means over pixels go into what computes the image; after the two that ask who else reads it
+    steady("excite", excite::run),
+    // means over pixels go into what computes the image, and are summed by its tiles, which may lie across two samples;
+    // after the two that ask who else reads it
     deep("squeeze", squeeze::run),
     // images that are larger than what goes in and comes out are not written
-    deep("pooled_conv", pooled_conv::run),
-    deep("separable", separable::run),
+    steady("pooled_conv", pooled_conv::run),
+    steady("separable", separable::run),
     plain("dead", dead::run),
 ];
 

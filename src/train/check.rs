@@ -367,12 +367,15 @@ fn thaws<'a>(
         }
         if owners.is_empty() {
             let problem = Problem::new(Code::Train, "this `unfreeze` line names no frozen layer with weights");
-            problems.push(problem.hint("freeze them first, outside of `train`: `freeze all except fc`").at(target.span));
+            problems
+                .push(problem.hint("freeze them first, outside of `train`: `freeze all except fc`").at(target.span));
             continue;
         }
         if let Some(first) = owners.iter().find_map(|id| named.get(id)) {
             let problem = Problem::new(Code::Train, "some of these layers are named by an `unfreeze` line already");
-            problems.push(problem.see(*first, "given here").hint("take them out of one of the lines with `except`").at(*span));
+            problems.push(
+                problem.see(*first, "given here").hint("take them out of one of the lines with `except`").at(*span),
+            );
             continue;
         }
         named.extend(owners.iter().map(|id| (*id, *span)));

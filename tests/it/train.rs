@@ -136,7 +136,7 @@ fn a_run_leaves_what_it_should() {
     // a finished one has nothing left to do but says how it ended
     let before = left(&out);
     ok(&["train", &spec, "--out", &text(&out), "--set", "width=6", "--resume"]);
-    assert_eq!(left(&out), before);
+    assert!(left(&out) == before, "other bits");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_run_that_is_killed_twenty_times_leaves_the_bits_of_an_unbroken_one() {
         std::fs::create_dir(&cut).expect("a writable folder");
     }
     assert_eq!(kills, 20);
-    assert_eq!(left(&cut), left(&whole));
+    assert!(left(&cut) == left(&whole), "other bits");
 }
 
 #[cfg(unix)]
@@ -278,6 +278,13 @@ fn bad_data_is_said_with_a_way_out() {
     check(original.split("train {").next().expect("the network"), &[], &["has no `train` block", help]);
     check(&original.replace("lr = 0.01", "lr = 1e30").replace("clip 1", ""), &[], &["error[non-finite]", "checkpoint"]);
     check(&original, &["--resume"], &["there is no run in"]);
+    let thaws = |line: &str| original.replace("train {", "freeze all except fc\ntrain {").replace("clip 1", line);
+    check(&thaws("unfreeze conv2 after 4"), &[], &["never learn: the run has 4 epochs", "spec.arch:", help]);
+    check(&thaws("unfreeze conv2 after 0.5"), &[], &["needs whole epochs, 1 or more, got a float (0.5)", help]);
+    check(&thaws("unfreeze fc after 1"), &[], &["names no frozen layer", "freeze all except fc"]);
+    check(&thaws("unfreeze conv2 after 1\nunfreeze conv* after 2"), &[], &["already", "given here", "`except`"]);
+    check(&thaws("unfreeze conv2"), &[], &["needs the epochs after which", "`unfreeze layer4 after 2`"]);
+    check(&thaws("lr conv2 by 0.1"), &[], &["names no trainable tensor"]);
     check(
         &original
             .replace("augment", "early_stopping patience(2)\naugment")
@@ -326,7 +333,61 @@ fn a_frozen_prefix_is_kept_without_changing_a_bit_and_frozen_is_frozen() {
     assert!(told.contains("frozen is frozen: 8 tensors"), "{told}");
     let told = ok(&["train", &spec, "--out", &text(&plain), "--no-prefix-cache"]);
     assert!(!told.contains("frozen prefix"), "{told}");
-    assert_eq!(left(&kept), left(&plain));
+    assert!(left(&kept) == left(&plain), "other bits");
+}
+
+/// A network whose head learns first, then more of it.
+#[test]
+fn layers_thaw_by_epoch() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let block = |epochs: usize| {
+        format!(
+            "freeze all except fc\ntrain {{\n data folder(\"data\")\n loss cross_entropy\n optimizer adam(lr = 0.01)\n \
+             epochs {epochs}\n batch 7\n average 0.9\n lr conv2 by 0.5\n \
+             unfreeze conv2 after 2\n unfreeze conv1, bn1 after 4\n}}\n"
+        )
+    };
+    let spec = text(&small(dir.path(), &block(6)));
+    let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
+    let told = ok(&["train", &spec, "--out", &text(&whole)]);
+    for layers in ["6 layers up to global_avg_pool2d", "3 layers up to relu"] {
+        assert!(told.contains(layers), "{layers}: {told}");
+    }
+    assert_eq!(told.matches("frozen prefix").count(), 2, "{told}");
+    // cut off in every stage, and one step behind where one ends
+    let lines = |out: &Path| std::fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
+    let each = lines(&whole) / 6;
+    let mut goals = vec![each + 2, 2 * each + 1, 3 * each, 4 * each + 2, 5 * each];
+    goals.reverse();
+    let mut args = vec!["train".to_string(), spec.clone(), "--out".into(), text(&cut), "--no-prefix-cache".into()];
+    loop {
+        let mut child = archc(&args.iter().map(String::as_str).collect::<Vec<_>>()).spawn().expect("archc starts");
+        let goal = goals.pop();
+        while child.try_wait().expect("a child").is_none() && goal.is_none_or(|goal| lines(&cut) < goal) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let running = child.try_wait().expect("a child").is_none();
+        if goal.is_some() && running {
+            child.kill().expect("a child that runs");
+        }
+        let output = child.wait_with_output().expect("a child");
+        if goal.is_none() || !running {
+            assert!(output.status.success(), "{}", said(&output));
+            break;
+        }
+        if args.len() == 5 && cut.join("checkpoint").exists() {
+            args.push("--resume".into());
+        } else if args.len() == 5 {
+            std::fs::remove_dir_all(&cut).expect("a writable folder");
+        }
+    }
+    assert!(left(&cut) == left(&whole), "other bits");
+    // what is frozen throughout has not changed; what thaws has
+    assert!(!told.contains("frozen is frozen"), "nothing is frozen to the end: {told}");
+    std::fs::write(&spec, std::fs::read_to_string(&spec).expect("the spec").replace(", bn1 after 4", " after 4"))
+        .expect("a writable folder");
+    let told = ok(&["train", &spec, "--out", &text(&dir.path().join("norm"))]);
+    assert!(told.contains("frozen is frozen: 4 tensors"), "{told}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub struct Cpu {
     isa: Isa,
     policy: Policy,
     dtype: DType,
+    steady: bool,
 }
 
 impl Cpu {
@@ -43,7 +44,7 @@ impl Cpu {
     }
 
     pub fn with_isa(isa: Isa) -> Cpu {
-        Cpu { isa, policy: Policy::default(), dtype: DType::F32 }
+        Cpu { isa, policy: Policy::default(), dtype: DType::F32, steady: false }
     }
 
     /// Which algorithms it may use.
@@ -63,6 +64,11 @@ impl Cpu {
                 .hint("`--dtype bf16` halves weights and activations too, and keeps the range of f32"));
         }
         Ok(Cpu { dtype, ..self })
+    }
+
+    /// Computes a sample to the same bits wherever in its batch it stands, at the price of a few more trips to memory.
+    pub fn steady(self) -> Cpu {
+        Cpu { steady: true, ..self }
     }
 
     pub fn isa(&self) -> Isa {
@@ -103,6 +109,7 @@ impl Backend for Cpu {
 
     fn fusion(&self) -> Fusion {
         match self.dtype {
+            DType::F32 if self.steady => Fusion::Steady,
             DType::F32 => Fusion::Deep,
             _ => Fusion::Plain,
         }

@@ -11,8 +11,8 @@ use crate::data::Targets;
 use crate::diag::{Code, Problem};
 use crate::exec::Executable;
 use crate::exec::cpu::Cpu;
-use crate::tensor::Tensor;
 use crate::graph::key;
+use crate::tensor::Tensor;
 use crate::train::split::Split;
 use crate::train::stage::Stage;
 use crate::train::{self, Config, Progress, Schedule, Snapshot, Trainer};
@@ -247,7 +247,7 @@ const SINCE: &str = "since/";
 impl<'a> Front<'a> {
     fn new(stage: &'a Stage, bound: &Bound, cpu: Cpu, batch: usize) -> Result<Option<Front<'a>>, Problem> {
         let Some(split) = &stage.split else { return Ok(None) };
-        let program = Executable::new(&split.prefix, bound, &cpu, batch)?;
+        let program = Executable::new(&split.prefix, bound, &cpu.steady(), batch)?;
         Ok(Some(Front { split, program, key: split.key(bound)? }))
     }
 }
