@@ -1,4 +1,5 @@
-"""Golden values of every op: writes ops.safetensors (float32 tensors) and ops.json (what they are).
+"""Golden values of every op: writes ops.safetensors (float32 tensors) and ops.json (what they are), and the derivatives of
+what is differentiable: ops_grad.safetensors.
 
     python tests/reference/ops.py                            writes the files
     python tests/reference/ops.py --archc target/debug/archc runs the cases with one batched input through the command line
@@ -11,6 +12,9 @@ stored as float32 too. ops.json is a list of cases:
 - inputs: operands in order; batchless: those of them whose first axis is not the batch
 - params: parameters of the layer, by the key after its path ("" where the path is the key)
 - output (several parts: outputs)
+
+The derivatives are those of the sum of the outputs times `CASE/factor`, by each input and parameter, `CASE/d.KEY`, by
+PyTorch's autograd in float64.
 """
 
 import argparse
@@ -23,8 +27,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 HERE = pathlib.Path(__file__).parent
-CASES, TENSORS = [], {}
+CASES, TENSORS, DERIVATIVES = [], {}, {}
 generator = torch.Generator().manual_seed(0)
+# apart, so that derivatives change no value
+factors = torch.Generator().manual_seed(1)
 
 
 def r(*shape, low=-2.0, high=2.0):
@@ -53,6 +59,23 @@ def case(op, compute, inputs, params=None, args=None, positional=None, batchless
     else:
         row["output"] = keep("out", out)
     CASES.append(row)
+    if "output" in row and not batchless:
+        derive(name, compute, dict(zip(row["inputs"], inputs)), params)
+
+
+def derive(name, compute, inputs, params):
+    """Keeps the derivatives of a case, where it has some."""
+    given = {key: value.detach().clone() for key, value in (inputs | params).items()}
+    leaves = {key: value.requires_grad_(True) for key, value in given.items() if not key.startswith("running")}
+    out = compute(*(given[key] for key in inputs), **{key.replace(".", "_"): given[key] for key in params})
+    if not out.requires_grad:
+        return
+    factor = (torch.rand(out.shape, generator=factors, dtype=torch.float64) * 2 - 1).float().double()
+    found = torch.autograd.grad((out * factor).sum(), list(leaves.values()), allow_unused=True)
+    DERIVATIVES[f"{name}/factor"] = factor.float().contiguous()
+    for key, value in zip(leaves, found):
+        if value is not None:
+            DERIVATIVES[f"{name}/d.{key}"] = value.float().contiguous()
 
 
 def pair(v):
@@ -162,9 +185,8 @@ def attention():
     def compute(x, heads, in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias):
         module = torch.nn.MultiheadAttention(x.shape[-1], heads, batch_first=True, dtype=torch.float64).eval()
         values = (in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias)
-        module.load_state_dict(dict(zip(("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"), values)))
-        with torch.no_grad():
-            return module(x, x, x, need_weights=False)[0]
+        values = dict(zip(("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"), values))
+        return torch.func.functional_call(module, values, (x, x, x), {"need_weights": False})[0]
 
     for batch, tokens, width, heads in [(2, 5, 6, 2), (1, 9, 8, 1), (3, 1, 4, 4), (1, 17, 6, 3)]:
         params = {"in_proj_weight": r(3 * width, width), "in_proj_bias": r(3 * width)}
@@ -406,6 +428,7 @@ def main():
     if archc:
         through(archc)
     save_file(dict(sorted(TENSORS.items())), HERE / "ops.safetensors")
+    save_file(dict(sorted(DERIVATIVES.items())), HERE / "ops_grad.safetensors")
     (HERE / "ops.json").write_text("[\n" + ",\n".join(map(json.dumps, CASES)) + "\n]\n")
     print(len(CASES), "cases,", len({c["op"] for c in CASES}), "ops")
 

@@ -474,7 +474,12 @@ fn functions_of_one_value() {
     assert!((sigmoid(0.0) - 0.5).abs() < 1e-12 && softplus(0.0) > 0.0);
     let (rows, cols) = (9, 37);
     let mut rng = rng(200);
-    let x: Vec<f32> = rng.vec(rows * cols).iter().map(|value| value * 5.0).collect();
+    // beside a kink there is no derivative
+    let apart = |x: f32| match [-3.0, -1.0, 0.0, 1.5, 3.0f32].iter().any(|kink| (x - kink).abs() < 1e-3) {
+        true => x + 0.01,
+        false => x,
+    };
+    let x: Vec<f32> = rng.vec(rows * cols).iter().map(|value| apart(value * 5.0)).collect();
     let dy = rng.vec(rows * cols);
     let check = |name: &str, slope: Slope, f: &dyn Fn(f64) -> f64, of_result: bool| {
         let seen: Vec<f32> = x.iter().map(|x| if of_result { f(f64::from(*x)) as f32 } else { *x }).collect();

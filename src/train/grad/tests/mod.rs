@@ -1,6 +1,8 @@
 //! Every rule, with the kernels that it asks for, against differences of the forward pass: five points, whose differences
 //! and sums are in float64, on every sample of every op. What rounding to float32 leaves of them decides the tolerance.
 
+mod golden;
+
 use super::backward;
 use crate::diag::Problem;
 use crate::exec::cpu::{Cpu, Training};
@@ -47,6 +49,10 @@ const BATCH: usize = 2;
 
 impl<'a> Case<'a> {
     fn new(typed: &'a Typed, frozen: &dyn Fn(NodeId) -> bool) -> Case<'a> {
+        Case::with(typed, &Random(typed), frozen, BATCH)
+    }
+
+    fn with(typed: &'a Typed, tensors: &dyn Tensors, frozen: &dyn Fn(NodeId) -> bool, batch: usize) -> Case<'a> {
         let mut net = opt::lower_training(typed, frozen);
         let wanted: Vec<(String, Id)> = net.inputs.iter().filter(|(name, _)| name != CLOCK).cloned().collect();
         let mut seeds = vec![];
@@ -63,18 +69,17 @@ impl<'a> Case<'a> {
             net.outputs.extend(derivative.map(|id| (format!("d.{name}"), id)));
         }
         opt::rewrite(&mut net, Fusion::Deep);
-        Case::load(typed, net)
+        Case::load(typed, tensors, net, batch)
     }
 
-    fn load(typed: &'a Typed, net: Net) -> Case<'a> {
+    fn load(typed: &'a Typed, tensors: &dyn Tensors, net: Net, batch: usize) -> Case<'a> {
         let cpu = Cpu::new();
-        let plan = plan::plan(net, &cpu.options(BATCH)).expect("small");
+        let plan = plan::plan(net, &cpu.options(batch)).expect("small");
         if std::env::var("ARCHC_DUMP").is_ok() {
             eprintln!("{}{}", plan.net().dump(typed), plan.dump(typed));
         }
-        let tensors = Random(typed);
         let mut training =
-            cpu.load_training(&plan, &Weights::new(typed, &tensors, &plan).expect("small")).expect("small");
+            cpu.load_training(&plan, &Weights::new(typed, tensors, &plan).expect("small")).expect("small");
         let (states, _) = training.kept();
         for (state, view) in plan.net().states.iter().zip(plan.states()) {
             let values = tensors.read(state.node, state.index).expect("made of names");
