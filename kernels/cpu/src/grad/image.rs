@@ -6,7 +6,7 @@
 use super::super::par::{Shared, tasks};
 use super::super::pool::{Axis, Pool, PoolShape, axes_of};
 use super::super::resize::{Resample, Taps};
-use super::super::simd::{Isa, Simd, Task, ld, st};
+use super::super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::super::view::{Image, ImageMut};
 
 /// The derivative by x of a pooling of windows.
@@ -27,10 +27,12 @@ fn run(isa: Isa, kind: Pool, axes: [Axis; 2], dilation: [usize; 2], dy: Image, x
     assert!(dy.c == x.c && dx.c == x.c && dy.n == x.n && dx.n == x.n, "images of other channels");
     assert!([dx.h, dx.w] == [x.h, x.w], "images of another size");
     let (out, dist) = (Shared(dx.data.as_mut_ptr()), dx.dist);
-    let strips = x.c.div_ceil(isa.lanes());
+    // whole cache lines, more of them where there are tasks enough
+    let wide = if x.n * x.c >= 128 * isa.lanes() { 4 * isa.lanes() } else { isa.lanes() };
+    let strips = x.c.div_ceil(wide);
     tasks(x.n * strips, |task| {
-        let (image, first) = (task / strips, task % strips * isa.lanes());
-        let channels = isa.lanes().min(x.c - first);
+        let (image, first) = (task / strips, task % strips * wide);
+        let channels = wide.min(x.c - first);
         let dx = out.at(image * x.h * x.w * dist + first);
         isa.run(Windows { kind, axes, dilation, dy, x, image, first, channels, dx, dist });
     });
@@ -55,48 +57,93 @@ impl Task for Windows<'_> {
     /// As [`Task::run`]; spans lie inside the image, `dx` is this task's.
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Windows { kind, axes, dilation, dy, x, image, first, channels: n, dx, dist } = self;
+        let Windows { kind, axes, dilation, ref dy, ref x, image, first, channels, dx, dist } = self;
+        // SAFETY: the caller's.
+        unsafe {
+            let clear = |rows: std::ops::Range<usize>| {
+                for p in rows.start * x.w..rows.end * x.w {
+                    lanes!(S, channels, |c, n| {
+                        st::<S>(dx.add(p * dist + c), S::splat(0.0), n);
+                    });
+                }
+            };
+            // each row just before it gets its first share
+            let mut cleared = 0;
+            for p in 0..dy.h {
+                let rows = axes[0].span(p);
+                if rows.1 > cleared {
+                    clear(cleared..rows.1);
+                    cleared = rows.1;
+                }
+                for q in 0..dy.w {
+                    let cols = axes[1].span(q);
+                    let dy = dy.data.as_ptr().add(((image * dy.h + p) * dy.w + q) * dy.dist + first);
+                    let x_at = x.data.as_ptr().add(image * x.h * x.w * x.dist + first);
+                    lanes!(S, channels, |c, n| {
+                        self.window::<S>(kind, [rows, cols], dilation, (dy.add(c), x_at.add(c), dx.add(c)), n);
+                    });
+                }
+            }
+            clear(cleared..x.h);
+        }
+    }
+}
+
+impl Windows<'_> {
+    /// Adds the share of one window: `n` lanes of dy, of the image x and of dx.
+    ///
+    /// # Safety
+    /// As `run`; the window lies inside the image.
+    #[inline(always)]
+    unsafe fn window<S: Simd>(
+        &self,
+        kind: Pool,
+        [rows, cols]: [(usize, usize, usize); 2],
+        dilation: [usize; 2],
+        (dy, x_at, dx): (*const f32, *const f32, *mut f32),
+        n: usize,
+    ) {
+        let (x, dist) = (&self.x, self.dist);
         // SAFETY: the caller's.
         unsafe {
             let zero = S::splat(0.0);
-            for p in 0..x.h * x.w {
-                st::<S>(dx.add(p * dist), zero, n);
-            }
-            let x_at = x.data.as_ptr().add(image * x.h * x.w * x.dist + first);
-            for p in 0..dy.h {
-                let rows = axes[0].span(p);
-                for q in 0..dy.w {
-                    let cols = axes[1].span(q);
-                    let mut d = ld::<S>(dy.data.as_ptr().add(((image * dy.h + p) * dy.w + q) * dy.dist + first), n);
-                    match kind {
-                        Pool::Max => {
-                            let mut max = S::splat(f32::NEG_INFINITY);
-                            for iy in (rows.0..rows.1).step_by(dilation[0]) {
-                                for ix in (cols.0..cols.1).step_by(dilation[1]) {
-                                    max = S::max(ld::<S>(x_at.add((iy * x.w + ix) * x.dist), n), max);
-                                }
-                            }
-                            for iy in (rows.0..rows.1).step_by(dilation[0]) {
-                                for ix in (cols.0..cols.1).step_by(dilation[1]) {
-                                    let at = iy * x.w + ix;
-                                    let below = S::gt(max, ld::<S>(x_at.add(at * x.dist), n));
-                                    let to = dx.add(at * dist);
-                                    st::<S>(to, S::add(ld::<S>(to, n), S::select(below, zero, d)), n);
-                                    // whoever comes first has it all
-                                    d = S::select(below, d, zero);
-                                }
-                            }
+            let mut d = ld::<S>(dy, n);
+            match kind {
+                Pool::Max => {
+                    let mut max = S::splat(f32::NEG_INFINITY);
+                    // not `step_by`, which divides
+                    let mut iy = rows.0;
+                    while iy < rows.1 {
+                        let mut ix = cols.0;
+                        while ix < cols.1 {
+                            max = S::max(ld::<S>(x_at.add((iy * x.w + ix) * x.dist), n), max);
+                            ix += dilation[1];
                         }
-                        Pool::Mean { count_include_pad } => {
-                            let inside = (rows.1 - rows.0) * (cols.1 - cols.0);
-                            let count = if count_include_pad { rows.2 * cols.2 } else { inside };
-                            d = S::div(d, S::splat(count.max(1) as f32));
-                            for iy in rows.0..rows.1 {
-                                for ix in cols.0..cols.1 {
-                                    let to = dx.add((iy * x.w + ix) * dist);
-                                    st::<S>(to, S::add(ld::<S>(to, n), d), n);
-                                }
-                            }
+                        iy += dilation[0];
+                    }
+                    let mut iy = rows.0;
+                    while iy < rows.1 {
+                        let mut ix = cols.0;
+                        while ix < cols.1 {
+                            let at = iy * x.w + ix;
+                            let below = S::gt(max, ld::<S>(x_at.add(at * x.dist), n));
+                            let to = dx.add(at * dist);
+                            st::<S>(to, S::add(ld::<S>(to, n), S::select(below, zero, d)), n);
+                            // whoever comes first has it all
+                            d = S::select(below, d, zero);
+                            ix += dilation[1];
+                        }
+                        iy += dilation[0];
+                    }
+                }
+                Pool::Mean { count_include_pad } => {
+                    let inside = (rows.1 - rows.0) * (cols.1 - cols.0);
+                    let count = if count_include_pad { rows.2 * cols.2 } else { inside };
+                    d = S::div(d, S::splat(count.max(1) as f32));
+                    for iy in rows.0..rows.1 {
+                        for ix in cols.0..cols.1 {
+                            let to = dx.add((iy * x.w + ix) * dist);
+                            st::<S>(to, S::add(ld::<S>(to, n), d), n);
                         }
                     }
                 }

@@ -46,7 +46,7 @@ pub fn conv_weight(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f
         }
     };
     let taps = shape.kernel[0] * shape.kernel[1];
-    let to = |k: usize, c: usize, tap: usize| (k * cg + c) * taps + tap;
+    let to = To { col: cg * taps, row: (0..cg).map(|c| c * taps).collect(), tap: 1 };
     let job = Job { isa, groups: shape.groups, taps, rows: cg, cols: kg, x: x.data, dy: dy.rows(), see: &see, to: &to };
     job.run(dw);
 }
@@ -59,7 +59,7 @@ pub fn linear_weight(isa: Isa, x: Rows, dy: Rows, dw: &mut [f32]) {
     let see = |_: usize, first: usize, seen: &mut [Seen]| {
         seen.iter_mut().enumerate().for_each(|(i, seen)| *seen = Some((first + i) * x.dist));
     };
-    let to = |k: usize, c: usize, _: usize| k * x.cols + c;
+    let to = To { col: x.cols, row: (0..x.cols).collect(), tap: 0 };
     let job = Job { isa, groups: 1, taps: 1, rows: x.cols, cols: dy.cols, x: x.data, dy, see: &see, to: &to };
     job.run(dw);
 }
@@ -95,7 +95,7 @@ fn framed(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f32]) {
         };
         let [kh, kw] = shape.kernel;
         // a row of the job is a tap of the window's row and a channel
-        let to = |k: usize, at: usize, r: usize| ((k * c + at % c) * kh + r) * kw + at / c;
+        let to = To { col: c * kh * kw, row: (0..kw * c).map(|at| at % c * kh * kw + at / c).collect(), tap: kw };
         let job =
             Job { isa, groups: 1, taps: kh, rows: kw * c, cols: dy.c, x: frame, dy: dy.rows(), see: &see, to: &to };
         job.run(dw);
@@ -114,8 +114,14 @@ struct Job<'a> {
     dy: Rows<'a>,
     /// Where the pixels lie that a tap sees, for the pixels of dy from the given one on.
     see: &'a (dyn Fn(usize, usize, &mut [Seen]) + Sync),
-    /// Where (column, row, tap) goes, the first counted over all groups.
-    to: &'a (dyn Fn(usize, usize, usize) -> usize + Sync),
+    to: &'a To,
+}
+
+/// Where (column, row, tap) goes: the sum of what each adds, the columns counted over all groups.
+struct To {
+    col: usize,
+    row: Vec<usize>,
+    tap: usize,
 }
 
 /// Where a pixel of x begins; none on the padding.
@@ -141,15 +147,20 @@ impl Job<'_> {
         let out = Shared(dw.as_mut_ptr());
         let finish = |panel: usize, sums: &[f32], own: &[f32]| {
             let (group, first) = (panel / (panels / groups), panel % (panels / groups) * kb);
-            for j in 0..kb.min(cols - first) {
-                let k = group * cols + first + j;
-                for row in 0..rows {
-                    for tap in 0..taps {
-                        let at = (tap * rows + row) * kb + j;
-                        let sum: f32 =
-                            if parts == 1 { own[at] } else { sums[at..].iter().step_by(len).take(parts).sum() };
-                        // SAFETY: `to` is one to one, and below the length that the caller has checked.
-                        unsafe { *out.at(to(k, row, tap)) = sum };
+            // some rows of all taps stay in L1 while each column takes its own, which lie near each other where they go
+            let some = (256 / taps).max(16);
+            for from in (0..rows).step_by(some) {
+                let rows_to = &to.row[from..rows.min(from + some)];
+                for j in 0..kb.min(cols - first) {
+                    let col = (group * cols + first + j) * to.col;
+                    for (row, row_to) in rows_to.iter().enumerate() {
+                        for tap in 0..taps {
+                            let at = (tap * rows + from + row) * kb + j;
+                            let sum: f32 =
+                                if parts == 1 { own[at] } else { sums[at..].iter().step_by(len).take(parts).sum() };
+                            // SAFETY: places are one to one, and below the length that the caller has checked.
+                            unsafe { *out.at(col + row_to + tap * to.tap) = sum };
+                        }
                     }
                 }
             }
