@@ -445,3 +445,27 @@ DEV void finish(float (&v)[8], const Epilogue& e, int image, int residual_at, in
         load8(other, e.residual + residual_at + channel, count, wide);
     });
 }
+
+// ---- sums over the pixels of an image, which means are made of
+
+// Of part p of image i: [channel] from (i * parts + p) * dist on, on 16 bytes. Address 0 for none.
+struct Sums {
+    float* at;
+    int parts, dist;
+};
+
+// Pixels of a convolution's part, those of all images counted on: parts at an image's ends may have fewer.
+enum { PART = 16 };
+
+// Adds up a column of PART pixels from pixel m on, of which those before `end` exist, each image's for itself.
+template <class F> DEV void add_up(const Sums& s, int m, int end, int pixels, int channel, F value) {
+    const int last = min(m + PART, end);
+    for (int image = m / pixels, from = m; from < last; ++image) {
+        const int to = min(last, (image + 1) * pixels);
+        float sum = 0.f;
+#pragma unroll 4
+        for (int at = from; at < to; ++at) sum += value(at - m);
+        s.at[(image * s.parts + m / PART - image * pixels / PART) * s.dist + channel] = sum;
+        from = to;
+    }
+}

@@ -91,11 +91,12 @@ impl Variant {
 }
 
 /// All files with their kernels.
-pub const FILES: [(&str, &[&str]); 15] = [
+pub const FILES: [(&str, &[&str]); 16] = [
     ("conv_igemm", &["conv_igemm"]),
     ("conv_tma", &["conv_tma"]),
     ("linear_rows", &["linear_rows"]),
     ("depthwise", &["depthwise", "depthwise_3x3", "depthwise_3x3_by_2", "depthwise_5x5", "depthwise_5x5_by_2"]),
+    ("excitation", &["excitation"]),
     ("pool", &["pool"]),
     ("resize", &["resize"]),
     ("elementwise", &["map", "binary", "broadcast"]),
@@ -128,6 +129,7 @@ pub fn variants() -> Vec<Variant> {
         let files = [
             "linear_rows",
             "depthwise",
+            "excitation",
             "pool",
             "resize",
             "elementwise",

@@ -23,6 +23,8 @@ struct Args {
     float* partials;
     u32* counters;
     Epilogue epilogue;
+    // with an address, y may have none
+    Sums sums;
     int n, height, width, c, k, groups, r, s, out_height, out_width, stride_h, stride_w, pad_h, pad_w;
     int dilation_h, dilation_w, x_image, x_row, x_pixel, y_image, y_row, y_pixel, w_dist, splits;
 };
@@ -293,8 +295,17 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
             const Epilogue& e = a.epilogue;
             int residual_at = image * e.residual_image + oh * e.residual_row + ow * e.residual_pixel;
             finish(v, e, image, residual_at, channel0 + n, count, wide_e);
-            store8(a.y + (image * a.y_image + oh * a.y_row + ow * a.y_pixel + channel0 + n), v, count, wide_y);
+            if (a.y) store8(a.y + (image * a.y_image + oh * a.y_row + ow * a.y_pixel + channel0 + n), v, count, wide_y);
+            if (a.sums.at) store8(slab + row * SLAB_ROW + at % NJ * 8, v, 8, true);
         }
         __syncwarp();
+        if (a.sums.at) {
+#pragma unroll 1
+            for (int col = lane; col < WN; col += 32)
+                if (n0 + wn + col < a.k)
+                    add_up(a.sums, m0 + wm + at_slab * 16, pixels, out_pixels, channel0 + n0 + wn + col,
+                           [&](int row) { return slab[row * SLAB_ROW + col]; });
+            __syncwarp();
+        }
     }
 }

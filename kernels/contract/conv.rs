@@ -1,6 +1,6 @@
 //! Convolutions: tiles, packed weights, phases of transposed ones.
 
-use super::{Conv, Dtype, Launch, Variant};
+use super::{Conv, Dtype, Launch, Sums, Variant};
 
 /// An output tile of `conv_igemm`: pixels x channels of a block, and into how many warps it is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,6 +112,15 @@ impl Conv {
     pub fn workspace(&self, choice: Choice) -> [usize; 2] {
         let [x, y] = self.tiles(choice.tile);
         if choice.splits == 1 { [0, 0] } else { [choice.splits * x * y * choice.tile.bm * choice.tile.bn, x * y] }
+    }
+
+    /// How the sums of its result are cut, whatever the tile.
+    pub fn sums(&self) -> Sums {
+        let pixels = self.out_height * self.out_width;
+        // images that begin amid a part
+        let ends = i32::from(pixels % Sums::PART != 0);
+        let parts = (pixels + ends * (Sums::PART - 2)) / Sums::PART + ends;
+        Sums { at: 0, parts, dist: Sums::dist(self.groups * self.k) }
     }
 
     /// `self.splits` must be `choice.splits`.

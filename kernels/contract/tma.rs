@@ -154,6 +154,7 @@ impl Conv {
             w: TensorMap::default(),
             y: self.y,
             epilogue: self.epilogue,
+            sums: self.sums,
             pixels: self.n * height * width,
             k: self.k,
             steps_c: (self.c + 63) / 64,

@@ -15,8 +15,8 @@ macro_rules! sources {
 }
 
 const SOURCES: &[(&str, &str)] = sources![
-    "attention" "conv_igemm" "conv_tma" "copy" "depthwise" "dropout" "elementwise" "fill" "group_norm" "linear_rows" "matmul" "pool" "reduce"
-    "resize" "rows"
+    "attention" "conv_igemm" "conv_tma" "copy" "depthwise" "dropout" "elementwise" "excitation" "fill" "group_norm" "linear_rows" "matmul" "pool"
+    "reduce" "resize" "rows"
 ];
 
 /// What they include.

@@ -1,6 +1,6 @@
 //! A plan on a device: its memory, its kernels recorded as one graph, and what goes in and out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -58,11 +58,18 @@ pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weigh
     let constants = plan.constants().iter().map(|source| pool.put(&stored(dtype, &weights.read(source)?)));
     let constants = constants.collect::<Result<Vec<u64>, Problem>>()?;
     let facts = driver.facts();
-    let lower =
-        Lower { plan, weights, dtype, facts, layout: &layout, base: memory.at, constants: &constants, pool: &pool };
-    let steps: Vec<Vec<Pending>> =
-        plan.steps().par_iter().with_max_len(1).map(|step| lower.step(step)).collect::<Result<_, _>>()?;
-    let steps = steps.into_iter().enumerate().flat_map(|(at, pending)| {
+    let lower = Lower {
+        plan,
+        weights,
+        dtype,
+        facts,
+        layout: &layout,
+        base: memory.at,
+        constants: &constants,
+        pool: &pool,
+        squeezed: Mutex::default(),
+    };
+    let steps = lower.steps()?.into_iter().enumerate().flat_map(|(at, pending)| {
         let part = Part::Step(at);
         pending.into_iter().map(move |pending| (part, pending))
     });

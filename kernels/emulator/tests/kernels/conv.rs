@@ -2,7 +2,7 @@
 
 use archc_emu::Buffer;
 use archc_emu::contract::{
-    Act, Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, TILES, Tile, Tma, TmaTile,
+    Act, Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, Sums, TILES, Tile, Tma, TmaTile,
     conv_row, pack_conv,
 };
 
@@ -27,6 +27,9 @@ struct Case {
     gate: bool,
     before: Act,
     after: Act,
+    sums: bool,
+    /// Else the sums alone.
+    image: bool,
 }
 
 const PLAIN: Case = Case {
@@ -45,6 +48,8 @@ const PLAIN: Case = Case {
     gate: false,
     before: Act::NONE,
     after: Act::NONE,
+    sums: false,
+    image: true,
 };
 
 /// The cases; what is odd about each is what differs from [`PLAIN`].
@@ -153,6 +158,15 @@ impl Case {
         let packed = pack_conv(dtype, vec, [k, cg, r * s], |k, c, tap| weights[(k * cg + c) * r * s + tap]);
         let packed = Values::of(dtype, &packed);
         conv.w = packed.address();
+        let mut sums = conv.sums();
+        let left = Buffer::<f32>::new(sums.floats(n));
+        if self.sums {
+            sums.at = left.address();
+            conv.sums = sums;
+        }
+        if !self.image {
+            conv.y = 0;
+        }
         run(conv);
 
         let mut want = Vec::with_capacity(pixels * k);
@@ -181,8 +195,33 @@ impl Case {
                 want.push(activate(self.after, sum));
             }
         }
-        error(&y.read_rows(k, y_dist), &want)
+        let mut off = 0.0;
+        if self.image {
+            off = error(&y.read_rows(k, y_dist), &want);
+        } else {
+            assert!(y.read().iter().all(|value| value.is_nan()), "an image that nobody asked for");
+        }
+        if self.sums {
+            off = f64::max(off, sums_error(&sums, left.values(), &want, [n, oh * ow, k]));
+        }
+        off
     }
+}
+
+/// The error of the sums over each image, whose parts are added here.
+fn sums_error(sums: &Sums, left: &[f32], want: &[f64], [n, pixels, k]: [usize; 3]) -> f64 {
+    let (part, parts) = (Sums::PART as usize, sums.parts as usize);
+    let (mut got, mut wanted) = (vec![], vec![]);
+    for image in 0..n {
+        let count = ((image + 1) * pixels - 1) / part - image * pixels / part + 1;
+        assert!(count <= parts);
+        for channel in 0..k {
+            let at = |part: usize| left[(image * parts + part) * sums.dist as usize + channel];
+            got.push((0..count).map(at).sum::<f32>());
+            wanted.push((0..pixels).map(|pixel| want[(image * pixels + pixel) * k + channel]).sum::<f64>());
+        }
+    }
+    error(&got, &wanted)
 }
 
 /// A tile that exists for the convolution's loads.
@@ -224,6 +263,41 @@ fn every_tile_and_split() {
                 }
             }
         }
+    }
+}
+
+/// Images of fewer pixels than a part, of as many, of many parts that begin amid one; with and without the image itself.
+fn squeezed() -> Vec<Case> {
+    let sums = Case { sums: true, ..PLAIN };
+    vec![
+        Case { n: 3, size: [13, 11], after: Act::RELU, residual: true, gate: true, ..sums },
+        Case { n: 9, size: [3, 2], c: 24, k: 70, before: Act::SILU, ..sums },
+        Case { n: 5, size: [4, 4], c: 72, k: 136, kernel: [1, 1], padding: [0, 0], image: false, ..sums },
+        Case { size: [16, 9], c: 40, k: 8, gaps: [8, 8], stride: [2, 1], image: false, ..sums },
+    ]
+}
+
+#[test]
+fn sums_over_images() {
+    for dtype in Dtype::ALL {
+        let hopper = [HOPPER_LARGE, HOPPER_NARROW].into_iter().filter(|_| dtype.size() == 2);
+        let tiles: Vec<Tile> = TILES.into_iter().chain(hopper).collect();
+        for (seed, case) in squeezed().into_iter().enumerate() {
+            for (tile, splits) in tiles.iter().flat_map(|tile| [(*tile, 1), (*tile, 3)]) {
+                let choose = |conv: &Conv| Choice { tile: fitting(conv, dtype, tile), splits };
+                let off = case.error(dtype, choose, seed as u64);
+                assert!(off < tolerance(dtype), "{dtype:?} {tile:?} in {splits}, {case:?}: off by {off:.1e}");
+            }
+            for tile in TmaTile::ALL.into_iter().filter(|_| dtype.size() == 2) {
+                let off = case.error_of(dtype, seed as u64, |conv| {
+                    run_tma(&conv.tma(dtype, tile, 2).expect("a map can say it"));
+                });
+                assert!(off < tolerance(dtype), "{dtype:?} {tile:?} {case:?}: off by {off:.1e}");
+            }
+        }
+        let grouped = Case { n: 2, size: [11, 6], c: 32, k: 48, groups: 4, stride: [2, 1], sums: true, ..PLAIN };
+        let off = grouped.error(dtype, |conv| conv.choose(dtype, 8), 5);
+        assert!(off < tolerance(dtype), "{dtype:?} in groups: off by {off:.1e}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use archc_emu::Buffer;
 use archc_emu::contract::{
-    Attention, Choice, Conv, Dtype, HOPPER_NARROW, Launch, Map, Rows, SMALL, Tile, TmaTile, variants,
+    Attention, Choice, Conv, Dtype, Excitation, HOPPER_NARROW, Launch, Map, Rows, SMALL, Sums, Tile, TmaTile, variants,
 };
 
 use crate::support::{Random, Values};
@@ -92,6 +92,19 @@ fn a_missing_wait_or_barrier_shows() {
     // SAFETY: the addresses are those of buffers as long as stated.
     unsafe { archc_emu::run(&launch, &args, 0) }.unwrap();
     assert!(y.read().iter().any(|v| v.is_nan()), "a missing barrier in a reduction");
+    let sums = Buffer::of(&[1f32; 200 * 8]);
+    let means = |fault: Option<&str>| {
+        let y = Values::poison(Dtype::F32, 8, 0);
+        let sums = Sums { at: sums.address(), parts: 200, dist: 8 };
+        let mut args = Excitation { sums, y: y.address(), n: 1, pixels: 200, c: 8, k: 8, y_dist: 8, ..Excitation::default() };
+        let launch = args.launch(Dtype::F32, 1);
+        let launch = fault.map_or(launch.clone(), |fault| with_fault(launch, fault));
+        // SAFETY: the addresses are those of buffers as long as stated.
+        unsafe { archc_emu::run(&launch, &args, 0) }.unwrap();
+        y.read()
+    };
+    assert_eq!(means(None), [1.0; 8]);
+    assert!(means(Some("NO_BARRIER")).iter().any(|v| v.is_nan()), "a missing barrier between sums");
 }
 
 /// Attention over several tiles of keys.
