@@ -12,6 +12,7 @@
 //           tails are cut by cp.async's source size, so that gaps are never read
 // Split-K   gridDim.y blocks share a tile; each leaves its sums, the last to arrive adds them in order (same bits each
 //           run) and does the epilogue
+// Sums      where they are wanted, a warp adds up the columns of its slabs of 16 pixels, each a part with one writer
 // Ceiling   the tensor cores' for deep products; memory's for 1 x 1 of few channels, hence 16-byte stores and residual
 //           loads through a transposition in shared memory
 #include "common.cuh"
@@ -31,7 +32,7 @@ struct Args {
 
 const int THREADS = WARPS_M * WARPS_N * 32;
 // A multiprocessor should hold so many; multiply-adds keep more at hand than fragments.
-const int BLOCKS = (THREADS == 256 ? 2 : 3) - (MATH == IS_f32);
+const int BLOCKS = THREADS == 256 ? 2 - (MATH == IS_f32) : 3;
 const int WM = BM / WARPS_M, WN = BN / WARPS_N, MI = WM / 16, NJ = WN / 8;
 const int PIECES = ROW / 16;
 const int PIECE = 16 / (int)sizeof(T), STEP = ROW / (int)sizeof(T);

@@ -11,6 +11,7 @@
 //           depths); with TURNS 1 both share a larger tile, which takes less of the second cache's rate (long depths)
 // Order     a block a multiprocessor, which takes every gridDim.x-th tile; tiles of the same pixels are neighbours, so that
 //           pixels come from memory once and weights stay in the second cache. Copies run ahead into the next tiles
+// Sums      as conv_igemm
 // Ceiling   deep products: the second cache, (1 / BM + 1 / BN) bytes an operation, then the tensor cores; 1 x 1 of few
 //           channels: memory, hence residuals that are fetched a slab ahead
 // Measured  nothing yet: written without a GPU, proved on the emulator

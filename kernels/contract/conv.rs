@@ -24,6 +24,24 @@ pub const HOPPER_LARGE: Tile = Tile { bm: 128, bn: 128, warps_m: 8, warps_n: 1, 
 pub const HOPPER_NARROW: Tile = Tile { bm: 128, bn: 64, warps_m: 8, warps_n: 1, stages: 3, row: 128, hopper: true };
 pub const TILES: [Tile; 3] = [LARGE, NARROW, SMALL];
 
+impl Tile {
+    /// Cycles of the busiest multiprocessor for blocks of so many steps, whose depth is cut.
+    ///
+    /// An estimate to compare splits by: a step takes at least what its loads do, three of which are on their way; products
+    /// at 60 % of the tensor cores' rate by mma.sync, or one a lane and cycle; a pass over the partial sums.
+    fn cycles(self, dtype: Dtype, blocks: usize, steps: usize, splits: usize, processors: usize) -> f64 {
+        let rate = match dtype {
+            Dtype::F32 => 128.0,
+            Dtype::Tf32 => 300.0,
+            Dtype::Bf16 | Dtype::F16 => 600.0,
+        };
+        let share = (blocks * splits).div_ceil(processors) as f64;
+        let step = (self.bm * self.bn * self.row / dtype.size()) as f64 / rate;
+        let main = steps.div_ceil(splits) as f64 * (share * step).max(270.0);
+        main + if splits == 1 { 0.0 } else { 1500.0 + 150.0 * splits as f64 }
+    }
+}
+
 pub(super) fn variant(dtype: Dtype, tile: Tile, vec: usize) -> Variant {
     let defines = [
         ("BM", tile.bm),
@@ -80,14 +98,21 @@ impl Conv {
         let tile = match vec {
             1 => SMALL,
             4 if dtype.size() == 2 => NARROW,
+            // multiply-adds ask little of the caches and wait for shared memory: three narrow blocks on a multiprocessor hide
+            // more of that than a large one
+            _ if dtype == Dtype::F32 && blocks(NARROW) >= processors => NARROW,
             _ if self.k as usize > 64 && blocks(LARGE) >= processors => LARGE,
             _ if blocks(NARROW) >= processors => NARROW,
             _ => SMALL,
         };
         let steps = (self.w_dist as usize * dtype.size()).div_ceil(tile.row);
         // A split is worth a pass over its partial sums only with some steps of its own.
-        let splits = (processors / blocks(tile).max(1)).min(steps / 8).clamp(1, 16);
-        Choice { tile, splits }
+        let fill = (processors / blocks(tile).max(1)).min(steps / 8).clamp(1, 16);
+        // as many as fill the device; of small tiles a second block a multiprocessor, which waits while the first one works
+        let twice = (2 * processors / blocks(tile).max(1)).min(steps / 8).clamp(1, 16);
+        let cost = |splits: &usize| tile.cycles(dtype, blocks(tile), steps, *splits, processors);
+        let splits = if tile == SMALL { (fill..=twice).min_by(|a, b| cost(a).total_cmp(&cost(b))) } else { None };
+        Choice { tile, splits: splits.unwrap_or(fill) }
     }
 
     /// [`Conv::choose`] for a device of compute capability 9.0, compiled for sm_90a.

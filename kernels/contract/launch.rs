@@ -1,8 +1,8 @@
 //! Launches of everything but convolutions.
 
 use super::{
-    Attention, Binary, Broadcast, Copy_, Depthwise, Dropout, Dtype, Excitation, Fill, GroupNorm, Launch, LinearRows, Map,
-    Matmul, Pool, RANK, Reduce, Resize, Rows, Sums, Variant,
+    Attention, Binary, Broadcast, Copy_, Depthwise, Dropout, Dtype, Excitation, Fill, GroupNorm, Launch, LinearRows,
+    Map, Matmul, Pool, RANK, Reduce, Resize, Rows, Sums, Variant,
 };
 
 fn blocks(threads: usize, each: usize) -> [u32; 3] {

@@ -13,12 +13,12 @@ use std::sync::Mutex;
 use super::contract::{self, Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK, Tma};
 use super::driver::{Facts, Packed};
 use super::place::{Layout, Pool, stored};
-use rayon::prelude::*;
 use crate::diag::{Code, Problem};
 use crate::exec::Weights;
 use crate::opt::{self, Id, Kind};
 use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{Place, Plan, Step, View, Work};
+use rayon::prelude::*;
 
 pub use conv::pixel_distance;
 pub(super) use excitation::Squeezed;

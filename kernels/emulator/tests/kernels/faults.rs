@@ -96,7 +96,8 @@ fn a_missing_wait_or_barrier_shows() {
     let means = |fault: Option<&str>| {
         let y = Values::poison(Dtype::F32, 8, 0);
         let sums = Sums { at: sums.address(), parts: 200, dist: 8 };
-        let mut args = Excitation { sums, y: y.address(), n: 1, pixels: 200, c: 8, k: 8, y_dist: 8, ..Excitation::default() };
+        let mut args =
+            Excitation { sums, y: y.address(), n: 1, pixels: 200, c: 8, k: 8, y_dist: 8, ..Excitation::default() };
         let launch = args.launch(Dtype::F32, 1);
         let launch = fault.map_or(launch.clone(), |fault| with_fault(launch, fault));
         // SAFETY: the addresses are those of buffers as long as stated.

@@ -98,9 +98,8 @@ fn one_filter_a_channel() {
                     check(&format!("{dtype:?} {c} {kernel}"), &y.read_rows(c, dist), &want, tolerance(dtype));
                 }
                 let parts = args.sums.parts as usize;
-                let part = |at: usize, part: usize| {
-                    left.values()[(at / c * parts + part) * args.sums.dist as usize + at % c]
-                };
+                let part =
+                    |at: usize, part: usize| left.values()[(at / c * parts + part) * args.sums.dist as usize + at % c];
                 let got: Vec<f32> = (0..n * c).map(|at| (0..parts).map(|one| part(at, one)).sum()).collect();
                 check(&format!("sums, {dtype:?} {c} {kernel}"), &got, &sums, tolerance(dtype));
             }
