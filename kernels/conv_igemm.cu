@@ -31,8 +31,14 @@ struct Args {
 };
 
 const int THREADS = WARPS_M * WARPS_N * 32;
-// A multiprocessor should hold so many; multiply-adds keep more at hand than fragments.
-const int BLOCKS = THREADS == 256 ? 2 - (MATH == IS_f32) : 3;
+// A multiprocessor should hold so many; multiply-adds keep more at hand than fragments. Those of sm_86, sm_89 and sm_120 have
+// shared memory for one large one alone.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
+const int LARGE_BLOCKS = 1;
+#else
+const int LARGE_BLOCKS = MATH == IS_f32 ? 1 : 2;
+#endif
+const int BLOCKS = THREADS == 256 ? LARGE_BLOCKS : 3;
 const int WM = BM / WARPS_M, WN = BN / WARPS_N, MI = WM / 16, NJ = WN / 8;
 const int PIECES = ROW / 16;
 const int PIECE = 16 / (int)sizeof(T), STEP = ROW / (int)sizeof(T);
