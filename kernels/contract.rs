@@ -119,11 +119,14 @@ pub fn variants() -> Vec<Variant> {
         }
         if dtype.size() == 2 {
             all.push(conv::variant(dtype, NARROW, 4));
+            all.push(conv::gated(conv::variant(dtype, NARROW, 4)));
             all.extend([HOPPER_LARGE, HOPPER_NARROW].map(|tile| conv::variant(dtype, tile, 8)));
             all.push(conv::variant(dtype, HOPPER_NARROW, 4));
             all.extend(TmaTile::ALL.map(|tile| tile.variant(dtype)));
         }
         all.push(conv::variant(dtype, SMALL, 1));
+        let gated = [(NARROW, dtype.vector()), (SMALL, dtype.vector()), (SMALL, 1)];
+        all.extend(gated.map(|(tile, vec)| conv::gated(conv::variant(dtype, tile, vec))));
     }
     for dtype in Dtype::STORED {
         let files = [

@@ -10,6 +10,8 @@
 //           shared memory; f32: fused multiply-adds on 4 x 8 lanes a warp
 // Loads     VEC channels at once: 16 bytes where addresses allow, 8 for a stem of few channels, else single ones; channel
 //           tails are cut by cp.async's source size, so that gaps are never read
+// Gate      with -DGATED a 1 x 1 convolution multiplies what it reads by a factor for each channel of each image, on the way to
+//           shared memory: by registers, and so without the copies that run beside products
 // Split-K   gridDim.y blocks share a tile; each leaves its sums, the last to arrive adds them in order (same bits each
 //           run) and does the epilogue
 // Sums      where they are wanted, a warp adds up the columns of its slabs of 16 pixels, each a part with one writer
@@ -26,6 +28,9 @@ struct Args {
     Epilogue epilogue;
     // with an address, y may have none
     Sums sums;
+    // for -DGATED: [n][scale_dist]
+    const T* scale;
+    int scale_dist, reserved;
     int n, height, width, c, k, groups, r, s, out_height, out_width, stride_h, stride_w, pad_h, pad_w;
     int dilation_h, dilation_w, x_image, x_row, x_pixel, y_image, y_row, y_pixel, w_dist, splits;
 };
@@ -56,7 +61,12 @@ DEV int swizzled(int row, int piece) {
     return row * ROW + ((piece ^ (ROW == 64 ? row >> 1 & 3 : row & 7)) << 4);
 }
 
-struct Pixel { int at, ih, iw; };
+struct Pixel {
+    int at, ih, iw;
+#ifdef GATED
+    const T* scale;
+#endif
+};
 
 // Follows one piece of the depth from step to step.
 struct Depth {
@@ -80,6 +90,30 @@ struct Depth {
     }
 };
 
+#ifdef GATED
+// VEC channels of a pixel, of which `left` exist, times their factors.
+DEV void load_gated(u8* to, const T* from, const T* scale, int left, bool wide) {
+    uint4 raw = make_uint4(0, 0, 0, 0);
+    T* values = (T*)&raw;
+    if (VEC == PIECE && left >= VEC && wide) {
+        raw = *(const uint4*)from;
+        const uint4 factors = *(const uint4*)scale;
+#pragma unroll
+        for (int i = 0; i < VEC; ++i) put(values[i], to_float(values[i]) * to_float(((const T*)&factors)[i]));
+    } else {
+#pragma unroll
+        for (int i = 0; i < VEC; ++i)
+            if (i < left) put(values[i], to_float(from[i]) * to_float(scale[i]));
+    }
+    if (VEC == PIECE) {
+        *(uint4*)to = raw;
+    } else {
+#pragma unroll
+        for (int i = 0; i < VEC; ++i) ((T*)to)[i] = values[i];
+    }
+}
+#endif
+
 // A piece of the left side: VEC channels at a time.
 DEV void load_piece(u8* to, const T* x, const Args& a, const Pixel& pixel, Depth depth) {
 #pragma unroll
@@ -87,6 +121,9 @@ DEV void load_piece(u8* to, const T* x, const Args& a, const Pixel& pixel, Depth
         int ih = pixel.ih + depth.r * a.dilation_h, iw = pixel.iw + depth.s * a.dilation_w;
         bool inside = depth.r < a.r && (u32)ih < (u32)a.height && (u32)iw < (u32)a.width;
         const T* from = inside ? x + (pixel.at + ih * a.x_row + iw * a.x_pixel + depth.c) : x;
+#ifdef GATED
+        load_gated(to + part * sizeof(T), from, pixel.scale + depth.c, inside ? a.c - depth.c : 0, on_16_bytes(a.scale, a.scale_dist));
+#else
         if (VEC * sizeof(T) >= 4) {
             int left = a.c - depth.c;
             copy_async<VEC * sizeof(T) < 4 ? 4 : VEC * (int)sizeof(T)>(
@@ -97,6 +134,7 @@ DEV void load_piece(u8* to, const T* x, const Args& a, const Pixel& pixel, Depth
             if (inside) value = *from;
             *(T*)(to + part * sizeof(T)) = value;
         }
+#endif
         if (part + VEC < PIECE) depth.advance(a, VEC);
     }
 }
@@ -196,6 +234,9 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
         // outside of any image
         pixel[i].ih = m < pixels ? oh * a.stride_h - a.pad_h : -(1 << 30);
         pixel[i].iw = (at - oh * a.out_width) * a.stride_w - a.pad_w;
+#ifdef GATED
+        pixel[i].scale = a.scale + image * a.scale_dist;
+#endif
     }
     int k = first * STEP + load_piece_at * PIECE;
     Depth depth(a, k);

@@ -92,6 +92,10 @@ args! {
         epilogue: Epilogue,
         /// [`Conv::sums`]; with them, `y` may be 0.
         sums: Sums,
+        /// A factor for each channel that is read, stored, `[images][scale_dist]`; only of 1 x 1 convolutions of one group.
+        scale: u64,
+        scale_dist: i32,
+        reserved: i32,
         n: i32,
         height: i32,
         width: i32,

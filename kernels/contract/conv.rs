@@ -67,6 +67,12 @@ pub struct Choice {
     pub splits: usize,
 }
 
+/// The same for a convolution with a factor for each channel that it reads.
+pub(super) fn gated(mut variant: Variant) -> Variant {
+    variant.defines.push(("GATED", "1".into()));
+    variant
+}
+
 impl Conv {
     /// How many channels a load takes: the widest that address, distances and groups allow. It decides how weights are
     /// packed.
@@ -98,6 +104,14 @@ impl Conv {
         let tile = match vec {
             1 => SMALL,
             4 if dtype.size() == 2 => NARROW,
+            // what passes through registers leaves few for a large tile
+            _ if self.scale != 0 => {
+                if blocks(NARROW) >= processors {
+                    NARROW
+                } else {
+                    SMALL
+                }
+            }
             // multiply-adds ask little of the caches and wait for shared memory: three narrow blocks on a multiprocessor hide
             // more of that than a large one
             _ if dtype == Dtype::F32 && blocks(NARROW) >= processors => NARROW,
@@ -119,7 +133,8 @@ impl Conv {
     pub fn choose_for_hopper(&self, dtype: Dtype, processors: usize) -> Choice {
         let choice = self.choose(dtype, processors);
         let tile = match choice.tile {
-            _ if dtype.size() != 2 => return choice,
+            // wgmma would ask for a fence after what threads have written
+            _ if dtype.size() != 2 || self.scale != 0 => return choice,
             LARGE => HOPPER_LARGE,
             NARROW => HOPPER_NARROW,
             _ => return choice,
@@ -152,8 +167,9 @@ impl Conv {
     pub fn launch(&self, dtype: Dtype, choice: Choice) -> Launch {
         let tile = choice.tile;
         let [x, y] = self.tiles(tile);
+        let plain = variant(dtype, tile, self.vec(dtype));
         Launch {
-            variant: variant(dtype, tile, self.vec(dtype)),
+            variant: if self.scale == 0 { plain } else { gated(plain) },
             kernel: "conv_igemm",
             grid: [(x * y) as u32, choice.splits as u32, 1],
             block: [(tile.warps_m * tile.warps_n * 32) as u32, 1, 1],

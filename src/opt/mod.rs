@@ -51,7 +51,7 @@ pub struct Pass {
 pub enum Fusion {
     /// Those of [`lower`], with activations and residuals in epilogues.
     Plain,
-    /// Besides, factors and means of channels in epilogues, and whole excitations.
+    /// Besides, factors and means of channels in epilogues, factors of what a pointwise convolution reads, whole excitations.
     Gated,
     /// All but excitations, whose maps are as good one by one where starting a step costs little.
     Deep,
@@ -96,7 +96,7 @@ pub static PASSES: &[Pass] = &[
     // the gate of a pointwise convolution's own result, before the convolution
     gated("squeeze_early", squeeze_early::run),
     // gates that are left go into the pointwise convolution that reads what is gated
-    deep("excite", excite::run),
+    gated("excite", excite::run),
     // means over pixels go into what computes the image; after the two that ask who else reads it
     gated("squeeze", squeeze::run),
     // what a gate is computed by from those means

@@ -179,7 +179,7 @@ fn structs_are_read_from_the_contract() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/gpu_structs.py");
     let output = Command::new(&stage.python).arg("-B").arg(page).output().expect("Python runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    for line in ["Act 12", "Epilogue 64", "Conv 216", "Attention 72"] {
+    for line in ["Act 12", "Epilogue 64", "Conv 232", "Attention 72"] {
         assert!(
             text.lines().any(|one| one == line),
             "{line} is not in {text}{}",

@@ -264,7 +264,8 @@ impl Driver for Device {
             // SAFETY: the function is of a loaded module.
             unsafe { result::function::get_function_attribute(function, registers) }
                 .map_err(fault("loading a kernel"))?;
-            if *shared > 48 << 10 {
+            // beyond 48 KiB it is asked for, what the kernel has of its own counted
+            if *shared > 0 {
                 let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                 // SAFETY: the function is of a loaded module.
                 let set = unsafe { result::function::set_function_attribute(function, attribute, *shared as c_int) };

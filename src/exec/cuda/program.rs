@@ -176,7 +176,7 @@ pub(super) fn tma_name(tma: &Tma) -> String {
     format!("conv_tma {}x{}", tma.tile.bm, tma.tile.bn)
 }
 
-/// `conv_igemm 128x64 wgmma / 4`
+/// `conv_igemm 128x64 wgmma / 4`, whether or not it has a gate
 pub(super) fn name(Choice { tile, splits }: Choice) -> String {
     let own = if tile.hopper { " wgmma" } else { "" };
     let cut = if splits == 1 { String::new() } else { format!(" / {splits}") };

@@ -25,6 +25,8 @@ struct Case {
     shift: usize,
     residual: bool,
     gate: bool,
+    /// Factors of what is read.
+    scale: bool,
     before: Act,
     after: Act,
     sums: bool,
@@ -46,6 +48,7 @@ const PLAIN: Case = Case {
     shift: 0,
     residual: false,
     gate: false,
+    scale: false,
     before: Act::NONE,
     after: Act::NONE,
     sums: false,
@@ -114,6 +117,8 @@ impl Case {
         let y = Values::rows(dtype, &vec![f32::NAN; pixels * k], k, y_dist, 0);
         let y = Values::poison(y.dtype, (pixels - 1) * y_dist + k, 0);
         let residual_values = Values::rows(dtype, &residual, k, y_dist, 0);
+        let scale = random.numbers(n * c);
+        let scale_values = Values::of(dtype, &scale);
         let (gate_values, bias_values) = (Values::of(dtype, &gate), Buffer::of(&bias));
         let mut conv = Conv {
             x: on_device.address(),
@@ -158,6 +163,9 @@ impl Case {
         let packed = pack_conv(dtype, vec, [k, cg, r * s], |k, c, tap| weights[(k * cg + c) * r * s + tap]);
         let packed = Values::of(dtype, &packed);
         conv.w = packed.address();
+        if self.scale {
+            (conv.scale, conv.scale_dist) = (scale_values.address(), c as i32);
+        }
         let mut sums = conv.sums();
         let left = Buffer::<f32>::new(sums.floats(n));
         if self.sums {
@@ -181,8 +189,9 @@ impl Case {
                         continue;
                     }
                     for c_in in 0..cg {
+                        let factor = if self.scale { f64::from(scale[image * c + c_in]) } else { 1.0 };
                         let x = x[((image * h + row) * w + col) * c + out / kg * cg + c_in];
-                        sum += f64::from(x) * f64::from(weights[(out * cg + c_in) * r * s + tap]);
+                        sum += f64::from(x) * factor * f64::from(weights[(out * cg + c_in) * r * s + tap]);
                     }
                 }
                 sum = activate(self.before, sum);
@@ -298,6 +307,32 @@ fn sums_over_images() {
         let grouped = Case { n: 2, size: [11, 6], c: 32, k: 48, groups: 4, stride: [2, 1], sums: true, ..PLAIN };
         let off = grouped.error(dtype, |conv| conv.choose(dtype, 8), 5);
         assert!(off < tolerance(dtype), "{dtype:?} in groups: off by {off:.1e}");
+    }
+}
+
+#[test]
+fn factors_of_what_is_read() {
+    let point = Case { kernel: [1, 1], padding: [0, 0], scale: true, ..PLAIN };
+    let cases = [
+        Case { n: 3, size: [7, 5], c: 72, k: 40, residual: true, after: Act::RELU, ..point },
+        Case { n: 2, size: [9, 9], c: 20, k: 130, gaps: [4, 3], before: Act::SILU, ..point },
+        Case { n: 5, size: [4, 3], c: 13, k: 9, gate: true, ..point },
+        Case { n: 2, size: [6, 5], c: 4, k: 24, ..point },
+        Case { n: 1, size: [14, 14], c: 160, k: 64, gaps: [1, 0], shift: 1, ..point },
+    ];
+    for dtype in Dtype::ALL {
+        for (seed, case) in cases.into_iter().enumerate() {
+            // narrow tiles, small ones, split ones
+            for processors in [1, 132] {
+                let choose = |conv: &Conv| {
+                    assert!(conv.choose_tma(dtype, 1).is_none(), "the copy engine multiplies nothing");
+                    conv.choose_for_hopper(dtype, processors)
+                };
+                let off = case.error(dtype, choose, seed as u64 + 1);
+                // what is read is rounded once more
+                assert!(off < 1.5 * tolerance(dtype), "{dtype:?} {case:?}: off by {off:.1e}");
+            }
+        }
     }
 }
 

@@ -135,7 +135,10 @@ impl Lower<'_> {
             ..images(x, y, groups)
         };
         let weight = |k: usize, c_at: usize, tap: usize| raw[(k * c + c_at) * taps + tap] * scale(k);
-        if groups == 1 && self.by_pairs(&mut conv, &step.reads[0]) {
+        if let Some(scale) = step.reads.get(1) {
+            (conv.scale, conv.scale_dist) = (self.address(scale), scale.dims[1] as i32);
+        }
+        if groups == 1 && conv.scale == 0 && self.by_pairs(&mut conv, &step.reads[0]) {
             let before = conv.pad_w as usize * 2 - window.padding[1];
             let (wide, pairs) = (window.kernel[1], conv.s as usize);
             self.pack(&mut conv, |k, c_at, tap| {
