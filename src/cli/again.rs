@@ -19,9 +19,12 @@ enum Wanted {
 
 /// The status to end with: `status`, or that of a second run, which says more.
 pub fn after(command: &Command, status: u8) -> u8 {
-    let Some(wanted) = wanted(command).filter(|_| cuda::is_lost()) else { return status };
+    let second = std::env::var_os(cuda::STEPWISE).is_some();
+    let Some(wanted) = wanted(command).filter(|_| cuda::is_lost() && !second) else { return status };
     let Ok(program) = std::env::current_exe() else { return status };
     eprintln!("running once more, step by step");
+    // the command is over, and the second process needs the memory
+    cuda::let_go();
     match run(&program, std::env::args_os().skip(1).collect(), wanted) {
         Ok(again) if again.success() && wanted == Wanted::Messages => {
             eprintln!("step by step nothing fails: what fails comes and goes, or needs kernels that follow closely");

@@ -29,6 +29,7 @@ use crate::opt::Fusion;
 use crate::plan::{self, Plan};
 
 pub use contract::Dtype;
+pub use device::let_go;
 pub use found::{Found, find};
 pub use program::is_lost;
 

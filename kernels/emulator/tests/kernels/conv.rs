@@ -398,34 +398,55 @@ fn what_no_map_can_say_has_other_kernels() {
     }
 }
 
+/// A convolution of n images of `size`, by addresses that say nothing.
+fn sized(n: i32, size: i32, c: i32, k: i32, window: i32) -> Conv {
+    Conv {
+        x: 256,
+        w: 256,
+        n,
+        height: size,
+        width: size,
+        c,
+        k,
+        groups: 1,
+        r: window,
+        s: window,
+        out_height: size,
+        out_width: size,
+        stride_h: 1,
+        stride_w: 1,
+        pad_h: window / 2,
+        pad_w: window / 2,
+        dilation_h: 1,
+        dilation_w: 1,
+        x_image: size * size * c,
+        x_row: size * c,
+        x_pixel: c,
+        w_dist: window * window * c,
+        ..Conv::default()
+    }
+}
+
+#[test]
+fn tiles_and_splits_by_what_they_cost() {
+    let choice = |conv: Conv, dtype| {
+        let Choice { tile, splits } = conv.choose(dtype, 132);
+        (tile, splits)
+    };
+    // a device that is full already; depths that fill it; one so deep that two blocks share a multiprocessor
+    assert_eq!(choice(sized(197, 1, 768, 2304, 1), Dtype::Bf16), (SMALL, 1));
+    assert_eq!(choice(sized(1, 14, 256, 256, 3), Dtype::Bf16), (SMALL, 8));
+    assert_eq!(choice(sized(1, 7, 512, 512, 3), Dtype::Bf16), (SMALL, 16));
+    assert_eq!(choice(sized(197, 1, 3072, 768, 1), Dtype::Bf16), (SMALL, 5));
+    // multiply-adds never in large tiles
+    assert_eq!(choice(sized(256, 14, 256, 256, 3), Dtype::F32), (NARROW, 1));
+    assert_eq!(choice(sized(256, 14, 256, 256, 3), Dtype::Tf32), (TILES[0], 1));
+}
+
 #[test]
 fn the_copy_engine_where_it_pays() {
     let choice = |n: i32, size: i32, c: i32, k: i32, window: i32| {
-        let conv = Conv {
-            x: 256,
-            w: 256,
-            n,
-            height: size,
-            width: size,
-            c,
-            k,
-            groups: 1,
-            r: window,
-            s: window,
-            out_height: size,
-            out_width: size,
-            stride_h: 1,
-            stride_w: 1,
-            pad_h: window / 2,
-            pad_w: window / 2,
-            dilation_h: 1,
-            dilation_w: 1,
-            x_image: size * size * c,
-            x_row: size * c,
-            x_pixel: c,
-            w_dist: window * window * c,
-            ..Conv::default()
-        };
+        let conv = sized(n, size, c, k, window);
         conv.choose_tma(Dtype::Bf16, 132).map(|tma| (tma.tile.bm, tma.tile.bn))
     };
     // narrow results, long depths, short depths

@@ -22,18 +22,19 @@ fn count(kernels: &[String], name: &str) -> usize {
     kernels.iter().flat_map(|names| names.split(", ")).filter(|one| one.starts_with(name)).count()
 }
 
+/// The copy engine's, split ones, grouped ones, depthwise ones of both kinds.
+const BLOCKS: [[&str; 3]; 6] = [
+    ["16, 13, 11", "conv2d(24, kernel = 3, padding = 1)", PIXELS],
+    ["200, 5, 3", "conv2d(24, kernel = 3, padding = 1)", FEATURES],
+    ["64, 20, 20", "conv2d(24, kernel = 1)", FEATURES],
+    ["48, 7, 9", "conv2d(24, kernel = 3, groups = 3, stride = 2, padding = 1)", PIXELS],
+    ["24, 9, 10", "conv2d(24, kernel = 5, groups = 24, stride = 2, padding = 2)", PIXELS],
+    ["24, 6, 33", "conv2d(24, kernel = 3, groups = 24, dilation = 2, padding = 2)", FEATURES],
+];
+
 #[test]
 fn blocks_of_all_kinds_of_convolutions() {
-    let cases = [
-        // the copy engine's, split ones, grouped ones, depthwise ones of both kinds
-        ("16, 13, 11", "conv2d(24, kernel = 3, padding = 1)", PIXELS),
-        ("200, 5, 3", "conv2d(24, kernel = 3, padding = 1)", FEATURES),
-        ("64, 20, 20", "conv2d(24, kernel = 1)", FEATURES),
-        ("48, 7, 9", "conv2d(24, kernel = 3, groups = 3, stride = 2, padding = 1)", PIXELS),
-        ("24, 9, 10", "conv2d(24, kernel = 5, groups = 24, stride = 2, padding = 2)", PIXELS),
-        ("24, 6, 33", "conv2d(24, kernel = 3, groups = 24, dilation = 2, padding = 2)", FEATURES),
-    ];
-    for (input, conv, maps) in cases {
+    for [input, conv, maps] in BLOCKS {
         let typed = network(&block(input, conv, maps));
         for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
             for (processors, batch) in [(1, 3), (132, 1), (2, 3)] {
@@ -48,35 +49,54 @@ fn blocks_of_all_kinds_of_convolutions() {
     }
 }
 
+#[test]
+fn on_the_device_excitations() {
+    let Some(driver) = device() else { return };
+    for text in BLOCKS
+        .map(|[input, conv, maps]| block(input, conv, maps))
+        .iter()
+        .map(String::as_str)
+        .chain(MEANS.map(|(text, _)| text))
+    {
+        let typed = network(text);
+        for dtype in Dtype::ALL {
+            let cuda = on(driver.clone(), dtype);
+            [1, 3, 40].into_iter().for_each(|batch| compare_on(&cuda, &typed, batch, tolerance(dtype)));
+        }
+    }
+}
+
+/// With how many launches of the kernel each has.
+const MEANS: [(&str, usize); 6] = [
+    // a head, whose image nobody reads; one whose residual is an image
+    (
+        "x = input([20, 9, 7])\n c = conv2d(34, kernel = 3) <- x\n r = relu <- c\n m = global_avg_pool2d <- r\n y = linear(10) <- m",
+        1,
+    ),
+    (
+        "x = input([16, 7, 7])\n c = conv2d(16, kernel = 3, padding = 1) <- x\n a = add <- c, x\n m = mean([2, 3], keep = true) <- a\n y = relu <- m",
+        1,
+    ),
+    ("x = input([12, 9, 7])\n c = conv2d(12, kernel = 3, groups = 12) <- x\n m = global_avg_pool2d <- c", 1),
+    // an output; a reader besides the excitation; hidden values that are too many
+    (
+        "x = input([20, 9, 7])\n c = conv2d(24, kernel = 3) <- x\n m = global_avg_pool2d <- c\n f = linear(3) <- m\n ! m, c, f",
+        2,
+    ),
+    (
+        "x = input([20, 9, 7])\n c = conv2d(24, kernel = 3) <- x\n m = global_avg_pool2d <- c\n f = linear(24) <- m\n g = sigmoid <- f\n t = tanh <- m\n h = mul <- g, t\n y = mul <- c, h",
+        2,
+    ),
+    (
+        "x = input([20, 9, 7])\n c = conv2d(24, kernel = 3) <- x\n m = global_avg_pool2d <- c\n f = linear(4100) <- m\n r = relu <- f\n h = linear(24) <- r\n y = mul <- c, h",
+        1,
+    ),
+];
+
 /// Where means are wanted for something else, or the maps are too large, means are made of the sums.
 #[test]
 fn means_beside_an_image_or_in_place_of_it() {
-    let cases = [
-        // a head, whose image nobody reads; one whose residual is an image
-        (
-            "x = input([20, 9, 7])\n c = conv2d(34, kernel = 3) <- x\n r = relu <- c\n m = global_avg_pool2d <- r\n y = linear(10) <- m",
-            1,
-        ),
-        (
-            "x = input([16, 7, 7])\n c = conv2d(16, kernel = 3, padding = 1) <- x\n a = add <- c, x\n m = mean([2, 3], keep = true) <- a\n y = relu <- m",
-            1,
-        ),
-        ("x = input([12, 9, 7])\n c = conv2d(12, kernel = 3, groups = 12) <- x\n m = global_avg_pool2d <- c", 1),
-        // an output; a reader besides the excitation; hidden values that are too many
-        (
-            "x = input([20, 9, 7])\n c = conv2d(24, kernel = 3) <- x\n m = global_avg_pool2d <- c\n f = linear(3) <- m\n ! m, c, f",
-            2,
-        ),
-        (
-            "x = input([20, 9, 7])\n c = conv2d(24, kernel = 3) <- x\n m = global_avg_pool2d <- c\n f = linear(24) <- m\n g = sigmoid <- f\n t = tanh <- m\n h = mul <- g, t\n y = mul <- c, h",
-            2,
-        ),
-        (
-            "x = input([20, 9, 7])\n c = conv2d(24, kernel = 3) <- x\n m = global_avg_pool2d <- c\n f = linear(4100) <- m\n r = relu <- f\n h = linear(24) <- r\n y = mul <- c, h",
-            1,
-        ),
-    ];
-    for (text, launches) in cases {
+    for (text, launches) in MEANS {
         let typed = network(text);
         for dtype in [Dtype::F32, Dtype::Bf16] {
             for (processors, batch) in [(1, 3), (132, 1)] {
