@@ -88,7 +88,7 @@ DEV void store_strip(const Args& a, const Place& p, float (&sums)[STRIP][8], int
 // The sums of a block's strips, of which each thread has left its own.
 DEV void leave_sums(const Args& a, const float (*own)[8]) {
     SHARED(float, joined, [THREADS]);
-    __syncthreads();
+    if (!BUG(NO_BARRIER)) __syncthreads();
     const int columns = a.beside * 8, deep = THREADS / a.beside, ways = THREADS / columns;
     const int column = threadIdx.x % columns, way = threadIdx.x / columns;
     float sum = 0.f;

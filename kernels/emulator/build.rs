@@ -101,6 +101,7 @@ fn faulty() -> Vec<Variant> {
         ("attention.bf16.32", "NO_BARRIER"),
         ("rows.f32", "NO_BARRIER"),
         ("excitation.f32", "NO_BARRIER"),
+        ("depthwise.f32", "NO_BARRIER"),
         ("elementwise.f32", "BOUNDS"),
     ];
     let with = |(name, fault): (&str, &str)| {

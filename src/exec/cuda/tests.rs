@@ -198,9 +198,16 @@ fn kernels_alone_are_measured() {
     for dtype in [Dtype::Bf16, Dtype::F32] {
         let cuda = emulated(2, dtype);
         let measured: Vec<_> = cases::small().iter().map(|case| cuda.measure(case, 2).expect("it runs")).collect();
-        for (one, kernel) in
-            measured.iter().zip(["conv_", "conv_", "depthwise", "linear_rows", "conv_", "pool", "attention"])
-        {
+        for (one, kernel) in measured.iter().zip([
+            "conv_",
+            "conv_",
+            "depthwise",
+            "linear_rows",
+            "conv_",
+            "pool",
+            "attention",
+            "excitation",
+        ]) {
             assert!(one.kernel.starts_with(kernel), "{one:?}");
             assert!(one.seconds > 0.0 && one.bytes > 0.0, "{one:?}");
         }
