@@ -192,6 +192,13 @@ DEV void follow() {
 #endif
 }
 
+// Asks for the line of `p` in the second cache. Only of what no kernel before writes is that of use before follow().
+DEV void fetch_ahead(const void* p) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+#endif
+}
+
 DEV u32 bf16_bits(float f) {
     u16 bits;
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(f));
@@ -308,6 +315,14 @@ template <class E> DEV void store8(E* p, const float (&v)[8], int count, bool wi
         for (int i = 0; i < 8; ++i)
             if (i < count) put(p[i], v[i]);
     }
+}
+
+// Asks for `rows` rows of so many bytes, `dist` apart, by all threads of a block: at a small batch most of a kernel's time is
+// the way of its weights from memory, which can begin while the kernel before ends.
+DEV void fetch_rows_ahead(const void* first, int rows, u64 dist, int bytes, int thread, int threads) {
+    const int LINE = 128, lines = (bytes + LINE - 1) / LINE;
+    for (int at = thread; at < rows * lines; at += threads)
+        fetch_ahead((const u8*)first + at / lines * dist + at % lines * LINE);
 }
 
 // ---- strides, reductions

@@ -49,6 +49,8 @@ const int PIECES = ROW / 16;
 const int PIECE = 16 / (int)sizeof(T), STEP = ROW / (int)sizeof(T);
 const int A_BYTES = BM * ROW, STAGE_BYTES = (BM + BN) * ROW;
 const int A_LOADS = BM * PIECES / THREADS, B_LOADS = BN * PIECES / THREADS, ROWS_APART = THREADS / PIECES;
+// Beyond so many tiles a device has other work while weights come.
+const int FEW_TILES = 256;
 // rows of a warp's slab in the epilogue, padded against bank conflicts
 const int SLAB_ROW = WN + 8;
 static_assert(BM * PIECES % THREADS == 0 && BN * PIECES % THREADS == 0, "every thread loads as much");
@@ -257,6 +259,9 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
 
     float sums[MI][NJ][4] = {};
     float(&flat)[MI * NJ * 4] = *(float(*)[MI * NJ * 4])sums;
+    if (gridDim.x <= FEW_TILES && first < last)
+        fetch_rows_ahead(w + first * STEP, min(BN, a.k - n0), (u64)a.w_dist * sizeof(T),
+                         (min(last * STEP, a.w_dist) - first * STEP) * (int)sizeof(T), tid, THREADS);
     follow();
 #pragma unroll
     for (int stage = 0; stage < STAGES - 1; ++stage) {

@@ -119,11 +119,20 @@ DEV float activated(float sum, const Act& act) {
 }
 
 KERNEL(excitation, THREADS, 1)(const __grid_constant__ Args a) {
-    follow();
     DYNAMIC_SHARED(shared);
-    const int chunks = (a.k + a.chunk - 1) / a.chunk;
-    const int image0 = blockIdx.x / chunks * a.samples, samples = min(a.samples, a.n - image0);
+    const int chunks = (a.k + a.chunk - 1) / a.chunk, group = blockIdx.x / chunks;
+    const int image0 = group * a.samples, samples = min(a.samples, a.n - image0);
     const int from = blockIdx.x % chunks * a.chunk, to = min(from + a.chunk, a.k);
+    if (a.maps && group == 0) {
+        const T* w = a.maps == 1 ? a.w1 : a.w2;
+        const int dist = a.maps == 1 ? a.w1_dist : a.w2_dist, cols = a.maps == 1 ? a.c : a.hidden;
+        fetch_rows_ahead(w + from * dist, to - from, (u64)dist * sizeof(T), cols * (int)sizeof(T), threadIdx.x, THREADS);
+        // the first of two maps is read by all blocks: each asks for a share
+        if (a.maps == 2)
+            fetch_rows_ahead(a.w1, a.hidden, (u64)a.w1_dist * sizeof(T), a.c * (int)sizeof(T),
+                             blockIdx.x * THREADS + threadIdx.x, chunks * THREADS);
+    }
+    follow();
     T* y = a.y + image0 * a.y_dist;
     if (!a.maps) {
         each_mean(a, image0, samples, from, to, [&](int sample, int channel, float mean) { put(y[sample * a.y_dist + channel], mean); });
