@@ -5,8 +5,10 @@
 #   benches/gpu.sh [--quick] [--carry FOLDER] [--out FOLDER] [--device DEVICE] [--seconds N] [--compile "NET:BATCH .."]
 #
 # --quick: resnet50 in bf16 at batch 32 and 256, correctness of resnet18. --device cpu tries the script without a GPU.
-# torch.compile(max-autotune) takes two to four minutes a network and batch: without --compile the most wanted ones come last
-# and get the time that is left; with it the named ones are all that is run, beside archc and PyTorch's CUDA graph.
+# torch.compile(max-autotune) takes minutes a network and batch. It tunes while archc's results are checked, a few networks at
+# a time in the order of COMPILED below (gpu_tune.py); then what is ready is timed, each alone, and the rest is given up. What
+# it chooses among others' work may not be its best, and the table says so: with --compile the named ones are all that is run,
+# beside archc and PyTorch's CUDA graph, and tune alone.
 # Results are written as they come, so that a time limit costs only what is left; results.tar.gz in the folder has all.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -23,8 +25,16 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-mkdir -p "$out" && work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+NETS="resnet50 se_resnet50 resnet18 mobilenet_v3_large vit_b_16"
+COMPILED="resnet50:256 resnet50:32 resnet50:1 se_resnet50:256 vit_b_16:32 se_resnet50:32 se_resnet50:1 vit_b_16:256
+    mobilenet_v3_large:32 resnet18:32 vit_b_16:1 mobilenet_v3_large:256 resnet18:256 mobilenet_v3_large:1 resnet18:1"
+mkdir -p "$out" && work=$(mktemp -d) && hold=$work/hold && mkdir "$hold"
+tuner=
+finish() {
+    [ -n "$tuner" ] && kill "$tuner" 2>/dev/null && wait "$tuner"
+    rm -rf "$work"
+}
+trap finish EXIT
 export PYTHONUNBUFFERED=1 ARCHC_CUBIN_CACHE="$work/cubin"
 archc=$carry/archc failures=0
 exec > >(tee "$out/log.txt") 2>&1
@@ -37,10 +47,10 @@ limited() {
     local most=$1 rest
     shift
     rest=$(left)
-    [ "$rest" -lt 5 ] && { echo "out of time: $*"; return 124; }
+    [ "$rest" -lt 2 ] && return 124
     timeout -k 5 $((most < rest ? most : rest)) "$@"
 }
-fail() { failures=$((failures + 1)) && echo "FAILED: $*"; }
+fail() { if [ "$(left)" -lt 2 ]; then echo "no time for $*"; else failures=$((failures + 1)) && echo "FAILED: $*"; fi; }
 
 # one network both ways on the same noise
 same() {
@@ -84,7 +94,12 @@ profile() {
         >"$out/profile_$1.$2.$3.txt" 2>&1 || fail "profile $1 $2 $3"
 }
 
-torch() { limited "$1" python3 $here/gpu_torch.py "$out/torch.jsonl" "$2" "$3" "$4" "$5"; }
+# seconds, networks, dtypes, batches, modes
+torch() {
+    local most=$1 rest
+    rest=$(left)
+    limited "$most" python3 $here/gpu_torch.py "$out/torch.jsonl" "$2" "$3" "$4" "$5" --seconds $((most < rest ? most : rest))
+}
 
 step "the machine"
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --format=csv 2>/dev/null
@@ -92,69 +107,79 @@ nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --f
 python3 -c 'import torch; print("torch", torch.__version__)'
 rm -f "$out/torch.jsonl" "$out"/archc_*.json
 
+if [ -z "$compile$quick" ] && [ "$device" != cpu ]; then
+    # the checks come meanwhile
+    # shellcheck disable=SC2086
+    python3 $here/gpu_tune.py "$out/torch.jsonl" "$hold" $((seconds * 2 / 5)) $COMPILED >"$out/compile.txt" 2>&1 &
+    tuner=$!
+fi
 if [ "$device" != cpu ] && [ -z "$compile" ]; then
     step "fragment layouts"
-    limited 45 python3 $here/gpu_layouts.py 3 >"$out/layouts.txt" 2>&1 || fail "fragment layouts"
+    limited 60 python3 $here/gpu_layouts.py 3 >"$out/layouts.txt" 2>&1 || fail "fragment layouts"
     tail -25 "$out/layouts.txt"
 fi
 
 dtypes_of() { if [ "$device" = cpu ]; then echo f32; else echo "bf16 f16 f32"; fi; }
+fast=$(dtypes_of) && fast=${fast%% *}
 limit_of() { case $1 in bf16) echo 4e-2 ;; f16) echo 6e-3 ;; *) echo 1e-4 ;; esac; }
+nets() { echo $NETS | tr ' ' ,; }
 
 if [ -n "$compile" ]; then
     step "speed"
-    dtype=$(dtypes_of) && dtype=${dtype%% *}
     for one in $compile; do
-        bench "${one%:*}" "$dtype" "${one#*:}"
-        torch 60 "${one%:*}" "$dtype" "${one#*:}" graph
+        bench "${one%:*}" "$fast" "${one#*:}"
+        torch 60 "${one%:*}" "$fast" "${one#*:}" graph
     done
+    step "torch.compile"
+    for one in $compile; do torch 400 "${one%:*}" "$fast" "${one#*:}" compile >>"$out/compile.txt" 2>&1; done
+    grep -h '^torch' "$out/compile.txt"
 elif [ -n "$quick" ]; then
     step "numbers"
     for dtype in $(dtypes_of); do same resnet18 "$dtype" 2 "$(limit_of "$dtype")"; done
     for part in ARCHC_TMA ARCHC_WGMMA ARCHC_PDL; do
         export "$part=0"
-        same resnet18 "${dtype%% *}" 2 "$(limit_of "${dtype%% *}")"
+        same resnet18 "$fast" 2 "$(limit_of "$fast")"
         unset "$part"
     done
     step "speed"
-    dtype=$(dtypes_of) && dtype=${dtype%% *}
-    for batch in 32 256 1; do bench resnet50 "$dtype" "$batch"; done
-    without resnet50 "$dtype" 32 256 1
-    for batch in 256 1; do profile resnet50 "$dtype" "$batch"; done
-    sed -n '/^kernel/,$p' "$out/profile_resnet50.$dtype.256.txt" | head -30
-    torch 60 resnet50 "$dtype" 32,256 eager,graph
-    compile=${compile:-resnet50:32}
+    for batch in 32 256 1; do bench resnet50 "$fast" "$batch"; done
+    without resnet50 "$fast" 32 256 1
+    for batch in 256 1; do profile resnet50 "$fast" "$batch"; done
+    sed -n '/^kernel/,$p' "$out/profile_resnet50.$fast.256.txt" | head -30
+    torch 60 resnet50 "$fast" 32,256 eager,graph
 else
     step "every op on the device"
     if [ -x "$carry/tests" ]; then
-        limited 90 "$carry/tests" --test-threads 4 cuda::tests::on_the_device >"$out/tests.txt" 2>&1 || { tail -30 "$out/tests.txt" && fail "device tests"; }
+        limited 120 "$carry/tests" --test-threads 4 on_the_device >"$out/tests.txt" 2>&1 || { tail -30 "$out/tests.txt" && fail "device tests"; }
         tail -3 "$out/tests.txt"
     fi
     step "numbers"
-    for net in resnet18 resnet50 se_resnet50 mobilenet_v3_large vit_b_16; do
+    for net in $NETS; do
         for dtype in $(dtypes_of); do same "$net" "$dtype" 2 "$(limit_of "$dtype")"; done
     done
     [ "$device" = cpu ] || same resnet50 f32 2 2e-3 --tf32
-    step "speed"
+    if [ -n "$tuner" ]; then
+        step "torch.compile"
+        touch "$hold/idle"
+        wait "$tuner" || fail "torch.compile"
+        tuner=
+        grep -h '^torch\|ready$' "$out/compile.txt"
+    fi
+    # the most wanted first
     for dtype in $(dtypes_of); do
-        for net in resnet50 se_resnet50 resnet18 mobilenet_v3_large vit_b_16; do
+        step "speed, $dtype"
+        for net in $NETS; do
             for batch in 256 32 1; do bench "$net" "$dtype" "$batch"; done
         done
-        [ "$dtype" = bf16 ] && torch 60 resnet50 bf16 256,32,1 eager,graph
-        [ "$dtype" = bf16 ] && torch 30 se_resnet50 bf16 256,32,1 eager,graph
+        torch 75 "$(nets)" "$dtype" 256,32,1 eager,graph
     done
-    [ "$device" = cpu ] || { without resnet50 bf16 256 && without vit_b_16 bf16 256; }
-    for batch in 256 32 1; do profile resnet50 bf16 "$batch"; done
-    profile se_resnet50 bf16 256 && profile mobilenet_v3_large bf16 256 && profile vit_b_16 bf16 256
-    limited 30 "$archc" bench --kernels --device "$device" --dtype bf16 --batch 32 >"$out/kernels.txt" 2>&1 || fail "kernel benches"
-    for net in resnet18 mobilenet_v3_large vit_b_16; do torch 30 "$net" bf16 256,32,1 eager,graph; done
-    torch 40 resnet50 f16 256,32,1 eager,graph
-    torch 40 resnet50 f32 256,32,1 eager,graph
-    compile=${compile:-resnet50:32 se_resnet50:32 resnet50:1}
+    step "kernels"
+    for batch in 256 32 1; do profile resnet50 "$fast" "$batch"; done
+    for net in se_resnet50 mobilenet_v3_large vit_b_16; do profile "$net" "$fast" 256; done
+    for net in se_resnet50 mobilenet_v3_large vit_b_16; do profile "$net" "$fast" 1; done
+    limited 30 "$archc" bench --kernels --device "$device" --dtype "$fast" --batch 32 >"$out/kernels.txt" 2>&1 || fail "kernel benches"
+    [ "$device" = cpu ] || { without resnet50 "$fast" 256 && without vit_b_16 "$fast" 256; }
 fi
-step "torch.compile"
-for one in $compile; do torch 400 "${one%:*}" bf16 "${one#*:}" compile >>"$out/compile.txt" 2>&1; done
-grep -h '^torch' "$out/compile.txt"
 
 step "table"
 python3 $here/gpu_table.py "$out" | tee "$out/table.txt"

@@ -2,17 +2,18 @@
 
 Needs PyTorch with CUDA and nvcc; run from the repository's root: python3 benches/gpu_layouts.py [seconds]. After so many
 seconds (60) no further timing begins; the checks come first and always run.
-The structs come from kernels/contract/args.rs, so that this page cannot disagree with them.
+The structs come from kernels/contract/args.rs (gpu_structs.py), so that this page cannot disagree with them.
 """
-import ctypes, os, re, subprocess, sys, tempfile, time
+import ctypes, os, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as F
 
+from gpu_structs import KERNELS, structs
+
 START = time.monotonic()
 SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 60
-KERNELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "kernels")
 WORK = tempfile.mkdtemp()
 ARCH = "sm_%d%d" % torch.cuda.get_device_capability()
 if ARCH in ("sm_90", "sm_100"):
@@ -21,28 +22,6 @@ TYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32, "tf
 TOLERANCE = {"bf16": 4e-3, "f16": 5e-4, "f32": 2e-6, "tf32": 5e-4}
 TILES = {"large": (128, 128, 2, 4), "narrow": (128, 64, 2, 2), "small": (64, 64, 2, 2),
          "hopper_large": (128, 128, 8, 1), "hopper_narrow": (128, 64, 8, 1)}
-
-
-def structs():
-    """The structs of kernels/contract/args.rs as ctypes."""
-    plain = {"u64": ctypes.c_uint64, "i32": ctypes.c_int32, "f32": ctypes.c_float, "f64": ctypes.c_double}
-    found = {}
-    text = open(os.path.join(KERNELS, "contract", "args.rs")).read()
-    text = re.sub(r"///.*", "", text)
-    for name, body in re.findall(r"args! \{\s*(\w+) \{(.*?)\}\s*\}", text, re.S):
-        fields = []
-        for field, kind in re.findall(r"(\w+): ([\w\[\]; ]+?),", body):
-            array = re.match(r"\[(\w+); RANK\]", kind)
-            pair = re.match(r"\[u32; 2\]", kind)
-            if array:
-                kind = plain[array[1]] * 8
-            elif pair:
-                kind = ctypes.c_uint32 * 2
-            else:
-                kind = plain.get(kind) or found[kind]
-            fields.append((field, kind))
-        found[name] = type(name, (ctypes.Structure,), {"_fields_": fields})
-    return found
 
 
 S = structs()

@@ -11,7 +11,7 @@ cp target/release/archc "$to/archc"
 strip "$to/archc"
 
 # the library's tests hold the device tests, which pass over where there is no GPU
-tests=$(cargo test --no-run --lib --message-format=json | python3 -c '
+tests=$(cargo test -p archc --no-run --lib --message-format=json | python3 -c '
 import json, sys
 found = [one["executable"] for one in map(json.loads, sys.stdin) if one.get("executable")]
 print(found[-1])')

@@ -10,10 +10,11 @@ import sys
 
 def main():
     folder = sys.argv[1]
-    rows, torch = {}, {}
+    rows, torch, beside = {}, {}, False
     path = os.path.join(folder, "torch.jsonl")
     for line in open(path) if os.path.exists(path) else []:
         one = json.loads(line)
+        beside |= one.get("beside", False)
         torch[one["model"], one["dtype"], one["batch"], one["mode"]] = one["median"]
         rows[one["model"], one["dtype"], one["batch"]] = None
     for path in glob.glob(os.path.join(folder, "archc_*.json")):
@@ -33,6 +34,8 @@ def main():
         ratio = lambda peer, width: f"{peer / own:{width}.2f}" if peer and own else " " * (width - 1) + "-"
         rate = f"{batch / own * 1e3:9.0f}" if own else " " * 8 + "-"
         lines.append(f"{name:20s} {dtype:5s} {batch:5d} {ms(own, 10)} {rate} {ms(eager)} {ms(graph)} {ms(best)} {ratio(best, 13)} {ratio(graph, 11)}")
+    if beside:
+        lines.append("compile: tuned while other work was on the GPU, timed alone; gpu.sh --compile tunes alone as well")
     text = "\n".join(lines) + "\n"
     open(os.path.join(folder, "table.txt"), "w").write(text)
     print(text, end="")

@@ -1,11 +1,16 @@
 """PyTorch on the same GPU: eager channels-last, a CUDA graph of it, torch.compile(max-autotune).
 
-gpu_torch.py OUT MODEL DTYPE BATCHES MODES    e.g. out.jsonl resnet50 bf16 32,256 eager,graph,compile
+gpu_torch.py OUT MODELS DTYPES BATCHES MODES [--seconds N] [--hold FOLDER]
+    e.g. out.jsonl resnet50,vit_b_16 bf16 32,256 eager,graph,compile
 
-Appends a JSON line a measurement to OUT as soon as it is made, so that a time limit costs only what is left.
+Appends a JSON line a measurement to OUT as soon as it is made, so that a time limit costs only what is left; after N seconds
+nothing new is begun. With --hold everything is made ready, FOLDER/ready.MODEL.BATCH is written, and the clock runs only when
+there is a FOLDER/go, for one process at a time: tuning takes minutes, which others can use.
 """
+import argparse
+import fcntl
 import json
-import sys
+import os
 import time
 
 import torch
@@ -54,7 +59,15 @@ def measure(run, device):
             run()
             times.append((time.perf_counter() - start) * 1e3)
         return min(times), sorted(times)[1]
-    events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(50)]
+    pair = lambda: (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+    before, after = pair()
+    before.record()
+    run()
+    after.record()
+    torch.cuda.synchronize()
+    # a second, and ten at least
+    count = int(min(50, max(10, 1000 / max(before.elapsed_time(after), 1e-3))))
+    events = [pair() for _ in range(count)]
     torch.cuda.synchronize()
     for before, after in events:
         before.record()
@@ -89,33 +102,71 @@ def compiled(net, x):
     return lambda: fast(x)
 
 
+class Held:
+    """The turn of this process, once all are ready."""
+
+    def __init__(self, folder, name):
+        self.folder, self.name = folder, name
+
+    def __enter__(self):
+        open(os.path.join(self.folder, "ready." + self.name), "w").close()
+        while not os.path.exists(os.path.join(self.folder, "go")):
+            time.sleep(0.1)
+        self.lock = open(os.path.join(self.folder, "lock"), "w")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+
+    def __exit__(self, *_):
+        self.lock.close()
+
+
+def one(args, net, name, dtype, batch, mode, device):
+    start = time.time()
+    x = torch.randn(batch, 3, 224, 224, device=device, dtype=DTYPES[dtype])
+    x = x.to(memory_format=torch.channels_last)
+    try:
+        with torch.inference_mode():
+            run = {"eager": lambda: lambda: net(x), "graph": lambda: graphed(net, x), "compile": lambda: compiled(net, x)}[mode]()
+            if args.hold:
+                torch.cuda.synchronize()
+                torch.cuda.empty_cache()
+                with Held(args.hold, f"{name}.{batch}"):
+                    low, median = measure(run, device)
+            else:
+                low, median = measure(run, device)
+    except Exception as error:
+        print(f"torch {name} {dtype} batch {batch} {mode}: {error}", flush=True)
+        return
+    line = {"model": name, "dtype": dtype, "batch": batch, "mode": mode, "min": low, "median": median}
+    if args.hold:
+        # tuned while others used the GPU
+        line["beside"] = True
+    with open(args.out, "a") as file:
+        file.write(json.dumps(line) + "\n")
+    took = time.time() - start
+    print(f"torch {name:18s} {dtype:4s} batch {batch:3d} {mode:8s} {median:9.3f} ms ({took:.0f} s)", flush=True)
+
+
 def main():
-    path, name, dtype, batches, modes = sys.argv[1:]
+    parser = argparse.ArgumentParser()
+    for name in ("out", "models", "dtypes", "batches", "modes"):
+        parser.add_argument(name)
+    parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--hold")
+    args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # float32 means float32, as archc's does without --tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
-    net = model(name).eval().to(device, memory_format=torch.channels_last, dtype=DTYPES[dtype])
-    for batch in map(int, batches.split(",")):
-        x = torch.randn(batch, 3, 224, 224, device=device, dtype=DTYPES[dtype])
-        x = x.to(memory_format=torch.channels_last)
-        for mode in modes.split(","):
-            if device == "cpu" and mode != "eager":
-                continue
-            start = time.time()
-            try:
-                with torch.inference_mode():
-                    run = {"eager": lambda: lambda: net(x), "graph": lambda: graphed(net, x), "compile": lambda: compiled(net, x)}
-                    low, median = measure(run[mode](), device)
-            except Exception as error:
-                print(f"torch {name} {dtype} batch {batch} {mode}: {error}", flush=True)
-                continue
-            line = {"model": name, "dtype": dtype, "batch": batch, "mode": mode, "min": low, "median": median}
-            with open(path, "a") as file:
-                file.write(json.dumps(line) + "\n")
-            took = time.time() - start
-            print(f"torch {name:18s} {dtype:4s} batch {batch:3d} {mode:8s} {median:9.3f} ms ({took:.0f} s)", flush=True)
+    for dtype in args.dtypes.split(","):
+        for name in args.models.split(","):
+            net = model(name).eval().to(device, memory_format=torch.channels_last, dtype=DTYPES[dtype])
+            for batch in map(int, args.batches.split(",")):
+                for mode in args.modes.split(","):
+                    late = time.monotonic() - START > args.seconds
+                    if not late and (device == "cuda" or mode == "eager"):
+                        one(args, net, name, dtype, batch, mode, device)
 
 
+START = time.monotonic()
 main()

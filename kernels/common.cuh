@@ -192,6 +192,13 @@ DEV void follow() {
 #endif
 }
 
+// Asks for the line of `p` in the second cache. Only of what no kernel before writes is that of use before follow().
+DEV void fetch_ahead(const void* p) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+#endif
+}
+
 DEV u32 bf16_bits(float f) {
     u16 bits;
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(f));
@@ -308,6 +315,14 @@ template <class E> DEV void store8(E* p, const float (&v)[8], int count, bool wi
         for (int i = 0; i < 8; ++i)
             if (i < count) put(p[i], v[i]);
     }
+}
+
+// Asks for `rows` rows of so many bytes, `dist` apart, by all threads of a block: at a small batch most of a kernel's time is
+// the way of its weights from memory, which can begin while the kernel before ends.
+DEV void fetch_rows_ahead(const void* first, int rows, u64 dist, int bytes, int thread, int threads) {
+    const int LINE = 128, lines = (bytes + LINE - 1) / LINE;
+    for (int at = thread; at < rows * lines; at += threads)
+        fetch_ahead((const u8*)first + at / lines * dist + at % lines * LINE);
 }
 
 // ---- strides, reductions
@@ -444,4 +459,28 @@ DEV void finish(float (&v)[8], const Epilogue& e, int image, int residual_at, in
     finish_with(v, e, image, channel, count, wide, [&](float(&other)[8]) {
         load8(other, e.residual + residual_at + channel, count, wide);
     });
+}
+
+// ---- sums over the pixels of an image, which means are made of
+
+// Of part p of image i: [channel] from (i * parts + p) * dist on, on 16 bytes. Address 0 for none.
+struct Sums {
+    float* at;
+    int parts, dist;
+};
+
+// Pixels of a convolution's part, those of all images counted on: parts at an image's ends may have fewer.
+enum { PART = 16 };
+
+// Adds up a column of PART pixels from pixel m on, of which those before `end` exist, each image's for itself.
+template <class F> DEV void add_up(const Sums& s, int m, int end, int pixels, int channel, F value) {
+    const int last = min(m + PART, end);
+    for (int image = m / pixels, from = m; from < last; ++image) {
+        const int to = min(last, (image + 1) * pixels);
+        float sum = 0.f;
+#pragma unroll 4
+        for (int at = from; at < to; ++at) sum += value(at - m);
+        s.at[(image * s.parts + m / PART - image * pixels / PART) * s.dist + channel] = sum;
+        from = to;
+    }
 }

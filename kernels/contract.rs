@@ -91,11 +91,12 @@ impl Variant {
 }
 
 /// All files with their kernels.
-pub const FILES: [(&str, &[&str]); 15] = [
+pub const FILES: [(&str, &[&str]); 16] = [
     ("conv_igemm", &["conv_igemm"]),
     ("conv_tma", &["conv_tma"]),
     ("linear_rows", &["linear_rows"]),
     ("depthwise", &["depthwise", "depthwise_3x3", "depthwise_3x3_by_2", "depthwise_5x5", "depthwise_5x5_by_2"]),
+    ("excitation", &["excitation"]),
     ("pool", &["pool"]),
     ("resize", &["resize"]),
     ("elementwise", &["map", "binary", "broadcast"]),
@@ -118,16 +119,20 @@ pub fn variants() -> Vec<Variant> {
         }
         if dtype.size() == 2 {
             all.push(conv::variant(dtype, NARROW, 4));
+            all.push(conv::gated(conv::variant(dtype, NARROW, 4)));
             all.extend([HOPPER_LARGE, HOPPER_NARROW].map(|tile| conv::variant(dtype, tile, 8)));
             all.push(conv::variant(dtype, HOPPER_NARROW, 4));
             all.extend(TmaTile::ALL.map(|tile| tile.variant(dtype)));
         }
         all.push(conv::variant(dtype, SMALL, 1));
+        let gated = [(NARROW, dtype.vector()), (SMALL, dtype.vector()), (SMALL, 1)];
+        all.extend(gated.map(|(tile, vec)| conv::gated(conv::variant(dtype, tile, vec))));
     }
     for dtype in Dtype::STORED {
         let files = [
             "linear_rows",
             "depthwise",
+            "excitation",
             "pool",
             "resize",
             "elementwise",

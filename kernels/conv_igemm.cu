@@ -10,8 +10,11 @@
 //           shared memory; f32: fused multiply-adds on 4 x 8 lanes a warp
 // Loads     VEC channels at once: 16 bytes where addresses allow, 8 for a stem of few channels, else single ones; channel
 //           tails are cut by cp.async's source size, so that gaps are never read
+// Gate      with -DGATED a 1 x 1 convolution multiplies what it reads by a factor for each channel of each image, on the way to
+//           shared memory: by registers, and so without the copies that run beside products
 // Split-K   gridDim.y blocks share a tile; each leaves its sums, the last to arrive adds them in order (same bits each
 //           run) and does the epilogue
+// Sums      where they are wanted, a warp adds up the columns of its slabs of 16 pixels, each a part with one writer
 // Ceiling   the tensor cores' for deep products; memory's for 1 x 1 of few channels, hence 16-byte stores and residual
 //           loads through a transposition in shared memory
 #include "common.cuh"
@@ -23,18 +26,31 @@ struct Args {
     float* partials;
     u32* counters;
     Epilogue epilogue;
+    // with an address, y may have none
+    Sums sums;
+    // for -DGATED: [n][scale_dist]
+    const T* scale;
+    int scale_dist, reserved;
     int n, height, width, c, k, groups, r, s, out_height, out_width, stride_h, stride_w, pad_h, pad_w;
     int dilation_h, dilation_w, x_image, x_row, x_pixel, y_image, y_row, y_pixel, w_dist, splits;
 };
 
 const int THREADS = WARPS_M * WARPS_N * 32;
-// A multiprocessor should hold so many; multiply-adds keep more at hand than fragments.
-const int BLOCKS = (THREADS == 256 ? 2 : 3) - (MATH == IS_f32);
+// A multiprocessor should hold so many; multiply-adds keep more at hand than fragments. Those of sm_86, sm_89 and sm_120 have
+// shared memory for one large one alone.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
+const int LARGE_BLOCKS = 1;
+#else
+const int LARGE_BLOCKS = MATH == IS_f32 ? 1 : 2;
+#endif
+const int BLOCKS = THREADS == 256 ? LARGE_BLOCKS : 3;
 const int WM = BM / WARPS_M, WN = BN / WARPS_N, MI = WM / 16, NJ = WN / 8;
 const int PIECES = ROW / 16;
 const int PIECE = 16 / (int)sizeof(T), STEP = ROW / (int)sizeof(T);
 const int A_BYTES = BM * ROW, STAGE_BYTES = (BM + BN) * ROW;
 const int A_LOADS = BM * PIECES / THREADS, B_LOADS = BN * PIECES / THREADS, ROWS_APART = THREADS / PIECES;
+// Beyond so many tiles a device has other work while weights come.
+const int FEW_TILES = 256;
 // rows of a warp's slab in the epilogue, padded against bank conflicts
 const int SLAB_ROW = WN + 8;
 static_assert(BM * PIECES % THREADS == 0 && BN * PIECES % THREADS == 0, "every thread loads as much");
@@ -47,7 +63,12 @@ DEV int swizzled(int row, int piece) {
     return row * ROW + ((piece ^ (ROW == 64 ? row >> 1 & 3 : row & 7)) << 4);
 }
 
-struct Pixel { int at, ih, iw; };
+struct Pixel {
+    int at, ih, iw;
+#ifdef GATED
+    const T* scale;
+#endif
+};
 
 // Follows one piece of the depth from step to step.
 struct Depth {
@@ -71,6 +92,30 @@ struct Depth {
     }
 };
 
+#ifdef GATED
+// VEC channels of a pixel, of which `left` exist, times their factors.
+DEV void load_gated(u8* to, const T* from, const T* scale, int left, bool wide) {
+    uint4 raw = make_uint4(0, 0, 0, 0);
+    T* values = (T*)&raw;
+    if (VEC == PIECE && left >= VEC && wide) {
+        raw = *(const uint4*)from;
+        const uint4 factors = *(const uint4*)scale;
+#pragma unroll
+        for (int i = 0; i < VEC; ++i) put(values[i], to_float(values[i]) * to_float(((const T*)&factors)[i]));
+    } else {
+#pragma unroll
+        for (int i = 0; i < VEC; ++i)
+            if (i < left) put(values[i], to_float(from[i]) * to_float(scale[i]));
+    }
+    if (VEC == PIECE) {
+        *(uint4*)to = raw;
+    } else {
+#pragma unroll
+        for (int i = 0; i < VEC; ++i) ((T*)to)[i] = values[i];
+    }
+}
+#endif
+
 // A piece of the left side: VEC channels at a time.
 DEV void load_piece(u8* to, const T* x, const Args& a, const Pixel& pixel, Depth depth) {
 #pragma unroll
@@ -78,6 +123,9 @@ DEV void load_piece(u8* to, const T* x, const Args& a, const Pixel& pixel, Depth
         int ih = pixel.ih + depth.r * a.dilation_h, iw = pixel.iw + depth.s * a.dilation_w;
         bool inside = depth.r < a.r && (u32)ih < (u32)a.height && (u32)iw < (u32)a.width;
         const T* from = inside ? x + (pixel.at + ih * a.x_row + iw * a.x_pixel + depth.c) : x;
+#ifdef GATED
+        load_gated(to + part * sizeof(T), from, pixel.scale + depth.c, inside ? a.c - depth.c : 0, on_16_bytes(a.scale, a.scale_dist));
+#else
         if (VEC * sizeof(T) >= 4) {
             int left = a.c - depth.c;
             copy_async<VEC * sizeof(T) < 4 ? 4 : VEC * (int)sizeof(T)>(
@@ -88,6 +136,7 @@ DEV void load_piece(u8* to, const T* x, const Args& a, const Pixel& pixel, Depth
             if (inside) value = *from;
             *(T*)(to + part * sizeof(T)) = value;
         }
+#endif
         if (part + VEC < PIECE) depth.advance(a, VEC);
     }
 }
@@ -187,6 +236,9 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
         // outside of any image
         pixel[i].ih = m < pixels ? oh * a.stride_h - a.pad_h : -(1 << 30);
         pixel[i].iw = (at - oh * a.out_width) * a.stride_w - a.pad_w;
+#ifdef GATED
+        pixel[i].scale = a.scale + image * a.scale_dist;
+#endif
     }
     int k = first * STEP + load_piece_at * PIECE;
     Depth depth(a, k);
@@ -207,6 +259,9 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
 
     float sums[MI][NJ][4] = {};
     float(&flat)[MI * NJ * 4] = *(float(*)[MI * NJ * 4])sums;
+    if (gridDim.x <= FEW_TILES && first < last)
+        fetch_rows_ahead(w + first * STEP, min(BN, a.k - n0), (u64)a.w_dist * sizeof(T),
+                         (min(last * STEP, a.w_dist) - first * STEP) * (int)sizeof(T), tid, THREADS);
     follow();
 #pragma unroll
     for (int stage = 0; stage < STAGES - 1; ++stage) {
@@ -293,8 +348,17 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
             const Epilogue& e = a.epilogue;
             int residual_at = image * e.residual_image + oh * e.residual_row + ow * e.residual_pixel;
             finish(v, e, image, residual_at, channel0 + n, count, wide_e);
-            store8(a.y + (image * a.y_image + oh * a.y_row + ow * a.y_pixel + channel0 + n), v, count, wide_y);
+            if (a.y) store8(a.y + (image * a.y_image + oh * a.y_row + ow * a.y_pixel + channel0 + n), v, count, wide_y);
+            if (a.sums.at) store8(slab + row * SLAB_ROW + at % NJ * 8, v, 8, true);
         }
         __syncwarp();
+        if (a.sums.at) {
+#pragma unroll 1
+            for (int col = lane; col < WN; col += 32)
+                if (n0 + wn + col < a.k)
+                    add_up(a.sums, m0 + wm + at_slab * 16, pixels, out_pixels, channel0 + n0 + wn + col,
+                           [&](int row) { return slab[row * SLAB_ROW + col]; });
+            __syncwarp();
+        }
     }
 }

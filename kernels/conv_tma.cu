@@ -11,6 +11,7 @@
 //           depths); with TURNS 1 both share a larger tile, which takes less of the second cache's rate (long depths)
 // Order     a block a multiprocessor, which takes every gridDim.x-th tile; tiles of the same pixels are neighbours, so that
 //           pixels come from memory once and weights stay in the second cache. Copies run ahead into the next tiles
+// Sums      as conv_igemm
 // Ceiling   deep products: the second cache, (1 / BM + 1 / BN) bytes an operation, then the tensor cores; 1 x 1 of few
 //           channels: memory, hence residuals that are fetched a slab ahead
 // Measured  nothing yet: written without a GPU, proved on the emulator
@@ -20,6 +21,8 @@ struct Args {
     TensorMap x, w;
     T* y;
     Epilogue epilogue;
+    // with an address, y may have none
+    Sums sums;
     // 64 channels a step; `windows` says what kind of map `x` is
     int pixels, k, steps_c, r, s, windows, out_height, out_width, stride_h, stride_w, pad_h, pad_w;
     // `plain`: pixels of y and of the residual lie one after another
@@ -210,9 +213,19 @@ DEV void store(const float (&sums)[MI][BN / 2], const Args& a, float* slab, int 
                 else
                     load8(other, e.residual + spot.residual + n, count, false);
             });
-            store8(a.y + spot.y + n, v, count, wide_y);
+            if (a.y) store8(a.y + spot.y + n, v, count, wide_y);
+            if (a.sums.at) store8(slab + from * SLAB + (piece ^ (from & 7)) * 8, v, 8, true);
         }
         __syncwarp();
+        if (a.sums.at) {
+            const int first = n0 + at % SLABS * SLAB;
+#pragma unroll 1
+            for (int col = lane; col < SLAB; col += 32)
+                if (first + col < a.k)
+                    add_up(a.sums, row0 + at / SLABS * 64, a.pixels, a.out_height * a.out_width, first + col,
+                           [&](int row) { return slab[row * SLAB + ((col >> 3) ^ (row & 7)) * 8 + (col & 7)]; });
+            __syncwarp();
+        }
     }
 }
 

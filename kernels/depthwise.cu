@@ -4,6 +4,8 @@
 // Layout    images NHWC with free distances; weights [r][s][c]
 // Tile      a thread has eight channels of STRIP neighbouring outputs of a row; of each row of the window it reads every
 //           input once and keeps it for all outputs that need it
+// Sums      where they are asked for, a block keeps to `beside` vectors of channels of one image, a strip a thread, and leaves
+//           their sums as one part
 // Ceiling   memory's; neighbouring rows find their inputs in the caches
 #include "common.cuh"
 
@@ -14,8 +16,10 @@ struct Args {
     const T* w;
     T* y;
     Epilogue epilogue;
+    // with an address, y may have none
+    Sums sums;
     int n, height, width, c, r, s, out_height, out_width, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-    int x_dist, y_dist;
+    int x_dist, y_dist, beside, reserved;
 };
 
 struct Place { int image, oh, ow, c; };
@@ -37,10 +41,31 @@ DEV int work(const Args& a) {
     return a.n * a.out_height * ((a.out_width + STRIP - 1) / STRIP) * ((a.c + 7) / 8);
 }
 
-DEV void store_strip(const Args& a, const Place& p, float (&sums)[STRIP][8], int count) {
+// A block's place where sums are asked for.
+struct Part {
+    int image, group, part;
+    DEV_MEMBER Part(const Args& a) {
+        const int groups = ((a.c + 7) / 8 + a.beside - 1) / a.beside;
+        part = blockIdx.x % a.sums.parts;
+        group = blockIdx.x / a.sums.parts % groups;
+        image = blockIdx.x / a.sums.parts / groups;
+    }
+};
+
+// Which outputs a thread has first; all there are where it has none.
+DEV int first_of(const Args& a) {
+    if (!a.sums.at) return blockIdx.x * THREADS + threadIdx.x;
+    const Part p(a);
+    const int vectors = (a.c + 7) / 8, strips = a.out_height * ((a.out_width + STRIP - 1) / STRIP), deep = THREADS / a.beside;
+    const int down = threadIdx.x / a.beside, strip = p.part * deep + down, vector = p.group * a.beside + threadIdx.x % a.beside;
+    return down < deep && strip < strips && vector < vectors ? (p.image * strips + strip) * vectors + vector : work(a);
+}
+
+DEV void store_strip(const Args& a, const Place& p, float (&sums)[STRIP][8], int count, float* own) {
     const bool wide_y = on_16_bytes(a.y, a.y_dist), wide_e = wide_epilogue(a.epilogue);
     const Epilogue& e = a.epilogue;
     const int left = a.out_width - p.ow < STRIP ? a.out_width - p.ow : STRIP;
+    float total[8] = {};
 #pragma unroll 1
     for (int i = 0; i < left; ++i) {
         float v[8];
@@ -48,22 +73,59 @@ DEV void store_strip(const Args& a, const Place& p, float (&sums)[STRIP][8], int
         for (int j = 0; j < 8; ++j) v[j] = sums[0][j];
         int ow = p.ow + i, residual_at = p.image * e.residual_image + p.oh * e.residual_row + ow * e.residual_pixel;
         finish(v, e, p.image, residual_at, p.c, count, wide_e);
-        store8(a.y + ((p.image * a.out_height + p.oh) * a.out_width + ow) * a.y_dist + p.c, v, count, wide_y);
+        if (a.y) store8(a.y + ((p.image * a.out_height + p.oh) * a.out_width + ow) * a.y_dist + p.c, v, count, wide_y);
         // the next to the front: the loop does not unroll, and registers have no index
+#pragma unroll
+        for (int j = 0; j < 8; ++j) total[j] += v[j];
 #pragma unroll
         for (int next = 1; next < STRIP; ++next)
 #pragma unroll
             for (int j = 0; j < 8; ++j) sums[next - 1][j] = sums[next][j];
     }
+    if (a.sums.at) store8(own, total, 8, true);
+}
+
+// The sums of a block's strips, of which each thread has left its own.
+DEV void leave_sums(const Args& a, const float (*own)[8]) {
+    SHARED(float, joined, [THREADS]);
+    if (!BUG(NO_BARRIER)) __syncthreads();
+    const int columns = a.beside * 8, deep = THREADS / a.beside, ways = THREADS / columns;
+    const int column = threadIdx.x % columns, way = threadIdx.x / columns;
+    float sum = 0.f;
+    if (way < ways)
+        for (int down = way; down < deep; down += ways) sum += own[down * a.beside + column / 8][column % 8];
+    joined[threadIdx.x] = sum;
+    __syncthreads();
+    if (way > 0) return;
+    for (int other = 1; other < ways; ++other) sum += joined[other * columns + column];
+    const Part p(a);
+    const int channel = p.group * columns + column;
+    if (channel < a.c) a.sums.at[(p.image * a.sums.parts + p.part) * a.sums.dist + channel] = sum;
+}
+
+// Calls sums_of(place, channels, sums) for each of a thread's strips, and stores them.
+template <class F> DEV void each_strip(const Args& a, F sums_of) {
+    SHARED(float, own, [THREADS][8]);
+    if (a.sums.at) {
+        const float none[8] = {};
+        store8(own[threadIdx.x], none, 8, true);
+    }
+    const int total = work(a), step = a.sums.at ? total : gridDim.x * THREADS;
+    for (int at = first_of(a); at < total; at += step) {
+        const Place p = place_of(a, at);
+        const int count = a.c - p.c < 8 ? a.c - p.c : 8;
+        float sums[STRIP][8] = {};
+        sums_of(p, count, sums);
+        store_strip(a, p, sums, count, own[threadIdx.x]);
+    }
+    if (a.sums.at) leave_sums(a, own);
 }
 
 // A window of K x K without dilation, moved by STRIDE, whose loops unroll.
 template <int K, int STRIDE> DEV void strips(const Args& a) {
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < work(a); at += gridDim.x * THREADS) {
-        const Place p = place_of(a, at);
-        const int count = a.c - p.c < 8 ? a.c - p.c : 8, iw0 = p.ow * STRIDE - a.pad_w;
-        float sums[STRIP][8] = {};
+    each_strip(a, [&](const Place& p, int count, float(&sums)[STRIP][8]) {
+        const int iw0 = p.ow * STRIDE - a.pad_w;
 #pragma unroll 1
         for (int r = 0; r < K; ++r) {
             int ih = p.oh * STRIDE - a.pad_h + r;
@@ -87,8 +149,7 @@ template <int K, int STRIDE> DEV void strips(const Args& a) {
                 }
             }
         }
-        store_strip(a, p, sums, count);
-    }
+    });
 }
 
 KERNEL(depthwise_3x3, THREADS, 2)(const __grid_constant__ Args a) {
@@ -114,10 +175,7 @@ KERNEL(depthwise_5x5_by_2, THREADS, 2)(const __grid_constant__ Args a) {
 KERNEL(depthwise, THREADS, 2)(const __grid_constant__ Args a) {
     follow();
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < work(a); at += gridDim.x * THREADS) {
-        const Place p = place_of(a, at);
-        const int count = a.c - p.c < 8 ? a.c - p.c : 8;
-        float sums[STRIP][8] = {};
+    each_strip(a, [&](const Place& p, int count, float(&sums)[STRIP][8]) {
         for (int r = 0; r < a.r; ++r) {
             int ih = p.oh * a.stride_h - a.pad_h + r * a.dilation_h;
             if ((u32)ih >= (u32)a.height) continue;
@@ -136,6 +194,5 @@ KERNEL(depthwise, THREADS, 2)(const __grid_constant__ Args a) {
                 }
             }
         }
-        store_strip(a, p, sums, count);
-    }
+    });
 }

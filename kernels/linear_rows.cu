@@ -17,8 +17,9 @@ struct Args {
 };
 
 KERNEL(linear_rows, WARPS * 32, 2)(const __grid_constant__ Args a) {
-    follow();
     const int lane = threadIdx.x & 31, out = blockIdx.x * WARPS + (threadIdx.x >> 5);
+    if (out < a.outputs) fetch_rows_ahead(a.w + out * a.w_dist, 1, 0, a.inputs * (int)sizeof(T), lane, 32);
+    follow();
     if (out >= a.outputs) return;
     const T* w = a.w + out * a.w_dist;
     const bool wide = on_16_bytes(a.x, a.x_dist);

@@ -74,6 +74,12 @@ args! {
 }
 
 args! {
+    /// Where a convolution leaves the sums of every channel over the pixels of each image, by parts: those of part p of image
+    /// i are `dist` floats from `(i * parts + p) * dist` on, on 16 bytes. An address of 0 is "not wanted".
+    Sums { at: u64, parts: i32, dist: i32, }
+}
+
+args! {
     /// A convolution of NHWC images, or a linear map (of rows that are images of one pixel).
     Conv {
         x: u64,
@@ -84,6 +90,12 @@ args! {
         partials: u64,
         counters: u64,
         epilogue: Epilogue,
+        /// [`Conv::sums`]; with them, `y` may be 0.
+        sums: Sums,
+        /// A factor for each channel that is read, stored, `[images][scale_dist]`; only of 1 x 1 convolutions of one group.
+        scale: u64,
+        scale_dist: i32,
+        reserved: i32,
         n: i32,
         height: i32,
         width: i32,
@@ -126,6 +138,7 @@ args! {
         w: TensorMap,
         y: u64,
         epilogue: Epilogue,
+        sums: Sums,
         /// Of the output.
         pixels: i32,
         k: i32,
@@ -174,6 +187,8 @@ args! {
         w: u64,
         y: u64,
         epilogue: Epilogue,
+        /// [`Depthwise::with_sums`]; with them, `y` may be 0.
+        sums: Sums,
         n: i32,
         height: i32,
         width: i32,
@@ -190,6 +205,41 @@ args! {
         dilation_w: i32,
         x_dist: i32,
         y_dist: i32,
+        /// Vectors of eight channels that a block keeps to; only with sums.
+        beside: i32,
+        reserved: i32,
+    }
+}
+
+args! {
+    /// `second(w2 first(w1 mean + b1) + b2)` of the means of each image's channels, `[n][y_dist]`; with fewer `maps`, what is
+    /// left: `first(..)`, or the means. Weights `[out][dist]`, stored, rows on 16 bytes; biases float32.
+    Excitation {
+        sums: Sums,
+        y: u64,
+        w1: u64,
+        b1: u64,
+        w2: u64,
+        b2: u64,
+        n: i32,
+        /// Of an image.
+        pixels: i32,
+        /// How many of a part, those of all images counted on; 0 where each image has all parts.
+        part: i32,
+        c: i32,
+        /// What the first of two maps gives; else 0.
+        hidden: i32,
+        /// Channels of y.
+        k: i32,
+        w1_dist: i32,
+        w2_dist: i32,
+        y_dist: i32,
+        /// Of a block, as [`Excitation::launch`] has it: samples and channels of y.
+        samples: i32,
+        chunk: i32,
+        maps: i32,
+        first: Act,
+        second: Act,
     }
 }
 

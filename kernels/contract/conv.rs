@@ -1,6 +1,6 @@
 //! Convolutions: tiles, packed weights, phases of transposed ones.
 
-use super::{Conv, Dtype, Launch, Variant};
+use super::{Conv, Dtype, Launch, Sums, Variant};
 
 /// An output tile of `conv_igemm`: pixels x channels of a block, and into how many warps it is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +23,24 @@ pub const SMALL: Tile = Tile { bm: 64, bn: 64, warps_m: 2, warps_n: 2, stages: 4
 pub const HOPPER_LARGE: Tile = Tile { bm: 128, bn: 128, warps_m: 8, warps_n: 1, stages: 3, row: 128, hopper: true };
 pub const HOPPER_NARROW: Tile = Tile { bm: 128, bn: 64, warps_m: 8, warps_n: 1, stages: 3, row: 128, hopper: true };
 pub const TILES: [Tile; 3] = [LARGE, NARROW, SMALL];
+
+impl Tile {
+    /// Cycles of the busiest multiprocessor for blocks of so many steps, whose depth is cut.
+    ///
+    /// An estimate to compare splits by: a step takes at least what its loads do, three of which are on their way; products
+    /// at 60 % of the tensor cores' rate by mma.sync, or one a lane and cycle; a pass over the partial sums.
+    fn cycles(self, dtype: Dtype, blocks: usize, steps: usize, splits: usize, processors: usize) -> f64 {
+        let rate = match dtype {
+            Dtype::F32 => 128.0,
+            Dtype::Tf32 => 300.0,
+            Dtype::Bf16 | Dtype::F16 => 600.0,
+        };
+        let share = (blocks * splits).div_ceil(processors) as f64;
+        let step = (self.bm * self.bn * self.row / dtype.size()) as f64 / rate;
+        let main = steps.div_ceil(splits) as f64 * (share * step).max(270.0);
+        main + if splits == 1 { 0.0 } else { 1500.0 + 150.0 * splits as f64 }
+    }
+}
 
 pub(super) fn variant(dtype: Dtype, tile: Tile, vec: usize) -> Variant {
     let defines = [
@@ -47,6 +65,12 @@ pub(super) fn variant(dtype: Dtype, tile: Tile, vec: usize) -> Variant {
 pub struct Choice {
     pub tile: Tile,
     pub splits: usize,
+}
+
+/// The same for a convolution with a factor for each channel that it reads.
+pub(super) fn gated(mut variant: Variant) -> Variant {
+    variant.defines.push(("GATED", "1".into()));
+    variant
 }
 
 impl Conv {
@@ -80,21 +104,37 @@ impl Conv {
         let tile = match vec {
             1 => SMALL,
             4 if dtype.size() == 2 => NARROW,
+            // what passes through registers leaves few for a large tile
+            _ if self.scale != 0 => {
+                if blocks(NARROW) >= processors {
+                    NARROW
+                } else {
+                    SMALL
+                }
+            }
+            // multiply-adds ask little of the caches and wait for shared memory: three narrow blocks on a multiprocessor hide
+            // more of that than a large one
+            _ if dtype == Dtype::F32 && blocks(NARROW) >= processors => NARROW,
             _ if self.k as usize > 64 && blocks(LARGE) >= processors => LARGE,
             _ if blocks(NARROW) >= processors => NARROW,
             _ => SMALL,
         };
         let steps = (self.w_dist as usize * dtype.size()).div_ceil(tile.row);
         // A split is worth a pass over its partial sums only with some steps of its own.
-        let splits = (processors / blocks(tile).max(1)).min(steps / 8).clamp(1, 16);
-        Choice { tile, splits }
+        let fill = (processors / blocks(tile).max(1)).min(steps / 8).clamp(1, 16);
+        // as many as fill the device; of small tiles a second block a multiprocessor, which waits while the first one works
+        let twice = (2 * processors / blocks(tile).max(1)).min(steps / 8).clamp(1, 16);
+        let cost = |splits: &usize| tile.cycles(dtype, blocks(tile), steps, *splits, processors);
+        let splits = if tile == SMALL { (fill..=twice).min_by(|a, b| cost(a).total_cmp(&cost(b))) } else { None };
+        Choice { tile, splits: splits.unwrap_or(fill) }
     }
 
     /// [`Conv::choose`] for a device of compute capability 9.0, compiled for sm_90a.
     pub fn choose_for_hopper(&self, dtype: Dtype, processors: usize) -> Choice {
         let choice = self.choose(dtype, processors);
         let tile = match choice.tile {
-            _ if dtype.size() != 2 => return choice,
+            // wgmma would ask for a fence after what threads have written
+            _ if dtype.size() != 2 || self.scale != 0 => return choice,
             LARGE => HOPPER_LARGE,
             NARROW => HOPPER_NARROW,
             _ => return choice,
@@ -114,12 +154,22 @@ impl Conv {
         if choice.splits == 1 { [0, 0] } else { [choice.splits * x * y * choice.tile.bm * choice.tile.bn, x * y] }
     }
 
+    /// How the sums of its result are cut, whatever the tile.
+    pub fn sums(&self) -> Sums {
+        let pixels = self.out_height * self.out_width;
+        // images that begin amid a part
+        let ends = i32::from(pixels % Sums::PART != 0);
+        let parts = (pixels + ends * (Sums::PART - 2)) / Sums::PART + ends;
+        Sums { at: 0, parts, dist: Sums::dist(self.groups * self.k) }
+    }
+
     /// `self.splits` must be `choice.splits`.
     pub fn launch(&self, dtype: Dtype, choice: Choice) -> Launch {
         let tile = choice.tile;
         let [x, y] = self.tiles(tile);
+        let plain = variant(dtype, tile, self.vec(dtype));
         Launch {
-            variant: variant(dtype, tile, self.vec(dtype)),
+            variant: if self.scale == 0 { plain } else { gated(plain) },
             kernel: "conv_igemm",
             grid: [(x * y) as u32, choice.splits as u32, 1],
             block: [(tile.warps_m * tile.warps_n * 32) as u32, 1, 1],

@@ -1,8 +1,8 @@
 //! Launches of everything but convolutions.
 
 use super::{
-    Attention, Binary, Broadcast, Copy_, Depthwise, Dropout, Dtype, Fill, GroupNorm, Launch, LinearRows, Map, Matmul,
-    Pool, RANK, Reduce, Resize, Rows, Variant,
+    Attention, Binary, Broadcast, Copy_, Depthwise, Dropout, Dtype, Excitation, Fill, GroupNorm, Launch, LinearRows,
+    Map, Matmul, Pool, RANK, Reduce, Resize, Rows, Sums, Variant,
 };
 
 fn blocks(threads: usize, each: usize) -> [u32; 3] {
@@ -32,7 +32,33 @@ impl LinearRows {
     }
 }
 
+impl Sums {
+    /// Pixels of a convolution's part; those of all images count on, so that an image's first and last may have fewer.
+    pub const PART: i32 = 16;
+
+    pub(super) fn dist(channels: i32) -> i32 {
+        (channels + 3) / 4 * 4
+    }
+
+    /// Floats for so many images.
+    pub fn floats(&self, n: usize) -> usize {
+        n * self.parts as usize * self.dist as usize
+    }
+}
+
 impl Depthwise {
+    /// Leaves sums besides, which have an address when `sums.at` is set.
+    #[must_use]
+    pub fn with_sums(self) -> Depthwise {
+        let vectors = (self.c + 7) / 8;
+        // as many in each group, a warp's at most
+        let beside = (vectors + (vectors + 31) / 32 - 1) / ((vectors + 31) / 32);
+        let strips = self.out_height * ((self.out_width + Depthwise::STRIP as i32 - 1) / Depthwise::STRIP as i32);
+        let deep = THREADS as i32 / beside;
+        let sums = Sums { at: 0, parts: (strips + deep - 1) / deep, dist: Sums::dist(self.c) };
+        Depthwise { sums, beside, ..self }
+    }
+
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let same = |pairs: [[i32; 2]; 3]| pairs.iter().all(|[a, b]| a == b);
         let square =
@@ -44,12 +70,39 @@ impl Depthwise {
             (5, 2) if square => "depthwise_5x5_by_2",
             _ => "depthwise",
         };
+        let (variant, vectors) = (Variant::stored("depthwise", dtype), (self.c as usize).div_ceil(8));
+        if self.sums.at != 0 {
+            let blocks = self.n as usize * vectors.div_ceil(self.beside as usize) * self.sums.parts as usize;
+            return Launch { variant, kernel, grid: [blocks as u32, 1, 1], block: [THREADS as u32, 1, 1], shared: 0 };
+        }
         let strips = self.n as usize * self.out_height as usize * (self.out_width as usize).div_ceil(Depthwise::STRIP);
-        strided(Variant::stored("depthwise", dtype), kernel, strips * (self.c as usize).div_ceil(8))
+        strided(variant, kernel, strips * vectors)
     }
 
     /// Neighbouring outputs of a thread.
     const STRIP: usize = 4;
+}
+
+impl Excitation {
+    /// What of channels and hidden values together a block has room for.
+    pub const MOST_WIDTH: usize = 4096;
+    const MOST_SAMPLES: usize = 4;
+
+    /// Spreads it over so many multiprocessors.
+    pub fn launch(&mut self, dtype: Dtype, processors: usize) -> Launch {
+        let n = self.n as usize;
+        let samples = n.div_ceil(processors).clamp(1, Excitation::MOST_SAMPLES);
+        let groups = n.div_ceil(samples);
+        // every block computes the hidden values anew: with fewer outputs that is most of what it does
+        let chunks = (processors / groups).clamp(1, (self.k as usize).div_ceil(64));
+        let chunk = (self.k as usize).div_ceil(chunks).next_multiple_of(8);
+        (self.samples, self.chunk) = (samples as i32, chunk as i32);
+        let whole = |len: i32| (len as usize).next_multiple_of(8);
+        let floats = if self.maps == 0 { 0 } else { samples * (whole(self.c) + whole(self.hidden)) };
+        let grid = [(groups * (self.k as usize).div_ceil(chunk)) as u32, 1, 1];
+        let variant = Variant::stored("excitation", dtype);
+        Launch { variant, kernel: "excitation", grid, block: [512, 1, 1], shared: 4 * floats as u32 }
+    }
 }
 
 impl Pool {

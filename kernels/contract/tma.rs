@@ -154,6 +154,7 @@ impl Conv {
             w: TensorMap::default(),
             y: self.y,
             epilogue: self.epilogue,
+            sums: self.sums,
             pixels: self.n * height * width,
             k: self.k,
             steps_c: (self.c + 63) / 64,
@@ -186,7 +187,7 @@ impl Conv {
     /// A map of the left side, but for the pixels of a box; none where a map cannot say it.
     fn boxes(&self, dtype: Dtype) -> Option<Boxes> {
         let aligned = dtype.size() == 2 && self.vec(dtype) == 8 && self.w.is_multiple_of(16) && self.w_dist % 8 == 0;
-        if !aligned || self.groups != 1 || self.r * self.s == 0 {
+        if !aligned || self.groups != 1 || self.r * self.s == 0 || self.scale != 0 {
             return None;
         }
         let distance = |len: i32| len as u64 * 2;

@@ -100,6 +100,8 @@ fn faulty() -> Vec<Variant> {
         ("attention.bf16.32", "COPY_WAIT"),
         ("attention.bf16.32", "NO_BARRIER"),
         ("rows.f32", "NO_BARRIER"),
+        ("excitation.f32", "NO_BARRIER"),
+        ("depthwise.f32", "NO_BARRIER"),
         ("elementwise.f32", "BOUNDS"),
     ];
     let with = |(name, fault): (&str, &str)| {

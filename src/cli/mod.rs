@@ -1,6 +1,7 @@
 //! The command line: a file a command. Data goes to stdout, everything else to stderr. Exit status 0, 1 for a mistake in
 //! the user's files, 2 for wrong usage, 3 where a device or resource is missing.
 
+mod again;
 pub mod args;
 mod backend;
 mod bench;
@@ -81,7 +82,7 @@ pub fn main() -> ExitCode {
         Err(Failure::Status(status)) => ExitCode::from(status),
         Err(Failure::Diagnostics(diagnostics)) => {
             session.report(&diagnostics);
-            ExitCode::from(status(&diagnostics))
+            ExitCode::from(again::after(&args.command, status(&diagnostics)))
         }
     }
 }

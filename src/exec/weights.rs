@@ -203,6 +203,7 @@ fn sources(kind: &Kind) -> Vec<&Source> {
         | Kind::PooledConv { weights, .. }
         | Kind::ConvTranspose { weights, .. }
         | Kind::Linear { weights } => of(weights).collect(),
+        Kind::Excitation { maps } => maps.iter().flat_map(|map| of(&map.weights)).collect(),
         Kind::Separable { depthwise, pointwise, .. } => of(depthwise).chain(of(pointwise)).collect(),
         Kind::Channels { maps, .. } => of_maps(maps).collect(),
         Kind::PRelu { slope } => vec![slope],

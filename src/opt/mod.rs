@@ -5,6 +5,7 @@
 
 mod constant_matmul;
 mod dead;
+mod excitation;
 mod excite;
 mod flatten;
 mod fold_channels;
@@ -33,7 +34,7 @@ pub use learn::{Grain, Learn, Loss};
 pub use lower::lower;
 pub use lower_training::{CLOCK, lower_training};
 pub use net::{
-    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, State,
+    Act, Arithmetic, ChannelMap, Epilogue, Excite, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, State,
     Weights, Window,
 };
 
@@ -41,8 +42,8 @@ pub use net::{
 pub struct Pass {
     pub name: &'static str,
     pub run: fn(&mut Net),
-    /// What a backend must know for it.
-    pub asks: Fusion,
+    /// Whether it is for a backend that can run so much.
+    pub suits: fn(Fusion) -> bool,
 }
 
 /// Which kinds and epilogues a backend can run.
@@ -50,28 +51,32 @@ pub struct Pass {
 pub enum Fusion {
     /// Those of [`lower`], with activations and residuals in epilogues.
     Plain,
-    /// Besides, factors of channels in epilogues.
+    /// Besides, factors and means of channels in epilogues, factors of what a pointwise convolution reads, whole excitations.
     Gated,
-    /// All that gives a sample the same bits wherever in the batch it stands.
+    /// As `Deep`, but for means in epilogues: a sample has the same bits wherever in the batch it stands.
     Steady,
-    /// All.
+    /// All but excitations, whose maps are as good one by one where starting a step costs little.
     Deep,
 }
 
 const fn plain(name: &'static str, run: fn(&mut Net)) -> Pass {
-    Pass { name, run, asks: Fusion::Plain }
+    Pass { name, run, suits: |_| true }
 }
 
 const fn gated(name: &'static str, run: fn(&mut Net)) -> Pass {
-    Pass { name, run, asks: Fusion::Gated }
+    Pass { name, run, suits: |fusion| fusion >= Fusion::Gated }
 }
 
-const fn steady(name: &'static str, run: fn(&mut Net)) -> Pass {
-    Pass { name, run, asks: Fusion::Steady }
+const fn excited(name: &'static str, run: fn(&mut Net)) -> Pass {
+    Pass { name, run, suits: |fusion| fusion == Fusion::Gated }
+}
+
+const fn summed(name: &'static str, run: fn(&mut Net)) -> Pass {
+    Pass { name, run, suits: |fusion| matches!(fusion, Fusion::Gated | Fusion::Deep) }
 }
 
 const fn deep(name: &'static str, run: fn(&mut Net)) -> Pass {
-    Pass { name, run, asks: Fusion::Deep }
+    Pass { name, run, suits: |fusion| fusion >= Fusion::Steady }
 }
 
 /// The passes, in the order in which they run.
@@ -97,13 +102,15 @@ pub static PASSES: &[Pass] = &[
     // the gate of a pointwise convolution's own result, before the convolution
     gated("squeeze_early", squeeze_early::run),
     // gates that are left go into the pointwise convolution that reads what is gated
-    steady("excite", excite::run),
+    gated("excite", excite::run),
     // means over pixels go into what computes the image, and are summed by its tiles, which may lie across two samples;
     // after the two that ask who else reads it
-    deep("squeeze", squeeze::run),
+    summed("squeeze", squeeze::run),
+    // what a gate is computed by from those means
+    excited("excitation", excitation::run),
     // images that are larger than what goes in and comes out are not written
-    steady("pooled_conv", pooled_conv::run),
-    steady("separable", separable::run),
+    deep("pooled_conv", pooled_conv::run),
+    deep("separable", separable::run),
     plain("dead", dead::run),
 ];
 
@@ -116,7 +123,7 @@ pub fn optimise(typed: &Typed, fusion: Fusion) -> Net {
 
 /// Applies every pass that a backend of this `fusion` knows.
 pub fn rewrite(net: &mut Net, fusion: Fusion) {
-    for pass in PASSES.iter().filter(|pass| pass.asks <= fusion) {
+    for pass in PASSES.iter().filter(|pass| (pass.suits)(fusion)) {
         (pass.run)(net);
     }
 }

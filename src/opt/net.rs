@@ -159,6 +159,14 @@ pub struct Window {
     pub dilation: [usize; 2],
 }
 
+/// One linear map of a [`Kind::Excitation`], to `width` channels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Excite {
+    pub weights: Weights,
+    pub width: usize,
+    pub act: Act,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
     Max,
@@ -223,6 +231,10 @@ pub enum Kind {
     },
     /// The channels' means of an image, as what computed it left them ([`Squeeze::Also`]).
     Means,
+    /// Linear maps of [`Kind::Means`], one after another.
+    Excitation {
+        maps: Vec<Excite>,
+    },
     ConvTranspose {
         window: Window,
         groups: usize,
@@ -360,6 +372,7 @@ impl Kind {
             Kind::Separable { .. } => "separable_conv2d",
             Kind::PooledConv { .. } => "pooled_conv2d",
             Kind::Means => "means",
+            Kind::Excitation { .. } => "excitation",
             Kind::ConvTranspose { .. } => "conv_transpose2d",
             Kind::Linear { .. } => "linear",
             Kind::Channels { .. } => "channels",
@@ -586,6 +599,14 @@ impl fmt::Display for Dump<'_> {
                         pool.kernel[0],
                         pool.kernel[1]
                     )?;
+                }
+                Kind::Excitation { maps } => {
+                    for (at, Excite { weights, act, .. }) in maps.iter().enumerate() {
+                        write!(f, "{}{}", if at == 0 { "" } else { ", then" }, self.weights(weights))?;
+                        if *act != Act::None {
+                            write!(f, ", {act}")?;
+                        }
+                    }
                 }
                 Kind::Channels { maps, .. } => write!(f, "{}", self.maps(maps))?,
                 Kind::Constant(source) => write!(f, " {}", self.source(source))?,

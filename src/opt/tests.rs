@@ -216,6 +216,38 @@ fn squeeze() {
 }
 
 #[test]
+fn excitation() {
+    let block = |maps: &str| {
+        format!(
+            "x = input([8, 7, 6])
+            c = conv2d(8, kernel = 3, padding = 1) <- x
+            m = adaptive_avg_pool2d(1) <- c
+            {maps}
+            g = sigmoid <- f2
+            e = mul <- c, g
+            y = conv2d(5, kernel = 3) <- e"
+        )
+    };
+    // of pixels, a map without an activation, and of features
+    fires(
+        "excitation",
+        &block(
+            "f0 = conv2d(40, kernel = 1) <- m\n v = flatten <- f0\n f1 = linear(2) <- v\n r = silu <- f1\n f2 = linear(8) <- r",
+        ),
+    );
+    // what lies between is read elsewhere; three activations; weights as many as those of an image
+    let two = "f1 = conv2d(2, kernel = 1) <- m\n r = relu <- f1\n f2 = conv2d(8, kernel = 1) <- r";
+    leaves("excitation", &(block(two).replace("m = adaptive_avg_pool2d(1)", "m = adaptive_max_pool2d(1)")));
+    leaves(
+        "excitation",
+        &block(&format!("f0 = conv2d(3, kernel = 1) <- m\n r0 = relu <- f0\n {}", two.replace("<- m", "<- r0"))),
+    );
+    leaves("excitation", &block(&two.replace("2, kernel", "40000, kernel")));
+    let cut = block("f1 = reshape(2, 2, 2) <- m\n r = conv2d(2, kernel = 1) <- f1\n f2 = reshape(8) <- r");
+    leaves("excitation", &cut);
+}
+
+#[test]
 fn pooled_conv() {
     let stem = |between: &str| {
         format!(

@@ -215,6 +215,7 @@ impl Layout<'_> {
                 let order = self.wanted_order(id).unwrap_or((0..dims.len()).collect());
                 self.compute(id, &[Need::Left, Need::Right], Some(order))
             }
+            Kind::Excitation { .. } => self.compute(id, &[Need::Plain], Some((0..dims.len()).collect())),
             Kind::Reduce { .. } => {
                 let keep = node.shape.rank() == self.view(node.operands[0]).dims.len();
                 let order = if keep && image { IMAGE.to_vec() } else { (0..dims.len()).collect() };

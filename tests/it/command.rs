@@ -161,6 +161,21 @@ fn a_folder_of_pictures_is_a_table_and_a_broken_one_is_named() {
     assert!(table.contains("coffee.png,1,967,espresso,0.9"));
 }
 
+/// Whatever else this machine has: a compiler that is not where it was said to be, and a cache that cannot be written.
+#[test]
+fn devices_say_what_is_missing() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let below = file.path().join("below");
+    let output = archc(&["devices"])
+        .env("ARCHC_NVRTC", "/nowhere")
+        .env("ARCHC_CUBIN_CACHE", &below)
+        .output()
+        .expect("archc starts");
+    let text = stdout(&output);
+    assert!(output.status.success() && text.contains("compiler /nowhere: "), "{text}");
+    assert!(text.contains(&format!("compiled kernels in {}, cannot be written: ", below.display())), "{text}");
+}
+
 #[test]
 fn exit_codes_say_whose_fault_it_is() {
     let dir = folder(&[

@@ -7,6 +7,7 @@ mod command;
 mod compiled;
 mod flow;
 mod fuzz;
+mod gpu_script;
 mod ops;
 mod pages;
 mod suite;

@@ -49,3 +49,5 @@ template <int COUNT> DEV void fewer_registers() {}
 template <int COUNT> DEV void more_registers() {}
 // Kernels run one after another here.
 DEV void follow() {}
+// What is asked for must be there.
+DEV void fetch_ahead(const void* p) { (void)*(const volatile u8*)p; }

@@ -201,6 +201,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             let policy = if policy == Policy::Exact { policy } else { Policy::Runs(1) };
             Work::Learn(learn, policy)
         }
+        Kind::Excitation { .. } => unreachable!("fused for other backends only"),
         Kind::Input(_)
         | Kind::State(_)
         | Kind::Constant(_)

@@ -124,6 +124,39 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
     }
 
+    /// Set in the processes that the next test starts.
+    const FOLDER: &str = "ARCHC_TEST_CACHE";
+
+    #[test]
+    fn two_processes_fill_one_folder() {
+        let body = |key: usize| vec![key as u8; 1 << 18];
+        if let Some(folder) = std::env::var_os(FOLDER) {
+            let cache = Cache::at(Path::new(&folder));
+            for key in (0..200).map(|at| at % 10) {
+                // what another one is about to replace is whole or not there
+                let read = cache.read(&key.to_string());
+                assert!(read.is_none_or(|found| found == body(key)));
+                cache.write(&key.to_string(), &body(key)).expect("written");
+            }
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let name = "exec::cuda::cache::tests::two_processes_fill_one_folder";
+        let program = std::env::current_exe().expect("a test is a program");
+        let start = || {
+            let mut process = std::process::Command::new(&program);
+            process.args(["--exact", name]).env(FOLDER, folder.path()).stdout(std::process::Stdio::null());
+            process.spawn().expect("it starts")
+        };
+        let processes = [start(), start()];
+        for mut process in processes {
+            assert!(process.wait().expect("it ends").success());
+        }
+        let cache = Cache::at(folder.path());
+        assert!((0..10).all(|key| cache.read(&key.to_string()) == Some(body(key))));
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 10);
+    }
+
     #[test]
     fn parts_do_not_run_together() {
         assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));

@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use super::Cuda;
-use super::contract::{Attention, Conv, Copy_, Depthwise, Dtype, Launch as Shape, LinearRows, Pool, RANK, conv_row};
+use super::contract::{
+    Act, Attention, Conv, Copy_, Depthwise, Dtype, Excitation, Launch as Shape, LinearRows, Pool, RANK, Sums, conv_row,
+};
 use super::driver::{Fault, Launch, Memory, Packed, bound};
 use super::place::stored;
 use crate::diag::{Code, Problem};
@@ -45,6 +47,13 @@ enum Work {
         size: usize,
         c: usize,
     },
+    /// Of the sums of an image of `size`.
+    Excitation {
+        size: usize,
+        c: usize,
+        hidden: usize,
+        k: usize,
+    },
     /// Queries, keys and values side by side, `rows` an image.
     Attention {
         rows: usize,
@@ -77,6 +86,7 @@ pub fn all() -> Vec<Case> {
     let conv = |family, size, c, k, kernel, stride| Case { family, work: Work::Conv { size, c, k, kernel, stride } };
     let depthwise =
         |family, size, c, kernel, stride| Case { family, work: Work::Depthwise { size, c, kernel, stride } };
+    let excitation = |family, size, c, hidden, k| Case { family, work: Work::Excitation { size, c, hidden, k } };
     let linear = |family, rows, c, k| Case { family, work: Work::Linear { rows, c, k } };
     vec![
         conv("resnet50", 224, 3, 64, 7, 2),
@@ -103,6 +113,10 @@ pub fn all() -> Vec<Case> {
         depthwise("mobilenet_v3", 28, 120, 5, 1),
         depthwise("mobilenet_v3", 14, 480, 3, 1),
         depthwise("mobilenet_v3", 7, 960, 5, 1),
+        excitation("se_resnet50", 56, 64, 16, 256),
+        excitation("se_resnet50", 14, 256, 64, 1024),
+        excitation("mobilenet_v3", 14, 480, 120, 480),
+        excitation("mobilenet_v3", 7, 960, 240, 960),
         linear("vit_b_16", 197, 768, 2304),
         Case { family: "vit_b_16", work: Work::Attention { rows: 197, heads: 12, dim: 64 } },
         linear("vit_b_16", 197, 768, 768),
@@ -122,6 +136,7 @@ pub fn small() -> Vec<Case> {
         Work::Linear { rows: 70, c: 64, k: 64 },
         Work::MaxPool { size: 8, c: 8 },
         Work::Attention { rows: 20, heads: 2, dim: 16 },
+        Work::Excitation { size: 7, c: 24, hidden: 6, k: 40 },
     ];
     works.map(|work| Case { family: "small", work }).to_vec()
 }
@@ -140,12 +155,16 @@ impl Case {
             }
             Work::Linear { rows, c, k } => format!("{family} linear {rows} x {c} -> {k}"),
             Work::MaxPool { size, c } => format!("{family} max 3x3 s2 {size}x{size} {c}"),
+            Work::Excitation { size, c, hidden, k } => {
+                format!("{family} excitation {size}x{size} {c} -> {hidden} -> {k}")
+            }
             Work::Attention { rows, heads, dim } => format!("{family} attention {heads} x {rows} x {dim}"),
         }
     }
 
     /// Elements of input, weights and output, and operations.
-    fn sizes(&self, batch: usize, dist: fn(usize) -> usize) -> ([usize; 3], f64) {
+    fn sizes(&self, batch: usize, dtype: Dtype) -> ([usize; 3], f64) {
+        let dist = super::lower::pixel_distance(dtype);
         let product = |pixels: usize, terms: usize, k: usize| 2.0 * (pixels * terms * k) as f64;
         match self.work {
             Work::Conv { size, c, k, kernel, stride } => {
@@ -163,6 +182,12 @@ impl Case {
             }
             Work::Linear { rows, c, k } => ([batch * rows * c, k * c, batch * rows * k], product(batch * rows, c, k)),
             Work::MaxPool { size, c } => ([batch * size * size * dist(c), 0, batch * size * size / 4 * dist(c)], 0.0),
+            Work::Excitation { size, c, hidden, k } => {
+                // the sums are float32
+                let sums = squeezed(size, c).floats(batch) * 4 / dtype.size();
+                let weights = hidden * row(dtype, c) + k * row(dtype, hidden);
+                ([sums, weights, batch * k], product(batch, c, hidden) + product(batch, hidden, k))
+            }
             Work::Attention { rows, heads, dim } => {
                 let values = batch * rows * heads * dim;
                 ([3 * values, 0, values], 2.0 * product(batch * rows, rows, heads * dim))
@@ -296,6 +321,29 @@ impl Case {
                 };
                 ("pool".into(), pool.launch(dtype), Packed::new(&pool))
             }
+            Work::Excitation { size, c, hidden, k } => {
+                let mut excitation = Excitation {
+                    sums: Sums { at: x, ..squeezed(size, c) },
+                    y,
+                    w1: w,
+                    w2: w + (hidden * row(dtype, c) * dtype.size()) as u64,
+                    n: number(batch),
+                    pixels: number(size * size),
+                    part: Sums::PART,
+                    c: number(c),
+                    hidden: number(hidden),
+                    k: number(k),
+                    w1_dist: number(row(dtype, c)),
+                    w2_dist: number(row(dtype, hidden)),
+                    y_dist: number(k),
+                    maps: 2,
+                    first: Act::RELU,
+                    second: Act::SIGMOID,
+                    ..Excitation::default()
+                };
+                let launch = excitation.launch(dtype, facts.processors);
+                ("excitation".into(), launch, Packed::new(&excitation))
+            }
             Work::Attention { rows, heads, dim } => {
                 let cols = heads * dim;
                 let part = |at: usize| x + (at * cols * dtype.size()) as u64;
@@ -321,6 +369,16 @@ impl Case {
     }
 }
 
+/// Elements from one row of weights to the next.
+fn row(dtype: Dtype, cols: usize) -> usize {
+    cols.next_multiple_of(dtype.vector())
+}
+
+/// The sums that a convolution leaves of an image.
+fn squeezed(size: usize, c: usize) -> Sums {
+    Conv { out_height: size as i32, out_width: size as i32, groups: 1, k: c as i32, ..Conv::default() }.sums()
+}
+
 /// Launches of a recording, at least.
 const LAUNCHES: usize = 8;
 /// Sets of buffers at most.
@@ -337,8 +395,7 @@ impl Cuda {
     /// # Errors
     /// If memory does not suffice, or the device fails.
     pub fn measure(&self, case: &Case, batch: usize) -> Result<Measured, Problem> {
-        let dist = super::lower::pixel_distance(self.dtype);
-        let ([x, w, y], flops) = case.sizes(batch, dist);
+        let ([x, w, y], flops) = case.sizes(batch, self.dtype);
         let bytes = [x, w, y].map(|len| len * self.dtype.size());
         let set: usize = bytes[0] + bytes[2];
         let sets = (2 * self.driver.facts().l2).div_ceil(set.max(1)).clamp(2, SETS);

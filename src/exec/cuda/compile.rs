@@ -15,8 +15,8 @@ macro_rules! sources {
 }
 
 const SOURCES: &[(&str, &str)] = sources![
-    "attention" "conv_igemm" "conv_tma" "copy" "depthwise" "dropout" "elementwise" "fill" "group_norm" "linear_rows" "matmul" "pool" "reduce"
-    "resize" "rows"
+    "attention" "conv_igemm" "conv_tma" "copy" "depthwise" "dropout" "elementwise" "excitation" "fill" "group_norm" "linear_rows" "matmul" "pool"
+    "reduce" "resize" "rows"
 ];
 
 /// What they include.
@@ -119,5 +119,9 @@ mod tests {
         assert!(std::fs::metadata(&entry).expect("an entry").len() > 1000);
         assert!(compile(nvrtc, &cache, "sm_1", &variants).is_err_and(|problem| problem.message.contains("sm_1")));
         assert!(nvrtc.architectures().contains(&90));
+        // without a place to keep it, it is compiled each time
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let nowhere = Cache::at(&file.path().join("below"));
+        assert_eq!(compile(nvrtc, &nowhere, "sm_90a", &variants).expect("it compiles"), first);
     }
 }

@@ -35,10 +35,16 @@ pub fn driver_version() -> Result<(u32, u32), String> {
     // SAFETY: the library is there, the function in all its versions, and the pointer is to a number.
     unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(|error| text(error).1)?;
     let pair = ((version / 1000) as u32, (version % 1000 / 10) as u32);
-    if version < OLDEST_DRIVER {
-        return Err(format!("the driver is for CUDA {}.{}, and 12.4 or newer is needed", pair.0, pair.1));
+    match old(version) {
+        Some(why) => Err(why),
+        None => Ok(pair),
     }
-    Ok(pair)
+}
+
+/// Why a driver of that version cannot be used, if so.
+fn old(version: c_int) -> Option<String> {
+    let (major, minor) = (version / 1000, version % 1000 / 10);
+    (version < OLDEST_DRIVER).then(|| format!("the driver is for CUDA {major}.{minor}, and 12.4 or newer is needed"))
 }
 
 /// What is known of each GPU.
@@ -84,6 +90,21 @@ fn facts(ordinal: c_int) -> Result<Facts, DriverError> {
 /// Whether the variable of that name is 0.
 fn switched_off(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| value == "0")
+}
+
+/// GPUs that this process has opened.
+static OPENED: Mutex<Vec<c_int>> = Mutex::new(vec![]);
+
+/// Gives back everything that this process has on its GPUs, when nothing of it will be used any more: another process may
+/// want the memory. What fails is left to the end of the process.
+pub fn let_go() {
+    let opened = OPENED.lock().map(|opened| opened.clone()).unwrap_or_default();
+    for ordinal in opened {
+        if let Ok(device) = result::device::get(ordinal) {
+            // SAFETY: the caller uses nothing of the context any more.
+            let _ = unsafe { sys::cuDevicePrimaryCtxReset_v2(device) };
+        }
+    }
 }
 
 /// How a kernel follows the one before it in the queue.
@@ -157,6 +178,9 @@ impl Device {
             let message = format!("cuda:{ordinal} ({}) cannot be opened: {}", facts.name, text(error).1);
             Problem::new(Code::Resource, message)
         })?;
+        if let Ok(mut opened) = OPENED.lock() {
+            opened.push(ordinal as c_int);
+        }
         let loaded = Mutex::new(FxHashMap::default());
         Ok(Device { facts, driver, context, stream, nvrtc, cache: Cache::new(), loaded })
     }
@@ -185,19 +209,28 @@ impl Device {
     fn module(&self, architecture: &str, variant: &Variant, code: &[u8]) -> Result<sys::CUmodule, Problem> {
         // SAFETY: the driver reads as many bytes as the image's own header says; the cache has checked that they are all there.
         let load = |code: &[u8]| unsafe { result::module::load_data(code.as_ptr().cast()) };
-        let first = match load(code) {
-            Ok(module) => return Ok(module),
-            Err(error) => error,
-        };
-        if let Ok(Ok(module)) = compile::again(self.nvrtc, &self.cache, architecture, variant).map(|code| load(&code)) {
-            return Ok(module);
-        }
-        let message = format!("the driver does not load the kernel `{}`: {}", variant.name(), text(first).1);
-        let (driver, nvrtc) = (self.driver, self.nvrtc.version);
-        Err(Problem::new(Code::Resource, message)
-            .note(format!("the driver is for CUDA {}.{}, the compiler {}.{}", driver.0, driver.1, nvrtc.0, nvrtc.1))
-            .hint("update NVIDIA's driver, or name an older compiler by ARCHC_NVRTC=/path/of/libnvrtc.so"))
+        let again = || compile::again(self.nvrtc, &self.cache, architecture, variant);
+        loaded(code, load, again).map_err(|error| refused(variant, &text(error).1, self.driver, self.nvrtc.version))
     }
+}
+
+/// Machine code by `load`; where that refuses it, what `again` makes; the first error where neither can be loaded.
+fn loaded<M, E>(
+    code: &[u8],
+    load: impl Fn(&[u8]) -> Result<M, E>,
+    again: impl FnOnce() -> Result<Vec<u8>, String>,
+) -> Result<M, E> {
+    load(code).or_else(|first| match again().map(|code| load(&code)) {
+        Ok(Ok(module)) => Ok(module),
+        _ => Err(first),
+    })
+}
+
+/// That the driver does not take what the compiler made, most likely as it is older.
+fn refused(variant: &Variant, why: &str, driver: (u32, u32), nvrtc: (u32, u32)) -> Problem {
+    Problem::new(Code::Resource, format!("the driver does not load the kernel `{}`: {why}", variant.name()))
+        .note(format!("the driver is for CUDA {}.{}, the compiler {}.{}", driver.0, driver.1, nvrtc.0, nvrtc.1))
+        .hint("update NVIDIA's driver, or name an older compiler by ARCHC_NVRTC=/path/of/libnvrtc.so")
 }
 
 /// How to get a compiler.
@@ -249,7 +282,8 @@ impl Driver for Device {
             // SAFETY: the function is of a loaded module.
             unsafe { result::function::get_function_attribute(function, registers) }
                 .map_err(fault("loading a kernel"))?;
-            if *shared > 48 << 10 {
+            // beyond 48 KiB it is asked for, what the kernel has of its own counted
+            if *shared > 0 {
                 let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                 // SAFETY: the function is of a loaded module.
                 let set = unsafe { result::function::set_function_attribute(function, attribute, *shared as c_int) };
@@ -634,5 +668,48 @@ impl Drop for Pinned {
             let _ = result::ctx::set_current(self.context);
             let _ = result::free_host(self.at.cast());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_old_is_refused_with_what_is_needed() {
+        for capability in [(3, 5), (6, 1), (7, 0), (7, 5)] {
+            let why = refusal(capability).expect("the kernels need newer instructions");
+            let has = format!("capability {}.{}", capability.0, capability.1);
+            assert!(why.contains(&has) && why.contains("8.0 (Ampere) or newer"), "{why}");
+        }
+        for capability in [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)] {
+            assert_eq!(refusal(capability), None);
+        }
+        assert_eq!(old(12_030).as_deref(), Some("the driver is for CUDA 12.3, and 12.4 or newer is needed"));
+        assert_eq!([12_040, 12_080, 13_000].map(old), [None, None, None]);
+    }
+
+    #[test]
+    fn code_that_the_driver_refuses_is_compiled_once_more() {
+        let takes = |good: &'static [u8]| move |code: &[u8]| if code == good { Ok("module") } else { Err("no image") };
+        let again = || Ok(b"new".to_vec());
+        assert_eq!(loaded(b"old", takes(b"old"), || panic!("there is nothing to compile")), Ok("module"));
+        // an entry of the cache that this driver does not know
+        assert_eq!(loaded(b"old", takes(b"new"), again), Ok("module"));
+        // a driver older than the compiler
+        assert_eq!(loaded(b"old", takes(b"another"), again), Err("no image"));
+        assert_eq!(loaded(b"old", takes(b"new"), || Err("no compiler".into())), Err("no image"));
+        let fill = super::super::contract::variants().into_iter().find(|one| one.file == "fill").expect("a variant");
+        let problem = refused(&fill, "no kernel image is available", (12, 4), (13, 0));
+        assert_eq!(problem.message, "the driver does not load the kernel `fill.f32`: no kernel image is available");
+        assert_eq!(problem.notes, ["the driver is for CUDA 12.4, the compiler 13.0"]);
+        assert!(problem.hints[0].contains("update NVIDIA's driver"));
+    }
+
+    #[test]
+    fn a_missing_compiler_says_how_to_get_one() {
+        let problem = no_compiler("libnvrtc, the CUDA compiler, is not found");
+        assert_eq!(problem.code, Code::Resource);
+        assert!(problem.message.contains("not found") && problem.hints[0].contains("pip install nvidia-cuda-nvrtc"));
     }
 }

@@ -2,6 +2,7 @@
 //! list. Kernels are checked for accesses beyond an allocation and for missing barriers as they run.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ pub struct Emulated {
 struct State {
     memory: Mutex<BTreeMap<u64, archc_emu::Buffer<u8>>>,
     kernels: Mutex<Vec<(String, &'static str)>>,
+    /// The launch, counted from the first, that fails.
+    fails: Option<usize>,
+    launched: AtomicUsize,
 }
 
 impl Emulated {
@@ -37,6 +41,12 @@ impl Emulated {
         Emulated { facts, state: Arc::default() }
     }
 
+    /// On which launch number `at` fails, as on a GPU: the launch itself succeeds, and whatever comes after it says so.
+    pub fn failing(processors: usize, memory: usize, at: usize) -> Emulated {
+        let state = State { fails: Some(at), ..State::default() };
+        Emulated { state: Arc::new(state), ..Emulated::new(processors, memory) }
+    }
+
     /// Bytes that are allocated.
     pub fn taken(&self) -> usize {
         let memory = self.state.memory.lock().expect("no test panics while it holds the lock");
@@ -45,7 +55,21 @@ impl Emulated {
 }
 
 impl State {
+    /// Why nothing can be asked any more, if so.
+    fn check(&self) -> Result<(), Fault> {
+        let failed = self.fails.is_some_and(|at| self.launched.load(Ordering::SeqCst) > at);
+        if failed {
+            Err(fault("waiting for the device", "an illegal memory access was encountered".into()))
+        } else {
+            Ok(())
+        }
+    }
+
     fn launch(&self, launch: &Launch) -> Result<(), Fault> {
+        let at = self.launched.fetch_add(1, Ordering::SeqCst);
+        if self.fails.is_some_and(|fails| at >= fails) {
+            return Ok(());
+        }
         let (variant, kernel) = {
             let kernels = self.kernels.lock().expect("no test panics while it holds the lock");
             kernels[launch.kernel.0].clone()
@@ -92,6 +116,7 @@ struct List {
 
 impl Graph for List {
     fn replay(&self) -> Result<(), Fault> {
+        self.state.check()?;
         for (at, launch) in self.launches.iter().enumerate() {
             self.state.launch(launch).map_err(|fault| Fault { launch: Some(at), ..fault })?;
         }
@@ -129,6 +154,7 @@ impl Driver for Emulated {
     }
 
     fn alloc(&self, bytes: usize) -> Result<u64, Fault> {
+        self.state.check()?;
         if bytes > self.free_memory() {
             return Err(Fault { out_of_memory: true, ..fault("allocating memory", "out of memory".into()) });
         }
@@ -163,10 +189,12 @@ impl Driver for Emulated {
     }
 
     fn start_write(&self, to: u64, from: &dyn Staging) -> Result<(), Fault> {
+        self.state.check()?;
         self.write(to, from.bytes())
     }
 
     fn start_read(&self, from: u64, to: &mut dyn Staging) -> Result<(), Fault> {
+        self.state.check()?;
         let bytes = to.bytes_mut();
         // SAFETY: as above.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) };
@@ -180,6 +208,7 @@ impl Driver for Emulated {
     }
 
     fn launch(&self, launch: &Launch) -> Result<(), Fault> {
+        self.state.check()?;
         self.state.launch(launch)
     }
 
@@ -196,6 +225,6 @@ impl Driver for Emulated {
     }
 
     fn wait(&self) -> Result<(), Fault> {
-        Ok(())
+        self.state.check()
     }
 }

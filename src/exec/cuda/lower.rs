@@ -4,18 +4,24 @@
 //! size is known when all are lowered.
 
 mod conv;
+mod excitation;
 mod node;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use super::contract::{self, Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK, Tma};
 use super::driver::{Facts, Packed};
 use super::place::{Layout, Pool, stored};
 use crate::diag::{Code, Problem};
 use crate::exec::Weights;
-use crate::opt;
+use crate::opt::{self, Id, Kind};
 use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{Place, Plan, Step, View, Work};
+use rayon::prelude::*;
 
 pub use conv::pixel_distance;
+pub(super) use excitation::Squeezed;
 
 /// A launch that waits for its workspace or for tensor maps, or is ready.
 pub(super) enum Pending {
@@ -35,10 +41,28 @@ pub(super) struct Lower<'a> {
     pub base: u64,
     pub constants: &'a [u64],
     pub pool: &'a Pool,
+    /// Sums that convolutions leave, known when they are lowered.
+    pub squeezed: Mutex<BTreeMap<Id, Squeezed>>,
 }
 
 impl Lower<'_> {
-    pub(super) fn step(&self, step: &Step) -> Result<Vec<Pending>, Problem> {
+    /// All steps, in their order.
+    pub(super) fn steps(&self) -> Result<Vec<Vec<Pending>>, Problem> {
+        let steps = self.plan.steps();
+        // what reads sums has to know how they were cut
+        let waits = |step: &Step| match step.work {
+            Work::Node(id) => matches!(self.plan.net().node(id).kind, Kind::Excitation { .. }),
+            _ => false,
+        };
+        let one = |step: &Step| if waits(step) { Ok(vec![]) } else { self.step(step) };
+        let mut lowered: Vec<_> = steps.par_iter().with_max_len(1).map(one).collect::<Result<_, _>>()?;
+        for (pending, step) in lowered.iter_mut().zip(steps).filter(|(_, step)| waits(step)) {
+            *pending = self.step(step)?;
+        }
+        Ok(lowered)
+    }
+
+    fn step(&self, step: &Step) -> Result<Vec<Pending>, Problem> {
         step.views().try_for_each(check)?;
         match &step.work {
             Work::Copy => Ok(vec![self.copy(&step.reads[0], &step.write)]),

@@ -29,13 +29,38 @@ use crate::opt::Fusion;
 use crate::plan::{self, Plan};
 
 pub use contract::Dtype;
+pub use device::let_go;
 pub use found::{Found, find};
+pub use program::is_lost;
 
 /// A GPU and a dtype.
 pub struct Cuda {
     driver: Arc<dyn driver::Driver>,
     dtype: Dtype,
+    pace: Pace,
 }
+
+/// How the kernels of a batch are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// All at once, as they were recorded.
+    Recorded,
+    /// One by one, each waited for, so that a fault is seen where it happens.
+    Stepwise,
+}
+
+impl Pace {
+    /// What the variable `ARCHC_CUDA_SYNC` asks for.
+    fn wanted() -> Pace {
+        match std::env::var_os(STEPWISE) {
+            Some(value) if !value.is_empty() && value != "0" => Pace::Stepwise,
+            _ => Pace::Recorded,
+        }
+    }
+}
+
+/// The variable that asks for steps one by one.
+pub const STEPWISE: &str = "ARCHC_CUDA_SYNC";
 
 impl Cuda {
     /// GPU number `ordinal`.
@@ -43,7 +68,7 @@ impl Cuda {
     /// # Errors
     /// What is missing, and how to get it.
     pub fn new(ordinal: usize, dtype: Dtype) -> Result<Cuda, Problem> {
-        Ok(Cuda { driver: Arc::new(device::Device::new(ordinal)?), dtype })
+        Ok(Cuda { driver: Arc::new(device::Device::new(ordinal)?), dtype, pace: Pace::wanted() })
     }
 
     /// Its name: `NVIDIA H100 80GB HBM3`.
@@ -75,7 +100,7 @@ impl Backend for Cuda {
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
-        Ok(Box::new(program::load(&self.driver, self.dtype, plan, weights)?))
+        Ok(Box::new(program::load(&self.driver, self.dtype, self.pace, plan, weights)?))
     }
 
     fn peak(&self) -> Result<Option<Peak>, Problem> {

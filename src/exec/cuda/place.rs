@@ -93,6 +93,11 @@ impl Pool {
         Ok(at)
     }
 
+    /// Memory for so many bytes, which are no numbers yet.
+    pub fn room(&self, bytes: usize) -> Result<u64, Problem> {
+        self.take(bytes).map_err(|fault| self.problem(&fault, bytes))
+    }
+
     fn take(&self, bytes: usize) -> Result<u64, Fault> {
         let mut state = self.state.lock().expect("no thread panics while it holds the lock");
         let room = state.pieces.last().map_or(0, |piece| piece.bytes);

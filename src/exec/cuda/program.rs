@@ -1,10 +1,12 @@
 //! A plan on a device: its memory, its kernels recorded as one graph, and what goes in and out.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rayon::prelude::*;
 
+use super::Pace;
 use super::contract::{Choice, Conv, Dtype, Tma};
 use super::driver::{Driver, Fault, Graph, Launch, Memory, Packed, Staging, bound};
 use super::lower::{Lower, Pending};
@@ -44,8 +46,23 @@ enum Part {
     Output,
 }
 
+/// Set where recorded kernels failed: the driver wants a new process, after which the step is still to be found.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process has lost its GPU to a fault whose step it could not name. The same work in another process, with
+/// `ARCHC_CUDA_SYNC=1`, names it.
+pub fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
 /// Loads `plan`: memory, weights, kernels, and all launches recorded.
-pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weights) -> Result<Loaded, Problem> {
+pub(super) fn load(
+    driver: &Arc<dyn Driver>,
+    dtype: Dtype,
+    pace: Pace,
+    plan: &Plan,
+    weights: &Weights,
+) -> Result<Loaded, Problem> {
     let layout = Layout::new(plan, dtype);
     let short = |fault: Fault, needed: usize| too_large(driver, plan, needed, &fault);
     let free = driver.free_memory();
@@ -58,11 +75,18 @@ pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weigh
     let constants = plan.constants().iter().map(|source| pool.put(&stored(dtype, &weights.read(source)?)));
     let constants = constants.collect::<Result<Vec<u64>, Problem>>()?;
     let facts = driver.facts();
-    let lower =
-        Lower { plan, weights, dtype, facts, layout: &layout, base: memory.at, constants: &constants, pool: &pool };
-    let steps: Vec<Vec<Pending>> =
-        plan.steps().par_iter().with_max_len(1).map(|step| lower.step(step)).collect::<Result<_, _>>()?;
-    let steps = steps.into_iter().enumerate().flat_map(|(at, pending)| {
+    let lower = Lower {
+        plan,
+        weights,
+        dtype,
+        facts,
+        layout: &layout,
+        base: memory.at,
+        constants: &constants,
+        pool: &pool,
+        squeezed: Mutex::default(),
+    };
+    let steps = lower.steps()?.into_iter().enumerate().flat_map(|(at, pending)| {
         let part = Part::Step(at);
         pending.into_iter().map(move |pending| (part, pending))
     });
@@ -94,9 +118,7 @@ pub fn load(driver: &Arc<dyn Driver>, dtype: Dtype, plan: &Plan, weights: &Weigh
         _workspace: workspace,
         driver: driver.clone(),
     };
-    // one by one, so that a fault is seen where it happens
-    let stepwise = std::env::var_os("ARCHC_CUDA_SYNC").is_some_and(|value| !value.is_empty() && value != "0");
-    if !stepwise {
+    if pace == Pace::Recorded {
         let graph = driver.record(&loaded.launches).map_err(|fault| loaded.problem(&fault))?;
         loaded.graph = Some(graph);
     }
@@ -154,7 +176,7 @@ pub(super) fn tma_name(tma: &Tma) -> String {
     format!("conv_tma {}x{}", tma.tile.bm, tma.tile.bn)
 }
 
-/// `conv_igemm 128x64 wgmma / 4`
+/// `conv_igemm 128x64 wgmma / 4`, whether or not it has a gate
 pub(super) fn name(Choice { tile, splits }: Choice) -> String {
     let own = if tile.hopper { " wgmma" } else { "" };
     let cut = if splits == 1 { String::new() } else { format!(" / {splits}") };
@@ -196,10 +218,11 @@ fn too_large(driver: &Arc<dyn Driver>, plan: &Plan, needed: usize, fault: &Fault
 impl Loaded {
     pub(super) fn problem(&self, fault: &Fault) -> Problem {
         let Some(at) = fault.launch else {
+            LOST.store(true, Ordering::Relaxed);
             let message = format!("the GPU failed: {}: {}", fault.call, fault.message);
             return Problem::new(Code::Resource, message)
-                .note("recorded kernels run on their own, and a GPU that failed can be asked no more: the step is not known")
-                .hint("`ARCHC_CUDA_SYNC=1 archc ..` runs step by step, and names the one that fails");
+                .note("recorded kernels run on their own, and a process whose GPU failed can ask it no more: the step is not known")
+                .hint("with ARCHC_CUDA_SYNC=1 a new process runs step by step, and names the one that fails");
         };
         let what = match self.works[at] {
             Part::Input => "converting the input".into(),

@@ -1,5 +1,6 @@
 //! The backend on the emulator, against the reference and the CPU; the same on a GPU, where there is one.
 
+mod excitation;
 mod tiles;
 
 use std::path::Path;
@@ -9,7 +10,7 @@ use super::contract::{self, Dtype};
 use super::device::Device;
 use super::driver::{Driver, Fault};
 use super::emulated::Emulated;
-use super::{Cuda, cases, program};
+use super::{Cuda, Pace, cases, program};
 use crate::compile::{self, Outcome};
 use crate::exec::cpu::Cpu;
 use crate::exec::tests::{Random, SAMPLES, compare_on, distance, noise, sample_network};
@@ -22,8 +23,12 @@ use crate::typed::Typed;
 /// Enough for small networks.
 const MEMORY: usize = 4 << 30;
 
+fn on(driver: Arc<dyn Driver>, dtype: Dtype) -> Cuda {
+    Cuda { driver, dtype, pace: Pace::Recorded }
+}
+
 fn emulated(processors: usize, dtype: Dtype) -> Cuda {
-    Cuda { driver: Arc::new(Emulated::new(processors, MEMORY)), dtype }
+    on(Arc::new(Emulated::new(processors, MEMORY)), dtype)
 }
 
 /// What rounding of values and weights to the dtype comes to over a few layers. The reduced ones leave room for an activation
@@ -58,7 +63,7 @@ fn on_the_device_every_op() {
     let wanted: Vec<_> = wanted.into_iter().map(|(kernel, variant)| (variant, kernel, 0)).collect();
     driver.kernels(&wanted).expect("everything compiles and loads");
     for dtype in Dtype::ALL {
-        let cuda = Cuda { driver: driver.clone(), dtype };
+        let cuda = on(driver.clone(), dtype);
         for (call, operands) in SAMPLES {
             for text in sample_network(call, operands) {
                 let typed = network(&text);
@@ -193,9 +198,16 @@ fn kernels_alone_are_measured() {
     for dtype in [Dtype::Bf16, Dtype::F32] {
         let cuda = emulated(2, dtype);
         let measured: Vec<_> = cases::small().iter().map(|case| cuda.measure(case, 2).expect("it runs")).collect();
-        for (one, kernel) in
-            measured.iter().zip(["conv_", "conv_", "depthwise", "linear_rows", "conv_", "pool", "attention"])
-        {
+        for (one, kernel) in measured.iter().zip([
+            "conv_",
+            "conv_",
+            "depthwise",
+            "linear_rows",
+            "conv_",
+            "pool",
+            "attention",
+            "excitation",
+        ]) {
             assert!(one.kernel.starts_with(kernel), "{one:?}");
             assert!(one.seconds > 0.0 && one.bytes > 0.0, "{one:?}");
         }
@@ -209,7 +221,7 @@ fn on_the_device_networks() {
     let Some(driver) = device() else { return };
     for text in [RESNET, SQUEEZED, MOBILE, PICTURES, TOKENS] {
         for dtype in Dtype::ALL {
-            let cuda = Cuda { driver: driver.clone(), dtype };
+            let cuda = on(driver.clone(), dtype);
             [1, 2, 33].into_iter().for_each(|batch| end_to_end(text, batch, &cuda, deep(dtype)));
         }
     }
@@ -220,18 +232,53 @@ fn a_device_that_is_too_small_says_how_much_is_needed() {
     let typed = network("x = input([8, 40, 40])\n y = conv2d(8, kernel = 3, padding = 1) <- x");
     for (memory, words) in [(100_000, "for a batch of 4 needs 0.0 GB"), (40 << 10, "needs")] {
         let driver: Arc<dyn Driver> = Arc::new(Emulated::new(1, memory));
-        let cuda = Cuda { driver, dtype: Dtype::F32 };
+        let cuda = on(driver, Dtype::F32);
         let Err(problem) = Executable::new(&typed, &Random(&typed), &cuda, 4) else { panic!("it does not fit") };
         assert!(problem.message.contains(words), "{}", problem.message);
         assert_eq!(problem.code, crate::diag::Code::Resource);
     }
 }
 
+/// Whatever does not fit, it is said, and nothing stays.
+#[test]
+fn memory_that_runs_out_anywhere_is_an_error() {
+    let typed = network("x = input([64, 7, 7])\n c = conv2d(64, kernel = 3) <- x\n y = relu <- c");
+    let load = |memory: usize| {
+        let driver = Arc::new(Emulated::new(132, memory));
+        let cuda = on(driver.clone(), Dtype::F32);
+        let loaded = Executable::new(&typed, &Random(&typed), &cuda, 2).map(drop);
+        assert_eq!(driver.taken(), 0);
+        loaded
+    };
+    // more and more until it fits, then down to where it just does
+    let (mut short, mut enough) = (0, 1 << 10);
+    let mut messages = vec![];
+    let mut fits = |memory: usize| match load(memory) {
+        Ok(()) => true,
+        Err(problem) => {
+            assert_eq!(problem.code, crate::diag::Code::Resource);
+            messages.push(problem.message);
+            false
+        }
+    };
+    while !fits(enough) {
+        (short, enough) = (enough, enough + enough / 4);
+    }
+    while enough - short > 256 {
+        let half = (short + enough) / 2;
+        if fits(half) { enough = half } else { short = half }
+    }
+    for words in ["for a batch of 2 needs", "does not hold the weights"] {
+        assert!(messages.iter().any(|message| message.contains(words)), "{messages:?}");
+    }
+    assert!(messages.last().is_some_and(|last| last.contains("needs")), "a split needs its workspace: {messages:?}");
+}
+
 #[test]
 fn everything_is_given_back() {
     let driver = Arc::new(Emulated::new(132, MEMORY));
     let typed = network("x = input([64, 7, 7])\n c = conv2d(64, kernel = 3) <- x\n y = relu <- c");
-    let cuda = Cuda { driver: driver.clone(), dtype: Dtype::Bf16 };
+    let cuda = on(driver.clone(), Dtype::Bf16);
     drop(Executable::new(&typed, &Random(&typed), &cuda, 2).expect("it fits"));
     assert_eq!(driver.taken(), 0);
 }
@@ -241,10 +288,10 @@ fn a_fault_names_its_step_and_layer() {
     let driver: Arc<dyn Driver> = Arc::new(Emulated::new(1, MEMORY));
     let typed = network("x = input([5])\n first = linear(7) <- x\n second = softmax <- first");
     let tensors = Random(&typed);
-    let cuda = Cuda { driver: driver.clone(), dtype: Dtype::F32 };
+    let cuda = on(driver.clone(), Dtype::F32);
     let plan = crate::plan::plan(crate::opt::optimise(&typed, cuda.fusion()), &cuda.options(2)).expect("it fits");
     let weights = crate::exec::Weights::new(&typed, &tensors, &plan).expect("nothing to fail");
-    let loaded = program::load(&driver, Dtype::F32, &plan, &weights).expect("it loads");
+    let loaded = program::load(&driver, Dtype::F32, Pace::Recorded, &plan, &weights).expect("it loads");
     let fault = |launch| Fault { call: "a call", message: "why".into(), out_of_memory: false, launch };
     let texts: Vec<String> = (0..3).map(|at| loaded.problem(&fault(Some(at))).message).collect();
     assert_eq!(
@@ -255,7 +302,36 @@ fn a_fault_names_its_step_and_layer() {
             "the GPU failed at converting the output: a call: why",
         ]
     );
-    assert!(loaded.problem(&fault(None)).hints[0].contains("ARCHC_CUDA_SYNC=1"));
+}
+
+/// A fault of recorded kernels is seen when they are waited for, when the process can ask the GPU no more; another one, step
+/// by step, names what failed.
+#[test]
+fn a_fault_of_recorded_kernels_is_found_step_by_step() {
+    let typed = network("x = input([5])\n first = linear(7) <- x\n second = softmax <- first");
+    let tensors = Random(&typed);
+    let failed = |at: usize, pace: Pace| {
+        let cuda = Cuda { driver: Arc::new(Emulated::failing(1, MEMORY, at)), dtype: Dtype::F32, pace };
+        let mut executable = Executable::new(&typed, &tensors, &cuda, 2).expect("it loads");
+        let inputs = inputs(&typed, 2);
+        let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let mut run = || executable.run(&inputs).expect_err("the launch fails");
+        let first = run();
+        // nothing runs any more
+        run();
+        first
+    };
+    for (at, what) in ["step 0, `first`", "step 1, `second`", "converting the output"].into_iter().enumerate() {
+        let recorded = failed(at, Pace::Recorded);
+        assert_eq!(
+            recorded.message,
+            "the GPU failed: waiting for the device: an illegal memory access was encountered"
+        );
+        assert!(recorded.hints[0].contains("ARCHC_CUDA_SYNC=1"));
+        assert!(program::is_lost());
+        let stepwise = failed(at, Pace::Stepwise).message;
+        assert!(stepwise.starts_with(&format!("the GPU failed at {what}: ")), "{stepwise}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use archc_emu::Buffer;
 use archc_emu::contract::{
-    Act, Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, TILES, Tile, Tma, TmaTile,
+    Act, Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, Sums, TILES, Tile, Tma, TmaTile,
     conv_row, pack_conv,
 };
 
@@ -25,8 +25,13 @@ struct Case {
     shift: usize,
     residual: bool,
     gate: bool,
+    /// Factors of what is read.
+    scale: bool,
     before: Act,
     after: Act,
+    sums: bool,
+    /// Else the sums alone.
+    image: bool,
 }
 
 const PLAIN: Case = Case {
@@ -43,8 +48,11 @@ const PLAIN: Case = Case {
     shift: 0,
     residual: false,
     gate: false,
+    scale: false,
     before: Act::NONE,
     after: Act::NONE,
+    sums: false,
+    image: true,
 };
 
 /// The cases; what is odd about each is what differs from [`PLAIN`].
@@ -109,6 +117,8 @@ impl Case {
         let y = Values::rows(dtype, &vec![f32::NAN; pixels * k], k, y_dist, 0);
         let y = Values::poison(y.dtype, (pixels - 1) * y_dist + k, 0);
         let residual_values = Values::rows(dtype, &residual, k, y_dist, 0);
+        let scale = random.numbers(n * c);
+        let scale_values = Values::of(dtype, &scale);
         let (gate_values, bias_values) = (Values::of(dtype, &gate), Buffer::of(&bias));
         let mut conv = Conv {
             x: on_device.address(),
@@ -153,6 +163,18 @@ impl Case {
         let packed = pack_conv(dtype, vec, [k, cg, r * s], |k, c, tap| weights[(k * cg + c) * r * s + tap]);
         let packed = Values::of(dtype, &packed);
         conv.w = packed.address();
+        if self.scale {
+            (conv.scale, conv.scale_dist) = (scale_values.address(), c as i32);
+        }
+        let mut sums = conv.sums();
+        let left = Buffer::<f32>::new(sums.floats(n));
+        if self.sums {
+            sums.at = left.address();
+            conv.sums = sums;
+        }
+        if !self.image {
+            conv.y = 0;
+        }
         run(conv);
 
         let mut want = Vec::with_capacity(pixels * k);
@@ -167,8 +189,9 @@ impl Case {
                         continue;
                     }
                     for c_in in 0..cg {
+                        let factor = if self.scale { f64::from(scale[image * c + c_in]) } else { 1.0 };
                         let x = x[((image * h + row) * w + col) * c + out / kg * cg + c_in];
-                        sum += f64::from(x) * f64::from(weights[(out * cg + c_in) * r * s + tap]);
+                        sum += f64::from(x) * factor * f64::from(weights[(out * cg + c_in) * r * s + tap]);
                     }
                 }
                 sum = activate(self.before, sum);
@@ -181,8 +204,33 @@ impl Case {
                 want.push(activate(self.after, sum));
             }
         }
-        error(&y.read_rows(k, y_dist), &want)
+        let mut off = 0.0;
+        if self.image {
+            off = error(&y.read_rows(k, y_dist), &want);
+        } else {
+            assert!(y.read().iter().all(|value| value.is_nan()), "an image that nobody asked for");
+        }
+        if self.sums {
+            off = f64::max(off, sums_error(&sums, left.values(), &want, [n, oh * ow, k]));
+        }
+        off
     }
+}
+
+/// The error of the sums over each image, whose parts are added here.
+fn sums_error(sums: &Sums, left: &[f32], want: &[f64], [n, pixels, k]: [usize; 3]) -> f64 {
+    let (part, parts) = (Sums::PART as usize, sums.parts as usize);
+    let (mut got, mut wanted) = (vec![], vec![]);
+    for image in 0..n {
+        let count = ((image + 1) * pixels - 1) / part - image * pixels / part + 1;
+        assert!(count <= parts);
+        for channel in 0..k {
+            let at = |part: usize| left[(image * parts + part) * sums.dist as usize + channel];
+            got.push((0..count).map(at).sum::<f32>());
+            wanted.push((0..pixels).map(|pixel| want[(image * pixels + pixel) * k + channel]).sum::<f64>());
+        }
+    }
+    error(&got, &wanted)
 }
 
 /// A tile that exists for the convolution's loads.
@@ -222,6 +270,67 @@ fn every_tile_and_split() {
                     let off = case.error(dtype, choose, 3);
                     assert!(off < tolerance(dtype), "{dtype:?} {tile:?} in {splits}: off by {off:.1e}");
                 }
+            }
+        }
+    }
+}
+
+/// Images of fewer pixels than a part, of as many, of many parts that begin amid one; with and without the image itself.
+fn squeezed() -> Vec<Case> {
+    let sums = Case { sums: true, ..PLAIN };
+    vec![
+        Case { n: 3, size: [13, 11], after: Act::RELU, residual: true, gate: true, ..sums },
+        Case { n: 9, size: [3, 2], c: 24, k: 70, before: Act::SILU, ..sums },
+        Case { n: 5, size: [4, 4], c: 72, k: 136, kernel: [1, 1], padding: [0, 0], image: false, ..sums },
+        Case { size: [16, 9], c: 40, k: 8, gaps: [8, 8], stride: [2, 1], image: false, ..sums },
+    ]
+}
+
+#[test]
+fn sums_over_images() {
+    for dtype in Dtype::ALL {
+        let hopper = [HOPPER_LARGE, HOPPER_NARROW].into_iter().filter(|_| dtype.size() == 2);
+        let tiles: Vec<Tile> = TILES.into_iter().chain(hopper).collect();
+        for (seed, case) in squeezed().into_iter().enumerate() {
+            for (tile, splits) in tiles.iter().flat_map(|tile| [(*tile, 1), (*tile, 3)]) {
+                let choose = |conv: &Conv| Choice { tile: fitting(conv, dtype, tile), splits };
+                let off = case.error(dtype, choose, seed as u64);
+                assert!(off < tolerance(dtype), "{dtype:?} {tile:?} in {splits}, {case:?}: off by {off:.1e}");
+            }
+            for tile in TmaTile::ALL.into_iter().filter(|_| dtype.size() == 2) {
+                let off = case.error_of(dtype, seed as u64, |conv| {
+                    run_tma(&conv.tma(dtype, tile, 2).expect("a map can say it"));
+                });
+                assert!(off < tolerance(dtype), "{dtype:?} {tile:?} {case:?}: off by {off:.1e}");
+            }
+        }
+        let grouped = Case { n: 2, size: [11, 6], c: 32, k: 48, groups: 4, stride: [2, 1], sums: true, ..PLAIN };
+        let off = grouped.error(dtype, |conv| conv.choose(dtype, 8), 5);
+        assert!(off < tolerance(dtype), "{dtype:?} in groups: off by {off:.1e}");
+    }
+}
+
+#[test]
+fn factors_of_what_is_read() {
+    let point = Case { kernel: [1, 1], padding: [0, 0], scale: true, ..PLAIN };
+    let cases = [
+        Case { n: 3, size: [7, 5], c: 72, k: 40, residual: true, after: Act::RELU, ..point },
+        Case { n: 2, size: [9, 9], c: 20, k: 130, gaps: [4, 3], before: Act::SILU, ..point },
+        Case { n: 5, size: [4, 3], c: 13, k: 9, gate: true, ..point },
+        Case { n: 2, size: [6, 5], c: 4, k: 24, ..point },
+        Case { n: 1, size: [14, 14], c: 160, k: 64, gaps: [1, 0], shift: 1, ..point },
+    ];
+    for dtype in Dtype::ALL {
+        for (seed, case) in cases.into_iter().enumerate() {
+            // narrow tiles, small ones, split ones
+            for processors in [1, 132] {
+                let choose = |conv: &Conv| {
+                    assert!(conv.choose_tma(dtype, 1).is_none(), "the copy engine multiplies nothing");
+                    conv.choose_for_hopper(dtype, processors)
+                };
+                let off = case.error(dtype, choose, seed as u64 + 1);
+                // what is read is rounded once more
+                assert!(off < 1.5 * tolerance(dtype), "{dtype:?} {case:?}: off by {off:.1e}");
             }
         }
     }
@@ -289,34 +398,55 @@ fn what_no_map_can_say_has_other_kernels() {
     }
 }
 
+/// A convolution of n images of `size`, by addresses that say nothing.
+fn sized(n: i32, size: i32, c: i32, k: i32, window: i32) -> Conv {
+    Conv {
+        x: 256,
+        w: 256,
+        n,
+        height: size,
+        width: size,
+        c,
+        k,
+        groups: 1,
+        r: window,
+        s: window,
+        out_height: size,
+        out_width: size,
+        stride_h: 1,
+        stride_w: 1,
+        pad_h: window / 2,
+        pad_w: window / 2,
+        dilation_h: 1,
+        dilation_w: 1,
+        x_image: size * size * c,
+        x_row: size * c,
+        x_pixel: c,
+        w_dist: window * window * c,
+        ..Conv::default()
+    }
+}
+
+#[test]
+fn tiles_and_splits_by_what_they_cost() {
+    let choice = |conv: Conv, dtype| {
+        let Choice { tile, splits } = conv.choose(dtype, 132);
+        (tile, splits)
+    };
+    // a device that is full already; depths that fill it; one so deep that two blocks share a multiprocessor
+    assert_eq!(choice(sized(197, 1, 768, 2304, 1), Dtype::Bf16), (SMALL, 1));
+    assert_eq!(choice(sized(1, 14, 256, 256, 3), Dtype::Bf16), (SMALL, 8));
+    assert_eq!(choice(sized(1, 7, 512, 512, 3), Dtype::Bf16), (SMALL, 16));
+    assert_eq!(choice(sized(197, 1, 3072, 768, 1), Dtype::Bf16), (SMALL, 5));
+    // multiply-adds never in large tiles
+    assert_eq!(choice(sized(256, 14, 256, 256, 3), Dtype::F32), (NARROW, 1));
+    assert_eq!(choice(sized(256, 14, 256, 256, 3), Dtype::Tf32), (TILES[0], 1));
+}
+
 #[test]
 fn the_copy_engine_where_it_pays() {
     let choice = |n: i32, size: i32, c: i32, k: i32, window: i32| {
-        let conv = Conv {
-            x: 256,
-            w: 256,
-            n,
-            height: size,
-            width: size,
-            c,
-            k,
-            groups: 1,
-            r: window,
-            s: window,
-            out_height: size,
-            out_width: size,
-            stride_h: 1,
-            stride_w: 1,
-            pad_h: window / 2,
-            pad_w: window / 2,
-            dilation_h: 1,
-            dilation_w: 1,
-            x_image: size * size * c,
-            x_row: size * c,
-            x_pixel: c,
-            w_dist: window * window * c,
-            ..Conv::default()
-        };
+        let conv = sized(n, size, c, k, window);
         conv.choose_tma(Dtype::Bf16, 132).map(|tma| (tma.tile.bm, tma.tile.bn))
     };
     // narrow results, long depths, short depths

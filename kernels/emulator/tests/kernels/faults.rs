@@ -2,7 +2,8 @@
 
 use archc_emu::Buffer;
 use archc_emu::contract::{
-    Attention, Choice, Conv, Dtype, HOPPER_NARROW, Launch, Map, Rows, SMALL, Tile, TmaTile, variants,
+    Attention, Choice, Conv, Depthwise, Dtype, Excitation, HOPPER_NARROW, Launch, Map, Rows, SMALL, Sums, Tile,
+    TmaTile, variants,
 };
 
 use crate::support::{Random, Values};
@@ -92,6 +93,54 @@ fn a_missing_wait_or_barrier_shows() {
     // SAFETY: the addresses are those of buffers as long as stated.
     unsafe { archc_emu::run(&launch, &args, 0) }.unwrap();
     assert!(y.read().iter().any(|v| v.is_nan()), "a missing barrier in a reduction");
+    let sums = Buffer::of(&[1f32; 200 * 8]);
+    let means = |fault: Option<&str>| {
+        let y = Values::poison(Dtype::F32, 8, 0);
+        let sums = Sums { at: sums.address(), parts: 200, dist: 8 };
+        let mut args =
+            Excitation { sums, y: y.address(), n: 1, pixels: 200, c: 8, k: 8, y_dist: 8, ..Excitation::default() };
+        let launch = args.launch(Dtype::F32, 1);
+        let launch = fault.map_or(launch.clone(), |fault| with_fault(launch, fault));
+        // SAFETY: the addresses are those of buffers as long as stated.
+        unsafe { archc_emu::run(&launch, &args, 0) }.unwrap();
+        y.read()
+    };
+    let ones = Values::of(Dtype::F32, &[1.0; 8 * 20 * 20]);
+    let total = |fault: Option<&str>| {
+        let plain = Depthwise {
+            x: ones.address(),
+            w: ones.address(),
+            n: 1,
+            height: 20,
+            width: 20,
+            c: 8,
+            r: 1,
+            s: 1,
+            ..Depthwise::default()
+        };
+        let plain = Depthwise {
+            out_height: 20,
+            out_width: 20,
+            stride_h: 1,
+            stride_w: 1,
+            dilation_h: 1,
+            dilation_w: 1,
+            x_dist: 8,
+            ..plain
+        };
+        let mut args = plain.with_sums();
+        let left = Buffer::<f32>::new(args.sums.floats(1));
+        args.sums.at = left.address();
+        let launch = args.launch(Dtype::F32);
+        let launch = fault.map_or(launch.clone(), |fault| with_fault(launch, fault));
+        // SAFETY: the addresses are those of buffers as long as stated.
+        unsafe { archc_emu::run(&launch, &args, 0) }.unwrap();
+        left.values().iter().sum::<f32>()
+    };
+    assert_eq!(total(None), 8.0 * 400.0);
+    assert!(total(Some("NO_BARRIER")) != 8.0 * 400.0, "a missing barrier before strips are added");
+    assert_eq!(means(None), [1.0; 8]);
+    assert!(means(Some("NO_BARRIER")).iter().any(|v| v.is_nan()), "a missing barrier between sums");
 }
 
 /// Attention over several tiles of keys.

@@ -18,6 +18,9 @@ fn one_filter_a_channel() {
         (1, [15, 15], 8, 7, 1, 3, 1, 0),
         (2, [11, 11], 8, 3, 1, 2, 2, 0),
         (1, [2, 2], 8, 3, 1, 1, 1, 0),
+        // groups of vectors with sums, the last of which is cut
+        (2, [7, 9], 270, 3, 1, 1, 1, 2),
+        (2, [5, 33], 3, 3, 1, 1, 1, 1),
     ];
     for dtype in Dtype::STORED {
         for (n, [h, w], c, kernel, stride, padding, dilation, gap) in cases {
@@ -60,6 +63,7 @@ fn one_filter_a_channel() {
                 dilation_w: dilation as i32,
                 x_dist: dist as i32,
                 y_dist: dist as i32,
+                ..Depthwise::default()
             };
             run(&args.launch(dtype), &args);
             let mut want = vec![];
@@ -78,6 +82,27 @@ fn one_filter_a_channel() {
                 want.push(activate(Act::HARD_SWISH, sum) + f64::from(*more));
             }
             check(&format!("{dtype:?} {c} {kernel}"), &y.read_rows(c, dist), &want, tolerance(dtype));
+
+            // once more with sums, and then with them alone
+            let mut args = args.with_sums();
+            let left = Buffer::<f32>::new(args.sums.floats(n));
+            args.sums.at = left.address();
+            let sums: Vec<f64> = (0..n * c)
+                .map(|at| (0..oh * ow).map(|pixel| want[(at / c * oh * ow + pixel) * c + at % c]).sum())
+                .collect();
+            for whole in [true, false] {
+                let y = Values::poison(dtype, (pixels - 1) * dist + c, 0);
+                args.y = if whole { y.address() } else { 0 };
+                run(&args.launch(dtype), &args);
+                if whole {
+                    check(&format!("{dtype:?} {c} {kernel}"), &y.read_rows(c, dist), &want, tolerance(dtype));
+                }
+                let parts = args.sums.parts as usize;
+                let part =
+                    |at: usize, part: usize| left.values()[(at / c * parts + part) * args.sums.dist as usize + at % c];
+                let got: Vec<f32> = (0..n * c).map(|at| (0..parts).map(|one| part(at, one)).sum()).collect();
+                check(&format!("sums, {dtype:?} {c} {kernel}"), &got, &sums, tolerance(dtype));
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod conv;
 mod elementwise;
+mod excitation;
 mod faults;
 mod images;
 mod rows;

@@ -1,9 +1,10 @@
 //! Sums of products: convolutions, transposed ones by phases, linear maps.
 
-use super::super::contract::{Conv, Depthwise, Dtype, Epilogue, LinearRows, Phase, conv_row, pack_conv, phases};
+use super::super::contract::{Conv, Depthwise, Dtype, Epilogue, LinearRows, Phase, Sums, conv_row, pack_conv, phases};
+use super::excitation::Squeezed;
 use super::{Lower, Pending, act, ready, rows};
 use crate::diag::Problem;
-use crate::opt::{self, Weights as Expression, Window};
+use crate::opt::{self, Id, Squeeze, Weights as Expression, Window};
 use crate::plan::view::IMAGE;
 use crate::plan::{Step, View};
 
@@ -36,32 +37,54 @@ impl Image {
     }
 }
 
+impl Image {
+    /// What a window makes of `x`, but that it is not kept.
+    fn nowhere(x: &View, channels: usize, window: &Window) -> Image {
+        let [top, left, bottom, right] = window.padding;
+        let out = |axis: usize, len: usize, padding: usize| {
+            let span = (window.kernel[axis] - 1) * window.dilation[axis] + 1;
+            ((len + padding - span) / window.stride[axis] + 1) as i32
+        };
+        let [n, _, height, width] = x.dims[..] else { unreachable!("images have four axes") };
+        let (h, w) = (out(0, height, top + bottom), out(1, width, left + right));
+        Image { n: n as i32, c: channels, h, w, image: 0, row: 0, pixel: 0 }
+    }
+}
+
 impl Lower<'_> {
     pub(super) fn conv(
         &self,
+        id: Id,
         step: &Step,
-        epilogue: &opt::Epilogue,
         window: &Window,
         groups: usize,
         expression: &Expression,
     ) -> Result<Vec<Pending>, Problem> {
-        let (x, y) = (Image::new(&step.reads[0]), Image::new(&step.write));
+        let epilogue = &self.plan.net().node(id).epilogue;
+        let x = Image::new(&step.reads[0]);
+        // an image of which the means alone are kept has no place
+        let (y, y_at) = match epilogue.squeeze {
+            Squeeze::Only => (Image::nowhere(&step.reads[0], step.write.dims[1], window), 0),
+            _ => (Image::new(&step.write), self.address(&step.write)),
+        };
         let channels = self.weights.channels(expression, y.c)?;
         let raw = self.weights.values(&expression.weight)?;
         let taps = window.kernel[0] * window.kernel[1];
         let (c, k) = (x.c / groups, y.c / groups);
         let scale = |k: usize| channels.scale.as_ref().map_or(1.0, |scale| scale[k]);
+        let squeeze = epilogue.squeeze;
         let epilogue = self.epilogue(step, epilogue, channels.shift.as_deref())?;
+        let pixels = y.h * y.w;
         if c == 1 && k == 1 && groups > 1 {
             let mut weights = vec![0.0; taps * groups];
             for (at, weight) in weights.iter_mut().enumerate() {
                 let (tap, c) = (at / groups, at % groups);
                 *weight = raw[c * taps + tap] * scale(c);
             }
-            let depthwise = Depthwise {
+            let mut depthwise = Depthwise {
                 x: self.address(&step.reads[0]),
                 w: self.stored(&weights)?,
-                y: self.address(&step.write),
+                y: y_at,
                 epilogue,
                 n: x.n,
                 height: x.h,
@@ -79,8 +102,17 @@ impl Lower<'_> {
                 dilation_w: window.dilation[1] as i32,
                 x_dist: x.pixel,
                 y_dist: y.pixel,
+                ..Depthwise::default()
             };
-            return Ok(vec![ready(depthwise.launch(self.dtype), &depthwise)]);
+            let mut squeezed = None;
+            if squeeze != Squeeze::None {
+                depthwise = depthwise.with_sums();
+                depthwise.sums = self.room_for_sums(depthwise.sums)?;
+                squeezed = Some(Squeezed { sums: depthwise.sums, pixels, part: 0 });
+            }
+            let mut launches = vec![ready(depthwise.launch(self.dtype), &depthwise)];
+            launches.extend(squeezed.and_then(|squeezed| self.squeezed(id, step, squeezed)));
+            return Ok(launches);
         }
         let is_linear = taps == 1 && groups == 1 && x.h * x.w * y.h * y.w == 1;
         if is_linear && y.n as usize <= LinearRows::MOST {
@@ -90,7 +122,7 @@ impl Lower<'_> {
         }
         let mut conv = Conv {
             x: self.address(&step.reads[0]),
-            y: self.address(&step.write),
+            y: y_at,
             epilogue,
             r: window.kernel[0] as i32,
             s: window.kernel[1] as i32,
@@ -103,7 +135,10 @@ impl Lower<'_> {
             ..images(x, y, groups)
         };
         let weight = |k: usize, c_at: usize, tap: usize| raw[(k * c + c_at) * taps + tap] * scale(k);
-        if groups == 1 && self.by_pairs(&mut conv, &step.reads[0]) {
+        if let Some(scale) = step.reads.get(1) {
+            (conv.scale, conv.scale_dist) = (self.address(scale), scale.dims[1] as i32);
+        }
+        if groups == 1 && conv.scale == 0 && self.by_pairs(&mut conv, &step.reads[0]) {
             let before = conv.pad_w as usize * 2 - window.padding[1];
             let (wide, pairs) = (window.kernel[1], conv.s as usize);
             self.pack(&mut conv, |k, c_at, tap| {
@@ -114,7 +149,12 @@ impl Lower<'_> {
         } else {
             self.pack(&mut conv, weight)?;
         }
-        Ok(vec![self.chosen(conv)])
+        let mut more = None;
+        if squeeze != Squeeze::None {
+            conv.sums = self.room_for_sums(conv.sums())?;
+            more = self.squeezed(id, step, Squeezed { sums: conv.sums, pixels, part: Sums::PART });
+        }
+        Ok([self.chosen(conv)].into_iter().chain(more).collect())
     }
 
     /// A picture of up to four channels as one of eight and half the width, whose pixels are pairs, so that loads are 16 bytes

@@ -20,7 +20,7 @@ impl Lower<'_> {
         let (dims, epilogue) = (&step.write.dims, &node.epilogue);
         let order = self.order(id, step);
         let one = match &node.kind {
-            Kind::Conv { window, groups, weights } => return self.conv(step, epilogue, window, *groups, weights),
+            Kind::Conv { window, groups, weights } => return self.conv(id, step, window, *groups, weights),
             Kind::ConvTranspose { window, groups, weights, .. } => {
                 return self.conv_transpose(step, epilogue, window, *groups, weights);
             }
@@ -115,6 +115,7 @@ impl Lower<'_> {
                 };
                 ready(resize.launch(self.dtype), &resize)
             }
+            Kind::Excitation { maps } => self.excitation(node.operands[0], step, maps)?,
             Kind::Reduce { reduce, axes } => self.reduce(step, *reduce, axes),
             Kind::Binary { op } => self.binary(id, step, *op, epilogue),
             Kind::Matmul { scale } => self.matmul(step, *scale),
