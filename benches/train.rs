@@ -10,6 +10,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use archc::bind::bind;
@@ -63,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         (image, targets)
     };
     if flag("--profile") {
-        let mut trainer = Trainer::new(&compiled.typed, &bound, Cpu::new(), config, batch).map_err(fail)?;
+        let mut trainer = Trainer::new(&compiled.typed, &bound, Arc::new(Cpu::new()), config, batch).map_err(fail)?;
         let (image, targets) = given(0);
         let targets = match &targets {
             Targets::Classes(classes) => archc::train::Targets::Classes(classes),
@@ -81,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let pace = Pace { schedule: Schedule::new(block), lr: config.optimizer.lr, steps_per_epoch: 1 << 20, epochs: 1 };
     let stages = stages(&compiled.typed, block);
-    let mut learner = NetworkLearner::new(&stages, &bound, Cpu::new(), config, batch, pace).map_err(fail)?;
+    let mut learner = NetworkLearner::new(&stages, &bound, Arc::new(Cpu::new()), config, batch, pace).map_err(fail)?;
     let known: Vec<Vec<Tensor>> = match flag("--cached") {
         true => (0..count).map(|at| learner.run_prefix(&given(at).0)).collect::<Result<_, _>>().map_err(fail)?,
         false => vec![],

@@ -1,6 +1,7 @@
 //! `archc train`: fine-tunes as the spec's `train` block says, into a folder.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -77,8 +78,8 @@ fn train(session: &Session, file: FileId, compiled: &Compiled, spec: &TrainSpec,
         steps_per_epoch: job.steps() as u64,
         epochs: job.epochs as u64,
     };
-    let cpu = args.exec.cpu(None)?;
-    let mut learner = NetworkLearner::new(&stages, &bound, cpu, config, job.batch, pace)?;
+    let device = Arc::new(args.exec.cpu(None)?);
+    let mut learner = NetworkLearner::new(&stages, &bound, device, config, job.batch, pace)?;
     session.report(&bound.warnings());
     let text = run::resolved(&session.sources, file, &args.spec.set, &args.out);
     crate::io::atomic::write_bytes(&folder.spec(), text.as_bytes())?;

@@ -5,6 +5,7 @@ mod bind;
 pub mod cases;
 pub mod ceilings;
 mod learn;
+mod learning;
 mod memory;
 mod reduced;
 mod slicing;
