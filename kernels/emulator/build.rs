@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-#[expect(dead_code, reason = "the launches are not needed here")]
+#[expect(dead_code, unused_imports, reason = "the launches are not needed here")]
 #[path = "../contract.rs"]
 mod contract;
 

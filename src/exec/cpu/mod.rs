@@ -102,6 +102,7 @@ impl Backend for Cpu {
             batch,
             pixel_distance,
             dtype: self.dtype,
+            reduced: plan::Reduced::Large,
             few_channels: kernels::FEW_CHANNELS,
             slicing: Some(self),
             memory: plan::available(),

@@ -14,6 +14,7 @@ mod driver;
 #[cfg(test)]
 mod emulated;
 mod found;
+mod learning;
 mod lower;
 mod nvrtc;
 mod place;
@@ -63,6 +64,7 @@ impl Backend for Cuda {
             batch,
             pixel_distance: lower::pixel_distance(self.dtype),
             dtype: plan::DType::F32,
+            reduced: plan::Reduced::Large,
             few_channels: 0,
             slicing: None,
             // the device itself is asked when the plan is loaded

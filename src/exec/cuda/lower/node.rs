@@ -121,13 +121,11 @@ impl Lower<'_> {
             Kind::Attention { heads, scale } => self.attention(step, *heads, *scale)?,
             Kind::Op { op, .. } => {
                 let message = format!("`{}` of values that depend on the input has no CUDA kernel", op.name());
-                return Err(Problem::new(Code::Resource, message).hint("leave `--device` out to run on the CPU"));
+                return Err(Problem::new(Code::Resource, message).hint("`--device cpu` takes the CPU"));
             }
-            Kind::State(_) | Kind::Learn(_) => {
-                let message = format!("`{}` of training has no CUDA kernel", node.kind.name());
-                return Err(Problem::new(Code::Resource, message).hint("leave `--device` out to train on the CPU"));
-            }
-            Kind::Input(_)
+            Kind::Learn(learn) => return self.learn(id, step, learn),
+            Kind::State(_)
+            | Kind::Input(_)
             | Kind::Constant(_)
             | Kind::Means
             | Kind::Concat { .. }
