@@ -199,7 +199,8 @@ impl Lower<'_> {
             return *at;
         }
         let elements = (self.plan.start(view) * self.dtype_of(view).size()) as u64;
-        match (view.place, self.kept) {
+        // the first two buffers, where something is learned
+        match (view.place, self.kept.filter(|_| !self.plan.states().is_empty())) {
             (Place::Buffer(0), Some(kept)) => return kept.states + 4 * view.offset as u64,
             (Place::Buffer(1), Some(kept)) => return kept.derivatives + 4 * view.offset as u64,
             _ => {}

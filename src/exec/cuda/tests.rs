@@ -1,5 +1,6 @@
 //! The backend on the emulator, against the reference and the CPU; the same on a GPU, where there is one.
 
+mod learning;
 mod tiles;
 
 use std::path::Path;
