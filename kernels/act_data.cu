@@ -20,52 +20,53 @@ struct Args {
     Act act;
 };
 
+template <class F> DEV void each(float (&d)[8], const float (&seen)[8], F slope) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) d[i] *= slope(seen[i]);
+}
+// What is masked is 0, whatever d is.
+template <class F> DEV void keep(float (&d)[8], const float (&seen)[8], F inside) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) d[i] = inside(seen[i]) ? d[i] : 0.f;
+}
+
 // Multiplies `d` by the derivative where the function's result, or its operand, is `seen`.
 DEV void bend(float (&d)[8], const float (&seen)[8], const Act& act) {
-    auto each = [&](auto slope) {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) d[i] *= slope(seen[i]);
-    };
-    // what is masked is 0, whatever d is
-    auto keep = [&](auto inside) {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) d[i] = inside(seen[i]) ? d[i] : 0.f;
-    };
     const float a = act.a, b = act.b;
     switch (act.code) {
     case 0: break;
-    case 1: keep([](float y) { return y > 0.f; }); break;
-    case 2: keep([=](float y) { return y > a && y < b; }); break;
+    case 1: keep(d, seen, [](float y) { return y > 0.f; }); break;
+    case 2: keep(d, seen, [=](float y) { return y > a && y < b; }); break;
     // of the operand where the result is no function with an inverse
-    case 3: each([=](float y) { return y > 0.f ? 1.f : a >= 0.f ? y + a : a * expf(y); }); break;
-    case 4: each([=](float y) { return y > 0.f ? 1.f : a; }); break;
-    case 5: each([](float x) { return fmaf(x, 0.398942280f * expf(-0.5f * x * x), 0.5f * erfc_of(-0.707106781f * x)); }); break;
+    case 3: each(d, seen, [=](float y) { return y > 0.f ? 1.f : a >= 0.f ? y + a : a * expf(y); }); break;
+    case 4: each(d, seen, [=](float y) { return y > 0.f ? 1.f : a; }); break;
+    case 5: each(d, seen, [](float x) { return fmaf(x, 0.398942280f * expf(-0.5f * x * x), 0.5f * erfc_of(-0.707106781f * x)); }); break;
     case 6:
-        each([](float x) {
+        each(d, seen, [](float x) {
             const float square = x * x, t = tanhf(0.797884561f * fmaf(0.044715f * square, x, x));
             const float slope = 0.797884561f * fmaf(3.f * 0.044715f, square, 1.f);
             return fmaf(0.5f, t, 0.5f) + 0.5f * x * (1.f - t * t) * slope;
         });
         break;
     case 7:
-        each([](float x) {
+        each(d, seen, [](float x) {
             const float s = sigmoid(x);
             return s * fmaf(x, 1.f - s, 1.f);
         });
         break;
-    case 8: each([](float y) { return y * (1.f - y); }); break;
-    case 9: each([](float y) { return 1.f - y * y; }); break;
-    case 10: each([](float x) { return x <= -3.f ? 0.f : x >= 3.f ? 1.f : fmaf(2.f, x, 3.f) * (1.f / 6.f); }); break;
-    case 11: each([](float y) { return y > 0.f && y < 1.f ? 1.f / 6.f : 0.f; }); break;
-    case 12: each([](float y) { return -expm1f(-y); }); break;
+    case 8: each(d, seen, [](float y) { return y * (1.f - y); }); break;
+    case 9: each(d, seen, [](float y) { return 1.f - y * y; }); break;
+    case 10: each(d, seen, [](float x) { return x <= -3.f ? 0.f : x >= 3.f ? 1.f : fmaf(2.f, x, 3.f) * (1.f / 6.f); }); break;
+    case 11: each(d, seen, [](float y) { return y > 0.f && y < 1.f ? 1.f / 6.f : 0.f; }); break;
+    case 12: each(d, seen, [](float y) { return -expm1f(-y); }); break;
     case 13:
-        each([](float x) {
+        each(d, seen, [](float x) {
             const float t = tanhf(softplus(x));
             return fmaf(x * sigmoid(x), 1.f - t * t, t);
         });
         break;
-    case 14: each([](float y) { return y; }); break;
-    default: each([=](float) { return a; });
+    case 14: each(d, seen, [](float y) { return y; }); break;
+    default: each(d, seen, [=](float) { return a; });
     }
 }
 

@@ -12,7 +12,7 @@
 #include "common.cuh"
 
 const int THREADS = 256;
-const int STATISTICS = 1, NORM = 2, SLOPE = 3;
+const int STATISTICS = 1, NORM = 2;
 
 struct Args {
     const T* d;

@@ -126,7 +126,7 @@ pub const FILES: [(&str, &[&str]); 28] = [
     ("resize_data", &["resize_data"]),
     ("spread", &["spread", "spread_rows", "max_data", "unstretch", "unstretch_rows", "unstretch_end", "gather_data"]),
     ("loss", &["cross_entropy", "cross_entropy_data", "value_loss", "value_loss_data", "loss_end"]),
-    ("update", &["update", "squares", "norm", "accumulate"]),
+    ("update", &["update", "squares", "norm_of", "accumulate"]),
 ];
 
 /// Every variant that a launch can name.

@@ -111,7 +111,7 @@ KERNEL(squares, THREADS, 2)(const __grid_constant__ NormArgs a) {
 }
 
 // One thread.
-KERNEL(norm, 32, 2)(const __grid_constant__ NormArgs a) {
+KERNEL(norm_of, 32, 2)(const __grid_constant__ NormArgs a) {
     follow();
     if (threadIdx.x != 0) return;
     double sum = 0.0;

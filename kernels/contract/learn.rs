@@ -864,13 +864,13 @@ args! {
 impl Norm {
     pub const PARTS: usize = 256;
 
-    /// `squares`, then `norm`.
+    /// `squares`, then `norm_of`.
     pub fn launches(&self) -> [Launch; 2] {
         let variant = || Variant::stored("update", Dtype::F32);
         let grid = [self.parts as u32, 1, 1];
         [
             Launch { variant: variant(), kernel: "squares", grid, block: [256, 1, 1], shared: 0 },
-            Launch { variant: variant(), kernel: "norm", grid: [1; 3], block: [32, 1, 1], shared: 0 },
+            Launch { variant: variant(), kernel: "norm_of", grid: [1; 3], block: [32, 1, 1], shared: 0 },
         ]
     }
 }

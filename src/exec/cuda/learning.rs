@@ -87,7 +87,7 @@ impl Store {
         driver.wait().map_err(fail)?;
         let sums = Memory::new(driver, 8 * (Norm::PARTS + 1)).map_err(fail)?;
         let variant = contract::Accumulate::default().launch().variant;
-        let names = ["update", "squares", "norm", "accumulate"];
+        let names = ["update", "squares", "norm_of", "accumulate"];
         let found = driver.kernels(&names.map(|name| (variant.clone(), name, 0)))?;
         let [update, squares, norm, accumulate] = found[..] else { unreachable!("as many as were asked for") };
         let kernels = Kernels { update, squares, norm, accumulate };

@@ -109,7 +109,7 @@ impl Pool {
     fn take(&self, bytes: usize) -> Result<u64, Fault> {
         let mut state = self.state.lock().expect("no thread panics while it holds the lock");
         let room = state.pieces.last().map_or(0, |piece| piece.bytes);
-        if state.taken + bytes > room {
+        if state.pieces.is_empty() || state.taken + bytes > room {
             state.pieces.push(Memory::new(&self.driver, bytes.max(PIECE))?);
             state.taken = 0;
         }

@@ -95,12 +95,14 @@ fn off(want: &[f32], got: &[f32], least: f64) -> f64 {
     error.sqrt() / norm.sqrt().max(least * (want.len() as f64).sqrt())
 }
 
-/// What rounding to the dtype comes to. Derivatives of sums that cancel out lose more of their digits.
+/// What rounding to the dtype comes to, where it is most: sums that cancel out, such as derivatives before a norm. Nearly all
+/// are off by a hundredth of this.
 fn tolerance(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::F32 => 5e-5,
-        Dtype::Tf32 | Dtype::F16 => 2e-2,
-        Dtype::Bf16 => 0.1,
+        Dtype::Tf32 => 3e-3,
+        Dtype::F16 => 3e-2,
+        Dtype::Bf16 => 0.25,
     }
 }
 
@@ -145,8 +147,8 @@ fn every_op_learns_or_is_refused_by_name() {
     assert_eq!(refused, REFUSED);
 }
 
-/// Ops without a kernel for values that depend on the input, forward or backward.
-const REFUSED: [&str; 0] = [];
+/// Ops without a kernel for values that depend on the input.
+const REFUSED: [&str; 1] = ["gather"];
 
 /// What samples of single ops do not reach: wide tiles, loads of single channels, odd strides and paddings, sums that are
 /// split, images of few channels, residuals in derivatives, shared weights.
