@@ -54,7 +54,7 @@ struct Column { int ih, iw, c, count; };
 
 KERNEL(conv_weight, THREADS, THREADS == 256 ? 2 : 3)(const __grid_constant__ Args a) {
     DYNAMIC_SHARED(shared);
-    const int tid = threadIdx.x, lane = tid & 31, warp = tid >> 5;
+    const int tid = threadIdx.x;
     const int wide = (a.c + VEC - 1) / VEC * VEC, columns = a.r * a.s * wide;
     const int tiles_m = (a.k + BM - 1) / BM, tiles_n = (columns + BN - 1) / BN;
     int rest = blockIdx.x;
@@ -138,6 +138,7 @@ KERNEL(conv_weight, THREADS, THREADS == 256 ? 2 : 3)(const __grid_constant__ Arg
     const int row = tid / 16 * 8, col = tid % 16 * 4;
 #else
     float sums[MI][NJ][4] = {};
+    const int lane = tid & 31, warp = tid >> 5;
     const int wm = warp % WARPS_M * WM, wn = warp / WARPS_M * WN;
 #endif
     for (int step = 0, stage = 0; step < steps; ++step) {

@@ -1,5 +1,5 @@
-// Optimizers, PyTorch's rules: one launch over everything that is learned, which lies in a row as its derivatives do, and
-// the moments.
+// Optimizers, PyTorch's rules: one launch over everything that is learned (for each rule where they differ, as where layers
+// thawed later), which lies in a row as its derivatives and moments do.
 //
 // Formula   that of kernels/cpu/src/grad/update.rs. Derivatives count times `scale`, and times most / (norm + 1e-6) where
 //           that is below 1 (PyTorch's clip_grad_norm_); the average of all states follows in the same pass
@@ -18,8 +18,8 @@ struct Args {
     const float* factors;
     // float64, of the derivatives that are counted; 0 where nothing is clipped
     const double* norm;
-    // all, and those that are learned
-    int states_len, learned, rule;
+    // the states that this launch changes, and how many are learned
+    int from, to, learned, rule;
     // flags: nesterov, decoupled, amsgrad, centered, has momentum, the derivatives are sums that begin again
     int nesterov, decoupled, amsgrad, centered, moving, begins, sums;
     // momentum, or the share of the first moment that is kept; what is added; then of the second
@@ -40,7 +40,7 @@ KERNEL(update, THREADS, 2)(const __grid_constant__ Args a) {
         const double share = a.most / (*a.norm * a.scale + 1e-6);
         scale = (float)(a.scale * (share < 1.0 ? share : 1.0));
     }
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < a.states_len; at += gridDim.x * THREADS) {
+    for (int at = a.from + blockIdx.x * THREADS + threadIdx.x; at < a.to; at += gridDim.x * THREADS) {
         float w = a.states[at];
         if (at < a.learned) {
             const float factor = a.factors ? a.factors[at / LINE] : 1.f;

@@ -803,7 +803,7 @@ impl LossEnd {
 }
 
 args! {
-    /// One step of an optimizer over everything that is learned, float32.
+    /// One step of an optimizer over the states `from` to `to`, float32.
     Update {
         states: u64,
         derivatives: u64,
@@ -815,7 +815,8 @@ args! {
         factors: u64,
         /// float64, of all derivatives; 0 where nothing is clipped.
         norm: u64,
-        states_len: i32,
+        from: i32,
+        to: i32,
         learned: i32,
         /// [`Update::SGD`], ..
         rule: i32,
@@ -836,7 +837,6 @@ args! {
         root: f32,
         momentum: f32,
         kept_average: f32,
-        reserved: i32,
         rate: f64,
         corrected: f64,
         decay: f64,
@@ -852,7 +852,7 @@ impl Update {
     pub const LINE: usize = 16;
 
     pub fn launch(&self) -> Launch {
-        strided(Variant::stored("update", Dtype::F32), "update", self.states_len as usize)
+        strided(Variant::stored("update", Dtype::F32), "update", (self.to - self.from) as usize)
     }
 }
 

@@ -12,7 +12,7 @@ use super::lower::Kept;
 use super::program::{self, Loaded};
 use crate::diag::{Code, Problem};
 use crate::exec::cpu::kernels::grad::Rule;
-use crate::exec::learning::{Array, Arrays, Learning, Learns, Update};
+use crate::exec::learning::{Array, Arrays, Learning, Learns, Part, Update};
 use crate::exec::{Backend, Program, Weights};
 use crate::plan::{self, DType, Plan, Reduced, View};
 use crate::tensor::Tensor;
@@ -114,25 +114,26 @@ impl Store {
     }
 
     /// The factors of the rate on the device; 0 where all are 1.
-    fn factors(&mut self, driver: &Arc<dyn Driver>, parts: &[(Range<usize>, f64)]) -> Result<u64, Fault> {
-        if parts.iter().all(|(_, factor)| *factor == 1.0) {
+    fn factors(&mut self, driver: &Arc<dyn Driver>, parts: &[Part]) -> Result<u64, Fault> {
+        if parts.iter().all(|part| part.factor == 1.0) {
             return Ok(0);
         }
+        let wanted: Vec<(Range<usize>, f64)> = parts.iter().map(|part| (part.range.clone(), part.factor)).collect();
         if let Some((memory, known)) = &self.factors
-            && known == parts
+            && *known == wanted
         {
             return Ok(memory.at);
         }
         let line = contract::Update::LINE;
         let mut factors = vec![0f32; self.learned.div_ceil(line)];
-        for (range, factor) in parts {
+        for (range, factor) in &wanted {
             factors[range.start / line..range.end.div_ceil(line)].fill(*factor as f32);
         }
         driver.wait()?;
         let memory = Memory::new(driver, 4 * factors.len())?;
         driver.write(memory.at, bytemuck::cast_slice(&factors))?;
         let at = memory.at;
-        self.factors = Some((memory, parts.to_vec()));
+        self.factors = Some((memory, wanted));
         Ok(at)
     }
 }
@@ -167,7 +168,7 @@ impl OnDevice {
             start(&driver, store.kernels.squares, &squares, &args)?;
             start(&driver, store.kernels.norm, &norm, &args)?;
         }
-        let args = contract::Update {
+        let common = contract::Update {
             states: store.at(Array::States),
             derivatives: store.at(counted),
             first: store.at(Array::Moment(0)),
@@ -176,7 +177,6 @@ impl OnDevice {
             average: if update.ema.is_some() { store.at(Array::Average) } else { 0 },
             factors,
             norm: if update.clip.is_some() { norm_at } else { 0 },
-            states_len: store.states as i32,
             learned: store.learned as i32,
             sums: i32::from(update.runs > 1),
             kept_average: update.ema.unwrap_or(0.0) as f32,
@@ -184,9 +184,22 @@ impl OnDevice {
             decay: update.weight_decay,
             scale: 1.0 / update.runs as f64,
             most: update.clip.unwrap_or(0.0),
-            ..of_rule(update.rule, update.lr)
+            ..contract::Update::default()
         };
-        start(&driver, store.kernels.update, &args.launch(), &args)
+        // parts of one rule in a row are one launch; the first begins with the states, and the last ends with them
+        for (at, part) in update.parts.iter().enumerate() {
+            let begins = at == 0 || update.parts[at - 1].rule != part.rule;
+            if !begins {
+                continue;
+            }
+            let from = if at == 0 { 0 } else { part.range.start };
+            let next = update.parts[at..].iter().find(|other| other.rule != part.rule);
+            let to = next.map_or(store.states, |next| next.range.start);
+            let own = contract::Update { from: from as i32, to: to as i32, ..common };
+            let args = with_rule(own, part.rule);
+            start(&driver, store.kernels.update, &args.launch(), &args)?;
+        }
+        Ok(())
     }
 
     fn norm(&self, runs: u64) -> Result<f64, Fault> {
@@ -195,9 +208,8 @@ impl OnDevice {
     }
 }
 
-/// What a rule says.
-fn of_rule(rule: Rule, lr: f64) -> contract::Update {
-    let none = contract::Update::default();
+/// An update by a rule.
+fn with_rule(update: contract::Update, rule: Rule) -> contract::Update {
     match rule {
         Rule::Sgd { momentum, dampening, nesterov, first } => contract::Update {
             rule: contract::Update::SGD,
@@ -206,7 +218,7 @@ fn of_rule(rule: Rule, lr: f64) -> contract::Update {
             begins: first.into(),
             keep: momentum,
             take: 1.0 - dampening,
-            ..none
+            ..update
         },
         Rule::Adam { betas: [first, second], eps, decoupled, amsgrad, corrections } => contract::Update {
             rule: contract::Update::ADAM,
@@ -217,8 +229,8 @@ fn of_rule(rule: Rule, lr: f64) -> contract::Update {
             keep_second: second,
             eps,
             root: 1.0 / corrections[1].sqrt() as f32,
-            corrected: lr / corrections[0],
-            ..none
+            corrected: update.rate / corrections[0],
+            ..update
         },
         Rule::RmsProp { alpha, eps, momentum, centered } => contract::Update {
             rule: contract::Update::RMSPROP,
@@ -227,7 +239,7 @@ fn of_rule(rule: Rule, lr: f64) -> contract::Update {
             keep: alpha,
             eps,
             momentum,
-            ..none
+            ..update
         },
     }
 }

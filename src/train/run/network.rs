@@ -73,7 +73,19 @@ impl<'a> NetworkLearner<'a> {
         let input = first.typed.graph().inputs().keys().next().cloned().unwrap_or_default();
         let front = Front::new(first, bound, device.as_ref(), batch)?;
         let trainer = Trainer::new(first.learned(), bound, device.clone(), config.clone(), batch)?;
-        Ok(NetworkLearner { bound, stages, device, config, batch, pace, input, stage: 0, trainer, front, evaluator: None })
+        Ok(NetworkLearner {
+            bound,
+            stages,
+            device,
+            config,
+            batch,
+            pace,
+            input,
+            stage: 0,
+            trainer,
+            front,
+            evaluator: None,
+        })
     }
 
     /// Makes a stage the current one, with what has been learned.
@@ -83,7 +95,8 @@ impl<'a> NetworkLearner<'a> {
         }
         let (own, snapshot) = (&self.stages[stage], self.trainer.snapshot()?);
         let front = Front::new(own, self.bound, self.device.as_ref(), self.batch)?;
-        let mut trainer = Trainer::new(own.learned(), self.bound, self.device.clone(), self.config.clone(), self.batch)?;
+        let mut trainer =
+            Trainer::new(own.learned(), self.bound, self.device.clone(), self.config.clone(), self.batch)?;
         trainer.adopt(&snapshot)?;
         (self.stage, self.front, self.trainer, self.evaluator) = (stage, front, trainer, None);
         Ok(())
