@@ -25,13 +25,12 @@ struct Args {
 #if MATH == IS_f32
 const int DEPTH = 16;
 #else
-const int DEPTH = 32;
+const int DEPTH = 32, WM = BM / WARPS_M, WN = BN / WARPS_N, MI = WM / 16, NJ = WN / 8;
 #endif
 const int THREADS = WARPS_M * WARPS_N * 32, STAGES = 3;
 const int PIECE = 16 / (int)sizeof(T), PARTS = PIECE / VEC;
 const int A_ROW = BM * (int)sizeof(T), B_ROW = BN * (int)sizeof(T), STAGE_BYTES = DEPTH * (A_ROW + B_ROW);
 const int A_PIECES = BM / PIECE, B_PIECES = BN / PIECE, A_APART = THREADS / A_PIECES, B_APART = THREADS / B_PIECES;
-const int WM = BM / WARPS_M, WN = BN / WARPS_N, MI = WM / 16, NJ = WN / 8;
 static_assert(THREADS % A_PIECES == 0 && THREADS % B_PIECES == 0, "a thread keeps its column");
 static_assert(DEPTH % A_APART == 0 && DEPTH % B_APART == 0, "every thread loads as much");
 

@@ -1,11 +1,11 @@
 //! What training adds. Whole steps are compared with the CPU's by the tests of the runtime; here is what those do not reach:
 //! gaps that must not be touched, tails, parts, and single kernels against float64.
 
-use archc_emu::contract::{
-    Act, ActData, Args, BatchNorm, BatchNormData, ColumnEnd, Columns, ConvWeight, Dtype, Launch, Norm, PoolData, Update,
-    WeightEnd,
-};
 use archc_emu::Buffer;
+use archc_emu::contract::{
+    Act, ActData, Args, BatchNorm, BatchNormData, ColumnEnd, Columns, ConvWeight, Dtype, Launch, Norm, PoolData,
+    Update, WeightEnd,
+};
 
 use crate::support::{Random, Values, check, run, tolerance};
 
@@ -92,16 +92,14 @@ fn derivatives_of_weights() {
 }
 
 fn weights_of(dtype: Dtype, seed: usize, case: &Case) {
-    let Case { n, size: [height, width], c, k, groups, window: [r, s], stride, padding, dilation, gaps, processors } = *case;
+    let Case { n, size: [height, width], c, k, groups, window: [r, s], stride, padding, dilation, gaps, processors } =
+        *case;
     let out = |len: usize, kernel: usize| (len + 2 * padding - (kernel - 1) * dilation - 1) / stride + 1;
     let [oh, ow] = [out(height, r), out(width, s)];
     let mut random = Random::new(seed as u64 + 3);
     let (x, dy) = (random.numbers(n * height * width * c * groups), random.numbers(n * oh * ow * k * groups));
     let (x_dist, dy_dist) = (c * groups + gaps[0], k * groups + gaps[1]);
-    let on_device = [
-        Values::rows(dtype, &x, c * groups, x_dist, 0),
-        Values::rows(dtype, &dy, k * groups, dy_dist, 0),
-    ];
+    let on_device = [Values::rows(dtype, &x, c * groups, x_dist, 0), Values::rows(dtype, &dy, k * groups, dy_dist, 0)];
     let number = |value: usize| value as i32;
     let mut args = ConvWeight {
         x: on_device[0].address(),
@@ -186,8 +184,8 @@ fn sums_of_columns_in_parts() {
                 let column = |col: usize| held.iter().skip(col).step_by(cols).copied();
                 let sums: Vec<f64> = (0..cols).map(|col| column(col).sum()).collect();
                 let means: Vec<f64> = sums.iter().map(|sum| sum / rows as f64).collect();
-                let variances = (0..cols)
-                    .map(|col| column(col).map(|v| (v - means[col]).powi(2)).sum::<f64>() / rows as f64);
+                let variances =
+                    (0..cols).map(|col| column(col).map(|v| (v - means[col]).powi(2)).sum::<f64>() / rows as f64);
                 let what = format!("{kernel} {dtype:?} {rows} x {cols}");
                 match kinds {
                     1 => check(&what, y.values(), &sums, 2e-6),
@@ -344,7 +342,8 @@ fn maxima_give_to_the_first() {
 /// What is masked is 0, even where the derivative is no number.
 #[test]
 fn masks_hold_whatever_is_masked() {
-    let (d, seen) = (Values::of(Dtype::F32, &[f32::NAN, 2.0, f32::INFINITY]), Values::of(Dtype::F32, &[0.0, 1.0, -1.0]));
+    let (d, seen) =
+        (Values::of(Dtype::F32, &[f32::NAN, 2.0, f32::INFINITY]), Values::of(Dtype::F32, &[0.0, 1.0, -1.0]));
     let dx = Values::poison(Dtype::F32, 3, 0);
     let args = ActData {
         d: d.address(),
@@ -370,7 +369,7 @@ fn an_update_of_a_range() {
     let [w, g, average] = [0; 3].map(|_| random.numbers(len));
     let [states, averages] = [&w, &average].map(|values| Buffer::of(values));
     let derivatives = Buffer::of(&g[..learned]);
-    let factors = Buffer::of(&[1.0, 1.0, 0.5, 0.0]);
+    let factors = Buffer::of(&[1.0f32, 1.0, 0.5, 0.0]);
     let (partials, norm) = (Buffer::<f64>::new(Norm::PARTS), Buffer::<f64>::new(1));
     let parts = 3;
     let args = Norm { x: derivatives.address(), partials: partials.address(), norm: norm.address(), len: 64, parts };
@@ -415,6 +414,7 @@ fn an_update_of_a_range() {
         })
         .collect();
     check("average", averages.values(), &averaged, 1e-7);
-    let left: Vec<f32> = g[..learned].iter().enumerate().map(|(at, g)| if at < from as usize { *g } else { 0.0 }).collect();
+    let left: Vec<f32> =
+        g[..learned].iter().enumerate().map(|(at, g)| if at < from as usize { *g } else { 0.0 }).collect();
     assert_eq!(derivatives.values(), left);
 }

@@ -4,5 +4,6 @@ mod conv;
 mod elementwise;
 mod faults;
 mod images;
+mod learn;
 mod rows;
 mod support;
