@@ -124,7 +124,10 @@ pub const FILES: [(&str, &[&str]); 28] = [
     ("group_norm_data", &["group_moments", "group_norm_data"]),
     ("pool_data", &["pool_data"]),
     ("resize_data", &["resize_data"]),
-    ("spread", &["spread", "spread_rows", "max_data", "unstretch", "unstretch_rows", "unstretch_end", "gather_data"]),
+    (
+        "spread",
+        &["spread", "spread_rows", "max_data", "unstretch", "unstretch_rows", "unstretch_end", "gather", "gather_data"],
+    ),
     ("loss", &["cross_entropy", "cross_entropy_data", "value_loss", "value_loss_data", "loss_end"]),
     ("update", &["update", "squares", "norm_of", "accumulate"]),
 ];

@@ -4,11 +4,12 @@
 //           spread_rows   the same where rows of an image take one row of x, which global pooling's derivative is
 //           max_data      d for what is as large as the maximum y, shared where several are
 //           unstretch     sums of d, or of d x, over the inner axes for each index of the outer ones
+//           gather        row r of the result is the row of the table that index r names; no number where it names none
 //           gather_data   row t of the result is the sum of the rows of d whose index is t
 // Layout    any strides; results of unstretch dense over the outer axes
 // Tile      spread: a thread has one value; spread_rows: eight columns of a row; max_data: a warp a maximum; unstretch: 32
-//           neighbouring results x 8 threads, or a warp a result where what is summed lies densely; gather_data: a thread a
-//           column of a row
+//           neighbouring results x 8 threads, or a warp a result where what is summed lies densely; gather, gather_data: a
+//           thread a column of a row
 // Splits    unstretch of few results cuts the inner axes into gridDim.y parts, which unstretch_end adds in order
 // Ceiling   memory's
 #include "common.cuh"
@@ -148,6 +149,17 @@ struct GatherArgs {
     int rows, cols, table;
     int reserved;
 };
+
+// d is the table here.
+KERNEL(gather, THREADS, 2)(const __grid_constant__ GatherArgs a) {
+    follow();
+    const int total = a.rows * a.cols;
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
+        const float index = to_float(a.index[at / a.cols]);
+        const bool inside = index >= 0.f && index < (float)a.table;
+        put(a.y[at], inside ? to_float(a.d[(int)index * a.cols + at % a.cols]) : __uint_as_float(0x7fc00000));
+    }
+}
 
 KERNEL(gather_data, THREADS, 2)(const __grid_constant__ GatherArgs a) {
     follow();

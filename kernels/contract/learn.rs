@@ -649,8 +649,9 @@ args! {
 }
 
 args! {
-    /// Rows of `d` added to the rows of a table that `index` names. All dense and stored.
-    GatherData {
+    /// Rows of a table, which is `d`, that `index` names; or, backward, rows of `d` added to the rows of a table. All dense and
+    /// stored.
+    Gather {
         d: u64,
         index: u64,
         y: u64,
@@ -728,8 +729,12 @@ impl UnstretchEnd {
     }
 }
 
-impl GatherData {
+impl Gather {
     pub fn launch(&self, dtype: Dtype) -> Launch {
+        strided(Variant::stored("spread", dtype), "gather", (self.rows * self.cols) as usize)
+    }
+
+    pub fn launch_data(&self, dtype: Dtype) -> Launch {
         strided(Variant::stored("spread", dtype), "gather_data", (self.table * self.cols) as usize)
     }
 }

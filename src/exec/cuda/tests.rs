@@ -69,6 +69,12 @@ fn on_the_device_every_op() {
     }
 }
 
+#[test]
+fn on_the_device_learning() {
+    let Some(driver) = device() else { return };
+    learning::on_the_device(&driver);
+}
+
 fn device() -> Option<Arc<dyn Driver>> {
     match Device::new(0) {
         Ok(device) => Some(Arc::new(device)),

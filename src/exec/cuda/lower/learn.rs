@@ -4,7 +4,7 @@
 use std::mem::offset_of;
 
 use super::super::contract::{
-    ActData, BatchNorm, BatchNormData, ColumnEnd, Columns, Conv, ConvWeight, Depthwise, Dropout, Dtype, GatherData,
+    ActData, BatchNorm, BatchNormData, ColumnEnd, Columns, Conv, ConvWeight, Depthwise, Dropout, Dtype, Gather,
     GroupNorm, GroupNormData, Launch, Loss, LossEnd, MaxData, Phase, Pool, PoolData, Resize, ResizeData, Rows,
     RowsData, Running, Spread, SpreadRows, Unstretch, UnstretchEnd, WeightEnd, conv_row, phases,
 };
@@ -307,21 +307,8 @@ impl Lower<'_> {
             Learn::MaxData { axes } => Ok(vec![self.max_data(step, axes)]),
             Learn::Unstretch { from_left } => Ok(self.unstretch(step, *from_left)),
             Learn::GatherData => {
-                if reads.iter().chain([write]).any(|view| self.dtype_of(view) != self.dtype) {
-                    let message = "the derivative of `gather` has no CUDA kernel for reduced precision";
-                    return Err(Problem::new(Code::Resource, message)
-                        .hint("`--dtype f32`, or `--device cpu` to train on the CPU"));
-                }
-                let args = GatherData {
-                    d: self.address(&reads[0]),
-                    index: self.address(&reads[1]),
-                    y: self.address(write),
-                    rows: reads[1].len() as i32,
-                    cols: write.dims[1..].iter().product::<usize>() as i32,
-                    table: write.dims[0] as i32,
-                    reserved: 0,
-                };
-                Ok(vec![ready(args.launch(self.dtype), &args)])
+                let args = self.gathered(step, [&reads[0], write], write)?;
+                Ok(vec![ready(args.launch_data(self.dtype), &args)])
             }
             Learn::Loss(loss) => {
                 let args = self.loss(step, loss)?;
@@ -337,6 +324,29 @@ impl Lower<'_> {
             }
             Learn::Gradient { .. } => unreachable!("the plan makes copies of these"),
         }
+    }
+
+    /// Rows of a table that depends on what is learned.
+    pub(super) fn gather(&self, step: &Step) -> Result<Vec<Pending>, Problem> {
+        let args = self.gathered(step, [&step.reads[0], &step.write], &step.reads[0])?;
+        Ok(vec![ready(args.launch(self.dtype), &args)])
+    }
+
+    fn gathered(&self, step: &Step, [from, to]: [&View; 2], table: &View) -> Result<Gather, Problem> {
+        let index = &step.reads[1];
+        if [from, to, index].iter().any(|view| self.dtype_of(view) != self.dtype.stored()) {
+            let message = "`gather` of values that depend on the input has no CUDA kernel in reduced precision";
+            return Err(Problem::new(Code::Resource, message).hint("`--dtype f32`, or `--device cpu`"));
+        }
+        Ok(Gather {
+            d: self.address(from),
+            index: self.address(index),
+            y: self.address(to),
+            rows: index.len() as i32,
+            cols: table.dims[1..].iter().product::<usize>() as i32,
+            table: table.dims[0] as i32,
+            reserved: 0,
+        })
     }
 
     /// The address of a bias or the like; 0 where there is none.

@@ -3,6 +3,7 @@
 use super::super::contract::{Attention, Binary, Broadcast, GroupNorm, Map, Matmul, Pool, Reduce, Resize, Rows};
 use super::{Lower, Pending, act, axes, ready, rows};
 use crate::diag::{Code, Problem};
+use crate::ops::Op;
 use crate::opt::{self, Arithmetic, Id, Kind, Source};
 use crate::plan::pairing::{Pairing, pairing};
 use crate::plan::view::IMAGE;
@@ -119,6 +120,7 @@ impl Lower<'_> {
             Kind::Binary { op } => self.binary(id, step, *op, epilogue),
             Kind::Matmul { scale } => self.matmul(step, *scale),
             Kind::Attention { heads, scale } => self.attention(step, *heads, *scale)?,
+            Kind::Op { op, .. } if self.kept.is_some() && matches!(**op, Op::Gather(_)) => return self.gather(step),
             Kind::Op { op, .. } => {
                 let message = format!("`{}` of values that depend on the input has no CUDA kernel", op.name());
                 return Err(Problem::new(Code::Resource, message).hint("`--device cpu` takes the CPU"));
