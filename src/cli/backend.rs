@@ -32,11 +32,16 @@ pub fn backend(exec: &ExecArgs, runs: Option<usize>) -> Result<Box<dyn Backend>,
     }
 }
 
-/// The same for networks that learn, which they do on the CPU in float32 alone.
+/// The same for networks that learn: on the CPU in float32, on a GPU in bf16 too.
 ///
 /// # Errors
 /// What is missing.
 pub fn learns(exec: &ExecArgs) -> Result<Arc<dyn Learns>, Problem> {
+    if exec.dtype == Dtype::F16 {
+        return Err(Problem::new(Code::Resource, "networks learn in f32 or bf16, not in f16")
+            .note("derivatives are often too small for f16")
+            .hint("`--device cuda --dtype bf16`; `archc run --dtype f16` runs what was learned"));
+    }
     let ordinal = match exec.device {
         Device::Cuda(ordinal) => Some(ordinal),
         Device::Cpu => None,

@@ -45,7 +45,9 @@ impl Layout {
         }
         layout.input_bytes = take(0);
         for (number, (_, dims)) in plan.inputs().iter().enumerate() {
-            let needed = dtype.stored() != Dtype::F32 && computes_with(plan, number);
+            // in training what is of no batch stays float32
+            let kept = !plan.states().is_empty() && !plan.net().node(plan.net().inputs[number].1).shape.batched;
+            let needed = dtype.stored() != Dtype::F32 && !kept && computes_with(plan, number);
             layout.converted.push(needed.then(|| take(dtype.size() * len(dims))));
         }
         layout.output_start = take(0);

@@ -188,13 +188,11 @@ fn convolutions_of_all_kinds() {
 }
 
 /// Networks of the zoo, and how far float32 may be off: each batch norm of a few values magnifies what came before it.
-const NETWORKS: [(&str, f64); 6] = [
+const NETWORKS: [(&str, f64); 4] = [
     ("base resnet18 { input [N, 3, 64, 64] }", 2e-3),
     ("base mobilenet_v3_small { input [N, 3, 64, 64] }", 5e-3),
     ("base efficientnet_b0 { input [N, 3, 64, 64] }", 5e-3),
-    ("base vgg11_bn { input [N, 3, 32, 32] }", 5e-3),
     ("use \"zoo:vit.arch\"\nnetwork small = vit(8, 96, 2, 3, 192, 10)\nbase small { input [N, 3, 40, 40] }", 1e-3),
-    ("base shufflenet_v2_x0_5 { input [N, 3, 64, 64] }", 5e-3),
 ];
 
 #[test]
