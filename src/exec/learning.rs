@@ -122,4 +122,11 @@ pub trait Learning: Send {
     /// # Errors
     /// If the device fails.
     fn update(&mut self, update: &Update) -> Result<Option<f64>, Problem>;
+
+    /// How long `count` runs of the last inputs, each with this update, take on a device that keeps its own time, without what
+    /// goes in and out; None where the host's clock says it all.
+    fn device_times(&mut self, update: &Update, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        let _ = (update, count);
+        None
+    }
 }

@@ -343,6 +343,13 @@ impl<'a> Trainer<'a> {
         })
     }
 
+    /// How long `count` steps of the last batch take on a device that keeps its own time, as [`Learning::device_times`]. They
+    /// change what is learned.
+    pub fn device_times(&mut self, lr: f64, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        let parts = self.parts(self.updates + 1);
+        self.learning.device_times(&self.config.update(lr, &parts), count)
+    }
+
     /// Counts the derivatives of a step, and updates where there are enough.
     fn learn(&mut self, lr: f64) -> Result<Option<f64>, Problem> {
         let runs = self.config.accumulate.max(1);
@@ -352,15 +359,8 @@ impl<'a> Trainer<'a> {
                 return Ok(None);
             }
         }
-        let update = Update {
-            lr,
-            weight_decay: self.config.optimizer.weight_decay,
-            runs,
-            clip: self.config.clip,
-            ema: self.config.ema,
-            parts: &self.parts(self.updates + 1),
-        };
-        let norm = self.learning.update(&update)?;
+        let parts = self.parts(self.updates + 1);
+        let norm = self.learning.update(&self.config.update(lr, &parts))?;
         self.updates += 1;
         Ok(norm)
     }
@@ -513,6 +513,11 @@ impl Config {
     fn arrays(&self) -> Arrays {
         let moments = self.optimizer.rule(1).moments();
         Arrays { moments, average: self.ema.is_some(), sums: self.accumulate > 1 }
+    }
+
+    fn update<'p>(&self, lr: f64, parts: &'p [Part]) -> Update<'p> {
+        let (weight_decay, runs) = (self.optimizer.weight_decay, self.accumulate.max(1));
+        Update { lr, weight_decay, runs, clip: self.clip, ema: self.ema, parts }
     }
 
     /// The values of the input [`TARGET`]; none where the target is the image.

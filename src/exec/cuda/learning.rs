@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cuda;
-use super::contract::{self, Accumulate, Args, Dtype, Norm};
-use super::driver::{Driver, Fault, Kernel, Memory, Packed, Staging, bound};
+use super::contract::{self, Accumulate, Dtype, Norm};
+use super::driver::{Driver, Fault, Kernel, Launch, Memory, Packed, Staging, bound};
 use super::lower::Kept;
 use super::program::{self, Loaded};
 use crate::diag::{Code, Problem};
@@ -25,6 +25,11 @@ impl Learns for Cuda {
             Dtype::F16 => DType::F16,
         };
         plan::Options { dtype, reduced: Reduced::Batched, ..self.options(batch) }
+    }
+
+    fn steady(&self) -> Box<dyn Backend> {
+        // no kernel's sums depend on where in a batch a sample is
+        Box::new(Cuda { driver: self.driver.clone(), dtype: self.dtype })
     }
 
     fn learning(&self, arrays: Arrays) -> Box<dyn Learning> {
@@ -55,6 +60,8 @@ struct Store {
     arrays: Arrays,
     /// For float64 sums: partial ones, and the norm.
     sums: Memory,
+    /// The norm, on the host.
+    norm: Box<dyn Staging>,
     /// One factor of the rate for each line, and what they were made of.
     factors: Option<(Memory, Vec<(Range<usize>, f64)>)>,
     kernels: Kernels,
@@ -63,7 +70,7 @@ struct Store {
 struct Kernels {
     update: Kernel,
     squares: Kernel,
-    norm: Kernel,
+    norm_of: Kernel,
     accumulate: Kernel,
 }
 
@@ -86,12 +93,13 @@ impl Store {
         driver.zero(memory.at, bytes).map_err(fail)?;
         driver.wait().map_err(fail)?;
         let sums = Memory::new(driver, 8 * (Norm::PARTS + 1)).map_err(fail)?;
+        let norm = driver.staging(8).map_err(fail)?;
         let variant = contract::Accumulate::default().launch().variant;
         let names = ["update", "squares", "norm_of", "accumulate"];
         let found = driver.kernels(&names.map(|name| (variant.clone(), name, 0)))?;
-        let [update, squares, norm, accumulate] = found[..] else { unreachable!("as many as were asked for") };
-        let kernels = Kernels { update, squares, norm, accumulate };
-        Ok(Store { memory, states, learned, arrays, sums, factors: None, kernels })
+        let [update, squares, norm_of, accumulate] = found[..] else { unreachable!("as many as were asked for") };
+        let kernels = Kernels { update, squares, norm_of, accumulate };
+        Ok(Store { memory, states, learned, arrays, sums, norm, factors: None, kernels })
     }
 
     /// Where an array lies, and its numbers; its address is 0 where there is none.
@@ -138,10 +146,6 @@ impl Store {
     }
 }
 
-fn start<A: Args>(driver: &Arc<dyn Driver>, kernel: Kernel, launch: &contract::Launch, args: &A) -> Result<(), Fault> {
-    driver.launch(&bound(kernel, launch, Packed::new(args)))
-}
-
 impl OnDevice {
     fn store(&self) -> &Store {
         self.store.as_ref().expect("a program is loaded before anything else")
@@ -154,19 +158,21 @@ impl OnDevice {
         Ok(staging)
     }
 
-    fn start_update(&mut self, update: &Update) -> Result<(), Fault> {
+    /// The launches of an update.
+    fn launches(&mut self, update: &Update) -> Result<Vec<Launch>, Fault> {
         let driver = self.driver.clone();
         let store = self.store.as_mut().expect("a program is loaded before anything else");
         let factors = store.factors(&driver, update.parts)?;
         let counted = if update.runs > 1 { Array::Sums } else { Array::Derivatives };
+        let mut launches = vec![];
         let norm_at = store.sums.at + 8 * Norm::PARTS as u64;
         if update.clip.is_some() {
             let (x, len) = store.array(counted);
             let parts = len.div_ceil(1024).clamp(1, Norm::PARTS) as i32;
             let args = Norm { x, partials: store.sums.at, norm: norm_at, len: len as i32, parts };
             let [squares, norm] = args.launches();
-            start(&driver, store.kernels.squares, &squares, &args)?;
-            start(&driver, store.kernels.norm, &norm, &args)?;
+            launches.push(bound(store.kernels.squares, &squares, Packed::new(&args)));
+            launches.push(bound(store.kernels.norm_of, &norm, Packed::new(&args)));
         }
         let common = contract::Update {
             states: store.at(Array::States),
@@ -197,14 +203,16 @@ impl OnDevice {
             let to = next.map_or(store.states, |next| next.range.start);
             let own = contract::Update { from: from as i32, to: to as i32, ..common };
             let args = with_rule(own, part.rule);
-            start(&driver, store.kernels.update, &args.launch(), &args)?;
+            launches.push(bound(store.kernels.update, &args.launch(), Packed::new(&args)));
         }
-        Ok(())
+        Ok(launches)
     }
 
-    fn norm(&self, runs: u64) -> Result<f64, Fault> {
-        let bytes = self.read_bytes(self.store().sums.at + 8 * Norm::PARTS as u64, 8)?;
-        Ok(bytemuck::pod_read_unaligned::<f64>(bytes.bytes()) / runs as f64)
+    fn norm(&mut self, runs: u64) -> Result<f64, Fault> {
+        let store = self.store.as_mut().expect("a program is loaded before anything else");
+        self.driver.start_read(store.sums.at + 8 * Norm::PARTS as u64, store.norm.as_mut())?;
+        self.driver.wait()?;
+        Ok(bytemuck::pod_read_unaligned::<f64>(store.norm.bytes()) / runs as f64)
     }
 }
 
@@ -304,13 +312,27 @@ impl Learning for OnDevice {
         let store = self.store();
         let ((x, len), (y, _)) = (store.array(Array::Derivatives), store.array(Array::Sums));
         let args = Accumulate { x, y, len: len as i32, reserved: 0 };
-        let started = start(&self.driver, store.kernels.accumulate, &args.launch(), &args);
-        started.map_err(|fault| problem(&fault))
+        let launch = bound(store.kernels.accumulate, &args.launch(), Packed::new(&args));
+        self.driver.launch(&launch).map_err(|fault| problem(&fault))
     }
 
     fn update(&mut self, update: &Update) -> Result<Option<f64>, Problem> {
-        self.start_update(update).map_err(|fault| problem(&fault))?;
+        let launches = self.launches(update).map_err(|fault| problem(&fault))?;
+        launches.iter().try_for_each(|launch| self.driver.launch(launch)).map_err(|fault| problem(&fault))?;
         update.clip.map(|_| self.norm(update.runs).map_err(|fault| problem(&fault))).transpose()
+    }
+
+    fn device_times(&mut self, update: &Update, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        let launches = match self.launches(update) {
+            Ok(launches) => launches,
+            Err(fault) => return Some(Err(problem(&fault))),
+        };
+        let steps = self.programs[self.current].device_times(count)?;
+        let updates = self.driver.time_each(&launches, count).map_err(|fault| problem(&fault));
+        Some(steps.and_then(|steps| {
+            let update: Duration = updates?.into_iter().sum();
+            Ok(steps.into_iter().map(|step| step + update).collect())
+        }))
     }
 }
 
