@@ -114,7 +114,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         true => (0..count).map(|at| learner.run_prefix(&given(at).0)).collect::<Result<_, _>>().map_err(fail)?,
         false => vec![],
     };
-    let mut step = |learner: &mut NetworkLearner, at: usize| -> Result<(f64, f64), Box<dyn Error>> {
+    let step = |learner: &mut NetworkLearner, at: usize| -> Result<(f64, f64), Box<dyn Error>> {
         let (image, targets) = given(at);
         let start = Instant::now();
         let stepped = match known.get(at % count) {

@@ -62,9 +62,15 @@ struct Store {
     sums: Memory,
     /// The norm, on the host.
     norm: Box<dyn Staging>,
-    /// One factor of the rate for each line, and what they were made of.
-    factors: Option<(Memory, Vec<(Range<usize>, f64)>)>,
+    factors: Option<Factors>,
     kernels: Kernels,
+}
+
+/// One factor of the rate for each line.
+struct Factors {
+    memory: Memory,
+    /// What they were made of.
+    parts: Vec<(Range<usize>, f64)>,
 }
 
 struct Kernels {
@@ -127,10 +133,8 @@ impl Store {
             return Ok(0);
         }
         let wanted: Vec<(Range<usize>, f64)> = parts.iter().map(|part| (part.range.clone(), part.factor)).collect();
-        if let Some((memory, known)) = &self.factors
-            && *known == wanted
-        {
-            return Ok(memory.at);
+        if let Some(known) = self.factors.as_ref().filter(|known| known.parts == wanted) {
+            return Ok(known.memory.at);
         }
         let line = contract::Update::LINE;
         let mut factors = vec![0f32; self.learned.div_ceil(line)];
@@ -141,7 +145,7 @@ impl Store {
         let memory = Memory::new(driver, 4 * factors.len())?;
         driver.write(memory.at, bytemuck::cast_slice(&factors))?;
         let at = memory.at;
-        self.factors = Some((memory, wanted));
+        self.factors = Some(Factors { memory, parts: wanted });
         Ok(at)
     }
 }

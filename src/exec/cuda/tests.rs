@@ -13,7 +13,7 @@ use super::emulated::Emulated;
 use super::{Cuda, cases, program};
 use crate::compile::{self, Outcome};
 use crate::exec::cpu::Cpu;
-use crate::exec::tests::{Random, SAMPLES, compare_on, distance, noise, sample_network};
+use crate::exec::tests::{Random, SAMPLES, compare_on, distance, moved_samples_keep_their_bits, noise, sample_network};
 use crate::exec::{Backend, Executable};
 use crate::opt::testing::network;
 use crate::source::Sources;
@@ -155,6 +155,14 @@ fn networks_on_the_emulator() {
         (TOKENS, 1, Dtype::Bf16),
     ] {
         end_to_end(text, batch, &emulated(132, dtype), deep(dtype));
+    }
+}
+
+/// What comes before everything that learns may be kept from epoch to epoch.
+#[test]
+fn samples_keep_their_bits_wherever_they_stand() {
+    for (text, dtype) in [(MOBILE, Dtype::Bf16), (TOKENS, Dtype::F32), (SQUEEZED, Dtype::Bf16)] {
+        moved_samples_keep_their_bits(&emulated(132, dtype), &compiled(text), 3);
     }
 }
 
