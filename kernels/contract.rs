@@ -16,11 +16,14 @@ mod launch;
 mod learn;
 #[path = "contract/tma.rs"]
 mod tma;
+#[path = "contract/update.rs"]
+mod update;
 
 pub use args::*;
 pub use conv::*;
 pub use learn::*;
 pub use tma::*;
+pub use update::*;
 
 /// What values are stored as and multiplied in; sums are float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,6 +6,7 @@
 mod conv;
 mod learn;
 mod node;
+mod products;
 
 use super::contract::{self, Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK, Tma};
 use super::driver::{Facts, Packed};
