@@ -2,9 +2,10 @@
 # One call on a machine with a GPU and PyTorch, and neither Rust nor a network: device tests, then archc beside PyTorch in
 # the same run, a table last. benches/gpu_pack.sh makes the folder that it needs.
 #
-#   benches/gpu.sh [--quick] [--carry FOLDER] [--out FOLDER] [--device DEVICE] [--seconds N] [--compile "NET:BATCH .."]
+#   benches/gpu.sh [--quick | --train] [--carry FOLDER] [--out FOLDER] [--device DEVICE] [--seconds N] [--compile "NET:BATCH .."]
 #
-# --quick: resnet50 in bf16 at batch 32 and 256, correctness of resnet18. --device cpu tries the script without a GPU.
+# --train: training alone, its device tests and steps of resnet18 and resnet50 beside PyTorch's (autocast, channels-last, eager and
+# torch.compile). --quick: resnet50 in bf16 at batch 32 and 256, correctness of resnet18. --device cpu tries the script without a GPU.
 # torch.compile(max-autotune) takes minutes a network and batch. It tunes while archc's results are checked, a few networks at
 # a time in the order of COMPILED below (gpu_tune.py); then what is ready is timed, each alone, and the rest is given up. What
 # it chooses among others' work may not be its best, and the table says so: with --compile the named ones are all that is run,
@@ -12,10 +13,11 @@
 # Results are written as they come, so that a time limit costs only what is left; results.tar.gz in the folder has all.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-here=benches carry=target/gpu-carry out=${OUT:-target/gpu-out} device=cuda quick= seconds=520 compile=
+here=benches carry=target/gpu-carry out=${OUT:-target/gpu-out} device=cuda quick= train= seconds=520 compile=
 while [ $# -gt 0 ]; do
     case $1 in
     --quick) quick=1 seconds=210 ;;
+    --train) train=1 ;;
     --carry) carry=$2 && shift ;;
     --out) out=$2 && shift ;;
     --device) device=$2 && shift ;;
@@ -100,12 +102,42 @@ torch() {
     rest=$(left)
     limited "$most" python3 $here/gpu_torch.py "$out/torch.jsonl" "$2" "$3" "$4" "$5" --seconds $((most < rest ? most : rest))
 }
+# steps of a network that learns, by the device's clock
+learn() {
+    local net=$1 dtype=$2 batch=$3 file=$out/train_$1.$2.$3.json
+    limited 60 "$carry/train" "$carry/specs/${net}_train.arch" noise "$batch" --device "$device" --dtype "$dtype" --device-times 20 \
+        >"$work/steps" 2>"$work/error" || { cat "$work/error" && fail "training $net $dtype $batch" && return; }
+    tail -1 "$work/steps" >"$file" && echo "archc $net $dtype batch $batch, a step: $(cat "$file")"
+}
+
 
 step "the machine"
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --format=csv 2>/dev/null
 "$archc" devices
 python3 -c 'import torch; print("torch", torch.__version__)'
 rm -f "$out/torch.jsonl" "$out"/archc_*.json
+
+if [ -n "$train" ]; then
+    step "learning on the device"
+    rm -f "$out/torch_train.jsonl" "$out"/train_*.json
+    limited 150 "$carry/tests" --test-threads 1 cuda::tests::on_the_device_learning >"$out/tests.txt" 2>&1 || { tail -30 "$out/tests.txt" && fail "device tests"; }
+    tail -3 "$out/tests.txt"
+    step "steps"
+    for dtype in bf16 f32; do
+        for net in resnet50 resnet18; do
+            for batch in 64 128; do learn "$net" "$dtype" "$batch"; done
+            limited 60 python3 $here/gpu_train.py "$out/torch_train.jsonl" "$net" "$dtype" 64,128 eager
+        done
+    done
+    limited 40 "$carry/train" "$carry/specs/resnet50_train.arch" noise 128 --device "$device" --dtype bf16 --profile >"$out/train_profile.txt" 2>&1 || fail "profile"
+    sort -rn "$out/train_profile.txt" | head -25
+    for net in resnet50 resnet18; do limited 120 python3 $here/gpu_train.py "$out/torch_train.jsonl" "$net" bf16 128,64 compile; done
+    step "table"
+    python3 $here/gpu_train.py table "$out" | tee "$out/table.txt"
+    pack
+    printf '\n%s failures, %s s\n' "$failures" "$SECONDS"
+    exit $((failures > 0))
+fi
 
 if [ -z "$compile$quick" ] && [ "$device" != cpu ]; then
     # the checks come meanwhile

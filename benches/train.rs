@@ -1,21 +1,25 @@
 //! Training steps of a spec, for the comparisons of `tests/reference/train.py` and the races of `benches/train_peers.py`.
 //!
 //!     cargo bench --bench train -- SPEC.arch BATCHES.safetensors BATCH [--steps N] [--out WEIGHTS.safetensors]
-//!         [--profile] [--serve] [--cached]
+//!         [--profile] [--serve] [--cached] [--device cuda [--dtype bf16|f32|tf32] [--device-times N]]
 //!
-//! BATCHES holds `image` [n, C, H, W] and, unless the target is the image, `label` [n]; steps take them in turn, as a run of
+//! BATCHES is `noise`, or holds `image` [n, C, H, W] and, unless the target is the image, `label` [n]; steps take them in turn, as a run of
 //! `archc train` does: a frozen prefix, then what learns. Prints a line a step: its loss and milliseconds. `--cached` takes
 //! what the prefix makes of the batches as known, as it is from a run's second epoch on. `--serve` runs as many steps as each
-//! line of the standard input says. `--out` writes every tensor. Without arguments, as under `cargo test`, nothing is done.
+//! line of the standard input says. `--out` writes every tensor. `--device-times` prints the time of
+//! as many steps by the GPU's own clock, without what goes in and out, as JSON. Without arguments, as under `cargo test`, nothing is done.
 
 use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use archc::bind::bind;
 use archc::compile::{Outcome, compile, open};
 use archc::data::Targets;
 use archc::exec::cpu::Cpu;
+use archc::exec::cuda;
+use archc::exec::learning::Learns;
 use archc::source::Sources;
 use archc::tensor::Tensor;
 use archc::train::run::learner::Learner;
@@ -42,19 +46,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     let of_image = config.target_is_image;
     let fail = |problem: archc::diag::Problem| format!("{} {:?}", problem.message, problem.notes);
 
-    let bytes = std::fs::read(batches)?;
-    let file = safetensors::SafeTensors::deserialize(&bytes)?;
-    let images = file.tensor("image")?;
-    let numbers = |name: &str| -> Result<Vec<f32>, Box<dyn Error>> {
-        let data = file.tensor(name)?;
-        Ok(data.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    let dtype = value("--dtype").map_or("f32", String::as_str);
+    let device: Arc<dyn Learns> = match value("--device").map(String::as_str) {
+        Some("cuda") => {
+            let dtype = cuda::Dtype::ALL.into_iter().find(|one| one.name() == dtype).ok_or("no such dtype")?;
+            Arc::new(cuda::Cuda::new(0, dtype).map_err(fail)?)
+        }
+        _ => Arc::new(Cpu::new()),
     };
-    let (pixels, each) = (numbers("image")?, images.shape()[1..].iter().product::<usize>());
-    let labels = if of_image { vec![] } else { numbers("label")? };
-    let count = images.shape()[0] / batch;
-    let name = compiled.typed.graph().inputs().keys().next().ok_or("no input")?.clone();
-    let mut dims = images.shape().to_vec();
-    dims[0] = batch;
+    let (name, input) = compiled.typed.graph().inputs().first().ok_or("no input")?;
+    let dims = compiled.typed.shape(*input).concrete(batch);
+    let each = dims[1..].iter().product::<usize>();
+    let (pixels, labels): (Vec<f32>, Vec<f32>) = match batches.as_str() {
+        "noise" => {
+            let uniform = |at: usize| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 23) as f32 - 1.0;
+            ((0..batch * each).map(uniform).collect(), (0..batch).map(|at| (at % 10) as f32).collect())
+        }
+        path => {
+            let bytes = std::fs::read(path)?;
+            let file = safetensors::SafeTensors::deserialize(&bytes)?;
+            let numbers = |name: &str| -> Result<Vec<f32>, Box<dyn Error>> {
+                let data = file.tensor(name)?;
+                Ok(data.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+            };
+            (numbers("image")?, if of_image { vec![] } else { numbers("label")? })
+        }
+    };
+    let count = pixels.len() / each / batch;
     let given = |at: usize| {
         let at = at % count;
         let image = Tensor::new(dims.clone(), pixels[at * batch * each..(at + 1) * batch * each].to_vec());
@@ -62,15 +80,25 @@ fn main() -> Result<(), Box<dyn Error>> {
         let targets = if of_image { Targets::Values(image.clone()) } else { Targets::Classes(classes) };
         (image, targets)
     };
-    if flag("--profile") {
-        let mut trainer = Trainer::new(&compiled.typed, &bound, Cpu::new(), config, batch).map_err(fail)?;
+    if flag("--profile") || value("--device-times").is_some() {
+        let lr = config.optimizer.lr;
+        let mut trainer = Trainer::new(&compiled.typed, &bound, device, config, batch).map_err(fail)?;
         let (image, targets) = given(0);
         let targets = match &targets {
             Targets::Classes(classes) => archc::train::Targets::Classes(classes),
             _ => archc::train::Targets::Image,
         };
-        trainer.profile(&[(&name, &image)], targets).map_err(fail)?;
-        let times = trainer.profile(&[(&name, &image)], targets).map_err(fail)?;
+        if let Some(wanted) = value("--device-times") {
+            (0..2).try_for_each(|_| trainer.step(&[(name, &image)], targets, lr).map(drop)).map_err(fail)?;
+            let times = trainer.device_times(lr, wanted.parse()?).ok_or("the CPU keeps no time of its own")?;
+            let mut times: Vec<f64> = times.map_err(fail)?.iter().map(|time| time.as_secs_f64() * 1e3).collect();
+            times.sort_by(f64::total_cmp);
+            let (low, median) = (times[0], times[times.len() / 2]);
+            println!("{{\"dtype\": \"{dtype}\", \"batch\": {batch}, \"min\": {low:.4}, \"median\": {median:.4}}}");
+            return Ok(());
+        }
+        trainer.profile(&[(name, &image)], targets).map_err(fail)?;
+        let times = trainer.profile(&[(name, &image)], targets).map_err(fail)?;
         let mut all = 0.0;
         for (step, time) in trainer.plan().steps().iter().zip(&times) {
             all += time.as_secs_f64() * 1e3;
@@ -81,12 +109,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let pace = Pace { schedule: Schedule::new(block), lr: config.optimizer.lr, steps_per_epoch: 1 << 20, epochs: 1 };
     let stages = stages(&compiled.typed, block);
-    let mut learner = NetworkLearner::new(&stages, &bound, Cpu::new(), config, batch, pace).map_err(fail)?;
+    let mut learner = NetworkLearner::new(&stages, &bound, device, config, batch, pace).map_err(fail)?;
     let known: Vec<Vec<Tensor>> = match flag("--cached") {
         true => (0..count).map(|at| learner.run_prefix(&given(at).0)).collect::<Result<_, _>>().map_err(fail)?,
         false => vec![],
     };
-    let mut step = |learner: &mut NetworkLearner, at: usize| -> Result<(f64, f64), Box<dyn Error>> {
+    let step = |learner: &mut NetworkLearner, at: usize| -> Result<(f64, f64), Box<dyn Error>> {
         let (image, targets) = given(at);
         let start = Instant::now();
         let stepped = match known.get(at % count) {

@@ -5,18 +5,25 @@
 //! addresses as numbers, 0 for none; lengths and distances count elements. This file needs nothing but `std`: the runtime,
 //! the emulator's build and the compile check all include it.
 
+#[macro_use]
 #[path = "contract/args.rs"]
 mod args;
 #[path = "contract/conv.rs"]
 mod conv;
 #[path = "contract/launch.rs"]
 mod launch;
+#[path = "contract/learn.rs"]
+mod learn;
 #[path = "contract/tma.rs"]
 mod tma;
+#[path = "contract/update.rs"]
+mod update;
 
 pub use args::*;
 pub use conv::*;
+pub use learn::*;
 pub use tma::*;
+pub use update::*;
 
 /// What values are stored as and multiplied in; sums are float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,7 +98,7 @@ impl Variant {
 }
 
 /// All files with their kernels.
-pub const FILES: [(&str, &[&str]); 16] = [
+pub const FILES: [(&str, &[&str]); 29] = [
     ("conv_igemm", &["conv_igemm"]),
     ("conv_tma", &["conv_tma"]),
     ("linear_rows", &["linear_rows"]),
@@ -108,6 +115,25 @@ pub const FILES: [(&str, &[&str]); 16] = [
     ("matmul", &["matmul"]),
     ("attention", &["attention"]),
     ("dropout", &["dropout"]),
+    ("conv_weight", &["conv_weight"]),
+    ("weight_end", &["weight_end"]),
+    ("depthwise_grad", &["depthwise_data", "depthwise_weight"]),
+    (
+        "columns",
+        &["sums", "statistics", "norm_sums", "normed_sums", "slope_sums", "column_end", "slope_end", "running"],
+    ),
+    ("batch_norm", &["batch_norm", "batch_norm_data"]),
+    ("act_data", &["act_data", "prelu_data"]),
+    ("rows_data", &["row_moments", "layer_norm_data", "softmax_data", "log_softmax_data", "normalize_data"]),
+    ("group_norm_data", &["group_moments", "group_norm_data"]),
+    ("pool_data", &["pool_data"]),
+    ("resize_data", &["resize_data"]),
+    (
+        "spread",
+        &["spread", "spread_rows", "max_data", "unstretch", "unstretch_rows", "unstretch_end", "gather", "gather_data"],
+    ),
+    ("loss", &["cross_entropy", "cross_entropy_data", "value_loss", "value_loss_data", "loss_end"]),
+    ("update", &["update", "squares", "norm_of", "accumulate"]),
 ];
 
 /// Every variant that a launch can name.
@@ -146,6 +172,7 @@ pub fn variants() -> Vec<Variant> {
         all.extend(files.map(|file| Variant::stored(file, dtype)));
         all.extend(Attention::DIMS.map(|dim| launch::attention_variant(dtype, dim)));
     }
+    all.extend(learn::variants());
     for from in Dtype::STORED {
         all.extend(
             Dtype::STORED

@@ -11,6 +11,8 @@ struct Args {
     const T* x;
     T* y;
     u32 seed[2], stream[2];
+    // seed and step, each as four numbers of 16 bits, the lowest first; 0 where `seed` and `stream` say it all
+    const float* clock;
     int rows, cols, x_dist, y_dist, rows_each, index_row, index_col;
     float p;
 };
@@ -18,9 +20,9 @@ struct Args {
 struct Words { u32 word[4]; };
 
 // Philox 4x32-10 (Salmon et al., SC11).
-DEV Words philox(u32 block, const Args& a) {
-    Words w = {{block, 0, a.stream[0], a.stream[1]}};
-    u32 key[2] = {a.seed[0], a.seed[1]};
+DEV Words philox(u32 block, const u32 (&seed)[2], const u32 (&stream)[2]) {
+    Words w = {{block, 0, stream[0], stream[1]}};
+    u32 key[2] = {seed[0], seed[1]};
 #pragma unroll
     for (int round = 0; round < 10; ++round) {
         u32 high0 = __umulhi(0xD2511F53u, w.word[0]), low0 = 0xD2511F53u * w.word[0];
@@ -37,6 +39,16 @@ KERNEL(dropout, THREADS, 2)(const __grid_constant__ Args a) {
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     const float scale = 1.f / (1.f - a.p);
+    u32 seed[2] = {a.seed[0], a.seed[1]}, stream[2] = {a.stream[0], a.stream[1]};
+    if (a.clock) {
+        auto half = [&](int at) { return (u32)a.clock[at] | (u32)a.clock[at + 1] << 16; };
+        seed[0] = half(0);
+        seed[1] = half(2);
+        // a step's numbers lie far from any other's
+        const u64 step = ((u64)half(6) << 32 | half(4)) * 0x9e3779b97f4a7c15ull;
+        stream[0] ^= (u32)step;
+        stream[1] ^= (u32)(step >> 32);
+    }
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
         const int row = at / vectors, col = at % vectors * 8, count = a.cols - col < 8 ? a.cols - col : 8;
         float v[8];
@@ -48,7 +60,7 @@ KERNEL(dropout, THREADS, 2)(const __grid_constant__ Args a) {
             u32 number = (u32)(row / a.rows_each) * (u32)a.index_row + (u32)(col + i) * (u32)a.index_col;
             if (number / 4 != block) {
                 block = number / 4;
-                words = philox(block, a);
+                words = philox(block, seed, stream);
             }
             u32 select = number & 3;
             u32 word = select == 0 ? words.word[0] : select == 1 ? words.word[1] : select == 2 ? words.word[2] : words.word[3];

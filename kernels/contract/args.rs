@@ -484,6 +484,9 @@ args! {
         /// Low and high half.
         seed: [u32; 2],
         stream: [u32; 2],
+        /// float32 `[8]`: seed and step that change from launch to launch, each as four numbers of 16 bits, the lowest
+        /// first. The step is mixed into the stream.
+        clock: u64,
         rows: i32,
         cols: i32,
         x_dist: i32,

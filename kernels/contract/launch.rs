@@ -5,14 +5,14 @@ use super::{
     Map, Matmul, Pool, RANK, Reduce, Resize, Rows, Sums, Variant,
 };
 
-fn blocks(threads: usize, each: usize) -> [u32; 3] {
+pub(super) fn blocks(threads: usize, each: usize) -> [u32; 3] {
     [threads.div_ceil(each).max(1) as u32, 1, 1]
 }
 
-const THREADS: usize = 256;
+pub(super) const THREADS: usize = 256;
 
 /// A grid of at most so many blocks; the kernels that go on in strides of the grid are meant.
-fn strided(variant: Variant, kernel: &'static str, work: usize) -> Launch {
+pub(super) fn strided(variant: Variant, kernel: &'static str, work: usize) -> Launch {
     let [x, ..] = blocks(work, THREADS);
     Launch { variant, kernel, grid: [x.min(1 << 16), 1, 1], block: [THREADS as u32, 1, 1], shared: 0 }
 }
@@ -149,7 +149,7 @@ impl Binary {
     }
 }
 
-fn len(shape: &[i32; RANK], rank: i32) -> usize {
+pub(super) fn len(shape: &[i32; RANK], rank: i32) -> usize {
     shape[..rank as usize].iter().map(|len| *len as usize).product()
 }
 

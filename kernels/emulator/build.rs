@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-#[expect(dead_code, reason = "the launches are not needed here")]
+#[expect(dead_code, unused_imports, reason = "the launches are not needed here")]
 #[path = "../contract.rs"]
 mod contract;
 
@@ -97,6 +97,8 @@ fn faulty() -> Vec<Variant> {
         ("conv_tma.bf16.128.64.8.2.1", "NO_FENCE"),
         ("conv_tma.bf16.128.64.8.2.1", "NO_TURNS"),
         ("conv_igemm.bf16.128.64.8.1.8.3.128.1", "NO_FENCE"),
+        ("conv_weight.bf16.64.64.2.2.8", "COPY_WAIT"),
+        ("conv_weight.bf16.64.64.2.2.8", "NO_BARRIER"),
         ("attention.bf16.32", "COPY_WAIT"),
         ("attention.bf16.32", "NO_BARRIER"),
         ("rows.f32", "NO_BARRIER"),

@@ -1,9 +1,12 @@
 //! Which backend `--device`, `--dtype` and their company ask for.
 
+use std::sync::Arc;
+
 use super::args::{Device, Dtype, ExecArgs};
 use crate::diag::{Code, Problem};
 use crate::exec::Backend;
 use crate::exec::cuda::{self, Cuda};
+use crate::exec::learning::Learns;
 
 /// The backend; `auto` is the first GPU where it can be used, else the CPU. Where it is known that there are few runs,
 /// only such preparations are made as pay for them.
@@ -29,6 +32,36 @@ pub fn backend(exec: &ExecArgs, runs: Option<usize>) -> Result<Box<dyn Backend>,
     }
 }
 
+/// The same for networks that learn: on the CPU in float32, on a GPU in bf16 too.
+///
+/// # Errors
+/// What is missing.
+pub fn learns(exec: &ExecArgs) -> Result<Arc<dyn Learns>, Problem> {
+    if exec.dtype == Dtype::F16 {
+        return Err(Problem::new(Code::Resource, "networks learn in f32 or bf16, not in f16")
+            .note("derivatives are often too small for f16")
+            .hint("`--device cuda --dtype bf16`; `archc run --dtype f16` runs what was learned"));
+    }
+    let ordinal = match exec.device {
+        Device::Cuda(ordinal) => Some(ordinal),
+        Device::Cpu => None,
+        Device::Auto => cuda::find().problem().is_none().then_some(0),
+    };
+    if let Some(ordinal) = ordinal {
+        return Ok(Arc::new(gpu(exec, ordinal)?));
+    }
+    if exec.dtype != Dtype::F32 {
+        let message = format!("on the CPU networks learn in f32 only, not in {}", exec.dtype.name());
+        return Err(Problem::new(Code::Resource, message)
+            .hint("leave `--dtype` out; `archc run --dtype bf16` runs what was learned")
+            .hint("`--device cuda` learns in bf16"));
+    }
+    if exec.tf32 {
+        return Err(tf32_on_a_cpu());
+    }
+    Ok(Arc::new(exec.cpu(None)?))
+}
+
 /// GPU number `ordinal`, computing as the options say.
 pub fn gpu(exec: &ExecArgs, ordinal: usize) -> Result<Cuda, Problem> {
     let dtype = match exec.dtype {
@@ -42,7 +75,11 @@ pub fn gpu(exec: &ExecArgs, ordinal: usize) -> Result<Cuda, Problem> {
 
 fn cpu(exec: &ExecArgs, runs: Option<usize>) -> Result<Box<dyn Backend>, Problem> {
     if exec.tf32 {
-        return Err(Problem::new(Code::Usage, "`--tf32` is for GPUs").hint("leave it out on a CPU"));
+        return Err(tf32_on_a_cpu());
     }
     Ok(Box::new(exec.cpu(runs)?))
+}
+
+fn tf32_on_a_cpu() -> Problem {
+    Problem::new(Code::Usage, "`--tf32` is for GPUs").hint("leave it out on a CPU")
 }

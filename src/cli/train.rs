@@ -1,18 +1,21 @@
 //! `archc train`: fine-tunes as the spec's `train` block says, into a folder.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
-use super::args::{Device, Dtype, Train};
+use super::args::Train;
+use super::backend::learns;
 use super::run::bound;
 use super::session::{Session, print};
 use super::{Failure, Outcome};
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostics, Problem};
+use crate::exec::learning::Learns;
 use crate::source::FileId;
 use crate::train::run::learner::Stepped;
 use crate::train::run::metrics::{self, Line};
@@ -35,25 +38,18 @@ pub fn run(session: &mut Session, args: &Train) -> Outcome {
             .hint("`train { data folder(\"digits\"); loss cross_entropy }`")
             .into());
     };
-    only_what_can_learn(args)?;
-    args.exec.with_threads(|| train(session, file, &compiled, spec, args))
+    let device = learns(&args.exec)?;
+    args.exec.with_threads(|| train(session, file, &compiled, spec, args, device))
 }
 
-/// Training runs on the CPU in f32.
-fn only_what_can_learn(args: &Train) -> Result<(), Problem> {
-    if let Device::Cuda(_) = args.exec.device {
-        return Err(Problem::new(Code::Resource, "networks learn on the CPU only")
-            .hint("leave `--device` out; `archc run --device cuda` runs what was learned"));
-    }
-    if args.exec.dtype != Dtype::F32 {
-        let message = format!("networks learn in f32 only, not in {}", args.exec.dtype.name());
-        return Err(Problem::new(Code::Resource, message)
-            .hint("leave `--dtype` out; `archc run --dtype bf16` runs what was learned"));
-    }
-    Ok(())
-}
-
-fn train(session: &Session, file: FileId, compiled: &Compiled, spec: &TrainSpec, args: &Train) -> Outcome {
+fn train(
+    session: &Session,
+    file: FileId,
+    compiled: &Compiled,
+    spec: &TrainSpec,
+    args: &Train,
+    device: Arc<dyn Learns>,
+) -> Outcome {
     let own_seed = run::says(&session.sources, file, "seed");
     let given = Given { batch: args.exec.batch, seed: args.exec.seed.filter(|_| !own_seed) };
     let Setup { mut job, config, remarks } =
@@ -77,8 +73,7 @@ fn train(session: &Session, file: FileId, compiled: &Compiled, spec: &TrainSpec,
         steps_per_epoch: job.steps() as u64,
         epochs: job.epochs as u64,
     };
-    let cpu = args.exec.cpu(None)?;
-    let mut learner = NetworkLearner::new(&stages, &bound, cpu, config, job.batch, pace)?;
+    let mut learner = NetworkLearner::new(&stages, &bound, device, config, job.batch, pace)?;
     session.report(&bound.warnings());
     let text = run::resolved(&session.sources, file, &args.spec.set, &args.out);
     crate::io::atomic::write_bytes(&folder.spec(), text.as_bytes())?;

@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod cuda;
+pub mod learning;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -61,7 +61,7 @@ fn compare_cut(cpu: Cpu, typed: &Typed, batch: usize, tolerance: f64) {
 
 /// A sample's values are the same bits wherever in the batch it stands: what a training run keeps of a frozen prefix is
 /// what it would compute again.
-fn moved_samples_keep_their_bits(backend: &dyn Backend, typed: &Typed, batch: usize) {
+pub(crate) fn moved_samples_keep_their_bits(backend: &dyn Backend, typed: &Typed, batch: usize) {
     let tensors = Random(typed);
     let mut executable = Executable::new(typed, &tensors, backend, batch).expect("small enough");
     let mut run = |by: usize| {

@@ -21,7 +21,8 @@ pub(super) fn assign(
     buffers.iter_mut().take(kept).for_each(|buffer| buffer.life = (0, steps.len()));
     merge_in_place(steps, buffers, outputs);
     let mut by_size: Vec<usize> = (0..buffers.len()).filter(|at| buffers[*at].len > 0).collect();
-    by_size.sort_by_key(|at| (std::cmp::Reverse(buffers[*at].len), *at));
+    // what is kept lies before everything else
+    by_size.sort_by_key(|at| (*at >= kept, std::cmp::Reverse(buffers[*at].len), *at));
     let mut placed: Vec<usize> = vec![];
     let mut total = 0usize;
     for at in by_size {

@@ -39,6 +39,15 @@ impl DType {
     }
 }
 
+/// Which values of a batch a plan of reduced precision reduces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduced {
+    /// Those that are large, and no outputs.
+    Large,
+    /// All.
+    Batched,
+}
+
 /// Whether a value of these sizes, batch first, is worth reducing.
 pub(super) fn is_large(dims: &[usize]) -> bool {
     dims.len() > 2 && dims[1..].iter().filter(|len| **len > 1).count() > 1

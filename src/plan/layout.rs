@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::dtype::{is_large, outputs};
 use super::pairing::{Pairing, pairing};
-use super::{Buffer, DType, Options, Place, Plan, Step, View, Work, learn, slices};
+use super::{Buffer, DType, Options, Place, Plan, Reduced, Step, View, Work, learn, slices};
 use crate::graph::NodeId;
 use crate::opt::{Id, Kind, Net, Source, Squeeze};
 use crate::plan::view::IMAGE;
@@ -307,13 +307,15 @@ impl Layout<'_> {
         }
         let shape = &self.net.node(id).shape;
         let (dims, batched) = (shape.concrete(self.options.batch), shape.batched);
-        let dtype = if self.is_output[id.0] || !batched { DType::F32 } else { self.dtype(&dims) };
+        let is_kept = !batched || (self.is_output[id.0] && self.options.reduced == Reduced::Large);
+        let dtype = if is_kept { DType::F32 } else { self.dtype(&dims) };
         self.fresh(&dims, order, gaps, dtype, batched)
     }
 
     /// What a value of these sizes is kept in.
     fn dtype(&self, dims: &[usize]) -> DType {
-        if is_large(dims) { self.options.dtype } else { DType::F32 }
+        let is_reduced = self.options.reduced == Reduced::Batched || is_large(dims);
+        if is_reduced { self.options.dtype } else { DType::F32 }
     }
 
     fn fresh(&mut self, dims: &[usize], order: &[usize], gaps: bool, dtype: DType, batched: bool) -> View {
@@ -432,7 +434,11 @@ impl Layout<'_> {
         }
         let (dtype, batched) = match view.place {
             Place::Buffer(buffer) => (self.buffers[buffer].dtype, self.buffers[buffer].sample.is_some()),
-            Place::Input(number) => (self.dtype(&view.dims), self.net.node(self.net.inputs[number].1).shape.batched),
+            Place::Input(number) => {
+                let batched = self.net.node(self.net.inputs[number].1).shape.batched;
+                let all = self.options.reduced == Reduced::Batched;
+                (if batched || !all { self.dtype(&view.dims) } else { DType::F32 }, batched)
+            }
             Place::Constant(_) => (DType::F32, false),
         };
         let copy = self.fresh(&view.dims, order, order == IMAGE, dtype, batched);

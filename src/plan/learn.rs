@@ -173,6 +173,11 @@ impl Plan {
         &self.states
     }
 
+    /// Floats at the start of the arena that states and derivatives take.
+    pub fn kept_floats(&self) -> usize {
+        self.kept().iter().map(|(start, len)| (start + len).next_multiple_of(ALIGN)).max().unwrap_or(0)
+    }
+
     /// The buffer of states and that of derivatives, which has the layout of the learned states: where each begins in
     /// the arena and its floats.
     pub fn kept(&self) -> [(usize, usize); 2] {

@@ -22,7 +22,7 @@ use crate::opt::{Id, Kind, Net, Source};
 use crate::typed::Typed;
 
 pub use cost::Cost;
-pub use dtype::DType;
+pub use dtype::{DType, Reduced};
 pub use memory::{available, gigabytes};
 pub use slices::{Level, Load, Segment, Slicing};
 pub use view::{Place, View};
@@ -34,8 +34,9 @@ pub struct Options<'a> {
     pub batch: usize,
     /// How many values apart the pixels of an image of so many channels should be.
     pub pixel_distance: fn(usize) -> usize,
-    /// What large values are kept in.
+    /// What values are kept in that `reduced` says; the others are float32.
     pub dtype: DType,
+    pub reduced: Reduced,
     /// Convolutions of windows read float32 images of up to so many channels in any order of axes.
     pub few_channels: usize,
     /// Where steps may be run for some samples at a time: what the backend knows of their cost.

@@ -2,6 +2,7 @@
 //! sets or epochs; whoever runs it brings batches and rates, and may take its state out and put it in again: a run that
 //! goes on from there gives the bits of an unbroken one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -11,9 +12,8 @@ use super::grad::backward;
 use super::optimizer::Optimizer;
 use super::spec::Setting;
 use crate::diag::{Code, Problem};
-use crate::exec::cpu::kernels::grad::{Slots, norm_squared, update};
-use crate::exec::cpu::{Cpu, Training};
-use crate::exec::{Backend, Executable, Tensors, Weights};
+use crate::exec::learning::{Array, Arrays, Learning, Learns, Part, Update};
+use crate::exec::{Executable, Tensors, Weights};
 use crate::graph::{NodeId, key, path};
 use crate::ops::shape::Shape;
 use crate::opt::{self, CLOCK, Epilogue, Id, Kind, Learn, Loss, Net, Node, State};
@@ -113,17 +113,15 @@ pub struct Snapshot {
 pub struct Trainer<'a> {
     typed: &'a Typed,
     tensors: &'a dyn Tensors,
-    cpu: Cpu,
+    device: Arc<dyn Learns>,
     config: Config,
     frozen: FxHashSet<NodeId>,
-    /// One for each batch size that came; the states are in that of number `current`.
+    /// States, and what is kept of them from step to step.
+    learning: Box<dyn Learning>,
+    /// One for each batch size that came, in the order of loading.
     programs: Vec<Program>,
     current: usize,
     layout: Vec<Kept>,
-    moments: Vec<Vec<f32>>,
-    average: Vec<f32>,
-    /// Sums of the derivatives of steps since the last update, where several make one.
-    sums: Vec<f32>,
     steps: u64,
     updates: u64,
 }
@@ -131,7 +129,6 @@ pub struct Trainer<'a> {
 struct Program {
     batch: usize,
     plan: Plan,
-    training: Training,
 }
 
 /// A state with its name.
@@ -165,41 +162,39 @@ impl<'a> Trainer<'a> {
     pub fn new(
         typed: &'a Typed,
         tensors: &'a dyn Tensors,
-        cpu: Cpu,
+        device: Arc<dyn Learns>,
         config: Config,
         batch: usize,
     ) -> Result<Trainer<'a>, Problem> {
         let graph = typed.graph();
         let frozen = typed.order().iter().copied().filter(|id| graph.node(*id).frozen).collect();
+        let learning = device.learning(config.arrays());
         let mut trainer = Trainer {
             typed,
             tensors,
-            cpu,
+            device,
             config,
             frozen,
+            learning,
             programs: vec![],
             current: 0,
             layout: vec![],
-            moments: vec![],
-            average: vec![],
-            sums: vec![],
             steps: 0,
             updates: 0,
         };
-        let mut program = trainer.build(batch)?;
-        let states = program.plan.net().states.iter().zip(program.plan.states());
+        trainer.load(batch)?;
+        let plan = &trainer.programs[0].plan;
+        let states = plan.net().states.iter().zip(plan.states());
         trainer.layout = states.map(|(state, view)| trainer.kept(state, view)).collect();
-        let (floats, derivatives) = program.training.kept();
+        let mut floats = trainer.learning.read(Array::States)?;
         for kept in &trainer.layout {
             let own = tensors.read(kept.state.node, kept.state.index)?;
             floats[kept.range()].copy_from_slice(&own);
         }
-        let learned = derivatives.len();
-        let count = trainer.config.optimizer.rule(1).moments();
-        trainer.moments = vec![vec![0.0; learned]; count];
-        trainer.sums = if trainer.config.accumulate > 1 { vec![0.0; learned] } else { vec![] };
-        trainer.average = if trainer.config.ema.is_some() { floats.to_vec() } else { vec![] };
-        trainer.programs.push(program);
+        trainer.learning.write(Array::States, &floats)?;
+        if trainer.config.ema.is_some() {
+            trainer.learning.write(Array::Average, &floats)?;
+        }
         Ok(trainer)
     }
 
@@ -211,13 +206,14 @@ impl<'a> Trainer<'a> {
         Kept { key, state: state.clone(), offset: view.offset, factor, since: 0 }
     }
 
-    fn build(&self, batch: usize) -> Result<Program, Problem> {
-        let net = self.net()?;
-        // statistics of a batch need all of its samples
-        let plan = plan::plan(net, &plan::Options { slicing: None, ..self.cpu.options(batch) })?;
+    /// Loads the program of a batch size and makes it current.
+    fn load(&mut self, batch: usize) -> Result<(), Problem> {
+        let plan = plan::plan(self.net()?, &self.device.learning_options(batch))?;
         let weights = Weights::new(self.typed, self.tensors, &plan)?;
-        let training = self.cpu.load_training(&plan, &weights)?;
-        Ok(Program { batch, plan, training })
+        self.learning.load(&plan, &weights)?;
+        self.programs.push(Program { batch, plan });
+        self.current = self.programs.len() - 1;
+        Ok(())
     }
 
     /// The net of a step: forward, loss, backward.
@@ -260,26 +256,20 @@ impl<'a> Trainer<'a> {
             net.outputs.push((OUTPUT.into(), output));
         }
         backward(&mut net, &[(output, derivative)], &[]);
-        opt::rewrite(&mut net, self.cpu.fusion());
+        opt::rewrite(&mut net, self.device.fusion());
         Ok(net)
     }
 
     /// Makes the program of a batch size the current one.
     fn switch(&mut self, batch: usize) -> Result<(), Problem> {
-        let at = match self.programs.iter().position(|program| program.batch == batch) {
-            Some(at) => at,
-            None => {
-                let program = self.build(batch)?;
-                self.programs.push(program);
-                self.programs.len() - 1
+        match self.programs.iter().position(|program| program.batch == batch) {
+            Some(at) => {
+                self.learning.select(at);
+                self.current = at;
+                Ok(())
             }
-        };
-        if at != self.current {
-            let states = self.programs[self.current].training.kept().0.to_vec();
-            self.programs[at].training.kept().0.copy_from_slice(&states);
-            self.current = at;
+            None => self.load(batch),
         }
-        Ok(())
     }
 
     /// One step: forward, backward and, where enough steps have been taken, an update with rate `lr`. `inputs` are the
@@ -291,19 +281,19 @@ impl<'a> Trainer<'a> {
     pub fn step(&mut self, inputs: &[(&str, &Tensor)], targets: Targets, lr: f64) -> Result<Outcome, Problem> {
         let clock = clock(self.config.seed, self.steps);
         let (step, typed) = (self.steps, self.typed);
-        let mut outputs = self.with_batch(inputs, targets, &clock, |program, given| {
-            let dims = program.plan.outputs().iter().map(|(_, view)| Tensor::zeros(view.dims.clone()));
+        let mut outputs = self.with_batch(inputs, targets, &clock, |plan, learning, given| {
+            let dims = plan.outputs().iter().map(|(_, view)| Tensor::zeros(view.dims.clone()));
             let mut outputs: Vec<Tensor> = dims.collect();
-            program.training.run(given, &mut outputs)?;
+            learning.run(given, &mut outputs)?;
             let loss = f64::from(outputs[0].data()[0]);
             match loss.is_finite() {
                 true => Ok(outputs.into_iter()),
-                false => Err(non_finite(typed, program, given, loss, step)),
+                false => Err(non_finite(typed, plan, learning, given, (loss, step))),
             }
         })?;
         let loss = f64::from(outputs.next().expect("the loss is the first output").data()[0]);
         self.steps += 1;
-        let norm = self.learn(lr);
+        let norm = self.learn(lr)?;
         Ok(Outcome { loss, output: outputs.next(), norm })
     }
 
@@ -313,17 +303,17 @@ impl<'a> Trainer<'a> {
         inputs: &[(&str, &Tensor)],
         targets: Targets,
         clock: &[f32],
-        run: impl FnOnce(&mut Program, &[&[f32]]) -> Result<T, Problem>,
+        run: impl FnOnce(&Plan, &mut dyn Learning, &[&[f32]]) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
         let batch = inputs.first().and_then(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(0);
         if batch == 0 {
             return Err(Problem::new(Code::Input, "a batch needs 1 sample or more, got 0"));
         }
         self.switch(batch)?;
-        let program = &mut self.programs[self.current];
-        let target = self.config.target(targets, &program.plan)?;
+        let plan = &self.programs[self.current].plan;
+        let target = self.config.target(targets, plan)?;
         let mut given: Vec<&[f32]> = vec![];
-        for (name, dims) in program.plan.inputs() {
+        for (name, dims) in plan.inputs() {
             let own = match name.as_str() {
                 CLOCK => clock,
                 TARGET => target.as_deref().unwrap_or(&[]),
@@ -338,7 +328,7 @@ impl<'a> Trainer<'a> {
             }
             given.push(own);
         }
-        run(program, &given)
+        run(plan, self.learning.as_mut(), &given)
     }
 
     /// The time of each of the plan's steps for a batch. Updates nothing but running statistics.
@@ -347,57 +337,48 @@ impl<'a> Trainer<'a> {
     /// As [`Trainer::step`].
     pub fn profile(&mut self, inputs: &[(&str, &Tensor)], targets: Targets) -> Result<Vec<Duration>, Problem> {
         let clock = clock(self.config.seed, self.steps);
-        self.with_batch(inputs, targets, &clock, |program, given| {
-            let dims = program.plan.outputs().iter().map(|(_, view)| Tensor::zeros(view.dims.clone()));
-            program.training.profile(given, &mut dims.collect::<Vec<_>>())
+        self.with_batch(inputs, targets, &clock, |plan, learning, given| {
+            let dims = plan.outputs().iter().map(|(_, view)| Tensor::zeros(view.dims.clone()));
+            learning.profile(given, &mut dims.collect::<Vec<_>>())
         })
     }
 
+    /// How long `count` steps of the last batch take on a device that keeps its own time, as [`Learning::device_times`]. They
+    /// change what is learned.
+    pub fn device_times(&mut self, lr: f64, count: usize) -> Option<Result<Vec<Duration>, Problem>> {
+        let parts = self.parts(self.updates + 1);
+        self.learning.device_times(&self.config.update(lr, &parts), count)
+    }
+
     /// Counts the derivatives of a step, and updates where there are enough.
-    fn learn(&mut self, lr: f64) -> Option<f64> {
-        let (states, derivatives) = self.programs[self.current].training.kept();
-        let count = self.config.accumulate.max(1);
-        if count > 1 {
-            self.sums.iter_mut().zip(&*derivatives).for_each(|(sum, value)| *sum += value);
-            if !self.steps.is_multiple_of(count) {
-                return None;
+    fn learn(&mut self, lr: f64) -> Result<Option<f64>, Problem> {
+        let runs = self.config.accumulate.max(1);
+        if runs > 1 {
+            self.learning.accumulate()?;
+            if !self.steps.is_multiple_of(runs) {
+                return Ok(None);
             }
         }
-        let derivatives: &[f32] = if count > 1 { &self.sums } else { derivatives };
-        let mut scale = 1.0 / count as f64;
-        let norm = self.config.clip.map(|most| {
-            let norm = norm_squared(derivatives).sqrt() * scale;
-            // PyTorch's clip_grad_norm_
-            scale *= (most / (norm + 1e-6)).min(1.0);
-            norm
-        });
+        let parts = self.parts(self.updates + 1);
+        let norm = self.learning.update(&self.config.update(lr, &parts))?;
         self.updates += 1;
-        let optimizer = &self.config.optimizer;
-        let learned = self.layout.iter().filter(|kept| kept.state.learned).count();
-        let mut at = 0;
-        while at < learned {
-            // tensors that lie in a row and have the same rate are one
-            let Kept { factor, since, offset: from, .. } = self.layout[at];
-            let rule = optimizer.rule(self.updates - since);
-            while at < learned && self.layout[at].factor == factor && self.layout[at].since == since {
-                at += 1;
-            }
-            let to = self.layout[at - 1].range().end;
-            let mut moments: Vec<&mut [f32]> = self.moments.iter_mut().map(|moment| &mut moment[from..to]).collect();
-            moments.truncate(rule.moments());
-            let slots = Slots { weights: &mut states[from..to], derivatives: &derivatives[from..to], moments };
-            update(self.cpu.isa(), rule, lr * factor, optimizer.weight_decay, scale as f32, slots);
-        }
-        if count > 1 {
-            self.sums.fill(0.0);
-        }
-        if let Some(keep) = self.config.ema {
-            let keep = keep as f32;
-            for (average, value) in self.average.iter_mut().zip(&*states) {
-                *average = keep * *average + (1.0 - keep) * value;
+        Ok(norm)
+    }
+
+    /// The learned states at update number `update`: those that lie in a row and have the same rate are one part.
+    fn parts(&self, update: u64) -> Vec<Part> {
+        let mut parts: Vec<(Part, u64)> = vec![];
+        for kept in self.layout.iter().filter(|kept| kept.state.learned) {
+            let range = kept.range();
+            match parts.last_mut() {
+                Some((last, since)) if last.factor == kept.factor && *since == kept.since => last.range.end = range.end,
+                _ => {
+                    let rule = self.config.optimizer.rule(update - kept.since);
+                    parts.push((Part { range, factor: kept.factor, rule }, kept.since));
+                }
             }
         }
-        norm
+        parts.into_iter().map(|(part, _)| part).collect()
     }
 
     /// The network in eval mode as it is now (or averaged, where that is kept), for batches of `batch`.
@@ -405,25 +386,26 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// If memory does not suffice, or a tensor cannot be read.
     pub fn evaluator(&mut self, batch: usize, averaged: bool) -> Result<Executable, Problem> {
-        let values = self.values(averaged);
-        let current = Overlay { trainer: self, values: &values };
-        Executable::new(self.typed, &current, &self.cpu, batch)
+        let values = self.values(averaged)?;
+        let current = Overlay { tensors: self.tensors, layout: &self.layout, values: &values };
+        Executable::new(self.typed, &current, self.device.as_ref(), batch)
     }
 
     /// What the states hold, or their averages.
-    fn values(&mut self, averaged: bool) -> Vec<f32> {
-        match averaged && self.config.ema.is_some() {
-            true => self.average.clone(),
-            false => self.programs[self.current].training.kept().0.to_vec(),
-        }
+    fn values(&mut self, averaged: bool) -> Result<Vec<f32>, Problem> {
+        let averaged = averaged && self.config.ema.is_some();
+        self.learning.read(if averaged { Array::Average } else { Array::States })
     }
 
     /// Learned tensors and running statistics by key, as they are now (or averaged).
-    pub fn tensors(&mut self, averaged: bool) -> Vec<(String, Tensor)> {
-        let values = self.values(averaged);
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn tensors(&mut self, averaged: bool) -> Result<Vec<(String, Tensor)>, Problem> {
+        let values = self.values(averaged)?;
         let one =
             |kept: &Kept| (kept.key.clone(), Tensor::new(kept.state.shape.clone(), values[kept.range()].to_vec()));
-        self.layout.iter().map(one).collect()
+        Ok(self.layout.iter().map(one).collect())
     }
 
     /// Steps taken.
@@ -431,14 +413,24 @@ impl<'a> Trainer<'a> {
         self.steps
     }
 
+    /// All arrays of a snapshot, as they are now, with their names in it.
+    fn arrays(&mut self) -> Result<Vec<(Array, String, Vec<f32>)>, Problem> {
+        let Arrays { moments, average, sums } = self.config.arrays();
+        let mut named = vec![(Array::States, "weight".to_string())];
+        named.extend((0..moments).map(|at| (Array::Moment(at), format!("moment{at}"))));
+        named.extend(average.then(|| (Array::Average, "average".to_string())));
+        named.extend(sums.then(|| (Array::Sums, "derivative".to_string())));
+        named.into_iter().map(|(array, name)| Ok((array, name, self.learning.read(array)?))).collect()
+    }
+
     /// Everything that a run needs to go on.
-    pub fn snapshot(&mut self) -> Snapshot {
-        let mut arrays = vec![("weight".to_string(), self.values(false))];
-        arrays.extend(self.moments.iter().enumerate().map(|(at, moment)| (format!("moment{at}"), moment.clone())));
-        arrays.extend((!self.average.is_empty()).then(|| ("average".to_string(), self.average.clone())));
-        arrays.extend((!self.sums.is_empty()).then(|| ("derivative".to_string(), self.sums.clone())));
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn snapshot(&mut self) -> Result<Snapshot, Problem> {
+        let arrays = self.arrays()?;
         let mut tensors = vec![];
-        for (what, values) in arrays {
+        for (_, what, values) in arrays {
             for kept in &self.layout {
                 if let Some(own) = values.get(kept.range()) {
                     tensors.push((format!("{what}/{}", kept.key), kept.state.shape.clone(), own.to_vec()));
@@ -446,7 +438,7 @@ impl<'a> Trainer<'a> {
             }
         }
         let since = self.layout.iter().filter(|kept| kept.since > 0).map(|kept| (kept.key.clone(), kept.since));
-        Snapshot { tensors, since: since.collect(), steps: self.steps, updates: self.updates }
+        Ok(Snapshot { tensors, since: since.collect(), steps: self.steps, updates: self.updates })
     }
 
     /// Goes on from a snapshot of the same network and block, with the same layers frozen.
@@ -474,14 +466,10 @@ impl<'a> Trainer<'a> {
     }
 
     fn take(&mut self, snapshot: &Snapshot, all: bool) -> Result<(), Problem> {
-        let states = self.programs[self.current].training.kept().0.to_vec();
-        let mut arrays = vec![("weight".to_string(), states)];
-        arrays.extend(self.moments.iter().enumerate().map(|(at, moment)| (format!("moment{at}"), moment.clone())));
-        arrays.extend((!self.average.is_empty()).then(|| ("average".to_string(), self.average.clone())));
-        arrays.extend((!self.sums.is_empty()).then(|| ("derivative".to_string(), self.sums.clone())));
+        let mut arrays = self.arrays()?;
         let found: FxHashMap<&str, &[f32]> =
             snapshot.tensors.iter().map(|(name, _, values)| (name.as_str(), values.as_slice())).collect();
-        for (what, values) in &mut arrays {
+        for (_, what, values) in &mut arrays {
             for kept in &self.layout {
                 let name = format!("{what}/{}", kept.key);
                 // only what is learned has moments
@@ -493,11 +481,9 @@ impl<'a> Trainer<'a> {
                 }
             }
         }
-        let mut arrays = arrays.into_iter().map(|(_, values)| values);
-        let weights = arrays.next().expect("weights come first");
-        self.programs[self.current].training.kept().0.copy_from_slice(&weights);
-        let rest = self.moments.iter_mut().chain([&mut self.average, &mut self.sums]).filter(|kept| !kept.is_empty());
-        rest.zip(arrays).for_each(|(kept, own)| *kept = own);
+        for (array, _, values) in arrays {
+            self.learning.write(array, &values)?;
+        }
         for kept in &mut self.layout {
             kept.since = snapshot.since.iter().find(|(key, _)| *key == kept.key).map_or(0, |(_, since)| *since);
         }
@@ -512,7 +498,7 @@ impl<'a> Trainer<'a> {
 
     /// The kernel of each of the plan's steps.
     pub fn kernels(&self) -> Vec<String> {
-        self.programs[self.current].training.kernels()
+        self.learning.kernels()
     }
 }
 
@@ -523,6 +509,17 @@ fn clock(seed: u64, step: u64) -> [f32; 8] {
 }
 
 impl Config {
+    /// What is kept besides weights and their derivatives.
+    fn arrays(&self) -> Arrays {
+        let moments = self.optimizer.rule(1).moments();
+        Arrays { moments, average: self.ema.is_some(), sums: self.accumulate > 1 }
+    }
+
+    fn update<'p>(&self, lr: f64, parts: &'p [Part]) -> Update<'p> {
+        let (weight_decay, runs) = (self.optimizer.weight_decay, self.accumulate.max(1));
+        Update { lr, weight_decay, runs, clip: self.clip, ema: self.ema, parts }
+    }
+
     /// The values of the input [`TARGET`]; none where the target is the image.
     fn target(&self, targets: Targets, plan: &Plan) -> Result<Option<Vec<f32>>, Problem> {
         let wrong = |message: &str| Err(Problem::new(Code::Train, message));
@@ -560,11 +557,17 @@ impl Config {
 }
 
 /// The problem of a loss that is not finite.
-fn non_finite(typed: &Typed, program: &mut Program, inputs: &[&[f32]], loss: f64, step: u64) -> Problem {
+fn non_finite(
+    typed: &Typed,
+    plan: &Plan,
+    learning: &mut dyn Learning,
+    inputs: &[&[f32]],
+    (loss, step): (f64, u64),
+) -> Problem {
     let problem = Problem::new(Code::NonFinite, format!("the loss is {loss} at step {step}"));
-    let problem = match program.training.first_non_finite(inputs) {
+    let problem = match learning.first_non_finite(inputs) {
         Some(at) => {
-            let at = &program.plan.steps()[at];
+            let at = &plan.steps()[at];
             let layer = at.layers.first().map(|layer| path::display(&typed.graph().node(*layer).path));
             problem.note(format!("the first value that is not finite is made by `{}`", layer.unwrap_or_default()))
         }
@@ -574,33 +577,34 @@ fn non_finite(typed: &Typed, program: &mut Program, inputs: &[&[f32]], loss: f64
 }
 
 /// The tensors with what was learned.
-struct Overlay<'t, 'a> {
-    trainer: &'t Trainer<'a>,
+struct Overlay<'t> {
+    tensors: &'t dyn Tensors,
+    layout: &'t [Kept],
     values: &'t [f32],
 }
 
-impl Overlay<'_, '_> {
+impl Overlay<'_> {
     fn learned(&self, node: NodeId, param: usize) -> Option<&[f32]> {
-        let kept = self.trainer.layout.iter().find(|kept| (kept.state.node, kept.state.index) == (node, param))?;
+        let kept = self.layout.iter().find(|kept| (kept.state.node, kept.state.index) == (node, param))?;
         Some(&self.values[kept.range()])
     }
 }
 
-impl Tensors for Overlay<'_, '_> {
+impl Tensors for Overlay<'_> {
     fn read(&self, node: NodeId, param: usize) -> Result<Vec<f32>, Problem> {
         match self.learned(node, param) {
             Some(values) => Ok(values.to_vec()),
-            None => self.trainer.tensors.read(node, param),
+            None => self.tensors.read(node, param),
         }
     }
 
     fn view(&self, node: NodeId, param: usize) -> Option<&[f32]> {
-        self.learned(node, param).or_else(|| self.trainer.tensors.view(node, param))
+        self.learned(node, param).or_else(|| self.tensors.view(node, param))
     }
 
     fn release(&self, node: NodeId, param: usize) {
         if self.learned(node, param).is_none() {
-            self.trainer.tensors.release(node, param);
+            self.tensors.release(node, param);
         }
     }
 }

@@ -273,8 +273,11 @@ fn bad_data_is_said_with_a_way_out() {
         &[],
         &["is 28 x 28, the network's input is 32 x 32", "preprocess { resize = 32"],
     );
-    check(&original, &["--device", "cuda"], &["on the CPU only", help]);
-    check(&original, &["--dtype", "bf16"], &["in f32 only", help]);
+    check(&original, &["--device", "cuda:99"], &["there is no", "cuda", help]);
+    check(&original, &["--device", "cpu", "--dtype", "bf16"], &["in f32 only", "--device cuda", help]);
+    check(&original, &["--dtype", "f16"], &["not in f16", "bf16", help]);
+    let out = text(&dir.path().join("nowhere"));
+    assert_eq!(run(&["train", &text(&spec), "--out", &out, "--device", "cuda:99"]).status.code(), Some(3));
     check(original.split("train {").next().expect("the network"), &[], &["has no `train` block", help]);
     check(&original.replace("lr = 0.01", "lr = 1e30").replace("clip 1", ""), &[], &["error[non-finite]", "checkpoint"]);
     check(&original, &["--resume"], &["there is no run in"]);

@@ -45,7 +45,8 @@ fn learn(case: &Value, batches: &safetensors::SafeTensors) -> (Vec<f64>, Vec<(St
         Pace { schedule: Schedule::new(block), lr: config.optimizer.lr, steps_per_epoch: 1, epochs: losses as u64 };
     let stages = stages(&compiled.typed, block);
     let batch = batches.tensor("image").expect("images").shape()[0] / losses;
-    let mut learner = NetworkLearner::new(&stages, &bound, Cpu::new(), config, batch, pace).expect("a small network");
+    let mut learner = NetworkLearner::new(&stages, &bound, std::sync::Arc::new(Cpu::new()), config, batch, pace)
+        .expect("a small network");
     let part = |name: &str, step: usize| {
         let tensor = batches.tensor(name).expect("it is in the file");
         let mut dims = tensor.shape().to_vec();
@@ -59,7 +60,7 @@ fn learn(case: &Value, batches: &safetensors::SafeTensors) -> (Vec<f64>, Vec<(St
         learner.begin_epoch(step).expect("small enough");
         if step == 3 {
             // put away and taken up again, by a learner that is at its beginning
-            let state = learner.state();
+            let state = learner.state().expect("memory");
             learner.begin_epoch(0).expect("small enough");
             learner.restore(state).expect("it is its own");
         }

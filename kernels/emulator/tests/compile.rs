@@ -19,7 +19,7 @@ const ARCHITECTURES: [&str; 6] = ["sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a"
 fn cap(kernel: &str) -> u32 {
     match kernel {
         // two blocks of 256 threads, or three of 128
-        "conv_igemm" => 168,
+        "conv_igemm" | "conv_weight" => 168,
         // one block of 384 threads; the warps that multiply take more when they have begun
         "conv_tma" => 168,
         // 128 threads; two blocks of float32 heads of 128 channels

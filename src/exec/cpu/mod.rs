@@ -5,6 +5,7 @@ mod bind;
 pub mod cases;
 pub mod ceilings;
 mod learn;
+mod learning;
 mod memory;
 mod reduced;
 mod slicing;
@@ -101,6 +102,7 @@ impl Backend for Cpu {
             batch,
             pixel_distance,
             dtype: self.dtype,
+            reduced: plan::Reduced::Large,
             few_channels: kernels::FEW_CHANNELS,
             slicing: Some(self),
             memory: plan::available(),

@@ -15,8 +15,7 @@ macro_rules! sources {
 }
 
 const SOURCES: &[(&str, &str)] = sources![
-    "attention" "conv_igemm" "conv_tma" "copy" "depthwise" "dropout" "elementwise" "excitation" "fill" "group_norm" "linear_rows" "matmul" "pool"
-    "reduce" "resize" "rows"
+    "act_data" "attention" "batch_norm" "columns" "conv_igemm" "conv_tma" "conv_weight" "copy" "depthwise" "depthwise_grad" "dropout" "elementwise" "excitation" "fill" "group_norm" "group_norm_data" "linear_rows" "loss" "matmul" "pool" "pool_data" "reduce" "resize" "resize_data" "rows" "rows_data" "spread" "update" "weight_end"
 ];
 
 /// What they include.

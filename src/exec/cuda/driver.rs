@@ -83,6 +83,11 @@ impl Packed {
         Packed(words)
     }
 
+    /// Sets the address that lies so many bytes from the start, a multiple of 8.
+    pub fn set_address(&mut self, at: usize, address: u64) {
+        self.0[at / size_of::<Line>()].0[at % size_of::<Line>() / 8] = address;
+    }
+
     pub fn pointer(&self) -> *mut c_void {
         self.0.as_ptr().cast_mut().cast()
     }

@@ -5,7 +5,9 @@
 
 mod conv;
 mod excitation;
+mod learn;
 mod node;
+mod products;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -17,20 +19,34 @@ use crate::diag::{Code, Problem};
 use crate::exec::Weights;
 use crate::opt::{self, Id, Kind};
 use crate::plan::view::{IMAGE, Matrix};
-use crate::plan::{Place, Plan, Step, View, Work};
+use crate::plan::{DType, Place, Plan, Step, View, Work};
 use rayon::prelude::*;
 
 pub use conv::pixel_distance;
 pub(super) use excitation::Squeezed;
+pub(super) use learn::reads_raw;
 
 /// A launch that waits for its workspace or for tensor maps, or is ready.
 pub(super) enum Pending {
     Conv(Conv, Choice),
     Tma(Box<Tma>),
     Ready(contract::Launch, Packed),
+    /// A launch that leaves something in scratch memory, or finds it there: where in its argument addresses of it are, how
+    /// far from its start, and the bytes of all of it.
+    Scratch(contract::Launch, Packed, Vec<(usize, usize)>, usize),
+}
+
+/// A plan's states and derivatives, float32, where they lie outside of its own memory.
+#[derive(Clone, Copy)]
+pub(super) struct Kept {
+    pub states: u64,
+    pub derivatives: u64,
+    /// What values of a batch are kept in; all others are float32.
+    pub dtype: Dtype,
 }
 
 /// What lowering needs to know.
+#[derive(Clone, Copy)]
 pub(super) struct Lower<'a> {
     pub plan: &'a Plan,
     pub weights: &'a Weights<'a>,
@@ -42,7 +58,11 @@ pub(super) struct Lower<'a> {
     pub constants: &'a [u64],
     pub pool: &'a Pool,
     /// Sums that convolutions leave, known when they are lowered.
-    pub squeezed: Mutex<BTreeMap<Id, Squeezed>>,
+    pub squeezed: &'a Mutex<BTreeMap<Id, Squeezed>>,
+    /// In training.
+    pub kept: Option<Kept>,
+    /// Views whose numbers are to be found elsewhere.
+    pub mirrors: &'a [(View, u64)],
 }
 
 impl Lower<'_> {
@@ -64,6 +84,20 @@ impl Lower<'_> {
 
     fn step(&self, step: &Step) -> Result<Vec<Pending>, Problem> {
         step.views().try_for_each(check)?;
+        let float = |view: &View| self.dtype_of(view) == Dtype::F32;
+        if self.kept.is_some() && self.dtype.size() == 2 && step.views().all(float) {
+            let pending = Lower { dtype: Dtype::F32, ..*self }.lowered(step)?;
+            if pending.iter().any(|one| matches!(one, Pending::Conv(..) | Pending::Tma(_))) {
+                let message =
+                    "a linear map or convolution of learned tensors alone has no CUDA kernel in reduced precision";
+                return Err(Problem::new(Code::Resource, message).hint("`--dtype f32`, or `--device cpu`"));
+            }
+            return Ok(pending);
+        }
+        self.lowered(step)
+    }
+
+    fn lowered(&self, step: &Step) -> Result<Vec<Pending>, Problem> {
         match &step.work {
             Work::Copy => Ok(vec![self.copy(&step.reads[0], &step.write)]),
             Work::Fill(value) => {
@@ -75,10 +109,33 @@ impl Lower<'_> {
                     shape: axes(&write.dims),
                     y_strides: axes(&write.strides),
                 };
-                Ok(vec![ready(fill.launch(self.dtype), &fill)])
+                Ok(vec![ready(fill.launch(self.dtype_of(write)), &fill)])
             }
-            Work::Node(id) => self.node(*id, step),
+            Work::Node(id) => self.with_mirrors(*id, step),
         }
+    }
+
+    /// The step of a node; what it combines with values of a batch is brought to their dtype before.
+    fn with_mirrors(&self, id: Id, step: &Step) -> Result<Vec<Pending>, Problem> {
+        let kind = &self.plan.net().node(id).kind;
+        let mixes = matches!(kind, Kind::Binary { .. } | Kind::Matmul { .. });
+        if self.kept.is_none() || !mixes {
+            return self.node(id, step);
+        }
+        let (mut mirrors, mut launches) = (vec![], vec![]);
+        for view in step.reads.iter().filter(|view| self.dtype_of(view) != self.dtype.stored()) {
+            let at = self.pool.zeros(view.span().len() * self.dtype.size())?;
+            let plain = View { offset: 0, ..view.clone() };
+            launches.push(self.move_between(self.raw(view), view, (at, self.dtype), &plain));
+            mirrors.push((view.clone(), at));
+        }
+        launches.extend(Lower { mirrors: &mirrors, ..*self }.node(id, step)?);
+        Ok(launches)
+    }
+
+    /// Where a step writes, and as what.
+    pub(super) fn written(&self, step: &Step) -> (u64, Dtype, View) {
+        (self.address(&step.write), self.dtype_of(&step.write), step.write.clone())
     }
 
     /// Inputs that steps compute with, in the storage dtype.
@@ -106,7 +163,7 @@ impl Lower<'_> {
     fn copy(&self, from: &View, to: &View) -> Pending {
         match self.closing_copy(to) {
             Some((launch, copy)) => ready(launch, &copy),
-            None => self.move_between(self.raw(from), from, (self.address(to), self.dtype), to),
+            None => self.move_between(self.raw(from), from, (self.address(to), self.dtype_of(to)), to),
         }
     }
 
@@ -141,15 +198,43 @@ impl Lower<'_> {
     fn raw(&self, view: &View) -> (u64, Dtype) {
         match view.place {
             Place::Input(number) => (self.base + (self.layout.inputs[number] + 4 * view.offset) as u64, Dtype::F32),
-            _ => (self.address(view), self.dtype),
+            _ => (self.address(view), self.dtype_of(view)),
         }
     }
 
-    /// Where a view begins, in the storage dtype.
+    /// What the numbers of a view are stored as: all alike, but for training, which keeps what is of no batch in float32.
+    fn dtype_of(&self, view: &View) -> Dtype {
+        match (self.kept, view.place) {
+            (None, _) => self.dtype.stored(),
+            (Some(kept), Place::Input(number)) => match self.layout.converted[number] {
+                Some(_) => kept.dtype.stored(),
+                None => Dtype::F32,
+            },
+            (Some(_), Place::Constant(_)) => Dtype::F32,
+            (Some(kept), Place::Buffer(_)) => match self.plan.dtype(view) {
+                DType::F32 => Dtype::F32,
+                _ => kept.dtype.stored(),
+            },
+        }
+    }
+
+    /// Where a view begins, in the dtype of its numbers.
     fn address(&self, view: &View) -> u64 {
-        let elements = (self.plan.start(view) * self.dtype.size()) as u64;
+        if let Some((_, at)) = self.mirrors.iter().find(|(other, _)| other == view) {
+            return *at;
+        }
+        let elements = (self.plan.start(view) * self.dtype_of(view).size()) as u64;
+        // the first two buffers, where something is learned
+        match (view.place, self.kept.filter(|_| !self.plan.states().is_empty())) {
+            (Place::Buffer(0), Some(kept)) => return kept.states + 4 * view.offset as u64,
+            (Place::Buffer(1), Some(kept)) => return kept.derivatives + 4 * view.offset as u64,
+            _ => {}
+        }
         match view.place {
-            Place::Buffer(_) => self.base + self.layout.values as u64 + elements,
+            Place::Buffer(_) => {
+                let before = if self.kept.is_some() { 4 * self.plan.kept_floats() as u64 } else { 0 };
+                self.base + self.layout.values as u64 + elements - before
+            }
             Place::Constant(number) => self.constants[number] + elements,
             Place::Input(number) => {
                 let converted = self.layout.converted[number].unwrap_or(self.layout.inputs[number]);

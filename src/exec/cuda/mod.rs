@@ -14,6 +14,7 @@ mod driver;
 #[cfg(test)]
 mod emulated;
 mod found;
+mod learning;
 mod lower;
 mod nvrtc;
 mod place;
@@ -34,6 +35,7 @@ pub use found::{Found, find};
 pub use program::is_lost;
 
 /// A GPU and a dtype.
+#[derive(Clone)]
 pub struct Cuda {
     driver: Arc<dyn driver::Driver>,
     dtype: Dtype,
@@ -88,6 +90,7 @@ impl Backend for Cuda {
             batch,
             pixel_distance: lower::pixel_distance(self.dtype),
             dtype: plan::DType::F32,
+            reduced: plan::Reduced::Large,
             few_channels: 0,
             slicing: None,
             // the device itself is asked when the plan is loaded

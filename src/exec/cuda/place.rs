@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::contract::Dtype;
 use super::driver::{Driver, Fault, Memory};
+use super::lower::reads_raw;
 use crate::diag::{Code, Problem};
 use crate::plan::{Place, Plan, View, Work, gigabytes};
 
@@ -29,7 +30,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    pub fn new(plan: &Plan, dtype: Dtype) -> Layout {
+    /// With so many bytes for values.
+    pub fn new(plan: &Plan, dtype: Dtype, values: usize) -> Layout {
         let mut layout = Layout::default();
         let mut at = 0usize;
         let mut take = |bytes: usize| {
@@ -43,7 +45,9 @@ impl Layout {
         }
         layout.input_bytes = take(0);
         for (number, (_, dims)) in plan.inputs().iter().enumerate() {
-            let needed = dtype.stored() != Dtype::F32 && computes_with(plan, number);
+            // in training what is of no batch stays float32
+            let kept = !plan.states().is_empty() && !plan.net().node(plan.net().inputs[number].1).shape.batched;
+            let needed = dtype.stored() != Dtype::F32 && !kept && computes_with(plan, number);
             layout.converted.push(needed.then(|| take(dtype.size() * len(dims))));
         }
         layout.output_start = take(0);
@@ -51,17 +55,28 @@ impl Layout {
             layout.outputs.push(take(4 * view.len()));
         }
         layout.output_bytes = take(0) - layout.output_start;
-        layout.values = take(plan.arena() * dtype.size());
+        layout.values = take(values);
         layout.bytes = at;
         layout
     }
 }
 
-/// Whether a step does more with input `number` than to copy it.
+/// Whether a step does more with input `number` than to copy it, or to read it as it came.
 fn computes_with(plan: &Plan, number: usize) -> bool {
-    let is = |view: &View| view.place == Place::Input(number);
-    let computes = |work: &Work| !matches!(work, Work::Copy);
-    plan.steps().iter().any(|step| computes(&step.work) && step.views().any(is))
+    let is = |view: &&View| view.place == Place::Input(number);
+    plan.steps().iter().any(|step| {
+        let all = step.views().filter(is).count();
+        let raw = match &step.work {
+            Work::Copy => all,
+            Work::Node(id) => {
+                let kind = &plan.net().node(*id).kind;
+                let raw = step.reads.iter().enumerate().filter(|(at, view)| is(view) && reads_raw(kind, *at));
+                raw.count()
+            }
+            Work::Fill(_) => 0,
+        };
+        all > raw
+    })
 }
 
 /// Device memory for what stays: weights, and values of parameters alone.
@@ -101,13 +116,20 @@ impl Pool {
     fn take(&self, bytes: usize) -> Result<u64, Fault> {
         let mut state = self.state.lock().expect("no thread panics while it holds the lock");
         let room = state.pieces.last().map_or(0, |piece| piece.bytes);
-        if state.taken + bytes > room {
+        if state.pieces.is_empty() || state.taken + bytes > room {
             state.pieces.push(Memory::new(&self.driver, bytes.max(PIECE))?);
             state.taken = 0;
         }
         let at = state.pieces.last().expect("one was just added").at + state.taken as u64;
         state.taken = (state.taken + bytes).next_multiple_of(ALIGN);
         state.bytes += bytes;
+        Ok(at)
+    }
+
+    /// Room for so many bytes, all 0.
+    pub fn zeros(&self, bytes: usize) -> Result<u64, Problem> {
+        let at = self.take(bytes).map_err(|fault| self.problem(&fault, bytes))?;
+        self.driver.zero(at, bytes).map_err(|fault| self.problem(&fault, bytes))?;
         Ok(at)
     }
 

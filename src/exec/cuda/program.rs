@@ -9,12 +9,12 @@ use rayon::prelude::*;
 use super::Pace;
 use super::contract::{Choice, Conv, Dtype, Tma};
 use super::driver::{Driver, Fault, Graph, Launch, Memory, Packed, Staging, bound};
-use super::lower::{Lower, Pending};
+use super::lower::{Kept, Lower, Pending};
 use super::place::{Layout, Pool, stored};
 use crate::diag::{Code, Problem};
 use crate::exec::{Program, Weights};
 use crate::graph::path;
-use crate::plan::{Plan, gigabytes};
+use crate::plan::{Plan, View, gigabytes};
 use crate::tensor::Tensor;
 
 /// A plan that is ready to run. Fields are dropped in this order: what refers to memory before the memory.
@@ -36,6 +36,9 @@ pub struct Loaded {
     memory: Memory,
     _weights: Pool,
     _workspace: Vec<Memory>,
+    _scratch: Option<Memory>,
+    /// What each step writes, in training: where, and as what.
+    written: Vec<(u64, Dtype, View)>,
     driver: Arc<dyn Driver>,
 }
 
@@ -63,7 +66,24 @@ pub(super) fn load(
     plan: &Plan,
     weights: &Weights,
 ) -> Result<Loaded, Problem> {
-    let layout = Layout::new(plan, dtype);
+    load_with(driver, dtype, pace, plan, weights, None)
+}
+
+/// [`load`] with states and derivatives at `kept`, for a plan in training.
+pub(super) fn load_with(
+    driver: &Arc<dyn Driver>,
+    dtype: Dtype,
+    pace: Pace,
+    plan: &Plan,
+    weights: &Weights,
+    kept: Option<Kept>,
+) -> Result<Loaded, Problem> {
+    let values = match kept {
+        // a plan in training counts floats
+        Some(_) => (plan.arena() - plan.kept_floats()) * size_of::<f32>(),
+        None => plan.arena() * dtype.size(),
+    };
+    let layout = Layout::new(plan, dtype, values);
     let short = |fault: Fault, needed: usize| too_large(driver, plan, needed, &fault);
     let free = driver.free_memory();
     if layout.bytes > free {
@@ -72,7 +92,8 @@ pub(super) fn load(
     }
     let memory = Memory::new(driver, layout.bytes).map_err(|fault| short(fault, layout.bytes))?;
     let pool = Pool::new(driver);
-    let constants = plan.constants().iter().map(|source| pool.put(&stored(dtype, &weights.read(source)?)));
+    let constant_dtype = if kept.is_some() { Dtype::F32 } else { dtype };
+    let constants = plan.constants().iter().map(|source| pool.put(&stored(constant_dtype, &weights.read(source)?)));
     let constants = constants.collect::<Result<Vec<u64>, Problem>>()?;
     let facts = driver.facts();
     let lower = Lower {
@@ -84,7 +105,9 @@ pub(super) fn load(
         base: memory.at,
         constants: &constants,
         pool: &pool,
-        squeezed: Mutex::default(),
+        squeezed: &Mutex::default(),
+        kept,
+        mirrors: &[],
     };
     let steps = lower.steps()?.into_iter().enumerate().flat_map(|(at, pending)| {
         let part = Part::Step(at);
@@ -94,8 +117,13 @@ pub(super) fn load(
     let outputs = lower.results()?.into_iter().map(|pending| (Part::Output, pending));
     let (works, pending): (Vec<Part>, Vec<Pending>) = inputs.chain(steps).chain(outputs).unzip();
     let workspace = workspace(driver, &pending).map_err(|fault| short(fault, layout.bytes + pool.bytes()))?;
+    let scratch = scratch(driver, &pending).map_err(|fault| short(fault, layout.bytes + pool.bytes()))?;
     let kernels = kernels(plan, &works, &pending);
-    let launches = launches(driver, dtype, pending, &workspace)?;
+    let launches = launches(driver, dtype, pending, &workspace, scratch.as_ref())?;
+    let written = match kept {
+        Some(_) => plan.steps().iter().map(|step| lower.written(step)).collect(),
+        None => vec![],
+    };
     let names = plan.steps().iter().map(|step| {
         let layers = step.layers.iter().map(|layer| path::display(&weights.typed().graph().node(*layer).path));
         layers.collect::<Vec<_>>().join(" + ")
@@ -116,6 +144,8 @@ pub(super) fn load(
         memory,
         _weights: pool,
         _workspace: workspace,
+        _scratch: scratch,
+        written,
         driver: driver.clone(),
     };
     if pace == Pace::Recorded {
@@ -130,7 +160,7 @@ pub(super) fn load(
 fn workspace(driver: &Arc<dyn Driver>, pending: &[Pending]) -> Result<Vec<Memory>, Fault> {
     let needs = pending.iter().filter_map(|pending| match pending {
         Pending::Conv(conv, choice) => Some(conv.workspace(*choice)),
-        Pending::Tma(_) | Pending::Ready(..) => None,
+        Pending::Tma(_) | Pending::Ready(..) | Pending::Scratch(..) => None,
     });
     let [partials, counters] = needs.fold([0, 0], |most, one| [most[0].max(one[0]), most[1].max(one[1])]);
     if partials == 0 {
@@ -141,12 +171,22 @@ fn workspace(driver: &Arc<dyn Driver>, pending: &[Pending]) -> Result<Vec<Memory
     Ok(parts)
 }
 
+/// Room for what launches leave for the next ones of their step, as much as the step that needs most; none where none does.
+fn scratch(driver: &Arc<dyn Driver>, pending: &[Pending]) -> Result<Option<Memory>, Fault> {
+    let needs = pending.iter().filter_map(|pending| match pending {
+        Pending::Scratch(.., bytes) => Some(*bytes),
+        Pending::Conv(..) | Pending::Tma(_) | Pending::Ready(..) => None,
+    });
+    needs.max().map(|bytes| Memory::new(driver, bytes)).transpose()
+}
+
 /// Gives convolutions their workspace, and every launch its kernel.
 fn launches(
     driver: &Arc<dyn Driver>,
     dtype: Dtype,
     pending: Vec<Pending>,
     workspace: &[Memory],
+    scratch: Option<&Memory>,
 ) -> Result<Vec<Launch>, Problem> {
     let with_workspace = |conv: Conv, choice: Choice| match workspace {
         [partials, counters] if choice.splits > 1 => Conv { partials: partials.at, counters: counters.at, ..conv },
@@ -162,6 +202,11 @@ fn launches(
             Ok((tma.launch, Packed::new(&args)))
         }
         Pending::Ready(launch, args) => Ok((launch, args)),
+        Pending::Scratch(launch, mut args, fields, _) => {
+            let start = scratch.expect("there is some where a launch needs it").at;
+            fields.into_iter().for_each(|(at, offset)| args.set_address(at, start + offset as u64));
+            Ok((launch, args))
+        }
     });
     let failed = |fault: Fault| Problem::new(Code::Resource, format!("{}: {}", fault.call, fault.message));
     let ready: Vec<_> = ready.collect::<Result<_, Fault>>().map_err(failed)?;
@@ -191,7 +236,7 @@ fn kernels(plan: &Plan, works: &[Part], pending: &[Pending]) -> Vec<String> {
         let name = match pending {
             Pending::Conv(_, choice) => name(*choice),
             Pending::Tma(tma) => tma_name(tma),
-            Pending::Ready(launch, _) => launch.kernel.into(),
+            Pending::Ready(launch, _) | Pending::Scratch(launch, ..) => launch.kernel.into(),
         };
         if !kernels[*step].contains(&name) {
             kernels[*step].push(name);
@@ -263,6 +308,24 @@ impl Loaded {
             to.copy_from_slice(&self.outputs.bytes()[*start..][..to.len()]);
         }
         Ok(())
+    }
+
+    /// Runs step by step, and calls `done` after each with its number and what it wrote; ends where that is true.
+    pub(super) fn stepwise(
+        &mut self,
+        inputs: &[&[f32]],
+        mut done: impl FnMut(usize, &(u64, Dtype, View)) -> Result<bool, Fault>,
+    ) -> Result<Option<usize>, Fault> {
+        self.start(inputs)?;
+        for at in 0..self.launches.len() {
+            self.driver.launch(&self.launches[at])?;
+            let Part::Step(step) = self.works[at] else { continue };
+            let is_last = self.works.get(at + 1).is_none_or(|next| *next != Part::Step(step));
+            if is_last && done(step, &self.written[step])? {
+                return Ok(Some(step));
+            }
+        }
+        Ok(None)
     }
 
     fn once(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<(), Fault> {

@@ -1,6 +1,7 @@
 //! The backend on the emulator, against the reference and the CPU; the same on a GPU, where there is one.
 
 mod excitation;
+mod learning;
 mod tiles;
 
 use std::path::Path;
@@ -13,7 +14,7 @@ use super::emulated::Emulated;
 use super::{Cuda, Pace, cases, program};
 use crate::compile::{self, Outcome};
 use crate::exec::cpu::Cpu;
-use crate::exec::tests::{Random, SAMPLES, compare_on, distance, noise, sample_network};
+use crate::exec::tests::{Random, SAMPLES, compare_on, distance, moved_samples_keep_their_bits, noise, sample_network};
 use crate::exec::{Backend, Executable};
 use crate::opt::testing::network;
 use crate::source::Sources;
@@ -71,6 +72,12 @@ fn on_the_device_every_op() {
             }
         }
     }
+}
+
+#[test]
+fn on_the_device_learning() {
+    let Some(driver) = device() else { return };
+    learning::on_the_device(&driver);
 }
 
 fn device() -> Option<Arc<dyn Driver>> {
@@ -153,6 +160,14 @@ fn networks_on_the_emulator() {
         (TOKENS, 1, Dtype::Bf16),
     ] {
         end_to_end(text, batch, &emulated(132, dtype), deep(dtype));
+    }
+}
+
+/// What comes before everything that learns may be kept from epoch to epoch.
+#[test]
+fn samples_keep_their_bits_wherever_they_stand() {
+    for (text, dtype) in [(MOBILE, Dtype::Bf16), (TOKENS, Dtype::F32), (SQUEEZED, Dtype::Bf16)] {
+        moved_samples_keep_their_bits(&emulated(132, dtype), &compiled(text), 3);
     }
 }
 

@@ -95,7 +95,7 @@ impl Best {
 /// # Errors
 /// A state that is not finite, which must not take the place of a good one; a file that cannot be written.
 pub fn save(path: &Path, learner: &mut dyn Learner, position: &Position) -> Result<(), Problem> {
-    let state = learner.state();
+    let state = learner.state()?;
     let broken = state.iter().find(|(_, kept)| kept.floats().is_some_and(|values| non_finite(values).is_some()));
     if let Some((key, _)) = broken {
         return Err(Problem::new(Code::NonFinite, format!("`{key}` is not finite after step {}", position.step)));

@@ -35,7 +35,10 @@ pub trait Learner {
     fn loss(&self, outputs: &Tensor, targets: &Targets) -> f64;
 
     /// Everything that the next step depends on.
-    fn state(&mut self) -> State<'static>;
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn state(&mut self) -> Result<State<'static>, Problem>;
 
     /// Takes up what [`Learner::state`] gave.
     ///

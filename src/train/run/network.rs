@@ -3,6 +3,7 @@
 //! them changes no bit. Where layers thaw, a new trainer takes over what the one before has learned.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::learner::{Kept, Learner, Prefix, State, Stepped};
 use super::loss::loss;
@@ -10,7 +11,7 @@ use crate::bind::Bound;
 use crate::data::Targets;
 use crate::diag::{Code, Problem};
 use crate::exec::Executable;
-use crate::exec::cpu::Cpu;
+use crate::exec::learning::Learns;
 use crate::graph::key;
 use crate::tensor::Tensor;
 use crate::train::split::Split;
@@ -32,7 +33,7 @@ pub struct Pace {
 pub struct NetworkLearner<'a> {
     bound: &'a Bound,
     stages: &'a [Stage],
-    cpu: Cpu,
+    device: Arc<dyn Learns>,
     config: Config,
     batch: usize,
     pace: Pace,
@@ -61,7 +62,7 @@ impl<'a> NetworkLearner<'a> {
     pub fn new(
         stages: &'a [Stage],
         bound: &'a Bound,
-        cpu: Cpu,
+        device: Arc<dyn Learns>,
         config: Config,
         batch: usize,
         pace: Pace,
@@ -70,9 +71,21 @@ impl<'a> NetworkLearner<'a> {
         let config = Config { target_is_image: false, ..config };
         let first = &stages[0];
         let input = first.typed.graph().inputs().keys().next().cloned().unwrap_or_default();
-        let front = Front::new(first, bound, cpu, batch)?;
-        let trainer = Trainer::new(first.learned(), bound, cpu, config.clone(), batch)?;
-        Ok(NetworkLearner { bound, stages, cpu, config, batch, pace, input, stage: 0, trainer, front, evaluator: None })
+        let front = Front::new(first, bound, device.as_ref(), batch)?;
+        let trainer = Trainer::new(first.learned(), bound, device.clone(), config.clone(), batch)?;
+        Ok(NetworkLearner {
+            bound,
+            stages,
+            device,
+            config,
+            batch,
+            pace,
+            input,
+            stage: 0,
+            trainer,
+            front,
+            evaluator: None,
+        })
     }
 
     /// Makes a stage the current one, with what has been learned.
@@ -80,9 +93,10 @@ impl<'a> NetworkLearner<'a> {
         if stage == self.stage {
             return Ok(());
         }
-        let (own, snapshot) = (&self.stages[stage], self.trainer.snapshot());
-        let front = Front::new(own, self.bound, self.cpu, self.batch)?;
-        let mut trainer = Trainer::new(own.learned(), self.bound, self.cpu, self.config.clone(), self.batch)?;
+        let (own, snapshot) = (&self.stages[stage], self.trainer.snapshot()?);
+        let front = Front::new(own, self.bound, self.device.as_ref(), self.batch)?;
+        let mut trainer =
+            Trainer::new(own.learned(), self.bound, self.device.clone(), self.config.clone(), self.batch)?;
         trainer.adopt(&snapshot)?;
         (self.stage, self.front, self.trainer, self.evaluator) = (stage, front, trainer, None);
         Ok(())
@@ -155,15 +169,15 @@ impl Learner for NetworkLearner<'_> {
         loss(&self.config.loss, outputs, targets)
     }
 
-    fn state(&mut self) -> State<'static> {
-        let Snapshot { tensors, since, steps, updates } = self.trainer.snapshot();
+    fn state(&mut self) -> Result<State<'static>, Problem> {
+        let Snapshot { tensors, since, steps, updates } = self.trainer.snapshot()?;
         let mut state: State<'static> =
             tensors.into_iter().map(|(key, shape, values)| (key, Kept::f32(&shape, values))).collect();
         for (key, updates) in since {
             state.insert(format!("{SINCE}{key}"), Kept::i64(&[1], vec![updates as i64]));
         }
         state.insert(COUNTERS.into(), Kept::i64(&[3], vec![steps as i64, updates as i64, self.stage as i64]));
-        state
+        Ok(state)
     }
 
     fn restore(&mut self, state: State<'_>) -> Result<(), Problem> {
@@ -188,7 +202,7 @@ impl Learner for NetworkLearner<'_> {
     }
 
     fn weights(&mut self) -> Result<State<'static>, Problem> {
-        let learned = self.trainer.tensors(self.config.ema.is_some());
+        let learned = self.trainer.tensors(self.config.ema.is_some())?;
         let mut state = State::new();
         for (key, shape) in self.bound.keys() {
             let own = learned.iter().find(|(other, _)| other == key);
@@ -245,9 +259,9 @@ const COUNTERS: &str = "counters";
 const SINCE: &str = "since/";
 
 impl<'a> Front<'a> {
-    fn new(stage: &'a Stage, bound: &Bound, cpu: Cpu, batch: usize) -> Result<Option<Front<'a>>, Problem> {
+    fn new(stage: &'a Stage, bound: &Bound, device: &dyn Learns, batch: usize) -> Result<Option<Front<'a>>, Problem> {
         let Some(split) = &stage.split else { return Ok(None) };
-        let program = Executable::new(&split.prefix, bound, &cpu.steady(), batch)?;
+        let program = Executable::new(&split.prefix, bound, device.steady().as_ref(), batch)?;
         Ok(Some(Front { split, program, key: split.key(bound)? }))
     }
 }

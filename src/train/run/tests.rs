@@ -59,12 +59,12 @@ impl Learner for Softmax {
         loss(&crate::opt::Loss::CrossEntropy { smoothing: 0.0, weights: None }, outputs, targets)
     }
 
-    fn state(&mut self) -> State<'static> {
-        State::from([
+    fn state(&mut self) -> Result<State<'static>, Problem> {
+        Ok(State::from([
             ("weight/w".into(), Kept::f32(&[SEEN, self.classes], self.weights.clone())),
             ("moment0/w".into(), Kept::f32(&[SEEN, self.classes], self.momentum.clone())),
             ("counters".into(), Kept::i64(&[1], vec![self.steps])),
-        ])
+        ]))
     }
 
     fn restore(&mut self, state: State<'_>) -> Result<(), Problem> {
@@ -295,11 +295,11 @@ fn patience_ends_a_run_and_the_best_epoch_is_written() {
     } else {
         assert_eq!(epochs, 40);
     }
-    let state = learner.state();
+    let state = learner.state().unwrap();
     let mut kept = Softmax::new(2);
     checkpoint::load(&folder.best(), &mut kept).unwrap();
     if best.epoch != epochs {
-        assert_eq!(state, kept.state());
+        assert_eq!(state, kept.state().unwrap());
     }
 }
 

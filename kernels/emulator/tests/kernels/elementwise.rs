@@ -258,6 +258,7 @@ fn dropout_draws_the_bits_of_philox() {
                 y: y.address(),
                 seed,
                 stream,
+                clock: 0,
                 rows: rows as i32,
                 cols: cols as i32,
                 x_dist: cols as i32,

@@ -2,8 +2,8 @@
 
 use archc_emu::Buffer;
 use archc_emu::contract::{
-    Attention, Choice, Conv, Depthwise, Dtype, Excitation, HOPPER_NARROW, Launch, Map, Rows, SMALL, Sums, Tile,
-    TmaTile, variants,
+    Attention, Choice, Conv, ConvWeight, Depthwise, Dtype, Excitation, HOPPER_NARROW, Launch, Map, Rows, SMALL, Sums,
+    Tile, TmaTile, variants,
 };
 
 use crate::support::{Random, Values};
@@ -33,6 +33,54 @@ fn tma_error(fault: Option<&str>, seed: u64) -> Result<f64, String> {
         // SAFETY: the addresses are those of buffers as long as stated.
         unsafe { archc_emu::run(&launch, &args, seed) }
     })
+}
+
+/// The derivative of a linear map's weights; the largest difference from its sums.
+fn weight_error(fault: Option<&str>, seed: u64) -> f64 {
+    let (rows, c, k) = (256, 64, 64);
+    let mut random = Random::new(1);
+    let (x, dy) = (random.numbers(rows * c), random.numbers(rows * k));
+    let [x_values, dy_values] = [&x, &dy].map(|values| Values::of(Dtype::Bf16, values));
+    let partials = Buffer::<f32>::new(k * c);
+    let args = ConvWeight {
+        x: x_values.address(),
+        dy: dy_values.address(),
+        partials: partials.address(),
+        n: rows as i32,
+        height: 1,
+        width: 1,
+        c: c as i32,
+        k: k as i32,
+        groups: 1,
+        r: 1,
+        s: 1,
+        out_height: 1,
+        out_width: 1,
+        stride_h: 1,
+        stride_w: 1,
+        dilation_h: 1,
+        dilation_w: 1,
+        x_dist: c as i32,
+        dy_dist: k as i32,
+        per: rows as i32,
+        ..ConvWeight::default()
+    };
+    let launch = args.launch(Dtype::Bf16);
+    let launch = fault.map_or(launch.clone(), |fault| with_fault(launch, fault));
+    // SAFETY: the addresses are those of buffers as long as stated.
+    unsafe { archc_emu::run(&launch, &args, seed) }.unwrap();
+    let want = |at: usize| -> f64 {
+        (0..rows).map(|row| f64::from(dy[row * k + at / c]) * f64::from(x[row * c + at % c])).sum()
+    };
+    let off = partials.values().iter().enumerate().map(|(at, got)| (f64::from(*got) - want(at)).abs());
+    off.fold(0.0, |most, off| if off.is_nan() { f64::INFINITY } else { most.max(off) })
+}
+
+#[test]
+fn faults_of_derivatives_of_weights_show() {
+    assert!((0..4).all(|seed| weight_error(None, seed) < 1e-4));
+    assert!((0..4).all(|seed| weight_error(Some("COPY_WAIT"), seed) > 0.1), "a wait for too few copies");
+    assert!((0..4).any(|seed| weight_error(Some("NO_BARRIER"), seed) > 0.1), "a missing barrier");
 }
 
 fn product_error([pixels, c, k]: [usize; 3], run: impl Fn(&Conv) -> Result<(), String>) -> Result<f64, String> {

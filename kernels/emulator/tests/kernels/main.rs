@@ -5,5 +5,6 @@ mod elementwise;
 mod excitation;
 mod faults;
 mod images;
+mod learn;
 mod rows;
 mod support;

@@ -10,18 +10,18 @@ use crate::plan::{Step, View};
 
 /// An image in memory: distances in elements.
 #[derive(Clone, Copy)]
-struct Image {
-    n: i32,
-    c: usize,
-    h: i32,
-    w: i32,
-    image: i32,
-    row: i32,
-    pixel: i32,
+pub(super) struct Image {
+    pub n: i32,
+    pub c: usize,
+    pub h: i32,
+    pub w: i32,
+    pub image: i32,
+    pub row: i32,
+    pub pixel: i32,
 }
 
 impl Image {
-    fn new(view: &View) -> Image {
+    pub(super) fn new(view: &View) -> Image {
         let [n, c, h, w] = view.dims[..] else { unreachable!("images have four axes") };
         let dist = rows(view, &IMAGE).dist;
         let number = |number: usize| number as i32;
@@ -159,7 +159,7 @@ impl Lower<'_> {
 
     /// A picture of up to four channels as one of eight and half the width, whose pixels are pairs, so that loads are 16 bytes
     /// wide. A tap of zeros comes before the first where a window begins amid a pair.
-    fn by_pairs(&self, conv: &mut Conv, x: &View) -> bool {
+    pub(super) fn by_pairs(&self, conv: &mut Conv, x: &View) -> bool {
         let even = |numbers: [i32; 2]| numbers.iter().all(|number| number % 2 == 0);
         let pairs = self.dtype.size() == 2
             && conv.x_pixel == 4
@@ -310,7 +310,12 @@ impl Lower<'_> {
     }
 
     /// The epilogue of something that writes images.
-    fn epilogue(&self, step: &Step, epilogue: &opt::Epilogue, shift: Option<&[f32]>) -> Result<Epilogue, Problem> {
+    pub(super) fn epilogue(
+        &self,
+        step: &Step,
+        epilogue: &opt::Epilogue,
+        shift: Option<&[f32]>,
+    ) -> Result<Epilogue, Problem> {
         let mut packed = self.acts(epilogue);
         packed.bias = self.floats(shift)?;
         if let Some(gate) = &step.gate {
@@ -327,7 +332,7 @@ impl Lower<'_> {
         Ok(packed)
     }
 
-    fn acts(&self, epilogue: &opt::Epilogue) -> Epilogue {
+    pub(super) fn acts(&self, epilogue: &opt::Epilogue) -> Epilogue {
         Epilogue { before: act(epilogue.before), after: act(epilogue.after), ..Epilogue::default() }
     }
 
@@ -340,7 +345,7 @@ impl Lower<'_> {
         Ok(())
     }
 
-    fn chosen(&self, mut conv: Conv) -> Pending {
+    pub(super) fn chosen(&self, mut conv: Conv) -> Pending {
         if let Some(tma) = self.facts.choose_tma(&conv, self.dtype) {
             return Pending::Tma(Box::new(tma));
         }
@@ -351,7 +356,7 @@ impl Lower<'_> {
 }
 
 /// Sizes and distances, for a window of one pixel.
-fn images(x: Image, y: Image, groups: usize) -> Conv {
+pub(super) fn images(x: Image, y: Image, groups: usize) -> Conv {
     Conv {
         n: x.n,
         height: x.h,

@@ -3,6 +3,7 @@
 use super::super::contract::{Attention, Binary, Broadcast, GroupNorm, Map, Matmul, Pool, Reduce, Resize, Rows};
 use super::{Lower, Pending, act, axes, ready, rows};
 use crate::diag::{Code, Problem};
+use crate::ops::Op;
 use crate::opt::{self, Arithmetic, Id, Kind, Source};
 use crate::plan::pairing::{Pairing, pairing};
 use crate::plan::view::IMAGE;
@@ -120,15 +121,14 @@ impl Lower<'_> {
             Kind::Binary { op } => self.binary(id, step, *op, epilogue),
             Kind::Matmul { scale } => self.matmul(step, *scale),
             Kind::Attention { heads, scale } => self.attention(step, *heads, *scale)?,
+            Kind::Op { op, .. } if self.kept.is_some() && matches!(**op, Op::Gather(_)) => return self.gather(step),
             Kind::Op { op, .. } => {
                 let message = format!("`{}` of values that depend on the input has no CUDA kernel", op.name());
-                return Err(Problem::new(Code::Resource, message).hint("leave `--device` out to run on the CPU"));
+                return Err(Problem::new(Code::Resource, message).hint("`--device cpu` takes the CPU"));
             }
-            Kind::State(_) | Kind::Learn(_) => {
-                let message = format!("`{}` of training has no CUDA kernel", node.kind.name());
-                return Err(Problem::new(Code::Resource, message).hint("leave `--device` out to train on the CPU"));
-            }
-            Kind::Input(_)
+            Kind::Learn(learn) => return self.learn(id, step, learn),
+            Kind::State(_)
+            | Kind::Input(_)
             | Kind::Constant(_)
             | Kind::Means
             | Kind::Concat { .. }

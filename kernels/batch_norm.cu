@@ -1,0 +1,103 @@
+// Batch norm by the statistics of the batch, and its derivative by x.
+//
+// Formula   y = after((x - mean) rstd weight + bias + residual)
+//           dx = weight rstd (d - sum(d) / M - (x - mean) rstd^2 sum(d (x - mean)) / M), with `relu` d counting where the
+//           norm's result is positive: the same instructions say so as in norm_sums of columns.cu
+// Tile      a thread keeps eight columns and what they need in registers, and goes down the rows
+// Ceiling   memory's: each operand is read once
+#include "common.cuh"
+
+const int THREADS = 256;
+
+struct Args {
+    const T* x;
+    T* y;
+    const T* residual;
+    // float32 [2][cols], [cols], [cols]
+    const float *stats, *weight, *bias;
+    int rows, cols, x_dist, y_dist, residual_dist;
+    float eps;
+    Act after;
+};
+
+DEV float rstd_of(float variance, float eps) { return 1.f / sqrtf(variance + eps); }
+
+// The norm of eight columns as a line: scale x + shift.
+DEV void line_of(float (&scale)[8], float (&shift)[8], const float* stats, const float* weight, const float* bias, int cols, int c, int count, float eps) {
+    float mean[8], variance[8];
+    load8(mean, stats + c, count, false);
+    load8(variance, stats + cols + c, count, false);
+    load8(scale, weight + c, count, false);
+    load8(shift, bias + c, count, false);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        scale[i] *= rstd_of(variance[i], eps);
+        shift[i] -= mean[i] * scale[i];
+    }
+}
+
+KERNEL(batch_norm, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 8, count = a.cols - c < 8 ? a.cols - c : 8;
+    if (count <= 0) return;
+    const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist), wide_r = on_16_bytes(a.residual, a.residual_dist);
+    float scale[8], shift[8];
+    line_of(scale, shift, a.stats, a.weight, a.bias, a.cols, c, count, a.eps);
+    const int step = gridDim.y * blockDim.y;
+    for (int row = blockIdx.y * blockDim.y + threadIdx.y; row < a.rows; row += step) {
+        float v[8];
+        load8(v, a.x + row * a.x_dist + c, count, wide);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) v[i] = fmaf(v[i], scale[i], shift[i]);
+        if (a.residual) {
+            float other[8];
+            load8(other, a.residual + row * a.residual_dist + c, count, wide_r);
+#pragma unroll
+            for (int i = 0; i < 8; ++i) v[i] += other[i];
+        }
+        activate(v, a.after);
+        store8(a.y + row * a.y_dist + c, v, count, wide_y);
+    }
+}
+
+struct DataArgs {
+    const T* d;
+    const T* x;
+    T* dx;
+    const float *stats, *weight, *bias;
+    // what norm_sums came to: the derivatives of weight and bias
+    const float* sums;
+    int rows, cols, d_dist, x_dist, dx_dist, relu;
+    float eps;
+    int reserved;
+};
+
+KERNEL(batch_norm_data, THREADS, 2)(const __grid_constant__ DataArgs a) {
+    follow();
+    const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 8, count = a.cols - c < 8 ? a.cols - c : 8;
+    if (count <= 0) return;
+    const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist), wide_dx = on_16_bytes(a.dx, a.dx_dist);
+    float scale[8], shift[8], mean[8], steep[8], flat[8];
+    line_of(scale, shift, a.stats, a.weight, a.bias, a.cols, c, count, a.eps);
+    load8(mean, a.stats + c, count, false);
+    load8(flat, a.stats + a.cols + c, count, false);
+    load8(steep, a.sums + c, count, false);
+    const float share = 1.f / a.rows;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) steep[i] *= share * rstd_of(flat[i], a.eps);
+    load8(flat, a.sums + a.cols + c, count, false);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) flat[i] *= share;
+    const int step = gridDim.y * blockDim.y;
+    for (int row = blockIdx.y * blockDim.y + threadIdx.y; row < a.rows; row += step) {
+        float d[8], v[8];
+        load8(d, a.d + row * a.d_dist + c, count, wide_d);
+        load8(v, a.x + row * a.x_dist + c, count, wide);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            if (a.relu && !(fmaf(v[i], scale[i], shift[i]) > 0.f)) d[i] = 0.f;
+            d[i] = scale[i] * (d[i] - fmaf(v[i] - mean[i], steep[i], flat[i]));
+        }
+        store8(a.dx + row * a.dx_dist + c, d, count, wide_dx);
+    }
+}

@@ -1,0 +1,72 @@
+// The derivative of a group norm by x, and the moments of its groups.
+//
+// Formula   dx = rstd (g - mean(g) - n mean(g n)), g = d weight, n the normalised x, means over the group of the image
+// Tile      a block has one group of one image and passes over it, the second time from the caches
+// Ceiling   memory's while a group fits the second cache
+#include "common.cuh"
+
+const int THREADS = 256;
+
+struct Args {
+    const T* d;
+    const T* x;
+    T* dx;
+    const float* weight;
+    // float32, mean and rstd of each group of each image
+    float* moments;
+    int n, pixels, c, groups, d_dist, x_dist, dx_dist;
+    float eps;
+};
+
+// The sum over the block, in the same order every time; all threads must ask.
+DEV float block_sum(float own, float* partial) {
+    own = warp_sum(own);
+    if ((threadIdx.x & 31) == 0) partial[threadIdx.x >> 5] = own;
+    __syncthreads();
+    float sum = 0.f;
+    for (int warp = 0; warp < THREADS / 32; ++warp) sum += partial[warp];
+    __syncthreads();
+    return sum;
+}
+
+KERNEL(group_moments, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    SHARED(float, partial, [THREADS / 32]);
+    const int channels = a.c / a.groups, image = blockIdx.x / a.groups, c0 = blockIdx.x % a.groups * channels;
+    const T* x = a.x + image * a.pixels * a.x_dist + c0;
+    const int total = a.pixels * channels;
+    float sum = 0.f, squares = 0.f;
+    for (int i = threadIdx.x; i < total; i += THREADS) sum += to_float(x[i / channels * a.x_dist + i % channels]);
+    const float mean = block_sum(sum, partial) / total;
+    for (int i = threadIdx.x; i < total; i += THREADS) {
+        const float apart = to_float(x[i / channels * a.x_dist + i % channels]) - mean;
+        squares = fmaf(apart, apart, squares);
+    }
+    squares = block_sum(squares, partial);
+    if (threadIdx.x != 0) return;
+    a.moments[blockIdx.x * 2] = mean;
+    a.moments[blockIdx.x * 2 + 1] = 1.f / sqrtf(squares / total + a.eps);
+}
+
+KERNEL(group_norm_data, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    SHARED(float, partial, [THREADS / 32]);
+    const int channels = a.c / a.groups, image = blockIdx.x / a.groups, c0 = blockIdx.x % a.groups * channels;
+    const int first = image * a.pixels, total = a.pixels * channels;
+    const float mean = a.moments[blockIdx.x * 2], rstd = a.moments[blockIdx.x * 2 + 1];
+    float sum = 0.f, product = 0.f;
+    for (int i = threadIdx.x; i < total; i += THREADS) {
+        const int pixel = first + i / channels, c = c0 + i % channels;
+        const float g = to_float(a.d[pixel * a.d_dist + c]) * a.weight[c];
+        sum += g;
+        product = fmaf(g, (to_float(a.x[pixel * a.x_dist + c]) - mean) * rstd, product);
+    }
+    sum = block_sum(sum, partial) / total;
+    product = block_sum(product, partial) / total;
+    for (int i = threadIdx.x; i < total; i += THREADS) {
+        const int pixel = first + i / channels, c = c0 + i % channels;
+        const float g = to_float(a.d[pixel * a.d_dist + c]) * a.weight[c];
+        const float n = (to_float(a.x[pixel * a.x_dist + c]) - mean) * rstd;
+        put(a.dx[pixel * a.dx_dist + c], rstd * (g - fmaf(n, product, sum)));
+    }
+}

@@ -1,0 +1,169 @@
+// Losses and their derivatives, by PyTorch's definitions with the mean as reduction.
+//
+// Formula   cross entropy of logits [rows][classes] and targets [rows][3], two classes and the share of the first, with
+//           smoothing e and class weights w:
+//             (1 - e) sum(share w (log sum - z)) / W + e / classes sum over all classes(w (log sum - z)) / R
+//           W the sum of the targets' weights, R that too where there are weights, else the rows
+//           of single values: binary cross entropy with logits, squares, absolute values, Huber's
+// Layout    outputs stored, dense; targets float32
+// Tile      cross entropy: a warp a row, W by every block; others: a thread a value. Each block leaves its sums, loss_end
+//           adds them in order and in float64
+// Ceiling   memory's; it is small beside a network
+#include "common.cuh"
+
+const int THREADS = 256;
+const int CROSS_ENTROPY = 0, BCE = 1, MSE = 2, L1 = 3;
+
+struct Args {
+    const T* z;
+    const float* targets;
+    T* dz;
+    // [blocks][2] sums of the loss: of the targets, of smoothing
+    float* partials;
+    const float* weights;
+    int rows, classes, kind;
+    float smoothing, delta;
+    int reserved;
+};
+
+DEV float weight_of(const Args& a, int c) { return !a.weights ? 1.f : c >= 0 && c < a.classes ? a.weights[c] : 0.f; }
+
+// The sum of the targets' weights; all threads of a block must ask.
+DEV float total_of(const Args& a, float* shared) {
+    const int tid = threadIdx.y * 32 + threadIdx.x;
+    float sum = 0.f;
+    for (int row = tid; row < a.rows; row += THREADS) {
+        const float* target = a.targets + row * 3;
+        sum += target[2] * weight_of(a, (int)target[0]) + (1.f - target[2]) * weight_of(a, (int)target[1]);
+    }
+    sum = warp_sum(sum);
+    if (threadIdx.x == 0) shared[threadIdx.y] = sum;
+    __syncthreads();
+    sum = 0.f;
+    for (int i = 0; i < THREADS / 32; ++i) sum += shared[i];
+    __syncthreads();
+    return sum;
+}
+
+// The logarithm of the sum of e^z over a row, for all lanes of a warp.
+DEV float log_sum(const Args& a, const T* z) {
+    float top = -INFINITE, sum = 0.f;
+    for (int c = threadIdx.x; c < a.classes; c += 32) top = larger(top, to_float(z[c]));
+    top = warp_all(top, [](float a, float b) { return larger(a, b); });
+    for (int c = threadIdx.x; c < a.classes; c += 32) sum += expf(to_float(z[c]) - top);
+    return top + logf(warp_sum(sum));
+}
+
+KERNEL(cross_entropy, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    SHARED(float, shared, [THREADS / 32][2]);
+    const int row = blockIdx.x * (THREADS / 32) + threadIdx.y;
+    float own = 0.f, smooth = 0.f;
+    if (row < a.rows) {
+        const T* z = a.z + row * a.classes;
+        const float* target = a.targets + row * 3;
+        const float log = log_sum(a, z);
+        const int first = (int)target[0], second = (int)target[1];
+        own = target[2] * weight_of(a, first) * (log - to_float(z[first]));
+        if (target[2] != 1.f) own += (1.f - target[2]) * weight_of(a, second) * (log - to_float(z[second]));
+        if (a.smoothing > 0.f) {
+            for (int c = threadIdx.x; c < a.classes; c += 32) smooth += weight_of(a, c) * (log - to_float(z[c]));
+            smooth = warp_sum(smooth);
+        }
+    }
+    if (threadIdx.x == 0) {
+        shared[threadIdx.y][0] = own;
+        shared[threadIdx.y][1] = smooth;
+    }
+    __syncthreads();
+    if (threadIdx.y != 0 || threadIdx.x > 1) return;
+    float sum = 0.f;
+    for (int i = 0; i < THREADS / 32; ++i) sum += shared[i][threadIdx.x];
+    a.partials[blockIdx.x * 2 + threadIdx.x] = sum;
+}
+
+KERNEL(cross_entropy_data, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    SHARED(float, shared, [THREADS / 32]);
+    const float total = total_of(a, shared), rows = a.weights ? total : (float)a.rows;
+    const int row = blockIdx.x * (THREADS / 32) + threadIdx.y;
+    if (row >= a.rows) return;
+    const T* z = a.z + row * a.classes;
+    const float* target = a.targets + row * 3;
+    const float log = log_sum(a, z), share = target[2];
+    const int first = (int)target[0], second = (int)target[1];
+    const float own = share * weight_of(a, first) + (1.f - share) * weight_of(a, second);
+    float all = 0.f;
+    for (int c = threadIdx.x; c < a.classes; c += 32) all += weight_of(a, c);
+    all = warp_sum(all);
+    for (int c = threadIdx.x; c < a.classes; c += 32) {
+        const float p = expf(to_float(z[c]) - log), weight = weight_of(a, c);
+        const float given = (c == first ? share : 0.f) + (c == second ? 1.f - share : 0.f);
+        const float hard = (1.f - a.smoothing) / total * (p * own - given * weight);
+        put(a.dz[row * a.classes + c], hard + a.smoothing / a.classes / rows * (p * all - weight));
+    }
+}
+
+// The loss of one value, and its slope.
+DEV float value_of(const Args& a, float z, float t, float& slope) {
+    const float d = z - t, size = fabsf(d), sign = d > 0.f ? 1.f : d < 0.f ? -1.f : d;
+    switch (a.kind) {
+    case BCE: slope = sigmoid(z) - t; return (z > 0.f ? z : 0.f) - z * t + log1pf(expf(-fabsf(z)));
+    case MSE: slope = 2.f * d; return d * d;
+    case L1: slope = sign; return size;
+    default: slope = size <= a.delta ? d : a.delta * sign; return size <= a.delta ? 0.5f * d * d : a.delta * (size - 0.5f * a.delta);
+    }
+}
+
+KERNEL(value_loss, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    SHARED(float, shared, [THREADS / 32]);
+    const int total = a.rows * a.classes, tid = threadIdx.y * 32 + threadIdx.x;
+    float sum = 0.f, slope;
+    for (int at = blockIdx.x * THREADS + tid; at < total; at += gridDim.x * THREADS) sum += value_of(a, to_float(a.z[at]), a.targets[at], slope);
+    sum = warp_sum(sum);
+    if (threadIdx.x == 0) shared[threadIdx.y] = sum;
+    __syncthreads();
+    if (tid != 0) return;
+    sum = 0.f;
+    for (int i = 0; i < THREADS / 32; ++i) sum += shared[i];
+    a.partials[blockIdx.x * 2] = sum;
+    a.partials[blockIdx.x * 2 + 1] = 0.f;
+}
+
+KERNEL(value_loss_data, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    const int total = a.rows * a.classes;
+    const float share = 1.f / total;
+    for (int at = blockIdx.x * THREADS + threadIdx.y * 32 + threadIdx.x; at < total; at += gridDim.x * THREADS) {
+        float slope;
+        value_of(a, to_float(a.z[at]), a.targets[at], slope);
+        put(a.dz[at], slope * share);
+    }
+}
+
+struct EndArgs {
+    Args loss;
+    float* y;
+    int parts, reserved;
+};
+
+// One block.
+KERNEL(loss_end, THREADS, 2)(const __grid_constant__ EndArgs e) {
+    follow();
+    const Args& a = e.loss;
+    SHARED(float, shared, [THREADS / 32]);
+    const float total = a.kind == CROSS_ENTROPY ? total_of(a, shared) : 1.f;
+    if (threadIdx.x != 0 || threadIdx.y != 0) return;
+    double own = 0.0, smooth = 0.0;
+    for (int part = 0; part < e.parts; ++part) {
+        own += a.partials[part * 2];
+        smooth += a.partials[part * 2 + 1];
+    }
+    if (a.kind == CROSS_ENTROPY) {
+        const double rows = a.weights ? total : a.rows;
+        *e.y = (float)((1.0 - a.smoothing) * own / total + a.smoothing / a.classes * smooth / rows);
+    } else {
+        *e.y = (float)(own / ((double)a.rows * a.classes));
+    }
+}

@@ -1,0 +1,93 @@
+// Derivatives of pooling: each input gathers from the windows that see it, so that nothing is added twice at once.
+//
+// Formula   a mean's derivative is shared by all of its window; a maximum's goes to the first value that is as large, row
+//           by row, as in PyTorch: found by going through the window again
+// Tile      a thread has eight channels of one input
+// Ceiling   memory's; windows overlap in the caches
+#include "common.cuh"
+
+const int THREADS = 256, MAX = 0, MEAN = 1;
+
+// As those of pool.cu, and the derivative of its result.
+struct Args {
+    const T* x;
+    const T* d;
+    T* dx;
+    int n, height, width, c, r, s, out_height, out_width, stride_h, stride_w;
+    int pad_top, pad_left, pad_bottom, pad_right, dilation_h, dilation_w, x_dist, d_dist, dx_dist, mode, adaptive;
+};
+
+struct Span { int from, to, step, length; };
+
+DEV Span window(int at, int size, int kernel, int stride, int before, int after, int dilation) {
+    int start = at * stride - before, end = start + (kernel - 1) * dilation + 1;
+    end = min(end, size + after);
+    Span span = {start, min(end, size), dilation, end - start};
+    if (start < 0) span.from += (-start + dilation - 1) / dilation * dilation;
+    return span;
+}
+
+DEV Span part(int at, int size, int parts) {
+    Span span = {(int)((u64)at * size / parts), (int)(((u64)(at + 1) * size + parts - 1) / parts), 1, 0};
+    span.length = span.to - span.from;
+    return span;
+}
+
+// The first and the last window that may see input `i`.
+DEV void seen_by(int i, int size, int out, int kernel, int stride, int before, int dilation, int adaptive, int& first, int& last) {
+    if (adaptive) {
+        first = (int)((u64)i * out / size);
+        last = (int)(((u64)(i + 1) * out - 1) / size);
+    } else {
+        const int begin = i + before - (kernel - 1) * dilation;
+        first = begin <= 0 ? 0 : (begin + stride - 1) / stride;
+        last = (i + before) / stride;
+    }
+    last = min(last, out - 1);
+}
+
+KERNEL(pool_data, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    const int vectors = (a.c + 7) / 8, total = a.n * a.height * a.width * vectors;
+    const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist), wide_dx = on_16_bytes(a.dx, a.dx_dist);
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
+        const int c = at % vectors * 8, pixel = at / vectors, count = a.c - c < 8 ? a.c - c : 8;
+        const int w = pixel % a.width, line = pixel / a.width, h = line % a.height, image = line / a.height;
+        const T* x = a.x + image * a.height * a.width * a.x_dist + c;
+        int top, bottom, left, right;
+        seen_by(h, a.height, a.out_height, a.r, a.stride_h, a.pad_top, a.dilation_h, a.adaptive, top, bottom);
+        seen_by(w, a.width, a.out_width, a.s, a.stride_w, a.pad_left, a.dilation_w, a.adaptive, left, right);
+        float sums[8] = {}, own[8];
+        load8(own, x + (h * a.width + w) * a.x_dist, count, wide);
+        for (int p = top; p <= bottom; ++p) {
+            const Span rows = a.adaptive ? part(p, a.height, a.out_height)
+                                         : window(p, a.height, a.r, a.stride_h, a.pad_top, a.pad_bottom, a.dilation_h);
+            if (h < rows.from || h >= rows.to || (h - rows.from) % rows.step != 0) continue;
+            for (int q = left; q <= right; ++q) {
+                const Span cols = a.adaptive ? part(q, a.width, a.out_width)
+                                             : window(q, a.width, a.s, a.stride_w, a.pad_left, a.pad_right, a.dilation_w);
+                if (w < cols.from || w >= cols.to || (w - cols.from) % cols.step != 0) continue;
+                float d[8];
+                load8(d, a.d + ((image * a.out_height + p) * a.out_width + q) * a.d_dist + c, count, wide_d);
+                if (a.mode == MAX) {
+                    for (int ih = rows.from; ih < rows.to; ih += rows.step)
+                        for (int iw = cols.from; iw < cols.to; iw += cols.step) {
+                            const bool before = ih < h || (ih == h && iw < w);
+                            float v[8];
+                            load8(v, x + (ih * a.width + iw) * a.x_dist, count, wide);
+#pragma unroll
+                            for (int i = 0; i < 8; ++i)
+                                if (v[i] > own[i] || (before && v[i] == own[i])) d[i] = 0.f;
+                        }
+                } else {
+                    const int share = a.mode == MEAN ? rows.length * cols.length : (rows.to - rows.from) * (cols.to - cols.from);
+#pragma unroll
+                    for (int i = 0; i < 8; ++i) d[i] /= (float)share;
+                }
+#pragma unroll
+                for (int i = 0; i < 8; ++i) sums[i] += d[i];
+            }
+        }
+        store8(a.dx + pixel * a.dx_dist + c, sums, count, wide_dx);
+    }
+}

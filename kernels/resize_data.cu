@@ -1,0 +1,94 @@
+// The derivative of a resampling: each input gathers from the outputs that it is part of.
+//
+// Formula   dx[i] = sum over outputs o of d[o] times the weight of i in o, as resize.cu has it
+// Tile      a thread has eight channels of one input; outputs that may read it are a few neighbours, and at the edges, where
+//           reads are clamped, those beyond
+// Ceiling   memory's
+#include "common.cuh"
+
+const int THREADS = 256, NEAREST = 0, BILINEAR = 1;
+
+// Sizes and ratios are those of the forward pass: d is of its output, dx of its input.
+struct Args {
+    const T* d;
+    T* dx;
+    double ratio_h, ratio_w;
+    int n, height, width, c, out_height, out_width, d_dist, dx_dist, mode, reserved;
+};
+
+struct Taps { int count, at[4]; float weight[4]; };
+
+DEV Taps taps_of(int mode, int i, double ratio, int from, int to) {
+    Taps taps = {1, {0, 0, 0, 0}, {1.f, 0.f, 0.f, 0.f}};
+    const double source = ratio * (i + 0.5) - 0.5;
+    if (mode == NEAREST) {
+        int at = from == to ? i : (int)floorf((float)i * (float)ratio);
+        taps.at[0] = min(at, from - 1);
+    } else if (mode == BILINEAR) {
+        double inside = source > 0.0 ? source : 0.0;
+        int low = min((int)inside, from - 1);
+        float t = (float)(inside - low);
+        taps.count = 2;
+        taps.at[0] = low;
+        taps.at[1] = min(low + 1, from - 1);
+        taps.weight[0] = 1.f - t;
+        taps.weight[1] = t;
+    } else {
+        const float A = -0.75f;
+        const double floored = floor(source);
+        const float t = (float)(source - floored);
+        taps.count = 4;
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            taps.at[k] = max(0, min((int)floored + k - 1, from - 1));
+            float d = fabsf(t - (float)(k - 1));
+            taps.weight[k] = d <= 1.f ? ((A + 2.f) * d - (A + 3.f)) * d * d + 1.f
+                                      : ((A * d - 5.f * A) * d + 8.f * A) * d - 4.f * A;
+        }
+    }
+    return taps;
+}
+
+// How much input `i` counts in output `o`.
+DEV float share_of(int mode, int i, int o, double ratio, int from, int to) {
+    const Taps taps = taps_of(mode, o, ratio, from, to);
+    float share = 0.f;
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+        if (k < taps.count && taps.at[k] == i) share += taps.weight[k];
+    return share;
+}
+
+// Outputs that may read input `i`: those whose source is less than three away, and all beyond an edge.
+DEV void readers(int i, double ratio, int from, int to, int& first, int& last) {
+    first = i == 0 ? 0 : max(0, (int)floor((i - 3.0) / ratio - 1.0));
+    last = i == from - 1 ? to - 1 : min(to - 1, (int)ceil((i + 3.0) / ratio + 1.0));
+}
+
+KERNEL(resize_data, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    const int vectors = (a.c + 7) / 8, total = a.n * a.height * a.width * vectors;
+    const bool wide = on_16_bytes(a.d, a.d_dist), wide_dx = on_16_bytes(a.dx, a.dx_dist);
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
+        const int c = at % vectors * 8, pixel = at / vectors, count = a.c - c < 8 ? a.c - c : 8;
+        const int w = pixel % a.width, line = pixel / a.width, h = line % a.height;
+        const T* image = a.d + line / a.height * a.out_height * a.out_width * a.d_dist + c;
+        int top, bottom, left, right;
+        readers(h, a.ratio_h, a.height, a.out_height, top, bottom);
+        readers(w, a.ratio_w, a.width, a.out_width, left, right);
+        float sums[8] = {};
+        for (int p = top; p <= bottom; ++p) {
+            const float down = share_of(a.mode, h, p, a.ratio_h, a.height, a.out_height);
+            if (down == 0.f) continue;
+            for (int q = left; q <= right; ++q) {
+                const float share = down * share_of(a.mode, w, q, a.ratio_w, a.width, a.out_width);
+                if (share == 0.f) continue;
+                float d[8];
+                load8(d, image + (p * a.out_width + q) * a.d_dist, count, wide);
+#pragma unroll
+                for (int i = 0; i < 8; ++i) sums[i] = fmaf(d[i], share, sums[i]);
+            }
+        }
+        store8(a.dx + pixel * a.dx_dist + c, sums, count, wide_dx);
+    }
+}

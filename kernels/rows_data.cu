@@ -1,0 +1,154 @@
+// Derivatives of what works on rows: layer norm, softmax and its logarithm, division by the norm.
+//
+// Formula   layer_norm_data   rstd (g - mean(g) - n mean(g n)), g = d weight, n the normalised x
+//           softmax_data      y (d - sum(d y))
+//           log_softmax_data  d - e^y sum(d)
+//           normalize_data    (d - x sum(d x) / norm^2) / norm, the norm being at least eps
+//           row_moments       mean and rstd of each row, float32, for normed_sums of columns.cu
+// Tile      a warp a row, which is read again from the caches for each pass
+// Ceiling   memory's: one read of each operand and one write
+#include "common.cuh"
+
+const int THREADS = 256, ROWS = THREADS / 32;
+
+struct Args {
+    const T* d;
+    // x, or y of a softmax
+    const T* seen;
+    T* dx;
+    const float* weight;
+    float* moments;
+    int rows, cols, d_dist, seen_dist, dx_dist;
+    float eps;
+};
+
+// Calls f with eight columns at a time: of d, of what is seen, the first, how many there are.
+template <class F> DEV void each8(const Args& a, int row, F f) {
+    const bool wide = on_16_bytes(a.d, a.d_dist), wide_seen = on_16_bytes(a.seen, a.seen_dist);
+    for (int col = threadIdx.x * 8; col < a.cols; col += 256) {
+        const int count = a.cols - col < 8 ? a.cols - col : 8;
+        float d[8] = {}, seen[8];
+        if (a.d) load8(d, a.d + row * a.d_dist + col, count, wide);
+        load8(seen, a.seen + row * a.seen_dist + col, count, wide_seen);
+        f(d, seen, col, count);
+    }
+}
+
+DEV void store_row(const Args& a, int row, const float (&v)[8], int col, int count) {
+    store8(a.dx + row * a.dx_dist + col, v, count, on_16_bytes(a.dx, a.dx_dist));
+}
+
+// Mean and 1 / standard deviation of what is seen.
+DEV void moments_of(const Args& a, int row, float& mean, float& rstd) {
+    float sum = 0.f, squares = 0.f;
+    each8(a, row, [&](float(&)[8], float(&x)[8], int, int) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) sum += x[i];
+    });
+    mean = warp_sum(sum) / a.cols;
+    const float centre = mean;
+    each8(a, row, [&](float(&)[8], float(&x)[8], int, int count) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            const float apart = i < count ? x[i] - centre : 0.f;
+            squares = fmaf(apart, apart, squares);
+        }
+    });
+    rstd = 1.f / sqrtf(warp_sum(squares) / a.cols + a.eps);
+}
+
+KERNEL(row_moments, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    const int row = blockIdx.x * ROWS + threadIdx.y;
+    if (row >= a.rows) return;
+    float mean, rstd;
+    moments_of(a, row, mean, rstd);
+    if (threadIdx.x == 0) {
+        a.moments[row * 2] = mean;
+        a.moments[row * 2 + 1] = rstd;
+    }
+}
+
+KERNEL(layer_norm_data, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    const int row = blockIdx.x * ROWS + threadIdx.y;
+    if (row >= a.rows) return;
+    float mean, rstd, sum = 0.f, product = 0.f;
+    moments_of(a, row, mean, rstd);
+    each8(a, row, [&](float(&d)[8], float(&x)[8], int col, int count) {
+        float weight[8];
+        load8(weight, a.weight + col, count, false);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            const float g = d[i] * weight[i];
+            sum += g;
+            product = fmaf(g, (x[i] - mean) * rstd, product);
+        }
+    });
+    sum = warp_sum(sum) / a.cols;
+    product = warp_sum(product) / a.cols;
+    each8(a, row, [&](float(&d)[8], float(&x)[8], int col, int count) {
+        float weight[8];
+        load8(weight, a.weight + col, count, false);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) d[i] = rstd * (d[i] * weight[i] - fmaf((x[i] - mean) * rstd, product, sum));
+        store_row(a, row, d, col, count);
+    });
+}
+
+KERNEL(softmax_data, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    const int row = blockIdx.x * ROWS + threadIdx.y;
+    if (row >= a.rows) return;
+    float dot = 0.f;
+    each8(a, row, [&](float(&d)[8], float(&y)[8], int, int) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) dot = fmaf(d[i], y[i], dot);
+    });
+    dot = warp_sum(dot);
+    each8(a, row, [&](float(&d)[8], float(&y)[8], int col, int count) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) d[i] = y[i] * (d[i] - dot);
+        store_row(a, row, d, col, count);
+    });
+}
+
+KERNEL(log_softmax_data, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    const int row = blockIdx.x * ROWS + threadIdx.y;
+    if (row >= a.rows) return;
+    float sum = 0.f;
+    each8(a, row, [&](float(&d)[8], float(&)[8], int, int) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) sum += d[i];
+    });
+    sum = warp_sum(sum);
+    each8(a, row, [&](float(&d)[8], float(&y)[8], int col, int count) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) d[i] -= expf(y[i]) * sum;
+        store_row(a, row, d, col, count);
+    });
+}
+
+KERNEL(normalize_data, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    const int row = blockIdx.x * ROWS + threadIdx.y;
+    if (row >= a.rows) return;
+    float squares = 0.f, dot = 0.f;
+    each8(a, row, [&](float(&d)[8], float(&x)[8], int, int) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            squares = fmaf(x[i], x[i], squares);
+            dot = fmaf(x[i], d[i], dot);
+        }
+    });
+    const float norm = sqrtf(warp_sum(squares));
+    dot = warp_sum(dot);
+    // below eps the divisor is a constant
+    const float by = norm > a.eps ? 1.f / norm : 1.f / a.eps, share = norm > a.eps ? dot / norm / norm : 0.f;
+    each8(a, row, [&](float(&d)[8], float(&x)[8], int col, int count) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) d[i] = by * (d[i] - x[i] * share);
+        store_row(a, row, d, col, count);
+    });
+}

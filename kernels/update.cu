@@ -1,0 +1,131 @@
+// Optimizers, PyTorch's rules: one launch over everything that is learned (for each rule where they differ, as where layers
+// thawed later), which lies in a row as its derivatives and moments do.
+//
+// Formula   that of kernels/cpu/src/grad/update.rs. Derivatives count times `scale`, and times most / (norm + 1e-6) where
+//           that is below 1 (PyTorch's clip_grad_norm_); the average of all states follows in the same pass
+// Layout    float32 throughout, whatever values are stored in; a factor of the rate for each LINE numbers, which belong to
+//           one tensor
+// Tile      a thread has one number
+// Ceiling   memory's: every number is read and written once
+#include "common.cuh"
+
+const int THREADS = 256, LINE = 16;
+const int SGD = 0, ADAM = 1;
+
+struct Args {
+    float *states, *derivatives, *first, *second, *third, *average;
+    // float32, one for each line; 0 for 1 everywhere
+    const float* factors;
+    // float64, of the derivatives that are counted; 0 where nothing is clipped
+    const double* norm;
+    // the states that this launch changes, and how many are learned
+    int from, to, learned, rule;
+    // flags: nesterov, decoupled, amsgrad, centered, has momentum, the derivatives are sums that begin again
+    int nesterov, decoupled, amsgrad, centered, moving, begins, sums;
+    // momentum, or the share of the first moment that is kept; what is added; then of the second
+    float keep, take, keep_second, eps;
+    // 1 / sqrt(1 - beta2^step)
+    float root;
+    // of what moves the weights of rmsprop
+    float momentum;
+    float kept_average;
+    // of the rate: divided by 1 - beta1^step
+    double rate, corrected, decay, scale, most;
+};
+
+KERNEL(update, THREADS, 2)(const __grid_constant__ Args a) {
+    follow();
+    float scale = (float)a.scale;
+    if (a.norm) {
+        const double share = a.most / (*a.norm * a.scale + 1e-6);
+        scale = (float)(a.scale * (share < 1.0 ? share : 1.0));
+    }
+    for (int at = a.from + blockIdx.x * THREADS + threadIdx.x; at < a.to; at += gridDim.x * THREADS) {
+        float w = a.states[at];
+        if (at < a.learned) {
+            const float factor = a.factors ? a.factors[at / LINE] : 1.f;
+            const float rate = (float)(a.rate * factor), decay = (float)a.decay, g = a.derivatives[at] * scale;
+            if (a.sums) a.derivatives[at] = 0.f;
+            if (a.rule == SGD) {
+                float d = g + decay * w;
+                if (a.moving) {
+                    // the first derivative is the momentum as it is
+                    const float m = a.begins ? d : a.keep * a.first[at] + a.take * d;
+                    a.first[at] = m;
+                    d = a.nesterov ? d + a.keep * m : m;
+                }
+                w -= rate * d;
+            } else if (a.rule == ADAM) {
+                const float d = g + (a.decoupled ? 0.f : decay * w);
+                const float m = a.first[at] + a.take * (d - a.first[at]), v = a.keep_second * a.second[at] + (1.f - a.keep_second) * d * d;
+                a.first[at] = m;
+                a.second[at] = v;
+                float most = v;
+                if (a.amsgrad) {
+                    most = a.third[at] > v ? a.third[at] : v;
+                    a.third[at] = most;
+                }
+                const float shrink = a.decoupled ? (float)(1.0 - a.rate * factor * a.decay) : 1.f;
+                w = w * shrink - (float)(a.corrected * factor) * m / (sqrtf(most) * a.root + a.eps);
+            } else {
+                const float d = g + decay * w, v = a.keep * a.first[at] + (1.f - a.keep) * d * d;
+                a.first[at] = v;
+                float square = v;
+                if (a.centered) {
+                    const float mean = a.second[at] + (1.f - a.keep) * (d - a.second[at]);
+                    a.second[at] = mean;
+                    square -= mean * mean;
+                }
+                float step = d / (sqrtf(square) + a.eps);
+                if (a.moving) {
+                    float* moved = a.centered ? a.third : a.second;
+                    step += a.momentum * moved[at];
+                    moved[at] = step;
+                }
+                w -= rate * step;
+            }
+            a.states[at] = w;
+        }
+        if (a.average) a.average[at] = a.kept_average * a.average[at] + (1.f - a.kept_average) * w;
+    }
+}
+
+struct NormArgs {
+    const float* x;
+    double* partials;
+    double* norm;
+    int len, parts;
+};
+
+// The sum of squares of each block's share.
+KERNEL(squares, THREADS, 2)(const __grid_constant__ NormArgs a) {
+    follow();
+    SHARED(double, shared, [THREADS]);
+    double sum = 0.0;
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < a.len; at += gridDim.x * THREADS) sum += (double)a.x[at] * a.x[at];
+    shared[threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    for (int i = 1; i < THREADS; ++i) sum += shared[i];
+    a.partials[blockIdx.x] = sum;
+}
+
+// One thread.
+KERNEL(norm_of, 32, 2)(const __grid_constant__ NormArgs a) {
+    follow();
+    if (threadIdx.x != 0) return;
+    double sum = 0.0;
+    for (int part = 0; part < a.parts; ++part) sum += a.partials[part];
+    *a.norm = sqrt(sum);
+}
+
+struct AddArgs {
+    const float* x;
+    float* y;
+    int len, reserved;
+};
+
+KERNEL(accumulate, THREADS, 2)(const __grid_constant__ AddArgs a) {
+    follow();
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < a.len; at += gridDim.x * THREADS) a.y[at] += a.x[at];
+}
