@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::cpu::kernels::grad::Rule;
 use super::{Backend, Weights};
 use crate::diag::Problem;
+use crate::opt::Fusion;
 use crate::plan::{self, Plan};
 use crate::tensor::Tensor;
 
@@ -63,6 +64,11 @@ pub struct Part {
 pub trait Learns: Backend + Send {
     /// What a plan in training should heed.
     fn learning_options(&self, batch: usize) -> plan::Options<'_>;
+
+    /// How much passes may ask of it in training.
+    fn learning_fusion(&self) -> Fusion {
+        self.fusion()
+    }
 
     /// The backend for what comes before everything that learns: a sample's bits do not depend on its place in a batch.
     fn steady(&self) -> Box<dyn Backend>;

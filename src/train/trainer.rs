@@ -256,7 +256,7 @@ impl<'a> Trainer<'a> {
             net.outputs.push((OUTPUT.into(), output));
         }
         backward(&mut net, &[(output, derivative)], &[]);
-        opt::rewrite(&mut net, self.device.fusion());
+        opt::rewrite(&mut net, self.device.learning_fusion());
         Ok(net)
     }
 

@@ -14,6 +14,7 @@ use crate::diag::{Code, Problem};
 use crate::exec::cpu::kernels::grad::Rule;
 use crate::exec::learning::{Array, Arrays, Learning, Learns, Part, Update};
 use crate::exec::{Backend, Program, Weights};
+use crate::opt::Fusion;
 use crate::plan::{self, DType, Plan, Reduced, View};
 use crate::tensor::Tensor;
 
@@ -27,14 +28,39 @@ impl Learns for Cuda {
         plan::Options { dtype, reduced: Reduced::Batched, ..self.options(batch) }
     }
 
+    fn learning_fusion(&self) -> Fusion {
+        // means in epilogues are stored as values of a batch are, where a plan in training counts on float32
+        Fusion::Plain
+    }
+
     fn steady(&self) -> Box<dyn Backend> {
-        // no kernel's sums depend on where in a batch a sample is
-        Box::new(self.clone())
+        Box::new(Steady(self.clone()))
     }
 
     fn learning(&self, arrays: Arrays) -> Box<dyn Learning> {
         let Cuda { driver, dtype, pace } = self.clone();
         Box::new(OnDevice { programs: vec![], current: 0, store: None, arrays, dtype, pace, driver })
+    }
+}
+
+/// A GPU whose kernels sum nothing that depends on where in a batch a sample is.
+struct Steady(Cuda);
+
+impl Backend for Steady {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn options(&self, batch: usize) -> plan::Options<'_> {
+        self.0.options(batch)
+    }
+
+    fn fusion(&self) -> Fusion {
+        Fusion::Plain
+    }
+
+    fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
+        self.0.load(plan, weights)
     }
 }
 

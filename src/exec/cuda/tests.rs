@@ -14,6 +14,7 @@ use super::emulated::Emulated;
 use super::{Cuda, Pace, cases, program};
 use crate::compile::{self, Outcome};
 use crate::exec::cpu::Cpu;
+use crate::exec::learning::Learns;
 use crate::exec::tests::{Random, SAMPLES, compare_on, distance, moved_samples_keep_their_bits, noise, sample_network};
 use crate::exec::{Backend, Executable};
 use crate::opt::testing::network;
@@ -167,7 +168,7 @@ fn networks_on_the_emulator() {
 #[test]
 fn samples_keep_their_bits_wherever_they_stand() {
     for (text, dtype) in [(MOBILE, Dtype::Bf16), (TOKENS, Dtype::F32), (SQUEEZED, Dtype::Bf16)] {
-        moved_samples_keep_their_bits(&emulated(132, dtype), &compiled(text), 3);
+        moved_samples_keep_their_bits(Learns::steady(&emulated(132, dtype)).as_ref(), &compiled(text), 3);
     }
 }
 

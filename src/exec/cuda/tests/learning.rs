@@ -34,7 +34,7 @@ fn net(typed: &Typed, device: &dyn Learns) -> Net {
     for ((name, _), derivative) in wanted.iter().zip(derivatives) {
         net.outputs.extend(derivative.map(|id| (format!("d.{name}"), id)));
     }
-    opt::rewrite(&mut net, device.fusion());
+    opt::rewrite(&mut net, device.learning_fusion());
     net
 }
 
