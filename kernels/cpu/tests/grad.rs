@@ -455,10 +455,11 @@ fn functions_of_one_value() {
     let softplus = |x: f64| x.exp().ln_1p();
     // each with what its derivative is taken of: the function itself, or none where that is the operand
     type Of = (Slope, fn(f64) -> f64, bool);
-    let cases: [Of; 14] = [
+    let cases: [Of; 15] = [
         (Slope::Between(0.0, f32::INFINITY), |x| x.max(0.0), true),
         (Slope::Between(-1.0, 1.5), |x| x.clamp(-1.0, 1.5), true),
         (Slope::Elu(0.7), |x| if x > 0.0 { x } else { 0.7 * x.exp_m1() }, true),
+        (Slope::Elu(-0.7), |x| if x > 0.0 { x } else { -0.7 * x.exp_m1() }, false),
         (Slope::Leaky(0.1), |x| if x > 0.0 { x } else { 0.1 * x }, true),
         (Slope::Sigmoid, |x| 1.0 / (1.0 + (-x).exp()), true),
         (Slope::Tanh, f64::tanh, true),
@@ -594,7 +595,7 @@ fn pooling() {
         let (x, dy) = (rng.vec(n * h * w * c), rng.vec(n * oh * ow * c));
         let span = |at: usize, parts: usize, size: usize| at * size / parts..((at + 1) * size).div_ceil(parts);
         let mut want = vec![0.0; x.len()];
-        for at in 0..n * oh * ow * c {
+        for (at, d) in dy.iter().enumerate() {
             let (image, p, q, channel) = (at / (oh * ow * c), at / (ow * c) % oh, at / c % ow, at % c);
             let window: Vec<usize> = span(p, oh, h)
                 .flat_map(|y| span(q, ow, w).map(move |x| ((image * h + y) * w + x) * c + channel))
@@ -602,10 +603,10 @@ fn pooling() {
             match kind {
                 Pool::Max => {
                     let most = window.iter().copied().max_by(|a, b| x[*a].total_cmp(&x[*b])).expect("a window");
-                    want[most] += f64::from(dy[at]);
+                    want[most] += f64::from(*d);
                 }
                 Pool::Mean { .. } => {
-                    window.iter().for_each(|to| want[*to] += f64::from(dy[at]) / window.len() as f64);
+                    window.iter().for_each(|to| want[*to] += f64::from(*d) / window.len() as f64);
                 }
             }
         }
@@ -782,7 +783,8 @@ fn losses() {
     let each = |z: &[f64], f: &dyn Fn(f64, f64) -> f64| {
         z.iter().zip(&values).map(|(z, t)| f(*z, f64::from(*t))).sum::<f64>() / z.len() as f64
     };
-    let kinds: Vec<(LossKind, Box<dyn Fn(&[f64]) -> f64 + '_>)> = vec![
+    type Plain<'a> = Box<dyn Fn(&[f64]) -> f64 + 'a>;
+    let kinds: Vec<(LossKind, Plain)> = vec![
         (LossKind::CrossEntropy { classes, smoothing: 0.0, weights: None }, Box::new(|z| cross(z, 0.0, &|_| 1.0))),
         (
             LossKind::CrossEntropy { classes, smoothing: 0.25, weights: Some(weights.clone()) },
@@ -835,7 +837,8 @@ fn updates() {
     let steps = 3;
     type Plain = fn(usize, f64, f64, &mut [f64; 3]) -> f64;
     // what is subtracted of a weight, rate and all, of (step from 1 on, derivative with decay, weight, moments)
-    let cases: [(&str, &(dyn Fn(usize) -> Rule + Sync), Plain, bool); 6] = [
+    type Rules<'a> = &'a (dyn Fn(usize) -> Rule + Sync);
+    let cases: [(&str, Rules, Plain, bool); 6] = [
         (
             "sgd",
             &|_| Rule::Sgd { momentum: 0.0, dampening: 0.0, nesterov: false, first: false },

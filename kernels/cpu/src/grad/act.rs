@@ -12,7 +12,7 @@ use super::super::view::Rows;
 pub enum Slope {
     /// Of the result: 1 where it is strictly between the bounds.
     Between(f32, f32),
-    /// Of the result: `y > 0 ? 1 : y + alpha`.
+    /// Of the result: `y > 0 ? 1 : y + alpha`; of the operand where alpha is below 0, as two have the same result.
     Elu(f32),
     /// Of the result: `y > 0 ? 1 : slope`.
     Leaky(f32),
@@ -95,6 +95,9 @@ impl Task for Row {
                         let inside = S::select(S::gt(y, lo), ld::<S>(dy.add(c), n), zero);
                         st::<S>(dx.add(c), S::select(S::gt(hi, y), inside, zero), n);
                     });
+                }
+                Slope::Elu(alpha) if alpha < 0.0 => {
+                    keep!(|x| S::gt(x, zero), S::mul(S::splat(alpha), exp::<S>(S::min(zero, x))));
                 }
                 Slope::Elu(alpha) => keep!(|y| S::gt(y, zero), S::add(y, S::splat(alpha))),
                 Slope::Leaky(slope) => keep!(|y| S::gt(y, zero), S::splat(slope)),

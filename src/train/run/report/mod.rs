@@ -59,7 +59,9 @@ impl Report {
             self.scores = Some(scores.clone());
         }
         if job.recipe.want == Want::Image {
-            let samples: Vec<usize> = (0..data.len().min(PAIRS)).collect();
+            // of all classes, as they follow one another
+            let count = data.len().min(PAIRS);
+            let samples: Vec<usize> = (0..count).map(|at| at * data.len() / count).collect();
             for samples in samples.chunks(job.batch) {
                 let batch = job.recipe.evaluation(data, samples)?;
                 if batch.samples.is_empty() {
