@@ -72,7 +72,11 @@ impl<'a> Reader<'a, '_, '_> {
                 TrainLine::Factor { word, .. } if word.value == "lr" => continue,
                 TrainLine::Thaw { word, .. } if word.value == "unfreeze" => continue,
                 TrainLine::Factor { word, span, .. } | TrainLine::Thaw { word, span, .. } => {
-                    let message = format!("`{}` takes no place, only `lr` and `unfreeze` do", word.value);
+                    let message = match word.value.as_str() {
+                        "lr" => "`lr` takes a factor, with `by`".to_string(),
+                        "unfreeze" => "`unfreeze` takes epochs, with `after`".to_string(),
+                        other => format!("`{other}` takes no place, only `lr` and `unfreeze` do"),
+                    };
                     let hint = "`lr layer4 by 0.1`, `unfreeze layer4 after 2`";
                     self.problems.push(Problem::new(Code::Train, message).hint(hint).at(*span));
                     continue;
