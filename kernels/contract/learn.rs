@@ -87,7 +87,7 @@ args! {
 }
 
 args! {
-    /// Adds the parts of a [`ConvWeight`] into `dw` [k][c][taps], float32.
+    /// Adds the parts of a [`ConvWeight`] into `dw`, `[k][c][taps]`, float32.
     WeightEnd {
         partials: u64,
         dw: u64,
