@@ -81,29 +81,8 @@ impl Lower<'_> {
                 let (tap, c) = (at / groups, at % groups);
                 *weight = raw[c * taps + tap] * scale(c);
             }
-            let mut depthwise = Depthwise {
-                x: self.address(&step.reads[0]),
-                w: self.stored(&weights)?,
-                y: y_at,
-                epilogue,
-                n: x.n,
-                height: x.h,
-                width: x.w,
-                c: x.c as i32,
-                r: window.kernel[0] as i32,
-                s: window.kernel[1] as i32,
-                out_height: y.h,
-                out_width: y.w,
-                stride_h: window.stride[0] as i32,
-                stride_w: window.stride[1] as i32,
-                pad_h: window.padding[0] as i32,
-                pad_w: window.padding[1] as i32,
-                dilation_h: window.dilation[0] as i32,
-                dilation_w: window.dilation[1] as i32,
-                x_dist: x.pixel,
-                y_dist: y.pixel,
-                ..Depthwise::default()
-            };
+            let args = depthwise([self.address(&step.reads[0]), y_at], [x, y], window, epilogue);
+            let mut depthwise = Depthwise { w: self.stored(&weights)?, ..args };
             let mut squeezed = None;
             if squeeze != Squeeze::None {
                 depthwise = depthwise.with_sums();
@@ -195,6 +174,27 @@ impl Lower<'_> {
         let epilogue = self.epilogue(step, epilogue, channels.shift.as_deref())?;
         let (c, k) = (x.c / groups, y.c / groups);
         let [kernel_h, kernel_w] = window.kernel;
+        self.phased(step, epilogue, window, groups, |conv, down, right| {
+            self.pack(conv, |out, c_at, tap| {
+                let (r, s) = (down.taps[tap / right.taps.len()], right.taps[tap % right.taps.len()]);
+                let (group, k_at) = (out / k, out % k);
+                raw[(((group * c + c_at) * k + k_at) * kernel_h + r) * kernel_w + s] * scale(out)
+            })?;
+            Ok(vec![])
+        })
+    }
+
+    /// A transposed convolution phase by phase: `weigh` gives each its weights, by launches that come before it where it
+    /// needs some.
+    pub(super) fn phased(
+        &self,
+        step: &Step,
+        epilogue: Epilogue,
+        window: &Window,
+        groups: usize,
+        weigh: impl Fn(&mut Conv, &Phase, &Phase) -> Result<Vec<Pending>, Problem>,
+    ) -> Result<Vec<Pending>, Problem> {
+        let (x, y) = (Image::new(&step.reads[0]), Image::new(&step.write));
         let along = |axis: usize, out: i32| -> Vec<Phase> {
             let (kernel, stride) = (window.kernel[axis], window.stride[axis]);
             phases(kernel, stride, window.padding[axis], window.dilation[axis], out as usize)
@@ -228,11 +228,7 @@ impl Lower<'_> {
                     y_pixel: y.pixel * stride_w,
                     ..images(x, y, groups)
                 };
-                self.pack(&mut conv, |out, c_at, tap| {
-                    let (r, s) = (down.taps[tap / right.taps.len()], right.taps[tap % right.taps.len()]);
-                    let (group, k_at) = (out / k, out % k);
-                    raw[(((group * c + c_at) * k + k_at) * kernel_h + r) * kernel_w + s] * scale(out)
-                })?;
+                launches.extend(weigh(&mut conv, &down, &right)?);
                 launches.push(self.chosen(conv));
             }
         }
@@ -389,5 +385,32 @@ pub fn pixel_distance(dtype: Dtype) -> fn(usize) -> usize {
         4 => |channels| channels.next_multiple_of(4),
         // few channels take half of a vector
         _ => |channels| if channels <= 4 { channels.next_multiple_of(4) } else { channels.next_multiple_of(8) },
+    }
+}
+
+/// A convolution with one filter a channel from an image at one address to another; its weights are still to come.
+pub(super) fn depthwise([x, y]: [u64; 2], [from, to]: [Image; 2], window: &Window, epilogue: Epilogue) -> Depthwise {
+    Depthwise {
+        x,
+        w: 0,
+        y,
+        epilogue,
+        n: from.n,
+        height: from.h,
+        width: from.w,
+        c: from.c as i32,
+        r: window.kernel[0] as i32,
+        s: window.kernel[1] as i32,
+        out_height: to.h,
+        out_width: to.w,
+        stride_h: window.stride[0] as i32,
+        stride_w: window.stride[1] as i32,
+        pad_h: window.padding[0] as i32,
+        pad_w: window.padding[1] as i32,
+        dilation_h: window.dilation[0] as i32,
+        dilation_w: window.dilation[1] as i32,
+        x_dist: from.pixel,
+        y_dist: to.pixel,
+        ..Depthwise::default()
     }
 }

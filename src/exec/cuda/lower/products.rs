@@ -4,8 +4,8 @@
 
 use std::mem::offset_of;
 
-use super::super::contract::{Conv, ConvWeight, Depthwise, Dtype, Epilogue, Phase, WeightEnd, conv_row, phases};
-use super::conv::{Image, images};
+use super::super::contract::{Conv, ConvWeight, Depthwise, Dtype, Epilogue, WeightEnd, conv_row};
+use super::conv::{Image, depthwise, images};
 use super::learn::scratch;
 use super::{Copy_, Lower, Pending, axes, ready, rows};
 use crate::diag::Problem;
@@ -106,7 +106,7 @@ impl Lower<'_> {
         let [r, s] = window.kernel;
         let (taps, c, k) = (r * s, x.c / groups, y.c / groups);
         if c == 1 && k == 1 && groups > 1 {
-            let args = self.depthwise(&step.reads[0], &step.write, window, own);
+            let args = depthwise([self.address(&step.reads[0]), self.address(&step.write)], [x, y], window, own);
             let turn = Turn { axes: vec![(taps, 1, x.c), (x.c, taps as i64, 1)], from: 0, to: 0, len: taps * x.c };
             let (w, pending) = self.turned(&step.reads[1], &turn)?;
             let args = Depthwise { w, ..args };
@@ -147,33 +147,6 @@ impl Lower<'_> {
         Ok(pending.into_iter().chain([self.chosen(conv)]).collect())
     }
 
-    fn depthwise(&self, x: &View, y: &View, window: &Window, epilogue: Epilogue) -> Depthwise {
-        let (from, to) = (Image::new(x), Image::new(y));
-        Depthwise {
-            x: self.address(x),
-            w: 0,
-            y: self.address(y),
-            epilogue,
-            n: from.n,
-            height: from.h,
-            width: from.w,
-            c: from.c as i32,
-            r: window.kernel[0] as i32,
-            s: window.kernel[1] as i32,
-            out_height: to.h,
-            out_width: to.w,
-            stride_h: window.stride[0] as i32,
-            stride_w: window.stride[1] as i32,
-            pad_h: window.padding[0] as i32,
-            pad_w: window.padding[1] as i32,
-            dilation_h: window.dilation[0] as i32,
-            dilation_w: window.dilation[1] as i32,
-            x_dist: from.pixel,
-            y_dist: to.pixel,
-            ..Depthwise::default()
-        }
-    }
-
     /// The derivative of a convolution by what it reads.
     pub(super) fn conv_data(
         &self,
@@ -188,7 +161,7 @@ impl Lower<'_> {
             return self.transposed(step, own, window, groups);
         }
         let (taps, c) = (window.kernel[0] * window.kernel[1], dx.c);
-        let args = self.depthwise(&step.reads[0], &step.write, window, own);
+        let args = depthwise([self.address(&step.reads[0]), self.address(&step.write)], [dy, dx], window, own);
         // with stride 1 it is a convolution by the window turned half around
         let is_plain = window.stride == [1, 1];
         let (from, along) = if is_plain { (taps - 1, -1) } else { (0, 1) };
@@ -217,58 +190,24 @@ impl Lower<'_> {
         let (c, k) = (x.c / groups, y.c / groups);
         let [kernel_h, kernel_w] = window.kernel;
         let taps = kernel_h * kernel_w;
-        let along = |axis: usize, out: i32| -> Vec<Phase> {
-            let (kernel, stride) = (window.kernel[axis], window.stride[axis]);
-            phases(kernel, stride, window.padding[axis], window.dilation[axis], out as usize)
-        };
-        let [stride_h, stride_w] = window.stride.map(|stride| stride as i32);
-        let mut launches = vec![];
-        for down in along(0, y.h) {
-            for right in along(1, y.w) {
-                let skipped = down.first as i64 * i64::from(y.row) + right.first as i64 * i64::from(y.pixel);
-                let mut own = epilogue;
-                if own.residual != 0 {
-                    let residual = down.first as i64 * i64::from(own.residual_row)
-                        + right.first as i64 * i64::from(own.residual_pixel);
-                    own.residual += (residual as usize * self.dtype.size()) as u64;
-                    own.residual_row *= stride_h;
-                    own.residual_pixel *= stride_w;
-                }
-                let mut conv = Conv {
-                    x: self.address(&step.reads[0]),
-                    y: self.address(&step.write) + (skipped as usize * self.dtype.size()) as u64,
-                    epilogue: own,
-                    r: down.taps.len() as i32,
-                    s: right.taps.len() as i32,
-                    out_height: down.count as i32,
-                    out_width: right.count as i32,
-                    pad_h: down.padding,
-                    pad_w: right.padding,
-                    dilation_h: down.dilation,
-                    dilation_w: right.dilation,
-                    y_row: y.row * stride_h,
-                    y_pixel: y.pixel * stride_w,
-                    ..images(x, y, groups)
-                };
-                let (rows, cols) = (down.taps.len(), right.taps.len());
-                let first = |taps: &[usize]| taps.first().copied().unwrap_or(0);
-                let apart = |taps: &[usize]| taps.get(1).map_or(0, |second| (first(taps) - second) as i64);
-                launches.extend(self.with_weights(&mut conv, &step.reads[1], |wide, row| Turn {
-                    axes: vec![
-                        (groups, (c * k * taps) as i64, k * row),
-                        (k, taps as i64, row),
-                        (rows, -apart(&down.taps) * kernel_w as i64, cols * wide),
-                        (cols, -apart(&right.taps), wide),
-                        (c, (k * taps) as i64, 1),
-                    ],
-                    from: first(&down.taps) * kernel_w + first(&right.taps),
-                    to: 0,
-                    len: groups * k * row,
-                })?);
-                launches.push(self.chosen(conv));
-            }
-        }
-        Ok(launches)
+        self.phased(step, epilogue, window, groups, |conv, down, right| {
+            let (rows, cols) = (down.taps.len(), right.taps.len());
+            let first = |taps: &[usize]| taps.first().copied().unwrap_or(0);
+            let apart = |taps: &[usize]| taps.get(1).map_or(0, |second| (first(taps) - second) as i64);
+            let pending = self.with_weights(conv, &step.reads[1], |wide, row| Turn {
+                axes: vec![
+                    (groups, (c * k * taps) as i64, k * row),
+                    (k, taps as i64, row),
+                    (rows, -apart(&down.taps) * kernel_w as i64, cols * wide),
+                    (cols, -apart(&right.taps), wide),
+                    (c, (k * taps) as i64, 1),
+                ],
+                from: first(&down.taps) * kernel_w + first(&right.taps),
+                to: 0,
+                len: groups * k * row,
+            })?;
+            Ok(pending.into_iter().collect())
+        })
     }
 
     /// A linear map by weights of two axes.
