@@ -58,9 +58,12 @@ fn derivatives_are_pytorchs() {
     let values = SafeTensors::deserialize(&values).expect("a safetensors file");
     let derivatives = SafeTensors::deserialize(&derivatives).expect("a safetensors file");
     let cases: Vec<Value> = serde_json::from_slice(&read("ops.json")).expect("JSON");
-    let (mut compared, mut ops) = (0, std::collections::BTreeSet::new());
+    let (mut compared, mut ops, mut wrong) = (0, std::collections::BTreeSet::new(), vec![]);
     for case in &cases {
         let (name, op) = (case["case"].as_str().expect("text"), case["op"].as_str().expect("text"));
+        // values around 1000, and shares of nearly 1: float32 has few digits left of their differences
+        let is_hard = ["layer_norm/3", "softmax/5"].contains(&name);
+        let (near, forward) = if is_hard { (2e-4, 2e-4) } else { (2e-5, 1e-5) };
         // what draws is another function in training
         let draws = ["dropout", "dropout2d", "stochastic_depth"].contains(&op);
         let Some(factor) = tensor(&derivatives, &format!("{name}/factor")).filter(|_| !draws) else { continue };
@@ -94,7 +97,13 @@ fn derivatives_are_pytorchs() {
             let scale = want.data().iter().fold(1e-3f32, |most, value| most.max(value.abs()));
             for (at, (got, want)) in got.iter().zip(want.data()).enumerate() {
                 let error = (got - want).abs() / scale;
-                assert!(error <= 2e-4, "{name}, {text}: derivative {at} by {what} is {got}, PyTorch's {want}");
+                // NaN is near nothing
+                let is_near = error <= near;
+                if !is_near {
+                    wrong.push(format!(
+                        "{name}: derivative {at} by {what} is {got}, PyTorch's {want}: off by {error:.1e}"
+                    ));
+                }
             }
             assert_eq!(got.len(), want.len(), "{name}: {what}");
             compared += 1;
@@ -116,11 +125,14 @@ fn derivatives_are_pytorchs() {
             let param = typed.params(state.node)[state.index].name;
             check(param, &own.training.kept().1[view.offset..][..len]);
         }
-        let forward: Vec<(&str, &Tensor)> = names.iter().map(String::as_str).zip(&inputs).collect();
-        let want = reference::run(&typed, &tensors, batch, &forward).expect("nothing to fail");
+        let given: Vec<(&str, &Tensor)> = names.iter().map(String::as_str).zip(&inputs).collect();
+        let want = reference::run(&typed, &tensors, batch, &given).expect("nothing to fail");
         let scale = want[0].1.data().iter().fold(1.0f32, |most, value| most.max(value.abs()));
-        let apart = want[0].1.data().iter().zip(outputs[0].1.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(apart <= 2e-4 * scale, "{name}: the forward pass is off by {apart}");
+        let mut pairs = want[0].1.data().iter().zip(outputs[0].1.data());
+        if !pairs.all(|(want, got)| (want - got).abs() <= forward * scale) {
+            wrong.push(format!("{name}: the forward pass is not the reference's"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(compared > 230 && ops.len() > 44, "{compared} derivatives of {} ops", ops.len());
 }
