@@ -1,4 +1,4 @@
-//! Random programs: whatever the text, compiling it ends, soon, and without a panic. PROPTEST_CASES says how many.
+//! Random programs: whatever the text, compiling it ends, soon, and without a panic.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,8 @@ use archc::diag::render;
 use archc::source::Sources;
 use archc::zoo;
 use proptest::prelude::*;
+
+use super::config;
 
 /// No small text takes longer. Far above what one takes, for machines that do much else.
 const SLOWEST: Duration = Duration::from_secs(60);
@@ -252,11 +254,6 @@ fn survives(text: &str) {
         }
     }
     assert!(start.elapsed() < SLOWEST, "took {:?}:\n{text}", start.elapsed());
-}
-
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64);
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
