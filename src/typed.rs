@@ -153,7 +153,8 @@ fn widen(graph: &Graph, id: NodeId, flatten: NodeId, replaced: &[Replaced]) -> O
     let image = graph.node(*graph.operands(first).first()?).shape.as_ref()?;
     node.op.infer(&[image]).ok()?;
     let first = path::display(&graph.node(first).path);
-    Some(format!("replace {what} too: `replace {first}..={} with {{ .. }}`", replaced.place))
+    let last = replaced.place.rsplit_once("..=").map_or(replaced.place.as_str(), |(_, last)| last);
+    Some(format!("replace {what} too: `replace {first}..={last} with {{ .. }}`"))
 }
 
 /// Goes back from `id` over layers that keep the shape of what they take.

@@ -16,7 +16,7 @@ pub static VERBS: &[Verb] = &[
     Verb {
         name: "replace",
         syntax: &["replace T with B [as name]"],
-        meaning: "B takes the place and the path of T, which is gone; of a range `a..=b` it takes the path of the last layer. \
+        meaning: "B takes the place and the path of T, which is gone; of a range `a..=b` it takes the path of `b`. \
             With `as name` it is called otherwise. A chain of several layers becomes a `seq` there: `fc.0`, `fc.1`. In B, \
             `in` is what went into T, and every other path of the network is a value.",
         example: "replace fc with dropout(0.5) -> linear(10)",

@@ -2,7 +2,7 @@
 
 use super::replace::refuse_overlap;
 use super::select::{Grain, select};
-use super::ways::{LeadOut, Site};
+use super::ways::{LeadOut, Site, close_gaps};
 use super::{Ctx, Outcome};
 use crate::diag::{At, Code, Problem};
 use crate::graph::OWN_OUTPUT;
@@ -30,6 +30,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector) -> Ou
         let place = site.target.path(ctx.builder.patch);
         LeadOut { old, new: input, inside: &inside, place: &place, inclusive: false, named_outputs: false }
             .apply(ctx.builder.patch);
+        close_gaps(ctx.builder.patch, &site, input);
         let scope = matches!(site.target, super::Target::Scope(_)).then_some(place);
         ctx.warn_undone(&site);
         for id in site.nodes {

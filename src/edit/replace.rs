@@ -1,7 +1,7 @@
 //! `replace T with B [as name]`: B takes the place, and the path, of T.
 
 use super::select::{Grain, Target, select};
-use super::ways::{LeadOut, Site};
+use super::ways::{LeadOut, Site, close_gaps};
 use super::{Ctx, Outcome};
 use crate::diag::{At, Code, Problem};
 use crate::graph::path;
@@ -19,7 +19,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, new: 
         let holder = site.holder(ctx.builder.patch);
         let rank = site.nodes.first().map_or(0, |id| ctx.builder.patch.node(*id).rank);
         ctx.warn_undone(&site);
-        detach(ctx, &site);
+        detach(ctx, &site, &gone);
         let at = new.name.as_ref().map_or(gone.clone(), |name| path::join(&holder, &name.value));
         if let Some(name) = new.name.as_ref().filter(|_| ctx.builder.patch.is_taken(&at)) {
             let problem = Problem::new(Code::Duplicate, format!("there is a `{}` already", path::display(&at)));
@@ -32,6 +32,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, new: 
         let inside = |id| site.holds(id);
         LeadOut { old, new: result, inside: &inside, place: &at, inclusive: false, named_outputs: true }
             .apply(ctx.builder.patch);
+        close_gaps(ctx.builder.patch, &site, input);
         for id in site.nodes {
             ctx.builder.patch.remove(id);
         }
@@ -40,11 +41,12 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, new: 
     Ok(())
 }
 
-/// Frees the paths of what is replaced, so that B can have them.
-fn detach(ctx: &mut Ctx<'_, '_, '_>, site: &Site) {
-    for (at, id) in site.nodes.iter().enumerate() {
+/// Frees the paths of what is replaced, so that B can have them. Scopes that hold the path `at` of the place stay, even
+/// where nothing else is left in them.
+fn detach(ctx: &mut Ctx<'_, '_, '_>, site: &Site, at: &str) {
+    for (number, id) in site.nodes.iter().enumerate() {
         // no label holds a blank
-        ctx.builder.patch.rename(*id, &format!("replaced {at}"));
+        ctx.builder.patch.rename(*id, &format!("replaced {number}"));
     }
     if let Target::Scope(scope) = &site.target {
         ctx.builder.patch.remove_scope(scope);
@@ -52,7 +54,7 @@ fn detach(ctx: &mut Ctx<'_, '_, '_>, site: &Site) {
     let empty: Vec<String> = {
         let graph = &ctx.builder.patch;
         let is_empty = |scope: &str| !graph.ids().any(|id| path::inside(&graph.node(id).path, scope));
-        graph.scopes().keys().filter(|scope| !scope.is_empty() && is_empty(scope)).cloned().collect()
+        graph.scopes().keys().filter(|scope| !path::inside(at, scope) && is_empty(scope)).cloned().collect()
     };
     for scope in empty {
         ctx.builder.patch.remove_scope(&scope);

@@ -18,10 +18,11 @@ use crate::syntax::tree::{
 pub enum Target {
     Layer(NodeId),
     Scope(String),
-    /// Every layer on a way from the first to `last`, in running order.
+    /// Every layer on a way from one place to another, in running order, and the paths of both as they are written.
     Range {
         nodes: Vec<NodeId>,
-        last: NodeId,
+        first: String,
+        last: String,
     },
 }
 
@@ -33,19 +34,18 @@ pub enum Grain {
 }
 
 impl Target {
-    /// The path that stands for it: its own; a range's is its last layer's.
+    /// The path that stands for it: its own; a range's is that of its last place, a layer or a scope.
     pub fn path(&self, graph: &Graph) -> String {
         match self {
-            Target::Layer(id) | Target::Range { last: id, .. } => graph.node(*id).path.clone(),
-            Target::Scope(path) => path.clone(),
+            Target::Layer(id) => graph.node(*id).path.clone(),
+            Target::Scope(path) | Target::Range { last: path, .. } => path.clone(),
         }
     }
 
     /// As messages print it.
     pub fn display(&self, graph: &Graph) -> String {
-        let shown = |id: &NodeId| path::display(&graph.node(*id).path);
         match self {
-            Target::Range { nodes, last } => format!("{}..={}", shown(nodes.first().unwrap_or(last)), shown(last)),
+            Target::Range { first, last, .. } => format!("{}..={}", path::display(first), path::display(last)),
             _ => path::display(&self.path(graph)),
         }
     }
@@ -325,8 +325,7 @@ fn range(graph: &Graph, first: &Place, last: &Place) -> Result<Target> {
     }
     let is_end = |id: &NodeId| from_nodes.contains(id) || to_nodes.contains(id);
     let nodes: Vec<NodeId> = graph.order().into_iter().filter(|id| between(id) || is_end(id)).collect();
-    let last = *nodes.last().expect("not empty");
-    Ok(Target::Range { nodes, last })
+    Ok(Target::Range { nodes, first: from.path(graph), last: to.path(graph) })
 }
 
 /// The layers that take a node's value.

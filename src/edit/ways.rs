@@ -142,6 +142,18 @@ pub struct LeadOut<'a> {
     pub named_outputs: bool,
 }
 
+/// Scopes of which a range takes one end away: what is left of them ends, or begins, with what flowed into the range.
+pub fn close_gaps(patch: &mut Patch, site: &Site, input: NodeId) {
+    let is_gone = |value: &Option<NodeId>| value.is_some_and(|id| site.holds(id));
+    for (_, scope) in patch.scopes_mut() {
+        for end in [&mut scope.input, &mut scope.output] {
+            if is_gone(end) {
+                *end = Some(input);
+            }
+        }
+    }
+}
+
 impl LeadOut<'_> {
     pub fn apply(&self, patch: &mut Patch) {
         for one in patch.uses(self.old) {
