@@ -166,10 +166,11 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Resu
             None
         }
     };
+    let cost = edit::Totals::of(base_typed.graph());
     if !info.recast.is_empty() {
         recast_inputs(&mut graph, &info.recast);
     }
-    let (reports, found) = edit::apply(&program, &globals, &mut graph);
+    let (reports, found) = edit::apply(&program, &globals, &mut graph, cost);
     problems.extend(found);
     let edits_fit = !problems.has_errors();
     let typed = match typed::check(graph, &replaced(&program, &reports)) {

@@ -26,8 +26,8 @@ use rustc_hash::FxHashMap;
 
 use crate::build::{Builder, Env, Globals, Naming, Value};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
-use crate::graph::{Graph, NodeId, path};
-use crate::ops::Role;
+use crate::graph::{Base, Graph, NodeId, path};
+use crate::ops::{ParamDecl, Role};
 use crate::resolve::Program;
 use crate::source::Span;
 use crate::syntax::tree::{Edit, EditKind, Expr, New, Selector, Side};
@@ -75,14 +75,19 @@ struct Ctx<'a, 'b, 'p> {
 }
 
 /// Applies every edit. One that fails changes nothing, and the next is tried all the same.
-pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph) -> (Vec<Report>, Diagnostics) {
+/// `before` is what the base costs, with the inputs that it declares.
+pub fn apply<'a>(
+    program: &'a Program,
+    globals: &Globals<'a>,
+    graph: &mut Graph,
+    mut before: Totals,
+) -> (Vec<Report>, Diagnostics) {
     let mut reports = vec![];
     let mut problems = Diagnostics::new();
     let mut unknown = Diagnostics::new();
     let mut steps = 0;
     // names that a failed edit would have made: that they are missing later is its fault
     let mut missing: Vec<String> = vec![];
-    let mut before = Totals::of(graph);
     for edit in program.edits() {
         let known: FxHashMap<NodeId, String> = graph.ids().map(|id| (id, graph.node(id).path.clone())).collect();
         let mut found = Diagnostics::new();
@@ -347,23 +352,35 @@ fn names_of(edit: &Edit) -> Vec<String> {
     names
 }
 
-/// Sums over a graph, as far as shapes are known.
-struct Totals {
+/// Sums over the layers of a graph, as far as shapes are known.
+pub struct Totals {
     parameters: i64,
     macs: i64,
     activations: i64,
 }
 
 impl Totals {
-    fn of(graph: &Graph) -> Totals {
+    /// Inputs are no layers, and count for nothing.
+    pub fn of(graph: &Graph) -> Totals {
         let mut totals = Totals { parameters: 0, macs: 0, activations: 0 };
         for id in graph.ids() {
             let node = graph.node(id);
-            let (Some(shape), Some(ins)) = (&node.shape, graph.operand_shapes(id)) else { continue };
-            totals.macs += node.op.macs(&ins, shape) as i64;
-            totals.activations += shape.len() as i64;
+            if matches!(node.op, crate::ops::Op::Input(_)) {
+                continue;
+            }
+            let params = graph.params(id);
+            totals.activations += node.shape.as_ref().map_or(0, |shape| shape.len() as i64);
+            // a layer of the base costs what it did there until an edit makes up for an input that does not fit it
+            let shapes = |params: &[ParamDecl]| params.iter().map(|param| param.shape.clone()).collect::<Vec<_>>();
+            let fits = |base: &Base| params.as_deref().is_some_and(|params| shapes(params) == shapes(&base.params));
+            let base = node.base.as_ref().filter(|base| !node.reshaped && !fits(base));
+            let (params, macs) = match base {
+                Some(base) => (base.params.clone(), Some(base.macs)),
+                None => (params.unwrap_or_default(), graph.macs(id)),
+            };
+            totals.macs += macs.unwrap_or(0) as i64;
             if node.tied.is_none() {
-                let learned = node.op.params(&ins).into_iter().filter(|param| param.role == Role::Weight);
+                let learned = params.into_iter().filter(|param| param.role == Role::Weight);
                 totals.parameters += learned.map(|param| param.shape.iter().product::<usize>() as i64).sum::<i64>();
             }
         }

@@ -57,6 +57,8 @@ pub struct Node {
 pub struct Base {
     pub path: String,
     pub params: Vec<ParamDecl>,
+    /// Multiply-adds of one sample.
+    pub macs: u64,
 }
 
 /// What braces made.
@@ -275,6 +277,12 @@ impl Graph {
         let op = &self.nodes[id].op;
         op.infer(&ins).ok()?;
         Some(op.params(&ins))
+    }
+
+    /// Multiply-adds of the node for one sample; None while a shape is not known.
+    pub fn macs(&self, id: NodeId) -> Option<u64> {
+        let (ins, node) = (self.operand_shapes(id)?, &self.nodes[id]);
+        Some(node.op.macs(&ins, node.shape.as_ref()?))
     }
 
     /// Whether nothing batched flows into it: a value of parameters alone.

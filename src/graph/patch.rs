@@ -177,7 +177,8 @@ impl Patch {
         for id in self.graph.nodes.node_indices().collect::<Vec<_>>() {
             let params = self.graph.params(id).unwrap_or_default();
             let path = self.graph.nodes[id].path.clone();
-            self.graph.nodes[id].base = Some(Base { path, params });
+            let macs = self.graph.macs(id).unwrap_or(0);
+            self.graph.nodes[id].base = Some(Base { path, params, macs });
         }
     }
 

@@ -5,7 +5,9 @@ use std::path::Path;
 use archc::bind::bind;
 use archc::compile::{self, Compiled, Outcome};
 use archc::diag::{Diagnostic, Diagnostics, Severity};
+use archc::graph::NodeId;
 use archc::source::{Sources, Span};
+use archc::typed::Typed;
 use archc::weights::WeightsSource;
 
 /// What came of a text.
@@ -75,4 +77,27 @@ impl Run {
         let place = self.sources.place(span).replace(&self.dir, "");
         place.strip_prefix("spec.arch:").unwrap_or(&place).to_string()
     }
+}
+
+/// What the base costs, with what each edit changes, is what the edited network costs.
+pub fn assert_the_changes_add_up(compiled: &Compiled, name: &str) {
+    let cost = |typed: &Typed| {
+        let layers = || typed.order().iter().filter(|id| !typed.graph().inputs().values().any(|input| input == *id));
+        let sum = |of: &dyn Fn(NodeId) -> i64| layers().map(|id| of(*id)).sum::<i64>();
+        [
+            layers().count() as i64,
+            sum(&|id| typed.parameter_count(id) as i64),
+            sum(&|id| typed.macs(id) as i64),
+            sum(&|id| typed.shape(id).len() as i64),
+        ]
+    };
+    let mut sum = cost(&compiled.base);
+    for report in &compiled.reports {
+        let layers = report.added.len() as i64 - report.removed.len() as i64;
+        for (sum, change) in sum.iter_mut().zip([layers, report.parameters, report.macs, report.activations]) {
+            *sum += change;
+        }
+    }
+    let after = cost(&compiled.typed);
+    assert_eq!(sum, after, "{name}: layers, parameters, multiply-adds and activations before and after");
 }

@@ -9,6 +9,7 @@
 //! #! shape layer4[0] [N, 2048, 7, 7]                                          the output of a layer or scope
 //! #! ledger 318 kept, 2 dropped (fc), ..
 //! #! matched 20 1                                                             the places of each edit
+//! #! changes +700400 +696000 +1517312                                         parameters, multiply-adds, activations
 //! #! keys new                                                                 keys that the base has not, and that it has
 //! #! dump                                                                     the layers that edits made or changed
 //! #! set classes=37                                                           as the option --set
@@ -52,6 +53,23 @@ fn suite() {
         }
     }
     assert!(failures.is_empty(), "\n{failures}");
+}
+
+/// In the examples too every edit's costs are its own, and all of them lead from the base's to the edited network's.
+#[test]
+fn the_costs_of_examples_add_up() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut files = vec![];
+    collect(&root, &mut files);
+    let mut compiled = 0;
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("a readable file");
+        if let Some(spec) = compiled::compile(&text, &root, &[]).compiled {
+            compiled::assert_the_changes_add_up(&spec, &file.display().to_string());
+            compiled += 1;
+        }
+    }
+    assert!(compiled >= 10, "the examples compile: {compiled}");
 }
 
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
@@ -105,6 +123,9 @@ fn run(case: &str) -> String {
         .map(|(name, value)| (name.to_string(), value.to_string()))
         .collect();
     let result = compiled::compile(parts[0].1.trim_end_matches(['\n', '\r']), dir.path(), &set);
+    if let Some(compiled) = &result.compiled {
+        compiled::assert_the_changes_add_up(compiled, title);
+    }
 
     let mut out: Vec<String> = vec![];
     for mark in &marks {
@@ -115,6 +136,7 @@ fn run(case: &str) -> String {
             "ledger" => out.push(format!("ledger {}", result.ledger.as_deref().unwrap_or("none"))),
             "matched" => out.push(format!("matched {}", matched(&result))),
             "places" => out.push(format!("places {}", places(&result))),
+            "changes" => out.push(format!("changes {}", changes(&result))),
             "notes" => out.push(format!("notes {}", notes(&result))),
             "keys" => out.push(format!("keys {}", keys(&result))),
             "dump" => out.extend(std::iter::once("dump".to_string()).chain(dump(&result))),
@@ -157,6 +179,14 @@ fn matched(run: &Run) -> String {
 fn places(run: &Run) -> String {
     let reports = run.compiled.iter().flat_map(|compiled| &compiled.reports);
     reports.map(|report| report.matched.join(", ")).collect::<Vec<_>>().join(" | ")
+}
+
+/// Parameters, multiply-adds and activations of each edit.
+fn changes(run: &Run) -> String {
+    let reports = run.compiled.iter().flat_map(|compiled| &compiled.reports);
+    let change =
+        |report: &archc::edit::Report| format!("{:+} {:+} {:+}", report.parameters, report.macs, report.activations);
+    reports.map(change).collect::<Vec<_>>().join(" | ")
 }
 
 fn notes(run: &Run) -> String {
