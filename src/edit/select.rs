@@ -174,10 +174,7 @@ fn matches(graph: &Graph, place: &Place) -> Result<Vec<Target>> {
 
 fn matching(graph: &Graph, segments: &[Spanned<Segment>], grain: Grain) -> Vec<Target> {
     let highest = highest_numbers(graph);
-    let fits = |candidate: &str| {
-        let labels: Vec<&str> = candidate.split('.').collect();
-        fits(segments, &labels, 0, &highest)
-    };
+    let fits = |candidate: &str| prefix_that_fits(segments, candidate, &highest) == Some(segments.len());
     let mut found: Vec<Target> =
         layers(graph).into_iter().filter(|id| fits(&graph.node(*id).path)).map(Target::Layer).collect();
     if grain == Grain::Places {
@@ -201,22 +198,50 @@ fn highest_numbers(graph: &Graph) -> HashMap<String, i64> {
     highest
 }
 
-/// Whether labels `at..` fit the pattern.
-fn fits(pattern: &[Spanned<Segment>], labels: &[&str], at: usize, highest: &HashMap<String, i64>) -> bool {
-    let Some((first, rest)) = pattern.split_first() else { return at == labels.len() };
-    match &first.value {
-        Segment::Glob(glob) if glob == "**" => (at..=labels.len()).any(|next| fits(rest, labels, next, highest)),
-        Segment::Glob(glob) => {
-            labels.get(at).is_some_and(|label| glob_fits(glob.as_bytes(), label.as_bytes()))
-                && fits(rest, labels, at + 1, highest)
+/// How many of the first segments fit the whole of `candidate`: the longest such prefix of the pattern.
+///
+/// Walks the pattern once with the set of label counts that its segments so far can stand for, so that many `**` cost
+/// no more than labels times labels.
+fn prefix_that_fits(pattern: &[Spanned<Segment>], candidate: &str, highest: &HashMap<String, i64>) -> Option<usize> {
+    // where each label starts, and where one would start behind the last
+    let starts: Vec<usize> = std::iter::once(0)
+        .chain(candidate.match_indices('.').map(|(dot, _)| dot + 1))
+        .chain([candidate.len() + 1])
+        .collect();
+    let labels = starts.len() - 1;
+    let label = |at: usize| &candidate[starts[at]..starts[at + 1] - 1];
+    let mut reached = vec![false; labels + 1];
+    reached[0] = true;
+    let mut fits = None;
+    for (segment, at) in pattern.iter().zip(1..) {
+        let Some(first) = reached.iter().position(|reached| *reached) else { break };
+        if is_any_depth(&segment.value) {
+            reached[first..].fill(true);
+        } else {
+            for end in (first..=labels).rev() {
+                reached[end] = end > first && reached[end - 1] && {
+                    let text = label(end - 1);
+                    match &segment.value {
+                        Segment::Glob(glob) => glob_fits(glob.as_bytes(), text.as_bytes()),
+                        Segment::Indices(indices) if path::is_number(text) => text.parse().is_ok_and(|number| {
+                            let holder = candidate[..starts[end - 1]].strip_suffix('.').unwrap_or("");
+                            let top = highest.get(holder).copied().unwrap_or(0);
+                            indices.iter().any(|index| index_fits(index, number, top))
+                        }),
+                        Segment::Indices(_) => false,
+                    }
+                };
+            }
         }
-        Segment::Indices(indices) => {
-            let number = labels.get(at).filter(|label| path::is_number(label)).and_then(|label| label.parse().ok());
-            let Some(number) = number else { return false };
-            let top = highest.get(&labels[..at].join(".")).copied().unwrap_or(0);
-            indices.iter().any(|index| index_fits(index, number, top)) && fits(rest, labels, at + 1, highest)
+        if reached[labels] {
+            fits = Some(at);
         }
     }
+    fits
+}
+
+fn is_any_depth(segment: &Segment) -> bool {
+    matches!(segment, Segment::Glob(glob) if glob == "**")
 }
 
 fn index_fits(index: &Index, number: i64, highest: i64) -> bool {
@@ -255,13 +280,8 @@ fn glob_fits(glob: &[u8], text: &[u8]) -> bool {
 
 /// Says how far the path leads, and what is nearest there.
 fn no_match(graph: &Graph, place: &Place) -> Box<crate::diag::Diagnostic> {
-    let reached = (1..place.segments.len())
-        .rev()
-        .map(|len| (len, matching(graph, &place.segments[..len], Grain::Places)))
-        .find(|(_, found)| !found.is_empty());
-    let (len, holders) = reached.unwrap_or((0, vec![]));
+    let (len, holder) = furthest(graph, &place.segments);
     let missing = &place.segments[len];
-    let holder = holders.first().map(|holder| holder.path(graph)).unwrap_or_default();
     let shown = path::display(&holder);
     let labels = children(graph, &holder);
     let Segment::Glob(text) = &missing.value else {
@@ -294,6 +314,22 @@ fn no_match(graph: &Graph, place: &Place) -> Box<crate::diag::Diagnostic> {
     let known = labels.iter().take(12).map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
     let more = if labels.len() > 12 { " .." } else { "" };
     problem.hint(format!("there is {known}{more}")).at(place.span)
+}
+
+/// The most segments, not all, that fit some place, and the first place that they fit; none, and the network, where not
+/// even the first fits.
+fn furthest(graph: &Graph, segments: &[Spanned<Segment>]) -> (usize, String) {
+    let highest = highest_numbers(graph);
+    let nodes = layers(graph).into_iter().map(|id| graph.node(id).path.as_str());
+    let scopes = graph.scopes().keys().map(String::as_str).filter(|scope| !scope.is_empty());
+    let mut best = (0, "");
+    for candidate in nodes.chain(scopes) {
+        let len = prefix_that_fits(&segments[..segments.len() - 1], candidate, &highest).unwrap_or(0);
+        if len > best.0 {
+            best = (len, candidate);
+        }
+    }
+    (best.0, best.1.to_string())
 }
 
 /// The labels directly inside a scope, in running order.
@@ -444,6 +480,62 @@ fn collect_names<'a>(expr: &'a Expr, names: &mut Vec<(&'a str, crate::source::Sp
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pattern(segments: &[&str]) -> Vec<Spanned<Segment>> {
+        let span = crate::source::Span::new(crate::source::FileId(0), 0, 0);
+        let segment = |text: &&str| match text.parse() {
+            Ok(index) => Segment::Indices(vec![Index::At(index), Index::At(-1)]),
+            Err(_) => Segment::Glob((*text).to_string()),
+        };
+        segments.iter().map(|text| Spanned { value: segment(text), span }).collect()
+    }
+
+    fn fits_whole(segments: &[&str], candidate: &str, highest: &HashMap<String, i64>) -> bool {
+        prefix_that_fits(&pattern(segments), candidate, highest) == Some(segments.len())
+    }
+
+    /// By trying every way, as the meaning of a pattern is defined.
+    fn fits_by_trying(segments: &[&str], labels: &[&str], at: usize, highest: &HashMap<String, i64>) -> bool {
+        let Some((first, rest)) = segments.split_first() else { return at == labels.len() };
+        if *first == "**" {
+            return (at..=labels.len()).any(|next| fits_by_trying(rest, labels, next, highest));
+        }
+        let Some(label) = labels.get(at) else { return false };
+        let one = match first.parse::<i64>() {
+            Ok(index) => label.parse() == Ok(index) || label.parse() == Ok(highest[&labels[..at].join(".")]),
+            Err(_) => glob_fits(first.as_bytes(), label.as_bytes()),
+        };
+        one && fits_by_trying(rest, labels, at + 1, highest)
+    }
+
+    #[test]
+    fn many_stars_on_a_deep_path_are_matched_at_once() {
+        let deep = vec!["a"; 40].join(".");
+        let highest = HashMap::new();
+        // trying every way would take 40 over 11 ways, two thousand million
+        for (last, fits) in [("a", true), ("b", false)] {
+            let segments: Vec<&str> = [["**", "a"]; 10].concat().into_iter().chain(["**", last]).collect();
+            assert_eq!(fits_whole(&segments, &deep, &highest), fits);
+        }
+        assert!(fits_whole(&["**"; 100_000], &deep, &highest));
+        assert!(!fits_whole(&["*"; 100_000], &deep, &highest));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_pattern_fits_what_trying_every_way_finds(
+            segments in proptest::collection::vec(proptest::sample::select(&["**", "*", "a", "a*", "0", "1"][..]), 1..6),
+            labels in proptest::collection::vec(proptest::sample::select(&["a", "ab", "0", "1", "2"][..]), 1..6),
+        ) {
+            let prefixes = (0..labels.len()).map(|len| (labels[..len].join("."), 2));
+            let highest: HashMap<String, i64> = prefixes.collect();
+            let candidate = labels.join(".");
+            let wanted = fits_by_trying(&segments, &labels, 0, &highest);
+            proptest::prop_assert_eq!(fits_whole(&segments, &candidate, &highest), wanted);
+            let longest = (1..=segments.len()).rev().find(|len| fits_by_trying(&segments[..*len], &labels, 0, &highest));
+            proptest::prop_assert_eq!(prefix_that_fits(&pattern(&segments), &candidate, &highest), longest);
+        }
+    }
 
     #[test]
     fn globs_stand_for_any_text() {
