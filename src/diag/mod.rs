@@ -12,10 +12,13 @@ pub use code::Code;
 pub use nearest::{list, nearest, suggest};
 pub use render::{render, to_json};
 
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::source::Span;
 
 /// A mistake without a place: a code, what is wrong, and ways out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Problem {
     pub code: Code,
     pub message: String,
@@ -70,14 +73,14 @@ impl Problem {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     Error,
     Warning,
 }
 
 /// A problem and its place.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Diagnostic {
     pub severity: Severity,
     pub problem: Problem,
@@ -116,9 +119,19 @@ impl<T> At<T> for std::result::Result<T, Problem> {
     }
 }
 
-/// Collected diagnostics, in the order found, none twice.
+/// How many errors, and as many warnings, are shown; nobody reads more.
+pub const SHOWN: usize = 100;
+
+/// Collected diagnostics, in the order found, none twice. The first [`SHOWN`] errors and warnings are kept, further ones
+/// are counted.
 #[derive(Clone, Debug, Default)]
-pub struct Diagnostics(Vec<Diagnostic>);
+pub struct Diagnostics {
+    kept: Vec<Diagnostic>,
+    /// What came, by its hash.
+    seen: rustc_hash::FxHashMap<u64, Severity>,
+    errors: usize,
+    warnings: usize,
+}
 
 impl Diagnostics {
     pub fn new() -> Diagnostics {
@@ -126,9 +139,29 @@ impl Diagnostics {
     }
 
     pub fn push(&mut self, diagnostic: Box<Diagnostic>) {
-        if !self.0.contains(&diagnostic) {
-            self.0.push(*diagnostic);
+        let mut hasher = DefaultHasher::new();
+        diagnostic.hash(&mut hasher);
+        if self.count(hasher.finish(), diagnostic.severity) {
+            self.kept.push(*diagnostic);
         }
+    }
+
+    /// Counts one more error, which is like no other and is not worth explaining.
+    pub fn miss(&mut self) {
+        self.errors += 1;
+    }
+
+    /// Counts what has that hash; true where it is new and to be kept.
+    fn count(&mut self, hash: u64, severity: Severity) -> bool {
+        if self.seen.insert(hash, severity).is_some() {
+            return false;
+        }
+        let count = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count += 1;
+        *count <= SHOWN
     }
 
     /// The value, or None after keeping the error.
@@ -143,26 +176,109 @@ impl Diagnostics {
     }
 
     pub fn extend(&mut self, other: Diagnostics) {
-        for diagnostic in other.0 {
+        let missed = other.errors + other.warnings - other.seen.len();
+        for diagnostic in other.kept {
             self.push(Box::new(diagnostic));
         }
+        for (hash, severity) in other.seen {
+            self.count(hash, severity);
+        }
+        self.errors += missed;
+    }
+
+    /// Each as `change` makes it.
+    pub fn map(mut self, change: impl Fn(Diagnostic) -> Box<Diagnostic>) -> Diagnostics {
+        let hidden = self.errors + self.warnings - self.kept.len();
+        let warnings = self.warnings.saturating_sub(SHOWN);
+        let kept = std::mem::take(&mut self.kept);
+        let mut changed = Diagnostics::new();
+        for diagnostic in kept {
+            changed.push(change(diagnostic));
+        }
+        changed.errors += hidden - warnings;
+        changed.warnings += warnings;
+        changed
+    }
+
+    /// In the order of their places.
+    pub fn sorted(mut self) -> Diagnostics {
+        self.kept.sort_by_key(|diagnostic| diagnostic.span.map(|span| span.start));
+        self
     }
 
     pub fn has_errors(&self) -> bool {
-        self.0.iter().any(Diagnostic::is_error)
+        self.errors > 0
+    }
+
+    /// How many errors came, shown or not.
+    pub fn errors(&self) -> usize {
+        self.errors
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.errors + self.warnings == 0
     }
 
+    /// Those that are kept.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.0.iter()
+        self.kept.iter()
+    }
+
+    /// What is to be shown: those that are kept, then how many more there are.
+    fn shown(&self) -> impl Iterator<Item = Cow<'_, Diagnostic>> {
+        let more = |count: usize, what: &str| {
+            let more = count.checked_sub(SHOWN).filter(|more| *more > 0)?;
+            let s = if more == 1 { " is" } else { "s are" };
+            Some(Problem::new(Code::Limit, format!("{more} more {what}{s} not shown")))
+        };
+        let errors = more(self.errors, "error")
+            .map(|problem| problem.hint("mend the first ones: what follows often comes of them").anywhere());
+        let warnings = more(self.warnings, "warning").map(|problem| problem.anywhere().warning());
+        self.kept.iter().map(Cow::Borrowed).chain(errors.into_iter().chain(warnings).map(|more| Cow::Owned(*more)))
     }
 }
 
 impl From<Box<Diagnostic>> for Diagnostics {
     fn from(diagnostic: Box<Diagnostic>) -> Diagnostics {
-        Diagnostics(vec![*diagnostic])
+        let mut diagnostics = Diagnostics::new();
+        diagnostics.push(diagnostic);
+        diagnostics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{FileId, Sources};
+
+    fn error(at: usize) -> Box<Diagnostic> {
+        Problem::new(Code::Syntax, format!("mistake {at}")).at(Span::new(FileId(0), at, at + 1))
+    }
+
+    #[test]
+    fn what_is_said_twice_is_kept_once_and_too_much_is_counted() {
+        let mut sources = Sources::new();
+        sources.add("a.arch", "x".repeat(1000), None);
+        let mut problems = Diagnostics::new();
+        (0..250).for_each(|at| problems.push(error(at / 2)));
+        assert_eq!((problems.errors(), problems.iter().count()), (125, SHOWN));
+        let text = render(&problems, &sources, false);
+        assert!(text.contains("mistake 99\n") && !text.contains("mistake 100\n"), "{text}");
+        assert!(text.contains("error[limit]: 25 more errors are not shown"), "{text}");
+        let json = to_json(&problems, &sources);
+        assert_eq!(json.as_array().map(Vec::len), Some(SHOWN + 1));
+        assert_eq!(json[SHOWN]["message"], "25 more errors are not shown");
+
+        // the same ones again, one by one or together, are no more
+        (0..125).for_each(|at| problems.push(error(at)));
+        problems.extend(problems.clone());
+        assert_eq!(problems.errors(), 125);
+        problems.push(error(0).warning());
+        problems.miss();
+        let more = problems.clone().map(|mut one| {
+            one.edit = one.span;
+            Box::new(one)
+        });
+        assert_eq!((more.errors(), more.warnings, more.iter().count()), (126, 1, SHOWN + 1));
     }
 }

@@ -9,7 +9,7 @@ use crate::source::{FileId, Sources, Span};
 /// The messages one after another, each followed by an empty line.
 pub fn render(diagnostics: &Diagnostics, sources: &Sources, colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-    diagnostics.iter().map(|diagnostic| renderer.render(&[group(diagnostic, sources)]) + "\n\n").collect()
+    diagnostics.shown().map(|diagnostic| renderer.render(&[group(&diagnostic, sources)]) + "\n\n").collect()
 }
 
 /// One message as an annotate-snippets group: the main place, then the other places by file, then helps and notes.
@@ -72,7 +72,7 @@ fn within(text: &str, span: Span) -> std::ops::Range<usize> {
 
 /// The list that `check --json` prints.
 pub fn to_json(diagnostics: &Diagnostics, sources: &Sources) -> Value {
-    diagnostics.iter().map(|diagnostic| one_to_json(diagnostic, sources)).collect()
+    diagnostics.shown().map(|diagnostic| one_to_json(&diagnostic, sources)).collect()
 }
 
 fn one_to_json(diagnostic: &Diagnostic, sources: &Sources) -> Value {

@@ -100,9 +100,7 @@ pub fn apply<'a>(
             let (matched, notes) = (ctx.matched, ctx.notes);
             steps = builder.steps;
             unknown.extend(std::mem::take(&mut builder.unknown));
-            for problem in std::mem::take(&mut builder.problems).iter() {
-                found.push(blamed(problem.clone(), edit.span));
-            }
+            found.extend(std::mem::take(&mut builder.problems).map(|problem| blamed(problem, edit.span)));
             outcome?;
             if found.has_errors() {
                 return Err(Failure::Reported);

@@ -7,7 +7,7 @@ use pest::error::InputLocation;
 
 use super::tree::{self, Name, Spanned};
 use super::{explain, layout};
-use crate::diag::{Code, Diagnostics, Problem, Result};
+use crate::diag::{Code, Diagnostics, Problem, Result, SHOWN};
 use crate::source::{FileId, Span};
 
 /// The grammar. Its rules are named in `grammar/arch.pest`.
@@ -17,8 +17,6 @@ pub(super) struct Grammar;
 
 pub(super) type Pair<'i> = pest::iterators::Pair<'i, Rule>;
 
-/// How many statements that do not parse are explained; after that a file is no program.
-const MAX_ERRORS: usize = 100;
 /// How deep operators, postfixes and brackets may be stacked in one expression.
 pub(super) const MAX_DEPTH: usize = 256;
 
@@ -31,7 +29,7 @@ pub fn parse(file: FileId, text: &str) -> (tree::File, Diagnostics) {
         return (tree::File::default(), problems);
     }
     let laid = layout::lay_out(file, text, &mut problems);
-    let mut builder = Builder { file, source: text, offset: 0, problems, depth: 0, errors: 0 };
+    let mut builder = Builder { file, source: text, offset: 0, problems, depth: 0 };
     let tree = match Grammar::parse(Rule::file, &laid) {
         Ok(mut pairs) => pairs.next().map(|file| builder.file(file)).unwrap_or_default(),
         Err(error) => {
@@ -41,18 +39,8 @@ pub fn parse(file: FileId, text: &str) -> (tree::File, Diagnostics) {
             tree::File::default()
         }
     };
-    (tree, in_order(builder.problems))
-}
-
-/// As a reader meets them; brackets were looked at before anything else.
-fn in_order(problems: Diagnostics) -> Diagnostics {
-    let mut list: Vec<_> = problems.iter().cloned().collect();
-    list.sort_by_key(|diagnostic| diagnostic.span.map(|span| span.start));
-    let mut problems = Diagnostics::new();
-    for diagnostic in list {
-        problems.push(Box::new(diagnostic));
-    }
-    problems
+    // as a reader meets them; brackets were looked at before anything else
+    (tree, builder.problems.sorted())
 }
 
 /// Parses a text that is one selector, as on the command line.
@@ -62,7 +50,7 @@ fn in_order(problems: Diagnostics) -> Diagnostics {
 pub fn parse_selector(file: FileId, text: &str) -> std::result::Result<tree::Selector, Diagnostics> {
     let mut problems = Diagnostics::new();
     let laid = layout::lay_out(file, text, &mut problems);
-    let mut builder = Builder { file, source: text, offset: 0, problems, depth: 0, errors: 0 };
+    let mut builder = Builder { file, source: text, offset: 0, problems, depth: 0 };
     let selector = match Grammar::parse(Rule::only_selector, laid.trim_end()) {
         Ok(mut pairs) => {
             let pair = pairs.next().and_then(|only| child(&only, Rule::selector));
@@ -104,20 +92,12 @@ pub(super) struct Builder<'a> {
     pub problems: Diagnostics,
     /// How deep what is built now lies in expressions.
     pub depth: usize,
-    errors: usize,
 }
 
 impl<'a> Builder<'a> {
     /// For a text that stands inside another one, at `offset`.
     pub fn nested(&self, offset: usize) -> Builder<'a> {
-        Builder {
-            file: self.file,
-            source: self.source,
-            offset,
-            problems: Diagnostics::new(),
-            depth: self.depth,
-            errors: 0,
-        }
+        Builder { file: self.file, source: self.source, offset, problems: Diagnostics::new(), depth: self.depth }
     }
 
     /// The place of a pair, without the blanks that pest counts to its end.
@@ -153,13 +133,7 @@ impl<'a> Builder<'a> {
     }
 
     pub fn report(&mut self, problem: Box<crate::diag::Diagnostic>) {
-        if self.errors < MAX_ERRORS {
-            self.problems.push(problem);
-        } else if self.errors == MAX_ERRORS {
-            let more = Problem::new(Code::Syntax, "there are more errors; only the first are listed");
-            self.problems.push(problem.span.map_or_else(|| more.clone().anywhere(), |span| more.clone().at(span)));
-        }
-        self.errors += 1;
+        self.problems.push(problem);
     }
 
     /// Reports a statement that did not parse.
@@ -168,10 +142,12 @@ impl<'a> Builder<'a> {
         if text.contains(layout::POISON) {
             return;
         }
-        if self.errors <= MAX_ERRORS {
-            let problem = explain::explain(self.source, self.span(pair), text, context);
-            self.report(problem);
+        // to find out why means to parse it once more
+        if self.problems.errors() >= SHOWN {
+            return self.problems.miss();
         }
+        let problem = explain::explain(self.source, self.span(pair), text, context);
+        self.report(problem);
     }
 }
 
