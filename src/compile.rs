@@ -6,6 +6,7 @@ use crate::build::{self, Builder};
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::edit::{self, Report};
 use crate::graph::Graph;
+use crate::io::open::plain_or_stream;
 use crate::ops::constant::Input;
 use crate::resolve;
 use crate::settings::Settings;
@@ -59,7 +60,7 @@ pub fn open(sources: &mut Sources, path: &Path) -> Result<FileId, Problem> {
             .map_err(|problem| Problem { message: format!("standard input {}", problem.message), ..problem })?;
         return Ok(sources.add("<stdin>", text, Some(Path::new("."))));
     }
-    let text = resolve::read_text(path)?;
+    let text = resolve::read_text(path, plain_or_stream)?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok(sources.add(path.display().to_string(), text, Some(dir)))
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::build::{BaseInfo, Value};
 use crate::diag::{At, Code, Diagnostics, Problem, Result, suggest};
+use crate::io::open;
 use crate::io::preprocess::{Interpolation, Preprocess};
 use crate::resolve::Program;
 use crate::source::{Sources, Span};
@@ -196,9 +197,7 @@ fn labels(info: &BaseInfo<'_>, dir: &std::path::Path) -> Result<Option<LabelsSou
         Value::Word(word) if word == "imagenet" => Ok(Some(LabelsSource::Imagenet)),
         Value::Str(path) => {
             let full = dir.join(path);
-            if !full.is_file() {
-                return Err(Problem::new(Code::File, format!("there is no file {}", full.display())).at(*span));
-            }
+            open::plain(&full).map_err(|error| error.problem(Code::File, &full).at(*span))?;
             Ok(Some(LabelsSource::File(full, *span)))
         }
         other => {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::split::split;
 use super::{Data, Dataset, Label, Sample};
 use crate::diag::{Code, Problem, list};
-use crate::io::atomic::reason;
+use crate::io::open;
 
 /// What the columns after the file are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +40,18 @@ pub fn csv(path: &Path, val: Option<&Path>, columns: Columns, part: f64, seed: u
     Ok(data)
 }
 
+/// A row each of a hundred million pictures.
+const MAX_BYTES: u64 = 1 << 32;
+
 struct Row {
     line: usize,
     fields: Vec<String>,
 }
 
 fn rows(path: &Path, columns: Columns) -> Result<Vec<Row>, Problem> {
-    let bytes = std::fs::read(path).map_err(|error| {
-        Problem::new(Code::Input, format!("the table `{}` cannot be read: {}", path.display(), reason(&error)))
-            .hint("paths in a spec start from the spec's own folder")
+    let bytes = open::read(path, MAX_BYTES).map_err(|error| {
+        let problem = error.problem(Code::Input, path).hint("paths in a spec start from the spec's own folder");
+        Problem { message: format!("the table {}", problem.message), ..problem }
     })?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Problem::new(Code::Input, format!("the table `{}` is not UTF-8", path.display())))?;

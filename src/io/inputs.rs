@@ -4,12 +4,12 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::picture::{self, Format, unreadable};
+use super::open::{self, Unreadable};
+use super::picture::{self, Format};
 use super::tensors::{self, Loaded, Wanted};
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::tensor::Tensor;
@@ -55,12 +55,15 @@ pub fn expand(paths: &[PathBuf]) -> Result<Inputs, Diagnostics> {
     let mut problems = Diagnostics::new();
     for path in paths {
         let found = match fs::metadata(path) {
-            Err(error) => Err(unreadable(path, &error)),
+            Err(error) => Err(unreadable(path, error)),
             Ok(found) if found.is_dir() => folder(path).map(|(items, skipped)| {
                 inputs.skipped += skipped;
                 items
             }),
-            Ok(_) => Ok(vec![Item { path: path.clone(), tensors: has_extension(path, &["npy", "safetensors"]) }]),
+            Ok(_) => match open::plain_or_stream(path) {
+                Ok(_) => Ok(vec![Item { path: path.clone(), tensors: has_extension(path, &["npy", "safetensors"]) }]),
+                Err(error) => Err(unreadable(path, error)),
+            },
         };
         match found {
             Ok(items) => inputs.items.extend(items),
@@ -172,7 +175,7 @@ fn read(item: &Item, wanted: &Wanted) -> Result<Tensor, Problem> {
         // a picture and its sample are never both kept for a whole batch
         let image = wanted.image()?;
         wanted.preprocess.check(image)?;
-        Loaded::Pictures(vec![picture::read(&item.path)?])
+        Loaded::Pictures(vec![picture::read_with(&item.path, open::plain_or_stream)?])
     };
     let pictures = match loaded {
         Loaded::Float(tensor) => return tensors::batched(tensor, &name, wanted),
@@ -190,10 +193,10 @@ fn read(item: &Item, wanted: &Wanted) -> Result<Tensor, Problem> {
 
 /// The pictures of a folder in order of name, and the number of its other files.
 fn folder(path: &Path) -> Result<(Vec<Item>, usize), Problem> {
-    let entries = fs::read_dir(path).map_err(|error| unreadable(path, &error))?;
+    let entries = fs::read_dir(path).map_err(|error| unreadable(path, error))?;
     let (mut items, mut skipped, mut folders) = (vec![], 0, 0);
     for entry in entries {
-        let path = entry.map_err(|error| unreadable(path, &error))?.path();
+        let path = entry.map_err(|error| unreadable(path, error))?.path();
         if path.is_dir() {
             folders += 1;
         } else if is_picture(&path) {
@@ -221,12 +224,11 @@ fn is_picture(path: &Path) -> bool {
     if has_extension(path, &["png", "jpg", "jpeg"]) {
         return true;
     }
-    // what is no plain file may block when it is opened
-    if !path.is_file() {
-        return false;
-    }
-    let mut start = [0; 8];
-    fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && Format::of(&start).is_some()
+    open::plain(path).and_then(|mut file| file.start(8)).is_ok_and(|start| Format::of(&start).is_some())
+}
+
+fn unreadable(path: &Path, error: impl Into<Unreadable>) -> Problem {
+    error.into().problem(Code::Input, path)
 }
 
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {

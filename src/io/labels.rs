@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::picture::{read_file, unreadable};
+use super::open;
 use crate::diag::{Code, Problem};
 
 /// Names by class index.
@@ -19,14 +19,7 @@ impl Labels {
 
     /// `labels "file.txt"`.
     pub fn load(path: &Path) -> Result<Labels, Problem> {
-        let at_fault = |mut problem: Problem| {
-            problem.code = Code::File;
-            problem
-        };
-        if !path.exists() {
-            return Err(at_fault(unreadable(path, &std::io::ErrorKind::NotFound.into())));
-        }
-        let bytes = read_file(path, MAX_BYTES, |_| Ok(())).map_err(at_fault)?;
+        let bytes = open::read(path, MAX_BYTES).map_err(|error| error.problem(Code::File, path))?;
         Labels::parse(&bytes, &path.display().to_string())
     }
 

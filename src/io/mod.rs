@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod inputs;
 pub mod labels;
 pub mod npy;
+pub mod open;
 pub mod output;
 pub mod picture;
 pub mod preprocess;

@@ -6,8 +6,7 @@
 //! take more than a gigabyte to decode is refused before anything is allocated, and a file that ends early is an error,
 //! not a picture with a grey half.
 
-use std::fs::{self, File};
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,8 +14,8 @@ use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::{ColorType, ImageDecoder, ImageError, Limits};
 
-use super::atomic::reason;
-use crate::diag::{Code, Problem, suggest};
+use super::open::{self, Open, Unreadable};
+use crate::diag::{Code, Problem};
 
 /// A picture of 8-bit RGB, rows from the top, channels interleaved.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,14 +67,21 @@ impl Format {
     }
 }
 
-/// Reads the picture in the file `path`.
+/// Reads the picture in the plain file `path`.
 pub fn read(path: &Path) -> Result<Rgb, Problem> {
-    let name = path.display();
-    let bytes = read_file(path, MAX_FILE, |start| match Format::of(start) {
-        Some(_) => Ok(()),
-        None => Err(not_a_picture(&name.to_string(), start)),
-    })?;
-    decode(&bytes, &name.to_string())
+    read_with(path, open::plain)
+}
+
+/// Reads the picture in what `open` opens.
+pub fn read_with(path: &Path, open: Open) -> Result<Rgb, Problem> {
+    let name = path.display().to_string();
+    let unreadable = |error: Unreadable| error.problem(Code::Input, path);
+    let mut file = open(path).map_err(unreadable)?;
+    let start = file.start(16).map_err(unreadable)?;
+    if Format::of(&start).is_none() {
+        return Err(not_a_picture(&name, &start));
+    }
+    decode(&file.rest(start, MAX_FILE).map_err(unreadable)?, &name)
 }
 
 /// Decodes the bytes of a PNG or JPEG file; `name` is what messages call it.
@@ -110,57 +116,10 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<Rgb, Problem> {
     }
 }
 
-/// Reads a whole file of at most `limit` bytes after `begins_well` has seen its first ones (at most 16), so that
-/// `/dev/zero` is not read for long.
-pub(super) fn read_file(
-    path: &Path,
-    limit: u64,
-    begins_well: impl FnOnce(&[u8]) -> Result<(), Problem>,
-) -> Result<Vec<u8>, Problem> {
-    let failed = |error: std::io::Error| unreadable(path, &error);
-    let mut file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.is_dir() {
-        return Err(Problem::new(Code::Input, format!("`{}` is a folder, not a file", path.display())));
-    }
-    let mut bytes = vec![];
-    (&mut file).take(16).read_to_end(&mut bytes).map_err(failed)?;
-    begins_well(&bytes)?;
-    file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limit {
-        let message = format!("`{}` is too large: at most {} MiB are read", path.display(), limit >> 20);
-        return Err(Problem::new(Code::Input, message));
-    }
-    Ok(bytes)
-}
-
-/// The message for a file that cannot be opened or read, with the nearest names of its folder where it is missing.
-pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
-    let problem = Problem::new(Code::Input, format!("`{}` cannot be read: {}", path.display(), reason(error)));
-    if error.kind() != std::io::ErrorKind::NotFound {
-        return problem;
-    }
-    let Some(wanted) = path.file_name() else { return problem };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let Ok(entries) = fs::read_dir(folder) else {
-        return problem.note(format!("there is no folder `{}`", folder.display()));
-    };
-    // a folder of millions of files is not worth reading for a hint
-    let mut names: Vec<String> =
-        entries.take(10_000).filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-    names.sort();
-    match suggest(&wanted.to_string_lossy(), names.iter().map(String::as_str)) {
-        Some(hint) => problem.hint(hint),
-        None => problem,
-    }
-}
-
 /// The most memory that decoding one picture may take, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
 /// The largest file that is a picture.
-const MAX_FILE: u64 = 1 << 30;
+pub const MAX_FILE: u64 = 1 << 30;
 /// From this many bytes on pictures are decoded one after another, whatever the number of threads.
 const BIG_BYTES: u64 = 1 << 26;
 static BIG: Mutex<()> = Mutex::new(());

@@ -10,7 +10,8 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use super::npy;
-use super::picture::{Rgb, read_file};
+use super::open::{self, Unreadable};
+use super::picture::Rgb;
 use super::preprocess::Preprocess;
 use crate::diag::{Code, Problem, suggest};
 use crate::tensor::Tensor;
@@ -49,8 +50,8 @@ pub enum Loaded {
 
 /// Reads a `.npy` or `.safetensors` file, told by the content. `input` is the tensor's name where there are several.
 pub fn load(path: &Path, input: &str) -> Result<Loaded, Problem> {
-    let bytes = read_file(path, MAX_FILE, |_| Ok(()))?;
     let name = path.display().to_string();
+    let bytes = bytes(path).map_err(|error| error.problem(Code::Input, path))?;
     if npy::begins(&bytes) {
         return match npy::read(&bytes, &name)? {
             npy::Array::Float(tensor) => Ok(Loaded::Float(tensor)),
@@ -58,6 +59,20 @@ pub fn load(path: &Path, input: &str) -> Result<Loaded, Problem> {
         };
     }
     from_safetensors(&bytes, &name, input)
+}
+
+/// The whole file, if it begins as one of the two kinds do; else its beginning, which is no good to either.
+fn bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
+    let mut file = open::plain_or_stream(path)?;
+    let start = file.start(16)?;
+    let begins_well = npy::begins(&start) || safetensors_begins(&start);
+    if begins_well { file.rest(start, MAX_FILE) } else { Ok(start) }
+}
+
+/// A length that the format allows, then JSON.
+fn safetensors_begins(start: &[u8]) -> bool {
+    let length = start.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
+    length.is_some_and(|length| length <= MAX_HEADER) && start.get(8) == Some(&b'{')
 }
 
 /// The tensor as [B, ..] of what the network takes: that shape, or one sample of it.
@@ -91,6 +106,8 @@ pub fn batched(tensor: Tensor, file: &str, wanted: &Wanted) -> Result<Tensor, Pr
 }
 
 const MAX_FILE: u64 = 1 << 36;
+/// Of a safetensors file, as the format has it.
+const MAX_HEADER: u64 = 100_000_000;
 
 fn from_safetensors(bytes: &[u8], name: &str, input: &str) -> Result<Loaded, Problem> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| {

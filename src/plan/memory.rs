@@ -1,13 +1,14 @@
 //! How much memory there is, so that what cannot fit is an error before it is allocated.
 
-use std::fs;
+use std::path::Path;
 
 use crate::diag::{Code, Problem};
+use crate::io::open;
 
 /// Bytes that this process may still take: what the kernel says is available, or less where a control group says so.
 /// Everything where neither is known.
 pub fn available() -> usize {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_available(&text));
+    let machine = told("/proc/meminfo").and_then(|text| mem_available(&text));
     machine.into_iter().chain(control_group()).min().unwrap_or(usize::MAX)
 }
 
@@ -32,9 +33,9 @@ fn mem_available(meminfo: &str) -> Option<usize> {
 
 /// What is left of this process's memory limit, version 2 or 1 of control groups.
 fn control_group() -> Option<usize> {
-    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
+    let number = |path: &str| told(path)?.trim().parse::<usize>().ok();
     let left = |limit: &str, used: &str| Some(number(limit)?.saturating_sub(number(used)?));
-    let own = fs::read_to_string("/proc/self/cgroup").ok().unwrap_or_default();
+    let own = told("/proc/self/cgroup").unwrap_or_default();
     let unified = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("").trim_end_matches('/');
     let root = "/sys/fs/cgroup";
     [unified, ""]
@@ -42,6 +43,11 @@ fn control_group() -> Option<usize> {
         .filter_map(|at| left(&format!("{root}{at}/memory.max"), &format!("{root}{at}/memory.current")))
         .chain(left(&format!("{root}/memory/memory.limit_in_bytes"), &format!("{root}/memory/memory.usage_in_bytes")))
         .min()
+}
+
+/// What the kernel writes in one of its files.
+fn told(path: &str) -> Option<String> {
+    open::read_text(Path::new(path), 1 << 16).ok()
 }
 
 #[cfg(test)]

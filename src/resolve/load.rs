@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use super::{Definition, Kind, Module, ModuleId, Program};
 use crate::diag::{Code, Diagnostics, Problem, Result, suggest};
+use crate::io::open::{self, Open};
 use crate::source::{FileId, Sources, Span};
 use crate::syntax::{self, tree};
 use crate::{ops, zoo};
@@ -127,7 +128,7 @@ impl Loader<'_> {
         if let Some(id) = self.known.get(&origin) {
             return Ok(*id);
         }
-        let text = read_text(&full).map_err(|problem| problem.at(path.span))?;
+        let text = read_text(&full, open::plain).map_err(|problem| problem.at(path.span))?;
         let name = full.display().to_string();
         let file = self.sources.add(name, text, full.parent());
         Ok(self.add(file, origin))
@@ -239,26 +240,10 @@ impl Loader<'_> {
 }
 
 /// Reads a program text: UTF-8, not too long.
-pub(crate) fn read_text(path: &Path) -> std::result::Result<String, Problem> {
-    let shown = path.display();
-    let unreadable = |reason: &dyn std::fmt::Display| {
-        let problem = Problem::new(Code::File, format!("cannot read {shown}: {reason}"));
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let names: Vec<String> = std::fs::read_dir(dir)
-            .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
-            .unwrap_or_default();
-        let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        problem.hints(suggest(&wanted, names.iter().map(String::as_str).filter(|name| *name != wanted)))
-    };
-    let meta = std::fs::metadata(path).map_err(|error| unreadable(&plain(&error)))?;
-    if meta.is_dir() {
-        return Err(unreadable(&"it is a folder"));
-    }
-    if meta.len() > MAX_BYTES {
-        return Err(unreadable(&format!("it has {} bytes, a spec has at most {MAX_BYTES}", meta.len())));
-    }
-    let bytes = std::fs::read(path).map_err(|error| unreadable(&plain(&error)))?;
-    decode(bytes).map_err(|problem| Problem { message: format!("{shown} {}", problem.message), ..problem })
+pub(crate) fn read_text(path: &Path, open: Open) -> std::result::Result<String, Problem> {
+    let bytes = open(path).and_then(|opened| opened.rest(vec![], MAX_BYTES));
+    let bytes = bytes.map_err(|error| error.problem(Code::File, path))?;
+    decode(bytes).map_err(|problem| Problem { message: format!("`{}` {}", path.display(), problem.message), ..problem })
 }
 
 /// Bytes as UTF-8; the message lacks its subject.
@@ -270,13 +255,4 @@ pub(crate) fn decode(bytes: Vec<u8>) -> std::result::Result<String, Problem> {
         Problem::new(Code::Encoding, format!("is not UTF-8: byte 0x{byte:02x} on line {line}"))
             .hint("save the file as UTF-8")
     })
-}
-
-/// An I/O error without the operating system's number.
-fn plain(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".into(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".into(),
-        _ => error.to_string(),
-    }
 }

@@ -1,7 +1,5 @@
 //! One file of weights, whatever its kind: told apart by content, so that a wrong ending does no harm.
 
-use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,29 +9,29 @@ use super::header::{self, Header};
 use super::mapped::MappedFile;
 use super::pytorch;
 use super::store::TensorInfo;
-use crate::diag::{Code, Problem, suggest};
-use crate::io::atomic::reason;
+use crate::diag::{Code, Problem};
+use crate::io::open::{self, Opened, Unreadable};
 
-pub(super) enum Opened {
+pub(super) enum Contents {
     Safetensors { file: Arc<MappedFile>, header: Header },
     PyTorch(IndexMap<String, (TensorInfo, pytorch_reader::Tensor)>),
 }
 
-impl Opened {
+impl Contents {
     pub fn keys(&self) -> Vec<&str> {
         match self {
-            Opened::Safetensors { header, .. } => header.tensors.keys().map(String::as_str).collect(),
-            Opened::PyTorch(tensors) => tensors.keys().map(String::as_str).collect(),
+            Contents::Safetensors { header, .. } => header.tensors.keys().map(String::as_str).collect(),
+            Contents::PyTorch(tensors) => tensors.keys().map(String::as_str).collect(),
         }
     }
 }
 
 /// Opens a safetensors file or a PyTorch checkpoint.
-pub(super) fn open(path: &Path) -> Result<Opened, Problem> {
+pub(super) fn open(path: &Path) -> Result<Contents, Problem> {
     let name = path.display();
     let wrong = |what: &str| Problem::new(Code::WeightsFile, format!("`{name}` {what}"));
     let file = open_plain(path)?;
-    let file = Arc::new(MappedFile::new(&file).map_err(|error| cannot_read(path, &error))?);
+    let file = Arc::new(MappedFile::new(file.file()).map_err(|error| cannot_read(path, error.into()))?);
     match kind(path, file.all()) {
         Kind::Empty => Err(wrong("is empty").hint("fetch the file again")),
         Kind::LfsPointer => {
@@ -47,76 +45,49 @@ pub(super) fn open(path: &Path) -> Result<Opened, Problem> {
                 wrong(&format!("is not a good safetensors file: {reason}"))
                     .hint("fetch or write the file again; an interrupted download often looks like this")
             })?;
-            Ok(Opened::Safetensors { file, header })
+            Ok(Contents::Safetensors { file, header })
         }
         Kind::PyTorch => {
             let length = file.all().len();
             drop(file);
-            pytorch::open(path, length).map(Opened::PyTorch)
+            pytorch::open(path, length).map(Contents::PyTorch)
         }
     }
 }
 
 /// Opens a plain file for reading; what else it may be is said.
-pub(super) fn open_plain(path: &Path) -> Result<File, Problem> {
-    let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
-    let about = file.metadata().map_err(|error| cannot_read(path, &error))?;
-    let wrong = |what: &str| Problem::new(Code::WeightsFile, format!("`{}` {what}", path.display()));
-    if about.is_dir() {
-        let inside = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
-        let found = inside.iter().find(|name| path.join(name).is_file());
-        return Err(wrong("is a folder, not a file").hint(match found {
-            Some(name) => format!("did you mean `{}`?", path.join(name).display()),
-            None => "name the file of weights in it".into(),
-        }));
-    }
-    if !about.is_file() {
-        return Err(wrong("is not a plain file").hint("copy it to one: its parts are read in no fixed order"));
-    }
-    Ok(file)
+pub(super) fn open_plain(path: &Path) -> Result<Opened, Problem> {
+    open::plain(path).map_err(|error| cannot_read(path, error))
 }
 
-/// The message for a file that cannot be opened; a missing one names its nearest neighbour.
-pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Problem {
-    let name = path.display();
-    let problem = Problem::new(Code::WeightsFile, format!("`{name}` cannot be read: {}", reason(error)));
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    match error.kind() {
-        io::ErrorKind::NotFound if !folder.exists() => {
-            problem.hint(format!("there is no folder `{}`", folder.display()))
+/// The message for a file that cannot be opened; a missing one names what there is instead.
+pub(super) fn cannot_read(path: &Path, error: Unreadable) -> Problem {
+    let is_missing = error.is_missing();
+    let is_folder = matches!(error, Unreadable::Other("a folder"));
+    let mut problem = error.problem(Code::WeightsFile, path);
+    if is_folder {
+        let inside = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
+        if let Some(name) = inside.iter().find(|name| path.join(name).is_file()) {
+            problem.hints = vec![format!("did you mean `{}`?", path.join(name).display())];
         }
-        io::ErrorKind::NotFound => {
-            let wanted = path.file_name().unwrap_or_default().to_string_lossy();
-            let names = neighbours(folder);
-            match suggest(&wanted, names.iter().map(String::as_str)) {
-                Some(hint) => problem.hint(hint),
-                None if names.is_empty() => problem.hint("paths are relative to the `.arch` file"),
-                None => problem.hint(format!("`{}` has {}", folder.display(), list(&names))),
-            }
-        }
-        io::ErrorKind::NotADirectory => problem.hint(format!("`{}` is a file, not a folder", folder.display())),
-        io::ErrorKind::PermissionDenied => problem.hint(format!("make it readable: `chmod +r {name}`")),
-        _ => problem.hint("copy the file to another disk, or fetch it again"),
+    } else if is_missing && problem.hints.is_empty() {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let names: Vec<String> = open::neighbours(folder).into_iter().filter(|name| is_weights(name)).collect();
+        return problem.hint(match names.is_empty() {
+            true => "paths are relative to the `.arch` file".into(),
+            false => format!("`{}` has {}", folder.display(), list(&names)),
+        });
     }
+    if problem.hints.is_empty() { problem.hint("copy the file to another disk, or fetch it again") } else { problem }
+}
+
+/// Whether a file's name ends as that of weights.
+fn is_weights(name: &str) -> bool {
+    let ending = Path::new(name).extension();
+    ending.is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
 }
 
 const ENDINGS: [&str; 6] = ["safetensors", "pth", "pt", "bin", "ckpt", "json"];
-
-/// The files of weights in a folder, by name; at most a thousand are looked at.
-fn neighbours(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return vec![] };
-    let mut names: Vec<String> = entries
-        .take(1000)
-        .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known)))
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
-}
 
 fn list(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(4).map(|name| format!("`{name}`")).collect();

@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::index;
 use crate::diag::{Code, Problem};
 use crate::io::atomic::{AtomicFile, reason, write_bytes};
+use crate::io::open;
 
 /// The files that are looked for, best first.
 const FILES: [&str; 3] = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
@@ -24,6 +25,9 @@ const FILES: [&str; 3] = ["model.safetensors", "model.safetensors.index.json", "
 pub(super) fn fetch(repo: &str) -> Result<PathBuf, Problem> {
     Hub::from_env()?.fetch(repo)
 }
+
+/// The longest token or name of a commit, in bytes.
+const MAX_NAME: u64 = 1 << 16;
 
 struct Hub {
     endpoint: String,
@@ -56,7 +60,7 @@ impl Hub {
             return Err(Problem::new(Code::WeightsFile, "there is no folder to keep the hub's files in")
                 .hint("name one: `HF_HOME=/some/folder archc ..`"));
         };
-        let token = var("HF_TOKEN").or_else(|| std::fs::read_to_string(root?.join("token")).ok());
+        let token = var("HF_TOKEN").or_else(|| open::read_text(&root?.join("token"), MAX_NAME).ok());
         Ok(Hub {
             endpoint: var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
             cache,
@@ -102,7 +106,7 @@ impl Hub {
     /// The file in the cache, if the branch's last known commit has it.
     fn cached(&self, repo: &Repo, file: &str) -> Option<PathBuf> {
         let folder = self.folder(repo);
-        let commit = std::fs::read_to_string(folder.join("refs").join(&repo.revision));
+        let commit = open::read_text(&folder.join("refs").join(&repo.revision), MAX_NAME);
         let commit = commit.ok().map(|text| text.trim().to_string()).unwrap_or_else(|| repo.revision.clone());
         if !is_plain(&commit) {
             return None;

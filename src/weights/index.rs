@@ -1,14 +1,14 @@
 //! `model.safetensors.index.json`: which of several files holds which tensor.
 
-use std::io::Read;
 use std::path::{Component, Path};
 
 use indexmap::{IndexMap, IndexSet};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-use super::file::{cannot_read, open_plain};
+use super::file::cannot_read;
 use crate::diag::{Code, Problem};
+use crate::io::open;
 
 /// More JSON than any network has keys for.
 const MAX_JSON: u64 = 100_000_000;
@@ -29,8 +29,7 @@ pub(super) fn read(path: &Path) -> Result<Index, Problem> {
         Problem::new(Code::WeightsFile, format!("`{}` is not a good index of weights: {reason}", path.display()))
             .hint("fetch the index again; its `weight_map` says in which file each key lies")
     };
-    let mut text = String::new();
-    open_plain(path)?.take(MAX_JSON).read_to_string(&mut text).map_err(|error| cannot_read(path, &error))?;
+    let text = open::read_text(path, MAX_JSON).map_err(|error| cannot_read(path, error))?;
     let raw: RawIndex = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let mut shards: IndexMap<String, IndexSet<String>> = IndexMap::new();
     for (key, shard) in raw.weight_map.0 {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::dtype::{DType, to_f32};
-use super::file::{self, Opened};
+use super::file::{self, Contents};
 use super::mapped::MappedFile;
 use super::source::WeightsSource;
 use super::{hub, index};
@@ -78,9 +78,9 @@ impl Store {
         Store { name, tensors: IndexMap::new(), places: vec![], metadata: IndexMap::new() }
     }
 
-    fn add(&mut self, opened: Opened, wanted: impl Fn(&str) -> bool) {
+    fn add(&mut self, opened: Contents, wanted: impl Fn(&str) -> bool) {
         match opened {
-            Opened::Safetensors { file, header } => {
+            Contents::Safetensors { file, header } => {
                 for (key, stored) in header.tensors {
                     if wanted(&key) {
                         let info = TensorInfo { shape: stored.shape, dtype: stored.dtype };
@@ -90,7 +90,7 @@ impl Store {
                 }
                 self.metadata = header.metadata;
             }
-            Opened::PyTorch(tensors) => {
+            Contents::PyTorch(tensors) => {
                 for (key, (info, tensor)) in tensors {
                     if wanted(&key) {
                         self.tensors.insert(key, info);

@@ -187,7 +187,7 @@ fn exit_codes_say_whose_fault_it_is() {
     let cases: Vec<(Vec<&str>, i32, &str)> = vec![
         (vec!["check", &ok], 0, ""),
         (vec!["check", &bad], 1, "did you mean `resnet18`"),
-        (vec!["check", "nowhere.arch"], 1, "there is no such file"),
+        (vec!["check", "nowhere.arch"], 1, "no such file or directory"),
         (vec!["check"], 2, "Usage"),
         // no machine has so many, and most have no driver either
         (vec!["run", &ok, "--device", "cuda:99"], 3, "`archc devices` lists what is there"),

@@ -10,6 +10,7 @@ mod fuzz;
 mod gpu_script;
 mod ops;
 mod pages;
+mod reading;
 mod suite;
 mod train;
 mod trainer;

@@ -4,10 +4,12 @@
 //! A ceiling is the best of a few short runs, as nothing that slows one down belongs to it. The threads are those of the
 //! current rayon pool. The time of a team is from its first start to its last end.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::kernels::{Isa, ceiling};
+use crate::io::open;
 
 /// The ceilings of some threads together. Rates are per second.
 #[derive(Clone, Debug)]
@@ -217,7 +219,8 @@ pub(super) fn cache_sizes() -> [usize; 2] {
     let mut sizes = [1 << 20, 32 << 20];
     for index in 0..8 {
         let read = |what: &str| {
-            std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{what}")).ok()
+            let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{what}");
+            open::read_text(Path::new(&path), 1 << 10).ok()
         };
         let (Some(level), Some(size)) = (read("level"), read("size")) else { continue };
         let size = size.trim().strip_suffix('K').and_then(|size| size.parse::<usize>().ok()).map(|size| size << 10);

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::io::atomic;
+use crate::io::{atomic, open};
 
 /// In front of every entry, with the hash of what follows.
 const MAGIC: &[u8; 8] = b"archcub1";
 const HASH: usize = 32;
+/// More than any kernel compiles to.
+const MAX_BYTES: u64 = 1 << 28;
 
 /// A folder of compiled kernels.
 #[derive(Clone, Debug)]
@@ -48,7 +50,7 @@ impl Cache {
 
     /// The entry, if there is one and it is whole.
     pub fn read(&self, key: &str) -> Option<Vec<u8>> {
-        let bytes = fs::read(self.path(key)?).ok()?;
+        let bytes = open::read(&self.path(key)?, MAX_BYTES).ok()?;
         let rest = bytes.strip_prefix(MAGIC)?;
         let (hash, body) = rest.split_at_checked(HASH)?;
         (Sha256::digest(body).as_slice() == hash).then(|| body.to_vec())

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 fn folder() -> std::path::PathBuf {
@@ -169,6 +171,6 @@ fn a_missing_file_has_near_names() {
     assert!(problem.message.ends_with("cannot be read: no such file or directory"), "{}", problem.message);
     assert_eq!(problem.hints, ["did you mean `turned.jpg`?"]);
     let problem = read(Path::new("no/such/folder/a.png")).unwrap_err();
-    assert_eq!(problem.notes, ["there is no folder `no/such/folder`"]);
+    assert_eq!(problem.hints, ["there is no folder `no/such/folder`"]);
     assert!(read(&folder()).unwrap_err().message.contains("is a folder"));
 }

@@ -1,14 +1,15 @@
 //! metrics.jsonl: a line a step, a line an epoch. Nothing in it depends on the clock, so that a run that was cut off leaves
 //! the same file as an unbroken one.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::diag::Problem;
+use crate::diag::{Code, Problem};
 use crate::io::atomic::problem;
+use crate::io::open;
 
 /// One line: of a step where `step` is there, else of an epoch. Epochs and steps count from 1.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -70,6 +71,9 @@ impl Metrics {
 /// # Errors
 /// If it cannot be read.
 pub fn read(path: &Path) -> Result<Vec<Line>, Problem> {
-    let text = fs::read_to_string(path).map_err(|error| problem(path, &error))?;
+    let text = open::read_text(path, MAX_BYTES).map_err(|error| error.problem(Code::Input, path))?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
+
+/// Lines of more steps than any run has.
+const MAX_BYTES: u64 = 1 << 32;

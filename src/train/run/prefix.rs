@@ -15,6 +15,7 @@ use super::learner::Prefix;
 use crate::data::{Dataset, Recipe};
 use crate::diag::Problem;
 use crate::io::atomic::problem;
+use crate::io::{open, picture};
 use crate::tensor::Tensor;
 
 /// The values of a data set's samples. May be filled and asked from several threads.
@@ -153,7 +154,7 @@ fn content(prefix: &Prefix, data: &Dataset, recipe: &Recipe) -> String {
         .par_iter()
         .map(|sample| {
             // what cannot be read now is said when it is decoded
-            Sha256::digest(fs::read(&sample.path).unwrap_or_default()).into()
+            Sha256::digest(open::read(&sample.path, picture::MAX_FILE).unwrap_or_default()).into()
         })
         .collect();
     let mut digest = Sha256::new();
