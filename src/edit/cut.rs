@@ -1,6 +1,7 @@
 //! `cut after T`, `cut before T`: T's output, or input, becomes the network's output.
 
 use super::select::single;
+use super::undone::Deed;
 use super::ways::Site;
 use super::{Ctx, Outcome};
 use crate::diag::{At, Code, Problem};
@@ -24,6 +25,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, side: &'a Spanned<Side>, plac
         let problem = Problem::new(Code::BadEdit, "this cut leaves nothing of the network");
         return Err(problem.hint(format!("`cut after {}` keeps it", site.shown)).at(ctx.span).into());
     }
+    ctx.deeds.push(Deed::Cut);
     ctx.builder.patch.set_output(OWN_OUTPUT, value, None);
     if let Some(network) = ctx.builder.patch.scope_mut("") {
         network.output = Some(value);

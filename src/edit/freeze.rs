@@ -1,6 +1,7 @@
 //! `freeze S`, `unfreeze S`: no gradient, and batch norm inside keeps its running statistics.
 
 use super::select::{Grain, Target, select};
+use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome};
 use crate::diag::{Code, Problem};
 use crate::syntax::tree::Selector;
@@ -17,6 +18,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, chang
     let targets = select(ctx.builder, selector, Grain::Layers)?;
     let mut changed = false;
     let mut has_weights = false;
+    let mut marks = vec![];
     for target in targets {
         let Target::Layer(id) = target else { continue };
         let with_params = ctx.builder.patch.params(id).is_none_or(|params| !params.is_empty());
@@ -24,9 +26,13 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, chang
             ctx.matched.push(Target::Layer(id).display(ctx.builder.patch));
         }
         has_weights |= with_params;
-        changed |= with_params && ctx.builder.patch.node(id).frozen != frozen;
+        if with_params && ctx.builder.patch.node(id).frozen != frozen {
+            changed = true;
+            marks.push((id, if frozen { Mark::Frozen } else { Mark::Trainable }));
+        }
         ctx.builder.patch.node_mut(id).frozen = frozen;
     }
+    ctx.deeds.push(Deed::Marks(marks));
     let problem = match (has_weights, changed) {
         (false, _) => "none of these layers has weights".to_string(),
         (_, false) => format!("these layers are {} already", if frozen { "frozen" } else { "trainable" }),

@@ -1,6 +1,7 @@
 //! `init S with I`: fills the weight (a norm's scale) and zeroes the bias; one tensor is named by its key.
 
 use super::select::{Grain, Target, select};
+use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome};
 use crate::diag::{Code, Problem};
 use crate::graph::{Graph, NodeId, key};
@@ -22,11 +23,12 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, with:
         let name = param.name;
         ctx.matched.push(key(&ctx.builder.patch.node(id).path, name));
         refuse(ctx.builder.patch, id, &param, &init).map_err(|problem| problem.at(with.span))?;
-        set(ctx, id, name, init);
+        let mark = set(ctx, id, name, init);
+        ctx.deeds.push(Deed::Marks(vec![mark]));
         return Ok(());
     }
     let targets = select(ctx.builder, selector, Grain::Layers)?;
-    let mut any = false;
+    let mut marks = vec![];
     for target in targets {
         let Target::Layer(id) = target else { continue };
         let params = ctx.builder.patch.params(id).unwrap_or_default();
@@ -35,16 +37,16 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, with:
             continue;
         }
         ctx.matched.push(target.display(ctx.builder.patch));
-        any = true;
         for param in learned {
             let init = if is_bias(param.name) { Init::Zeros } else { init.clone() };
             refuse(ctx.builder.patch, id, &param, &init).map_err(|problem| problem.at(with.span))?;
-            set(ctx, id, param.name, init);
+            marks.push(set(ctx, id, param.name, init));
         }
     }
-    if !any {
+    if marks.is_empty() {
         return Err(Problem::new(Code::BadEdit, "none of these layers has weights").at(selector.span).into());
     }
+    ctx.deeds.push(Deed::Marks(marks));
     Ok(())
 }
 
@@ -52,11 +54,12 @@ fn is_bias(name: &str) -> bool {
     name == "bias" || name.ends_with("_bias") || name.ends_with(".bias")
 }
 
-fn set(ctx: &mut Ctx<'_, '_, '_>, id: NodeId, name: &str, init: Init) {
+fn set(ctx: &mut Ctx<'_, '_, '_>, id: NodeId, name: &'static str, init: Init) -> (NodeId, Mark) {
     let owner = ctx.builder.patch.owner(id);
     let inits = &mut ctx.builder.patch.node_mut(owner).inits;
     inits.retain(|(other, _)| other != name);
     inits.push((name.to_string(), init));
+    (owner, Mark::Tensor(name))
 }
 
 /// The tensor whose key the selector spells out, where it does and no layer has that path.

@@ -20,9 +20,8 @@ mod replace;
 mod select;
 mod set;
 mod tie;
+mod undone;
 mod ways;
-
-use rustc_hash::FxHashMap;
 
 use crate::build::{Builder, Env, Globals, Naming, Value};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
@@ -31,6 +30,7 @@ use crate::ops::{ParamDecl, Role};
 use crate::resolve::Program;
 use crate::source::Span;
 use crate::syntax::tree::{Edit, EditKind, Expr, New, Selector, Side};
+use undone::{Deed, History, Step};
 
 pub use select::Target;
 
@@ -72,6 +72,8 @@ struct Ctx<'a, 'b, 'p> {
     span: Span,
     matched: Vec<String>,
     notes: Vec<String>,
+    /// What it did to layers that stay.
+    deeds: Vec<Deed>,
 }
 
 /// Applies every edit. One that fails changes nothing, and the next is tried all the same.
@@ -88,16 +90,18 @@ pub fn apply<'a>(
     let mut steps = 0;
     // names that a failed edit would have made: that they are missing later is its fault
     let mut missing: Vec<String> = vec![];
+    let mut history = History::default();
     for edit in program.edits() {
-        let known: FxHashMap<NodeId, String> = graph.ids().map(|id| (id, graph.node(id).path.clone())).collect();
+        let known: Vec<(NodeId, String)> =
+            graph.order().into_iter().map(|id| (id, graph.node(id).path.clone())).collect();
         let mut found = Diagnostics::new();
         let outcome = graph.patch(|patch| {
             patch.edit = Some(edit.span);
             let mut builder = Builder::new(program, patch, globals);
             builder.steps = steps;
-            let mut ctx = Ctx { builder: &mut builder, span: edit.span, matched: vec![], notes: vec![] };
+            let mut ctx = Ctx { builder: &mut builder, span: edit.span, matched: vec![], notes: vec![], deeds: vec![] };
             let outcome = verb(&mut ctx, edit);
-            let (matched, notes) = (ctx.matched, ctx.notes);
+            let Ctx { matched, notes, deeds, .. } = ctx;
             steps = builder.steps;
             unknown.extend(std::mem::take(&mut builder.unknown));
             found.extend(std::mem::take(&mut builder.problems).map(|problem| blamed(problem, edit.span)));
@@ -113,25 +117,25 @@ pub fn apply<'a>(
             sweep(patch, edit.span, &mut found)?;
             // later edits ask for shapes
             patch.infer();
-            Ok((matched, notes))
+            Ok((matched, notes, deeds, std::mem::take(&mut patch.heirs)))
         });
         problems.extend(found);
         match outcome {
-            Ok((matched, notes)) => {
+            Ok((matched, notes, deeds, heirs)) => {
                 let after = Totals::of(graph);
                 // an index may be used again: what this edit made bears its mark
                 let is_new = |id: NodeId| graph.node(id).origin == Some(edit.span);
                 let added = graph.order().into_iter().filter(|id| is_new(*id));
                 let is_gone = |id: NodeId| graph.get(id).is_none() || is_new(id);
-                let mut removed: Vec<&String> =
-                    known.iter().filter(|(id, _)| is_gone(**id)).map(|(_, path)| path).collect();
-                removed.sort_unstable();
+                let gone: Vec<(NodeId, String)> = known.into_iter().filter(|(id, _)| is_gone(*id)).collect();
+                let step = Step { edit: edit.span, deeds, gone: &gone, heirs: &heirs };
+                history.record(graph, step, &mut problems);
                 reports.push(Report {
                     span: edit.span,
                     matched,
                     notes,
                     added: added.map(|id| graph.node(id).path.clone()).collect(),
-                    removed: removed.into_iter().cloned().collect(),
+                    removed: gone.into_iter().map(|(_, path)| path).collect(),
                     parameters: after.parameters - before.parameters,
                     macs: after.macs - before.macs,
                     activations: after.activations - before.activations,

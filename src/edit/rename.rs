@@ -1,6 +1,7 @@
 //! `rename A to B`: changes a path, and so the keys. The base's file is still read by the old ones.
 
 use super::select::{Target, single};
+use super::undone::Deed;
 use super::{Ctx, Outcome};
 use crate::diag::{Code, Problem};
 use crate::graph::{NodeId, Scope, path};
@@ -26,6 +27,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Plac
             .at(to.span)
             .into());
     }
+    ctx.deeds.push(Deed::Moved { from: old.clone(), to: new.clone() });
     // parents are made as needed; a layer cannot hold others
     let mut parent = path::parent(&new);
     let mut missing = vec![];

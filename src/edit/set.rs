@@ -1,6 +1,7 @@
 //! `set T { attr = v, .. }`: changes arguments of the ops of layers.
 
 use super::select::{Grain, Target, select};
+use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome};
 use crate::diag::{Code, Problem};
 use crate::graph::path;
@@ -20,6 +21,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, entri
         changes.push(Arg { name: Some(name.value.clone()), value });
     }
     let mut changed = false;
+    let mut layers = vec![];
     for target in targets {
         let shown = target.display(ctx.builder.patch);
         let Target::Layer(id) = target else {
@@ -42,6 +44,12 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, entri
         changed |= op != old;
         ctx.builder.patch.set_op(id, op);
         ctx.builder.patch.node_mut(id).reshaped = true;
+        layers.push(id);
+    }
+    // an argument is overwritten alone, so that each is a deed of its own
+    for (name, _) in entries {
+        let marks = layers.iter().map(|id| (*id, Mark::Argument(name.value.clone())));
+        ctx.deeds.push(Deed::Marks(marks.collect()));
     }
     if !changed {
         let problem = Problem::new(Code::BadEdit, "this changes nothing: the arguments have these values already");

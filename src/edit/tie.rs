@@ -1,6 +1,7 @@
 //! `tie A to B`: A uses B's weights and has no keys of its own.
 
 use super::select::{Target, single};
+use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome};
 use crate::diag::{Code, Problem};
 use crate::graph::{Graph, NodeId, path};
@@ -50,6 +51,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Plac
         }
         pairs.push((*id, owner));
     }
+    ctx.deeds.push(Deed::Marks(pairs.iter().map(|(id, _)| (*id, Mark::Tied)).collect()));
     for (id, owner) in pairs {
         ctx.builder.patch.node_mut(id).tied = Some(owner);
     }

@@ -18,6 +18,8 @@ pub struct Patch {
     next_rank: u64,
     /// What nodes that are made or changed now are marked with.
     pub edit: Option<Span>,
+    /// Nodes taken away, and those that their weights passed to.
+    pub heirs: Vec<(NodeId, NodeId)>,
 }
 
 /// A node to be made.
@@ -38,7 +40,7 @@ impl Deref for Patch {
 impl Patch {
     pub(super) fn new(graph: Graph) -> Patch {
         let next_rank = graph.nodes.node_weights().map(|node| node.rank).max().map_or(0, |rank| rank + RANK_STEP);
-        Patch { graph, next_rank, edit: None }
+        Patch { graph, next_rank, edit: None, heirs: vec![] }
     }
 
     /// Makes what is added next run just after (or, with the rank of a later node, before) others of that rank.
@@ -132,6 +134,7 @@ impl Patch {
         for other in rest {
             self.graph.nodes[*other].tied = Some(*heir);
         }
+        self.heirs.push((id, *heir));
         let heir = &mut self.graph.nodes[*heir];
         (heir.tied, heir.base, heir.inits) = (node.tied, node.base, node.inits);
     }
