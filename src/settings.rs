@@ -17,6 +17,8 @@ use crate::weights::{Fault, KeyMap, Line, WeightsSource};
 pub struct Settings {
     /// The base network's name.
     pub base: String,
+    /// Where the spec names it.
+    pub base_span: Span,
     /// The folder that the spec's relative paths start from.
     pub dir: PathBuf,
     pub weights: WeightsSource,
@@ -67,8 +69,19 @@ impl Settings {
         if problems.has_errors() {
             return Err(problems);
         }
-        let base = info.name.clone();
-        Ok(Settings { base, dir, weights, weights_span, keymap, map_spans, ignore_spans, preprocess, labels })
+        let (base, base_span) = (info.name.clone(), base.name.span);
+        Ok(Settings {
+            base,
+            base_span,
+            dir,
+            weights,
+            weights_span,
+            keymap,
+            map_spans,
+            ignore_spans,
+            preprocess,
+            labels,
+        })
     }
 
     /// A mistake of a `map` or `ignore` line at its place.

@@ -14,7 +14,7 @@ use super::run::bound;
 use super::session::{Session, print};
 use super::{Failure, Outcome};
 use crate::compile::Compiled;
-use crate::diag::{Code, Diagnostics, Problem};
+use crate::diag::{Code, Problem};
 use crate::exec::learning::Learns;
 use crate::source::FileId;
 use crate::train::run::learner::Stepped;
@@ -24,7 +24,7 @@ use crate::train::run::report::Report;
 use crate::train::run::setup::{Given, Setup, setup};
 use crate::train::run::{self, Ended, RunFolder, Watch};
 use crate::train::stage::stages;
-use crate::train::{Schedule, TrainSpec};
+use crate::train::{Schedule, TrainSpec, frozen_at_random};
 
 /// How much memory the outputs of a frozen prefix may take before they lie on the disk.
 const PREFIX_MEMORY: u64 = 2 << 30;
@@ -52,8 +52,10 @@ fn train(
 ) -> Outcome {
     let own_seed = run::says(&session.sources, file, "seed");
     let given = Given { batch: args.exec.batch, seed: args.exec.seed.filter(|_| !own_seed) };
-    let Setup { mut job, config, remarks } =
-        setup(spec, &compiled.typed, &compiled.settings, &given).map_err(Diagnostics::from)?;
+    let Setup { mut job, config, remarks } = setup(spec, &compiled.typed, &compiled.settings, &given)?;
+    if args.exec.weights.is_none() {
+        session.report(&frozen_at_random(&compiled.typed, &compiled.settings, spec));
+    }
     job.spec = digest(session, file, args, &job);
     job.prefix_memory = (!args.no_prefix_cache).then_some(PREFIX_MEMORY);
     let bound = bound(compiled, &args.exec)?;

@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use super::reach::unreached;
 use super::spec::{Arg, Call, Kind, Setting, Takes, WORDS, Word};
 use super::{Choice, TrainSpec};
 use crate::build::{Builder, Env, Globals, Value};
@@ -49,6 +50,9 @@ pub fn check<'a>(
             let frozen = typed.order().iter().any(|id| typed.graph().node(*id).frozen);
             let hint = if frozen { "everything is frozen: `freeze all except ..`" } else { "it has no weights" };
             problems.push(problem.hint(hint).at(word_span));
+        }
+        if let Some(problem) = unreached(typed, &spec) {
+            problems.push(problem.at(word_span));
         }
     }
     Some(spec)
@@ -312,7 +316,7 @@ fn convert(kind: Kind, value: &Value<'_>) -> Option<Setting> {
 }
 
 /// Whether a gradient may change tensors of its own that the node has.
-fn has_weights(typed: &Typed, id: NodeId) -> bool {
+pub(super) fn has_weights(typed: &Typed, id: NodeId) -> bool {
     typed.graph().node(id).tied.is_none() && typed.params(id).iter().any(|param| param.role == Role::Weight)
 }
 

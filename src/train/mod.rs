@@ -5,6 +5,7 @@
 mod check;
 pub mod grad;
 mod optimizer;
+mod reach;
 pub mod run;
 mod schedule;
 pub mod spec;
@@ -16,6 +17,7 @@ use indexmap::IndexMap;
 
 pub use check::check;
 pub use optimizer::Optimizer;
+pub use reach::frozen_at_random;
 pub use schedule::{Progress, Schedule};
 use spec::{Call, Setting};
 pub use trainer::{Config, Outcome, Snapshot, Targets, Trainer};

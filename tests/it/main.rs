@@ -5,6 +5,7 @@ mod checkpoints;
 mod cli;
 mod command;
 mod compiled;
+mod early;
 mod flow;
 mod fuzz;
 mod gpu_script;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Job;
 use crate::data::augment::Augment;
 use crate::data::{Columns, Data, Label, Mixup, Order, Recipe, Want, csv, folder};
-use crate::diag::{Code, Diagnostic, Problem};
+use crate::diag::{At, Code, Diagnostics, Problem};
 use crate::graph::path;
 use crate::ops::Role;
 use crate::settings::Settings;
@@ -31,37 +31,43 @@ pub struct Setup {
     pub remarks: Vec<String>,
 }
 
-/// Reads the data that the block names and puts the run together.
+/// Reads the data that the block names and puts the run together. No picture is decoded and no weight read, so that
+/// `check` can ask too.
 ///
 /// # Errors
 /// Data that cannot be read or learned from; a network whose input is no picture, or whose output does not fit the loss.
-pub fn setup(spec: &TrainSpec, typed: &Typed, settings: &Settings, given: &Given) -> Result<Setup, Box<Diagnostic>> {
+/// All that is found.
+pub fn setup(spec: &TrainSpec, typed: &Typed, settings: &Settings, given: &Given) -> Result<Setup, Diagnostics> {
     let data_line = spec.choice("data").expect("a checked block has data");
     let loss_line = spec.choice("loss").expect("a checked block has a loss");
-    let input = input(typed).map_err(|problem| problem.at(data_line.span))?;
-    if let Some(preprocess) = &settings.preprocess {
-        preprocess.check(input).map_err(|problem| problem.at(data_line.span))?;
+    let mut problems = Diagnostics::new();
+    let input = problems.take(input(typed).at(data_line.span));
+    if let (Some(preprocess), Some(input)) = (&settings.preprocess, input) {
+        problems.take(preprocess.check(input).at(data_line.span));
     }
-    let is_image = loss_line.arg("target") == Some(&Setting::Word("image"));
-    let want = match (loss_line.name(), data_line.name(), is_image) {
-        (_, _, true) => Want::Image,
-        ("cross_entropy", ..) => Want::Classes,
-        ("bce_with_logits", "folder", _) => Want::OneHot,
-        (loss, "folder", _) => {
-            let problem =
-                Problem::new(Code::Train, format!("`{loss}` needs numbers to come near to, a folder has classes"));
-            return Err(problem
-                .hint(format!("learn the picture itself: `loss {loss}(target = image)`"))
-                .hint("or classes: `loss cross_entropy`; or numbers from a table: `data csv(..)`")
-                .at(loss_line.span));
-        }
-        _ => Want::Numbers,
-    };
+    let want = problems.take(want(loss_line, data_line.name()).at(loss_line.span));
     let seed = given.seed.unwrap_or_else(|| integer(spec, "seed") as u64);
-    let data = data(data_line, want, &settings.dir, seed).map_err(|problem| problem.at(data_line.span))?;
     let batch = given.batch.unwrap_or_else(|| integer(spec, "batch") as usize);
-    check_counts(&data, want, batch).map_err(|problem| problem.at(data_line.span))?;
-    check_output(typed, want, &data, input, loss_line.name()).map_err(|problem| problem.at(loss_line.span))?;
+    // a table is read by columns that the loss decides; a folder is the same for all
+    let columns = want.or((data_line.name() == "folder").then_some(Want::Classes));
+    let data = columns.and_then(|want| problems.take(data(data_line, want, &settings.dir, seed).at(data_line.span)));
+    let patience = spec.choice("early_stopping").filter(|choice| choice.name() == "patience");
+    if let Some(data) = &data {
+        if let Some(want) = want {
+            problems.take(check_classes(data, want).at(data_line.span));
+            let fits = input.map(|input| check_output(typed, want, data, input, loss_line.name()));
+            problems.take(fits.unwrap_or(Ok(())).at(loss_line.span));
+        }
+        problems.take(check_batch(data, batch).at(data_line.span));
+        if let (Some(choice), true) = (patience, data.val.is_empty()) {
+            let problem = Problem::new(Code::Train, "nothing is kept for validation, which says when to stop early");
+            let problem = problem.hint("give the data a `val` folder, or keep a share: `split = 0.2`");
+            problems.push(problem.at(choice.span));
+        }
+    }
+    let (Some(input), Some(want), Some(data), false) = (input, want, data, problems.has_errors()) else {
+        return Err(problems);
+    };
     let balanced = loss_line.arg("class_weights") == Some(&Setting::Word("balanced"));
     let mut config = Config::new(spec, balanced.then(|| balance(&data)));
     config.seed = seed;
@@ -82,16 +88,28 @@ pub fn setup(spec: &TrainSpec, typed: &Typed, settings: &Settings, given: &Given
     if !matches!(want, Want::Classes | Want::OneHot) {
         job.classes.clear();
     }
-    let patience = spec.choice("early_stopping").filter(|choice| choice.name() == "patience");
     job.patience = patience.and_then(|choice| match choice.arg("epochs") {
         Some(Setting::Int(epochs)) => Some(*epochs as usize),
         _ => None,
     });
-    if let (Some(choice), true) = (patience, job.val.is_empty()) {
-        let problem = Problem::new(Code::Train, "nothing is kept for validation, which says when to stop early");
-        return Err(problem.hint("give the data a `val` folder, or keep a share: `split = 0.2`").at(choice.span));
-    }
     Ok(Setup { job, config, remarks })
+}
+
+/// What a picture's target is.
+fn want(loss: &Choice, data: &str) -> Result<Want, Problem> {
+    let is_image = loss.arg("target") == Some(&Setting::Word("image"));
+    match (loss.name(), data, is_image) {
+        (_, _, true) => Ok(Want::Image),
+        ("cross_entropy", ..) => Ok(Want::Classes),
+        ("bce_with_logits", "folder", _) => Ok(Want::OneHot),
+        (loss, "folder", _) => {
+            let message = format!("`{loss}` needs numbers to come near to, a folder has classes");
+            Err(Problem::new(Code::Train, message)
+                .hint(format!("learn the picture itself: `loss {loss}(target = image)`"))
+                .hint("or classes: `loss cross_entropy`; or numbers from a table: `data csv(..)`"))
+        }
+        _ => Ok(Want::Numbers),
+    }
 }
 
 fn integer(spec: &TrainSpec, word: &str) -> i64 {
@@ -132,21 +150,40 @@ fn data(choice: &Choice, want: Want, dir: &Path, seed: u64) -> Result<Data, Prob
     }
     let val = Some(text(choice, "val")).filter(|val| !val.is_empty()).map(|val| dir.join(val));
     let columns = if want == Want::Numbers || want == Want::OneHot { Columns::Numbers } else { Columns::Label };
-    csv(&path, val.as_deref(), columns, part, seed)
+    let data = csv(&path, val.as_deref(), columns, part, seed)?;
+    if !choice.flag("skip_corrupt") {
+        check_files(text(choice, "path"), &data)?;
+    }
+    Ok(data)
 }
 
-fn check_counts(data: &Data, want: Want, batch: usize) -> Result<(), Problem> {
+fn check_classes(data: &Data, want: Want) -> Result<(), Problem> {
     if matches!(want, Want::Classes | Want::OneHot) && data.classes.len() < 2 {
         let name = data.classes.first().map_or("none", String::as_str);
         return Err(Problem::new(Code::Input, format!("the data has one class only, `{name}`"))
             .hint("two classes or more can be told apart: a folder each, or a label each in a table"));
     }
+    Ok(())
+}
+
+fn check_batch(data: &Data, batch: usize) -> Result<(), Problem> {
     if batch > data.train.len() {
         let message = format!("a batch of {batch} is larger than the data: {} training pictures", data.train.len());
         return Err(Problem::new(Code::Input, message)
             .hint(format!("`batch {}` or less, or more pictures", data.train.len().max(1))));
     }
     Ok(())
+}
+
+/// Whether the pictures that a table names are there.
+fn check_files(table: &str, data: &Data) -> Result<(), Problem> {
+    let samples = || data.train.samples.iter().chain(&data.val.samples);
+    let gone: Vec<&Path> = samples().map(|sample| sample.path.as_path()).filter(|path| !path.exists()).collect();
+    let Some(first) = gone.first() else { return Ok(()) };
+    let message = format!("{} of {} pictures of `{table}` are not there", gone.len(), samples().count());
+    Err(Problem::new(Code::Input, message)
+        .note(format!("the first is `{}`", first.display()))
+        .hint("files are found from the table's folder; `skip_corrupt = true` leaves out what cannot be read"))
 }
 
 /// Whether the network's output is what the loss compares with the data.

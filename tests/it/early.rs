@@ -1,0 +1,105 @@
+//! What is known without running is said by `check`, and before weights are read.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn archc(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_archc"));
+    command.current_dir(dir).args(args).env("NO_COLOR", "1").stdin(Stdio::null()).output().expect("archc starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn write(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(name);
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a writable folder");
+    std::fs::write(path, text).expect("a writable folder");
+}
+
+/// Empty files that are called pictures: nothing here may decode them.
+fn pictures(dir: &Path, names: &[&str]) {
+    names.iter().for_each(|name| write(dir, name, ""));
+}
+
+const NETWORK: &str = "network small {\n\
+    input image: [N, 1, 8, 8]\n\
+    preprocess { }\n\
+    conv: conv2d(4, kernel = 3, padding = 1)\n\
+    global_avg_pool2d\n\
+    fc: linear(5)\n\
+}\n\
+base small\n";
+
+#[test]
+fn check_looks_at_the_data_of_a_train_block() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    pictures(dir.path(), &["data/a/1.png", "data/a/2.png", "data/b/1.png", "data/c/1.png"]);
+    write(dir.path(), "table.csv", "data/a/1.png,x\ndata/a/9.png,y\ndata/b/1.png,x\n");
+    write(dir.path(), "numbers.csv", "data/a/1.png,1,2\ndata/a/2.png,3,4\n");
+    let cases: &[(&str, &[&str])] = &[
+        ("data folder(\"nowhere\"); loss cross_entropy", &["error[input]", "nowhere` is not there", "spec.arch:10:14"]),
+        ("data csv(\"no.csv\"); loss cross_entropy", &["error[input]", "no.csv` cannot be read", "spec.arch:10:14"]),
+        (
+            "data folder(\"data\", split = 0); loss cross_entropy; batch 40; early_stopping patience(2)",
+            &[
+                "3 classes, `fc` gives 5",
+                "`replace fc with linear(3)`",
+                "a batch of 40 is larger than the data: 4 training pictures",
+                "nothing is kept for validation",
+            ],
+        ),
+        (
+            "data csv(\"table.csv\", split = 0); loss cross_entropy; batch 1",
+            &["1 of 3 pictures", "a/9.png", "skip_corrupt"],
+        ),
+        (
+            "data csv(\"numbers.csv\", split = 0); loss mse; batch 1",
+            &["2 numbers a row, the network's output is [N, 5]"],
+        ),
+        ("data folder(\"data\"); loss mse", &["`mse` needs numbers", "target = image"]),
+    ];
+    for (block, wanted) in cases {
+        write(dir.path(), "spec.arch", &format!("{NETWORK}\ntrain {{ {block} }}\n"));
+        let output = archc(dir.path(), &["check", "spec.arch"]);
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{block}: {told}");
+        for part in *wanted {
+            assert!(told.contains(part), "{block}: {part:?} is not in: {told}");
+        }
+        // the other commands do without the data
+        for command in ["plan", "show", "run"] {
+            let output = archc(dir.path(), &[command, "spec.arch"]);
+            assert!(output.status.success(), "{command}: {}", stderr(&output));
+        }
+    }
+    let right = "data folder(\"data\", split = 0); loss cross_entropy; batch 2";
+    write(dir.path(), "spec.arch", &format!("{NETWORK}replace fc with linear(3)\ntrain {{ {right} }}\n"));
+    let output = archc(dir.path(), &["check", "spec.arch"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+}
+
+#[test]
+fn random_weights_that_are_frozen_are_told() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    pictures(dir.path(), &["data/a/1.png", "data/b/1.png"]);
+    let told = |edits: &str| {
+        let train = "train { data folder(\"data\", split = 0); loss cross_entropy; epochs 3; batch 2";
+        write(dir.path(), "spec.arch", &format!("{NETWORK}replace fc with linear(2)\n{edits}").replace("TRAIN", train));
+        let output = archc(dir.path(), &["check", "spec.arch"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let base = told("freeze all except fc\nTRAIN }\n");
+    assert!(base.contains("warning[train]: 1 layer is frozen with random weights"), "{base}");
+    assert!(base.contains("spec.arch:8:6") && base.contains("base small { weights"), "{base}");
+    let made = told("insert conv2d(4, kernel = 1) as more after conv\nfreeze more\nTRAIN }\n");
+    assert!(made.contains("warning[train]: `more` is frozen with random weights"), "{made}");
+    assert!(!made.contains("layer is frozen"), "{made}");
+    for quiet in
+        ["TRAIN }\n", "init conv with zeros\nfreeze conv\nTRAIN }\n", "freeze conv\nTRAIN; unfreeze conv after 1 }\n"]
+    {
+        assert_eq!(told(quiet), "");
+    }
+}
