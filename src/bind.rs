@@ -360,12 +360,27 @@ impl Bound {
         self.store.as_ref().map(|store| store.metadata().clone()).unwrap_or_default()
     }
 
+    /// Reads every tensor of the files now, as the files have them, so that these may change or go while a run lasts.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn hold(&mut self) -> Result<(), Problem> {
+        for tensor in self.tensors.values() {
+            let held = match &tensor.source {
+                Source::File(key) => self.store.as_mut().map(|store| store.hold(key)),
+                Source::Fresh(Init::From { file, key }) => self.extra.get_mut(file).map(|store| store.hold(key)),
+                Source::Fresh(_) | Source::Computed(_) => None,
+            };
+            held.transpose()?;
+        }
+        Ok(())
+    }
+
     fn values(&self, name: &str, tensor: &Tensor) -> Result<Vec<f32>, Problem> {
         match &tensor.source {
             Source::File(file) => {
                 let store = self.store.as_ref().expect("a tensor of a file has its store");
                 let values = store.read(file)?;
-                store.release(file);
                 self.look(name, &values);
                 Ok(values)
             }
@@ -383,15 +398,6 @@ impl Bound {
         if let Some(count) = non_finite(values) {
             let mut found = self.non_finite.lock().unwrap_or_else(PoisonError::into_inner);
             found.insert(name.to_string(), count);
-        }
-    }
-
-    /// A tensor by its layer: its key, and the key of the file that holds it.
-    fn stored(&self, node: NodeId, param: usize) -> Option<(&str, &Store, &str)> {
-        let (name, tensor) = self.tensors.get_index(*self.by_node.get(&(node, param))?)?;
-        match &tensor.source {
-            Source::File(file) => Some((name, self.store.as_ref()?, file)),
-            Source::Fresh(_) | Source::Computed(_) => None,
         }
     }
 
@@ -473,18 +479,5 @@ impl Tensors for Bound {
         let index = self.by_node.get(&(node, param)).expect("the node owns its tensors");
         let (name, tensor) = self.tensors.get_index(*index).expect("an index of this map");
         self.values(name, tensor)
-    }
-
-    fn view(&self, node: NodeId, param: usize) -> Option<&[f32]> {
-        let (name, store, file) = self.stored(node, param)?;
-        let values = store.view(file)?;
-        self.look(name, values);
-        Some(values)
-    }
-
-    fn release(&self, node: NodeId, param: usize) {
-        if let Some((_, store, file)) = self.stored(node, param) {
-            store.release(file);
-        }
     }
 }

@@ -58,8 +58,9 @@ fn train(
     }
     job.spec = digest(session, file, args, &job);
     job.prefix_memory = (!args.no_prefix_cache).then_some(PREFIX_MEMORY);
-    let bound = bound(compiled, &args.exec)?;
+    let mut bound = bound(compiled, &args.exec)?;
     bound.check_memory()?;
+    bound.hold()?;
     remarks.iter().for_each(|remark| eprintln!("{remark}"));
     let classes = if job.classes.is_empty() { String::new() } else { format!(", {} classes", job.classes.len()) };
     eprintln!("data: {} pictures to learn from, {} for validation{classes}", job.train.len(), job.val.len());

@@ -28,14 +28,6 @@ pub trait Tensors: Sync {
     /// The values of tensor `param` (its index in [`Typed::params`]) of the layer `node`, which owns it. Called from
     /// several threads, for each tensor once where possible.
     fn read(&self, node: NodeId, param: usize) -> Result<Vec<f32>, Problem>;
-
-    /// The same values where they already lie in memory as float32; whoever has read them calls [`Tensors::release`].
-    fn view(&self, _node: NodeId, _param: usize) -> Option<&[f32]> {
-        None
-    }
-
-    /// Gives back the memory of a tensor that was viewed. It can be viewed again.
-    fn release(&self, _node: NodeId, _param: usize) {}
 }
 
 /// Something that can run plans.

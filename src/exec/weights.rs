@@ -1,9 +1,6 @@
 //! Evaluates weight expressions when a backend packs: a tensor is read, folded in float64, handed over and forgotten, so
 //! that the weights are never in memory twice.
 
-use std::borrow::Cow;
-use std::ops::Deref;
-
 use rustc_hash::FxHashMap;
 
 use super::{Tensors, reference};
@@ -20,27 +17,6 @@ pub struct Weights<'a> {
     tensors: &'a dyn Tensors,
     /// Values of parameters alone.
     constants: FxHashMap<NodeId, Tensor>,
-}
-
-/// The values of a tensor. Gives the memory of a file's pages back when it is dropped.
-pub struct Values<'a> {
-    values: Cow<'a, [f32]>,
-    viewed: Option<(&'a dyn Tensors, NodeId, usize)>,
-}
-
-impl Deref for Values<'_> {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
-        &self.values
-    }
-}
-
-impl Drop for Values<'_> {
-    fn drop(&mut self) {
-        if let Some((tensors, node, index)) = self.viewed {
-            tensors.release(node, index);
-        }
-    }
 }
 
 /// The scale of each output channel and what is added to it.
@@ -82,21 +58,6 @@ impl<'a> Weights<'a> {
         match source {
             Source::Param { node, index, .. } => self.tensors.read(*node, *index),
             Source::Value { node, .. } => Ok(self.constants[node].data().to_vec()),
-        }
-    }
-
-    /// The values of a source, not copied where they lie in memory as they are.
-    pub fn values(&self, source: &Source) -> Result<Values<'_>, Problem> {
-        match source {
-            Source::Param { node, index, .. } => match self.tensors.view(*node, *index) {
-                Some(values) => {
-                    Ok(Values { values: Cow::Borrowed(values), viewed: Some((self.tensors, *node, *index)) })
-                }
-                None => Ok(Values { values: Cow::Owned(self.tensors.read(*node, *index)?), viewed: None }),
-            },
-            Source::Value { node, .. } => {
-                Ok(Values { values: Cow::Borrowed(self.constants[node].data()), viewed: None })
-            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Component, Path};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::atomic::reason;
 use crate::diag::{Code, Problem, suggest};
@@ -18,6 +18,7 @@ use crate::diag::{Code, Problem, suggest};
 pub struct Opened {
     file: File,
     len: u64,
+    modified: Option<SystemTime>,
     waits: bool,
 }
 
@@ -82,7 +83,7 @@ fn open(path: &Path, waits: bool) -> Result<Opened, Unreadable> {
     let file = options.open(path)?;
     let about = file.metadata()?;
     refuse(about.file_type(), waits)?;
-    Ok(Opened { file, len: about.len(), waits })
+    Ok(Opened { file, len: about.len(), modified: about.modified().ok(), waits })
 }
 
 /// Whether the path names a descriptor of this process, as a shell's `<(..)` does.
@@ -179,6 +180,13 @@ impl Opened {
         }
     }
 
+    /// Whether nobody has written to the file since it was opened, as far as the system tells: a file that another one
+    /// took the place of is the same as ever.
+    pub fn is_unchanged(&self) -> bool {
+        self.file.metadata().is_ok_and(|now| now.len() == self.len && now.modified().ok() == self.modified)
+    }
+
+    /// The handle, for what reads a descriptor by its path.
     pub fn file(&self) -> &File {
         &self.file
     }

@@ -597,14 +597,4 @@ impl Tensors for Overlay<'_> {
             None => self.tensors.read(node, param),
         }
     }
-
-    fn view(&self, node: NodeId, param: usize) -> Option<&[f32]> {
-        self.learned(node, param).or_else(|| self.tensors.view(node, param))
-    }
-
-    fn release(&self, node: NodeId, param: usize) {
-        if self.learned(node, param).is_none() {
-            self.tensors.release(node, param);
-        }
-    }
 }

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::header::{self, Header};
-use super::mapped::MappedFile;
 use super::pytorch;
 use super::store::TensorInfo;
 use crate::diag::{Code, Problem};
 use crate::io::open::{self, Opened, Unreadable};
 
 pub(super) enum Contents {
-    Safetensors { file: Arc<MappedFile>, header: Header },
+    Safetensors { file: Arc<Opened>, header: Header },
     PyTorch(IndexMap<String, (TensorInfo, pytorch_reader::Tensor)>),
 }
 
@@ -30,9 +29,9 @@ impl Contents {
 pub(super) fn open(path: &Path) -> Result<Contents, Problem> {
     let name = path.display();
     let wrong = |what: &str| Problem::new(Code::WeightsFile, format!("`{name}` {what}"));
-    let file = open_plain(path)?;
-    let file = Arc::new(MappedFile::new(file.file()).map_err(|error| cannot_read(path, error.into()))?);
-    match kind(path, file.all()) {
+    let mut file = open::plain(path).map_err(|error| cannot_read(path, error))?;
+    let head = file.start(512).map_err(|error| cannot_read(path, error))?;
+    match kind(path, &head) {
         Kind::Empty => Err(wrong("is empty").hint("fetch the file again")),
         Kind::LfsPointer => {
             Err(wrong("is a Git LFS pointer, not the weights").hint("fetch the weights with `git lfs pull`"))
@@ -41,23 +40,14 @@ pub(super) fn open(path: &Path) -> Result<Contents, Problem> {
         Kind::Unknown => Err(wrong("is neither safetensors nor a PyTorch checkpoint")
             .hint("archc reads .safetensors, .safetensors.index.json, and .pth, .pt, .bin of `torch.save`")),
         Kind::Safetensors => {
-            let header = header::parse(file.all()).map_err(|reason| {
+            let header = header::read(&file).map_err(|reason| {
                 wrong(&format!("is not a good safetensors file: {reason}"))
                     .hint("fetch or write the file again; an interrupted download often looks like this")
             })?;
-            Ok(Contents::Safetensors { file, header })
+            Ok(Contents::Safetensors { file: Arc::new(file), header })
         }
-        Kind::PyTorch => {
-            let length = file.all().len();
-            drop(file);
-            pytorch::open(path, length).map(Contents::PyTorch)
-        }
+        Kind::PyTorch => pytorch::open(path, &file).map(Contents::PyTorch),
     }
-}
-
-/// Opens a plain file for reading; what else it may be is said.
-pub(super) fn open_plain(path: &Path) -> Result<Opened, Problem> {
-    open::plain(path).map_err(|error| cannot_read(path, error))
 }
 
 /// The message for a file that cannot be opened; a missing one names what there is instead.
@@ -104,8 +94,8 @@ enum Kind {
     Unknown,
 }
 
-fn kind(path: &Path, bytes: &[u8]) -> Kind {
-    let head = &bytes[..bytes.len().min(512)];
+/// `head`: the first 512 bytes.
+fn kind(path: &Path, head: &[u8]) -> Kind {
     if head.is_empty() {
         return Kind::Empty;
     }

@@ -4,6 +4,7 @@
 //! header.
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
 
 use indexmap::IndexMap;
@@ -12,6 +13,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::dtype::DType;
+use crate::io::atomic::reason;
+use crate::io::open::Opened;
 
 /// The largest JSON that the format allows.
 const MAX_JSON: u64 = 100_000_000;
@@ -28,27 +31,36 @@ pub(super) struct Header {
 pub(super) struct Stored {
     pub dtype: DType,
     pub shape: Vec<usize>,
-    pub range: Range<usize>,
+    pub range: Range<u64>,
 }
 
-/// Reads the header of the whole file `bytes`, or says what is wrong with it.
-pub(super) fn parse(bytes: &[u8]) -> Result<Header, String> {
-    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        return Err(format!("it has {} bytes, too few for a safetensors header", bytes.len()));
-    };
-    let length = u64::from_le_bytes(*length);
+/// Reads the header of a file, or says what is wrong with it.
+pub(super) fn read(file: &Opened) -> Result<Header, String> {
+    parse(file.len(), |into, offset| file.exact_at(into, offset))
+}
+
+/// `len`: of the whole file; `fill` reads from it.
+fn parse(len: u64, fill: impl Fn(&mut [u8], u64) -> io::Result<()>) -> Result<Header, String> {
+    if len < 8 {
+        return Err(format!("it has {len} bytes, too few for a safetensors header"));
+    }
+    let failed = |error: io::Error| format!("its header cannot be read: {}", reason(&error));
+    let mut length = [0; 8];
+    fill(&mut length, 0).map_err(failed)?;
+    let length = u64::from_le_bytes(length);
     if length > MAX_JSON {
         return Err(format!("it claims a header of {length} bytes, more than the {MAX_JSON} of the format"));
     }
-    let json = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-    let Some(json) = json else {
-        return Err(format!("it claims a header of {length} bytes, but only {} follow: it is cut off", rest.len()));
-    };
-    let text = std::str::from_utf8(json).map_err(|_| "its header is not UTF-8".to_string())?;
+    if length > len - 8 {
+        return Err(format!("it claims a header of {length} bytes, but only {} follow: it is cut off", len - 8));
+    }
+    let mut json = vec![0; length as usize];
+    fill(&mut json, 8).map_err(failed)?;
+    let text = std::str::from_utf8(&json).map_err(|_| "its header is not UTF-8".to_string())?;
     let raw: Raw =
         serde_json::from_str(text).map_err(|error| format!("its header is not what it should be: {error}"))?;
 
-    let (start, end) = (8 + json.len(), bytes.len());
+    let (start, end) = (8 + length, len);
     let mut tensors = IndexMap::with_capacity(raw.tensors.len());
     for (key, entry) in raw.tensors {
         let stored = check(entry, start, end).map_err(|reason| format!("`{key}` {reason}"))?;
@@ -58,16 +70,16 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header, String> {
     Ok(Header { tensors, metadata: raw.metadata })
 }
 
-fn check(entry: RawTensor, start: usize, end: usize) -> Result<Stored, String> {
+fn check(entry: RawTensor, start: u64, end: u64) -> Result<Stored, String> {
     let [from, to] = entry.data_offsets;
     let held = end - start;
-    let range = match (usize::try_from(from), usize::try_from(to)) {
-        (Ok(from), Ok(to)) if from <= to && to <= held => start + from..start + to,
-        _ if from <= to => {
-            return Err(format!("should lie at bytes {from} to {to}, but the file ends at {held}: it is cut off"));
-        }
-        _ => return Err(format!("should lie at bytes {from} to {to}, which is backwards")),
-    };
+    if from > to {
+        return Err(format!("should lie at bytes {from} to {to}, which is backwards"));
+    }
+    if to > held {
+        return Err(format!("should lie at bytes {from} to {to}, but the file ends at {held}: it is cut off"));
+    }
+    let range = start + from..start + to;
     let dtype = DType::named(&entry.dtype);
     let mut shape = Vec::with_capacity(entry.shape.len());
     for &size in &entry.shape {
@@ -80,17 +92,17 @@ fn check(entry: RawTensor, start: usize, end: usize) -> Result<Stored, String> {
     };
     let values = if shape.contains(&0) { 0 } else { values };
     if let Some(size) = dtype.size()
-        && values.checked_mul(size) != Some(range.len())
+        && values.checked_mul(size).map(|bytes| bytes as u64) != Some(to - from)
     {
-        let bytes = range.len();
+        let bytes = to - from;
         return Err(format!("is {} of shape {shape:?}, which does not fill its {bytes} bytes", dtype.name()));
     }
     Ok(Stored { dtype, shape, range })
 }
 
 /// The tensors must tile the data: no overlap, no gap, nothing left over.
-fn check_order(tensors: &IndexMap<String, Stored>, start: usize, end: usize) -> Result<(), String> {
-    let mut order: Vec<(&String, &Range<usize>)> = tensors.iter().map(|(key, stored)| (key, &stored.range)).collect();
+fn check_order(tensors: &IndexMap<String, Stored>, start: u64, end: u64) -> Result<(), String> {
+    let mut order: Vec<(&String, &Range<u64>)> = tensors.iter().map(|(key, stored)| (key, &stored.range)).collect();
     order.sort_by_key(|(_, range)| (range.start, range.end));
     let mut at = start;
     let mut before: Option<&String> = None;
@@ -170,6 +182,13 @@ impl<'de> Visitor<'de> for RawVisitor {
 mod tests {
     use super::*;
 
+    fn parse(bytes: &[u8]) -> Result<Header, String> {
+        super::parse(bytes.len() as u64, |into, offset| {
+            let piece = bytes.get(offset as usize..offset as usize + into.len());
+            piece.map(|piece| into.copy_from_slice(piece)).ok_or(io::ErrorKind::UnexpectedEof.into())
+        })
+    }
+
     fn file(json: &str, data: usize) -> Vec<u8> {
         let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
         bytes.extend(json.as_bytes());
@@ -192,8 +211,8 @@ mod tests {
         );
         let header = parse(&file(&json, 16)).unwrap();
         assert_eq!(header.tensors.keys().collect::<Vec<_>>(), ["b", "a", "none", "scalar"]);
-        assert_eq!(header.tensors["b"].range, 8 + json.len() + 4..8 + json.len() + 12);
-        assert_eq!(header.tensors["none"].range.len(), 0);
+        assert_eq!(header.tensors["b"].range, 8 + json.len() as u64 + 4..8 + json.len() as u64 + 12);
+        assert!(header.tensors["none"].range.is_empty());
         assert_eq!(header.metadata["x"], "y");
         assert!(parse(&file("{}", 0)).unwrap().tensors.is_empty());
     }
@@ -259,7 +278,8 @@ mod tests {
                 bad[at] = byte;
                 let Ok(header) = parse(&bad) else { continue };
                 for stored in header.tensors.values() {
-                    assert!(bad.get(stored.range.clone()).is_some(), "{at} {byte}");
+                    let range = stored.range.start as usize..stored.range.end as usize;
+                    assert!(bad.get(range).is_some(), "{at} {byte}");
                 }
             }
         }

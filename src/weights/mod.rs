@@ -11,7 +11,6 @@ mod hub;
 mod index;
 mod init;
 mod keymap;
-mod mapped;
 mod pytorch;
 mod source;
 mod store;

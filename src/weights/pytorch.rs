@@ -1,7 +1,7 @@
 //! PyTorch checkpoints, of all three containers that `torch.save` has written. The crate pytorch-reader interprets the
 //! pickle without running any code; here its tensors get an order, a size limit and messages.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use pytorch_reader::{DType as Stored, PytorchError, PytorchReader, Tensor};
@@ -9,12 +9,14 @@ use pytorch_reader::{DType as Stored, PytorchError, PytorchReader, Tensor};
 use super::dtype::DType;
 use super::store::TensorInfo;
 use crate::diag::{Code, Problem};
+use crate::io::open::Opened;
 
-/// Opens the checkpoint at `path`, a file of `length` bytes. The keys come in the order of their names: the pickle's own is
-/// not kept by the reader.
-pub(super) fn open(path: &Path, length: usize) -> Result<IndexMap<String, (TensorInfo, Tensor)>, Problem> {
+/// Opens the checkpoint that `file` is, at `path`. The keys come in the order of their names: the pickle's own is not kept
+/// by the reader.
+pub(super) fn open(path: &Path, file: &Opened) -> Result<IndexMap<String, (TensorInfo, Tensor)>, Problem> {
     let name = path.display();
-    let reader = PytorchReader::new(path).map_err(|error| refuse(path, &error))?;
+    let length = usize::try_from(file.len()).unwrap_or(usize::MAX);
+    let reader = PytorchReader::new(place(path, file)).map_err(|error| refuse(path, &error))?;
     let mut tensors = IndexMap::with_capacity(reader.len());
     for (key, tensor) in reader.into_tensors() {
         // A view may repeat its storage (`expand`), so that a small file could ask for any amount of memory.
@@ -33,6 +35,18 @@ pub(super) fn open(path: &Path, length: usize) -> Result<IndexMap<String, (Tenso
     }
     tensors.sort_unstable_keys();
     Ok(tensors)
+}
+
+/// A path to the very file that is open, so that nothing else can be read under its name.
+#[cfg(target_os = "linux")]
+fn place(_path: &Path, file: &Opened) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}", file.file().as_raw_fd()).into()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn place(path: &Path, _file: &Opened) -> PathBuf {
+    path.into()
 }
 
 /// How much larger than its file a tensor may be: some, for a compressed archive.
@@ -71,8 +85,6 @@ fn refuse(path: &Path, error: &PytorchError) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::super::store::Store;
     use super::*;
 

@@ -1,16 +1,21 @@
 //! An opened file of weights. Opening reads and checks the headers; the tensors follow when asked for, from any thread.
 
 use std::borrow::Cow;
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
+use rayon::prelude::*;
 
 use super::dtype::{DType, to_f32};
 use super::file::{self, Contents};
-use super::mapped::MappedFile;
 use super::source::WeightsSource;
 use super::{hub, index};
 use crate::diag::{Code, Problem, suggest};
+use crate::io::atomic::reason;
+use crate::io::open::Opened;
 
 /// What a file says of one tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,9 +32,13 @@ pub struct Store {
     metadata: IndexMap<String, String>,
 }
 
+/// How much one thread reads at once, in bytes.
+const PIECE: usize = 4 << 20;
+
 /// Where the tensor of the same index lies.
 enum Place {
-    Mapped { file: std::sync::Arc<MappedFile>, range: std::ops::Range<usize> },
+    Plain { file: Arc<Opened>, range: Range<u64> },
+    Held(Vec<u8>),
     PyTorch(pytorch_reader::Tensor),
 }
 
@@ -85,7 +94,7 @@ impl Store {
                     if wanted(&key) {
                         let info = TensorInfo { shape: stored.shape, dtype: stored.dtype };
                         self.tensors.insert(key, info);
-                        self.places.push(Place::Mapped { file: file.clone(), range: stored.range });
+                        self.places.push(Place::Plain { file: file.clone(), range: stored.range });
                     }
                 }
                 self.metadata = header.metadata;
@@ -118,39 +127,56 @@ impl Store {
 
     /// The values of `key` as float32, row-major.
     pub fn read(&self, key: &str) -> Result<Vec<f32>, Problem> {
-        let (info, _) = self.find(key)?;
+        let (info, place) = self.find(key)?;
+        if let (DType::F32, Place::Plain { file, range }) = (&info.dtype, place) {
+            // straight to where they are wanted: most weights are float32
+            let mut values = vec![0f32; (range.end - range.start) as usize / 4];
+            self.fill(key, bytemuck::cast_slice_mut(&mut values), file, range.start)?;
+            return Ok(values);
+        }
         to_f32(&info.dtype, &self.raw(key)?).ok_or_else(|| self.unreadable(key, info))
     }
 
     /// The stored bytes of `key`, little-endian and row-major: integers and whatever is only carried along.
     pub fn raw(&self, key: &str) -> Result<Cow<'_, [u8]>, Problem> {
-        match self.find(key)? {
-            (_, Place::Mapped { file, range }) => Ok(Cow::Borrowed(file.bytes(range))),
-            (_, Place::PyTorch(tensor)) => tensor.read().map(Cow::Owned).map_err(|error| {
+        match self.find(key)?.1 {
+            Place::Plain { file, range } => {
+                let mut bytes = vec![0; (range.end - range.start) as usize];
+                self.fill(key, &mut bytes, file, range.start)?;
+                Ok(Cow::Owned(bytes))
+            }
+            Place::Held(bytes) => Ok(Cow::Borrowed(bytes)),
+            Place::PyTorch(tensor) => tensor.read().map(Cow::Owned).map_err(|error| {
                 Problem::new(Code::WeightsFile, format!("`{key}` of `{}` cannot be read: {error}", self.name))
                     .hint("the file is damaged; fetch it again")
             }),
         }
     }
 
-    /// The values of `key` where they lie in the mapped file as float32; None where they must be converted by
-    /// [`Store::read`].
-    pub fn view(&self, key: &str) -> Option<&[f32]> {
-        let (index, _, info) = self.tensors.get_full(key)?;
-        match self.places.get(index)? {
-            Place::Mapped { file, range } if info.dtype == DType::F32 => {
-                file.want(range);
-                bytemuck::try_cast_slice(file.bytes(range)).ok()
-            }
-            _ => None,
+    /// Reads the bytes of `key` now, so that the file may change or go afterwards.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn hold(&mut self, key: &str) -> Result<(), Problem> {
+        let bytes = self.raw(key)?.into_owned();
+        if let Some(place) = self.tensors.get_index_of(key).and_then(|index| self.places.get_mut(index)) {
+            *place = Place::Held(bytes);
         }
+        Ok(())
     }
 
-    /// Gives the memory of `key`'s pages back to the system. They can be read again, from the disk.
-    pub fn release(&self, key: &str) {
-        if let Ok((_, Place::Mapped { file, range })) = self.find(key) {
-            file.release(range);
-        }
+    /// Reads on all threads: copying from the system's cache is as fast as memory is.
+    fn fill(&self, key: &str, into: &mut [u8], file: &Opened, start: u64) -> Result<(), Problem> {
+        let pieces = into.par_chunks_mut(PIECE).enumerate();
+        let read = pieces.try_for_each(|(at, piece)| file.exact_at(piece, start + (at * PIECE) as u64));
+        let why = match read {
+            Ok(()) if file.is_unchanged() => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => format!("cannot be read: {}", reason(&error)),
+            _ => "was changed while archc read it".into(),
+        };
+        Err(Problem::new(Code::WeightsFile, format!("`{}` {why}", self.name))
+            .note(format!("the tensor that was to be read is `{key}`"))
+            .hint("run it again when nothing writes to the file"))
     }
 
     fn find(&self, key: &str) -> Result<(&TensorInfo, &Place), Problem> {
@@ -190,7 +216,6 @@ impl std::fmt::Debug for Store {
 mod tests {
     use super::super::samples::{self, Sample};
     use super::*;
-    use rayon::prelude::*;
 
     fn open(path: &Path) -> Store {
         Store::open_file(path).unwrap_or_else(|problem| panic!("{problem:?}"))
@@ -222,15 +247,9 @@ mod tests {
         assert_eq!(store.describe(), path.display().to_string());
         assert_eq!(store.tensors()["w"], TensorInfo { shape: vec![2, 2], dtype: DType::F32 });
         assert_eq!(store.read("w").unwrap(), [1.0, -2.0, 3.5, 4.0]);
-        assert_eq!(store.view("w").unwrap(), [1.0, -2.0, 3.5, 4.0]);
-        store.release("w");
-        assert_eq!(store.view("w").unwrap(), [1.0, -2.0, 3.5, 4.0]);
         assert_eq!(store.read("empty").unwrap(), [0f32; 0]);
-        assert_eq!(store.view("empty").unwrap(), [0f32; 0]);
-        store.release("empty");
         assert_eq!(store.raw("steps").unwrap().as_ref(), 1234i64.to_le_bytes());
         assert_eq!(store.read("steps").unwrap(), [1234.0]);
-        assert!(store.view("steps").is_none());
         assert_eq!(store.read("half").unwrap(), [0.5]);
         let problem = store.read("odd").unwrap_err();
         assert!(problem.message.starts_with("`odd` of "), "{}", problem.message);
@@ -250,8 +269,40 @@ mod tests {
         let keys: Vec<&String> = store.tensors().keys().collect();
         keys.par_iter().for_each(|key| {
             assert_eq!(store.read(key).unwrap(), values);
-            store.release(key);
         });
+    }
+
+    #[test]
+    fn a_file_that_changes_under_the_reader_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        // of several pages, the last of which go
+        let values: Vec<f32> = (0..100_000).map(|i| i as f32).collect();
+        let good = samples::safetensors(&[Sample::f32("a", &[1], &[1.0]), Sample::f32("w", &[100_000], &values)]);
+        let changes: [&dyn Fn(); 3] = [
+            &|| std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(5000).unwrap(),
+            &|| std::fs::write(&path, vec![0; good.len()]).unwrap(),
+            &|| std::fs::write(&path, b"").unwrap(),
+        ];
+        for change in changes {
+            std::fs::write(&path, &good).unwrap();
+            let (store, mut held) = (open(&path), open(&path));
+            held.hold("w").unwrap();
+            assert_eq!(store.read("w").unwrap(), values);
+            // clocks of file systems are coarse
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            change();
+            for problem in [store.read("w").unwrap_err(), store.raw("a").unwrap_err(), held.read("a").unwrap_err()] {
+                assert!(problem.message.ends_with("was changed while archc read it"), "{}", problem.message);
+                assert_eq!(problem.hints, ["run it again when nothing writes to the file"]);
+            }
+            assert_eq!(held.read("w").unwrap(), values);
+        }
+        // what takes the file's place, as archc writes files, changes nothing
+        std::fs::write(&path, &good).unwrap();
+        let store = open(&path);
+        crate::io::atomic::write_bytes(&path, b"other").unwrap();
+        assert_eq!(store.read("w").unwrap(), values);
     }
 
     #[test]

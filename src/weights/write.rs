@@ -160,7 +160,6 @@ mod tests {
         write_safetensors(&path, &tensors, &meta()).unwrap();
         let store = Store::open_file(&path).unwrap();
         assert_eq!(store.metadata(), &meta());
-        assert_eq!(store.view("weight").unwrap(), values);
         assert_eq!(store.read("half").unwrap(), [1.0, -2.5, f32::INFINITY]);
         let rounded: Vec<f32> = values.iter().map(|&value| bf16::from_f32(value).to_f32()).collect();
         assert_eq!(store.read("brain").unwrap(), rounded);

@@ -138,10 +138,9 @@ const OTHER_WAYS: [&str; 7] =
     ["File::open", "fs::read(", "fs::read_to_string(", ".read(true)", "Mmap::map(", "MmapOptions", "stdin()"];
 
 /// The files that may: the one way itself, and what is read and written at once.
-const MAY: [(&str, &str); 4] = [
+const MAY: [(&str, &str); 3] = [
     ("io/open.rs", ".read(true)"),
     ("compile.rs", "stdin()"),
-    ("weights/mapped.rs", "Mmap::map("),
     // the prefix' values lie in a file of the run's own folder
     ("train/run/prefix.rs", ".read(true)"),
 ];

@@ -142,7 +142,7 @@ fn a_run_leaves_what_it_should() {
 #[test]
 fn a_run_that_is_killed_twenty_times_leaves_the_bits_of_an_unbroken_one() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let spec = text(&small(dir.path(), &BLOCK.replace("epochs 4", "epochs 12")));
+    let spec = text(&small(dir.path(), &BLOCK.replace("epochs 4", "epochs 60")));
     let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
     ok(&["train", &spec, "--out", &text(&whole), "--threads", "1"]);
     let lines = |out: &Path| std::fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
@@ -205,6 +205,31 @@ fn ctrl_c_finishes_the_step_and_says_how_to_go_on() {
     let told = said(&output);
     assert!(told.contains("the checkpoint is written") && told.contains("--resume"), "{told}");
     assert!(out.join("checkpoint").is_file());
+}
+
+#[test]
+fn base_weights_may_go_while_a_run_lasts() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let spec = small(dir.path(), &BLOCK.replace("epochs 4", "epochs 60"));
+    let weights = dir.path().join("w.safetensors");
+    ok(&["export", &text(&spec), "--to", "safetensors", "--output", &text(&weights)]);
+    let original = std::fs::read_to_string(&spec).expect("the spec");
+    let frozen = "base small(width) { weights \"w.safetensors\" }\nfreeze conv1\n";
+    std::fs::write(&spec, original.replace("base small(width)\n", frozen)).expect("a writable file");
+    let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
+    ok(&["train", &text(&spec), "--out", &text(&whole)]);
+    let child = archc(&["train", &text(&spec), "--out", &text(&cut)]).spawn().expect("archc starts");
+    let began = Instant::now();
+    let steps = || std::fs::read_to_string(cut.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
+    while steps() < 3 && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::fs::write(&weights, "").expect("a writable file");
+    assert!(!cut.join("model.safetensors").exists(), "the run was over before");
+    let output = child.wait_with_output().expect("a child");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("frozen is frozen"), "{}", said(&output));
+    assert!(left(&whole) == left(&cut));
 }
 
 #[cfg(target_os = "linux")]

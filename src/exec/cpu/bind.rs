@@ -83,7 +83,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             let squeeze = node.epilogue.squeeze;
             let shape = conv_shape(window, operand(0).dims[1], dims[1], *groups);
             let channels = weights.channels(expression, dims[1])?;
-            let raw = weights.values(&expression.weight)?;
+            let raw = weights.read(&expression.weight)?;
             let [n, _, h, w] = operand(0).dims[..] else { unreachable!("images have four axes") };
             let algorithm = choose::<f32>(isa, &shape, &Site { batch: n, size: [h, w], policy });
             let packed = PackedConv::pack_for(isa, &shape, algorithm, &raw, channels.scale.as_deref());
@@ -112,7 +112,7 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
         Kind::ConvTranspose { window, groups, output_padding, weights: expression } => {
             let shape = transposed_shape(window, *output_padding, operand(0).dims[1], dims[1], *groups);
             let channels = weights.channels(expression, dims[1])?;
-            let raw = weights.values(&expression.weight)?;
+            let raw = weights.read(&expression.weight)?;
             let packed = PackedConvTranspose::pack(isa, &shape, &raw, channels.scale.as_deref());
             Work::ConvTranspose { packed, bias: channels.shift }
         }

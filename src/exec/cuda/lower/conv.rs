@@ -68,7 +68,7 @@ impl Lower<'_> {
             _ => (Image::new(&step.write), self.address(&step.write)),
         };
         let channels = self.weights.channels(expression, y.c)?;
-        let raw = self.weights.values(&expression.weight)?;
+        let raw = self.weights.read(&expression.weight)?;
         let taps = window.kernel[0] * window.kernel[1];
         let (c, k) = (x.c / groups, y.c / groups);
         let scale = |k: usize| channels.scale.as_ref().map_or(1.0, |scale| scale[k]);
@@ -169,7 +169,7 @@ impl Lower<'_> {
     ) -> Result<Vec<Pending>, Problem> {
         let (x, y) = (Image::new(&step.reads[0]), Image::new(&step.write));
         let channels = self.weights.channels(expression, y.c)?;
-        let raw = self.weights.values(&expression.weight)?;
+        let raw = self.weights.read(&expression.weight)?;
         let scale = |k: usize| channels.scale.as_ref().map_or(1.0, |scale| scale[k]);
         let epilogue = self.epilogue(step, epilogue, channels.shift.as_deref())?;
         let (c, k) = (x.c / groups, y.c / groups);
