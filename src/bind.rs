@@ -1,7 +1,6 @@
 //! Which tensor of which layer comes from where: the strict match of the base's keys with the file's, and the ledger that
 //! accounts for every tensor. Only headers are read here; values when the backend asks for them.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
@@ -9,15 +8,18 @@ use std::sync::{Mutex, PoisonError};
 
 use indexmap::IndexMap;
 
-use crate::diag::{Code, Diagnostics, Problem, nearest};
+use crate::diag::{Code, Diagnostic, Diagnostics, Problem, nearest};
 use crate::exec::Tensors;
 use crate::graph::{NodeId, key};
 use crate::ops::init::Init;
 use crate::ops::{ParamDecl, Role};
 use crate::plan::memory;
 use crate::settings::Settings;
+use crate::source::below;
 use crate::typed::Typed;
-use crate::weights::{DType, Data, Store, TensorOut, WeightsSource, fill, from_file, non_finite, write_safetensors};
+use crate::weights::{
+    DType, Data, Mapped, Store, TensorOut, WeightsSource, check_from, fill, from_file, non_finite, write_safetensors,
+};
 
 /// Every tensor of a network and its source.
 pub struct Bound {
@@ -109,7 +111,9 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
         (WeightsSource::Random { seed: own }, Some(_)) => *own,
         _ => seed.unwrap_or(0),
     };
-    let store = Store::open(&settings.weights, &settings.dir).map_err(|problem| Diagnostics::from(at(problem)))?;
+    let mut problems = Diagnostics::new();
+    let store = Store::open(&settings.weights, &settings.dir).map_err(at);
+    let store = problems.take(store).flatten();
     let mut ledger = Ledger::default();
     // the base's own tensors by key: the file's key, or None where they are drawn
     let mut known: IndexMap<String, Option<String>> = IndexMap::new();
@@ -118,14 +122,17 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
         None => known.extend(wanted.keys().map(|key| (key.clone(), None))),
         Some(store) => {
             let names = store.tensors().keys().map(String::as_str);
-            let mapped = settings.keymap.apply(names).map_err(|faults| {
-                let mut problems = Diagnostics::new();
+            let mapped = settings.keymap.apply(names).unwrap_or_else(|faults| {
                 faults.into_iter().for_each(|fault| problems.push(settings.place(fault)));
-                problems
-            })?;
+                Mapped::default()
+            });
             ledger.unused = mapped.unused;
-            strict(&wanted, &mapped.names, store, "the base network")
-                .map_err(|problem| Diagnostics::from(at(problem)))?;
+            // keys that a wrong line leaves as they are fit nothing
+            if !problems.has_errors()
+                && let Err(problem) = strict(&wanted, &mapped.names, store, "the base network")
+            {
+                problems.push(at(problem));
+            }
             known.extend(mapped.names.into_iter().map(|(name, file)| (name, Some(file))));
         }
     }
@@ -142,7 +149,7 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
             let same_shape = |(_, base): &(String, &crate::graph::Base)| {
                 base.params.iter().any(|old| old.name == decl.name && old.shape == decl.shape)
             };
-            let init = node.inits.iter().find(|(own, _)| *own == decl.name).map(|(_, init)| init.clone());
+            let init = node.inits.iter().find(|own| own.tensor == decl.name).map(|own| own.init.clone());
             let source = match (origin, init) {
                 (Some((old, _)), Some(init)) => {
                     // its value in the file is not used, and it counts as new
@@ -181,8 +188,26 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
         }
     }
     bound.ledger.dropped.extend(known.into_keys().filter(|name| !used.contains(name)));
-    bound.open_extra(&settings.dir).map_err(|problem| Diagnostics::from(problem.anywhere()))?;
-    Ok(bound)
+    bound.open_extra(&settings.dir, &mut problems);
+    if problems.is_empty()
+        && let Some(store) = &bound.store
+    {
+        bound.check_formats(store, &mut problems, at);
+    }
+    if problems.has_errors() { Err(problems) } else { Ok(bound) }
+}
+
+/// [`bind`] before anything runs. What a hub holds is supposed to fit: it is asked when the network runs.
+///
+/// # Errors
+/// Those of [`bind`], as far as files on this machine are concerned.
+pub fn bind_headers(settings: &Settings, base: &Typed, typed: &Typed) -> Result<Bound, Diagnostics> {
+    if !matches!(settings.weights, WeightsSource::Hub(_)) {
+        return bind(settings, base, typed, None);
+    }
+    let mut settings = settings.clone();
+    settings.weights = WeightsSource::Random { seed: 0 };
+    bind(&settings, base, typed, None)
 }
 
 /// Binds the edited network to a file of its own keys, strictly, as `--weights FILE` does.
@@ -308,23 +333,41 @@ impl Bound {
         self.by_node.insert((id, at), index);
     }
 
-    /// Opens the files that `init .. with from("file", "key")` names.
-    fn open_extra(&mut self, dir: &Path) -> Result<(), Problem> {
-        let files: Vec<String> = self
-            .tensors
-            .values()
-            .filter_map(|tensor| match &tensor.source {
-                Source::Fresh(Init::From { file, .. }) => Some(file.clone()),
-                _ => None,
-            })
-            .collect();
-        for file in files {
-            if let Entry::Vacant(entry) = self.extra.entry(file) {
-                let store = Store::open_file(&dir.join(entry.key()))?;
-                entry.insert(store);
+    /// Opens the files that `from("file", "key")` names, and looks whether they hold the tensors that are to be filled.
+    fn open_extra(&mut self, dir: &Path, problems: &mut Diagnostics) {
+        let mut stores: HashMap<String, Result<Store, Problem>> = HashMap::new();
+        let mut owners: Vec<(usize, NodeId)> = self.by_node.iter().map(|((id, _), index)| (*index, *id)).collect();
+        owners.sort_unstable();
+        for (index, id) in owners {
+            let (name, tensor) = self.tensors.get_index(index).expect("an index of this map");
+            let Source::Fresh(Init::From { file, key }) = &tensor.source else { continue };
+            let node = self.typed.graph().node(id);
+            let line = node.inits.iter().find(|filled| filled.tensor == tensor.decl.name).map(|filled| filled.span);
+            let store = stores.entry(file.clone()).or_insert_with(|| Store::open_file(&below(dir, file)));
+            let found = match store {
+                Ok(store) => check_from(store, key, &tensor.decl.shape, name),
+                Err(problem) => Err(problem.clone()),
+            };
+            if let Err(problem) = found {
+                // an argument of the layer has no line of its own
+                problems.push(match line {
+                    Some(line) => problem.at(line),
+                    None => problem.at(node.span).blame(node.origin),
+                });
             }
         }
-        Ok(())
+        self.extra = stores.into_iter().filter_map(|(file, store)| Some((file, store.ok()?))).collect();
+    }
+
+    /// Tensors of the file that are kept, in a number format that nothing can be made of.
+    fn check_formats(&self, store: &Store, problems: &mut Diagnostics, at: impl Fn(Problem) -> Box<Diagnostic>) {
+        for tensor in self.tensors.values() {
+            if let Source::File(key) = &tensor.source
+                && let Err(problem) = store.check(key)
+            {
+                problems.push(at(problem));
+            }
+        }
     }
 
     pub fn ledger(&self) -> &Ledger {

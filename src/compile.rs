@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::bind::bind_headers;
 use crate::build::{self, Builder};
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::edit::{self, Report};
@@ -12,7 +13,8 @@ use crate::resolve;
 use crate::settings::Settings;
 use crate::source::{FileId, Sources, Span};
 use crate::syntax::{self, tree};
-use crate::train::TrainSpec;
+use crate::train::run::setup::{Given, setup};
+use crate::train::{TrainSpec, frozen_at_random};
 use crate::typed::{self, Typed};
 
 /// Deep nesting recurses; this is far more than the deepest that the limits allow.
@@ -70,7 +72,31 @@ pub fn open(sources: &mut Sources, path: &Path) -> Result<FileId, Problem> {
 /// # Errors
 /// Every independent mistake of the spec.
 pub fn compile(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Result<Outcome, Diagnostics> {
-    on_deep_stack(|| stages(sources, file, set))
+    on_deep_stack(|| stages(sources, file, set, Files::Later))
+}
+
+/// [`compile`], with what the files that the spec names say of its network.
+///
+/// # Errors
+/// Every independent mistake of the spec, and of those files.
+pub fn check(
+    sources: &mut Sources,
+    file: FileId,
+    set: &[(String, String)],
+    files: Files,
+) -> Result<Outcome, Diagnostics> {
+    on_deep_stack(|| stages(sources, file, set, files))
+}
+
+/// Which files that a spec names are looked into while it is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Files {
+    /// None but sources: the others when they are used.
+    Later,
+    /// The headers of files of weights.
+    Weights,
+    /// The data of the `train` block too.
+    All,
 }
 
 /// The places that a selector names in `graph`, which was compiled from the spec `file` with the same `set`. The spec's
@@ -114,7 +140,7 @@ fn on_deep_stack<T: Send>(stages: impl FnOnce() -> Result<T, Diagnostics> + Send
     })
 }
 
-fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Result<Outcome, Diagnostics> {
+fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: Files) -> Result<Outcome, Diagnostics> {
     let (program, mut problems) = resolve::load(sources, file);
     if problems.has_errors() {
         return Err(problems);
@@ -159,14 +185,8 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Resu
         }
     };
 
-    let settings = Settings::new(sources, &program, base, &info, &base_typed);
-    let settings = match settings {
-        Ok(settings) => Some(settings),
-        Err(found) => {
-            problems.extend(found);
-            None
-        }
-    };
+    let (settings, found) = Settings::new(sources, &program, base, &info, &base_typed);
+    problems.extend(found);
     let cost = edit::Totals::of(base_typed.graph());
     if !info.recast.is_empty() {
         recast_inputs(&mut graph, &info.recast);
@@ -185,8 +205,21 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Resu
         }
     };
     let train = crate::train::check(&program, &globals, typed.as_ref(), &mut problems);
-    match (typed, settings) {
-        (Some(typed), Some(settings)) if !problems.has_errors() => Ok(Outcome::Spec(Box::new(Compiled {
+    if let Some(typed) = &typed {
+        if files >= Files::Weights
+            && let Err(found) = bind_headers(&settings, &base_typed, typed)
+        {
+            problems.extend(found);
+        }
+        if let (Files::All, Some(spec)) = (files, &train) {
+            problems.extend(frozen_at_random(typed, &settings, spec));
+            if let Err(found) = setup(spec, typed, &settings, &Given::default()) {
+                problems.extend(found);
+            }
+        }
+    }
+    match typed {
+        Some(typed) if !problems.has_errors() => Ok(Outcome::Spec(Box::new(Compiled {
             base: base_typed,
             typed,
             reports,

@@ -7,7 +7,7 @@ use crate::diag::{At, Code, Diagnostics, Problem, Result, suggest};
 use crate::io::open;
 use crate::io::preprocess::{Interpolation, Preprocess};
 use crate::resolve::Program;
-use crate::source::{Sources, Span};
+use crate::source::{Sources, Span, below};
 use crate::syntax::tree::{self, ExprKind};
 use crate::typed::Typed;
 use crate::weights::{Fault, KeyMap, Line, WeightsSource};
@@ -42,18 +42,19 @@ pub enum LabelsSource {
 }
 
 impl Settings {
-    /// Reads them off the base and what building it found.
+    /// Reads them off the base and what building it found. What is wrong comes beside them and is left out of them.
     pub fn new(
         sources: &Sources,
         program: &Program,
         base: &tree::Base,
         info: &BaseInfo<'_>,
         typed: &Typed,
-    ) -> std::result::Result<Settings, Diagnostics> {
+    ) -> (Settings, Diagnostics) {
         let mut problems = Diagnostics::new();
         let file = sources.file(program.module(Program::SPEC).file);
         let dir = file.dir.clone().unwrap_or_default();
-        let (weights, weights_span) = problems.take(weights(base)).unwrap_or((WeightsSource::Random { seed: 0 }, None));
+        let (mut weights, mut weights_span) =
+            problems.take(weights(base)).unwrap_or((WeightsSource::Random { seed: 0 }, None));
         let map_spans: Vec<Span> = base.maps.iter().map(|map| map.span).collect();
         let ignore_spans: Vec<Span> = base.ignores.iter().map(|ignore| ignore.span).collect();
         let maps = base.maps.iter().map(|map| (map.from.value.as_str(), map.to.value.as_str()));
@@ -62,15 +63,23 @@ impl Settings {
             for fault in faults {
                 problems.push(place(&map_spans, &ignore_spans, fault));
             }
+            // without its lines the file's keys mean nothing
+            (weights, weights_span) = (WeightsSource::Random { seed: 0 }, None);
             KeyMap::default()
         });
+        if let (WeightsSource::Random { .. }, false) = (&weights, problems.has_errors()) {
+            for (what, span) in
+                map_spans.iter().map(|span| ("map", span)).chain(ignore_spans.iter().map(|span| ("ignore", span)))
+            {
+                let message = format!("this `{what}` has no file whose keys it could match: the weights are random");
+                let problem = Problem::new(Code::WeightsMap, message);
+                problems.push(problem.hint("name the file: `weights \"model.safetensors\"`").at(*span));
+            }
+        }
         let preprocess = problems.take(preprocess(info, typed)).flatten();
         let labels = problems.take(labels(info, &dir)).flatten();
-        if problems.has_errors() {
-            return Err(problems);
-        }
         let (base, base_span) = (info.name.clone(), base.name.span);
-        Ok(Settings {
+        let settings = Settings {
             base,
             base_span,
             dir,
@@ -81,7 +90,8 @@ impl Settings {
             ignore_spans,
             preprocess,
             labels,
-        })
+        };
+        (settings, problems)
     }
 
     /// A mistake of a `map` or `ignore` line at its place.
@@ -209,7 +219,7 @@ fn labels(info: &BaseInfo<'_>, dir: &std::path::Path) -> Result<Option<LabelsSou
     match value {
         Value::Word(word) if word == "imagenet" => Ok(Some(LabelsSource::Imagenet)),
         Value::Str(path) => {
-            let full = dir.join(path);
+            let full = below(dir, path);
             open::plain(&full).map_err(|error| error.problem(Code::File, &full).at(*span))?;
             Ok(Some(LabelsSource::File(full, *span)))
         }

@@ -3,7 +3,7 @@
 //! Every text that archc reads as a program (the spec, what it uses, the zoo) is kept here once, so that a place is a
 //! small copyable [`Span`]. Knows nothing of syntax.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// One text in [`Sources`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +29,13 @@ impl Span {
         }
         Span { file: self.file, start: self.start.min(other.start), end: self.end.max(other.end) }
     }
+}
+
+/// The path `path` as it is written in a file of the folder `dir`, without what changes nothing: `./../w` is `../w`.
+pub fn below(dir: &Path, path: impl AsRef<Path>) -> PathBuf {
+    let joined = dir.join(path);
+    let short: PathBuf = joined.components().filter(|part| *part != Component::CurDir).collect();
+    if short.as_os_str().is_empty() { joined } else { short }
 }
 
 /// A text and where it came from.

@@ -103,14 +103,14 @@ fn tensors(typed: &Typed) -> IndexMap<String, Aspects> {
             continue;
         }
         for param in typed.params(*id) {
-            let init = node.inits.iter().find(|(name, _)| *name == param.name);
+            let init = node.inits.iter().find(|filled| filled.tensor == param.name);
             let kept = node
                 .base
                 .as_ref()
                 .filter(|base| base.params.iter().any(|old| old.name == param.name && old.shape == param.shape));
             let own = key(&node.path, param.name);
             let source = match (init, kept) {
-                (Some((_, init)), _) => format!("filled with {}", init.to_attr()),
+                (Some(filled), _) => format!("filled with {}", filled.init.to_attr()),
                 (None, Some(base)) if key(&base.path, param.name) == own => "from the base".to_string(),
                 (None, Some(base)) => format!("from the base's {}", key(&base.path, param.name)),
                 (None, None) => "fresh".to_string(),

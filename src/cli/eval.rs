@@ -15,6 +15,7 @@ use crate::exec::{Backend, Executable};
 use crate::io::atomic;
 use crate::opt::Loss;
 use crate::settings::LabelsSource;
+use crate::source::below;
 use crate::tensor::Tensor;
 use crate::train::run::scores::Scores;
 use crate::train::spec::Setting;
@@ -27,7 +28,7 @@ pub fn run(session: &mut Session, args: &Eval) -> Outcome {
     let path = match (&args.data, &compiled.train) {
         (Some(path), _) => path.clone(),
         (None, Some(spec)) => match spec.choice("data").map(|choice| (choice.name(), choice.arg("path"))) {
-            Some(("folder", Some(Setting::Text(path)))) => compiled.settings.dir.join(path),
+            Some(("folder", Some(Setting::Text(path)))) => below(&compiled.settings.dir, path),
             _ => {
                 let problem = Problem::new(Code::Usage, "`--data` is needed: the spec's data is a table");
                 return Err(problem.hint("`--data FOLDER`, a folder a class in it").into());

@@ -7,7 +7,7 @@ use super::args::Plan;
 use super::session::{Session, print};
 use super::show::totals;
 use super::table::{bytes_change, change, count, giga, giga_change, thousands};
-use crate::bind::{Ledger, bind};
+use crate::bind::{Ledger, bind_headers};
 use crate::compile::Compiled;
 use crate::diag::Diagnostics;
 use crate::edit::Report;
@@ -58,11 +58,7 @@ pub fn run(session: &mut Session, args: &Plan) -> Outcome {
 
 /// The fate of every tensor, by headers. A hub is asked when the network runs, not here: what it has is supposed to fit.
 fn ledger(compiled: &Compiled) -> Result<Ledger, Diagnostics> {
-    let mut settings = compiled.settings.clone();
-    if let WeightsSource::Hub(_) = settings.weights {
-        settings.weights = WeightsSource::Random { seed: 0 };
-    }
-    Ok(bind(&settings, &compiled.base, &compiled.typed, None)?.ledger().clone())
+    Ok(bind_headers(&compiled.settings, &compiled.base, &compiled.typed)?.ledger().clone())
 }
 
 fn cost(typed: &Typed) -> String {

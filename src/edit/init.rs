@@ -4,7 +4,7 @@ use super::select::{Grain, Target, select};
 use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome};
 use crate::diag::{Code, Problem};
-use crate::graph::{Graph, NodeId, key};
+use crate::graph::{Filled, Graph, NodeId, key};
 use crate::ops::attr::FromAttr;
 use crate::ops::init::Init;
 use crate::ops::{ParamDecl, Role};
@@ -23,7 +23,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, with:
         let name = param.name;
         ctx.matched.push(key(&ctx.builder.patch.node(id).path, name));
         refuse(ctx.builder.patch, id, &param, &init).map_err(|problem| problem.at(with.span))?;
-        let mark = set(ctx, id, name, init);
+        let mark = set(ctx, id, Filled { tensor: name, init, span: with.span });
         ctx.deeds.push(Deed::Marks(vec![mark]));
         return Ok(());
     }
@@ -40,7 +40,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, with:
         for param in learned {
             let init = if is_bias(param.name) { Init::Zeros } else { init.clone() };
             refuse(ctx.builder.patch, id, &param, &init).map_err(|problem| problem.at(with.span))?;
-            marks.push(set(ctx, id, param.name, init));
+            marks.push(set(ctx, id, Filled { tensor: param.name, init, span: with.span }));
         }
     }
     if marks.is_empty() {
@@ -54,12 +54,13 @@ fn is_bias(name: &str) -> bool {
     name == "bias" || name.ends_with("_bias") || name.ends_with(".bias")
 }
 
-fn set(ctx: &mut Ctx<'_, '_, '_>, id: NodeId, name: &'static str, init: Init) -> (NodeId, Mark) {
+fn set(ctx: &mut Ctx<'_, '_, '_>, id: NodeId, filled: Filled) -> (NodeId, Mark) {
     let owner = ctx.builder.patch.owner(id);
+    let mark = Mark::Tensor(filled.tensor);
     let inits = &mut ctx.builder.patch.node_mut(owner).inits;
-    inits.retain(|(other, _)| other != name);
-    inits.push((name.to_string(), init));
-    (owner, Mark::Tensor(name))
+    inits.retain(|other| other.tensor != filled.tensor);
+    inits.push(filled);
+    (owner, mark)
 }
 
 /// The tensor whose key the selector spells out, where it does and no layer has that path.

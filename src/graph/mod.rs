@@ -42,14 +42,24 @@ pub struct Node {
     pub tied: Option<NodeId>,
     /// No gradient, statistics kept.
     pub frozen: bool,
-    /// `init` lines: the tensor's name in the layer, and how it is filled.
-    pub inits: Vec<(String, Init)>,
+    /// The tensors that `init` lines fill.
+    pub inits: Vec<Filled>,
     /// Some arguments were changed by a `set`, so that shapes of its tensors may differ from the file's.
     pub reshaped: bool,
     /// Orders nodes that could run at the same time.
     pub rank: u64,
     /// None while something about it or before it does not fit.
     pub shape: Option<Shape>,
+}
+
+/// A tensor that an `init` line fills.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filled {
+    /// Its name in the layer.
+    pub tensor: &'static str,
+    pub init: Init,
+    /// The text that says how.
+    pub span: Span,
 }
 
 /// What a layer of the base network had before the edits.

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use super::{Definition, Kind, Module, ModuleId, Program};
 use crate::diag::{Code, Diagnostics, Problem, Result, suggest};
 use crate::io::open::{self, Open};
-use crate::source::{FileId, Sources, Span};
+use crate::source::{FileId, Sources, Span, below};
 use crate::syntax::{self, tree};
 use crate::{ops, zoo};
 
@@ -122,7 +122,7 @@ impl Loader<'_> {
             return Ok(self.zoo_file(name));
         }
         let dir = source.dir.clone().unwrap_or_default();
-        let full = dir.join(&path.value);
+        let full = below(&dir, &path.value);
         let origin = Origin::Disk(canonical(&full));
         self.refuse_cycle(&origin, path.span)?;
         if let Some(id) = self.known.get(&origin) {

@@ -86,7 +86,7 @@ fn is_random(typed: &Typed, id: NodeId) -> bool {
     typed.params(id).iter().any(|param| {
         let is_drawn =
             !matches!(param.init, Init::Zeros | Init::Ones | Init::Constant(_) | Init::Identity | Init::From { .. });
-        param.role == Role::Weight && is_drawn && !node.inits.iter().any(|(name, _)| *name == param.name)
+        param.role == Role::Weight && is_drawn && !node.inits.iter().any(|filled| filled.tensor == param.name)
     })
 }
 

@@ -56,19 +56,26 @@ pub fn fill(init: &Init, shape: &[usize], seed: u64, key: &str) -> Result<Vec<f3
 
 /// The values for `init .. with from("file", "theirs")`: the tensor `theirs` of `store`, which must have the shape of `key`.
 pub fn from_file(store: &Store, theirs: &str, shape: &[usize], key: &str) -> Result<Vec<f32>, Problem> {
+    check_from(store, theirs, shape, key)?;
+    store.read(theirs)
+}
+
+/// Whether [`from_file`] would read it, as far as the file's header says.
+pub fn check_from(store: &Store, theirs: &str, shape: &[usize], key: &str) -> Result<(), Problem> {
     if let Some(info) = store.tensors().get(theirs)
         && info.shape != shape
     {
         let message =
             format!("`{key}` needs {shape:?}, got {:?} from `{theirs}` of `{}`", info.shape, store.describe());
-        let same = store.tensors().iter().filter(|(_, info)| info.shape == shape).take(3);
+        let same =
+            store.tensors().iter().filter(|(_, info)| info.shape == shape && info.dtype.size().is_some()).take(3);
         let same: Vec<String> = same.map(|(key, _)| format!("`{key}`")).collect();
         return Err(Problem::new(Code::ShapeMismatch, message).hint(match same.is_empty() {
             false => format!("of that shape it has {}", same.join(", ")),
             true => "name a tensor of that shape; this file has none".into(),
         }));
     }
-    store.read(theirs)
+    store.check(theirs)
 }
 
 /// The number of values, refused where it cannot be held.

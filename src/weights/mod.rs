@@ -18,7 +18,7 @@ mod write;
 
 pub use dtype::DType;
 pub use finite::non_finite;
-pub use init::{fill, from_file};
+pub use init::{check_from, fill, from_file};
 pub use keymap::{Fault, KeyMap, Line, Mapped};
 pub use source::WeightsSource;
 pub use store::{Store, TensorInfo};

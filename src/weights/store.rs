@@ -16,6 +16,7 @@ use super::{hub, index};
 use crate::diag::{Code, Problem, suggest};
 use crate::io::atomic::reason;
 use crate::io::open::Opened;
+use crate::source::below;
 
 /// What a file says of one tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +47,7 @@ impl Store {
     /// Opens what `weights ..` names, files relative to `base`. None for `random(..)`, which has no file.
     pub fn open(source: &WeightsSource, base: &Path) -> Result<Option<Store>, Problem> {
         match source {
-            WeightsSource::File(file) => Store::open_file(&base.join(file)).map(Some),
+            WeightsSource::File(file) => Store::open_file(&below(base, file)).map(Some),
             WeightsSource::Hub(repo) => Store::open_hub(repo).map(Some),
             WeightsSource::Random { .. } => Ok(None),
         }
@@ -137,6 +138,12 @@ impl Store {
         to_f32(&info.dtype, &self.raw(key)?).ok_or_else(|| self.unreadable(key, info))
     }
 
+    /// Whether `key` is there, in a number format that [`Store::read`] converts.
+    pub fn check(&self, key: &str) -> Result<(), Problem> {
+        let (info, _) = self.find(key)?;
+        if info.dtype.size().is_some() { Ok(()) } else { Err(self.unreadable(key, info)) }
+    }
+
     /// The stored bytes of `key`, little-endian and row-major: integers and whatever is only carried along.
     pub fn raw(&self, key: &str) -> Result<Cow<'_, [u8]>, Problem> {
         match self.find(key)?.1 {
@@ -202,7 +209,6 @@ impl Store {
         let name = info.dtype.name();
         Problem::new(Code::WeightsFile, format!("`{key}` of `{}` is {name}, which archc does not read", self.name))
             .hint("convert it to float32, float16 or bfloat16, for example with `tensor.float()` in PyTorch")
-            .hint(format!("if the network does without it: `ignore \"{}\"`", regex::escape(key)))
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use archc::bind::bind;
-use archc::compile::{self, Compiled, Outcome};
+use archc::bind::bind_headers;
+use archc::compile::{self, Compiled, Files, Outcome};
 use archc::diag::{Diagnostic, Diagnostics, Severity};
 use archc::graph::NodeId;
 use archc::source::{Sources, Span};
 use archc::typed::Typed;
-use archc::weights::WeightsSource;
 
 /// What came of a text.
 pub struct Run {
@@ -30,20 +29,14 @@ pub fn compile(text: &str, dir: &Path, set: &[(String, String)]) -> Run {
     let file = sources.add("spec.arch", text, Some(dir));
     let dir = format!("{}/", dir.display());
     let mut run = Run { sources, diagnostics: Diagnostics::new(), compiled: None, ledger: None, keys: vec![], dir };
-    match compile::compile(&mut run.sources, file, set) {
+    match compile::check(&mut run.sources, file, set, Files::Weights) {
         Err(found) => run.diagnostics = found,
         Ok(Outcome::Library) => {}
         Ok(Outcome::Spec(compiled)) => {
             run.diagnostics = compiled.warnings.clone();
-            if !matches!(compiled.settings.weights, WeightsSource::Hub(_)) {
-                match bind(&compiled.settings, &compiled.base, &compiled.typed, None) {
-                    Err(found) => run.diagnostics.extend(found),
-                    Ok(bound) => {
-                        run.ledger = Some(bound.ledger().to_string());
-                        run.keys = bound.keys().map(|(key, _)| key.to_string()).collect();
-                    }
-                }
-            }
+            let bound = bind_headers(&compiled.settings, &compiled.base, &compiled.typed).expect("it was checked");
+            run.ledger = Some(bound.ledger().to_string());
+            run.keys = bound.keys().map(|(key, _)| key.to_string()).collect();
             run.compiled = Some(compiled);
         }
     }

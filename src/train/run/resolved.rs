@@ -3,7 +3,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::source::{FileId, Sources, Span};
+use crate::source::{FileId, Sources, Span, below};
 use crate::syntax;
 use crate::syntax::tree::{self, Expr, ExprKind, Item, TrainLine};
 
@@ -15,7 +15,7 @@ pub fn resolved(sources: &Sources, file: FileId, set: &[(String, String)], folde
     let (tree, _) = syntax::parse(file, text);
     let mut changes: Vec<(Span, String)> = vec![];
     let mut path = |expr_span: Span, path: &str| {
-        changes.push((expr_span, format!("\"{}\"", quoted(&relative(&dir.join(path), folder)))));
+        changes.push((expr_span, format!("\"{}\"", quoted(&relative(&below(&dir, path), folder)))));
     };
     for item in &tree.items {
         match item {

@@ -10,6 +10,7 @@ use crate::diag::{At, Code, Diagnostics, Problem};
 use crate::graph::path;
 use crate::ops::Role;
 use crate::settings::Settings;
+use crate::source::below;
 use crate::train::spec::Setting;
 use crate::train::{Choice, Config, TrainSpec};
 use crate::typed::Typed;
@@ -143,12 +144,12 @@ fn input(typed: &Typed) -> Result<[usize; 3], Problem> {
 }
 
 fn data(choice: &Choice, want: Want, dir: &Path, seed: u64) -> Result<Data, Problem> {
-    let path = dir.join(text(choice, "path"));
+    let path = below(dir, text(choice, "path"));
     let part = choice.float("split");
     if choice.name() == "folder" {
         return folder(&path, part, seed);
     }
-    let val = Some(text(choice, "val")).filter(|val| !val.is_empty()).map(|val| dir.join(val));
+    let val = Some(text(choice, "val")).filter(|val| !val.is_empty()).map(|val| below(dir, val));
     let columns = if want == Want::Numbers || want == Want::OneHot { Columns::Numbers } else { Columns::Label };
     let data = csv(&path, val.as_deref(), columns, part, seed)?;
     if !choice.flag("skip_corrupt") {
