@@ -204,7 +204,10 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
             None
         }
     };
-    let train = crate::train::check(&program, &globals, typed.as_ref(), &mut problems);
+    let mut found = Diagnostics::new();
+    let train = crate::train::check(&program, &globals, typed.as_ref(), &mut found);
+    let train = train.filter(|_| !found.has_errors());
+    problems.extend(found);
     if let Some(typed) = &typed {
         if files >= Files::Weights
             && let Err(found) = bind_headers(&settings, &base_typed, typed)

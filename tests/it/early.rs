@@ -103,3 +103,19 @@ fn random_weights_that_are_frozen_are_told() {
         assert_eq!(told(quiet), "");
     }
 }
+
+/// A block with a mistake has no data to look at.
+#[test]
+fn check_of_a_wrong_train_block_says_what_is_wrong_with_it() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (line, message) in [
+        ("data \"digits\"; loss cross_entropy", "error[unknown-name]"),
+        ("data folder(\"digits\")", "`train` needs `loss`"),
+        ("data folder(3); loss cross_entropy; batch 0", "`batch` is"),
+    ] {
+        write(dir.path(), "spec.arch", &format!("{NETWORK}train {{ {line} }}\n"));
+        let output = archc(dir.path(), &["check", "spec.arch"]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+    }
+}
