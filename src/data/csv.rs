@@ -40,8 +40,12 @@ pub fn csv(path: &Path, val: Option<&Path>, columns: Columns, part: f64, seed: u
     Ok(data)
 }
 
-/// A row each of a hundred million pictures.
-const MAX_BYTES: u64 = 1 << 32;
+/// A row each of ten million pictures.
+const MAX_BYTES: u64 = 1 << 30;
+/// The longest path, label or number, in bytes: that of a path on Linux.
+const MAX_FIELD: usize = 4096;
+/// The most numbers that a sample has.
+const MAX_FIELDS: usize = 1 << 16;
 
 struct Row {
     line: usize,
@@ -94,8 +98,23 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Row>, Problem> {
             rows.push(Row { line, fields });
         }
     };
+    let unclosed = |line: usize| {
+        let message = format!("a quoted field that begins on line {line} of `{}` does not end", path.display());
+        Problem::new(Code::Input, message).hint("a quote in a quoted field is written twice")
+    };
     while let Some(letter) = letters.next() {
         line += usize::from(letter == '\n');
+        if field.len() > MAX_FIELD || fields.len() > MAX_FIELDS {
+            if quoted {
+                return Err(unclosed(start));
+            }
+            let what = match fields.len() > MAX_FIELDS {
+                true => format!("more than {MAX_FIELDS} fields"),
+                false => format!("a field of more than {MAX_FIELD} bytes"),
+            };
+            return Err(Problem::new(Code::Input, format!("line {start} of `{}` has {what}", path.display()))
+                .hint("a row holds the picture's file, then its label or numbers: `cats/1.png,cat`"));
+        }
         match letter {
             '"' if quoted && letters.peek() == Some(&'"') => {
                 letters.next();
@@ -115,8 +134,7 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Row>, Problem> {
         }
     }
     if quoted {
-        let message = format!("a quoted field that begins on line {start} of `{}` does not end", path.display());
-        return Err(Problem::new(Code::Input, message).hint("a quote in a quoted field is written twice"));
+        return Err(unclosed(start));
     }
     end_row(&mut fields, &mut field, start);
     Ok(rows)

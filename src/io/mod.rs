@@ -11,3 +11,4 @@ pub mod preprocess;
 pub mod resample;
 pub mod results;
 pub mod tensors;
+mod turn;

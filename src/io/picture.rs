@@ -3,26 +3,30 @@
 //! applied. 16-bit samples keep their high byte, also where they are grey (which PIL clips at 255 instead).
 //!
 //! The format is told by the content, never by the name. A header is believed only after it was checked: what would
-//! take more than a gigabyte to decode is refused before anything is allocated, and a file that ends early is an error,
-//! not a picture with a grey half.
+//! take more than a gigabyte to decode is refused before anything is allocated, big pictures are held by one thread at a
+//! time, and of a PNG file only the chunks that make its pixels are read. A file without its end marker is an error. Where
+//! a JPEG file has one but lacks data before it, the decoder fills what is missing, as PIL does, with other values.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::{ColorType, ImageDecoder, ImageError, Limits};
 
 use super::open::{self, Open, Unreadable};
+use super::turn::Turn;
 use crate::diag::{Code, Problem};
 
-/// A picture of 8-bit RGB, rows from the top, channels interleaved.
-#[derive(Clone, Debug, PartialEq)]
+/// A picture of 8-bit RGB, rows from the top, channels interleaved. One that was read and is big keeps other threads from
+/// reading big ones as long as it lives.
+#[derive(Debug)]
 pub struct Rgb {
     width: usize,
     height: usize,
     data: Vec<u8>,
+    _turn: Option<Turn>,
 }
 
 impl Rgb {
@@ -30,7 +34,7 @@ impl Rgb {
     /// If `data` does not hold three values a pixel.
     pub fn new(width: usize, height: usize, data: Vec<u8>) -> Rgb {
         assert_eq!(data.len(), width * height * 3, "three values a pixel");
-        Rgb { width, height, data }
+        Rgb { width, height, data, _turn: None }
     }
 
     pub fn width(&self) -> usize {
@@ -44,6 +48,18 @@ impl Rgb {
     /// [height, width, 3].
     pub fn data(&self) -> &[u8] {
         &self.data
+    }
+}
+
+impl Clone for Rgb {
+    fn clone(&self) -> Rgb {
+        Rgb::new(self.width, self.height, self.data.clone())
+    }
+}
+
+impl PartialEq for Rgb {
+    fn eq(&self, other: &Rgb) -> bool {
+        (self.width, self.height, &self.data) == (other.width, other.height, &other.data)
     }
 }
 
@@ -81,12 +97,18 @@ pub fn read_with(path: &Path, open: Open) -> Result<Rgb, Problem> {
     if Format::of(&start).is_none() {
         return Err(not_a_picture(&name, &start));
     }
-    decode(&file.rest(start, MAX_FILE).map_err(unreadable)?, &name)
+    let turn = (file.len() >= BIG_BYTES).then(Turn::wait);
+    let bytes = file.rest(start, MAX_FILE).map_err(unreadable)?;
+    decode_in(turn, &bytes, &name)
 }
 
 /// Decodes the bytes of a PNG or JPEG file; `name` is what messages call it.
 pub fn decode(bytes: &[u8], name: &str) -> Result<Rgb, Problem> {
-    match Format::of(bytes) {
+    decode_in(None, bytes, name)
+}
+
+fn decode_in(turn: Option<Turn>, bytes: &[u8], name: &str) -> Result<Rgb, Problem> {
+    let (mut picture, turn) = match Format::of(bytes) {
         Some(Format::Png) => {
             let limits = || {
                 let mut limits = Limits::no_limits();
@@ -94,50 +116,71 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<Rgb, Problem> {
                 limits
             };
             let failed = |error| broken(name, "PNG", &error);
-            let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits()).map_err(failed)?;
+            let bytes = essential(bytes);
+            let decoder = PngDecoder::with_limits(Cursor::new(&*bytes), limits()).map_err(failed)?;
             let (width, height) = decoder.dimensions();
-            let bytes = u64::from(decoder.color_type().bytes_per_pixel());
+            let per_pixel = u64::from(decoder.color_type().bytes_per_pixel());
             let extra = if decoder.color_type() == ColorType::Rgb8 { 0 } else { 3 };
-            let guard = admit(name, width, height, bytes + extra)?;
-            let picture = convert(decoder).map_err(failed);
-            drop(guard);
-            picture
+            let turn = admit(name, width, height, per_pixel + extra, turn)?;
+            (convert(decoder).map_err(failed)?, turn)
         }
         Some(Format::Jpeg) => {
             let frame = JpegFrame::find(bytes).map_err(|what| damaged(name, "JPEG", what))?;
-            let guard = admit(name, frame.width, frame.height, frame.bytes_per_pixel())?;
+            let turn = admit(name, frame.width, frame.height, frame.bytes_per_pixel(), turn)?;
             let failed = |error| broken(name, "JPEG", &error);
             let decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(failed)?;
-            let picture = convert(decoder).map_err(failed);
-            drop(guard);
-            picture
+            (convert(decoder).map_err(failed)?, turn)
         }
-        None => Err(not_a_picture(name, bytes)),
+        None => return Err(not_a_picture(name, bytes)),
+    };
+    picture._turn = turn.filter(|_| picture.data.len() as u64 >= BIG_BYTES);
+    Ok(picture)
+}
+
+/// A PNG file with the chunks alone that pixels are made of: header, palette and data. Others can hold anything at any
+/// compressed length (colour profiles, texts), or say what is not looked at (transparency, frames of an animation).
+fn essential(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let mut kept: Vec<&[u8]> = vec![];
+    let (signature, mut rest) = bytes.split_at(bytes.len().min(8));
+    while let Some(start) = rest.first_chunk::<8>() {
+        let length = u32::from_be_bytes([start[0], start[1], start[2], start[3]]) as usize;
+        // with length, type and checksum; a chunk that is cut off is left to the decoder
+        let (chunk, behind) = rest.split_at(length.saturating_add(12).min(rest.len()));
+        let is_critical = start[4].is_ascii_uppercase();
+        if is_critical {
+            kept.push(chunk);
+        }
+        rest = behind;
     }
+    kept.push(rest);
+    if kept.iter().map(|chunk| chunk.len()).sum::<usize>() + signature.len() == bytes.len() {
+        return Cow::Borrowed(bytes);
+    }
+    Cow::Owned([&[signature], &kept[..]].concat().concat())
 }
 
 /// The most memory that decoding one picture may take, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
 /// The largest file that is a picture.
 pub const MAX_FILE: u64 = 1 << 30;
-/// From this many bytes on pictures are decoded one after another, whatever the number of threads.
+/// From this many bytes on pictures are read one after another, whatever the number of threads.
 const BIG_BYTES: u64 = 1 << 26;
-static BIG: Mutex<()> = Mutex::new(());
 
-/// Refuses what would not fit, and holds back other big pictures for as long as the result lives.
+/// Refuses what would not fit, and waits for its turn with what is big.
 fn admit(
     name: &str,
     width: u32,
     height: u32,
     bytes_per_pixel: u64,
-) -> Result<Option<std::sync::MutexGuard<'static, ()>>, Problem> {
+    turn: Option<Turn>,
+) -> Result<Option<Turn>, Problem> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
         return Err(Problem::new(Code::Input, format!("`{name}` has no pixels: {width} x {height}")));
     }
     match pixels.checked_mul(bytes_per_pixel) {
-        Some(bytes) if bytes < BIG_BYTES => Ok(None),
-        Some(bytes) if bytes <= MAX_BYTES => Ok(Some(BIG.lock().unwrap_or_else(PoisonError::into_inner))),
+        Some(bytes) if bytes < BIG_BYTES => Ok(turn),
+        Some(bytes) if bytes <= MAX_BYTES => Ok(turn.or_else(|| Some(Turn::wait()))),
         _ => Err(Problem::new(
             Code::Input,
             format!("`{name}` is too large: {width} x {height} pixels would take more than {} GiB", MAX_BYTES >> 30),

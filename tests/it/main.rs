@@ -1,6 +1,7 @@
 //! The tests that see archc from outside, in one binary.
 
 mod bench;
+mod bombs;
 mod checkpoints;
 mod cli;
 mod command;

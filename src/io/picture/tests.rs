@@ -174,3 +174,32 @@ fn a_missing_file_has_near_names() {
     assert_eq!(problem.hints, ["there is no folder `no/such/folder`"]);
     assert!(read(&folder()).unwrap_err().message.contains("is a folder"));
 }
+
+#[test]
+fn a_png_file_is_its_pixels_alone() {
+    for name in ["rgb.png", "palette.png", "rgba16.png", "grey_alpha.png", "bits.png"] {
+        let whole = bytes(name);
+        let split = 8 + 25;
+        let chunk = |kind: &[u8; 4], data: &[u8]| {
+            let body = [kind, data].concat();
+            [&(data.len() as u32).to_be_bytes(), &*body, &crc(&body).to_be_bytes()].concat()
+        };
+        // a profile that is no zlib stream, and a frame of an animation
+        let extra = [chunk(b"iCCP", b"name\0\0no zlib"), chunk(b"fcTL", &[0; 26])].concat();
+        let more = [&whole[..split], &extra, &whole[split..]].concat();
+        assert!(matches!(essential(&png(1, 1, &[0, 7, 8, 9])), Cow::Borrowed(_)));
+        assert_eq!(decode(&more, name).unwrap(), decode(&whole, name).unwrap(), "{name}");
+        assert!(decode(&more[..more.len() - 40], name).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn data_that_is_missing_before_the_end_marker_is_filled() {
+    let whole = bytes("full.jpg");
+    let cut = [&whole[..whole.len() * 2 / 3], &[0, 0xff, 0xd9]].concat();
+    let (whole, cut) = (decode(&whole, "whole").unwrap(), decode(&cut, "cut").unwrap());
+    assert_eq!((cut.width(), cut.height()), (whole.width(), whole.height()));
+    let row = whole.width() * 3;
+    assert_eq!(cut.data()[..row * 8], whole.data()[..row * 8], "the first rows are there");
+    assert_ne!(cut.data(), whole.data());
+}
