@@ -7,6 +7,7 @@ use std::process::{Command as Process, ExitStatus, Stdio};
 
 use super::args::Command;
 use crate::exec::cuda;
+use crate::io::console::say;
 
 /// What a second process is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,17 +23,17 @@ pub fn after(command: &Command, status: u8) -> u8 {
     let second = std::env::var_os(cuda::STEPWISE).is_some();
     let Some(wanted) = wanted(command).filter(|_| cuda::is_lost() && !second) else { return status };
     let Ok(program) = std::env::current_exe() else { return status };
-    eprintln!("running once more, step by step");
+    say("running once more, step by step");
     // the command is over, and the second process needs the memory
     cuda::let_go();
     match run(&program, std::env::args_os().skip(1).collect(), wanted) {
         Ok(again) if again.success() && wanted == Wanted::Messages => {
-            eprintln!("step by step nothing fails: what fails comes and goes, or needs kernels that follow closely");
+            say("step by step nothing fails: what fails comes and goes, or needs kernels that follow closely");
             status
         }
         Ok(again) => again.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(status),
         Err(error) => {
-            eprintln!("archc: cannot run itself: {error}");
+            say(format!("archc: cannot run itself: {error}"));
             status
         }
     }

@@ -7,6 +7,7 @@ use crate::diag::{Code, Problem};
 use crate::exec::Backend;
 use crate::exec::cuda::{self, Cuda};
 use crate::exec::learning::Learns;
+use crate::io::console::say;
 
 /// The backend; `auto` is the first GPU where it can be used, else the CPU. Where it is known that there are few runs,
 /// only such preparations are made as pay for them.
@@ -23,7 +24,7 @@ pub fn backend(exec: &ExecArgs, runs: Option<usize>) -> Result<Box<dyn Backend>,
                 (None, _) => Ok(Box::new(gpu(exec, 0)?)),
                 // who has a GPU wants to know why it is not used
                 (Some(why), Ok(gpus)) if !gpus.is_empty() => {
-                    eprintln!("device: the CPU; the GPU is not used: {why}");
+                    say(format!("device: the CPU; the GPU is not used: {why}"));
                     cpu(exec, runs)
                 }
                 _ => cpu(exec, runs),

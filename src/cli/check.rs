@@ -1,10 +1,11 @@
 //! `archc check`: everything short of execution. Reads no weights beyond their headers.
 
 use super::args::Check;
-use super::session::{Session, print};
+use super::session::Session;
 use super::{Failure, Outcome};
 use crate::compile::{self, Files};
-use crate::diag::{Diagnostics, to_json};
+use crate::diag::{Diagnostics, one_line, to_json};
+use crate::io::console::{print, print_json};
 
 pub fn run(session: &mut Session, args: &Check) -> Outcome {
     let result = check(session, args);
@@ -20,13 +21,14 @@ pub fn run(session: &mut Session, args: &Check) -> Outcome {
         Err(status) => return Err(status),
     };
     let json = to_json(&diagnostics, &session.sources);
-    print(&format!("{}\n", serde_json::to_string_pretty(&json).expect("JSON of strings and numbers")));
+    print_json(&json);
     if failed { Err(Failure::Status(super::status(&diagnostics))) } else { Ok(()) }
 }
 
 fn check(session: &mut Session, args: &Check) -> Result<(Diagnostics, String), Failure> {
     let file = session.open(&args.spec)?;
     let name = session.sources.file(file).name.clone();
+    let name = one_line(&name);
     match compile::check(&mut session.sources, file, &args.spec.set, Files::All)? {
         compile::Outcome::Library => Ok((Diagnostics::new(), format!("{name}: ok, a library of definitions\n"))),
         compile::Outcome::Spec(compiled) => {

@@ -4,7 +4,8 @@ use clap::CommandFactory;
 
 use super::Outcome;
 use super::args::{Args, Completions};
-use super::session::{Session, print};
+use super::session::Session;
+use crate::io::console::print;
 
 pub fn run(_session: &mut Session, args: &Completions) -> Outcome {
     let mut script = vec![];

@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::args::Devices;
-use super::session::{Session, print};
+use super::session::Session;
 use crate::exec::cpu::kernels::Isa;
 use crate::exec::cpu::kernels::bf16::Unit;
 use crate::exec::cuda::{Found, find};
+use crate::io::console::{print, print_json};
 use crate::plan::memory;
 
 pub fn run(_session: &mut Session, args: &Devices) -> Outcome {
@@ -24,7 +25,7 @@ pub fn run(_session: &mut Session, args: &Devices) -> Outcome {
             "memory_available_bytes": if free == usize::MAX { None } else { Some(free) },
         })];
         list.extend(cuda_json(&cuda));
-        print(&format!("{:#}\n", Value::Array(list)));
+        print_json(&Value::Array(list));
         return Ok(());
     }
     let free = if free == usize::MAX { "memory unknown".into() } else { format!("{} free", memory::gigabytes(free)) };

@@ -7,12 +7,14 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::args::{Diff, SpecArgs};
-use super::session::{Session, print};
+use super::session::Session;
 use super::show::{op_text, totals};
 use super::table::{change, count, giga, giga_change, thousands};
 use super::{Failure, Outcome};
 use crate::compile::Compiled;
+use crate::diag::one_line;
 use crate::graph::{key, path};
+use crate::io::console::{print, print_json};
 use crate::ops::attr::FromAttr;
 use crate::typed::Typed;
 use crate::weights::WeightsSource;
@@ -47,7 +49,7 @@ fn compare(session: &mut Session, args: &Diff) -> Result<bool, Failure> {
             "parameters": [totals(&a.typed).0, totals(&b.typed).0],
             "macs": [totals(&a.typed).1, totals(&b.typed).1],
         });
-        print(&format!("{json:#}\n"));
+        print_json(&json);
         return Ok(same);
     }
     if same {
@@ -56,7 +58,7 @@ fn compare(session: &mut Session, args: &Diff) -> Result<bool, Failure> {
     let mut text = String::new();
     for (sign, spec, compiled) in [("---", &args.a, &a), ("+++", &args.b, &b)] {
         let layers = count(compiled.typed.order().len(), "layer");
-        text += &format!("{sign} {}: {}, {layers}\n", spec.display(), compiled.settings.base);
+        text += &format!("{sign} {}: {}, {layers}\n", one_line(&spec.display().to_string()), compiled.settings.base);
     }
     text += &layers.text("layers");
     if sources.0 != sources.1 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::args::Eval;
 use super::backend::backend;
 use super::run::{bound, trained_labels, wanted};
-use super::session::{Session, print};
+use super::session::Session;
 use super::table::{Align, table};
 use super::{Failure, Outcome};
 use crate::compile::Compiled;
@@ -13,6 +13,7 @@ use crate::data::{Loader, Recipe, Want, eval_folder};
 use crate::diag::{Code, Problem};
 use crate::exec::{Backend, Executable};
 use crate::io::atomic;
+use crate::io::console::{print, print_json, say};
 use crate::opt::Loss;
 use crate::settings::LabelsSource;
 use crate::source::below;
@@ -79,7 +80,7 @@ fn evaluate(
     let mut executable = Executable::new(typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
     if let Some(preprocess) = &compiled.settings.preprocess {
-        eprintln!("{preprocess}");
+        say(preprocess);
     }
     let recipe = Recipe {
         preprocess: compiled.settings.preprocess.clone(),
@@ -118,7 +119,7 @@ fn evaluate(
     }
     let loss = sum / scores.samples.max(1) as f64;
     if args.json {
-        print(&format!("{:#}\n", scores.to_json(Some(loss))));
+        print_json(&scores.to_json(Some(loss)));
     } else {
         print(&text(&scores, loss));
     }
@@ -126,7 +127,7 @@ fn evaluate(
         let is_json = output.extension().is_some_and(|extension| extension == "json");
         let text = if is_json { format!("{:#}\n", scores.to_json(Some(loss))) } else { scores.to_csv() };
         atomic::write_bytes(output, text.as_bytes())?;
-        eprintln!("wrote {}", output.display());
+        say(format!("wrote {}", output.display()));
     }
     Ok(())
 }

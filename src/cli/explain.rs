@@ -1,11 +1,12 @@
 //! `archc explain`: the manual of an op, a block, a verb, or the code of a message.
 
 use super::args::Explain;
-use super::session::{Session, print};
+use super::session::Session;
 use super::table::{Align, table};
 use super::{Failure, Outcome};
 use crate::diag::{Code, Problem, suggest};
 use crate::edit::manual::{VERBS, Verb};
+use crate::io::console::print;
 use crate::ops::attr::{Arg, Attr};
 use crate::ops::shape::Shape;
 use crate::ops::{Entry, MANUAL, OPERAND_OPS};

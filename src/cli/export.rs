@@ -7,6 +7,7 @@ use super::args::{Dtype, Export, Target};
 use super::run::bound;
 use super::session::Session;
 use crate::diag::{Code, Problem};
+use crate::io::console::say;
 use crate::weights::DType;
 
 pub fn run(session: &mut Session, args: &Export) -> Outcome {
@@ -29,7 +30,7 @@ pub fn run(session: &mut Session, args: &Export) -> Outcome {
         bound.export(&args.output, &dtype, &metadata)?;
         session.report(&bound.warnings());
         let count = bound.keys().count();
-        eprintln!("wrote {count} tensors to {}", args.output.display());
+        say(format!("wrote {count} tensors to {}", args.output.display()));
         Ok(())
     })
 }

@@ -1,11 +1,12 @@
 //! `archc fmt`: specs in their canonical form.
 
 use super::args::Fmt;
-use super::session::{Session, print};
+use super::session::Session;
 use super::{Failure, Outcome, status};
 use crate::compile;
-use crate::diag::Diagnostics;
+use crate::diag::{Diagnostics, one_line};
 use crate::io::atomic;
+use crate::io::console::{print, print_exact};
 use crate::syntax;
 
 pub fn run(session: &mut Session, args: &Fmt) -> Outcome {
@@ -17,10 +18,10 @@ pub fn run(session: &mut Session, args: &Fmt) -> Outcome {
             Ok((name, old, new)) if args.check => {
                 if old != new {
                     would_change = true;
-                    print(&format!("{name}\n"));
+                    print(&format!("{}\n", one_line(&name)));
                 }
             }
-            Ok((_, _, new)) if path.as_os_str() == "-" => print(&new),
+            Ok((_, _, new)) if path.as_os_str() == "-" => print_exact(&new),
             Ok((_, old, new)) if old != new => {
                 if let Err(problem) = atomic::write_bytes(path, new.as_bytes()) {
                     failed.push(problem.anywhere());

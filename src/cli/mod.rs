@@ -17,6 +17,7 @@ mod plan;
 mod run;
 mod session;
 mod show;
+mod stop;
 mod table;
 mod train;
 mod zoo;
@@ -25,7 +26,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::diag::{Code, Diagnostics};
+use crate::diag::{Code, Diagnostics, one_line};
+use crate::io::console;
 use args::{Args, Command};
 
 /// Why a command did not do what it was asked.
@@ -53,14 +55,12 @@ pub type Outcome = Result<(), Failure>;
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
+    stop::install();
+    let mut session = session::Session::new();
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(error) => return ExitCode::from(usage(&session, &error)),
     };
-    let mut session = session::Session::new();
     let outcome = match &args.command {
         Command::Run(args) => run::run(&mut session, args),
         Command::Train(args) => train::run(&mut session, args),
@@ -77,12 +77,47 @@ pub fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&mut session, args),
         Command::Completions(args) => completions::run(&mut session, args),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Status(status)) => ExitCode::from(status),
+    let status = match outcome {
+        Ok(()) => 0,
+        Err(Failure::Status(status)) => status,
         Err(Failure::Diagnostics(diagnostics)) => {
             session.report(&diagnostics);
-            ExitCode::from(again::after(&args.command, status(&diagnostics)))
+            again::after(&args.command, status(&diagnostics))
+        }
+    };
+    let unwritten = if matches!(args.command, Command::Diff(_)) { 2 } else { 1 };
+    ExitCode::from(written(&session, status, unwritten))
+}
+
+/// Prints the help or the version that was asked for, or what is wrong with the arguments.
+fn usage(session: &session::Session, error: &clap::Error) -> u8 {
+    // an argument that is not printable would have to be told from clap's colours
+    let is_printable = std::env::args_os().all(|arg| {
+        let arg = arg.to_string_lossy();
+        one_line(&arg) == arg
+    });
+    let text = error.render();
+    if error.use_stderr() {
+        match is_printable && console::colours_stderr() {
+            true => console::say_rendered(&text.ansi().to_string()),
+            false => console::say_lines(&text.to_string()),
+        }
+        return 2;
+    }
+    match is_printable && console::colours_stdout() {
+        true => console::print_rendered(&text.ansi().to_string()),
+        false => console::print(&text.to_string()),
+    }
+    written(session, 0, 1)
+}
+
+/// The status to end with: `status`, but at least `unwritten` where stdout could not be written.
+fn written(session: &session::Session, status: u8, unwritten: u8) -> u8 {
+    match console::stdout_problem() {
+        None => status,
+        Some(problem) => {
+            session.report(&problem.anywhere().into());
+            status.max(unwritten)
         }
     }
 }

@@ -4,14 +4,15 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::args::Plan;
-use super::session::{Session, print};
+use super::session::Session;
 use super::show::totals;
 use super::table::{bytes_change, change, count, giga, giga_change, thousands};
 use crate::bind::{Ledger, bind_headers};
 use crate::compile::Compiled;
-use crate::diag::Diagnostics;
+use crate::diag::{Diagnostics, one_line};
 use crate::edit::Report;
 use crate::graph::path;
+use crate::io::console::{print, print_json, say};
 use crate::source::Sources;
 use crate::typed::Typed;
 use crate::weights::WeightsSource;
@@ -34,7 +35,7 @@ pub fn run(session: &mut Session, args: &Plan) -> Outcome {
                 "unused": ledger.unused,
             },
         });
-        print(&format!("{json:#}\n"));
+        print_json(&json);
         return Ok(());
     }
     let mut text = String::new();
@@ -49,9 +50,9 @@ pub fn run(session: &mut Session, args: &Plan) -> Outcome {
     // the edits are worth reading even where the weights are not there
     print(&text);
     let ledger = ledger(&compiled)?;
-    print(&format!("weights: {ledger}\n"));
+    print(&format!("weights: {}\n", one_line(&ledger.to_string())));
     if let WeightsSource::Hub(repo) = &compiled.settings.weights {
-        eprintln!("note: this is so if hf(\"{repo}\") has the base network's keys; `archc run` reads it");
+        say(format!("note: this is so if hf(\"{repo}\") has the base network's keys; `archc run` reads it"));
     }
     Ok(())
 }
@@ -79,7 +80,7 @@ fn report_text(sources: &Sources, report: &Report) -> String {
         }
     }
     for note in &report.notes {
-        text += &format!("  note     {note}\n");
+        text += &format!("  note     {}\n", one_line(note));
     }
     let figures = (change(report.parameters), giga_change(report.macs), bytes_change(report.activations * 4));
     text += &format!("  change   {} parameters, {} multiply-adds, {} activations\n\n", figures.0, figures.1, figures.2);

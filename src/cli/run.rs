@@ -1,18 +1,18 @@
 //! `archc run`: compiles a spec and executes it on pictures, tensors or noise.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::{ExecArgs, Run};
 use super::backend::backend;
-use super::session::{Session, print};
+use super::session::Session;
 use super::{Failure, Outcome};
 use crate::bind::{Bound, bind, bind_edited};
 use crate::compile::Compiled;
-use crate::diag::{Code, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostics, Problem, one_line};
 use crate::exec::{Backend, Executable};
+use crate::io::console::{self, print, say};
 use crate::io::inputs::{self, Batch, Inputs};
 use crate::io::labels::Labels;
 use crate::io::output::{self, Output};
@@ -70,11 +70,11 @@ fn execute(
         if inputs.items.iter().any(|item| !item.tensors)
             && let Some(preprocess) = &compiled.settings.preprocess
         {
-            eprintln!("{preprocess}");
+            say(preprocess);
         }
         if inputs.skipped > 0 {
             let plural = if inputs.skipped == 1 { "" } else { "s" };
-            eprintln!("skipped: {} other file{plural}", inputs.skipped);
+            say(format!("skipped: {} other file{plural}", inputs.skipped));
         }
         let bar = progress(inputs.items.len());
         let mut readers: Vec<_> = wanted.iter().map(|wanted| inputs.batches(wanted, batch)).collect();
@@ -102,7 +102,7 @@ fn execute(
     print(&text(&results));
     for path in &args.output {
         for remark in output::write(path, &tensors, &results)? {
-            eprintln!("{remark}");
+            say(remark);
         }
     }
     if failed.has_errors() { Err(Failure::Status(1)) } else { Ok(()) }
@@ -125,15 +125,15 @@ pub fn bound(compiled: &Compiled, exec: &ExecArgs) -> Result<Bound, Failure> {
     let settings = &compiled.settings;
     if let Some(path) = &exec.weights {
         let bound = bind_edited(&compiled.typed, path)?;
-        eprintln!("weights: {} from {}", bound.ledger(), path.display());
+        say(format!("weights: {} from {}", bound.ledger(), path.display()));
         return Ok(bound);
     }
     let bound = bind(settings, &compiled.base, &compiled.typed, exec.seed)?;
     if let (WeightsSource::Random { .. }, None) = (&settings.weights, settings.weights_span) {
         let seed = exec.seed.unwrap_or(0);
-        eprintln!("weights: the spec names none, so they are random(seed = {seed}): {}", bound.ledger());
+        say(format!("weights: the spec names none, so they are random(seed = {seed}): {}", bound.ledger()));
     } else {
-        eprintln!("weights: {}", bound.ledger());
+        say(format!("weights: {}", bound.ledger()));
     }
     Ok(bound)
 }
@@ -221,7 +221,7 @@ pub fn resized(tensor: &Tensor, batch: usize) -> Tensor {
 }
 
 fn progress(files: usize) -> ProgressBar {
-    if files < 2 || !std::io::stderr().is_terminal() {
+    if files < 2 || !console::is_terminal() {
         return ProgressBar::hidden();
     }
     let style =
@@ -304,11 +304,11 @@ fn text(results: &Results) -> String {
             let mut file = None;
             for row in rows {
                 if file != Some(&row.file) {
-                    text += &format!("{}\n", row.file);
+                    text += &format!("{}\n", one_line(&row.file));
                     file = Some(&row.file);
                 }
                 let index = row.index.to_string();
-                let label = row.label.as_deref().map_or(String::new(), |label| format!("  {label}"));
+                let label = row.label.as_deref().map_or(String::new(), |label| format!("  {}", one_line(label)));
                 text += &format!("  {:6.2} %  {index:>4}{label}\n", row.probability * 100.0);
             }
         }
@@ -316,7 +316,7 @@ fn text(results: &Results) -> String {
             for one in summaries {
                 text += &format!(
                     "{}  {}  {:?}  min {:.6}  mean {:.6}  max {:.6}\n",
-                    one.name,
+                    one_line(&one.name),
                     one.dtype,
                     one.shape,
                     one.min,

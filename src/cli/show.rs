@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::args::Show;
-use super::session::{Session, print};
+use super::session::Session;
 use super::table::{Align, bytes_of, count, giga, table, thousands};
 use super::{Failure, Outcome};
 use crate::compile;
@@ -12,6 +12,7 @@ use crate::edit::Target;
 use crate::exec::Backend;
 use crate::exec::cpu::Cpu;
 use crate::graph::{Graph, Node, NodeId, key, path};
+use crate::io::console::{print, print_json};
 use crate::ops::shape::Shape;
 use crate::opt::{self, Fusion};
 use crate::plan::{self, Plan};
@@ -34,7 +35,7 @@ pub fn run(session: &mut Session, args: &Show) -> Outcome {
     };
     if args.json {
         let list: Vec<Value> = rows.iter().map(Row::json).collect();
-        print(&format!("{:#}\n", Value::from(list)));
+        print_json(&Value::from(list));
         return Ok(());
     }
     let mut text = as_table(&rows);
@@ -213,7 +214,7 @@ fn origin(sources: &Sources, node: &Node) -> String {
 fn steps(typed: &Typed, as_json: bool) -> Result<(), Failure> {
     let plan = plan::plan(opt::optimise(typed, Fusion::Deep), &Cpu::new().options(1))?;
     if as_json {
-        print(&format!("{:#}\n", steps_json(&plan, typed)));
+        print_json(&steps_json(&plan, typed));
         return Ok(());
     }
     let width = plan.steps().len().to_string().len();

@@ -1,5 +1,9 @@
 //! Columns and figures as the reports print them.
 
+use std::borrow::Cow;
+
+use crate::diag::one_line;
+
 /// How a column is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
@@ -9,8 +13,8 @@ pub enum Align {
 
 /// A table as text: a line of heads, a line a row, two blanks between columns.
 pub fn table(heads: &[(&str, Align)], rows: &[Vec<String>]) -> String {
-    let mut lines: Vec<Vec<&str>> = vec![heads.iter().map(|(head, _)| *head).collect()];
-    lines.extend(rows.iter().map(|row| row.iter().map(String::as_str).collect()));
+    let mut lines: Vec<Vec<Cow<str>>> = vec![heads.iter().map(|(head, _)| Cow::from(*head)).collect()];
+    lines.extend(rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()));
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)

@@ -1,8 +1,6 @@
 //! `archc train`: fine-tunes as the spec's `train` block says, into a folder.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,11 +9,12 @@ use sha2::{Digest, Sha256};
 use super::args::Train;
 use super::backend::learns;
 use super::run::bound;
-use super::session::{Session, print};
-use super::{Failure, Outcome};
+use super::session::Session;
+use super::{Failure, Outcome, stop};
 use crate::compile::Compiled;
 use crate::diag::{Code, Problem};
 use crate::exec::learning::Learns;
+use crate::io::console::{self, print, say};
 use crate::source::FileId;
 use crate::train::run::learner::Stepped;
 use crate::train::run::metrics::{self, Line};
@@ -61,11 +60,11 @@ fn train(
     let mut bound = bound(compiled, &args.exec)?;
     bound.check_memory()?;
     bound.hold()?;
-    remarks.iter().for_each(|remark| eprintln!("{remark}"));
+    remarks.iter().for_each(say);
     let classes = if job.classes.is_empty() { String::new() } else { format!(", {} classes", job.classes.len()) };
-    eprintln!("data: {} pictures to learn from, {} for validation{classes}", job.train.len(), job.val.len());
+    say(format!("data: {} pictures to learn from, {} for validation{classes}", job.train.len(), job.val.len()));
     if let Some(preprocess) = &compiled.settings.preprocess {
-        eprintln!("{preprocess}");
+        say(preprocess);
     }
 
     let folder = if args.resume { RunFolder::resume(&args.out)? } else { RunFolder::create(&args.out)? };
@@ -83,26 +82,27 @@ fn train(
 
     let began = Instant::now();
     let mut shown = Shown::new(session, job.epochs);
-    let stops = shown.listens();
-    let ended = run::run(&job, &mut learner, &folder, &mut shown);
+    let ended = {
+        let _waits = stop::Waits::new();
+        run::run(&job, &mut learner, &folder, &mut shown)
+    };
     shown.bar.finish_and_clear();
-    stops?;
     let (best, early) = match ended? {
         Ended::Done { best, early } => (best, early),
         Ended::Stopped => {
-            eprintln!("stopped; the checkpoint is written: {}", folder.checkpoint().display());
-            eprintln!("go on with: archc train {} --out {} --resume", args.spec.spec.display(), args.out.display());
-            return Err(Failure::Status(130));
+            say(format!("stopped; the checkpoint is written: {}", folder.checkpoint().display()));
+            say(format!("go on with: archc train {} --out {} --resume", args.spec.spec.display(), args.out.display()));
+            return Err(Failure::Status(stop::asked().unwrap_or(1)));
         }
     };
     let time = began.elapsed();
     if early {
-        eprintln!("stopped early: {} epochs without a better one", job.patience.unwrap_or(0));
+        say(format!("stopped early: {} epochs without a better one", job.patience.unwrap_or(0)));
     }
     let written = run::write(&folder, &mut learner, &job.classes)?;
     if let Some((count, digest)) = &written.frozen {
         let digest = digest.get(..16).unwrap_or(digest);
-        eprintln!("frozen is frozen: {count} tensors, sha256 {digest}.. before and after");
+        say(format!("frozen is frozen: {count} tensors, sha256 {digest}.. before and after"));
     }
 
     let name = session.sources.file(file).name.clone();
@@ -128,7 +128,7 @@ fn train(
     report.facts = facts(&job, spec, &result, &written, time);
     report.write(&folder.report())?;
     print(&format!("{result}\n"));
-    eprintln!("wrote {}: model.safetensors ({} tensors), report.html", folder.path().display(), written.tensors);
+    say(format!("wrote {}: model.safetensors ({} tensors), report.html", folder.path().display(), written.tensors));
     Ok(())
 }
 
@@ -182,35 +182,20 @@ struct Shown<'a> {
     began: Instant,
 }
 
-/// How often the run was asked to stop.
-static ASKED: AtomicUsize = AtomicUsize::new(0);
-
 impl<'a> Shown<'a> {
     fn new(session: &'a Session, epochs: usize) -> Shown<'a> {
         Shown { session, epochs, bar: ProgressBar::hidden(), began: Instant::now() }
     }
 
-    /// Takes Ctrl-C as a wish to stop after the step at work; a second one ends the process.
-    fn listens(&self) -> Result<(), Problem> {
-        let handler = || {
-            if ASKED.fetch_add(1, Ordering::Relaxed) > 0 {
-                std::process::exit(130);
-            }
-            eprintln!("\nfinishing the step; once more to stop at once");
-        };
-        ctrlc::set_handler(handler)
-            .map_err(|error| Problem::new(Code::Resource, format!("Ctrl-C cannot be caught: {error}")))
-    }
-
     fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| say(text));
     }
 }
 
 impl Watch for Shown<'_> {
     fn epoch(&mut self, epoch: usize, step: usize, steps: usize) {
         self.began = Instant::now();
-        if !std::io::stderr().is_terminal() {
+        if !console::is_terminal() {
             return;
         }
         let template =
@@ -247,6 +232,6 @@ impl Watch for Shown<'_> {
     }
 
     fn stops(&self) -> bool {
-        ASKED.load(Ordering::Relaxed) > 0
+        stop::asked().is_some()
     }
 }

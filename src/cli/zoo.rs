@@ -4,12 +4,13 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::args::Zoo;
-use super::session::{Session, print};
+use super::session::Session;
 use super::show::totals;
 use super::table::{Align, giga, table, thousands};
 use super::{Failure, Outcome};
 use crate::compile::{self, Compiled, Outcome as Compilation};
 use crate::diag::{Code, Problem, render, suggest};
+use crate::io::console::{print, print_json};
 use crate::source::Sources;
 use crate::zoo;
 
@@ -21,7 +22,7 @@ pub fn run(_session: &mut Session, args: &Zoo) -> Outcome {
     let networks: Vec<Network> = zoo::networks().par_iter().map(|(name, file)| network(name, file)).collect();
     if args.json {
         let list: Vec<Value> = networks.iter().map(Network::json).collect();
-        print(&format!("{:#}\n", Value::from(list)));
+        print_json(&Value::from(list));
         return Ok(());
     }
     let heads = [

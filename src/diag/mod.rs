@@ -6,10 +6,12 @@
 
 mod code;
 mod nearest;
+mod printable;
 mod render;
 
 pub use code::Code;
 pub use nearest::{list, nearest, suggest};
+pub use printable::{one_line, printable, printable_json};
 pub use render::{render, to_json};
 
 use std::borrow::Cow;

@@ -1,9 +1,10 @@
-//! Diagnostics as text in rustc's look, and as JSON.
+//! Diagnostics as text in rustc's look, and as JSON. Whatever controls a terminal is spelt out, so that the only escape
+//! sequences are the colours.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
-use super::{Diagnostic, Diagnostics, Severity};
+use super::{Diagnostic, Diagnostics, Severity, one_line, printable};
 use crate::source::{FileId, Sources, Span};
 
 /// The messages one after another, each followed by an empty line.
@@ -19,7 +20,7 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(problem.message.as_str()).id(problem.code.name()));
+    let mut group = Group::with_title(level.primary_title(one_line(&problem.message)).id(problem.code.name()));
     let mut places: Vec<(Span, &str, AnnotationKind)> = vec![];
     if let Some(span) = diagnostic.span {
         places.push((span, problem.label.as_deref().unwrap_or(""), AnnotationKind::Primary));
@@ -37,20 +38,27 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
     }
     for file in files {
         let source = sources.file(file);
-        let mut snippet = Snippet::source(source.text.as_str()).path(source.name.as_str()).fold(true);
+        let text = printable(&source.text);
+        let mut snippet = Snippet::source(text.clone()).path(one_line(&source.name)).fold(true);
         for (span, label, kind) in places.iter().filter(|(span, ..)| span.file == file) {
-            let annotation = kind.span(within(&source.text, *span));
-            snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(*label) });
+            let annotation = kind.span(within(&text, moved(&source.text, *span)));
+            snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(one_line(label)) });
         }
         group = group.element(snippet);
     }
     for note in &problem.notes {
-        group = group.element(Level::NOTE.message(note.as_str()));
+        group = group.element(Level::NOTE.message(printable(note)));
     }
     for hint in &problem.hints {
-        group = group.element(Level::HELP.message(hint.as_str()));
+        group = group.element(Level::HELP.message(one_line(hint)));
     }
     group
+}
+
+/// The span where characters before and in it are spelt out.
+fn moved(text: &str, span: Span) -> Span {
+    let at = |at: u32| text.get(..at as usize).map_or(at, |before| printable(before).len() as u32);
+    Span { start: at(span.start), end: at(span.end), ..span }
 }
 
 /// The span as a range that lies in the text, on character boundaries, and ends on the line where it starts, so that

@@ -1,11 +1,14 @@
 //! Files that are written whole or not at all: a temporary file in the same folder, renamed over the old one when
-//! everything is in it. Whatever goes wrong before that leaves the old file as it was and no debris. What is not a plain
+//! everything is in it. Whatever goes wrong before that leaves the old file as it was and no debris, [`abandon`] where the
+//! process is to die. What is not a plain
 //! file (`/dev/stdout`, a pipe) is written directly. Nothing is forced to the disk: this is about broken runs, not about
 //! power cuts.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::NamedTempFile;
 
@@ -32,7 +35,7 @@ pub struct AtomicFile {
 }
 
 enum Out {
-    Temporary { target: PathBuf, file: BufWriter<NamedTempFile> },
+    Temporary { target: PathBuf, file: BufWriter<NamedTempFile>, listed: Listed },
     Direct(BufWriter<File>),
 }
 
@@ -69,13 +72,13 @@ impl AtomicFile {
             // An ordinary new file's permissions, before the umask, instead of tempfile's private ones.
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        let file = builder.tempfile_in(folder).map_err(failed)?;
+        let (file, listed) = Listed::make(|| builder.tempfile_in(folder)).map_err(failed)?;
         if let Some(old) = old {
             // Best effort: a file system without permissions is no reason to fail.
             let _ = fs::set_permissions(file.path(), old.permissions());
         }
         let file = BufWriter::with_capacity(BUFFER, file);
-        Ok(AtomicFile { path: path.into(), out: Out::Temporary { target, file } })
+        Ok(AtomicFile { path: path.into(), out: Out::Temporary { target, file, listed } })
     }
 
     /// Puts the written file in its place.
@@ -84,10 +87,14 @@ impl AtomicFile {
         let failed = |error: io::Error| problem(&path, &error);
         match out {
             Out::Direct(mut file) => file.flush().map_err(failed),
-            Out::Temporary { target, file } => {
+            Out::Temporary { target, file, listed } => {
                 let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
-                file.persist(&target).map_err(|error| failed(error.error))?;
-                Ok(())
+                let moved = {
+                    let _unfinished = unfinished();
+                    file.persist(&target)
+                };
+                drop(listed);
+                moved.map(drop).map_err(|error| failed(error.error))
             }
         }
     }
@@ -109,6 +116,44 @@ impl Write for AtomicFile {
     }
 }
 
+/// The temporary files of this process.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes all temporary files, for a process that dies now: no more is begun, and none takes its place any more. Threads
+/// that try wait for ever.
+pub fn abandon() {
+    let unfinished = unfinished();
+    for path in unfinished.iter() {
+        // nobody is left to tell
+        let _ = fs::remove_file(path);
+    }
+    std::mem::forget(unfinished);
+}
+
+/// A temporary file's entry in the list.
+struct Listed(PathBuf);
+
+impl Listed {
+    /// Makes the file and its entry, so that no file is there without one.
+    fn make(file: impl FnOnce() -> io::Result<NamedTempFile>) -> io::Result<(NamedTempFile, Listed)> {
+        let mut unfinished = unfinished();
+        let file = file()?;
+        unfinished.insert(file.path().to_path_buf());
+        let listed = Listed(file.path().to_path_buf());
+        Ok((file, listed))
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        unfinished().remove(&self.0);
+    }
+}
+
 /// The message for an error while writing `path`.
 pub fn problem(path: &Path, error: &io::Error) -> Problem {
     let what = format!("`{}` cannot be written", path.display());
@@ -122,8 +167,11 @@ pub fn problem(path: &Path, error: &io::Error) -> Problem {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             problem.hint(format!("name another place, or make the folder `{folder}` writable"))
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             problem.hint("free some space, or name a place on another disk")
+        }
+        io::ErrorKind::FileTooLarge => {
+            problem.hint("lift the limit on the size of files: `ulimit -f unlimited`; or name a place on another disk")
         }
         _ => problem.hint("name another place"),
     }

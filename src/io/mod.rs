@@ -1,6 +1,7 @@
 //! Reading from and writing to the machine's files. Knows nothing of networks.
 
 pub mod atomic;
+pub mod console;
 pub mod inputs;
 pub mod labels;
 pub mod npy;

@@ -6,7 +6,7 @@
 //! The protocol is small and spelt out here: of the clients in Rust, the blocking one panics on odd answers and never
 //! gives up waiting, the other one brings an asynchronous runtime.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::index;
 use crate::diag::{Code, Problem};
 use crate::io::atomic::{AtomicFile, reason, write_bytes};
+use crate::io::console;
 use crate::io::open;
 
 /// The files that are looked for, best first.
@@ -329,8 +330,7 @@ fn link(blob: &Path, path: &Path, file: &str) -> std::io::Result<()> {
 }
 
 fn progress(file: &str, length: Option<u64>) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if console::is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(length, target).with_message(file.to_string());
     match ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}") {
         Ok(style) => bar.with_style(style),

@@ -42,7 +42,7 @@ fn nothing_imports_upwards() {
     assert!(wrong.is_empty(), "imports against the flow:\n{}", wrong.join("\n"));
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
     for entry in fs::read_dir(dir).expect("a folder of the project").flatten() {
         let path = entry.path();

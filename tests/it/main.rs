@@ -7,6 +7,7 @@ mod cli;
 mod command;
 mod compiled;
 mod early;
+mod ends;
 mod flow;
 mod fuzz;
 mod gpu_script;

@@ -1,15 +1,15 @@
 //! `archc bench --kernels --device cuda`: the kernels alone against the ceilings of the same GPU.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::Outcome;
 use super::super::args::Bench;
-use super::super::session::print;
 use super::super::table::{Align, table};
 use super::{giga, percent};
 use crate::diag::{Code, Problem};
 use crate::exec::cuda::Cuda;
 use crate::exec::cuda::cases::{self, Case, Ceilings, Measured};
+use crate::io::console::{print, print_json};
 
 pub fn run(args: &Bench, cuda: &Cuda) -> Outcome {
     let filter = args.filter.as_deref().unwrap_or("");
@@ -22,11 +22,10 @@ pub fn run(args: &Bench, cuda: &Cuda) -> Outcome {
     let batch = args.exec.batch.unwrap_or(32);
     let ceilings = cuda.ceilings()?;
     let measured: Vec<Measured> = cases.iter().map(|case| cuda.measure(case, batch)).collect::<Result<_, _>>()?;
-    print(&if args.json {
-        as_json(args, cuda, batch, &ceilings, &measured)
-    } else {
-        as_text(args, cuda, batch, &ceilings, &measured)
-    });
+    match args.json {
+        true => print_json(&as_json(args, cuda, batch, &ceilings, &measured)),
+        false => print(&as_text(args, cuda, batch, &ceilings, &measured)),
+    }
     Ok(())
 }
 
@@ -68,7 +67,7 @@ fn as_text(args: &Bench, cuda: &Cuda, batch: usize, ceilings: &Ceilings, measure
     text
 }
 
-fn as_json(args: &Bench, cuda: &Cuda, batch: usize, ceilings: &Ceilings, measured: &[Measured]) -> String {
+fn as_json(args: &Bench, cuda: &Cuda, batch: usize, ceilings: &Ceilings, measured: &[Measured]) -> Value {
     let row = |one: &Measured| {
         let (least, by) = ideal(ceilings, one);
         json!({
@@ -81,13 +80,12 @@ fn as_json(args: &Bench, cuda: &Cuda, batch: usize, ceilings: &Ceilings, measure
             "bound_by": by,
         })
     };
-    let json = json!({
+    json!({
         "device": cuda.device(),
         "dtype": args.exec.dtype.name(),
         "batch": batch,
         "copy_gbytes_per_second": ceilings.copy / 1e9,
         "nominal_gflops": ceilings.flops / 1e9,
         "kernels": measured.iter().map(row).collect::<Vec<_>>(),
-    });
-    format!("{json:#}\n")
+    })
 }

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::super::Outcome;
 use super::super::args::Bench;
-use super::super::session::print;
 use super::super::table::{Align, table};
 use super::profile::{ceilings_json, ceilings_text};
 use super::{Cores, budget, giga, percent};
@@ -13,6 +12,7 @@ use crate::exec::cpu::cases::{self, Case};
 use crate::exec::cpu::ceilings::{self, Arithmetic, Ceilings, Ideal, Traffic};
 use crate::exec::cpu::kernels::{Element, Isa, Policy};
 use crate::exec::timing::Samples;
+use crate::io::console::{print, print_json};
 use crate::plan::DType;
 
 pub fn run(args: &Bench) -> Outcome {
@@ -44,12 +44,10 @@ fn run_in<T: Element>(args: &Bench) -> Outcome {
         .map(|(case, policy)| measure::<T>(args, case, policy, batch, &all))
         .collect();
     let cores = Cores { before, after: ceilings::core_to_core() };
-    let text = if args.json {
-        format!("{:#}\n", as_json(&single, &all, cores, &measured))
-    } else {
-        as_text(&single, &all, cores, &measured)
-    };
-    print(&text);
+    match args.json {
+        true => print_json(&as_json(&single, &all, cores, &measured)),
+        false => print(&as_text(&single, &all, cores, &measured)),
+    }
     Ok(())
 }
 

@@ -12,11 +12,12 @@ use super::Outcome;
 use super::args::{Bench, Device, SpecArgs};
 use super::backend::{backend, gpu};
 use super::run::{bound, noise, wanted};
-use super::session::{Session, print};
+use super::session::Session;
 use crate::compile::Compiled;
 use crate::exec::cpu::ceilings;
 use crate::exec::timing::{Budget, LEAST, Samples, sample};
 use crate::exec::{Backend, Executable};
+use crate::io::console::{print, print_json};
 use crate::tensor::Tensor;
 
 pub fn run(session: &mut Session, args: &Bench) -> Outcome {
@@ -64,7 +65,11 @@ fn network(session: &Session, args: &Bench, backend: &dyn Backend, compiled: &Co
         false => None,
     };
     let report = Report { device: backend.name(), args, batch, latency, device_times, cores, profile };
-    print(&if args.json { format!("{:#}\n", report.json()) } else { report.text() });
+    if args.json {
+        print_json(&report.json())
+    } else {
+        print(&report.text())
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use super::cache::{self, Cache};
 use super::contract::Variant;
 use super::nvrtc::Nvrtc;
 use crate::diag::{Code, Problem};
+use crate::io::console::say;
 
 /// The kernels' files.
 macro_rules! sources {
@@ -49,7 +50,7 @@ pub fn compile(
                 .note(format!("NVRTC {}.{} says: {error}", nvrtc.version.0, nvrtc.version.1))
         })?;
         if let Err(error) = cache.write(&key, &code) {
-            unkept.call_once(|| eprintln!("warning: compiled kernels are not kept: {error}"));
+            unkept.call_once(|| say(format!("warning: compiled kernels are not kept: {error}")));
         }
         Ok(code)
     };
