@@ -61,25 +61,29 @@ pub struct Replaced {
 /// `replaced` lets a message say how to replace more.
 pub fn check(graph: Graph, replaced: &[Replaced]) -> Result<Typed, Diagnostics> {
     let mut problems = Diagnostics::new();
+    let mut graph = graph;
     let order = graph.order();
-    let mut patch = graph.into_patch();
     for id in &order {
-        patch.node_mut(*id).shape = None;
+        graph.set_shape(*id, None);
     }
     for id in &order {
-        let Some(ins) = patch.operand_shapes(*id) else { continue };
-        match patch.node(*id).op.infer(&ins) {
+        let Some(ins) = graph.operand_shapes(*id) else { continue };
+        match graph.node(*id).op.infer(&ins) {
             Err(problem) => {
                 let ins: Vec<Shape> = ins.into_iter().cloned().collect();
-                problems.push(shape_problem(&patch, *id, &ins, problem, replaced));
+                problems.push(shape_problem(&graph, *id, &ins, problem, replaced));
             }
-            Ok(shape) => match changed_params(&patch, *id) {
+            Ok(shape) => match changed_params(&graph, *id) {
                 Some(problem) => problems.push(problem),
-                None => patch.node_mut(*id).shape = Some(shape),
+                None => graph.set_shape(*id, Some(shape)),
             },
         }
     }
-    if problems.has_errors() { Err(problems) } else { Ok(Typed { order, graph: patch.commit() }) }
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    graph.check();
+    Ok(Typed { order, graph })
 }
 
 /// What an op says about its operands, with the places that made them so.

@@ -522,11 +522,9 @@ impl<'a> Builder<'a, '_> {
         }
         let operands = vec![self.node(&main, residual.span)?, self.node(&side, residual.span)?];
         let op = ops::join::Add { number: None }.into();
-        let path = self.free_path(&env.scope, "add");
+        let path = self.patch.free_path(&env.scope, "add");
         let id = self.add_node_at(path, op, operands, word(residual.span))?;
-        if let Some(scope) = self.patch.scope_mut(&env.scope) {
-            scope.additions.push(id);
-        }
+        self.patch.add_addition(&env.scope, id);
         Ok(Some(Value::Node(id)))
     }
 

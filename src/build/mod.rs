@@ -51,8 +51,6 @@ pub struct Builder<'a, 'p> {
     entries: HashMap<String, usize>,
     /// Labels in use, for the message about a second one.
     labels: HashMap<String, Span>,
-    /// The first number behind an automatic name that may be free; names are not given back while building.
-    numbers: HashMap<String, usize>,
     /// `out` in the text of `insert .. beside`, and in the blocks that it calls.
     pub out: Option<NodeId>,
 }
@@ -80,7 +78,6 @@ impl<'a, 'p> Builder<'a, 'p> {
             halted: false,
             entries: HashMap::new(),
             labels: HashMap::new(),
-            numbers: HashMap::new(),
             out: None,
         }
     }
@@ -134,23 +131,7 @@ impl<'a, 'p> Builder<'a, 'p> {
             let path = path::join(&env.scope, &number.to_string());
             return if self.patch.is_taken(&path) { Err(taken(&path).at(span)) } else { Ok(path) };
         }
-        Ok(self.free_path(&env.scope, name))
-    }
-
-    /// The first of `name`, `name_1`, `name_2` .. that is free in a scope.
-    pub fn free_path(&mut self, scope: &str, name: &str) -> String {
-        let first = path::join(scope, name);
-        if !self.patch.is_taken(&first) {
-            return first;
-        }
-        let number = self.numbers.entry(first.clone()).or_insert(1);
-        loop {
-            let path = format!("{first}_{number}");
-            if !self.patch.is_taken(&path) {
-                return path;
-            }
-            *number += 1;
-        }
+        Ok(self.patch.free_path(&env.scope, name))
     }
 
     fn open_scope(&mut self, path: &str, block: Option<&str>, naming: Naming, input: Option<NodeId>, span: Span) {
@@ -160,9 +141,7 @@ impl<'a, 'p> Builder<'a, 'p> {
     }
 
     fn close_scope(&mut self, path: &str, output: Option<NodeId>) {
-        if let Some(scope) = self.patch.scope_mut(path) {
-            scope.output = output;
-        }
+        self.patch.set_scope_output(path, output);
     }
 
     /// Runs `inside` one block deeper.

@@ -120,9 +120,7 @@ fn inputs<'a>(
         if only {
             instance.env.input = Some(Value::Node(id));
             instance.env.prev = Some(Value::Node(id));
-            if let Some(network) = builder.patch.scope_mut("") {
-                network.input = Some(id);
-            }
+            builder.patch.set_scope_input("", Some(id));
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ impl<'a> Builder<'a, '_> {
         if let Some(id) = self.patch.find(at) {
             return Some(Place { path: at.to_string(), output: Some(id) });
         }
-        let scope = self.patch.scopes().get(at)?;
+        let scope = self.patch.scope(at)?;
         Some(Place { path: at.to_string(), output: scope.output })
     }
 
@@ -33,11 +33,16 @@ impl<'a> Builder<'a, '_> {
 
     /// `layer3[5]`; a negative index counts from the highest number.
     pub(super) fn place_index(&self, env: &Env<'a>, place: &Place, index: i64, span: Span) -> Result<Value<'a>> {
+        if index >= 0
+            && let Some(child) = self.visible_place(env, &path::join(&place.path, &index.to_string()), span)?
+        {
+            return Ok(child);
+        }
         let mut numbers: Vec<i64> = self.children(&place.path).iter().filter_map(|label| label.parse().ok()).collect();
         numbers.sort_unstable();
-        let number = if index < 0 { numbers.last().map(|last| last + 1 + index) } else { Some(index) };
-        if let Some(number) = number
-            && let Some(child) = self.visible_place(env, &path::join(&place.path, &number.to_string()), span)?
+        if let (true, Some(last)) = (index < 0, numbers.last())
+            && let Some(child) =
+                self.visible_place(env, &path::join(&place.path, &(last + 1 + index).to_string()), span)?
         {
             return Ok(child);
         }
@@ -61,12 +66,10 @@ impl<'a> Builder<'a, '_> {
 
     /// The labels directly inside a scope, sorted.
     pub(super) fn children(&self, scope: &str) -> Vec<String> {
-        let nodes = self.patch.ids().map(|id| self.patch.node(id).path.as_str());
-        let scopes = self.patch.scopes().keys().map(String::as_str);
-        let inside = nodes.chain(scopes).filter(|other| path::inside(other, scope) && !other.is_empty());
-        let mut labels: Vec<String> = inside.map(|other| path::first_inside(other, scope).to_string()).collect();
+        let spot = self.patch.spot(scope);
+        let inside = spot.into_iter().flat_map(|spot| self.patch.children(spot));
+        let mut labels: Vec<String> = inside.map(|(label, _)| label.to_string()).collect();
         labels.sort_unstable();
-        labels.dedup();
         labels
     }
 }

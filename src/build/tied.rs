@@ -49,14 +49,13 @@ impl<'a> Builder<'a, '_> {
             }
             return self.copy_node(id, to.to_string(), vec![input], span);
         }
-        let Some(scope) = self.patch.scopes().get(from).cloned() else { return refuse("is gone") };
+        let Some(scope) = self.patch.scope(from).cloned() else { return refuse("is gone") };
         let Some(output) = scope.output else { return refuse("has no output") };
         let moved = |path: &str| format!("{to}{}", &path[from.len()..]);
         let mut copies: HashMap<NodeId, NodeId> = scope.input.map(|old| (old, input)).into_iter().collect();
-        let inside = |id: &NodeId| path::inside(&self.patch.node(*id).path, from);
-        let members: Vec<NodeId> = self.patch.order().into_iter().filter(inside).collect();
-        let within = self.patch.scopes().iter().filter(|(path, _)| path::within(path, from));
-        let scopes: Vec<(String, Scope)> = within.map(|(path, scope)| (moved(path), scope.clone())).collect();
+        let members = self.patch.order_of(&self.patch.layers(from).collect::<Vec<_>>());
+        let within = self.patch.scopes(from);
+        let scopes: Vec<(String, Scope)> = within.map(|(path, scope)| (moved(&path), scope.clone())).collect();
         for id in members {
             let at = moved(&self.patch.node(id).path);
             let operands =
@@ -77,7 +76,7 @@ impl<'a> Builder<'a, '_> {
     fn copy_node(&mut self, id: NodeId, at: String, operands: Vec<NodeId>, span: Span) -> Result<NodeId> {
         let op = self.patch.node(id).op.clone();
         let copy = self.add_node_at(at, op, operands, span)?;
-        self.patch.node_mut(copy).tied = Some(self.patch.owner(id));
+        self.patch.tie(copy, self.patch.owner(id));
         Ok(copy)
     }
 }

@@ -187,7 +187,7 @@ fn layer_row(sources: &Sources, typed: &Typed, id: NodeId) -> Row {
 }
 
 fn scope_row(sources: &Sources, typed: &Typed, path: &str, nodes: &[NodeId]) -> Row {
-    let scope = typed.graph().scopes().get(path);
+    let scope = typed.graph().scope(path);
     let block = scope.and_then(|scope| scope.block.clone());
     let numbered = scope.is_some_and(|scope| scope.numbered);
     let kind = block.unwrap_or_else(|| if numbered { "seq".into() } else { "{ }".into() });

@@ -8,14 +8,11 @@ use crate::syntax::tree::New;
 pub(super) fn append<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()> {
     let old = ctx.builder.patch.outputs()[OWN_OUTPUT].node;
     ctx.matched.push(crate::graph::path::display(&ctx.builder.patch.node(old).path));
-    let last = ctx.builder.patch.ids().map(|id| ctx.builder.patch.node(id).rank).max().unwrap_or(0);
-    ctx.builder.patch.rank_from(last + 1);
+    ctx.builder.patch.rank_last();
     let mut env = ctx.env("");
     let result = ctx.put(&mut env, new, old)?;
     ctx.builder.patch.set_output(OWN_OUTPUT, result, None);
-    if let Some(network) = ctx.builder.patch.scope_mut("") {
-        network.output = Some(result);
-    }
+    ctx.builder.patch.set_scope_output("", Some(result));
     Ok(())
 }
 
@@ -34,20 +31,20 @@ pub(super) fn prepend<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()
     ctx.matched.push(name.clone());
     let rank = ctx.builder.patch.node(*input).rank;
     ctx.builder.patch.rank_from(rank + 1);
-    let known: Vec<NodeId> = ctx.builder.patch.ids().collect();
+    let made = ctx.builder.patch.made();
     let mut env = ctx.env("");
     let result = ctx.put(&mut env, new, *input)?;
+    // what the new layers themselves take stays
+    let fresh = ctx.builder.patch.made_since(made);
     for one in ctx.builder.patch.uses(*input) {
-        if matches!(&one, Use::Operand { node, .. } if known.contains(node)) {
+        if matches!(&one, Use::Operand { node, .. } if !fresh.contains(node)) {
             ctx.builder.patch.redirect(&one, result);
         }
     }
-    for (path, scope) in ctx.builder.patch.scopes_mut() {
+    ctx.builder.patch.begin_scopes(*input, result, |path, scope| {
         let is_new =
             scope.span.file == new.span.file && scope.span.start >= new.span.start && scope.span.end <= new.span.end;
-        if !path.is_empty() && scope.input == Some(*input) && !is_new {
-            scope.input = Some(result);
-        }
-    }
+        !path.is_empty() && !is_new
+    });
     Ok(())
 }

@@ -46,7 +46,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, proje
                 return Err(problem.at(selector.span).into());
             }
         };
-        let path = ctx.builder.free_path(&holder, "add");
+        let path = ctx.builder.patch.free_path(&holder, "add");
         let op = Add { number: None }.into();
         let sum = ctx.builder.patch.add(NewNode { path, op, operands: vec![out, side], span: ctx.span });
         let place = site.target.path(ctx.builder.patch);
@@ -84,7 +84,7 @@ fn projection(from: &Shape, to: &Shape) -> Result<Conv2d, Problem> {
 
 /// `project: seq { conv2d(..); batch_norm2d }`
 fn make_projection(ctx: &mut Ctx<'_, '_, '_>, conv: Conv2d, input: NodeId, holder: &str) -> NodeId {
-    let at = ctx.builder.free_path(holder, "project");
+    let at = ctx.builder.patch.free_path(holder, "project");
     let span = ctx.span;
     let patch = &mut ctx.builder.patch;
     let conv = patch.add(NewNode { path: path::join(&at, "0"), op: conv.into(), operands: vec![input], span });

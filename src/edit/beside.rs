@@ -17,15 +17,16 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, selector: &'a S
         let holder = site.holder(ctx.builder.patch);
         let rank = ctx.builder.patch.node(out).rank;
         ctx.builder.patch.rank_from(rank + 1);
-        let known: Vec<NodeId> = ctx.builder.patch.ids().collect();
+        let made = ctx.builder.patch.made();
         let mut env = ctx.env(&holder);
         ctx.builder.out = Some(out);
         let branch = ctx.put(&mut env, new, input)?;
         ctx.builder.out = None;
-        let path = ctx.builder.free_path(&holder, "add");
+        let path = ctx.builder.patch.free_path(&holder, "add");
         let op = Add { number: None }.into();
         let sum = ctx.builder.patch.add(NewNode { path, op, operands: vec![out, branch], span: new.span });
-        let inside = |id: NodeId| site.holds(id) || !known.contains(&id);
+        let fresh = ctx.builder.patch.made_since(made);
+        let inside = |id: NodeId| site.holds(id) || fresh.contains(&id);
         let place = site.target.path(ctx.builder.patch);
         LeadOut { old: out, new: sum, inside: &inside, place: &place, inclusive: false, named_outputs: false }
             .apply(ctx.builder.patch);

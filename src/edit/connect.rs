@@ -39,7 +39,7 @@ pub(super) fn apply<'a>(
     };
     let op = (ops::find(&with.value).expect("both are ops").make)(&args).expect("the arguments fit");
     let holder = target.holder(graph);
-    let path = ctx.builder.free_path(&holder, &with.value);
+    let path = ctx.builder.patch.free_path(&holder, &with.value);
     let rank = ctx.builder.patch.node(target.nodes[0]).rank;
     ctx.builder.patch.rank_from(rank.saturating_sub(1 << 20));
     let joined = ctx.builder.patch.add(NewNode { path, op, operands: vec![input, value], span: ctx.span });

@@ -27,8 +27,6 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, side: &'a Spanned<Side>, plac
     }
     ctx.deeds.push(Deed::Cut);
     ctx.builder.patch.set_output(OWN_OUTPUT, value, None);
-    if let Some(network) = ctx.builder.patch.scope_mut("") {
-        network.output = Some(value);
-    }
+    ctx.builder.patch.set_scope_output("", Some(value));
     Ok(())
 }

@@ -45,13 +45,14 @@ fn put_after<'a>(
     inclusive: bool,
 ) -> Outcome<()> {
     let old = site.way_out(ctx.builder.patch).at(selector.span)?;
-    let known: Vec<NodeId> = ctx.builder.patch.ids().collect();
+    let made = ctx.builder.patch.made();
     let rank = ctx.builder.patch.node(old).rank;
     ctx.builder.patch.rank_from(rank + 1);
     let mut env = ctx.env(scope);
     let result = ctx.put(&mut env, new, old)?;
     // what B takes from `old` itself stays
-    let inside = |id: NodeId| site.holds(id) || !known.contains(&id);
+    let fresh = ctx.builder.patch.made_since(made);
+    let inside = |id: NodeId| site.holds(id) || fresh.contains(&id);
     let place = site.target.path(ctx.builder.patch);
     LeadOut { old, new: result, inside: &inside, place: &place, inclusive, named_outputs: false }
         .apply(ctx.builder.patch);
@@ -67,7 +68,7 @@ fn at<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, site: &Site, selector: &Selec
         }
         Target::Layer(id) => {
             let holder = site.holder(ctx.builder.patch);
-            let is_addition = ctx.builder.patch.scopes().get(&holder).is_some_and(|scope| scope.additions.contains(id));
+            let is_addition = ctx.builder.patch.scope(&holder).is_some_and(|scope| scope.additions.contains(id));
             if is_addition {
                 return before_addition(ctx, new, *id, &holder);
             }
@@ -75,7 +76,7 @@ fn at<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, site: &Site, selector: &Selec
             after(ctx, new, site, selector)
         }
         Target::Scope(scope) => {
-            let additions = ctx.builder.patch.scopes()[scope.as_str()].additions.clone();
+            let additions = ctx.builder.patch.scope(scope).map_or_else(Vec::new, |scope| scope.additions.clone());
             match additions.as_slice() {
                 [] => {
                     ctx.notes.push(format!("at the end of {}", site.shown));

@@ -23,9 +23,14 @@ mod tie;
 mod undone;
 mod ways;
 
+use std::ops::{Add, Sub};
+
+use indexmap::IndexMap;
+use rustc_hash::FxHashSet;
+
 use crate::build::{Builder, Env, Globals, Naming, Value};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
-use crate::graph::{Base, Graph, NodeId, path};
+use crate::graph::{Base, Graph, Layer, NodeId, Patch, path};
 use crate::ops::{ParamDecl, Role};
 use crate::resolve::Program;
 use crate::source::Span;
@@ -82,18 +87,18 @@ pub fn apply<'a>(
     program: &'a Program,
     globals: &Globals<'a>,
     graph: &mut Graph,
-    mut before: Totals,
+    before: Totals,
 ) -> (Vec<Report>, Diagnostics) {
     let mut reports = vec![];
+    // what other inputs than the declared ones change, the first edit makes up for
+    let mut owed = Totals::of(graph) - before;
     let mut problems = Diagnostics::new();
     let mut unknown = Diagnostics::new();
     let mut steps = 0;
     // names that a failed edit would have made: that they are missing later is its fault
-    let mut missing: Vec<String> = vec![];
+    let mut missing: FxHashSet<String> = FxHashSet::default();
     let mut history = History::default();
     for edit in program.edits() {
-        let known: Vec<(NodeId, String)> =
-            graph.order().into_iter().map(|id| (id, graph.node(id).path.clone())).collect();
         let mut found = Diagnostics::new();
         let outcome = graph.patch(|patch| {
             patch.edit = Some(edit.span);
@@ -117,35 +122,32 @@ pub fn apply<'a>(
             sweep(patch, edit.span, &mut found)?;
             // later edits ask for shapes
             patch.infer();
-            Ok((matched, notes, deeds, std::mem::take(&mut patch.heirs)))
+            let gone: Vec<(NodeId, String)> =
+                patch.removed().into_iter().map(|(id, path)| (id, path.to_string())).collect();
+            let cost = std::mem::take(&mut owed) + Totals::of_changes(patch);
+            let report = Report {
+                span: edit.span,
+                matched,
+                notes,
+                added: patch.added().into_iter().map(|id| patch.node(id).path.clone()).collect(),
+                removed: gone.iter().map(|(_, path)| path.clone()).collect(),
+                parameters: cost.parameters,
+                macs: cost.macs,
+                activations: cost.activations,
+            };
+            Ok((report, deeds, gone, std::mem::take(&mut patch.heirs)))
         });
         problems.extend(found);
         match outcome {
-            Ok((matched, notes, deeds, heirs)) => {
-                let after = Totals::of(graph);
-                // an index may be used again: what this edit made bears its mark
-                let is_new = |id: NodeId| graph.node(id).origin == Some(edit.span);
-                let added = graph.order().into_iter().filter(|id| is_new(*id));
-                let is_gone = |id: NodeId| graph.get(id).is_none() || is_new(id);
-                let gone: Vec<(NodeId, String)> = known.into_iter().filter(|(id, _)| is_gone(*id)).collect();
+            Ok((report, deeds, gone, heirs)) => {
                 let step = Step { edit: edit.span, deeds, gone: &gone, heirs: &heirs };
                 history.record(graph, step, &mut problems);
-                reports.push(Report {
-                    span: edit.span,
-                    matched,
-                    notes,
-                    added: added.map(|id| graph.node(id).path.clone()).collect(),
-                    removed: gone.into_iter().map(|(_, path)| path).collect(),
-                    parameters: after.parameters - before.parameters,
-                    macs: after.macs - before.macs,
-                    activations: after.activations - before.activations,
-                });
-                before = after;
+                reports.push(report);
             }
             Err(failure) => {
                 if let Failure::Problem(problem) = failure {
                     let echoes = matches!(problem.problem.code, Code::NoMatch | Code::UnknownName)
-                        && missing.iter().any(|name| problem.problem.message.contains(&format!("`{name}`")));
+                        && problem.problem.message.split('`').skip(1).step_by(2).any(|name| missing.contains(name));
                     if !echoes {
                         problems.push(blamed(*problem, edit.span));
                     }
@@ -285,14 +287,12 @@ impl Ctx<'_, '_, '_> {
 
 /// A warning for each earlier edit of whose layers some go: their paths and who made them.
 fn warn_undone(gone: &[(String, Span)], edit: Span, problems: &mut Diagnostics) {
-    let mut seen: Vec<Span> = vec![];
-    for (first, origin) in gone {
-        if seen.contains(origin) {
-            continue;
-        }
-        seen.push(*origin);
-        let more = gone.iter().filter(|(_, other)| other == origin).count() - 1;
-        let first = path::display(first);
+    let mut undone: IndexMap<Span, (&str, usize)> = IndexMap::new();
+    for (path, origin) in gone {
+        undone.entry(*origin).or_insert((path, 0)).1 += 1;
+    }
+    for (origin, (first, count)) in &undone {
+        let (first, more) = (path::display(first), count - 1);
         let message = match more {
             0 => format!("`{first}` was made by an earlier edit and is taken away again"),
             1 => format!("`{first}` and 1 more layer were made by an earlier edit and are taken away again"),
@@ -303,21 +303,22 @@ fn warn_undone(gone: &[(String, Span)], edit: Span, problems: &mut Diagnostics) 
 }
 
 /// Takes away what no output needs after an edit, and says what that means.
-fn sweep(patch: &mut crate::graph::Patch, edit: Span, problems: &mut Diagnostics) -> Outcome<()> {
+fn sweep(patch: &mut Patch, edit: Span, problems: &mut Diagnostics) -> Outcome<()> {
     let mut undone: Vec<(String, Span)> = vec![];
-    let dead = patch.clone_graph();
-    for (id, node) in patch.sweep() {
-        let has_weights = dead.params(id).is_some_and(|params| params.iter().any(|param| param.role == Role::Weight));
+    for id in patch.dead() {
+        let node = patch.node(id);
+        let has_weights = patch.params(id).is_some_and(|params| params.iter().any(|param| param.role == Role::Weight));
         match node.origin {
             Some(origin) if origin == edit && has_weights && node.tied.is_none() => {
                 let message = format!("`{}` has weights and reaches no output", path::display(&node.path));
                 let problem = Problem::new(Code::Unreachable, message).hint("use its result, or leave it out");
                 return Err(problem.at(node.span).blame(Some(edit)).into());
             }
-            Some(origin) if origin != edit => undone.push((node.path, origin)),
+            Some(origin) if origin != edit => undone.push((node.path.clone(), origin)),
             _ => {}
         }
     }
+    patch.sweep();
     warn_undone(&undone, edit, problems);
     Ok(())
 }
@@ -354,7 +355,8 @@ fn names_of(edit: &Edit) -> Vec<String> {
     names
 }
 
-/// Sums over the layers of a graph, as far as shapes are known.
+/// Sums over layers, as far as shapes are known.
+#[derive(Clone, Copy, Default)]
 pub struct Totals {
     parameters: i64,
     macs: i64,
@@ -364,28 +366,56 @@ pub struct Totals {
 impl Totals {
     /// Inputs are no layers, and count for nothing.
     pub fn of(graph: &Graph) -> Totals {
-        let mut totals = Totals { parameters: 0, macs: 0, activations: 0 };
-        for id in graph.ids() {
-            let node = graph.node(id);
-            if matches!(node.op, crate::ops::Op::Input(_)) {
-                continue;
-            }
-            let params = graph.params(id);
-            totals.activations += node.shape.as_ref().map_or(0, |shape| shape.len() as i64);
-            // a layer of the base costs what it did there until an edit makes up for an input that does not fit it
-            let shapes = |params: &[ParamDecl]| params.iter().map(|param| param.shape.clone()).collect::<Vec<_>>();
-            let fits = |base: &Base| params.as_deref().is_some_and(|params| shapes(params) == shapes(&base.params));
-            let base = node.base.as_ref().filter(|base| !node.reshaped && !fits(base));
-            let (params, macs) = match base {
-                Some(base) => (base.params.clone(), Some(base.macs)),
-                None => (params.unwrap_or_default(), graph.macs(id)),
-            };
-            totals.macs += macs.unwrap_or(0) as i64;
-            if node.tied.is_none() {
-                let learned = params.into_iter().filter(|param| param.role == Role::Weight);
-                totals.parameters += learned.map(|param| param.shape.iter().product::<usize>() as i64).sum::<i64>();
-            }
+        graph.ids().fold(Totals::default(), |totals, id| totals + Totals::of_layer(&graph.layer(id)))
+    }
+
+    /// What a patch adds to them.
+    fn of_changes(patch: &Patch) -> Totals {
+        let of = |layer: Option<Layer<'_>>| layer.map_or_else(Totals::default, |layer| Totals::of_layer(&layer));
+        patch.changes().fold(Totals::default(), |totals, (was, is)| totals + of(is) - of(was))
+    }
+
+    fn of_layer(layer: &Layer<'_>) -> Totals {
+        let node = layer.node;
+        if matches!(node.op, crate::ops::Op::Input(_)) {
+            return Totals::default();
         }
-        totals
+        let params = layer.params();
+        let activations = node.shape.as_ref().map_or(0, |shape| shape.len() as i64);
+        // a layer of the base costs what it did there until an edit makes up for an input that does not fit it
+        let fits = |base: &Base| {
+            let shapes = |params: &[ParamDecl]| params.iter().map(|param| param.shape.clone()).collect::<Vec<_>>();
+            params.as_deref().is_some_and(|params| shapes(params) == shapes(&base.params))
+        };
+        let base = node.base.as_ref().filter(|base| !node.reshaped && !fits(base));
+        let (params, macs) = match base {
+            Some(base) => (base.params.clone(), Some(base.macs)),
+            None => (params.unwrap_or_default(), layer.macs()),
+        };
+        let learned = params.into_iter().filter(|param| param.role == Role::Weight && node.tied.is_none());
+        let parameters = learned.map(|param| param.shape.iter().product::<usize>() as i64).sum();
+        Totals { parameters, macs: macs.unwrap_or(0) as i64, activations }
+    }
+}
+
+impl Add for Totals {
+    type Output = Totals;
+    fn add(self, other: Totals) -> Totals {
+        Totals {
+            parameters: self.parameters + other.parameters,
+            macs: self.macs + other.macs,
+            activations: self.activations + other.activations,
+        }
+    }
+}
+
+impl Sub for Totals {
+    type Output = Totals;
+    fn sub(self, other: Totals) -> Totals {
+        Totals {
+            parameters: self.parameters - other.parameters,
+            macs: self.macs - other.macs,
+            activations: self.activations - other.activations,
+        }
     }
 }

@@ -39,7 +39,6 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector) -> Ou
         if let Some(scope) = scope {
             ctx.builder.patch.remove_scope(&scope);
         }
-        ctx.builder.patch.tidy_scopes();
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Plac
                 Problem::new(Code::BadEdit, format!("`{}` is a layer and cannot hold others", path::display(parent)));
             return Err(problem.at(to.span).into());
         }
-        if !patch.scopes().contains_key(parent) {
+        if patch.scope(parent).is_none() {
             missing.push(parent.to_string());
         }
         parent = path::parent(parent);
@@ -53,17 +53,13 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Plac
         Target::Layer(id) => patch.rename(id, &new),
         Target::Scope(_) => {
             let moved = |path: &str| format!("{new}{}", &path[old.len()..]);
-            let nodes: Vec<NodeId> = patch.ids().filter(|id| path::inside(&patch.node(*id).path, &old)).collect();
+            let nodes: Vec<NodeId> = patch.layers(&old).collect();
             for id in nodes {
                 let to = moved(&patch.node(id).path);
                 patch.rename(id, &to);
             }
-            let scopes: Vec<(String, Scope)> = patch
-                .scopes()
-                .iter()
-                .filter(|(scope, _)| path::within(scope, &old))
-                .map(|(scope, data)| (moved(scope), data.clone()))
-                .collect();
+            let scopes: Vec<(String, Scope)> =
+                patch.scopes(&old).map(|(scope, data)| (moved(&scope), data.clone())).collect();
             patch.remove_scope(&old);
             for (at, scope) in scopes {
                 patch.add_scope(&at, scope);

@@ -36,7 +36,6 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, new: 
         for id in site.nodes {
             ctx.builder.patch.remove(id);
         }
-        ctx.builder.patch.tidy_scopes();
     }
     Ok(())
 }
@@ -51,14 +50,7 @@ fn detach(ctx: &mut Ctx<'_, '_, '_>, site: &Site, at: &str) {
     if let Target::Scope(scope) = &site.target {
         ctx.builder.patch.remove_scope(scope);
     }
-    let empty: Vec<String> = {
-        let graph = &ctx.builder.patch;
-        let is_empty = |scope: &str| !graph.ids().any(|id| path::inside(&graph.node(id).path, scope));
-        graph.scopes().keys().filter(|scope| !path::inside(at, scope) && is_empty(scope)).cloned().collect()
-    };
-    for scope in empty {
-        ctx.builder.patch.remove_scope(&scope);
-    }
+    ctx.builder.patch.tidy_scopes(at);
 }
 
 /// The places of one statement must not lie inside each other.

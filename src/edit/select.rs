@@ -1,12 +1,12 @@
 //! Selectors: which places of the graph a text names. Resolved before a statement changes anything.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
 
 use rustc_hash::FxHashSet;
 
 use crate::build::{BindingKind, Builder, Env, Value};
 use crate::diag::{Code, Problem, Result, list, suggest};
-use crate::graph::{Graph, NodeId, Use, path};
+use crate::graph::{Graph, NodeId, Spot, path};
 use crate::ops;
 use crate::resolve::Program;
 use crate::syntax::tree::{
@@ -14,7 +14,7 @@ use crate::syntax::tree::{
 };
 
 /// A place: what a verb works on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     Layer(NodeId),
     Scope(String),
@@ -55,35 +55,25 @@ impl Target {
         match self {
             Target::Layer(id) => vec![*id],
             Target::Range { nodes, .. } => nodes.clone(),
-            Target::Scope(scope) => {
-                graph.order().into_iter().filter(|id| path::inside(&graph.node(*id).path, scope)).collect()
-            }
+            Target::Scope(scope) => graph.order_of(&graph.layers(scope).collect::<Vec<_>>()),
         }
     }
 }
 
 /// Every place that a selector names, each once, in running order.
 pub fn select<'a>(builder: &mut Builder<'a, '_>, selector: &'a Selector, grain: Grain) -> Result<Vec<Target>> {
-    let mut places: Vec<Target> = vec![];
+    let mut named: indexmap::IndexSet<Target> = indexmap::IndexSet::new();
     for one in &selector.include {
-        for place in select_one(builder, one)? {
-            if !places.contains(&place) {
-                places.push(place);
-            }
-        }
+        named.extend(select_one(builder, one)?);
     }
+    let mut places: Vec<Target> = named.into_iter().collect();
     if grain == Grain::Layers || !selector.except.is_empty() {
         places = subtract(builder, places, selector, grain)?;
         if places.is_empty() {
             return Err(Problem::new(Code::NoMatch, "nothing is left after `except`").at(selector.span));
         }
     }
-    let order: HashMap<NodeId, usize> =
-        builder.patch.order().into_iter().enumerate().map(|(at, id)| (id, at)).collect();
-    places.sort_by_cached_key(|place| match place {
-        Target::Layer(id) => order.get(id).copied(),
-        place => place.nodes(builder.patch).iter().filter_map(|id| order.get(id).copied()).min(),
-    });
+    sort(builder.patch, &mut places);
     if let Some(expect) = &selector.expect
         && expect.value != places.len() as i64
     {
@@ -95,6 +85,20 @@ pub fn select<'a>(builder: &mut Builder<'a, '_>, selector: &'a Selector, grain: 
         return Err(problem.note(format!("matched: {}{more}", shown.join(", "))).at(expect.span));
     }
     Ok(places)
+}
+
+/// Sorts places by their first layers in running order.
+fn sort(graph: &Graph, places: &mut [Target]) {
+    if places.len() < 2 {
+        return;
+    }
+    let mut order = vec![usize::MAX; graph.bound()];
+    graph.order().into_iter().enumerate().for_each(|(at, id)| order[id.index()] = at);
+    places.sort_by_cached_key(|place| match place {
+        Target::Layer(id) => Some(order[id.index()]),
+        Target::Scope(scope) => graph.layers(scope).map(|id| order[id.index()]).min(),
+        Target::Range { nodes, .. } => nodes.iter().map(|id| order[id.index()]).min(),
+    });
 }
 
 /// Takes what `except` names, and what lies inside it, out of the places.
@@ -151,7 +155,11 @@ fn select_one<'a>(builder: &mut Builder<'a, '_>, one: &'a Select) -> Result<Vec<
 
 /// Every layer; the inputs are none.
 fn layers(graph: &Graph) -> Vec<NodeId> {
-    graph.order().into_iter().filter(|id| !graph.inputs().values().any(|input| input == id)).collect()
+    graph.order().into_iter().filter(|id| !is_input(graph, *id)).collect()
+}
+
+fn is_input(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.node(id).op, ops::Op::Input(_)) && graph.inputs().values().any(|input| *input == id)
 }
 
 /// The one place that a verb works on.
@@ -173,85 +181,140 @@ fn matches(graph: &Graph, place: &Place) -> Result<Vec<Target>> {
 }
 
 fn matching(graph: &Graph, segments: &[Spanned<Segment>], grain: Grain) -> Vec<Target> {
-    let highest = highest_numbers(graph);
-    let fits = |candidate: &str| prefix_that_fits(segments, candidate, &highest) == Some(segments.len());
-    let mut found: Vec<Target> =
-        layers(graph).into_iter().filter(|id| fits(&graph.node(*id).path)).map(Target::Layer).collect();
-    if grain == Grain::Places {
-        let scopes = graph.scopes().keys().filter(|scope| !scope.is_empty() && fits(scope));
-        found.extend(scopes.cloned().map(Target::Scope));
-    }
-    found
-}
-
-/// The highest number among the entries of each scope.
-fn highest_numbers(graph: &Graph) -> HashMap<String, i64> {
-    let mut highest = HashMap::new();
-    let nodes = graph.ids().map(|id| graph.node(id).path.as_str());
-    for candidate in nodes.chain(graph.scopes().keys().map(String::as_str)) {
-        let label = path::last(candidate);
-        if let (true, Ok(number)) = (path::is_number(label), label.parse::<i64>()) {
-            let entry = highest.entry(path::parent(candidate).to_string()).or_insert(number);
-            *entry = number.max(*entry);
+    let (mut layers, mut scopes) = (vec![], vec![]);
+    walk(graph, segments, |spot, reached| {
+        if reached < segments.len() {
+            return;
         }
-    }
-    highest
+        if let Some(id) = graph.layer_at(spot).filter(|id| !is_input(graph, *id)) {
+            layers.push(Target::Layer(id));
+        }
+        if grain == Grain::Places && graph.scope_at(spot).is_some() {
+            scopes.push(Target::Scope(graph.path_at(spot)));
+        }
+    });
+    sort(graph, &mut layers);
+    layers.append(&mut scopes);
+    layers
 }
 
-/// How many of the first segments fit the whole of `candidate`: the longest such prefix of the pattern.
+/// Calls `found` for every path of the network of which some first segments fit the whole, with the most that do.
 ///
-/// Walks the pattern once with the set of label counts that its segments so far can stand for, so that many `**` cost
-/// no more than labels times labels.
-fn prefix_that_fits(pattern: &[Spanned<Segment>], candidate: &str, highest: &HashMap<String, i64>) -> Option<usize> {
-    // where each label starts, and where one would start behind the last
-    let starts: Vec<usize> = std::iter::once(0)
-        .chain(candidate.match_indices('.').map(|(dot, _)| dot + 1))
-        .chain([candidate.len() + 1])
-        .collect();
-    let labels = starts.len() - 1;
-    let label = |at: usize| &candidate[starts[at]..starts[at + 1] - 1];
-    let mut reached = vec![false; labels + 1];
-    reached[0] = true;
-    let mut fits = None;
-    for (segment, at) in pattern.iter().zip(1..) {
-        let Some(first) = reached.iter().position(|reached| *reached) else { break };
-        if is_any_depth(&segment.value) {
-            reached[first..].fill(true);
-        } else {
-            for end in (first..=labels).rev() {
-                reached[end] = end > first && reached[end - 1] && {
-                    let text = label(end - 1);
-                    match &segment.value {
-                        Segment::Glob(glob) => glob_fits(glob.as_bytes(), text.as_bytes()),
-                        Segment::Indices(indices) if path::is_number(text) => text.parse().is_ok_and(|number| {
-                            let holder = candidate[..starts[end - 1]].strip_suffix('.').unwrap_or("");
-                            let top = highest.get(holder).copied().unwrap_or(0);
-                            indices.iter().any(|index| index_fits(index, number, top))
-                        }),
-                        Segment::Indices(_) => false,
-                    }
-                };
+/// Goes down the labels with the set of segments that those so far can stand for, and only where there are some: many
+/// `**` cost no more than the depth of a path, and a path without globs is gone down straight.
+fn walk(graph: &Graph, segments: &[Spanned<Segment>], mut found: impl FnMut(Spot, usize)) {
+    let pattern = Pattern::new(segments);
+    let mut stack: Vec<(Spot, Vec<usize>)> = vec![(graph.root(), pattern.begin())];
+    while let Some((holder, states)) = stack.pop() {
+        let highest = OnceCell::new();
+        let highest = || *highest.get_or_init(|| highest_number(graph, holder));
+        let next: Vec<(&str, Spot)> = match states.as_slice() {
+            [only] => match pattern.steps.get(*only) {
+                Some(Segment::Glob(glob)) if !glob.contains('*') => {
+                    graph.child(holder, glob).map(|child| (glob.as_str(), child)).into_iter().collect()
+                }
+                Some(Segment::Indices(indices)) if matches!(indices.as_slice(), [Index::At(0..)]) => {
+                    let [Index::At(number)] = indices.as_slice() else { unreachable!("it was looked at") };
+                    graph.numbered(holder, *number)
+                }
+                _ => graph.children(holder).collect(),
+            },
+            _ => graph.children(holder).collect(),
+        };
+        for (label, child) in next {
+            let states = pattern.step(&states, label, highest);
+            if let Some(last) = states.last() {
+                // a state says how many steps are behind
+                if let Some(reached) = last.checked_sub(1) {
+                    found(child, pattern.ends[reached]);
+                }
+                stack.push((child, states));
             }
         }
-        if reached[labels] {
-            fits = Some(at);
+    }
+}
+
+/// Segments to be matched with one label after another.
+struct Pattern<'a> {
+    /// The segments, several `**` in a row as one.
+    steps: Vec<&'a Segment>,
+    /// How many segments are behind each step.
+    ends: Vec<usize>,
+}
+
+impl<'a> Pattern<'a> {
+    fn new(segments: &'a [Spanned<Segment>]) -> Pattern<'a> {
+        let mut pattern = Pattern { steps: vec![], ends: vec![] };
+        for (segment, end) in segments.iter().zip(1..) {
+            let again = is_any_depth(&segment.value) && pattern.steps.last().is_some_and(|last| is_any_depth(last));
+            if again {
+                pattern.ends.pop();
+            } else {
+                pattern.steps.push(&segment.value);
+            }
+            pattern.ends.push(end);
+        }
+        pattern
+    }
+
+    /// How many steps may be behind before any label.
+    fn begin(&self) -> Vec<usize> {
+        let mut states = vec![];
+        self.enter(&mut states, 0);
+        states
+    }
+
+    /// How many may be after one more label.
+    fn step(&self, states: &[usize], label: &str, highest: impl Fn() -> i64) -> Vec<usize> {
+        let mut next = vec![];
+        for at in states {
+            let Some(segment) = self.steps.get(*at) else { continue };
+            let fits = match segment {
+                _ if is_any_depth(segment) => {
+                    self.enter(&mut next, *at);
+                    continue;
+                }
+                Segment::Glob(glob) => glob_fits(glob.as_bytes(), label.as_bytes()),
+                Segment::Indices(indices) if path::is_number(label) => {
+                    label.parse().is_ok_and(|number| indices.iter().any(|index| index_fits(index, number, &highest)))
+                }
+                Segment::Indices(_) => false,
+            };
+            if fits {
+                self.enter(&mut next, at + 1);
+            }
+        }
+        next
+    }
+
+    /// `**` stands for no label too. States come in rising order.
+    fn enter(&self, states: &mut Vec<usize>, at: usize) {
+        for state in [Some(at), self.steps.get(at).is_some_and(|step| is_any_depth(step)).then_some(at + 1)] {
+            if let Some(state) = state.filter(|state| states.last().is_none_or(|last| last < state)) {
+                states.push(state);
+            }
         }
     }
-    fits
+}
+
+/// The highest number among the entries of a scope, 0 where there is none.
+fn highest_number(graph: &Graph, scope: Spot) -> i64 {
+    let numbers = graph.children(scope).filter(|(label, _)| path::is_number(label));
+    numbers.filter_map(|(label, _)| label.parse().ok()).max().unwrap_or(0)
 }
 
 fn is_any_depth(segment: &Segment) -> bool {
     matches!(segment, Segment::Glob(glob) if glob == "**")
 }
 
-fn index_fits(index: &Index, number: i64, highest: i64) -> bool {
-    let from_end = |index: i64| if index < 0 { index.saturating_add(highest + 1) } else { index };
+fn index_fits(index: &Index, number: i64, highest: &impl Fn() -> i64) -> bool {
+    let from_end = |index: i64| if index < 0 { index.saturating_add(highest() + 1) } else { index };
     match *index {
         Index::All => true,
         Index::At(at) => from_end(at) == number,
         Index::Range { from, to, inclusive } => {
             let from = from.map_or(0, from_end);
-            let to = to.map_or(highest + 1, |to| from_end(to).saturating_add(i64::from(inclusive)));
+            let to = to.map_or_else(|| highest() + 1, |to| from_end(to).saturating_add(i64::from(inclusive)));
             (from..to).contains(&number)
         }
     }
@@ -319,29 +382,32 @@ fn no_match(graph: &Graph, place: &Place) -> Box<crate::diag::Diagnostic> {
 /// The most segments, not all, that fit some place, and the first place that they fit; none, and the network, where not
 /// even the first fits.
 fn furthest(graph: &Graph, segments: &[Spanned<Segment>]) -> (usize, String) {
-    let highest = highest_numbers(graph);
-    let nodes = layers(graph).into_iter().map(|id| graph.node(id).path.as_str());
-    let scopes = graph.scopes().keys().map(String::as_str).filter(|scope| !scope.is_empty());
-    let mut best = (0, "");
-    for candidate in nodes.chain(scopes) {
-        let len = prefix_that_fits(&segments[..segments.len() - 1], candidate, &highest).unwrap_or(0);
-        if len > best.0 {
-            best = (len, candidate);
+    let mut best = 0;
+    let (mut layers, mut scopes) = (vec![], vec![]);
+    walk(graph, &segments[..segments.len() - 1], |spot, reached| {
+        let layer = graph.layer_at(spot).filter(|id| !is_input(graph, *id));
+        if reached < best || (layer.is_none() && graph.scope_at(spot).is_none()) {
+            return;
         }
-    }
-    (best.0, best.1.to_string())
+        if reached > best {
+            (best, layers, scopes) = (reached, vec![], vec![]);
+        }
+        match layer {
+            Some(id) => layers.push(Target::Layer(id)),
+            None => scopes.push(Target::Scope(graph.path_at(spot))),
+        }
+    });
+    sort(graph, &mut layers);
+    let first = layers.first().or_else(|| scopes.first()).map(|place| place.path(graph));
+    (best, first.unwrap_or_default())
 }
 
 /// The labels directly inside a scope, in running order.
 fn children(graph: &Graph, scope: &str) -> Vec<String> {
-    let mut labels: indexmap::IndexSet<String> = indexmap::IndexSet::new();
-    for id in layers(graph) {
-        let node = &graph.node(id).path;
-        if path::inside(node, scope) {
-            labels.insert(path::first_inside(node, scope).to_string());
-        }
-    }
-    labels.into_iter().collect()
+    let mut inside: Vec<Target> = graph.layers(scope).filter(|id| !is_input(graph, *id)).map(Target::Layer).collect();
+    sort(graph, &mut inside);
+    let labels = inside.iter().map(|layer| path::first_inside(&layer.path(graph), scope).to_string());
+    labels.collect::<indexmap::IndexSet<String>>().into_iter().collect()
 }
 
 /// `first..=last`: every layer on a way between them.
@@ -351,23 +417,23 @@ fn range(graph: &Graph, first: &Place, last: &Place) -> Result<Target> {
     let forward = reach(graph, &from_nodes, uses);
     let backward = reach(graph, &to_nodes, Graph::operands);
     let between = |id: &NodeId| forward.contains(id) && backward.contains(id);
-    if !graph.ids().any(|id| between(&id)) {
+    let ends: FxHashSet<NodeId> = from_nodes.iter().chain(&to_nodes).copied().collect();
+    if !forward.iter().any(between) {
         let message = format!("there is no way from `{}` to `{}`", from.display(graph), to.display(graph));
         let problem = Problem::new(Code::NoMatch, message);
-        let turned = reach(graph, &to_nodes, uses).iter().any(|id| from_nodes.contains(id));
+        let onward = reach(graph, &to_nodes, uses);
+        let turned = from_nodes.iter().any(|id| onward.contains(id));
         let hint = format!("the other way around: `{}..={}`", to.display(graph), from.display(graph));
         let problem = if turned { problem.hint(hint) } else { problem };
         return Err(problem.at(first.span.to(last.span)));
     }
-    let is_end = |id: &NodeId| from_nodes.contains(id) || to_nodes.contains(id);
-    let nodes: Vec<NodeId> = graph.order().into_iter().filter(|id| between(id) || is_end(id)).collect();
+    let nodes: Vec<NodeId> = graph.order().into_iter().filter(|id| between(id) || ends.contains(id)).collect();
     Ok(Target::Range { nodes, first: from.path(graph), last: to.path(graph) })
 }
 
 /// The layers that take a node's value.
 fn uses(graph: &Graph, id: NodeId) -> Vec<NodeId> {
-    let uses = graph.uses(id).into_iter();
-    uses.filter_map(|one| if let Use::Operand { node, .. } = one { Some(node) } else { None }).collect()
+    graph.readers(id).map(|(node, _)| node).collect()
 }
 
 /// Everything that can be reached from the nodes by `next`, themselves included.
@@ -383,18 +449,19 @@ fn reach(graph: &Graph, from: &[NodeId], next: impl Fn(&Graph, NodeId) -> Vec<No
 /// `:conv2d` keeps layers of that op, `:bottleneck` scopes made by that block.
 fn filter_kind(graph: &Graph, places: Vec<Target>, one: &Select, of: &Name) -> Result<Vec<Target>> {
     let is_op = ops::find(&of.value).is_some();
-    let blocks: Vec<&str> = graph.scopes().values().filter_map(|scope| scope.block.as_deref()).collect();
-    let is_block = blocks.contains(&of.value.as_str());
+    let blocks = || graph.within(graph.root()).filter_map(|spot| graph.scope_at(spot)?.block.as_deref());
+    // no block is called as an op
+    let is_block = !is_op && blocks().any(|block| block == of.value);
     let is_of = |place: &Target| match place {
         Target::Layer(id) => graph.node(*id).op.name() == of.value,
-        Target::Scope(scope) => graph.scopes()[scope].block.as_deref() == Some(&of.value),
+        Target::Scope(scope) => graph.scope(scope).is_some_and(|scope| scope.block.as_ref() == Some(&of.value)),
         Target::Range { .. } => false,
     };
     // `**:bottleneck` means scopes, which `**` alone leaves out
     let candidates = match &one.kind {
         SelectKind::Place(place) if is_block => matching(graph, &place.segments, Grain::Places),
         SelectKind::All if is_block => {
-            graph.scopes().keys().filter(|scope| !scope.is_empty()).cloned().map(Target::Scope).collect()
+            graph.scopes("").map(|(scope, _)| scope).filter(|scope| !scope.is_empty()).map(Target::Scope).collect()
         }
         SelectKind::Range(..) if is_op => {
             places.iter().flat_map(|place| place.nodes(graph)).map(Target::Layer).collect()
@@ -410,7 +477,7 @@ fn filter_kind(graph: &Graph, places: Vec<Target>, one: &Select, of: &Name) -> R
         let problem = Problem::new(Code::NoMatch, format!("none of the {what} here is a `{}`", of.value));
         return Err(problem.at(one.span));
     }
-    let names = ops::MANUAL.iter().map(|entry| entry.name).chain(blocks);
+    let names = ops::MANUAL.iter().map(|entry| entry.name).chain(blocks());
     let problem = Problem::new(Code::UnknownName, format!("`{}` is no op, and no block of this network", of.value));
     Err(problem.hints(suggest(&of.value, names)).at(of.span))
 }
@@ -490,19 +557,27 @@ mod tests {
         segments.iter().map(|text| Spanned { value: segment(text), span }).collect()
     }
 
-    fn fits_whole(segments: &[&str], candidate: &str, highest: &HashMap<String, i64>) -> bool {
-        prefix_that_fits(&pattern(segments), candidate, highest) == Some(segments.len())
+    /// How many of the first segments fit the whole of some labels, the most that do.
+    fn prefix_that_fits(segments: &[&str], labels: &[&str], highest: i64) -> Option<usize> {
+        let segments = pattern(segments);
+        let pattern = Pattern::new(&segments);
+        let states = labels.iter().fold(pattern.begin(), |states, label| pattern.step(&states, label, || highest));
+        states.last().map(|last| pattern.ends[last - 1])
+    }
+
+    fn fits_whole(segments: &[&str], labels: &[&str], highest: i64) -> bool {
+        prefix_that_fits(segments, labels, highest) == Some(segments.len())
     }
 
     /// By trying every way, as the meaning of a pattern is defined.
-    fn fits_by_trying(segments: &[&str], labels: &[&str], at: usize, highest: &HashMap<String, i64>) -> bool {
+    fn fits_by_trying(segments: &[&str], labels: &[&str], at: usize, highest: i64) -> bool {
         let Some((first, rest)) = segments.split_first() else { return at == labels.len() };
         if *first == "**" {
             return (at..=labels.len()).any(|next| fits_by_trying(rest, labels, next, highest));
         }
         let Some(label) = labels.get(at) else { return false };
         let one = match first.parse::<i64>() {
-            Ok(index) => label.parse() == Ok(index) || label.parse() == Ok(highest[&labels[..at].join(".")]),
+            Ok(index) => label.parse() == Ok(index) || label.parse() == Ok(highest),
             Err(_) => glob_fits(first.as_bytes(), label.as_bytes()),
         };
         one && fits_by_trying(rest, labels, at + 1, highest)
@@ -510,15 +585,14 @@ mod tests {
 
     #[test]
     fn many_stars_on_a_deep_path_are_matched_at_once() {
-        let deep = vec!["a"; 40].join(".");
-        let highest = HashMap::new();
+        let deep = ["a"; 40];
         // trying every way would take 40 over 11 ways, two thousand million
         for (last, fits) in [("a", true), ("b", false)] {
             let segments: Vec<&str> = [["**", "a"]; 10].concat().into_iter().chain(["**", last]).collect();
-            assert_eq!(fits_whole(&segments, &deep, &highest), fits);
+            assert_eq!(fits_whole(&segments, &deep, 0), fits);
         }
-        assert!(fits_whole(&["**"; 100_000], &deep, &highest));
-        assert!(!fits_whole(&["*"; 100_000], &deep, &highest));
+        assert!(fits_whole(&["**"; 100_000], &deep, 0));
+        assert!(!fits_whole(&["*"; 100_000], &deep, 0));
     }
 
     proptest::proptest! {
@@ -527,13 +601,10 @@ mod tests {
             segments in proptest::collection::vec(proptest::sample::select(&["**", "*", "a", "a*", "0", "1"][..]), 1..6),
             labels in proptest::collection::vec(proptest::sample::select(&["a", "ab", "0", "1", "2"][..]), 1..6),
         ) {
-            let prefixes = (0..labels.len()).map(|len| (labels[..len].join("."), 2));
-            let highest: HashMap<String, i64> = prefixes.collect();
-            let candidate = labels.join(".");
-            let wanted = fits_by_trying(&segments, &labels, 0, &highest);
-            proptest::prop_assert_eq!(fits_whole(&segments, &candidate, &highest), wanted);
-            let longest = (1..=segments.len()).rev().find(|len| fits_by_trying(&segments[..*len], &labels, 0, &highest));
-            proptest::prop_assert_eq!(prefix_that_fits(&pattern(&segments), &candidate, &highest), longest);
+            let wanted = fits_by_trying(&segments, &labels, 0, 2);
+            proptest::prop_assert_eq!(fits_whole(&segments, &labels, 2), wanted);
+            let longest = (1..=segments.len()).rev().find(|len| fits_by_trying(&segments[..*len], &labels, 0, 2));
+            proptest::prop_assert_eq!(prefix_that_fits(&segments, &labels, 2), longest);
         }
     }
 
@@ -553,10 +624,10 @@ mod tests {
 
     #[test]
     fn indices_count_from_the_highest_number() {
-        assert!(index_fits(&Index::At(-1), 5, 5) && !index_fits(&Index::At(-1), 4, 5));
+        assert!(index_fits(&Index::At(-1), 5, &|| 5) && !index_fits(&Index::At(-1), 4, &|| 5));
         let range = Index::Range { from: Some(1), to: None, inclusive: false };
-        assert!(index_fits(&range, 5, 5) && !index_fits(&range, 0, 5));
+        assert!(index_fits(&range, 5, &|| 5) && !index_fits(&range, 0, &|| 5));
         let closed = Index::Range { from: Some(0), to: Some(2), inclusive: true };
-        assert!(index_fits(&closed, 2, 5) && !index_fits(&closed, 3, 5));
+        assert!(index_fits(&closed, 2, &|| 5) && !index_fits(&closed, 3, &|| 5));
     }
 }

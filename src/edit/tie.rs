@@ -1,5 +1,7 @@
 //! `tie A to B`: A uses B's weights and has no keys of its own.
 
+use rustc_hash::FxHashSet;
+
 use super::select::{Target, single};
 use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome};
@@ -17,7 +19,8 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Plac
     if own.is_empty() {
         return refuse(format!("`{shown_a}` has no weights to tie"));
     }
-    if own.iter().any(|(_, id)| theirs.iter().any(|(_, other)| id == other)) {
+    let shared: FxHashSet<NodeId> = theirs.iter().map(|(_, id)| *id).collect();
+    if own.iter().any(|(_, id)| shared.contains(id)) {
         return refuse(format!("`{shown_a}` and `{shown_b}` overlap"));
     }
     if own.len() != theirs.len() {
@@ -53,7 +56,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Plac
     }
     ctx.deeds.push(Deed::Marks(pairs.iter().map(|(id, _)| (*id, Mark::Tied)).collect()));
     for (id, owner) in pairs {
-        ctx.builder.patch.node_mut(id).tied = Some(owner);
+        ctx.builder.patch.tie(id, owner);
     }
     Ok(())
 }

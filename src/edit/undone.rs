@@ -106,7 +106,7 @@ impl History {
         }
         self.lose_layers(&step, problems);
         if !step.gone.is_empty() {
-            let is_there = |path: &str| graph.find(path).is_some() || graph.scopes().contains_key(path);
+            let is_there = |path: &str| graph.is_taken(path);
             for (edit, _, to) in self.moved.extract_if(.., |(_, _, to)| !is_there(to)) {
                 let message = format!("{} was renamed by an earlier edit and is taken away", quoted(&to));
                 problems.push(warning(message, edit, "renamed", step.edit));
@@ -193,8 +193,7 @@ impl History {
                 continue;
             }
             // a path that something else has by now was made free for it, as where two layers change names
-            let is_taken = first != to && (graph.find(&first).is_some() || graph.scopes().contains_key(&first));
-            if last != from || is_taken {
+            if last != from || (first != to && graph.is_taken(&first)) {
                 kept.push((earlier, first, last));
                 continue;
             }

@@ -1,6 +1,6 @@
 //! The ways into and out of a place, and what follows when one of them is led elsewhere: uses, scopes, outputs.
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::select::Target;
 use crate::diag::{Code, Problem, list};
@@ -33,28 +33,25 @@ impl Site {
 
     /// The one value that flows in.
     pub fn way_in(&self, graph: &Graph) -> Result<NodeId, Problem> {
-        let mut sources: Vec<NodeId> = vec![];
-        let mut edges: Vec<String> = vec![];
+        let mut edges: Vec<(NodeId, NodeId)> = vec![];
         for id in &self.nodes {
             for source in graph.operands(*id) {
-                if self.holds(source) || self.belongs(graph, source) {
-                    continue;
-                }
-                let (from, to) = (&graph.node(source).path, &graph.node(*id).path);
-                edges.push(format!("`{}` -> `{}`", path::display(from), path::display(to)));
-                if !sources.contains(&source) {
-                    sources.push(source);
+                if !self.holds(source) && !self.belongs(graph, source) {
+                    edges.push((source, *id));
                 }
             }
         }
-        match sources.as_slice() {
-            [one] => Ok(*one),
-            [] => {
-                let problem = Problem::new(Code::SeveralWays, format!("nothing flows into `{}`", self.shown));
-                Err(problem.hint("name a layer that takes a value"))
-            }
-            _ => Err(self.several(graph, "in", edges)),
+        let Some((one, _)) = edges.first() else {
+            let problem = Problem::new(Code::SeveralWays, format!("nothing flows into `{}`", self.shown));
+            return Err(problem.hint("name a layer that takes a value"));
+        };
+        if edges.iter().all(|(source, _)| source == one) {
+            return Ok(*one);
         }
+        let shown = |(from, to): &(NodeId, NodeId)| {
+            (path::display(&graph.node(*from).path), path::display(&graph.node(*to).path))
+        };
+        Err(self.several(graph, "in", edges.iter().map(shown)))
     }
 
     /// A value of parameters alone that nothing outside needs.
@@ -62,10 +59,8 @@ impl Site {
         if !graph.is_constant(id) {
             return false;
         }
-        graph.uses(id).iter().all(|one| match one {
-            Use::Operand { node, .. } => self.holds(*node) || self.belongs(graph, *node),
-            Use::Output(_) => false,
-        })
+        graph.output_names(id).next().is_none()
+            && graph.readers(id).all(|(node, _)| self.holds(node) || self.belongs(graph, node))
     }
 
     /// The one value that is used outside, the network's own output included. Named outputs stay with their layers and
@@ -80,34 +75,38 @@ impl Site {
     }
 
     fn find_out(&self, graph: &Graph, with_named: bool) -> Result<NodeId, Problem> {
-        let mut values: Vec<NodeId> = vec![];
-        let mut edges: Vec<String> = vec![];
-        for id in &self.nodes {
-            for one in graph.uses(*id) {
-                let to = match &one {
-                    Use::Operand { node, .. } if self.holds(*node) => continue,
-                    Use::Output(name) if name != OWN_OUTPUT && !with_named => continue,
-                    Use::Operand { node, .. } => path::display(&graph.node(*node).path),
-                    Use::Output(name) => format!("the output {name}"),
-                };
-                edges.push(format!("`{}` -> `{to}`", path::display(&graph.node(*id).path)));
-                if !values.contains(id) {
-                    values.push(*id);
-                }
-            }
-        }
+        let leaves = |one: &Use| match one {
+            Use::Operand { node, .. } => !self.holds(*node),
+            Use::Output(name) => name == OWN_OUTPUT || with_named,
+        };
+        let is_out = |id: &NodeId| {
+            graph.readers(*id).any(|(node, _)| !self.holds(node))
+                || graph.output_names(*id).any(|name| name == OWN_OUTPUT || with_named)
+        };
+        let values: Vec<NodeId> = self.nodes.iter().copied().filter(is_out).collect();
         match values.as_slice() {
             [one] => Ok(*one),
             [] if !with_named => self.find_out(graph, true),
             [] => Err(Problem::new(Code::SeveralWays, format!("nothing uses `{}`", self.shown))),
-            _ => Err(self.several(graph, "out", edges)),
+            _ => {
+                let uses = values.iter().flat_map(|id| graph.uses(*id).into_iter().map(|one| (*id, one)));
+                let edges = uses.filter(|(_, one)| leaves(one)).map(|(id, one)| {
+                    let to = match one {
+                        Use::Operand { node, .. } => path::display(&graph.node(node).path),
+                        Use::Output(name) => format!("the output {name}"),
+                    };
+                    (path::display(&graph.node(id).path), to)
+                });
+                Err(self.several(graph, "out", edges))
+            }
         }
     }
 
-    fn several(&self, graph: &Graph, side: &str, edges: Vec<String>) -> Problem {
+    fn several(&self, graph: &Graph, side: &str, edges: impl Iterator<Item = (String, String)>) -> Problem {
         let message = format!("`{}` has several ways {side}, one is needed", self.shown);
-        let more = if edges.len() > 6 { " .." } else { "" };
-        let shown = edges.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
+        let mut edges = edges.map(|(from, to)| format!("`{from}` -> `{to}`"));
+        let shown = edges.by_ref().take(6).collect::<Vec<_>>().join(", ");
+        let more = if edges.next().is_some() { " .." } else { "" };
         let problem = Problem::new(Code::SeveralWays, message).note(format!("ways {side}: {shown}{more}"));
         // a scope around it with one way would do, and so would single layers before it
         let mut would_do = vec![];
@@ -144,13 +143,8 @@ pub struct LeadOut<'a> {
 
 /// Scopes of which a range takes one end away: what is left of them ends, or begins, with what flowed into the range.
 pub fn close_gaps(patch: &mut Patch, site: &Site, input: NodeId) {
-    let is_gone = |value: &Option<NodeId>| value.is_some_and(|id| site.holds(id));
-    for (_, scope) in patch.scopes_mut() {
-        for end in [&mut scope.input, &mut scope.output] {
-            if is_gone(end) {
-                *end = Some(input);
-            }
-        }
+    for id in &site.nodes {
+        patch.bound_scopes(*id, input);
     }
 }
 
@@ -165,43 +159,52 @@ impl LeadOut<'_> {
                 patch.redirect(&one, self.new);
             }
         }
-        for (scope, data) in patch.scopes_mut() {
-            let holds = path::inside(self.place, scope) || (self.inclusive && scope == self.place);
-            if holds && data.output == Some(self.old) {
-                data.output = Some(self.new);
+        let mut holder = if self.inclusive { Some(self.place) } else { path::holder(self.place) };
+        while let Some(scope) = holder {
+            if patch.scope(scope).is_some_and(|scope| scope.output == Some(self.old)) {
+                patch.set_scope_output(scope, Some(self.new));
             }
-            if !holds && !path::within(scope, self.place) && data.input == Some(self.old) {
-                data.input = Some(self.new);
-            }
+            holder = path::holder(scope);
         }
+        patch.begin_scopes(self.old, self.new, |scope, _| {
+            !path::inside(self.place, scope) && !path::within(scope, self.place)
+        });
     }
 }
 
 /// Lets what inside the place takes `old` take `new` instead; scopes inside begin with `new`.
 pub fn lead_in(patch: &mut Patch, site: &Site, old: NodeId, new: NodeId) {
-    for one in patch.uses(old) {
-        if matches!(&one, Use::Operand { node, .. } if *node != new && site.holds(*node)) {
-            patch.redirect(&one, new);
+    for id in site.nodes.iter().filter(|id| **id != new) {
+        for (slot, operand) in patch.operands(*id).into_iter().enumerate() {
+            if operand == old {
+                patch.redirect(&Use::Operand { node: *id, slot }, new);
+            }
         }
     }
-    let begins = patch.scopes().iter().filter(|(scope, data)| data.input == Some(old) && is_of(patch, site, scope));
-    let within: Vec<String> = begins.map(|(scope, _)| scope.clone()).collect();
-    for scope in within {
-        if let Some(scope) = patch.scope_mut(&scope) {
-            scope.input = Some(new);
+    for scope in scopes_of(patch, site) {
+        if patch.scope(&scope).is_some_and(|scope| scope.input == Some(old)) {
+            patch.set_scope_input(&scope, Some(new));
         }
     }
 }
 
-/// Whether a scope is the site's, or lies inside it.
-fn is_of(graph: &Graph, site: &Site, scope: &str) -> bool {
+/// The scopes of a site: its own, and those inside it.
+fn scopes_of(graph: &Graph, site: &Site) -> Vec<String> {
     match &site.target {
-        Target::Scope(own) => path::within(scope, own),
-        Target::Layer(_) => false,
-        Target::Range { .. } if scope.is_empty() => false,
+        Target::Scope(own) => graph.scopes(own).map(|(scope, _)| scope).collect(),
+        Target::Layer(_) => vec![],
         Target::Range { .. } => {
-            let mut inner = graph.ids().filter(|id| path::inside(&graph.node(*id).path, scope)).peekable();
-            inner.peek().is_some() && inner.all(|id| site.holds(id))
+            // a scope is inside a range where all its layers are
+            let mut held: FxHashMap<&str, usize> = FxHashMap::default();
+            for id in &site.nodes {
+                let mut holder = path::holder(&graph.node(*id).path);
+                while let Some(scope) = holder.filter(|scope| !scope.is_empty()) {
+                    *held.entry(scope).or_default() += 1;
+                    holder = path::holder(scope);
+                }
+            }
+            let whole = held.into_iter().filter(|(scope, held)| graph.layers(scope).count() == *held);
+            whole.map(|(scope, _)| scope.to_string()).collect()
         }
     }
 }

@@ -2,27 +2,42 @@
 //!
 //! A node has one output and one path that nobody else has. Scopes (what braces made) are kept beside the nodes: `at`,
 //! `path:block` and automatic names need them. The graph changes only through [`Graph::patch`], whose commit checks the
-//! invariants: acyclic, operands complete, paths unique, nothing dangling. Shapes are inferred as nodes are made, with
+//! invariants of what it changed: acyclic, operands complete, paths unique, nothing dangling. Shapes are inferred as nodes are made, with
 //! holes where something does not fit; [`crate::typed`] reports the holes after the last edit.
 
 mod dump;
+mod names;
+mod order;
 mod patch;
 pub mod path;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::sync::OnceLock;
 
 use indexmap::IndexMap;
-use petgraph::Direction;
-use petgraph::stable_graph::{NodeIndex, StableDiGraph};
-use petgraph::visit::{EdgeRef, IntoEdgeReferences};
 
 pub use patch::{NewNode, Patch};
+pub use tree::Spot;
 
 use crate::ops::init::Init;
 use crate::ops::shape::Shape;
 use crate::ops::{Op, ParamDecl};
 use crate::source::Span;
+use names::Names;
+use tree::{FxIndexSet, Tree};
 
 /// A node of a [`Graph`]; stays valid while the node exists.
-pub type NodeId = NodeIndex;
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(u32);
+
+impl NodeId {
+    /// Its number, below [`Graph::bound`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// A layer.
 #[derive(Clone, Debug)]
@@ -104,17 +119,65 @@ pub struct Output {
     pub span: Option<Span>,
 }
 
+/// A node and the shapes that it takes, None while one is not known.
+pub struct Layer<'a> {
+    pub node: &'a Node,
+    pub ins: Option<Vec<&'a Shape>>,
+}
+
+impl Layer<'_> {
+    /// Its tensors by PyTorch's names.
+    pub fn params(&self) -> Option<Vec<ParamDecl>> {
+        let ins = self.ins.as_deref()?;
+        self.node.op.infer(ins).ok()?;
+        Some(self.node.op.params(ins))
+    }
+
+    /// Multiply-adds of one sample.
+    pub fn macs(&self) -> Option<u64> {
+        Some(self.node.op.macs(self.ins.as_deref()?, self.node.shape.as_ref()?))
+    }
+}
+
 /// The name of the network's own output.
 pub const OWN_OUTPUT: &str = "output";
 
 /// A network.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    nodes: StableDiGraph<Node, usize>,
-    by_path: rustc_hash::FxHashMap<String, NodeId>,
-    scopes: IndexMap<String, Scope>,
+    /// The nodes by id; None where a node is gone.
+    slots: Vec<Option<Slot>>,
+    /// Ids of nodes that are gone, for later patches.
+    unused: Vec<NodeId>,
+    len: usize,
+    tree: Tree,
+    names: Names,
     inputs: IndexMap<String, NodeId>,
     outputs: IndexMap<String, Output>,
+    /// Above the rank of every node.
+    next_rank: u64,
+    /// The running order, as long as no edge changes.
+    order: OnceLock<Vec<NodeId>>,
+}
+
+/// A node and its edges, which both of their ends know.
+#[derive(Clone, Debug)]
+struct Slot {
+    node: Node,
+    operands: Vec<Operand>,
+    /// Who takes its value, and as which operand; in no order that means anything.
+    uses: Vec<(NodeId, usize)>,
+    /// The nodes tied to it.
+    tied: FxIndexSet<NodeId>,
+    /// How many outputs of the network it is.
+    outputs: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Operand {
+    node: NodeId,
+    /// Where that node's `uses` have this one.
+    at: usize,
 }
 
 impl Graph {
@@ -124,42 +187,105 @@ impl Graph {
 
     /// Runs `change` on a patch and keeps what it did, or nothing where it fails.
     pub fn patch<T, E>(&mut self, change: impl FnOnce(&mut Patch) -> Result<T, E>) -> Result<T, E> {
-        let mut patch = Patch::new(self.clone());
-        let value = change(&mut patch)?;
-        *self = patch.commit();
-        Ok(value)
+        let mut patch = Patch::new(std::mem::take(self));
+        let result = change(&mut patch);
+        *self = if result.is_ok() { patch.commit() } else { patch.undo() };
+        result
     }
 
-    /// The graph to be changed in place, until [`Patch::commit`].
-    pub(crate) fn into_patch(self) -> Patch {
-        Patch::new(self)
+    fn slot(&self, id: NodeId) -> &Slot {
+        self.slots[id.index()].as_ref().expect("the node is there")
     }
 
     /// # Panics
     /// If the node is gone.
     pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id]
+        &self.slot(id).node
     }
 
     pub fn get(&self, id: NodeId) -> Option<&Node> {
-        self.nodes.node_weight(id)
+        Some(&self.slots.get(id.index())?.as_ref()?.node)
     }
 
     pub fn find(&self, path: &str) -> Option<NodeId> {
-        self.by_path.get(path).copied()
+        self.tree.layer(self.tree.find(path)?)
     }
 
     pub fn len(&self) -> usize {
-        self.nodes.node_count()
+        self.len
     }
 
     pub fn is_empty(&self) -> bool {
-        self.nodes.node_count() == 0
+        self.len == 0
     }
 
-    /// The scopes by path, parents before what they hold. The network itself has the empty path.
-    pub fn scopes(&self) -> &IndexMap<String, Scope> {
-        &self.scopes
+    /// Above the index of every node, for tables by node.
+    pub fn bound(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether a node or a scope has this path.
+    pub fn is_taken(&self, path: &str) -> bool {
+        self.tree.find(path).is_some_and(|spot| self.tree.layer(spot).is_some() || self.tree.scope(spot).is_some())
+    }
+
+    /// A scope by its path. The network itself has the empty path.
+    pub fn scope(&self, path: &str) -> Option<&Scope> {
+        self.tree.scope(self.tree.find(path)?)
+    }
+
+    /// The scope at `path` and all inside it, by path, parents before what they hold.
+    pub fn scopes(&self, path: &str) -> impl Iterator<Item = (String, &Scope)> {
+        let within = self.tree.find(path).into_iter().flat_map(|spot| self.tree.within(spot));
+        within.filter_map(|spot| Some((self.tree.path(spot), self.tree.scope(spot)?)))
+    }
+
+    /// The layers inside a scope, in no particular order.
+    pub fn layers(&self, scope: &str) -> impl Iterator<Item = NodeId> {
+        let within = self.tree.find(scope).into_iter().flat_map(|spot| self.tree.within(spot).skip(1));
+        within.filter_map(|spot| self.tree.layer(spot))
+    }
+
+    /// The network itself, to walk its paths from.
+    pub fn root(&self) -> Spot {
+        Tree::ROOT
+    }
+
+    /// The labels directly inside a path, in no particular order.
+    pub fn children(&self, spot: Spot) -> impl Iterator<Item = (&str, Spot)> {
+        self.tree.children(spot)
+    }
+
+    /// A path and all paths inside it, what holds others before them.
+    pub fn within(&self, spot: Spot) -> impl Iterator<Item = Spot> {
+        self.tree.within(spot)
+    }
+
+    /// The number labels directly inside a path that are `number`.
+    pub fn numbered(&self, spot: Spot, number: i64) -> Vec<(&str, Spot)> {
+        self.tree.numbered(spot, number)
+    }
+
+    /// One label directly inside a path.
+    pub fn child(&self, spot: Spot, label: &str) -> Option<Spot> {
+        self.tree.child(spot, label)
+    }
+
+    /// Where a path is.
+    pub fn spot(&self, path: &str) -> Option<Spot> {
+        self.tree.find(path)
+    }
+
+    pub fn layer_at(&self, spot: Spot) -> Option<NodeId> {
+        self.tree.layer(spot)
+    }
+
+    pub fn scope_at(&self, spot: Spot) -> Option<&Scope> {
+        self.tree.scope(spot)
+    }
+
+    pub fn path_at(&self, spot: Spot) -> String {
+        self.tree.path(spot)
     }
 
     /// The inputs by name.
@@ -174,61 +300,40 @@ impl Graph {
 
     /// What `id` takes, in order.
     pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
-        let mut edges: Vec<(usize, NodeId)> =
-            self.nodes.edges_directed(id, Direction::Incoming).map(|edge| (*edge.weight(), edge.source())).collect();
-        edges.sort_unstable();
-        edges.into_iter().map(|(_, source)| source).collect()
+        self.slot(id).operands.iter().map(|operand| operand.node).collect()
     }
 
     /// Every use of the node's value, in the order of the graph.
     pub fn uses(&self, id: NodeId) -> Vec<Use> {
-        let mut edges: Vec<(u64, NodeId, usize)> = self
-            .nodes
-            .edges_directed(id, Direction::Outgoing)
-            .map(|edge| (self.nodes[edge.target()].rank, edge.target(), *edge.weight()))
-            .collect();
-        edges.sort_unstable();
-        let outputs = self.outputs.iter().filter(|(_, output)| output.node == id);
-        let operands = edges.into_iter().map(|(_, node, slot)| Use::Operand { node, slot });
-        operands.chain(outputs.map(|(name, _)| Use::Output(name.clone()))).collect()
+        let mut readers: Vec<(u64, NodeId, usize)> =
+            self.readers(id).map(|(node, slot)| (self.node(node).rank, node, slot)).collect();
+        readers.sort_unstable();
+        let operands = readers.into_iter().map(|(_, node, slot)| Use::Operand { node, slot });
+        operands.chain(self.output_names(id).map(|name| Use::Output(name.to_string()))).collect()
     }
 
-    /// All nodes in the order in which the network runs, ties by rank (where they were written).
-    pub fn order(&self) -> Vec<NodeId> {
-        let bound = self.nodes.node_indices().map(|id| id.index() + 1).max().unwrap_or(0);
-        let mut waiting = vec![0usize; bound];
-        for edge in self.nodes.edge_references() {
-            waiting[edge.target().index()] += 1;
-        }
-        let mut ready: std::collections::BTreeSet<(u64, NodeId)> = self
-            .nodes
-            .node_indices()
-            .filter(|id| waiting[id.index()] == 0)
-            .map(|id| (self.nodes[id].rank, id))
-            .collect();
-        let mut order = Vec::with_capacity(self.len());
-        while let Some((_, id)) = ready.pop_first() {
-            order.push(id);
-            for edge in self.nodes.edges_directed(id, Direction::Outgoing) {
-                let target = edge.target();
-                waiting[target.index()] -= 1;
-                if waiting[target.index()] == 0 {
-                    ready.insert((self.nodes[target].rank, target));
-                }
-            }
-        }
-        order
+    /// The nodes that take the node's value, and as which operand, in no particular order.
+    pub fn readers(&self, id: NodeId) -> impl Iterator<Item = (NodeId, usize)> {
+        self.slot(id).uses.iter().copied()
+    }
+
+    /// The outputs of the network that are taken at the node.
+    pub fn output_names(&self, id: NodeId) -> impl Iterator<Item = &str> {
+        let outputs = if self.slot(id).outputs > 0 { Some(&self.outputs) } else { None };
+        let taken = outputs.into_iter().flatten().filter(move |(_, output)| output.node == id);
+        taken.map(|(name, _)| name.as_str())
     }
 
     /// All nodes, in no particular order.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.nodes.node_indices()
+        let numbered = (0..).map(NodeId).zip(&self.slots);
+        numbered.filter(|(_, slot)| slot.is_some()).map(|(id, _)| id)
     }
 
     /// The node whose tensors `id` uses: itself, or what it is tied to.
     pub fn owner(&self, id: NodeId) -> NodeId {
         let mut at = id;
-        while let Some(next) = self.nodes[at].tied {
+        while let Some(next) = self.node(at).tied {
             at = next;
         }
         at
@@ -240,18 +345,13 @@ impl Graph {
         let mut stack: Vec<NodeId> = self.outputs.values().map(|output| output.node).collect();
         while let Some(id) = stack.pop() {
             if live.insert(id) {
-                stack.extend(self.nodes.neighbors_directed(id, Direction::Incoming));
+                stack.extend(self.slot(id).operands.iter().map(|operand| operand.node));
             }
         }
         live
     }
 
-    /// Whether `to` can be reached from `from` along operands; true for the node itself.
-    pub fn reaches(&self, from: NodeId, to: NodeId) -> bool {
-        self.way(from, to).is_some()
-    }
-
-    /// The nodes on one shortest way from `from` to `to`, both included.
+    /// The nodes on one shortest way along operands from `from` to `to`, both included.
     pub fn way(&self, from: NodeId, to: NodeId) -> Option<Vec<NodeId>> {
         let mut came: rustc_hash::FxHashMap<NodeId, NodeId> = rustc_hash::FxHashMap::default();
         let mut queue = std::collections::VecDeque::from([from]);
@@ -264,11 +364,10 @@ impl Graph {
                 way.reverse();
                 return Some(way);
             }
-            for edge in self.nodes.edges_directed(id, Direction::Outgoing) {
-                let target = edge.target();
-                if target != from && !came.contains_key(&target) {
-                    came.insert(target, id);
-                    queue.push_back(target);
+            for (reader, _) in self.readers(id) {
+                if reader != from && !came.contains_key(&reader) {
+                    came.insert(reader, id);
+                    queue.push_back(reader);
                 }
             }
         }
@@ -277,27 +376,66 @@ impl Graph {
 
     /// Shapes of the operands; None while one is not known.
     pub fn operand_shapes(&self, id: NodeId) -> Option<Vec<&Shape>> {
-        self.operands(id).into_iter().map(|operand| self.nodes[operand].shape.as_ref()).collect()
+        self.slot(id).operands.iter().map(|operand| self.node(operand.node).shape.as_ref()).collect()
+    }
+
+    /// The node and the shapes that it takes.
+    pub fn layer(&self, id: NodeId) -> Layer<'_> {
+        Layer { node: self.node(id), ins: self.operand_shapes(id) }
     }
 
     /// The tensors of a node by PyTorch's names; None while its input is not known. Those of a tied node are listed
     /// too, though they belong to its owner.
     pub fn params(&self, id: NodeId) -> Option<Vec<ParamDecl>> {
-        let ins = self.operand_shapes(id)?;
-        let op = &self.nodes[id].op;
-        op.infer(&ins).ok()?;
-        Some(op.params(&ins))
+        self.layer(id).params()
     }
 
     /// Multiply-adds of the node for one sample; None while a shape is not known.
     pub fn macs(&self, id: NodeId) -> Option<u64> {
-        let (ins, node) = (self.operand_shapes(id)?, &self.nodes[id]);
-        Some(node.op.macs(&ins, node.shape.as_ref()?))
+        self.layer(id).macs()
     }
 
     /// Whether nothing batched flows into it: a value of parameters alone.
     pub fn is_constant(&self, id: NodeId) -> bool {
-        self.nodes[id].shape.as_ref().is_some_and(|shape| !shape.batched)
+        self.node(id).shape.as_ref().is_some_and(|shape| !shape.batched)
+    }
+
+    /// Says what a node puts out; what shapes are is the check's to say, which changes nothing else.
+    pub(crate) fn set_shape(&mut self, id: NodeId, shape: Option<Shape>) {
+        self.slots[id.index()].as_mut().expect("the node is there").node.shape = shape;
+    }
+
+    /// Checks the invariants of the whole graph.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub(crate) fn check(&self) {
+        self.ids().for_each(|id| self.check_node(id));
+        assert_eq!(self.ids().count(), self.len, "nodes are counted");
+        assert_eq!(self.order().len(), self.len, "the graph is acyclic");
+        for (name, output) in &self.outputs {
+            assert!(self.get(output.node).is_some(), "an output is a node: {name}");
+        }
+    }
+
+    /// Checks what an edit could have broken about one node.
+    fn check_node(&self, id: NodeId) {
+        let Slot { node, operands, uses, tied, .. } = self.slot(id);
+        assert_eq!(self.find(&node.path), Some(id), "every path names its node: {}", node.path);
+        for (slot, Operand { node: source, at }) in operands.iter().enumerate() {
+            let source = self.slots[source.index()].as_ref();
+            let knows = source.is_some_and(|source| source.uses.get(*at) == Some(&(id, slot)));
+            assert!(knows, "operands are complete: {}", node.path);
+        }
+        for (reader, slot) in uses {
+            let reader = self.slots[reader.index()].as_ref();
+            let takes = reader.and_then(|reader| reader.operands.get(*slot)).is_some_and(|operand| operand.node == id);
+            assert!(takes, "a use is an operand: {}", node.path);
+        }
+        let has_owner =
+            |owner: NodeId| self.slots[owner.index()].as_ref().is_some_and(|owner| owner.tied.contains(&id));
+        assert!(node.tied.is_none_or(has_owner), "a tie has an owner: {}", node.path);
+        assert!(tied.iter().all(|other| self.node(*other).tied == Some(id)), "an owner has its ties: {}", node.path);
     }
 }
 

@@ -1,11 +1,13 @@
 //! Changes to a graph, all or none.
 
+use std::collections::hash_map::Entry;
 use std::ops::Deref;
+use std::sync::OnceLock;
 
-use petgraph::Direction;
-use petgraph::visit::EdgeRef;
+use indexmap::IndexMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Base, Graph, Node, NodeId, Output, Scope, Use, path};
+use super::{Base, Graph, Layer, Node, NodeId, Operand, Output, Scope, Slot, Spot, Use, path};
 use crate::ops::Op;
 use crate::source::Span;
 
@@ -13,6 +15,9 @@ use crate::source::Span;
 pub const RANK_STEP: u64 = 1 << 24;
 
 /// A graph that is being changed. Reading goes through to the [`Graph`].
+///
+/// Remembers what was at each place that it changes. So taking the changes back, checking them and counting what they
+/// cost takes as long as the changes are many, not as the graph is large.
 pub struct Patch {
     graph: Graph,
     next_rank: u64,
@@ -20,6 +25,24 @@ pub struct Patch {
     pub edit: Option<Span>,
     /// Nodes taken away, and those that their weights passed to.
     pub heirs: Vec<(NodeId, NodeId)>,
+    before: Before,
+    /// The nodes that were made, in order.
+    made: Vec<NodeId>,
+    /// The nodes whose shape may be another one now.
+    stale: Vec<NodeId>,
+    /// Scopes that may hold no layer, or count one among their additions that is gone.
+    untidy: Vec<String>,
+}
+
+/// What was before the patch where it changed something.
+#[derive(Default)]
+struct Before {
+    /// None for nodes that were not there.
+    slots: FxHashMap<NodeId, Option<Slot>>,
+    scopes: IndexMap<String, Option<Scope>>,
+    ends: Option<(IndexMap<String, NodeId>, IndexMap<String, Output>)>,
+    /// The running order, where an edge has changed.
+    order: Option<OnceLock<Vec<NodeId>>>,
 }
 
 /// A node to be made.
@@ -39,8 +62,17 @@ impl Deref for Patch {
 
 impl Patch {
     pub(super) fn new(graph: Graph) -> Patch {
-        let next_rank = graph.nodes.node_weights().map(|node| node.rank).max().map_or(0, |rank| rank + RANK_STEP);
-        Patch { graph, next_rank, edit: None, heirs: vec![] }
+        let next_rank = graph.next_rank;
+        Patch {
+            graph,
+            next_rank,
+            edit: None,
+            heirs: vec![],
+            before: Before::default(),
+            made: vec![],
+            stale: vec![],
+            untidy: vec![],
+        }
     }
 
     /// Makes what is added next run just after (or, with the rank of a later node, before) others of that rank.
@@ -48,14 +80,24 @@ impl Patch {
         self.next_rank = rank;
     }
 
+    /// Makes what is added next run after all that could run at the same time.
+    pub fn rank_last(&mut self) {
+        self.next_rank = (self.graph.next_rank + 1).saturating_sub(RANK_STEP);
+    }
+
     /// # Panics
     /// If the path is taken.
     pub fn add(&mut self, new: NewNode) -> NodeId {
         assert!(!self.is_taken(&new.path), "the caller picked a free path: {}", new.path);
-        let shapes: Option<Vec<_>> = new.operands.iter().map(|id| self.graph.nodes[*id].shape.as_ref()).collect();
+        let id = self.graph.unused.pop().unwrap_or_else(|| {
+            self.graph.slots.push(None);
+            NodeId((self.graph.slots.len() - 1) as u32)
+        });
+        self.before.slots.insert(id, None);
+        let shapes: Option<Vec<_>> = new.operands.iter().map(|id| self.node(*id).shape.as_ref()).collect();
         let shape = shapes.and_then(|ins| new.op.infer(&ins).ok());
-        let id = self.graph.nodes.add_node(Node {
-            path: new.path.clone(),
+        let node = Node {
+            path: new.path,
             op: new.op,
             span: new.span,
             origin: self.edit,
@@ -67,49 +109,93 @@ impl Patch {
             reshaped: false,
             rank: self.next_rank,
             shape,
-        });
+        };
+        self.graph.tree.put_layer(&node.path, id);
+        self.graph.next_rank = self.graph.next_rank.max(node.rank + RANK_STEP);
         self.next_rank += if self.edit.is_some() { 1 } else { RANK_STEP };
+        let slot = Slot { node, operands: vec![], uses: vec![], tied: Default::default(), outputs: 0 };
+        self.graph.slots[id.index()] = Some(slot);
+        self.graph.len += 1;
         for (slot, operand) in new.operands.into_iter().enumerate() {
-            self.graph.nodes.add_edge(operand, id, slot);
+            let at = self.add_use(operand, id, slot);
+            self.slot_mut(id).operands.push(Operand { node: operand, at });
         }
-        self.graph.by_path.insert(new.path, id);
+        self.forget_order();
+        self.made.push(id);
+        self.stale.push(id);
         id
     }
 
-    /// Whether a node or a scope has this path.
-    pub fn is_taken(&self, path: &str) -> bool {
-        self.graph.by_path.contains_key(path) || self.graph.scopes.contains_key(path)
+    /// How many nodes were made so far, for [`Patch::made_since`].
+    pub fn made(&self) -> usize {
+        self.made.len()
+    }
+
+    /// The nodes that were made since.
+    pub fn made_since(&self, made: usize) -> FxHashSet<NodeId> {
+        self.made[made..].iter().copied().collect()
+    }
+
+    /// The first of `name`, `name_1`, `name_2` .. that is free in a scope.
+    pub fn free_path(&mut self, scope: &str, name: &str) -> String {
+        let first = path::join(scope, name);
+        if !self.is_taken(&first) {
+            return first;
+        }
+        let mut names = std::mem::take(&mut self.graph.names);
+        let free = names.free(&first, |path| self.is_taken(path));
+        self.graph.names = names;
+        free
     }
 
     /// Lets one use take `to`.
     pub fn redirect(&mut self, one: &Use, to: NodeId) {
         match one {
             Use::Operand { node, slot } => {
-                let edge = self
-                    .graph
-                    .nodes
-                    .edges_directed(*node, Direction::Incoming)
-                    .find(|edge| edge.weight() == slot)
-                    .map(|edge| edge.id());
-                let edge = edge.expect("the use exists");
-                self.graph.nodes.remove_edge(edge);
-                self.graph.nodes.add_edge(to, *node, *slot);
-                self.graph.nodes[*node].touched = self.edit.or(self.graph.nodes[*node].touched);
+                let Operand { node: from, at } = self.graph.slot(*node).operands[*slot];
+                self.drop_use(from, at);
+                let at = self.add_use(to, *node, *slot);
+                let edit = self.edit;
+                let reader = self.slot_mut(*node);
+                reader.operands[*slot] = Operand { node: to, at };
+                reader.node.touched = edit.or(reader.node.touched);
+                self.stale.push(*node);
+                self.forget_order();
             }
-            Use::Output(name) => self.graph.outputs[name.as_str()].node = to,
+            Use::Output(name) => {
+                let span = self.graph.outputs.get(name).and_then(|output| output.span);
+                self.set_output(name, to, span);
+            }
         }
     }
 
     /// Changes a node's op; what it takes stays.
     pub fn set_op(&mut self, id: NodeId, op: Op) {
-        let node = &mut self.graph.nodes[id];
+        let edit = self.edit;
+        let node = &mut self.slot_mut(id).node;
         node.op = op;
-        node.touched = self.edit.or(node.touched);
+        node.touched = edit.or(node.touched);
+        self.stale.push(id);
     }
 
-    /// Everything about a node but its path, op and operands.
+    /// Everything about a node but its path, op, operands and tie.
     pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        &mut self.graph.nodes[id]
+        &mut self.slot_mut(id).node
+    }
+
+    /// Lets a node use the tensors of another one.
+    pub fn tie(&mut self, id: NodeId, owner: NodeId) {
+        self.set_tied(id, Some(owner));
+    }
+
+    fn set_tied(&mut self, id: NodeId, owner: Option<NodeId>) {
+        let old = std::mem::replace(&mut self.slot_mut(id).node.tied, owner);
+        if let Some(old) = old.filter(|old| self.graph.get(*old).is_some()) {
+            self.slot_mut(old).tied.swap_remove(&id);
+        }
+        if let Some(owner) = owner {
+            self.slot_mut(owner).tied.insert(id);
+        }
     }
 
     /// Moves a node to another path.
@@ -117,84 +203,163 @@ impl Patch {
     /// # Panics
     /// If that path is taken by another node.
     pub fn rename(&mut self, id: NodeId, to: &str) {
-        let from = std::mem::replace(&mut self.graph.nodes[id].path, to.to_string());
-        self.graph.by_path.remove(&from);
-        assert!(self.graph.by_path.insert(to.to_string(), id).is_none(), "the path is free: {to}");
+        assert!(self.find(to).is_none(), "the path is free: {to}");
+        let from = std::mem::replace(&mut self.slot_mut(id).node.path, to.to_string());
+        self.free(&from);
+        self.graph.tree.put_layer(to, id);
     }
 
     /// Takes a node away; its uses must be redirected before the commit. Weights that tied layers still need pass to the
     /// first of them.
     pub fn remove(&mut self, id: NodeId) {
-        let Some(node) = self.graph.nodes.remove_node(id) else { return };
-        self.graph.by_path.remove(&node.path);
-        let mut tied: Vec<NodeId> =
-            self.graph.ids().filter(|other| self.graph.nodes[*other].tied == Some(id)).collect();
-        tied.sort_by_key(|other| self.graph.nodes[*other].rank);
-        let Some((heir, rest)) = tied.split_first() else { return };
-        for other in rest {
-            self.graph.nodes[*other].tied = Some(*heir);
+        if self.get(id).is_none() {
+            return;
         }
-        self.heirs.push((id, *heir));
-        let heir = &mut self.graph.nodes[*heir];
-        (heir.tied, heir.base, heir.inits) = (node.tied, node.base, node.inits);
+        while let Some(operand) = self.slot_mut(id).operands.pop() {
+            self.drop_use(operand.node, operand.at);
+        }
+        let Some(Slot { node, uses, tied, .. }) = self.graph.slots[id.index()].take() else { return };
+        self.graph.len -= 1;
+        self.forget_order();
+        self.free(&node.path);
+        // the commit looks at what still takes its value
+        for (reader, _) in uses {
+            self.touch(reader);
+        }
+        if let Some(owner) = node.tied.filter(|owner| self.graph.get(*owner).is_some()) {
+            self.slot_mut(owner).tied.swap_remove(&id);
+        }
+        for spot in self.graph.tree.mentions(id) {
+            self.change_scope(spot, |scope| {
+                scope.input = scope.input.filter(|input| *input != id);
+                scope.output = scope.output.filter(|output| *output != id);
+            });
+            self.untidy.push(self.graph.tree.path(spot));
+        }
+        self.graph.tree.forget_node(id);
+        let mut tied: Vec<NodeId> = tied.into_iter().collect();
+        tied.sort_by_key(|other| self.node(*other).rank);
+        if let Some((heir, rest)) = tied.split_first() {
+            for other in rest {
+                self.set_tied(*other, Some(*heir));
+            }
+            self.set_tied(*heir, node.tied);
+            self.heirs.push((id, *heir));
+            let heir = &mut self.slot_mut(*heir).node;
+            (heir.base, heir.inits) = (node.base, node.inits);
+        }
     }
 
     pub fn add_scope(&mut self, path: &str, scope: Scope) {
-        self.graph.scopes.insert(path.to_string(), scope);
+        self.set_scope(path, Some(scope));
+        self.untidy.push(path.to_string());
     }
 
-    pub fn scope_mut(&mut self, path: &str) -> Option<&mut Scope> {
-        self.graph.scopes.get_mut(path)
+    /// Says which value a scope's `in` is.
+    pub fn set_scope_input(&mut self, path: &str, input: Option<NodeId>) {
+        if let Some(spot) = self.graph.tree.find(path) {
+            self.change_scope(spot, |scope| scope.input = input);
+        }
     }
 
-    /// The scopes by path, to be changed.
-    pub fn scopes_mut(&mut self) -> impl Iterator<Item = (&str, &mut Scope)> {
-        self.graph.scopes.iter_mut().map(|(path, scope)| (path.as_str(), scope))
+    /// Says which value a scope's braces end with.
+    pub fn set_scope_output(&mut self, path: &str, output: Option<NodeId>) {
+        if let Some(spot) = self.graph.tree.find(path) {
+            self.change_scope(spot, |scope| scope.output = output);
+        }
+    }
+
+    /// Counts a node among the additions of a scope's own residuals.
+    pub fn add_addition(&mut self, path: &str, addition: NodeId) {
+        if let Some(spot) = self.graph.tree.find(path) {
+            self.change_scope(spot, |scope| scope.additions.push(addition));
+        }
+    }
+
+    /// Scopes that began with `old` begin with `new`, as far as `picks` takes them.
+    pub fn begin_scopes(&mut self, old: NodeId, new: NodeId, picks: impl Fn(&str, &Scope) -> bool) {
+        for spot in self.graph.tree.mentions(old) {
+            let Some(scope) = self.graph.tree.scope(spot) else { continue };
+            if scope.input == Some(old) && picks(&self.graph.tree.path(spot), scope) {
+                self.change_scope(spot, |scope| scope.input = Some(new));
+            }
+        }
+    }
+
+    /// Scopes that began or ended with `old` begin or end with `new`.
+    pub fn bound_scopes(&mut self, old: NodeId, new: NodeId) {
+        for spot in self.graph.tree.mentions(old) {
+            self.change_scope(spot, |scope| {
+                for end in [&mut scope.input, &mut scope.output] {
+                    *end = end.map(|id| if id == old { new } else { id });
+                }
+            });
+        }
     }
 
     /// Forgets a scope and those inside it; nodes are not touched.
     pub fn remove_scope(&mut self, scope: &str) {
-        self.graph.scopes.retain(|other, _| !path::within(other, scope));
+        let scopes: Vec<String> = self.graph.scopes(scope).map(|(path, _)| path).collect();
+        scopes.iter().rev().for_each(|path| self.set_scope(path, None));
     }
 
     pub fn add_input(&mut self, name: &str, id: NodeId) {
+        self.keep_ends();
         self.graph.inputs.insert(name.to_string(), id);
     }
 
     /// Takes an input from the list of inputs; its node is swept away where nothing needs it.
     pub fn drop_input(&mut self, name: &str) {
-        self.graph.inputs.shift_remove(name);
+        self.keep_ends();
+        if let Some(id) = self.graph.inputs.shift_remove(name) {
+            self.touch(id);
+        }
     }
 
     /// Takes an output from the list of outputs.
     pub fn drop_output(&mut self, name: &str) {
-        self.graph.outputs.shift_remove(name);
+        self.keep_ends();
+        if let Some(output) = self.graph.outputs.shift_remove(name) {
+            self.slot_mut(output.node).outputs -= 1;
+        }
     }
 
     pub fn set_output(&mut self, name: &str, node: NodeId, span: Option<Span>) {
-        self.graph.outputs.insert(name.to_string(), Output { node, span });
+        self.keep_ends();
+        if let Some(old) = self.graph.outputs.insert(name.to_string(), Output { node, span }) {
+            self.slot_mut(old.node).outputs -= 1;
+        }
+        self.slot_mut(node).outputs += 1;
     }
 
     /// Remembers, for every node that there is, the path and tensors that a weight file of the base has.
     pub fn mark_base(&mut self) {
-        for id in self.graph.nodes.node_indices().collect::<Vec<_>>() {
+        for id in self.graph.ids().collect::<Vec<_>>() {
             let params = self.graph.params(id).unwrap_or_default();
-            let path = self.graph.nodes[id].path.clone();
             let macs = self.graph.macs(id).unwrap_or(0);
-            self.graph.nodes[id].base = Some(Base { path, params, macs });
+            let node = &mut self.slot_mut(id).node;
+            node.base = Some(Base { path: node.path.clone(), params, macs });
         }
     }
 
-    /// A copy of the graph as it is now.
-    pub(crate) fn clone_graph(&self) -> Graph {
-        self.graph.clone()
-    }
-
-    /// Infers every shape anew, with holes.
+    /// Infers the shapes that may be other ones now, with holes.
     pub fn infer(&mut self) {
-        for id in self.graph.order() {
-            let shape = self.graph.operand_shapes(id).and_then(|ins| self.graph.nodes[id].op.infer(&ins).ok());
-            self.graph.nodes[id].shape = shape;
+        if self.stale.is_empty() {
+            return;
+        }
+        let mut stale = vec![false; self.graph.bound()];
+        std::mem::take(&mut self.stale).into_iter().for_each(|id| stale[id.index()] = true);
+        for id in self.graph.order().into_iter() {
+            if !stale[id.index()] {
+                continue;
+            }
+            // what a layer costs hangs on what it takes, so it is touched even where its own shape stays
+            self.touch(id);
+            let shape = self.graph.operand_shapes(id).and_then(|ins| self.node(id).op.infer(&ins).ok());
+            if shape != self.node(id).shape {
+                self.graph.readers(id).for_each(|(reader, _)| stale[reader.index()] = true);
+                self.slot_mut(id).node.shape = shape;
+            }
         }
     }
 
@@ -204,73 +369,222 @@ impl Patch {
         if order.len() == self.graph.len() {
             return None;
         }
-        let ordered: rustc_hash::FxHashSet<NodeId> = order.into_iter().collect();
+        let ordered: FxHashSet<NodeId> = order.into_iter().collect();
         let mut rest: Vec<NodeId> = self.graph.ids().filter(|id| !ordered.contains(id)).collect();
-        rest.sort_by_key(|id| self.graph.nodes[*id].rank);
+        rest.sort_by_key(|id| self.node(*id).rank);
         rest.iter().find_map(|id| {
-            let next = self.graph.nodes.neighbors_directed(*id, Direction::Outgoing);
-            next.filter_map(|next| self.graph.way(next, *id)).min_by_key(Vec::len)
+            let next = self.graph.readers(*id);
+            next.filter_map(|(next, _)| self.graph.way(next, *id)).min_by_key(Vec::len)
         })
     }
 
-    /// Takes away what no output needs, inputs apart, and scopes that are left empty. Returns the nodes taken away, in
-    /// the order of the graph.
-    pub fn sweep(&mut self) -> Vec<(NodeId, Node)> {
-        let live = self.graph.live();
-        let inputs: Vec<NodeId> = self.graph.inputs.values().copied().collect();
-        let dead: Vec<NodeId> =
-            self.graph.order().into_iter().filter(|id| !live.contains(id) && !inputs.contains(id)).collect();
-        let mut gone = vec![];
-        for id in dead {
-            let node = self.graph.nodes[id].clone();
-            self.remove(id);
-            gone.push((id, node));
-        }
-        self.tidy_scopes();
-        gone
-    }
-
-    /// Drops scopes without nodes, and references of scopes to nodes that are gone.
-    pub fn tidy_scopes(&mut self) {
-        let mut used: rustc_hash::FxHashSet<&str> = rustc_hash::FxHashSet::from_iter([""]);
-        for node in self.graph.nodes.node_weights() {
-            let mut at = path::parent(&node.path);
-            while used.insert(at) {
-                at = path::parent(at);
+    /// What no output needs any more, inputs apart, in the order of the graph.
+    pub fn dead(&self) -> Vec<NodeId> {
+        let inputs: FxHashSet<NodeId> = self.graph.inputs.values().copied().collect();
+        let is_end = |id: NodeId| self.graph.slot(id).outputs > 0 || inputs.contains(&id);
+        let touched = self.before.slots.keys().copied().filter(|id| self.get(*id).is_some());
+        let mut stack: Vec<NodeId> =
+            touched.filter(|id| self.graph.slot(*id).uses.is_empty() && !is_end(*id)).collect();
+        let mut dead: FxHashSet<NodeId> = FxHashSet::default();
+        let mut uses: FxHashMap<NodeId, usize> = FxHashMap::default();
+        while let Some(id) = stack.pop() {
+            dead.insert(id);
+            for Operand { node: operand, .. } in &self.graph.slot(id).operands {
+                let left = uses.entry(*operand).or_insert_with(|| self.graph.slot(*operand).uses.len());
+                *left -= 1;
+                if *left == 0 && !is_end(*operand) {
+                    stack.push(*operand);
+                }
             }
         }
-        let used: rustc_hash::FxHashSet<String> = used.into_iter().map(str::to_string).collect();
-        let nodes = &self.graph.nodes;
-        self.graph.scopes.retain(|path, scope| {
-            scope.additions.retain(|id| nodes.contains_node(*id));
-            scope.input = scope.input.filter(|id| nodes.contains_node(*id));
-            scope.output = scope.output.filter(|id| nodes.contains_node(*id));
-            used.contains(path)
-        });
+        if dead.is_empty() { vec![] } else { self.graph.order().into_iter().filter(|id| dead.contains(id)).collect() }
     }
 
-    /// Checks the invariants and gives the graph back.
+    /// Takes away what no output needs, inputs apart, and scopes that are left empty. Before the patch there was nothing
+    /// of that kind.
+    pub fn sweep(&mut self) {
+        let dead = self.dead();
+        if !dead.is_empty() {
+            let order = self.graph.order();
+            dead.iter().for_each(|id| self.remove(*id));
+            // what goes is needed by nothing that stays, whose order is what it was
+            let left: Vec<NodeId> = order.into_iter().filter(|id| self.graph.get(*id).is_some()).collect();
+            self.graph.order = OnceLock::from(left);
+        }
+        self.tidy_scopes("");
+    }
+
+    /// Drops scopes without nodes, and references of scopes to nodes that are gone. Scopes that hold the path `kept`
+    /// stay, for the time being, even where they are empty.
+    pub fn tidy_scopes(&mut self, kept: &str) {
+        for path in std::mem::take(&mut self.untidy) {
+            let Some(spot) = self.graph.tree.find(&path) else { continue };
+            if self.graph.tree.layers(spot) == 0 && !path.is_empty() {
+                if path::inside(kept, &path) {
+                    self.untidy.push(path);
+                } else {
+                    self.remove_scope(&path);
+                }
+                continue;
+            }
+            let Some(scope) = self.graph.tree.scope(spot) else { continue };
+            if scope.additions.iter().any(|id| self.graph.get(*id).is_none()) {
+                let left: Vec<NodeId> =
+                    scope.additions.iter().copied().filter(|id| self.graph.get(*id).is_some()).collect();
+                self.change_scope(spot, |scope| scope.additions = left);
+            }
+        }
+    }
+
+    /// The nodes that the patch made.
+    pub fn added(&self) -> Vec<NodeId> {
+        let made: FxHashSet<NodeId> = self.made.iter().copied().filter(|id| self.get(*id).is_some()).collect();
+        if made.is_empty() { vec![] } else { self.order().into_iter().filter(|id| made.contains(id)).collect() }
+    }
+
+    /// The nodes that it took away, in the order in which the network ran, and their paths.
+    pub fn removed(&self) -> Vec<(NodeId, &str)> {
+        let order = self.before.order.iter().filter_map(OnceLock::get).flatten();
+        let path = |id: &NodeId| {
+            let before = self.before.slots.get(id)?.as_ref().filter(|_| self.get(*id).is_none())?;
+            Some((*id, before.node.path.as_str()))
+        };
+        order.filter_map(path).collect()
+    }
+
+    /// Every layer that the patch changed in any way, as it was and as it is.
+    pub fn changes(&self) -> impl Iterator<Item = (Option<Layer<'_>>, Option<Layer<'_>>)> {
+        self.before.slots.iter().map(|(id, before)| {
+            let shape_before = |operand: &Operand| match self.before.slots.get(&operand.node) {
+                Some(before) => before.as_ref()?.node.shape.as_ref(),
+                None => self.node(operand.node).shape.as_ref(),
+            };
+            let was = before
+                .as_ref()
+                .map(|slot| Layer { node: &slot.node, ins: slot.operands.iter().map(shape_before).collect() });
+            (was, self.get(*id).map(|_| self.graph.layer(*id)))
+        })
+    }
+
+    /// Checks the invariants that the patch could have broken and gives the graph back.
     ///
     /// # Panics
     /// If one does not hold.
-    pub(crate) fn commit(self) -> Graph {
-        for id in self.graph.ids() {
-            let node = &self.graph.nodes[id];
-            assert_eq!(self.graph.by_path.get(&node.path), Some(&id), "every path names its node: {}", node.path);
-            let mut slots: Vec<usize> =
-                self.graph.nodes.edges_directed(id, Direction::Incoming).map(|edge| *edge.weight()).collect();
-            slots.sort_unstable();
-            assert!(slots.iter().enumerate().all(|(at, slot)| at == *slot), "operands are complete: {}", node.path);
-            assert!(
-                node.tied.is_none_or(|tied| self.graph.nodes.contains_node(tied)),
-                "a tie has an owner: {}",
-                node.path
-            );
-        }
+    pub(super) fn commit(mut self) -> Graph {
+        let (there, mut gone): (Vec<NodeId>, Vec<NodeId>) =
+            self.before.slots.keys().copied().partition(|id| self.get(*id).is_some());
+        there.into_iter().for_each(|id| self.graph.check_node(id));
+        gone.sort_unstable_by(|a, b| b.cmp(a));
+        self.graph.unused.extend(gone);
         assert_eq!(self.graph.order().len(), self.graph.len(), "the graph is acyclic");
-        for (name, output) in &self.graph.outputs {
-            assert!(self.graph.nodes.contains_node(output.node), "an output is a node: {name}");
+        for (name, output) in self.before.ends.iter().flat_map(|_| &self.graph.outputs) {
+            assert!(self.graph.get(output.node).is_some(), "an output is a node: {name}");
+        }
+        if cfg!(debug_assertions) {
+            self.graph.check();
         }
         self.graph
+    }
+
+    /// Takes every change back.
+    pub(super) fn undo(mut self) -> Graph {
+        let graph = &mut self.graph;
+        for id in self.before.slots.keys() {
+            if let Some(slot) = graph.slots[id.index()].take() {
+                graph.tree.take_layer(&slot.node.path);
+                graph.names.give_back(&slot.node.path);
+            }
+        }
+        for path in self.before.scopes.keys() {
+            graph.tree.set_scope(path, None);
+            graph.names.give_back(path);
+        }
+        for (id, before) in self.before.slots {
+            match &before {
+                Some(slot) => graph.tree.put_layer(&slot.node.path, id),
+                None => graph.unused.push(id),
+            }
+            graph.slots[id.index()] = before;
+        }
+        for (path, before) in self.before.scopes {
+            graph.tree.set_scope(&path, before);
+        }
+        if let Some((inputs, outputs)) = self.before.ends {
+            (graph.inputs, graph.outputs) = (inputs, outputs);
+        }
+        graph.len = graph.slots.iter().flatten().count();
+        if let Some(order) = self.before.order {
+            graph.order = order;
+        }
+        self.graph
+    }
+
+    /// Remembers what a node was before it changes.
+    fn touch(&mut self, id: NodeId) {
+        if let Entry::Vacant(before) = self.before.slots.entry(id) {
+            before.insert(self.graph.slots[id.index()].clone());
+        }
+    }
+
+    fn slot_mut(&mut self, id: NodeId) -> &mut Slot {
+        self.touch(id);
+        self.graph.slots[id.index()].as_mut().expect("the node is there")
+    }
+
+    /// An edge changes, and the running order with it.
+    fn forget_order(&mut self) {
+        let order = std::mem::take(&mut self.graph.order);
+        self.before.order.get_or_insert(order);
+    }
+
+    fn keep_ends(&mut self) {
+        self.before.ends.get_or_insert_with(|| (self.graph.inputs.clone(), self.graph.outputs.clone()));
+    }
+
+    fn add_use(&mut self, of: NodeId, reader: NodeId, slot: usize) -> usize {
+        let uses = &mut self.slot_mut(of).uses;
+        uses.push((reader, slot));
+        uses.len() - 1
+    }
+
+    /// Takes one of a node's uses off its list.
+    fn drop_use(&mut self, of: NodeId, at: usize) {
+        if self.graph.get(of).is_none() {
+            return;
+        }
+        let uses = &mut self.slot_mut(of).uses;
+        uses.swap_remove(at);
+        if let Some((reader, slot)) = uses.get(at).copied() {
+            self.slot_mut(reader).operands[slot].at = at;
+        }
+    }
+
+    fn keep_scope(&mut self, path: &str) {
+        if !self.before.scopes.contains_key(path) {
+            self.before.scopes.insert(path.to_string(), self.graph.scope(path).cloned());
+        }
+    }
+
+    fn set_scope(&mut self, path: &str, scope: Option<Scope>) {
+        self.keep_scope(path);
+        if scope.is_none() {
+            self.graph.names.give_back(path);
+        }
+        self.graph.tree.set_scope(path, scope);
+    }
+
+    fn change_scope(&mut self, spot: Spot, change: impl FnOnce(&mut Scope)) {
+        self.keep_scope(&self.graph.tree.path(spot));
+        self.graph.tree.change_scope(spot, change);
+    }
+
+    /// A path of a layer is free again; the scopes that held it may be empty now.
+    fn free(&mut self, layer: &str) {
+        if let Some(spot) = self.graph.tree.find(layer) {
+            let holders = self.graph.tree.holders(spot).filter(|holder| self.graph.tree.layers(*holder) == 1);
+            self.untidy.extend(holders.map(|holder| self.graph.tree.path(holder)));
+        }
+        self.graph.tree.take_layer(layer);
+        self.graph.names.give_back(layer);
     }
 }

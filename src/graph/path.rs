@@ -5,6 +5,11 @@ pub fn parent(path: &str) -> &str {
     path.rsplit_once('.').map_or("", |(parent, _)| parent)
 }
 
+/// The scope that holds `path`; None for the network itself, which the empty path is.
+pub fn holder(path: &str) -> Option<&str> {
+    (!path.is_empty()).then(|| parent(path))
+}
+
 /// The last label.
 pub fn last(path: &str) -> &str {
     path.rsplit_once('.').map_or(path, |(_, last)| last)

@@ -161,7 +161,7 @@ fn shape(run: &Run, mark: &str) -> String {
     let Some(compiled) = &run.compiled else { return format!("{place} none") };
     let graph = compiled.typed.graph();
     let node = graph.outputs().get(place).map(|output| output.node);
-    let scope = graph.scopes().iter().find(|(scope, _)| path::display(scope) == place);
+    let scope = graph.scopes("").find(|(scope, _)| path::display(scope) == place);
     let node = node
         .or_else(|| graph.ids().find(|id| path::display(&graph.node(*id).path) == place))
         .or_else(|| scope.and_then(|(_, scope)| scope.output));
