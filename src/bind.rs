@@ -68,8 +68,20 @@ pub struct Ledger {
 impl fmt::Display for Ledger {
     /// `318 kept, 2 dropped (fc), 2 new (fc), 0 reshaped, 0 unused`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line("kept"))
+    }
+}
+
+impl Ledger {
+    /// The line of a base without a file of weights: nothing is kept, the base's own tensors are drawn.
+    pub fn drawn(&self) -> String {
+        self.line("drawn")
+    }
+
+    /// `kept` is what the base's own tensors are said to be.
+    fn line(&self, kept: &str) -> String {
         let fates = [
-            ("kept", &self.kept, false),
+            (kept, &self.kept, false),
             ("dropped", &self.dropped, true),
             ("new", &self.new, true),
             ("reshaped", &self.reshaped, true),
@@ -79,7 +91,7 @@ impl fmt::Display for Ledger {
             true => format!("{} {name} ({})", keys.len(), layers(keys)),
             false => format!("{} {name}", keys.len()),
         });
-        f.write_str(&parts.join(", "))
+        parts.join(", ")
     }
 }
 
@@ -417,6 +429,11 @@ impl Bound {
             held.transpose()?;
         }
         Ok(())
+    }
+
+    /// What messages call the file of weights, where there is one.
+    pub fn file(&self) -> Option<String> {
+        self.store.as_ref().map(|store| store.describe().to_string())
     }
 
     fn values(&self, name: &str, tensor: &Tensor) -> Result<Vec<f32>, Problem> {

@@ -209,6 +209,7 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
     let train = train.filter(|_| !found.has_errors());
     problems.extend(found);
     if let Some(typed) = &typed {
+        problems.take(settings.check_labels(&base_typed, typed));
         if files >= Files::Weights
             && let Err(found) = bind_headers(&settings, &base_typed, typed)
         {

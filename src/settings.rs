@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use crate::build::{BaseInfo, Value};
 use crate::diag::{At, Code, Diagnostics, Problem, Result, suggest};
+use crate::graph::OWN_OUTPUT;
+use crate::io::labels::Labels;
 use crate::io::open;
 use crate::io::preprocess::{Interpolation, Preprocess};
 use crate::resolve::Program;
@@ -31,6 +33,9 @@ pub struct Settings {
     /// None where pictures cannot be prepared: the network says nothing, or has no picture as input.
     pub preprocess: Option<Preprocess>,
     pub labels: Option<LabelsSource>,
+    /// Where names are given that must be as many as the network has outputs; those of a network that is called with
+    /// other arguments, or ImageNet's as the zoo has them, need not.
+    labels_span: Option<Span>,
 }
 
 /// Where class names come from.
@@ -78,6 +83,12 @@ impl Settings {
         }
         let preprocess = problems.take(preprocess(info, typed)).flatten();
         let labels = problems.take(labels(info, &dir)).flatten();
+        let is_meant = match &labels {
+            _ if !base.labels.is_empty() => true,
+            Some(LabelsSource::File(..)) => base.args.args.is_empty(),
+            Some(LabelsSource::Imagenet) | None => false,
+        };
+        let labels_span = info.labels.as_ref().map(|(_, span)| *span).filter(|_| is_meant);
         let (base, base_span) = (info.name.clone(), base.name.span);
         let settings = Settings {
             base,
@@ -90,8 +101,40 @@ impl Settings {
             ignore_spans,
             preprocess,
             labels,
+            labels_span,
         };
         (settings, problems)
+    }
+
+    /// Whether there are as many names as the base network has outputs, or the edited one. Names of the base's outputs are
+    /// no mistake where an edit made others, but are not used.
+    ///
+    /// # Errors
+    /// A file that cannot be read; another number of names.
+    pub fn check_labels(&self, base: &Typed, typed: &Typed) -> Result<()> {
+        let (name, labels) = match &self.labels {
+            None => return Ok(()),
+            Some(LabelsSource::Imagenet) => ("imagenet".to_string(), Labels::imagenet()),
+            Some(LabelsSource::File(path, span)) => (path.display().to_string(), Labels::load(path).at(*span)?),
+        };
+        let Some(span) = self.labels_span else { return Ok(()) };
+        let (before, after) = (classes(base), classes(typed));
+        let (Some(wanted), false) = (after.or(before), [before, after].contains(&Some(labels.len()))) else {
+            return Ok(());
+        };
+        let problem = Problem::new(
+            Code::BadValue,
+            format!("the network has {wanted} outputs, `{name}` has {} names", labels.len()),
+        );
+        let problem = match before.filter(|before| *before != wanted) {
+            Some(before) => problem.note(format!("before the edits it has {before}")),
+            None => problem,
+        };
+        let hint = match self.labels {
+            Some(LabelsSource::File(..)) => format!("one name for each output, in their order: {wanted} lines"),
+            _ => "leave `labels` out: indices are printed".into(),
+        };
+        Err(problem.hint(hint).at(span))
     }
 
     /// A mistake of a `map` or `ignore` line at its place.
@@ -158,7 +201,7 @@ fn preprocess(info: &BaseInfo<'_>, typed: &Typed) -> Result<Option<Preprocess>> 
         seen.push(name);
         entry(&mut preprocess, name, value).at(*span)?;
     }
-    let input = typed.graph().inputs().values().next().and_then(|id| typed.shape(*id).as_image());
+    let input = typed.graph().inputs().values().find_map(|id| typed.shape(*id).as_image());
     let Some((channels, height, width)) = input else { return Ok(None) };
     if let ([_, old_height, old_width], true) = (info.declared.as_slice(), info.resized) {
         let from = (*old_height as u32, *old_width as u32);
@@ -211,6 +254,15 @@ fn entry(preprocess: &mut Preprocess, name: &str, value: &Value<'_>) -> std::res
         }
     }
     Ok(())
+}
+
+/// How many classes the network's own output tells apart: the values of [N, C], the channels of [N, C, H, W].
+fn classes(typed: &Typed) -> Option<usize> {
+    let shape = typed.shape(typed.graph().outputs().get(OWN_OUTPUT)?.node);
+    match (shape.batched, shape.dims.as_slice()) {
+        (true, [classes] | [classes, _, _]) => Some(*classes),
+        _ => None,
+    }
 }
 
 /// `labels imagenet` or `labels "file.txt"`; the file must be there, it is read when labels are printed.

@@ -21,7 +21,7 @@ pub struct BaseInfo<'a> {
     pub labels: Option<(Value<'a>, Span)>,
     /// The base's braces ask for another input size, and the preprocessing is still the network's own.
     pub resized: bool,
-    /// The sizes of the first input as the network declares them, the batch left out.
+    /// The sizes of the first input that is an image, or else of the first, as the network declares them, the batch left out.
     pub declared: Vec<i64>,
     /// Inputs that are asked to have another number of channels, which is the first edit: by name, with their sizes.
     pub recast: Vec<(String, Vec<i64>)>,
@@ -87,7 +87,8 @@ fn inputs<'a>(
         let name = input.name.as_ref().map_or("image", |name| name.value.as_str());
         declared.push((name, builder.input_sizes(&mut instance.env, input)?, input.span));
     }
-    info.declared = declared[0].1.clone();
+    let picture = declared.iter().find(|(_, sizes, _)| sizes.len() == 3);
+    info.declared = picture.unwrap_or(&declared[0]).1.clone();
     for asked in &base.inputs {
         let wanted = asked.name.as_ref().map_or(declared[0].0, |name| name.value.as_str());
         let Some((_, known, span)) = declared.iter_mut().find(|(name, ..)| *name == wanted) else {

@@ -176,6 +176,7 @@ pub struct Run {
     #[command(flatten)]
     pub spec: SpecArgs,
     /// A picture (png, jpeg), a folder of them, a .safetensors or .npy file; may be repeated. Noise where none is given.
+    /// NAME=PATH where the network has several inputs, whose samples pair up in order.
     #[arg(long, value_name = "PATH")]
     pub input: Vec<PathBuf>,
     /// Where to write results: .safetensors, .npy, .png, .json or .csv; may be repeated.

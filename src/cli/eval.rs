@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::answers::{Answer, loss_of, own_answer, spec_names, trained};
 use super::args::Eval;
 use super::backend::backend;
-use super::run::{bound, trained_labels, wanted};
+use super::run::{Finite, bound, resized, wanted};
 use super::session::Session;
 use super::table::{Align, table};
 use super::{Failure, Outcome};
@@ -14,6 +15,7 @@ use crate::diag::{Code, Problem};
 use crate::exec::{Backend, Executable};
 use crate::io::atomic;
 use crate::io::console::{print, print_json, say};
+use crate::io::results::Scores as Kind;
 use crate::opt::Loss;
 use crate::settings::LabelsSource;
 use crate::source::below;
@@ -46,6 +48,9 @@ pub fn run(session: &mut Session, args: &Eval) -> Outcome {
         let message = format!("`{}` ends neither in .csv nor in .json", output.display());
         return Err(Problem::new(Code::Usage, message).into());
     }
+    if let Some(output) = &args.output {
+        atomic::check_writable(output)?;
+    }
     let backend = backend(&args.exec, None)?;
     args.exec.with_threads(|| evaluate(session, args, &compiled, backend.as_ref(), &path))
 }
@@ -60,7 +65,12 @@ fn evaluate(
     let typed = &compiled.typed;
     let (shape, answers) = shapes(compiled)?;
     let bound = bound(compiled, &args.exec)?;
-    let names = match trained_labels(&bound) {
+    let learned_by = loss_of(compiled, &bound, &args.exec);
+    let scores_are = match own_answer(typed, learned_by.as_deref()) {
+        Answer::Classes(kind) => kind,
+        Answer::Numbers | Answer::Tensors => return Err(no_classes(learned_by.as_deref()).into()),
+    };
+    let names = match trained(compiled, &bound, &args.exec)? {
         Some(labels) => Some(labels.names().to_vec()),
         None => names(compiled)?,
     };
@@ -76,7 +86,14 @@ fn evaluate(
             .into());
     }
     bound.check_memory()?;
-    let batch = args.exec.batch.unwrap_or(BATCH.min(data.len().max(1)));
+    let (batch, of) = (args.exec.batch.unwrap_or(BATCH).min(data.len().max(1)), data.len());
+    // each class for itself, whether a sigmoid ends the network or the loss has one
+    let last = typed.graph().outputs().values().next().map(|output| typed.graph().node(output.node).op.name());
+    let is_binary = scores_are == Kind::Sigmoids || last == Some("sigmoid");
+    let plain = match is_binary {
+        true => Loss::BceWithLogits,
+        false => Loss::CrossEntropy { smoothing: 0.0, weights: None },
+    };
     let mut executable = Executable::new(typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
     if let Some(preprocess) = &compiled.settings.preprocess {
@@ -87,16 +104,16 @@ fn evaluate(
         input: shape,
         augments: vec![],
         mixup: None,
-        want: Want::Classes,
+        want: if is_binary { Want::OneHot } else { Want::Classes },
         classes: classes.len(),
         seed: 0,
         skip_corrupt: args.skip_corrupt,
     };
-    let input = wanted(compiled)?.into_iter().next().map(|wanted| wanted.name).unwrap_or_default();
-    let last = typed.graph().outputs().values().next().map(|output| typed.graph().node(output.node).op.name());
-    let ends_with_softmax = last == Some("softmax");
+    let wanted = wanted(compiled);
+    let mut finite = Finite::new(session, &bound, backend);
     let mut scores = Scores::new(&classes);
     let mut sum = 0.0;
+    let files: Vec<std::path::PathBuf> = data.samples.iter().map(|sample| sample.path.clone()).collect();
     for found in Loader::evaluation(Arc::new(data), Arc::new(recipe), batch, |_| false)? {
         let found = found?;
         for problem in &found.problems {
@@ -106,16 +123,24 @@ fn evaluate(
         if count == 0 {
             continue;
         }
-        let full = super::run::resized(&found.input, batch);
-        let outputs = executable.run(&[(input.as_str(), &full)])?;
+        let outputs = executable.run(&[(wanted[0].name.as_str(), &resized(&found.input, batch))])?;
         let Some((_, output)) = outputs.into_iter().next() else { continue };
-        let mut output: Tensor = super::run::resized(&output, count);
-        if ends_with_softmax {
-            output.data_mut().iter_mut().for_each(|share| *share = share.max(f32::MIN_POSITIVE).ln());
+        let mut output: Tensor = resized(&output, count);
+        let names: Vec<String> = found.samples.iter().map(|at| files[*at].display().to_string()).collect();
+        finite.look(&wanted, &names, std::slice::from_ref(&found.input), std::iter::once(&output))?;
+        match last {
+            Some("softmax") => {
+                output.data_mut().iter_mut().for_each(|share| *share = share.max(f32::MIN_POSITIVE).ln())
+            }
+            Some("sigmoid") => output.data_mut().iter_mut().for_each(|share| *share = logit(*share)),
+            _ => {}
         }
-        let plain = Loss::CrossEntropy { smoothing: 0.0, weights: None };
         sum += crate::train::run::loss(&plain, &output, &found.targets) * count as f64;
         scores.add(&found.samples, &output, &found.targets);
+    }
+    if scores.samples == 0 {
+        let message = format!("none of the {of} pictures of `{}` could be read", path.display());
+        return Err(Problem::new(Code::Input, message).hint("the warnings above say why").into());
     }
     let loss = sum / scores.samples.max(1) as f64;
     if args.json {
@@ -147,9 +172,24 @@ fn shapes(compiled: &Compiled) -> Result<([usize; 3], usize), Problem> {
     Ok(([channels, height, width], output.dims[0]))
 }
 
+fn no_classes(loss: Option<&str>) -> Problem {
+    let why = match loss {
+        Some(loss) => format!("this network learned by `{loss}`, and answers with numbers"),
+        None => "this network answers with one number".into(),
+    };
+    Problem::new(Code::Input, format!("`eval` is for classifiers: {why}"))
+        .hint("`archc run` prints the numbers; `archc train` says the loss on the validation pictures")
+}
+
+/// The logit of a probability, which stays finite.
+fn logit(share: f32) -> f32 {
+    let share = f64::from(share).clamp(f64::from(f32::MIN_POSITIVE), 1.0 - f64::EPSILON);
+    (share / (1.0 - share)).ln() as f32
+}
+
 /// What the spec calls its classes.
 fn names(compiled: &Compiled) -> Result<Option<Vec<String>>, Failure> {
-    let labels = super::run::labels(compiled)?;
+    let labels = spec_names(compiled)?;
     let is_imagenet = compiled.settings.labels == Some(LabelsSource::Imagenet);
     // a folder is seldom called as ImageNet's labels are; 1000 folders in sorted order are
     Ok(labels.filter(|_| !is_imagenet).map(|labels| labels.names().to_vec()))

@@ -3,10 +3,12 @@
 use indexmap::IndexMap;
 
 use super::Outcome;
+use super::answers::{loss_of, trained};
 use super::args::{Dtype, Export, Target};
 use super::run::bound;
 use super::session::Session;
 use crate::diag::{Code, Problem};
+use crate::io::atomic;
 use crate::io::console::say;
 use crate::weights::DType;
 
@@ -16,6 +18,7 @@ pub fn run(session: &mut Session, args: &Export) -> Outcome {
         let problem = Problem::new(Code::Usage, format!("`{}` does not end in .safetensors", args.output.display()));
         return Err(problem.into());
     }
+    atomic::check_writable(&args.output)?;
     let compiled = session.compile(&args.spec)?;
     args.exec.with_threads(|| {
         let bound = bound(&compiled, &args.exec)?;
@@ -24,9 +27,12 @@ pub fn run(session: &mut Session, args: &Export) -> Outcome {
             Dtype::F16 => DType::F16,
             Dtype::Bf16 => DType::BF16,
         };
-        // class names of a trained file travel on
-        let metadata: IndexMap<String, String> =
-            bound.metadata().into_iter().filter(|(key, _)| key == "classes").collect();
+        // what a trained file says of its outputs travels on, as far as it is still of these
+        let mut metadata = IndexMap::new();
+        if let Some(labels) = trained(&compiled, &bound, &args.exec)? {
+            metadata.insert("classes".to_string(), serde_json::to_string(labels.names()).expect("JSON of strings"));
+        }
+        metadata.extend(loss_of(&compiled, &bound, &args.exec).map(|loss| ("loss".to_string(), loss)));
         bound.export(&args.output, &dtype, &metadata)?;
         session.report(&bound.warnings());
         let count = bound.keys().count();

@@ -2,6 +2,7 @@
 //! the user's files, 2 for wrong usage, 3 where a device or resource is missing.
 
 mod again;
+mod answers;
 pub mod args;
 mod backend;
 mod bench;
@@ -13,6 +14,7 @@ mod eval;
 mod explain;
 mod export;
 mod fmt;
+mod inputs;
 mod plan;
 mod run;
 mod session;

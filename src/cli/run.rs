@@ -4,40 +4,42 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::answers::{Answer, Collected, answer, loss_of, names, text};
 use super::args::{ExecArgs, Run};
 use super::backend::backend;
+use super::inputs::{Given, given};
 use super::session::Session;
 use super::{Failure, Outcome};
 use crate::bind::{Bound, bind, bind_edited};
 use crate::compile::Compiled;
-use crate::diag::{Code, Diagnostics, Problem, one_line};
+use crate::diag::{Diagnostics, Problem};
+use crate::exec::finite::blame;
 use crate::exec::{Backend, Executable};
 use crate::io::console::{self, print, say};
-use crate::io::inputs::{self, Batch, Inputs};
-use crate::io::labels::Labels;
 use crate::io::output::{self, Output};
-use crate::io::results::{Results, Row, Scores, Summary, classify};
+use crate::io::preprocess::Preprocess;
 use crate::io::tensors::Wanted;
 use crate::ops::shape::Shape;
 use crate::philox::Philox;
-use crate::settings::LabelsSource;
 use crate::tensor::Tensor;
-use crate::typed::Typed;
 use crate::weights::WeightsSource;
 
 /// Pictures that are run at once where `--batch` does not say.
 const BATCH: usize = 8;
-/// Classes that are printed a picture.
-const TOP: usize = 5;
 
 pub fn run(session: &mut Session, args: &Run) -> Outcome {
     let compiled = session.compile(&args.spec)?;
     // what can be refused early is refused before weights are read
     let outputs: Vec<Output> = args.output.iter().map(|path| Output::of(path)).collect::<Result<_, _>>()?;
-    let inputs = inputs::expand(&args.input)?;
-    let backend = backend(&args.exec, runs(&inputs, batch(args, &inputs)))?;
-    let labels = labels(&compiled)?;
-    args.exec.with_threads(|| execute(session, args, backend.as_ref(), &compiled, &outputs, &inputs, labels))
+    let inputs: Vec<&str> = compiled.typed.graph().inputs().keys().map(String::as_str).collect();
+    let given = given(&args.input, &inputs)?;
+    let batch = batch(args, &given);
+    let shapes = shapes(&compiled, if given.is_noise() { batch } else { given.len() });
+    for path in &args.output {
+        output::check(path, &shapes)?;
+    }
+    let backend = backend(&args.exec, runs(&given, batch))?;
+    args.exec.with_threads(|| execute(session, args, backend.as_ref(), &compiled, &outputs, &given, batch))
 }
 
 fn execute(
@@ -46,53 +48,51 @@ fn execute(
     backend: &dyn Backend,
     compiled: &Compiled,
     outputs: &[Output],
-    inputs: &Inputs,
-    labels: Option<Labels>,
+    given: &Given,
+    batch: usize,
 ) -> Outcome {
-    let typed = &compiled.typed;
     let bound = bound(compiled, &args.exec)?;
-    let labels = trained_labels(&bound).or(labels);
-    let wanted = wanted(compiled)?;
-    let is_noise = inputs.items.is_empty();
-    let batch = batch(args, inputs);
+    let labels = names(compiled, &bound, &args.exec)?;
+    let wanted = wanted(compiled);
     bound.check_memory()?;
-    let mut executable = Executable::new(typed, &bound, backend, batch)?;
+    let mut executable = Executable::new(&compiled.typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
-    let keeps_tensors = outputs.iter().any(|output| output.needs_tensors());
-    let mut collected = Collected::new(typed, keeps_tensors, labels, is_noise);
+    let is_noise = given.is_noise();
+    // noise has no classes
+    let answer = match is_noise {
+        true => Answer::Tensors,
+        false => answer(&compiled.typed, loss_of(compiled, &bound, &args.exec).as_deref()),
+    };
+    let mut collected = Collected::new(answer, labels, outputs.iter().any(|output| output.needs_tensors()));
     let mut failed = Diagnostics::new();
+    let mut finite = Finite::new(session, &bound, backend);
     if is_noise {
         let noise: Vec<Tensor> =
             wanted.iter().map(|wanted| noise(wanted, batch, args.exec.seed.unwrap_or(0))).collect();
         let names: Vec<String> = (0..batch).map(|at| format!("noise[{at}]")).collect();
-        collected.add(&names, run_batch(&mut executable, &wanted, &noise, batch)?);
+        let outputs = run_batch(&mut executable, &wanted, &noise, batch)?;
+        finite.look(&wanted, &names, &noise, outputs.iter().map(|(_, tensor)| tensor))?;
+        collected.add(&names, outputs);
     } else {
-        if inputs.items.iter().any(|item| !item.tensors)
-            && let Some(preprocess) = &compiled.settings.preprocess
-        {
-            say(preprocess);
+        prepared(compiled, given, &wanted).iter().for_each(say);
+        if given.skipped() > 0 {
+            let plural = if given.skipped() == 1 { "" } else { "s" };
+            say(format!("skipped: {} other file{plural}", given.skipped()));
         }
-        if inputs.skipped > 0 {
-            let plural = if inputs.skipped == 1 { "" } else { "s" };
-            say(format!("skipped: {} other file{plural}", inputs.skipped));
-        }
-        let bar = progress(inputs.items.len());
-        let mut readers: Vec<_> = wanted.iter().map(|wanted| inputs.batches(wanted, batch)).collect();
-        // one reader an input of the network; all read the same files, each the tensor of its name
-        while let Some(batches) = next(&mut readers) {
-            for problem in batches.iter().flat_map(|one| one.problems.clone()) {
+        let bar = progress(given.len());
+        let mut samples = given.samples(&wanted, batch);
+        while let Some(now) = samples.next()? {
+            for problem in now.problems {
                 bar.suspend(|| session.report(&problem.clone().anywhere().into()));
                 failed.push(problem.anywhere());
             }
-            let count = batches.iter().map(|one| one.names.len()).min().unwrap_or(0);
-            if batches.iter().any(|one| one.names.len() != count) {
-                return Err(
-                    Problem::new(Code::Input, "the inputs of the network have different numbers of samples").into()
-                );
-            }
+            let count = now.names.len();
             if count > 0 {
-                let tensors: Vec<Tensor> = batches.iter().map(|one| one.tensor.clone()).collect();
-                collected.add(&batches[0].names, run_batch(&mut executable, &wanted, &tensors, count)?);
+                let outputs = run_batch(&mut executable, &wanted, &now.tensors, count)?;
+                bar.suspend(|| {
+                    finite.look(&wanted, &now.names, &now.tensors, outputs.iter().map(|(_, tensor)| tensor))
+                })?;
+                collected.add(&now.names, outputs);
             }
             bar.inc(count as u64);
         }
@@ -108,16 +108,42 @@ fn execute(
     if failed.has_errors() { Err(Failure::Status(1)) } else { Ok(()) }
 }
 
-/// Samples that are run at once: of noise as many as are asked for, else 1.
-fn batch(args: &Run, inputs: &Inputs) -> usize {
-    let most = if inputs.items.is_empty() { 1 } else { BATCH };
-    args.exec.batch.unwrap_or(inputs.items.len().clamp(1, most))
+/// Samples that are run at once: of noise as many as are asked for, else 1; of pictures no more than there are.
+fn batch(args: &Run, given: &Given) -> usize {
+    let most = if given.is_noise() { 1 } else { BATCH };
+    let batch = args.exec.batch.unwrap_or(given.len().clamp(1, most));
+    match given.pictures() {
+        Some(counts) if !given.is_noise() => batch.min(counts[0].max(1)),
+        _ => batch,
+    }
 }
 
 /// How many times the network will run, where that is known: a file of tensors may hold any number of samples.
-fn runs(inputs: &Inputs, batch: usize) -> Option<usize> {
-    let known = inputs.items.iter().all(|item| !item.tensors);
-    known.then(|| inputs.items.len().div_ceil(batch.max(1)).max(1))
+fn runs(given: &Given, batch: usize) -> Option<usize> {
+    given.pictures().map(|_| given.len().div_ceil(batch.max(1)).max(1))
+}
+
+/// The outputs of so many samples by name.
+fn shapes(compiled: &Compiled, samples: usize) -> Vec<(String, Vec<usize>)> {
+    let typed = &compiled.typed;
+    let outputs = typed.graph().outputs().iter();
+    outputs.map(|(name, output)| (name.clone(), typed.shape(output.node).concrete(samples))).collect()
+}
+
+/// How pictures are prepared, a line for all inputs, or one for each where they differ.
+fn prepared(compiled: &Compiled, given: &Given, wanted: &[Wanted]) -> Vec<String> {
+    let pictures = given.files.iter().zip(wanted).filter(|(files, _)| files.items.iter().any(|item| !item.tensors));
+    let (Some(_), pictures) = (&compiled.settings.preprocess, pictures.map(|(_, wanted)| wanted).collect::<Vec<_>>())
+    else {
+        return vec![];
+    };
+    match pictures.split_first() {
+        None => vec![],
+        Some((first, rest)) if rest.iter().all(|other| other.preprocess == first.preprocess) => {
+            vec![first.preprocess.to_string()]
+        }
+        _ => pictures.iter().map(|wanted| format!("{}: {}", wanted.name, wanted.preprocess)).collect(),
+    }
 }
 
 /// The network's tensors: the spec's own, or `--weights`; says what became of each.
@@ -129,45 +155,31 @@ pub fn bound(compiled: &Compiled, exec: &ExecArgs) -> Result<Bound, Failure> {
         return Ok(bound);
     }
     let bound = bind(settings, &compiled.base, &compiled.typed, exec.seed)?;
-    if let (WeightsSource::Random { .. }, None) = (&settings.weights, settings.weights_span) {
-        let seed = exec.seed.unwrap_or(0);
-        say(format!("weights: the spec names none, so they are random(seed = {seed}): {}", bound.ledger()));
-    } else {
-        say(format!("weights: {}", bound.ledger()));
+    match (&settings.weights, settings.weights_span) {
+        (WeightsSource::Random { .. }, None) => {
+            let (seed, ledger) = (exec.seed.unwrap_or(0), bound.ledger().drawn());
+            say(format!("weights: the spec names none, so they are random(seed = {seed}): {ledger}"));
+        }
+        (WeightsSource::Random { .. }, Some(_)) => say(format!("weights: {}", bound.ledger().drawn())),
+        _ => say(format!("weights: {}", bound.ledger())),
     }
     Ok(bound)
 }
 
-pub fn labels(compiled: &Compiled) -> Result<Option<Labels>, Failure> {
-    match &compiled.settings.labels {
-        None => Ok(None),
-        Some(LabelsSource::Imagenet) => Ok(Some(Labels::imagenet())),
-        Some(LabelsSource::File(path, span)) => match Labels::load(path) {
-            Ok(labels) => Ok(Some(labels)),
-            Err(problem) => Err(Diagnostics::from(problem.at(*span)).into()),
-        },
-    }
-}
-
-/// The class names that a trained file carries.
-pub fn trained_labels(bound: &Bound) -> Option<Labels> {
-    let names = bound.metadata().get("classes").cloned()?;
-    let names: Vec<String> = serde_json::from_str(&names).ok()?;
-    Some(Labels::from(names))
-}
-
-/// What each input takes.
-pub fn wanted(compiled: &Compiled) -> Result<Vec<Wanted>, Failure> {
+/// What each input takes. The network's preprocessing is that of its first picture; others are prepared in proportion.
+pub fn wanted(compiled: &Compiled) -> Vec<Wanted> {
     let typed = &compiled.typed;
     let preprocess = compiled.settings.preprocess.clone().unwrap_or_default();
-    let inputs = typed.graph().inputs().iter();
-    Ok(inputs
-        .map(|(name, id)| Wanted {
-            name: name.clone(),
-            shape: typed.shape(*id).dims.clone(),
-            preprocess: preprocess.clone(),
-        })
-        .collect())
+    let size = |shape: &Shape| shape.as_image().map(|(_, height, width)| (height as u32, width as u32));
+    let first = typed.graph().inputs().values().find_map(|id| size(typed.shape(*id)));
+    let of = |shape: &Shape| -> Preprocess {
+        match (first, size(shape)) {
+            (Some(first), Some(own)) => preprocess.scaled(first, own),
+            _ => preprocess.clone(),
+        }
+    };
+    let inputs = typed.graph().inputs().iter().map(|(name, id)| (name.clone(), typed.shape(*id)));
+    inputs.map(|(name, shape)| Wanted { name, shape: shape.dims.clone(), preprocess: of(shape) }).collect()
 }
 
 /// Standard normal values, which depend on the seed, the input's name and the sample only.
@@ -187,10 +199,6 @@ pub fn noise(wanted: &Wanted, batch: usize, seed: u64) -> Tensor {
     }
     values.truncate(len);
     Tensor::new(shape, values)
-}
-
-fn next(readers: &mut [inputs::Batches<'_>]) -> Option<Vec<Batch>> {
-    readers.iter_mut().map(Iterator::next).collect()
 }
 
 /// Runs `count` samples; a short batch is filled up with zeros, whose results are left out.
@@ -220,6 +228,57 @@ pub fn resized(tensor: &Tensor, batch: usize) -> Tensor {
     Tensor::new(shape, data)
 }
 
+/// Looks for outputs that are not finite, and says once where they come from.
+pub struct Finite<'a> {
+    session: &'a Session,
+    bound: &'a Bound,
+    backend: &'a dyn Backend,
+    is_told: bool,
+}
+
+impl<'a> Finite<'a> {
+    pub fn new(session: &'a Session, bound: &'a Bound, backend: &'a dyn Backend) -> Finite<'a> {
+        // weights that are not finite explain it, and were named when they were read
+        Finite { session, bound, backend, is_told: !bound.warnings().is_empty() }
+    }
+
+    /// Looks at a batch: what its samples are called, the inputs in the order of `wanted`, and the outputs.
+    ///
+    /// # Errors
+    /// If the network cannot be run once more.
+    pub fn look<'t>(
+        &mut self,
+        wanted: &[Wanted],
+        names: &[String],
+        inputs: &[Tensor],
+        outputs: impl Iterator<Item = &'t Tensor>,
+    ) -> Result<(), Problem> {
+        if self.is_told {
+            return Ok(());
+        }
+        let bad = outputs.filter_map(|tensor| {
+            let size = tensor.len() / tensor.shape().first().copied().unwrap_or(1).max(1);
+            tensor.data().iter().position(|value| !value.is_finite()).map(|at| at / size.max(1))
+        });
+        let Some(sample) = bad.min() else { return Ok(()) };
+        self.is_told = true;
+        let one: Vec<Tensor> = inputs.iter().map(|tensor| only(tensor, sample)).collect();
+        let named: Vec<(&str, &Tensor)> = wanted.iter().map(|wanted| wanted.name.as_str()).zip(&one).collect();
+        let whose = names.get(sample).map_or_else(|| format!("sample {sample}"), |name| format!("`{name}`"));
+        let warning = blame(self.bound.typed(), self.bound, self.backend, &named, &whose)?;
+        self.session.report(&warning.into());
+        Ok(())
+    }
+}
+
+/// One sample of a batch, as a batch of one.
+fn only(tensor: &Tensor, sample: usize) -> Tensor {
+    let mut shape = tensor.shape().to_vec();
+    let size: usize = shape.iter().skip(1).product();
+    shape[0] = 1;
+    Tensor::new(shape, tensor.data()[sample * size..][..size].to_vec())
+}
+
 fn progress(files: usize) -> ProgressBar {
     if files < 2 || !console::is_terminal() {
         return ProgressBar::hidden();
@@ -229,102 +288,4 @@ fn progress(files: usize) -> ProgressBar {
     let bar = ProgressBar::new(files as u64).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
-}
-
-/// What has come out so far.
-struct Collected {
-    scores: Option<Scores>,
-    labels: Option<Labels>,
-    rows: Vec<Row>,
-    summaries: Vec<Summary>,
-    tensors: Option<Vec<(String, Tensor)>>,
-}
-
-impl Collected {
-    fn new(typed: &Typed, keeps_tensors: bool, labels: Option<Labels>, is_noise: bool) -> Collected {
-        let tensors = keeps_tensors.then(Vec::new);
-        // noise has no classes
-        let scores = if is_noise { None } else { scores(typed) };
-        Collected { scores, labels, rows: vec![], summaries: vec![], tensors }
-    }
-
-    fn add(&mut self, names: &[String], outputs: Vec<(String, Tensor)>) {
-        if let (Some(scores), [(_, output)]) = (self.scores, outputs.as_slice()) {
-            let classes = output.shape().get(1).copied().unwrap_or(1).max(1);
-            for (name, values) in names.iter().zip(output.data().chunks_exact(classes)) {
-                self.rows.extend(classify(name, values, scores, TOP, self.labels.as_ref()));
-            }
-        } else {
-            if self.summaries.is_empty() {
-                self.summaries = outputs.iter().map(|(name, _)| Summary::new(name, "f32")).collect();
-            }
-            for (summary, (_, tensor)) in self.summaries.iter_mut().zip(&outputs) {
-                summary.add(tensor);
-            }
-        }
-        let Some(kept) = &mut self.tensors else { return };
-        if kept.is_empty() {
-            *kept = outputs;
-            return;
-        }
-        for ((_, whole), (_, more)) in kept.iter_mut().zip(outputs) {
-            let mut shape = whole.shape().to_vec();
-            if let (Some(samples), Some(added)) = (shape.first_mut(), more.shape().first()) {
-                *samples += added;
-            }
-            let old = std::mem::replace(whole, Tensor::zeros([0]));
-            let data: Vec<f32> = [old.into_data(), more.into_data()].concat();
-            *whole = Tensor::new(shape, data);
-        }
-    }
-
-    fn finish(self) -> (Results, Vec<(String, Tensor)>) {
-        let results =
-            if self.summaries.is_empty() { Results::Classes(self.rows) } else { Results::Outputs(self.summaries) };
-        (results, self.tensors.unwrap_or_default())
-    }
-}
-
-/// Whether the network is a classifier, its only output [N, classes], and what that output is.
-fn scores(typed: &Typed) -> Option<Scores> {
-    let graph = typed.graph();
-    let (1, Some(output)) = (graph.outputs().len(), graph.outputs().values().next()) else { return None };
-    let shape = typed.shape(output.node);
-    if !shape.batched || shape.rank() != 2 {
-        return None;
-    }
-    let last = graph.node(output.node).op.name();
-    Some(if matches!(last, "softmax" | "sigmoid") { Scores::Probabilities } else { Scores::Logits })
-}
-
-fn text(results: &Results) -> String {
-    let mut text = String::new();
-    match results {
-        Results::Classes(rows) => {
-            let mut file = None;
-            for row in rows {
-                if file != Some(&row.file) {
-                    text += &format!("{}\n", one_line(&row.file));
-                    file = Some(&row.file);
-                }
-                let index = row.index.to_string();
-                let label = row.label.as_deref().map_or(String::new(), |label| format!("  {}", one_line(label)));
-                text += &format!("  {:6.2} %  {index:>4}{label}\n", row.probability * 100.0);
-            }
-        }
-        Results::Outputs(summaries) => {
-            for one in summaries {
-                text += &format!(
-                    "{}  {}  {:?}  min {:.6}  mean {:.6}  max {:.6}\n",
-                    one_line(&one.name),
-                    one.dtype,
-                    one.shape,
-                    one.min,
-                    one.mean(),
-                    one.max
-                );
-            }
-        }
-    }
-    text
 }

@@ -24,6 +24,7 @@ use crate::train::run::setup::{Given, Setup, setup};
 use crate::train::run::{self, Ended, RunFolder, Watch};
 use crate::train::stage::stages;
 use crate::train::{Schedule, TrainSpec, frozen_at_random};
+use crate::weights::WeightsSource;
 
 /// How much memory the outputs of a frozen prefix may take before they lie on the disk.
 const PREFIX_MEMORY: u64 = 2 << 30;
@@ -99,7 +100,7 @@ fn train(
     if early {
         say(format!("stopped early: {} epochs without a better one", job.patience.unwrap_or(0)));
     }
-    let written = run::write(&folder, &mut learner, &job.classes)?;
+    let written = run::write(&folder, &mut learner, &job)?;
     if let Some((count, digest)) = &written.frozen {
         let digest = digest.get(..16).unwrap_or(digest);
         say(format!("frozen is frozen: {count} tensors, sha256 {digest}.. before and after"));
@@ -109,8 +110,9 @@ fn train(
     let mut report = Report { name, spec: text, ..Report::default() };
     report.lines = metrics::read(&folder.metrics())?;
     let ledger = bound.ledger();
+    let is_random = args.exec.weights.is_none() && matches!(compiled.settings.weights, WeightsSource::Random { .. });
     report.ledger = [
-        ("kept", &ledger.kept),
+        (if is_random { "drawn" } else { "kept" }, &ledger.kept),
         ("dropped", &ledger.dropped),
         ("new", &ledger.new),
         ("reshaped", &ledger.reshaped),

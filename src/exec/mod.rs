@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod cuda;
+pub mod finite;
 pub mod learning;
 pub mod reference;
 #[cfg(test)]

@@ -28,6 +28,15 @@ pub fn write(path: &Path, fill: impl FnOnce(&mut AtomicFile) -> io::Result<()>) 
     }
 }
 
+/// Whether a file can be written there, found out by a temporary one. What is no plain file is not opened: a pipe would
+/// wait for its reader.
+pub fn check_writable(path: &Path) -> Result<(), Problem> {
+    match fs::metadata(path) {
+        Ok(old) if !old.is_file() && !old.is_dir() => Ok(()),
+        _ => AtomicFile::create(path).map(|_| ()),
+    }
+}
+
 /// A file that is being written and takes its place at [`AtomicFile::commit`]; dropped before, it was never there.
 pub struct AtomicFile {
     path: PathBuf,

@@ -13,7 +13,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use super::atomic::{problem, write_bytes};
+use super::atomic::{self, problem, write_bytes};
 use super::npy;
 use super::results::Results;
 use crate::diag::{Code, Problem};
@@ -64,6 +64,20 @@ impl Output {
     }
 }
 
+/// Whether `path` can hold the network's outputs and be written: what need not wait for the run. `outputs` are their names
+/// and shapes, with the batch.
+///
+/// # Errors
+/// Several outputs for one array, no picture for a .png, a folder in which nothing can be written.
+pub fn check(path: &Path, outputs: &[(String, Vec<usize>)]) -> Result<(), Problem> {
+    match Output::of(path)? {
+        Output::Npy => one(path, outputs).map(|_| ())?,
+        Output::Png => Grid::new(path, outputs).map(|_| ())?,
+        Output::Safetensors | Output::Json | Output::Csv => {}
+    }
+    atomic::check_writable(path)
+}
+
 /// Writes `path`. `tensors` are the outputs by name over all samples, `output` the network's own; they may be empty
 /// where [`Output::needs_tensors`] is false. Returns what there is to say about it, a line each.
 pub fn write(path: &Path, tensors: &[(String, Tensor)], results: &Results) -> Result<Vec<String>, Problem> {
@@ -97,8 +111,8 @@ fn safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<Vec<u8>, Pro
 }
 
 /// The one output that a `.npy` file can hold.
-fn one<'a>(path: &Path, tensors: &'a [(String, Tensor)]) -> Result<&'a Tensor, Problem> {
-    match tensors {
+fn one<'a, T>(path: &Path, outputs: &'a [(String, T)]) -> Result<&'a T, Problem> {
+    match outputs {
         [(_, one)] => Ok(one),
         several => {
             let names: Vec<String> = several.iter().map(|(name, _)| format!("`{name}`")).collect();
@@ -110,31 +124,62 @@ fn one<'a>(path: &Path, tensors: &'a [(String, Tensor)]) -> Result<&'a Tensor, P
     }
 }
 
+/// Pictures side by side.
+struct Grid {
+    /// The output, by its index.
+    of: usize,
+    tiles: usize,
+    columns: usize,
+    rows: usize,
+    /// 3 or 1.
+    colors: usize,
+    /// Of a tile.
+    size: (usize, usize),
+}
+
+impl Grid {
+    /// Of the outputs with these shapes, the batch included.
+    fn new(path: &Path, shapes: &[(String, Vec<usize>)]) -> Result<Grid, Problem> {
+        let name = path.display();
+        let images: Vec<(usize, [usize; 4])> =
+            shapes.iter().enumerate().filter_map(|(at, (_, shape))| Some((at, image_shape(shape)?))).collect();
+        let (of, [n, c, h, w]) = match images.as_slice() {
+            [one] => *one,
+            several => match several.iter().find(|(at, _)| shapes[*at].0 == "output") {
+                Some(own) => *own,
+                None => {
+                    let problem = Problem::new(Code::Output, format!("`{name}` cannot be written: "));
+                    return Err(no_single_image(problem, shapes, several.len()));
+                }
+            },
+        };
+        let colors = if c == 3 { 3 } else { 1 };
+        let tiles = n.saturating_mul(c) / colors;
+        let columns = if c == colors || n == 1 { columns(tiles) } else { c };
+        let grid = Grid { of, tiles, columns, rows: tiles.div_ceil(columns), colors, size: (w, h) };
+        let (width, height) = grid.pixels();
+        if width > MAX_SIDE || height > MAX_SIDE || width * height > MAX_PIXELS {
+            let message = format!("`{name}` would be {width} x {height} pixels with {tiles} tiles, which is too large");
+            let path = path.with_extension("safetensors");
+            return Err(Problem::new(Code::Output, message)
+                .hint(format!("run fewer pictures, or write the values: `--output {}`", path.display())));
+        }
+        Ok(grid)
+    }
+
+    /// Width and height of the whole.
+    fn pixels(&self) -> (usize, usize) {
+        (self.columns.saturating_mul(self.size.0), self.rows.saturating_mul(self.size.1))
+    }
+}
+
 fn png(path: &Path, tensors: &[(String, Tensor)], remarks: &mut Vec<String>) -> Result<Vec<u8>, Problem> {
     let name = path.display();
-    let images: Vec<(&String, [usize; 4], &Tensor)> =
-        tensors.iter().filter_map(|(name, tensor)| Some((name, image_shape(tensor)?, tensor))).collect();
-    let (output, [n, c, h, w], tensor) = match images.as_slice() {
-        [one] => *one,
-        several => match several.iter().find(|(name, ..)| *name == "output") {
-            Some(own) => *own,
-            None => {
-                let problem = Problem::new(Code::Output, format!("`{name}` cannot be written: "));
-                return Err(no_single_image(problem, tensors, several.len()));
-            }
-        },
-    };
-    let colors = if c == 3 { 3 } else { 1 };
-    let tiles = n * c / colors;
-    let columns = if c == colors || n == 1 { columns(tiles) } else { c };
-    let rows = tiles.div_ceil(columns);
-    let (width, height) = (columns.saturating_mul(w), rows.saturating_mul(h));
-    if width > MAX_SIDE || height > MAX_SIDE || width * height > MAX_PIXELS {
-        let message = format!("`{name}` would be {width} x {height} pixels with {tiles} tiles, which is too large");
-        let path = path.with_extension("safetensors");
-        return Err(Problem::new(Code::Output, message)
-            .hint(format!("run fewer pictures, or write the values: `--output {}`", path.display())));
-    }
+    let shapes: Vec<(String, Vec<usize>)> =
+        tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
+    let grid = Grid::new(path, &shapes)?;
+    let Grid { tiles, columns, rows, colors, size: (w, h), .. } = grid;
+    let ((width, height), (output, tensor)) = (grid.pixels(), &tensors[grid.of]);
     let mut pixels = vec![0; width * height * colors];
     let plane = h * w;
     for (tile, values) in tensor.data().chunks_exact(plane * colors).enumerate() {
@@ -161,14 +206,14 @@ fn png(path: &Path, tensors: &[(String, Tensor)], remarks: &mut Vec<String>) -> 
     Ok(bytes)
 }
 
-/// [N, C, H, W] where the tensor is pictures.
-fn image_shape(tensor: &Tensor) -> Option<[usize; 4]> {
-    let shape = match *tensor.shape() {
+/// [N, C, H, W] where an output is pictures.
+fn image_shape(shape: &[usize]) -> Option<[usize; 4]> {
+    let shape = match *shape {
         [n, c, h, w] => [n, c, h, w],
         [n, h, w] => [n, 1, h, w],
         _ => return None,
     };
-    (!tensor.is_empty()).then_some(shape)
+    (!shape.contains(&0)).then_some(shape)
 }
 
 /// ceil(sqrt(tiles))
@@ -177,8 +222,8 @@ fn columns(tiles: usize) -> usize {
     if root * root < tiles { root + 1 } else { root.max(1) }
 }
 
-fn no_single_image(mut problem: Problem, tensors: &[(String, Tensor)], images: usize) -> Problem {
-    let named: Vec<String> = tensors.iter().map(|(name, tensor)| format!("`{name}` {:?}", tensor.shape())).collect();
+fn no_single_image(mut problem: Problem, shapes: &[(String, Vec<usize>)], images: usize) -> Problem {
+    let named: Vec<String> = shapes.iter().map(|(name, shape)| format!("`{name}` {shape:?}")).collect();
     if images == 0 {
         problem.message += &format!("no output is a picture [N, C, H, W]: {}", named.join(", "));
         problem.hint("write the values as .safetensors or .npy, the results as .json or .csv")
@@ -245,6 +290,28 @@ mod tests {
         // the last: tile 7 is channel 1 of sample 1; its first value is 7 * 8
         let picture = picture::read(&path).unwrap();
         assert_eq!(picture.data()[(2 * 24 + 4) * 3], 56);
+    }
+
+    #[test]
+    fn a_check_finds_what_a_write_would() {
+        let folder = tempfile::tempdir().unwrap();
+        let shapes = |shapes: &[(&str, &[usize])]| -> Vec<(String, Vec<usize>)> {
+            shapes.iter().map(|(name, shape)| (name.to_string(), shape.to_vec())).collect()
+        };
+        let (flat, image) = (shapes(&[("output", &[2, 3])]), shapes(&[("output", &[2, 3, 4, 4]), ("other", &[2, 7])]));
+        for (name, outputs, message) in [
+            ("y.npy", &image, "holds one array, the network has the outputs `output`, `other`"),
+            ("y.png", &flat, "no output is a picture [N, C, H, W]: `output` [2, 3]"),
+            ("y.png", &shapes(&[("output", &[1, 1, 1, MAX_SIDE + 1])]), "which is too large"),
+            ("no/y.csv", &flat, "cannot be written: "),
+        ] {
+            let problem = check(&folder.path().join(name), outputs).unwrap_err();
+            assert!(problem.message.contains(message), "{message}: {}", problem.message);
+        }
+        for (name, outputs) in [("y.npy", &flat), ("y.png", &image), ("y.safetensors", &image), ("y.csv", &image)] {
+            check(&folder.path().join(name), outputs).unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

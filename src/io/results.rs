@@ -1,4 +1,4 @@
-//! What `run` found out: the most likely classes of each picture, or a summary of each output; as CSV and JSON.
+//! What `run` found out: the most likely classes of each picture, its numbers, or a summary of each output; as CSV and JSON.
 
 use std::fmt::Write;
 
@@ -19,6 +19,16 @@ pub struct Row {
     pub probability: f32,
 }
 
+/// The numbers that a network of regression gives for one sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Numbers {
+    /// What the sample is called.
+    pub file: String,
+    pub values: Vec<f32>,
+    /// What each number is called, where that is known.
+    pub labels: Option<Vec<String>>,
+}
+
 /// One output over all samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
@@ -37,6 +47,8 @@ pub struct Summary {
 pub enum Results {
     /// Of a classifier: the best classes of each sample in order.
     Classes(Vec<Row>),
+    /// Of a network of regression: the numbers of each sample.
+    Numbers(Vec<Numbers>),
     /// Of any other network: its outputs.
     Outputs(Vec<Summary>),
 }
@@ -48,6 +60,8 @@ pub enum Scores {
     Logits,
     /// The last op is a softmax or sigmoid: they are taken as they are.
     Probabilities,
+    /// A sigmoid makes a probability of each, and several classes may be right.
+    Sigmoids,
 }
 
 /// The `count` most likely classes of the sample `file`. Labels are used where there are as many as classes.
@@ -55,6 +69,7 @@ pub fn classify(file: &str, values: &[f32], scores: Scores, count: usize, labels
     let probabilities = match scores {
         Scores::Logits => softmax(values),
         Scores::Probabilities => values.to_vec(),
+        Scores::Sigmoids => values.iter().map(|value| sigmoid(*value)).collect(),
     };
     let labels = labels.filter(|labels| labels.len() == values.len());
     let name = |index| labels.and_then(|labels| labels.name(index)).map(str::to_string);
@@ -71,6 +86,11 @@ pub fn softmax(values: &[f32]) -> Vec<f32> {
     powers.iter().map(|power| (power / sum) as f32).collect()
 }
 
+/// 1 / (1 + exp(-x)), in float64.
+pub fn sigmoid(value: f32) -> f32 {
+    (1.0 / (1.0 + (-f64::from(value)).exp())) as f32
+}
+
 /// The `count` largest values with their indices, the largest first; equal ones by index, NaN behind all others.
 pub fn top(values: &[f32], count: usize) -> Vec<(usize, f32)> {
     let mut order: Vec<(usize, f32)> = values.iter().copied().enumerate().collect();
@@ -80,6 +100,18 @@ pub fn top(values: &[f32], count: usize) -> Vec<(usize, f32)> {
     });
     order.truncate(count);
     order
+}
+
+impl Numbers {
+    /// `labels` are used where there are as many as values.
+    pub fn new(file: &str, values: &[f32], labels: Option<&Labels>) -> Numbers {
+        let labels = labels.filter(|labels| labels.len() == values.len()).map(|labels| labels.names().to_vec());
+        Numbers { file: file.into(), values: values.to_vec(), labels }
+    }
+
+    pub fn label(&self, index: usize) -> Option<&str> {
+        self.labels.as_ref()?.get(index).map(String::as_str)
+    }
 }
 
 impl Summary {
@@ -122,6 +154,15 @@ impl Results {
                     let _ = writeln!(text, "{file},{},{},{label},{}", row.rank, row.index, row.probability);
                 }
             }
+            Results::Numbers(samples) => {
+                text.push_str("file,index,label,value\n");
+                for sample in samples {
+                    let file = quoted(&sample.file);
+                    for (index, value) in sample.values.iter().enumerate() {
+                        let _ = writeln!(text, "{file},{index},{},{value}", quoted(sample.label(index).unwrap_or("")));
+                    }
+                }
+            }
             Results::Outputs(outputs) => {
                 text.push_str("output,dtype,shape,min,mean,max\n");
                 for output in outputs {
@@ -134,8 +175,9 @@ impl Results {
         text
     }
 
-    /// Of a classifier a list of {`file`, `top`: [{`index`, `label`, `probability`}]}, else a list of {`output`,
-    /// `dtype`, `shape`, `min`, `mean`, `max`}. What is not finite is null.
+    /// Of a classifier a list of {`file`, `top`: [{`index`, `label`, `probability`}]}, of numbers one of {`file`, `values`,
+    /// and `labels` where there are any}, else a list of {`output`, `dtype`, `shape`, `min`, `mean`, `max`}. What is not
+    /// finite is null.
     pub fn to_json(&self) -> Value {
         let values = match self {
             Results::Classes(rows) => {
@@ -150,6 +192,17 @@ impl Results {
                 };
                 samples.map(sample).collect()
             }
+            Results::Numbers(samples) => samples
+                .iter()
+                .map(|sample| {
+                    let values: Vec<Value> = sample.values.iter().map(|value| number(*value)).collect();
+                    let mut json = json!({ "file": sample.file, "values": values });
+                    if let Some(labels) = &sample.labels {
+                        json["labels"] = json!(labels);
+                    }
+                    json
+                })
+                .collect(),
             Results::Outputs(outputs) => outputs
                 .iter()
                 .map(|output| {
@@ -210,6 +263,31 @@ mod tests {
         assert_eq!(results.to_csv(), csv);
         let rows = classify("a", &[0.0, 0.0, 0.0], Scores::Logits, 1, Some(&labels));
         assert_eq!(rows[0], Row { file: "a".into(), rank: 1, index: 0, label: None, probability: 1.0 / 3.0 });
+    }
+
+    #[test]
+    fn sigmoids_are_each_their_own() {
+        let rows = classify("a", &[0.0, 2.0, -800.0, 800.0], Scores::Sigmoids, 4, None);
+        let found: Vec<(usize, f32)> = rows.iter().map(|row| (row.index, row.probability)).collect();
+        // torch.sigmoid
+        assert_eq!(found, [(3, 1.0), (1, 0.880_797_1), (0, 0.5), (2, 0.0)]);
+    }
+
+    #[test]
+    fn numbers_are_as_they_are() {
+        let labels = Labels::from(vec!["age".to_string(), "height".to_string()]);
+        let plain = Numbers::new("a.png", &[31.5, -0.25], None);
+        let results = Results::Numbers(vec![plain, Numbers::new("b.png", &[7.0, f32::NAN], Some(&labels))]);
+        assert_eq!(
+            results.to_csv(),
+            "file,index,label,value\na.png,0,,31.5\na.png,1,,-0.25\nb.png,0,age,7\nb.png,1,height,NaN\n"
+        );
+        let expected = json!([
+            { "file": "a.png", "values": [31.5, -0.25] },
+            { "file": "b.png", "values": [7.0, null], "labels": ["age", "height"] },
+        ]);
+        assert_eq!(results.to_json(), expected);
+        assert_eq!(Numbers::new("a", &[1.0], Some(&labels)).labels, None);
     }
 
     #[test]

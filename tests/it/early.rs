@@ -94,6 +94,8 @@ fn random_weights_that_are_frozen_are_told() {
     let base = told("freeze all except fc\nTRAIN }\n");
     assert!(base.contains("warning[train]: 1 layer is frozen with random weights"), "{base}");
     assert!(base.contains("spec.arch:8:6") && base.contains("base small { weights"), "{base}");
+    let run = archc(dir.path(), &["run", "spec.arch"]);
+    assert!(stderr(&run).contains("random(seed = 0): 2 drawn, 2 dropped (fc), 2 new (fc)"), "{}", stderr(&run));
     let made = told("insert conv2d(4, kernel = 1) as more after conv\nfreeze more\nTRAIN }\n");
     assert!(made.contains("warning[train]: `more` is frozen with random weights"), "{made}");
     assert!(!made.contains("layer is frozen"), "{made}");

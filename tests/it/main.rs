@@ -1,5 +1,6 @@
 //! The tests that see archc from outside, in one binary.
 
+mod answers;
 mod bench;
 mod bombs;
 mod checkpoints;

@@ -111,6 +111,11 @@ fn a_run_leaves_what_it_should() {
     let model = text(&out.join("model.safetensors"));
     let picture = root().join("examples/digits/val/7");
     let picture = text(&std::fs::read_dir(picture).expect("digits").flatten().next().expect("a digit").path());
+    let file = std::fs::read(out.join("model.safetensors")).expect("the weights");
+    let (_, header) = safetensors::SafeTensors::read_metadata(&file).expect("safetensors");
+    let about = header.metadata().clone().expect("metadata");
+    let about = |key: &str| about.get(key).map(String::as_str);
+    assert_eq!((about("loss"), about("classes")), (Some("cross_entropy"), Some("[\"1\",\"7\"]")));
     let own = text(&out.join("spec.arch"));
     let answer = ok(&["run", &own, "--weights", &model, "--input", &picture]);
     assert!(answer.contains("  7\n") && answer.contains("  1\n"), "the names of classes are printed: {answer}");

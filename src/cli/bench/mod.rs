@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::Outcome;
 use super::args::{Bench, Device, SpecArgs};
 use super::backend::{backend, gpu};
-use super::run::{bound, noise, wanted};
+use super::run::{Finite, bound, noise, wanted};
 use super::session::Session;
 use crate::compile::Compiled;
 use crate::exec::cpu::ceilings;
@@ -47,15 +47,17 @@ fn network(session: &Session, args: &Bench, backend: &dyn Backend, compiled: &Co
     bound.check_memory()?;
     let mut executable = Executable::new(&compiled.typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
-    let inputs: Vec<(String, Tensor)> =
-        wanted(compiled)?.iter().map(|wanted| (wanted.name.clone(), noise(wanted, batch, seed))).collect();
-    let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let wanted = wanted(compiled);
+    let given: Vec<Tensor> = wanted.iter().map(|wanted| noise(wanted, batch, seed)).collect();
+    let inputs: Vec<(&str, &Tensor)> = wanted.iter().map(|wanted| wanted.name.as_str()).zip(&given).collect();
     let budget = budget(args, 3.0, 0.5);
 
     let mut outputs = executable.outputs();
     let in_order = executable.in_order(&inputs)?;
     let before = ceilings::core_to_core();
     let latency = sample(&budget, || executable.run_into(&in_order, &mut outputs))?;
+    let names: Vec<String> = (0..batch).map(|at| format!("noise[{at}]")).collect();
+    Finite::new(session, &bound, backend).look(&wanted, &names, &given, outputs.iter())?;
     let cores = Cores { before, after: ceilings::core_to_core() };
     let device_times = executable.device_times(latency.count().clamp(LEAST, MOST_REPLAYS)).transpose()?;
     let seconds = |times: Vec<Duration>| Samples::new(times.iter().map(Duration::as_secs_f64).collect());

@@ -40,6 +40,8 @@ pub struct Job {
     pub val: Arc<Dataset>,
     /// Names of classes; none where the network answers with something else.
     pub classes: Vec<String>,
+    /// The name of the loss, which says what the outputs are.
+    pub loss: &'static str,
     pub recipe: Arc<Recipe>,
     pub order: Order,
     pub batch: usize,
@@ -86,6 +88,7 @@ impl Job {
             train: Arc::new(data.train),
             val: Arc::new(data.val),
             classes: data.classes,
+            loss: "",
             recipe: Arc::new(recipe),
             order,
             batch,

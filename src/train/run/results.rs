@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
 use super::learner::{Learner, State, Values};
-use super::{RunFolder, checkpoint};
+use super::{Job, RunFolder, checkpoint};
 use crate::diag::{Code, Problem};
 use crate::weights::{DType, Store};
 
@@ -16,17 +16,18 @@ pub struct Written {
     pub frozen: Option<(usize, String)>,
 }
 
-/// Writes the learner's weights as `model.safetensors`, with the names of classes, and compares what is frozen in the file
+/// Writes the learner's weights as `model.safetensors`, with the names of classes and of the loss, and compares what is frozen in the file
 /// with what the run began with.
 ///
 /// # Errors
 /// If the file cannot be written or read back, or something frozen has changed.
-pub fn write(folder: &RunFolder, learner: &mut dyn Learner, classes: &[String]) -> Result<Written, Problem> {
+pub fn write(folder: &RunFolder, learner: &mut dyn Learner, job: &Job) -> Result<Written, Problem> {
     let weights = learner.weights()?;
     let mut metadata = IndexMap::new();
-    if !classes.is_empty() {
-        metadata.insert("classes".to_string(), serde_json::to_string(classes).expect("JSON of strings"));
+    if !job.classes.is_empty() {
+        metadata.insert("classes".to_string(), serde_json::to_string(&job.classes).expect("JSON of strings"));
     }
+    metadata.insert("loss".to_string(), job.loss.to_string());
     let path = folder.model();
     checkpoint::write(&path, &weights, &metadata)?;
     let tensors = weights.len();

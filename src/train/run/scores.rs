@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::data::Targets;
-use crate::io::results::{softmax, top};
+use crate::io::results::{sigmoid, softmax, top};
 use crate::tensor::Tensor;
 
 /// Mistakes that are remembered.
@@ -55,7 +55,11 @@ impl Scores {
             self.confusion[truth * count + answer] += 1;
             self.top5 += u64::from(best.iter().any(|(class, _)| *class == truth));
             if answer != truth {
-                let probability = softmax(row)[answer];
+                // numbers as targets are those of binary cross entropy, a sigmoid each
+                let probability = match targets {
+                    Targets::Values(_) => sigmoid(row[answer]),
+                    Targets::Classes(_) | Targets::Mixed { .. } => softmax(row)[answer],
+                };
                 self.worst.push(Mistake { sample: *sample, truth, answer, probability });
             }
         }

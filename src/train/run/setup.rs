@@ -86,6 +86,7 @@ pub fn setup(spec: &TrainSpec, typed: &Typed, settings: &Settings, given: &Given
     let order = Order { seed, shuffle: data_line.flag("shuffle") };
     let remarks = data.remarks.clone();
     let mut job = Job::new(data, recipe, order, batch, integer(spec, "epochs") as usize);
+    job.loss = loss_line.name();
     if !matches!(want, Want::Classes | Want::OneHot) {
         job.classes.clear();
     }

@@ -185,7 +185,7 @@ fn left(folder: &Path) -> Vec<Vec<u8>> {
 fn finish(job: &Job, learner: &mut Softmax, folder: &RunFolder, watch: &mut Watcher) -> Ended {
     let ended = run(job, learner, folder, watch).unwrap();
     if matches!(ended, Ended::Done { .. }) {
-        write(folder, learner, &job.classes).unwrap();
+        write(folder, learner, job).unwrap();
     }
     ended
 }
