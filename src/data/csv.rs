@@ -174,7 +174,7 @@ fn dataset(path: &Path, rows: &[Row], columns: Columns, classes: &[String]) -> R
         let file = PathBuf::from(&row.fields[0]);
         samples.push(Sample { path: if file.is_absolute() { file } else { folder.join(file) }, label });
     }
-    Ok(Dataset { samples })
+    Ok(Dataset { samples, root: folder.to_path_buf() })
 }
 
 fn numbers(path: &Path, row: &Row, width: usize) -> Result<Vec<f32>, Problem> {

@@ -1,5 +1,7 @@
-//! torchvision's ImageFolder layout: a folder a class, classes in sorted order, pictures in it at any depth.
+//! torchvision's ImageFolder layout: a folder a class, classes in sorted order, pictures in it at any depth. Links to folders
+//! are followed, and every folder is read once a class, so that links in a circle end.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,8 +27,8 @@ pub fn folder(path: &Path, part: f64, seed: u64) -> Result<Data, Problem> {
         return Err(no_classes(&root));
     }
     let mut data = Data { classes: train.names.clone(), ..Data::default() };
-    let mut others = train.others;
-    data.train = train.samples(&root, &data.classes)?;
+    let (mut others, mut again) = (train.others, train.again);
+    data.train = train.samples(path, &root, &data.classes)?;
     let val = path.join("val");
     if nested && val.is_dir() {
         let found = Classes::of(&val)?;
@@ -38,7 +40,8 @@ pub fn folder(path: &Path, part: f64, seed: u64) -> Result<Data, Problem> {
                 .note(format!("classes to learn: {}", list(&first(&data.classes)))));
         }
         others += found.others;
-        data.val = found.samples(&val, &data.classes)?;
+        again += found.again;
+        data.val = found.samples(path, &val, &data.classes)?;
         for name in data.classes.iter().filter(|name| !found.names.contains(name)) {
             data.remarks.push(format!("`{}` has no pictures of `{name}`", val.display()));
         }
@@ -50,6 +53,10 @@ pub fn folder(path: &Path, part: f64, seed: u64) -> Result<Data, Problem> {
     if others > 0 {
         let plural = if others == 1 { "" } else { "s" };
         data.remarks.push(format!("skipped: {others} other file{plural}"));
+    }
+    if again > 0 {
+        let (links, lead) = if again == 1 { ("link", "leads") } else { ("links", "lead") };
+        data.remarks.push(format!("skipped: {again} {links} that {lead} to a folder which is read already"));
     }
     Ok(data)
 }
@@ -76,7 +83,7 @@ pub fn eval_folder(path: &Path, classes: Option<&[String]>) -> Result<(Dataset, 
     if found.names.is_empty() {
         return Err(no_classes(&root));
     }
-    Ok((found.samples(&root, &classes)?, classes))
+    Ok((found.samples(path, &root, &classes)?, classes))
 }
 
 /// The class folders of a folder and their pictures.
@@ -86,11 +93,14 @@ struct Classes {
     pictures: Vec<Vec<PathBuf>>,
     /// Files that are no pictures.
     others: usize,
+    /// Links to folders that were read already.
+    again: usize,
 }
 
 impl Classes {
     fn of(root: &Path) -> Result<Classes, Problem> {
-        let mut classes = Classes { names: vec![], pictures: vec![], others: 0 };
+        let mut classes = Classes { names: vec![], pictures: vec![], others: 0, again: 0 };
+        let above = ancestors(root);
         let mut folders = vec![];
         for path in entries(root)? {
             match (path.is_dir(), path.file_name().and_then(OsStr::to_str)) {
@@ -105,11 +115,18 @@ impl Classes {
         }
         folders.sort();
         for (name, path) in folders {
-            let mut pictures = vec![];
-            classes.others += gather(&path, &mut pictures, 0)?;
-            pictures.sort();
+            let mut gathered = Gathered { known: above.clone(), ..Gathered::default() };
+            // a class that is the data folder itself, or lies above it, has the pictures of all classes
+            if !gathered.is_new(&path) {
+                classes.again += 1;
+                continue;
+            }
+            gathered.add(path)?;
+            gathered.pictures.sort();
+            classes.others += gathered.others;
+            classes.again += gathered.again;
             classes.names.push(name);
-            classes.pictures.push(pictures);
+            classes.pictures.push(gathered.pictures);
         }
         Ok(classes)
     }
@@ -118,8 +135,8 @@ impl Classes {
         self.names.iter().filter(|name| !classes.contains(name)).map(String::as_str).collect()
     }
 
-    /// The pictures with the indices that `classes` gives them.
-    fn samples(&self, root: &Path, classes: &[String]) -> Result<Dataset, Problem> {
+    /// The pictures with the indices that `classes` gives them; `data` is the folder that they are named from.
+    fn samples(&self, data: &Path, root: &Path, classes: &[String]) -> Result<Dataset, Problem> {
         let empty = self.names.iter().zip(&self.pictures).filter(|(_, pictures)| pictures.is_empty());
         let empty: Vec<&str> = empty.map(|(name, _)| name.as_str()).collect();
         if !empty.is_empty() {
@@ -133,7 +150,7 @@ impl Classes {
             let Some(class) = classes.iter().position(|other| other == name) else { continue };
             samples.extend(pictures.iter().map(|path| Sample { path: path.clone(), label: Label::Class(class) }));
         }
-        Ok(Dataset { samples })
+        Ok(Dataset { samples, root: data.to_path_buf() })
     }
 }
 
@@ -152,24 +169,62 @@ fn missing(path: &Path) -> Problem {
         .hint("paths in a spec start from the spec's own folder")
 }
 
-/// How deep pictures may lie below their class, which ends what links would make endless.
-const DEPTH: usize = 16;
+/// What lies below a class.
+#[derive(Default)]
+struct Gathered {
+    pictures: Vec<PathBuf>,
+    /// Files that are no pictures.
+    others: usize,
+    /// Links to folders that are known.
+    again: usize,
+    /// The folders that were read, or must not be, without links in their paths.
+    known: HashSet<PathBuf>,
+}
 
-/// Adds the pictures below `path`; returns how many other files there are.
-fn gather(path: &Path, pictures: &mut Vec<PathBuf>, depth: usize) -> Result<usize, Problem> {
-    let mut others = 0;
-    for entry in entries(path)? {
-        if entry.is_dir() {
-            if depth < DEPTH {
-                others += gather(&entry, pictures, depth + 1)?;
+impl Gathered {
+    /// Adds what lies in a folder that is known by now, and below it. A folder comes before the links to it, so that
+    /// pictures have the names that they have without links.
+    fn add(&mut self, class: PathBuf) -> Result<(), Problem> {
+        let (mut folders, mut links) = (vec![class], vec![]);
+        while let Some(folder) = folders.pop() {
+            for entry in entries(&folder)? {
+                if !entry.is_dir() {
+                    if is_picture(&entry) {
+                        self.pictures.push(entry);
+                    } else {
+                        self.others += 1;
+                    }
+                } else if entry.is_symlink() {
+                    links.push(entry);
+                } else if self.is_new(&entry) {
+                    folders.push(entry);
+                }
             }
-        } else if is_picture(&entry) {
-            pictures.push(entry);
-        } else {
-            others += 1;
+            // which of two links to one folder counts must not depend on the order of the file system
+            links.sort_by(|a, b| b.cmp(a));
+            while folders.is_empty()
+                && let Some(link) = links.pop()
+            {
+                if self.is_new(&link) {
+                    folders.push(link);
+                } else {
+                    self.again += 1;
+                }
+            }
         }
+        Ok(())
     }
-    Ok(others)
+
+    /// Whether a folder was not known; from now on it is.
+    fn is_new(&mut self, folder: &Path) -> bool {
+        self.known.insert(folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf()))
+    }
+}
+
+/// A folder and all above it, without links.
+fn ancestors(folder: &Path) -> HashSet<PathBuf> {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    folder.ancestors().map(Path::to_path_buf).collect()
 }
 
 fn is_picture(path: &Path) -> bool {

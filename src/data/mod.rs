@@ -13,7 +13,7 @@ mod folder;
 mod loader;
 mod split;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use batch::{Batch, Mixup, Recipe, Targets, Want};
 pub use csv::{Columns, csv};
@@ -40,6 +40,8 @@ pub enum Label {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dataset {
     pub samples: Vec<Sample>,
+    /// The data folder, or the table's: samples are named from there, wherever it lies.
+    pub root: PathBuf,
 }
 
 /// What a `data` line names.
@@ -61,6 +63,11 @@ impl Dataset {
 
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
+    }
+
+    /// The path of a sample as it is below the data's folder.
+    pub fn name<'a>(&self, sample: &'a Sample) -> &'a Path {
+        sample.path.strip_prefix(&self.root).unwrap_or(&sample.path)
     }
 
     /// How many samples each class has.

@@ -24,5 +24,5 @@ pub fn split(train: &mut Dataset, share: f64, seed: u64) -> Dataset {
     let samples = std::mem::take(&mut train.samples).into_iter().zip(kept);
     let (val, rest): (Vec<(Sample, bool)>, Vec<_>) = samples.partition(|(_, kept)| *kept);
     train.samples = rest.into_iter().map(|(sample, _)| sample).collect();
-    Dataset { samples: val.into_iter().map(|(sample, _)| sample).collect() }
+    Dataset { samples: val.into_iter().map(|(sample, _)| sample).collect(), root: train.root.clone() }
 }

@@ -200,3 +200,35 @@ fn a_picture_of_another_size_needs_a_preparation() {
     assert!(problem.hints.iter().any(|hint| hint.contains("preprocess { resize = 5, crop = (6, 5) }")));
     assert!(Recipe { input: [1, 4, 4], ..recipe }.evaluation(&data, &[0]).is_ok());
 }
+
+#[cfg(unix)]
+#[test]
+fn links_to_folders_are_followed_and_every_folder_is_read_once() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    classes(dir.path(), &[("a", 2), ("bb", 3)]);
+    let (class, other) = (dir.path().join("a"), tempfile::tempdir().unwrap());
+    png(&class.join("z/deep.png"), [1; 3]);
+    classes(other.path(), &[("more", 4)]);
+    // 2**40 paths, if links were all followed
+    for (link, to) in [("x", "."), ("y", "."), ("z/up", ".."), ("w", "z"), ("v", "../.."), ("top", "..")] {
+        symlink(to, class.join(link)).unwrap();
+    }
+    symlink(other.path(), class.join("linked")).unwrap();
+    symlink(other.path(), class.join("again")).unwrap();
+    symlink("a", dir.path().join("ccc")).unwrap();
+    symlink(".", dir.path().join("dddd")).unwrap();
+    let data = folder(dir.path(), 0.0, 0).unwrap();
+    assert_eq!(data.classes, ["a", "bb", "ccc"]);
+    assert_eq!(data.train.counts(3), [2 + 1 + 4, 3, 2 + 1 + 4]);
+    // pictures have the names that they have without links where there are such, and else those of the first link
+    let names: Vec<String> =
+        data.train.samples[..7].iter().map(|sample| data.train.name(sample).display().to_string()).collect();
+    assert_eq!(names[2], "a/again/more/00.png");
+    assert!(names.contains(&"a/z/deep.png".to_string()), "{names:?}");
+    assert!(
+        data.remarks.join("\n").contains("links that lead to a folder which is read already"),
+        "{:?}",
+        data.remarks
+    );
+}
