@@ -2,9 +2,16 @@
 //! that does nothing is an error, for it was meant to do something.
 
 use indexmap::IndexMap;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::diag::{Code, Problem, suggest};
+
+/// No spec has more lines of a kind.
+const MAX_LINES: usize = 2_000;
+/// No line makes a key longer than this, in bytes.
+const MAX_KEY: usize = 4096;
+/// The compiled regular expressions have about so many bytes in all.
+const MAX_COMPILED: usize = 64 << 20;
 
 /// Which line of the `base` block a [`Fault`] is about, counted among its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,15 +69,24 @@ impl KeyMap {
         ignores: impl IntoIterator<Item = &'a str>,
     ) -> Result<KeyMap, Vec<Fault>> {
         let (mut keymap, mut faults) = (KeyMap::default(), vec![]);
+        let (maps, ignores): (Vec<_>, Vec<_>) = (maps.into_iter().collect(), ignores.into_iter().collect());
+        for (line, count) in [(Line::Map(MAX_LINES), maps.len()), (Line::Ignore(MAX_LINES), ignores.len())] {
+            if count > MAX_LINES {
+                let problem = Problem::new(Code::Limit, format!("there are more than {MAX_LINES} lines of this kind"));
+                let hint = "one regular expression can stand for many keys: `(.*)`";
+                return Err(vec![Fault { line, problem: problem.hint(hint) }]);
+            }
+        }
+        let each = (MAX_COMPILED / (maps.len() + ignores.len()).max(1)).clamp(128 << 10, 10 << 20);
         for (i, (from, to)) in maps.into_iter().enumerate() {
-            let map = Pattern::new(from).and_then(|from| Ok(Map { to: parts(to, &from.whole)?, from }));
+            let map = Pattern::new(from, each).and_then(|from| Ok(Map { to: parts(to, &from.whole)?, from }));
             match map {
                 Ok(map) => keymap.maps.push(map),
                 Err(problem) => faults.push(Fault { line: Line::Map(i), problem }),
             }
         }
         for (i, text) in ignores.into_iter().enumerate() {
-            match Pattern::new(text) {
+            match Pattern::new(text, each) {
                 Ok(pattern) => keymap.ignores.push(pattern),
                 Err(problem) => faults.push(Fault { line: Line::Ignore(i), problem }),
             }
@@ -92,6 +108,12 @@ impl KeyMap {
             for (name, last) in names.iter_mut().zip(&mut last) {
                 let Some(new) = map.rename(name) else { continue };
                 matched = true;
+                if new.len() > MAX_KEY.max(name.len()) {
+                    let problem = Problem::new(Code::Limit, format!("this makes a key of more than {MAX_KEY} bytes"));
+                    let problem = problem.hint("a group that is written twice after `to` doubles what it holds");
+                    faults.push(Fault { line: Line::Map(i), problem });
+                    return Err(faults);
+                }
                 if new != *name {
                     changed = true;
                     *last = Some(i);
@@ -162,7 +184,8 @@ impl Map {
 }
 
 impl Pattern {
-    fn new(text: &str) -> Result<Pattern, Problem> {
+    /// A compiled regex of at most `limit` bytes.
+    fn new(text: &str, limit: usize) -> Result<Pattern, Problem> {
         let bad = |error: &regex::Error| {
             // The crate's last line is the reason; those before it draw the place.
             let text = error.to_string();
@@ -170,8 +193,9 @@ impl Pattern {
             Problem::new(Code::WeightsMap, format!("this is no regular expression: {reason}"))
                 .hint("write `\\.` for a dot, `(.*)` for anything; regular expressions are those of Rust's regex crate")
         };
-        Regex::new(text).map_err(|error| bad(&error))?;
-        let whole = Regex::new(&format!(r"\A(?:{text})\z")).map_err(|error| bad(&error))?;
+        let compile = |text: &str| RegexBuilder::new(text).size_limit(limit).dfa_size_limit(limit).build();
+        compile(text).map_err(|error| bad(&error))?;
+        let whole = compile(&format!(r"\A(?:{text})\z")).map_err(|error| bad(&error))?;
         Ok(Pattern { text: text.into(), whole })
     }
 
@@ -267,7 +291,7 @@ mod tests {
     fn fault(maps: &[(&str, &str)], ignores: &[&str], keys: &[&str]) -> (Line, String) {
         let faults = apply(maps, ignores, keys).unwrap_err();
         let [fault] = faults.as_slice() else { panic!("{faults:?}") };
-        assert_eq!(fault.problem.code, Code::WeightsMap);
+        assert!(matches!(fault.problem.code, Code::WeightsMap | Code::Limit));
         assert!(!fault.problem.hints.is_empty());
         (fault.line, format!("{}\n{}", fault.problem.message, fault.problem.hints.join("\n")))
     }
@@ -323,6 +347,21 @@ mod tests {
         assert!(text.contains("changes no key"), "{text}");
         let (_, text) = fault(&[], &["a"], &[]);
         assert!(text.contains("no keys at all"), "{text}");
+    }
+
+    #[test]
+    fn what_would_grow_without_end_is_refused() {
+        let doubling = [("(.*)", "$1$1"); 40];
+        let (line, text) = fault(&doubling, &[], &["fc.weight"]);
+        assert_eq!(line, Line::Map(8));
+        assert!(text.contains("more than 4096 bytes"), "{text}");
+
+        let many: Vec<String> = (0..MAX_LINES + 1).map(|at| format!(r"layer{at}\.(\d+)\.(\w+)")).collect();
+        let lines = |count: usize| many[..count].iter().map(String::as_str);
+        let faults = KeyMap::new([], lines(MAX_LINES + 1)).unwrap_err();
+        assert_eq!((faults[0].line, faults[0].problem.code), (Line::Ignore(MAX_LINES), Code::Limit));
+        // lines of an ordinary kind may be that many
+        assert!(KeyMap::new([], lines(MAX_LINES)).is_ok());
     }
 
     #[test]
