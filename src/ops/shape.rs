@@ -6,6 +6,8 @@ use crate::diag::{Code, Problem};
 
 /// No axis is longer than this.
 pub const MAX_DIM: usize = 1 << 31;
+/// No tensor has more axes; PyTorch's limit.
+pub const MAX_AXES: usize = 64;
 /// No tensor has more bytes than this, the batch counted once.
 pub const MAX_BYTES: usize = 1 << 40;
 
@@ -97,14 +99,16 @@ impl Shape {
         self.batched.then_some(n).into_iter().chain(self.dims.iter().copied()).collect()
     }
 
-    /// Refuses empty axes and what is beyond [`MAX_DIM`] and [`MAX_BYTES`].
+    /// Refuses empty axes and what is beyond [`MAX_AXES`], [`MAX_DIM`] and [`MAX_BYTES`].
     pub fn check(&self) -> Result<(), Problem> {
+        check_rank(self.rank())?;
         check_dims(&self.dims).map_err(|problem| Problem { message: format!("{self}: {}", problem.message), ..problem })
     }
 }
 
 /// [`Shape::check`] for the axes of a parameter.
 pub fn check_dims(dims: &[usize]) -> Result<(), Problem> {
+    check_rank(dims.len())?;
     if dims.contains(&0) {
         return Err(Problem::new(Code::ShapeMismatch, "an axis has length 0"));
     }
@@ -116,6 +120,13 @@ pub fn check_dims(dims: &[usize]) -> Result<(), Problem> {
         Some(bytes) if bytes <= MAX_BYTES => Ok(()),
         _ => Err(Problem::new(Code::TooLarge, "the tensor has more than 2^40 bytes")),
     }
+}
+
+fn check_rank(rank: usize) -> Result<(), Problem> {
+    if rank <= MAX_AXES {
+        return Ok(());
+    }
+    Err(Problem::new(Code::TooLarge, format!("a tensor has at most {MAX_AXES} axes, got {rank}")))
 }
 
 impl fmt::Display for Shape {
