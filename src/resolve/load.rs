@@ -10,11 +10,14 @@ use super::{Definition, Kind, Module, ModuleId, Program};
 use crate::diag::{Code, Diagnostics, Problem, Result, suggest};
 use crate::io::open::{self, Open};
 use crate::source::{FileId, Sources, Span, below};
-use crate::syntax::{self, tree};
+use crate::syntax::{self, MAX_TOKENS, tree};
 use crate::{ops, zoo};
 
 /// The longest text that is read as a program.
 pub(crate) const MAX_BYTES: u64 = 16 << 20;
+
+/// No spec uses more files.
+const MAX_FILES: usize = 500;
 
 /// What a file is known by, so that it is read once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,13 +33,21 @@ struct Loader<'a> {
     /// The files being loaded, outermost first, to find cycles.
     open: Vec<(ModuleId, Origin)>,
     modules: Vec<Module>,
+    /// Words and signs of all of them.
+    tokens: usize,
 }
 
 /// Loads the spec `file`, which `sources` already holds, and everything it uses. Every mistake found on the way is in
 /// the diagnostics; the program is complete where there is none.
 pub fn load(sources: &mut Sources, file: FileId) -> (Program, Diagnostics) {
-    let mut loader =
-        Loader { sources, problems: Diagnostics::new(), known: HashMap::new(), open: vec![], modules: vec![] };
+    let mut loader = Loader {
+        sources,
+        problems: Diagnostics::new(),
+        known: HashMap::new(),
+        open: vec![],
+        modules: vec![],
+        tokens: 0,
+    };
     let source = loader.sources.file(file);
     let origin = match &source.dir {
         Some(dir) => Origin::Disk(canonical(&dir.join(Path::new(&source.name).file_name().unwrap_or_default()))),
@@ -60,7 +71,14 @@ impl Loader<'_> {
     fn add(&mut self, file: FileId, origin: Origin) -> ModuleId {
         let id = ModuleId(self.modules.len());
         let text = self.sources.file(file).text.clone();
-        let (tree, problems) = syntax::parse(file, &text);
+        let tokens = if self.sources.file(file).builtin { 0 } else { syntax::token_count(&text) };
+        self.tokens += tokens;
+        let (tree, problems) = if tokens > 0 && self.tokens > tokens.max(MAX_TOKENS) {
+            let message = format!("the files of this spec have more than {MAX_TOKENS} words and signs in all");
+            (tree::File::default(), Problem::new(Code::Limit, message).at(Span::new(file, 0, 0)).into())
+        } else {
+            syntax::parse(file, &text)
+        };
         self.problems.extend(problems);
         self.known.insert(origin.clone(), id);
         let definitions = self.definitions(&tree);
@@ -127,6 +145,10 @@ impl Loader<'_> {
         self.refuse_cycle(&origin, path.span)?;
         if let Some(id) = self.known.get(&origin) {
             return Ok(*id);
+        }
+        if self.modules.len() >= MAX_FILES {
+            let problem = Problem::new(Code::Limit, format!("the spec uses more than {MAX_FILES} files"));
+            return Err(problem.at(path.span));
         }
         let text = read_text(&full, open::plain).map_err(|problem| problem.at(path.span))?;
         let name = full.display().to_string();

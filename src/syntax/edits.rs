@@ -196,6 +196,9 @@ fn is_name(text: &str) -> bool {
     word && !text.starts_with(|first: char| first.is_ascii_digit())
 }
 
+/// No name in a path is longer, in bytes.
+const MAX_LABEL: usize = 1_000;
+
 /// The text of a glob, checked.
 fn glob(written: &str, span: Span) -> Result<String> {
     let quoted = written.starts_with('"');
@@ -207,6 +210,10 @@ fn glob(written: &str, span: Span) -> Result<String> {
         if let Some(found) = text.find(['.', '[', ']']) {
             let message = format!("a name in a path cannot hold `{}`", &text[found..found + 1]);
             return Err(Problem::new(Code::Syntax, message).hint("only the names are quoted: `a.\"b-0\".c`").at(span));
+        }
+        if text.len() > MAX_LABEL {
+            let message = format!("a name in a path has at most {MAX_LABEL} bytes, got {}", text.len());
+            return Err(Problem::new(Code::Limit, message).at(span));
         }
         if text == "**" {
             return Err(Problem::new(Code::Syntax, "`**` goes without quotes").at(span));

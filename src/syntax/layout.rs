@@ -13,6 +13,10 @@ use crate::source::{FileId, Span};
 pub const POISON: char = '\u{1}';
 /// How deep brackets may be nested.
 pub const MAX_NESTING: usize = 128;
+/// How many words, numbers, signs and texts one text may hold, and all texts of a spec together.
+pub const MAX_TOKENS: usize = 1_000_000;
+/// How long a word may be.
+const MAX_WORD: usize = 1_000;
 /// How often an unclosed brace is cut out before the rest of the file is given up.
 const MAX_CUTS: usize = 16;
 /// How many brackets and quotes are reported; a text with more is no program.
@@ -21,6 +25,11 @@ const MAX_REPORTS: usize = 20;
 /// Lays `text` out; the result has the same length.
 pub fn lay_out(file: FileId, text: &str, problems: &mut Diagnostics) -> String {
     let mut bytes = without_comments(file, text, problems);
+    if let Some(problem) = too_long(file, &bytes) {
+        problems.push(problem);
+        let end = bytes.len();
+        blank(&mut bytes, 0, end);
+    }
     // Ends: once the cuts go to the end of the file, the next cut starts at the outermost open brace.
     for cut in 0usize.. {
         match Scan::new(file, &bytes).run() {
@@ -52,6 +61,49 @@ pub fn too_deep(text: &str) -> bool {
         }
         depth > MAX_NESTING
     })
+}
+
+/// How many tokens a text holds, about: comments are counted as if they were none.
+pub fn token_count(text: &str) -> usize {
+    tokens(text.as_bytes()).count()
+}
+
+/// The words, numbers, signs, texts and ends of lines of a text, each by its place and length.
+fn tokens(bytes: &[u8]) -> impl Iterator<Item = (usize, usize)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\r')) {
+            at += 1;
+        }
+        let start = at;
+        let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80;
+        at = match bytes.get(at)? {
+            b'"' => string_end(bytes, at).unwrap_or_else(|| line_end(bytes, at)),
+            byte if is_word(byte) => at + bytes[at..].iter().take_while(|byte| is_word(byte)).count(),
+            _ => at + 1,
+        };
+        Some((start, at - start))
+    })
+}
+
+/// What is too long for a program: the parser takes a kilobyte or two a token.
+fn too_long(file: FileId, bytes: &[u8]) -> Option<Box<Diagnostic>> {
+    let mut count = 0;
+    for (at, length) in tokens(bytes) {
+        count += 1;
+        let message = if count > MAX_TOKENS {
+            format!("this text has more than {MAX_TOKENS} words and signs")
+        } else if length > MAX_WORD && bytes[at] != b'"' {
+            format!("this word has more than {MAX_WORD} letters")
+        } else {
+            continue;
+        };
+        let problem = Problem::new(Code::Limit, message);
+        let problem = if count > MAX_TOKENS { problem.hint("repeat by loops and blocks") } else { problem };
+        let first = bytes[at + 1..].iter().take_while(|byte| (0x80..0xc0).contains(*byte)).count();
+        return Some(problem.at(Span::new(file, at, at + 1 + first)));
+    }
+    None
 }
 
 fn blank(bytes: &mut [u8], from: usize, to: usize) {

@@ -9,6 +9,7 @@ mod expr;
 mod fmt;
 mod items;
 mod layout;
+mod names;
 mod parse;
 mod stmts;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 pub mod tree;
 
 pub use fmt::format;
+pub(crate) use layout::{MAX_TOKENS, token_count};
 pub use parse::{parse, parse_selector};
 
 /// The words that begin a statement of a file.
