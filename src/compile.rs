@@ -193,6 +193,9 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
     }
     let (reports, found) = edit::apply(&program, &globals, &mut graph, cost);
     problems.extend(found);
+    if globals.budget.is_spent() {
+        return Err(problems);
+    }
     let edits_fit = !problems.has_errors();
     let typed = match typed::check(graph, &replaced(&program, &reports)) {
         Ok(typed) => Some(typed),

@@ -269,9 +269,9 @@ fn classes(typed: &Typed) -> Option<usize> {
 fn labels(info: &BaseInfo<'_>, dir: &std::path::Path) -> Result<Option<LabelsSource>> {
     let Some((value, span)) = &info.labels else { return Ok(None) };
     match value {
-        Value::Word(word) if word == "imagenet" => Ok(Some(LabelsSource::Imagenet)),
+        Value::Word(word) if **word == *"imagenet" => Ok(Some(LabelsSource::Imagenet)),
         Value::Str(path) => {
-            let full = below(dir, path);
+            let full = below(dir, &**path);
             open::plain(&full).map_err(|error| error.problem(Code::File, &full).at(*span))?;
             Ok(Some(LabelsSource::File(full, *span)))
         }

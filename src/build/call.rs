@@ -1,7 +1,9 @@
 //! Calls of ops, blocks and networks as layers.
 
 use super::value::{BindingKind, CallArg, Callable, Target, Value};
-use super::{Builder, Env, Labelled, Naming};
+use super::{Builder, Env, Labelled, Limit, Naming};
+use rustc_hash::FxHashMap;
+
 use crate::diag::{Code, Problem, Result, suggest};
 use crate::graph::{NodeId, path};
 use crate::ops::{self, Arity, Op};
@@ -14,25 +16,27 @@ impl<'a> Builder<'a, '_> {
     pub(super) fn with_args(
         &mut self,
         env: &mut Env<'a>,
-        mut callable: Callable<'a>,
+        callable: Callable<'a>,
         args: &'a tree::Args,
     ) -> Result<Callable<'a>> {
         let mut fresh: Vec<CallArg<'a>> = vec![];
+        let mut named: FxHashMap<&str, Span> = FxHashMap::default();
         for arg in &args.args {
             let value = self.eval(env, &arg.value)?;
+            let span = arg.value.span;
             if let Some(name) = &arg.name
-                && let Some(twice) =
-                    fresh.iter().find(|other| other.name.is_some_and(|other| other.value == name.value))
+                && let Some(first) = named.insert(&name.value, span)
             {
                 let problem = Problem::new(Code::Duplicate, format!("`{}` is given twice", name.value));
-                return Err(problem.see(twice.span, "first given here").at(name.span));
+                return Err(problem.see(first, "first given here").at(name.span));
             }
-            fresh.push(CallArg { name: arg.name.as_ref(), value, span: arg.value.span });
+            fresh.push(CallArg { name: arg.name.as_ref(), value, span });
         }
-        callable.args.retain(|old| {
-            !fresh.iter().any(|new| matches!((old.name, new.name), (Some(old), Some(new)) if old.value == new.value))
-        });
-        callable.args.extend(fresh);
+        self.spend(Limit::Elements, callable.args.len() + fresh.len(), args.span)?;
+        let is_new = |old: &CallArg<'a>| old.name.is_some_and(|old| named.contains_key(old.value.as_str()));
+        let kept = callable.args.iter().filter(|old| !is_new(old)).cloned();
+        let callable = Callable::new(callable.target, kept.chain(fresh).collect());
+        self.check_nesting(&Value::Callable(callable.clone()), args.span)?;
         Ok(callable)
     }
 
@@ -50,6 +54,7 @@ impl<'a> Builder<'a, '_> {
             return self.apply_op(env, label, entry, &callable.args, value, span);
         }
         let at = self.entry_path(env, label, name, span)?;
+        self.spend(Limit::Calls, 1, span)?;
         self.deeper(span, name, |builder| match callable.target {
             Target::Block(module, block) => builder.apply_block(module, block, &callable.args, &at, value, span),
             Target::Network(module, network) => {
@@ -107,14 +112,14 @@ impl<'a> Builder<'a, '_> {
         span: Span,
     ) -> Result<Value<'a>> {
         let at = self.entry_path(env, label, "chunk", span)?;
-        self.open_scope(&at, None, Naming::Numbered, Some(operand), span);
+        self.open_scope(&at, None, Naming::Numbered, Some(operand), span)?;
         let mut parts = vec![];
         for part in 0..chunk.parts {
             let op = Op::Chunk(ops::layout::Chunk { part: part as i64, ..chunk.clone() });
             let id = self.add_node_at(path::join(&at, &part.to_string()), op, vec![operand], span)?;
             parts.push(Value::Node(id));
         }
-        Ok(Value::List(parts))
+        self.list(parts, span).map(Value::List)
     }
 
     fn apply_block(
@@ -130,7 +135,7 @@ impl<'a> Builder<'a, '_> {
         let naming = if block.seq { Naming::Numbered } else { Naming::ByOp };
         let mut env = Env::block(module, at, naming, value.clone());
         self.bind_params(&mut env, &block.name, &block.params, args, span)?;
-        self.open_scope(at, Some(&block.name.value), naming, input, span);
+        self.open_scope(at, Some(&block.name.value), naming, input, span)?;
         let result = self.braces(&mut env, &block.body, value)?;
         let output = self.flowing(&result, span)?;
         self.close_scope(at, output);
@@ -149,6 +154,7 @@ impl<'a> Builder<'a, '_> {
     ) -> Result<()> {
         let mut given: Vec<Option<&CallArg<'a>>> = vec![None; params.len()];
         let mut position = 0;
+        let places: FxHashMap<&str, usize> = params.iter().map(|param| param.name.value.as_str()).zip(0..).collect();
         for arg in args {
             let at = match arg.name {
                 None => {
@@ -160,8 +166,8 @@ impl<'a> Builder<'a, '_> {
                     }
                     position - 1
                 }
-                Some(named) => match params.iter().position(|param| param.name.value == named.value) {
-                    Some(at) => at,
+                Some(named) => match places.get(named.value.as_str()) {
+                    Some(at) => *at,
                     None => {
                         let message = format!("`{}` has no argument `{}`", name.value, named.value);
                         let problem = Problem::new(Code::UnknownArgument, message);

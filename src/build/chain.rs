@@ -1,12 +1,15 @@
 //! Statements, chains and steps.
 
 use super::value::{BindingKind, Function, Place, Value};
-use super::{Builder, Env, Labelled, Naming, Target};
-use crate::diag::{Code, Problem, Result};
+use super::{Builder, Env, Labelled, Limit, Naming, Target};
+use crate::diag::{At, Code, Problem, Result};
 use crate::graph::{NodeId, path};
 use crate::ops;
 use crate::source::Span;
 use crate::syntax::tree::{self, Body, Chain, ExprKind, LabelPart, Let, Over, Step, StepKind, Stmt};
+
+/// No label is longer, in bytes.
+const MAX_LABEL: usize = 1_000;
 
 impl<'a> Builder<'a, '_> {
     /// Runs braces with `input` as `in`, in the scope of `env`, and gives the value that they end with.
@@ -27,9 +30,9 @@ impl<'a> Builder<'a, '_> {
             if self.halted {
                 return;
             }
-            if let Err(problem) = self.stmt(env, stmt) {
-                self.halted |= problem.problem.code == Code::Limit;
-                self.problems.push(problem);
+            let counted = self.globals.budget.spend(Limit::Expressions, 1).at(span_of(stmt));
+            if let Err(problem) = counted.and_then(|()| self.stmt(env, stmt)) {
+                self.report(problem);
                 env.prev = Some(Value::Poison);
                 self.poison_names(env, stmt);
             }
@@ -100,8 +103,10 @@ impl<'a> Builder<'a, '_> {
                         return Err(Problem::new(Code::TypeMismatch, message).at(list.span));
                     }
                 };
-                for item in items {
-                    self.loop_step(env, one, item)?;
+                for item in items.iter() {
+                    if !self.loop_step(env, one, item.clone())? {
+                        break;
+                    }
                 }
             }
             Over::Range { from, to, inclusive } => {
@@ -118,8 +123,7 @@ impl<'a> Builder<'a, '_> {
                 }
                 let last = if *inclusive { Some(ends[1]) } else { ends[1].checked_sub(1) };
                 let mut at = ends[0];
-                while last.is_some_and(|last| at <= last) && !self.halted {
-                    self.loop_step(env, one, Value::Int(at))?;
+                while last.is_some_and(|last| at <= last) && self.loop_step(env, one, Value::Int(at))? {
                     let Some(next) = at.checked_add(1) else { break };
                     at = next;
                 }
@@ -128,16 +132,20 @@ impl<'a> Builder<'a, '_> {
         Ok(())
     }
 
-    fn loop_step(&mut self, env: &mut Env<'a>, one: &'a tree::For, item: Value<'a>) -> Result<()> {
-        if self.halted {
-            return Ok(());
-        }
-        self.count_step(one.span)?;
+    /// One round of a loop; false where it was the last: a mistake would be made again in each further one.
+    fn loop_step(&mut self, env: &mut Env<'a>, one: &'a tree::For, item: Value<'a>) -> Result<bool> {
+        self.spend(Limit::Steps, 1, one.span)?;
         let mark = env.mark();
+        let mistakes = self.mistakes;
         self.bind_names(env, &one.names, item)?;
         self.stmts(env, &one.body.stmts);
         env.forget_lets(mark);
-        Ok(())
+        let goes_on = self.mistakes == mistakes && !self.halted;
+        if !goes_on {
+            self.cut = true;
+            env.prev = Some(Value::Poison);
+        }
+        Ok(goes_on)
     }
 
     /// Binds one name to a value, or several to the items of a list.
@@ -148,7 +156,7 @@ impl<'a> Builder<'a, '_> {
                 return Ok(());
             }
             (_, Value::List(items)) if items.len() == names.len() => items,
-            (_, Value::Poison) => vec![Value::Poison; names.len()],
+            (_, Value::Poison) => vec![Value::Poison; names.len()].into_iter().collect(),
             (_, other) => {
                 let got = match &other {
                     Value::List(items) => format!("a list of {}", items.len()),
@@ -159,8 +167,8 @@ impl<'a> Builder<'a, '_> {
                 return Err(Problem::new(Code::TypeMismatch, message).at(span));
             }
         };
-        for (name, item) in names.iter().zip(items) {
-            env.bind(&name.value, item, BindingKind::Let);
+        for (name, item) in names.iter().zip(items.iter()) {
+            env.bind(&name.value, item.clone(), BindingKind::Let);
         }
         Ok(())
     }
@@ -168,8 +176,11 @@ impl<'a> Builder<'a, '_> {
     pub(super) fn bind_let(&mut self, env: &mut Env<'a>, one: &'a Let) -> Result<()> {
         match one {
             Let::Function { name, params, value, .. } => {
-                let function = Function { name, params, body: value, module: env.module, seen: env.snapshot() };
-                env.bind(&name.value, Value::Function(function.into()), BindingKind::Let);
+                let seen = env.seen_by(value);
+                self.spend(Limit::Elements, seen.len(), name.span)?;
+                let function = Value::Function(Function::new(name, params, value, env.module, seen).into());
+                self.check_nesting(&function, name.span)?;
+                env.bind(&name.value, function, BindingKind::Let);
                 Ok(())
             }
             Let::Values { names, value, .. } => {
@@ -288,6 +299,11 @@ impl<'a> Builder<'a, '_> {
                 },
             }
         }
+        self.spend(Limit::Text, text.len(), label.span)?;
+        if text.len() > MAX_LABEL {
+            let message = format!("a label has at most {MAX_LABEL} bytes, got {}", text.len());
+            return Err(Problem::new(Code::BadValue, message).at(label.span));
+        }
         if text.is_empty() || text.contains(['.', '[', ']']) {
             let message = format!("a label is text without `.`, `[` and `]`, got {text:?}");
             return Err(Problem::new(Code::BadValue, message).at(label.span));
@@ -303,7 +319,7 @@ impl<'a> Builder<'a, '_> {
             list @ Value::List(_) => list.clone(),
             value => {
                 let output = self.node(value, span).ok();
-                Value::Place(Place { path: path::join(&env.scope, &label.text), output })
+                Value::Place(Place { path: path::join(&env.scope, &label.text).into(), output })
             }
         };
         env.bind(&label.text, bound, BindingKind::Label);
@@ -407,7 +423,7 @@ impl<'a> Builder<'a, '_> {
         env.scope = path::parent(at).to_string();
         let [only] = layers else {
             let input = self.flowing(&start, chain.span)?;
-            self.open_scope(at, None, Naming::Numbered, input, chain.span);
+            self.open_scope(at, None, Naming::Numbered, input, chain.span)?;
             (env.scope, env.naming) = (at.to_string(), Naming::Numbered);
             let result = self.chain(env, chain, start)?;
             let output = self.flowing(&result, chain.span)?;
@@ -442,7 +458,7 @@ impl<'a> Builder<'a, '_> {
         span: Span,
     ) -> Result<Option<Value<'a>>> {
         let input = self.flowing(&value, span)?;
-        self.open_scope(at, None, naming, input, span);
+        self.open_scope(at, None, naming, input, span)?;
         let outer_scope = std::mem::replace(&mut env.scope, at.to_string());
         let outer_naming = std::mem::replace(&mut env.naming, naming);
         let result = self.braces(env, body, value);
@@ -477,7 +493,7 @@ impl<'a> Builder<'a, '_> {
         let span = residual.span;
         let input = self.flowing(&value, span)?;
         let at = self.entry_path(env, label, "residual", span)?;
-        self.open_scope(&at, None, Naming::ByOp, input, span);
+        self.open_scope(&at, None, Naming::ByOp, input, span)?;
         let outer = (std::mem::replace(&mut env.scope, at.clone()), env.naming);
         env.naming = Naming::ByOp;
         let result = self.residual_branches(env, residual, value);
@@ -536,6 +552,15 @@ impl<'a> Builder<'a, '_> {
 /// Whether a value at the head of a chain is a layer of its own: an operator or a call.
 fn makes_layer(expr: &tree::Expr) -> bool {
     matches!(expr.kind, ExprKind::Binary(..) | ExprKind::Call(..))
+}
+
+fn span_of(stmt: &Stmt) -> Span {
+    match stmt {
+        Stmt::Let(Let::Function { span, .. } | Let::Values { span, .. }) => *span,
+        Stmt::For(one) => one.span,
+        Stmt::If(one) => one.span,
+        Stmt::Chain(chain) => chain.span,
+    }
 }
 
 fn value_in_chain(what: &str) -> Problem {

@@ -1,7 +1,10 @@
 //! What names mean at one point of a text, and where its layers go.
 
+use rustc_hash::FxHashSet;
+
 use super::value::{Binding, BindingKind, Value};
 use crate::resolve::ModuleId;
+use crate::syntax::tree::Expr;
 
 /// How unlabelled layers of a scope are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +64,7 @@ impl<'a> Env<'a> {
 
     /// What `name` means to a step: the latest binding that holds an op, a block or none. Labels never count.
     pub fn lookup_step(&self, name: &str) -> Option<&Value<'a>> {
-        self.find(name, |binding| {
-            let is_step = matches!(binding.value, Value::Callable(_) | Value::None | Value::Poison);
-            binding.kind == BindingKind::Let && is_step
-        })
+        self.find(name, is_step)
     }
 
     /// What `name` means to an operand: the latest binding that is no op.
@@ -97,9 +97,25 @@ impl<'a> Env<'a> {
         self.bindings.iter().map(|binding| binding.name.as_str())
     }
 
-    /// What a function written here sees.
-    pub fn snapshot(&self) -> Vec<Binding<'a>> {
-        self.bindings.clone()
+    /// What the names in a function's body mean here: of each the latest binding of every sort that a name is looked up
+    /// as.
+    pub fn seen_by(&self, body: &Expr) -> Vec<Binding<'a>> {
+        let mut names = FxHashSet::default();
+        body.each_name(&mut |name| {
+            names.insert(name);
+        });
+        let mut seen: Vec<usize> = vec![];
+        for name in names {
+            let of_name = || (0..self.bindings.len()).rev().filter(|at| self.bindings[*at].name == name);
+            let is_op = |at: &usize| matches!(self.bindings[*at].value, Value::Callable(_));
+            let is_step = |at: &usize| is_step(&self.bindings[*at]);
+            seen.extend(of_name().next());
+            seen.extend(of_name().find(is_step));
+            seen.extend(of_name().find(|at| !is_op(at)));
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        seen.into_iter().map(|at| self.bindings[at].clone()).collect()
     }
 
     pub fn with_bindings(mut self, bindings: Vec<Binding<'a>>) -> Env<'a> {
@@ -110,4 +126,10 @@ impl<'a> Env<'a> {
     pub fn into_bindings(self) -> Vec<Binding<'a>> {
         self.bindings
     }
+}
+
+/// Whether a binding may be meant by a step.
+fn is_step(binding: &Binding<'_>) -> bool {
+    let is_step = matches!(binding.value, Value::Callable(_) | Value::None | Value::Poison);
+    binding.kind == BindingKind::Let && is_step
 }

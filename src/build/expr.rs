@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::number;
 use super::value::{BindingKind, CallArg, Callable, Function, Place, Target, Value};
-use super::{Builder, Env, Labelled};
-use crate::diag::{At, Code, Problem, Result, suggest};
+use super::{Builder, Env, Labelled, Limit};
+use crate::diag::{At, Code, Problem, Result, SHOWN, suggest};
 use crate::graph::{NodeId, path};
 use crate::ops::attr::{Arg, Attr};
 use crate::ops::{self, Op};
@@ -23,14 +23,19 @@ impl<'a> Builder<'a, '_> {
 
     /// Evaluates; where the outermost operation makes a layer, that is called `label`.
     pub(super) fn eval_as(&mut self, env: &mut Env<'a>, expr: &'a Expr, label: Option<&Labelled>) -> Result<Value<'a>> {
+        self.spend(Limit::Expressions, 1, expr.span)?;
         match &expr.kind {
             ExprKind::Int(value) => Ok(Value::Int(*value)),
             ExprKind::Float(value) => Ok(Value::Float(*value)),
             ExprKind::Bool(value) => Ok(Value::Bool(*value)),
             ExprKind::None => Ok(Value::None),
-            ExprKind::Str(text) => Ok(Value::Str(text.clone())),
+            ExprKind::Str(text) => {
+                self.spend(Limit::Text, text.len(), expr.span)?;
+                Ok(Value::Str(text.as_str().into()))
+            }
             ExprKind::List(list) => {
-                list.iter().map(|item| self.eval(env, item)).collect::<Result<_>>().map(Value::List)
+                let values = list.iter().map(|item| self.eval(env, item)).collect::<Result<_>>()?;
+                self.list(values, expr.span).map(Value::List)
             }
             ExprKind::Name(name) => self.name_value(env, name, expr.span),
             ExprKind::In => env.input.clone().ok_or_else(|| no_input("in").at(expr.span)),
@@ -92,7 +97,7 @@ impl<'a> Builder<'a, '_> {
     /// A let or param of the file, or of a file that it uses.
     fn global(&self, env: &Env<'a>, name: &str) -> Option<Value<'a>> {
         let Found::Let(module) = self.program.find(env.module, name)? else { return None };
-        let bindings = self.globals.get(&module)?;
+        let bindings = self.globals.values.get(&module)?;
         bindings.iter().rev().find(|binding| binding.name == name).map(|binding| binding.value.clone())
     }
 
@@ -104,7 +109,7 @@ impl<'a> Builder<'a, '_> {
             Some(Found::Network(module, network)) => Target::Network(module, network),
             Some(Found::Let(_)) | None => Target::Op(ops::find(name)?),
         };
-        Some(Callable { target, args: vec![] })
+        Some(Callable::new(target, vec![]))
     }
 
     /// What a bare name means in an expression.
@@ -113,8 +118,11 @@ impl<'a> Builder<'a, '_> {
         if let Some(value) = bound.or_else(|| self.callable(env, name).map(Value::Callable)) {
             return Ok(value);
         }
-        let place = self.path_value(env, name, span)?;
-        Ok(place.unwrap_or_else(|| Value::Word(name.to_string())))
+        if let Some(place) = self.path_value(env, name, span)? {
+            return Ok(place);
+        }
+        self.spend(Limit::Text, name.len(), span)?;
+        Ok(Value::Word(name.into()))
     }
 
     /// What a step's name means: an op, a block, or a parameter or let that holds one.
@@ -128,6 +136,10 @@ impl<'a> Builder<'a, '_> {
 
     pub(super) fn unknown_name(&self, env: &Env<'a>, name: &str) -> Problem {
         let problem = Problem::new(Code::UnknownName, format!("nothing is called `{name}` here"));
+        // to look for the nearest name takes long, and so many are not shown
+        if self.mistakes >= SHOWN {
+            return problem;
+        }
         let visible = self.program.visible(env.module);
         let ops = ops::MANUAL.iter().map(|entry| entry.name);
         let functions = number::FUNCTIONS.iter().copied();
@@ -161,7 +173,12 @@ impl<'a> Builder<'a, '_> {
                 }
                 values.push(self.eval_operand(env, &arg.value)?);
             }
-            return number::call(&name.value, values).at(span);
+            // what the functions of lists walk over, and what `zip` makes
+            let length = |value: &Value<'a>| if let Value::List(list) = value { list.len() } else { 1 };
+            self.spend(Limit::Elements, values.iter().map(length).sum(), span)?;
+            let value = number::call(&name.value, values).at(span)?;
+            self.check_nesting(&value, span)?;
+            return Ok(value);
         }
         if ops::OPERAND_OPS.contains(&name.value.as_str()) {
             return self.call_operands(env, name, args, label, span);
@@ -172,7 +189,8 @@ impl<'a> Builder<'a, '_> {
         if WORD_CALLS.contains(&name.value.as_str()) {
             // one argument by name is as good as by position: `random(seed = 0)`
             let values = args.args.iter().map(|arg| self.eval(env, &arg.value)).collect::<Result<_>>()?;
-            return Ok(Value::WordCall(name.value.clone(), values));
+            let values = self.list(values, span)?;
+            return Ok(Value::WordCall(name.value.as_str().into(), values));
         }
         Err(self.unknown_name(env, &name.value).at(name.span))
     }
@@ -214,7 +232,8 @@ impl<'a> Builder<'a, '_> {
             // a list of values is as good as its values: `concat(parts)` after `let parts = in -> chunk(2)`
             match value {
                 Value::List(list) => {
-                    for value in &list {
+                    self.spend(Limit::Elements, list.len(), span)?;
+                    for value in list.iter() {
                         nodes.push(self.node(value, span)?);
                     }
                 }
@@ -253,6 +272,10 @@ impl<'a> Builder<'a, '_> {
         }
         if matches!(op, Binary::Eq | Binary::Ne) {
             let (left, right) = (self.eval(env, left)?, self.eval(env, right)?);
+            let walked = left.weight().min(right.weight());
+            if walked > 1 {
+                self.globals.budget.spend(Limit::Elements, walked).at(span)?;
+            }
             return number::binary(op, left, right).at(span);
         }
         let (left, right) = (self.eval_tensor(env, left)?, self.eval_tensor(env, right)?);
@@ -262,7 +285,7 @@ impl<'a> Builder<'a, '_> {
     /// An operand; a call of an op that takes nothing is a layer there: `prev + window_mask(56, 56, 7, 3)`.
     fn eval_tensor(&mut self, env: &mut Env<'a>, expr: &'a Expr) -> Result<Value<'a>> {
         match self.eval_operand(env, expr)? {
-            Value::Callable(Callable { target: Target::Op(entry), args }) if ops::makes_constant(entry.name) => {
+            Value::Callable(Callable { target: Target::Op(entry), args, .. }) if ops::makes_constant(entry.name) => {
                 let op = self.make_op(env, entry, &args, expr.span)?;
                 op.map_or(Ok(Value::Poison), |op| self.add_node(env, None, op, vec![], expr.span).map(Value::Node))
             }
@@ -360,6 +383,7 @@ impl<'a> Builder<'a, '_> {
                 }
             }
         }
+        self.spend(Limit::Elements, function.seen.len(), span)?;
         let mut inner = Env::file(function.module).with_bindings(function.seen.clone());
         for (param, value) in function.params.iter().zip(values) {
             let Some(value) = value else {
@@ -368,7 +392,7 @@ impl<'a> Builder<'a, '_> {
             };
             inner.bind(&param.value, value, BindingKind::Let);
         }
-        self.count_step(span)?;
+        self.spend(Limit::Calls, 1, span)?;
         self.deeper(span, name, |builder| builder.eval(&mut inner, function.body))
     }
 
@@ -422,7 +446,7 @@ impl<'a> Builder<'a, '_> {
                 }
             }
         }
-        Ok(Value::List(list.get(ends[0]..ends[1]).unwrap_or(&[]).to_vec()))
+        self.list(list.get(ends[0]..ends[1]).unwrap_or(&[]).to_vec(), span).map(Value::List)
     }
 
     /// `value.channels`, `scope.label`.
@@ -453,7 +477,7 @@ impl<'a> Builder<'a, '_> {
         if field.value == "shape" {
             let batch = shape.batched.then_some(Value::Batch);
             let dims = shape.dims.iter().map(|dim| Value::Int(*dim as i64));
-            return Ok(Value::List(batch.into_iter().chain(dims).collect()));
+            return self.list(batch.into_iter().chain(dims).collect(), span).map(Value::List);
         }
         let (found, wanted) = match axis {
             0 => (shape.last(), "[.., features]"),
@@ -491,6 +515,8 @@ impl<'a> Builder<'a, '_> {
             return Ok(None);
         }
         let mut attrs = vec![];
+        let walked = args.iter().fold(0u64, |sum, arg| sum.saturating_add(arg.value.weight() - 1));
+        self.globals.budget.spend(Limit::Elements, walked).at(span)?;
         for arg in args {
             let Some(value) = arg.value.to_attr() else {
                 let what = arg.name.map_or("an argument".to_string(), |name| format!("`{}`", name.value));

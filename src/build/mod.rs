@@ -4,6 +4,7 @@
 //! called, with the shapes that flow in, so `in.channels` is a number. A mistake in a statement is reported, and what
 //! depends on it is [`Value::Poison`], which is silent. Knows nothing of edits' verbs, weights or files.
 
+mod budget;
 mod call;
 mod chain;
 mod env;
@@ -16,11 +17,15 @@ mod value;
 
 use std::collections::HashMap;
 
+use rustc_hash::FxHashSet;
+
+pub use budget::{Budget, Limit};
 pub use env::{Env, Naming};
 pub use network::{BaseInfo, build_base};
-pub use value::{Binding, BindingKind, Callable, Place, Target, Value};
+use value::MAX_NESTED;
+pub use value::{Binding, BindingKind, Callable, List, Place, Target, Value};
 
-use crate::diag::{Code, Diagnostics, Problem, Result};
+use crate::diag::{At, Code, Diagnostic, Diagnostics, Problem, Result};
 use crate::graph::{Graph, NewNode, NodeId, Patch, Scope, path};
 use crate::ops::Op;
 use crate::resolve::{ModuleId, Program};
@@ -29,8 +34,6 @@ use crate::syntax::tree;
 
 /// No network has more layers.
 pub const MAX_LAYERS: usize = 100_000;
-/// No compilation runs more steps of loops.
-pub const MAX_STEPS: usize = 1_000_000;
 /// Blocks are nested no deeper.
 pub const MAX_DEPTH: usize = 64;
 
@@ -42,9 +45,13 @@ pub struct Builder<'a, 'p> {
     /// Shapes that were asked for while unknown; a mistake only if nothing else is wrong.
     pub unknown: Diagnostics,
     pub globals: &'p Globals<'a>,
-    /// Loop steps so far in the whole compilation.
-    pub steps: usize,
     depth: usize,
+    /// Mistakes that were met, said or not.
+    mistakes: usize,
+    /// Places and codes of the mistakes that were said: a block makes them again at every call.
+    said: FxHashSet<(Span, Code)>,
+    /// A loop ended early, so that names are missing that it would have made.
+    cut: bool,
     /// A limit was met: nothing more is built.
     halted: bool,
     /// The next number of each numbered scope.
@@ -55,8 +62,12 @@ pub struct Builder<'a, 'p> {
     pub out: Option<NodeId>,
 }
 
-/// The values of each file's lets and params.
-pub type Globals<'a> = HashMap<ModuleId, Vec<Binding<'a>>>;
+/// What everything that is built for one spec shares.
+pub struct Globals<'a> {
+    /// The values of each file's lets and params.
+    values: HashMap<ModuleId, Vec<Binding<'a>>>,
+    pub budget: Budget,
+}
 
 /// An evaluated label.
 #[derive(Clone, Debug)]
@@ -73,8 +84,10 @@ impl<'a, 'p> Builder<'a, 'p> {
             globals,
             problems: Diagnostics::new(),
             unknown: Diagnostics::new(),
-            steps: 0,
             depth: 0,
+            mistakes: 0,
+            said: FxHashSet::default(),
+            cut: false,
             halted: false,
             entries: HashMap::new(),
             labels: HashMap::new(),
@@ -107,6 +120,7 @@ impl<'a, 'p> Builder<'a, 'p> {
     /// `name_1` ..
     fn entry_path(&mut self, env: &Env<'a>, label: Option<&Labelled>, name: &str, span: Span) -> Result<String> {
         let numbered = env.naming == Naming::Numbered;
+        self.spend(Limit::Text, env.scope.len() + label.map_or(name, |label| &label.text).len(), span)?;
         let mut number = 0;
         if numbered {
             let next = self.entries.entry(env.scope.clone()).or_insert(0);
@@ -134,10 +148,19 @@ impl<'a, 'p> Builder<'a, 'p> {
         Ok(self.patch.free_path(&env.scope, name))
     }
 
-    fn open_scope(&mut self, path: &str, block: Option<&str>, naming: Naming, input: Option<NodeId>, span: Span) {
+    fn open_scope(
+        &mut self,
+        path: &str,
+        block: Option<&str>,
+        naming: Naming,
+        input: Option<NodeId>,
+        span: Span,
+    ) -> Result<()> {
+        self.spend(Limit::Scopes, 1, span)?;
         let block = block.map(str::to_string);
         let numbered = naming == Naming::Numbered;
         self.patch.add_scope(path, Scope { block, numbered, input, output: None, additions: vec![], span });
+        Ok(())
     }
 
     fn close_scope(&mut self, path: &str, output: Option<NodeId>) {
@@ -156,19 +179,56 @@ impl<'a, 'p> Builder<'a, 'p> {
         result
     }
 
-    fn count_step(&mut self, span: Span) -> Result<()> {
-        self.steps += 1;
-        if self.steps > MAX_STEPS {
-            let problem = Problem::new(Code::Limit, format!("loops run for more than {MAX_STEPS} steps"));
-            return Err(problem.at(span));
+    /// Counts something against its limit.
+    fn spend(&self, limit: Limit, amount: usize, span: Span) -> Result<()> {
+        self.globals.budget.spend(limit, amount as u64).at(span)
+    }
+
+    /// A list of evaluated values.
+    fn list(&self, values: Vec<Value<'a>>, span: Span) -> Result<List<'a>> {
+        self.spend(Limit::Elements, values.len(), span)?;
+        let list = Value::List(List::new(values));
+        self.check_nesting(&list, span)?;
+        let Value::List(list) = list else { unreachable!("a list was made") };
+        Ok(list)
+    }
+
+    /// Refuses what whoever walks over it could not walk over.
+    fn check_nesting(&self, value: &Value<'a>, span: Span) -> Result<()> {
+        if value.depth() <= MAX_NESTED {
+            return Ok(());
         }
-        Ok(())
+        let what = match value {
+            Value::Function(_) => "functions see each other",
+            Value::Callable(_) => "arguments hold each other",
+            _ => "lists hold each other",
+        };
+        Err(Problem::new(Code::Limit, format!("{what} more than {MAX_NESTED} deep")).at(span))
+    }
+
+    /// Says a mistake, once at each place, and what follows from a loop that ended early not at all.
+    fn report(&mut self, problem: Box<Diagnostic>) {
+        self.mistakes += 1;
+        let code = problem.problem.code;
+        self.halted |= code == Code::Limit;
+        let follows = self.cut && code == Code::UnknownName;
+        if follows || problem.span.is_some_and(|span| !self.said.insert((span, code))) {
+            return;
+        }
+        let counted = self.globals.budget.spend(Limit::Mistakes, 1);
+        self.halted |= counted.is_err();
+        let span = problem.span;
+        self.problems.push(problem);
+        if let Err(limit) = counted {
+            self.problems.push(span.map_or_else(|| limit.clone().anywhere(), |span| limit.clone().at(span)));
+        }
     }
 }
 
 /// Evaluates the lets and params of every file, in order. `set` holds the `--set` options.
 pub fn globals<'a>(program: &'a Program, set: &[(String, String)]) -> (Globals<'a>, Diagnostics) {
-    let mut globals: Globals<'a> = program.modules().map(|id| (id, vec![])).collect();
+    let values = program.modules().map(|id| (id, vec![])).collect();
+    let mut globals = Globals { values, budget: Budget::default() };
     let mut problems = Diagnostics::new();
     for (name, _) in set {
         if !program.params().any(|param| param.name.value == *name) {
@@ -180,7 +240,7 @@ pub fn globals<'a>(program: &'a Program, set: &[(String, String)]) -> (Globals<'
     // used files come after their users, so the last are evaluated first
     let mut order: Vec<ModuleId> = program.modules().collect();
     order.reverse();
-    for id in order {
+    'files: for id in order {
         let mut env = Env::file(id);
         for item in &program.module(id).tree.items {
             let mut graph = Graph::new();
@@ -207,6 +267,9 @@ pub fn globals<'a>(program: &'a Program, set: &[(String, String)]) -> (Globals<'
             };
             if let Err(problem) = outcome {
                 problems.push(problem);
+                if globals.budget.is_spent() {
+                    break 'files;
+                }
                 env.bind(&name.value, Value::Poison, BindingKind::Let);
             } else if !graph.is_empty() {
                 let message = "a `let` of a file holds numbers, ops and functions, not layers";
@@ -215,7 +278,7 @@ pub fn globals<'a>(program: &'a Program, set: &[(String, String)]) -> (Globals<'
                 env.bind(&name.value, Value::Poison, BindingKind::Let);
             }
         }
-        globals.insert(id, env.into_bindings());
+        globals.values.insert(id, env.into_bindings());
     }
     (globals, problems)
 }

@@ -47,9 +47,9 @@ pub fn build_base<'a>(builder: &mut Builder<'a, '_>, base: &'a tree::Base) -> Re
     };
     // arguments of the base see the spec's params and lets
     let mut spec = Env::file(Program::SPEC);
-    let callable = Callable { target: Target::Network(module, network), args: vec![] };
+    let callable = Callable::new(Target::Network(module, network), vec![]);
     let callable = builder.with_args(&mut spec, callable, &base.args)?;
-    builder.open_scope("", Some(&network.name.value), Naming::ByOp, None, network.name.span);
+    builder.open_scope("", Some(&network.name.value), Naming::ByOp, None, network.name.span)?;
     let mut instance = builder.instance(module, network, &callable.args, "", None, base.name.span)?;
     let mut info = BaseInfo { name: base.name.value.clone(), ..BaseInfo::default() };
     inputs(builder, base, &mut spec, &mut instance, &mut info)?;
@@ -182,7 +182,7 @@ impl<'a> Builder<'a, '_> {
             let problem = Problem::new(Code::UnknownName, format!("there is no network `{}` here", target.value));
             return Err(problem.hints(suggest(&target.value, program.visible(module))).at(target.span));
         };
-        let callable = Callable { target: Target::Network(module, inner), args: vec![] };
+        let callable = Callable::new(Target::Network(module, inner), vec![]);
         let callable = self.with_args(&mut env, callable, args)?;
         self.deeper(target.span, &target.value, |builder| {
             builder.instance(module, inner, &callable.args, scope, input, target.span)
@@ -201,7 +201,7 @@ impl<'a> Builder<'a, '_> {
     ) -> Result<Option<Value<'a>>> {
         let input = self.flowing(&value, span)?;
         let mut instance = self.instance(module, network, args, at, value.clone(), span)?;
-        self.open_scope(at, Some(&network.name.value), Naming::ByOp, input, span);
+        self.open_scope(at, Some(&network.name.value), Naming::ByOp, input, span)?;
         if let (Some(value), Some(tree::Input { name: Some(name), .. })) = (&value, instance.body.inputs.first()) {
             instance.env.bind(&name.value, value.clone(), BindingKind::Label);
         }
@@ -261,7 +261,7 @@ impl<'a> Builder<'a, '_> {
         default: Option<&Value<'a>>,
     ) -> std::result::Result<Value<'a>, Problem> {
         let value = match (default, literal(text)) {
-            (Some(Value::Str(_)), _) => Value::Str(text.to_string()),
+            (Some(Value::Str(_)), _) => Value::Str(text.into()),
             (Some(Value::Float(_)), Value::Int(value)) => Value::Float(value as f64),
             (_, Value::Word(word)) => match self.callable(env, &word) {
                 Some(callable) => Value::Callable(callable),
@@ -292,7 +292,7 @@ fn literal<'a>(text: &str) -> Value<'a> {
         _ => match (text.parse::<i64>(), text.parse::<f64>()) {
             (Ok(value), _) => Value::Int(value),
             (_, Ok(value)) if value.is_finite() => Value::Float(value),
-            _ => within('"', '"').map_or_else(|| Value::Word(text.to_string()), |text| Value::Str(text.to_string())),
+            _ => within('"', '"').map_or_else(|| Value::Word(text.into()), |text| Value::Str(text.into())),
         },
     }
 }

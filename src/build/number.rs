@@ -93,7 +93,7 @@ fn equal(left: &Value<'_>, right: &Value<'_>) -> Result<bool, Problem> {
         (Value::Callable(left), Value::Callable(right)) => left.target.name() == right.target.name(),
         (Value::List(left), Value::List(right)) => {
             left.len() == right.len()
-                && left.iter().zip(right).try_fold(true, |all, (x, y)| equal(x, y).map(|one| all && one))?
+                && left.iter().zip(right.iter()).try_fold(true, |all, (x, y)| equal(x, y).map(|one| all && one))?
         }
         (Value::Batch, _) | (_, Value::Batch) => {
             return Err(Problem::new(Code::TypeMismatch, "axis 0 is the batch, which is not a number"));

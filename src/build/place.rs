@@ -1,7 +1,7 @@
 //! Paths of the network as values: labels reached into, and, in the text of an edit, any path.
 
 use super::value::{Place, Value};
-use super::{Builder, Env};
+use super::{Builder, Env, Limit};
 use crate::diag::{Code, Problem, Result};
 use crate::graph::path;
 use crate::source::Span;
@@ -10,10 +10,10 @@ impl<'a> Builder<'a, '_> {
     /// The layer or scope at `at`.
     fn place(&self, at: &str) -> Option<Place> {
         if let Some(id) = self.patch.find(at) {
-            return Some(Place { path: at.to_string(), output: Some(id) });
+            return Some(Place { path: at.into(), output: Some(id) });
         }
         let scope = self.patch.scope(at)?;
-        Some(Place { path: at.to_string(), output: scope.output })
+        Some(Place { path: at.into(), output: scope.output })
     }
 
     /// What a bare name means as a path, where paths are seen.
@@ -38,11 +38,13 @@ impl<'a> Builder<'a, '_> {
         {
             return Ok(child);
         }
-        let mut numbers: Vec<i64> = self.children(&place.path).iter().filter_map(|label| label.parse().ok()).collect();
+        let labels = self.children(&place.path);
+        self.spend(Limit::Expressions, labels.len(), span)?;
+        let mut numbers: Vec<i64> = labels.iter().filter_map(|label| label.parse().ok()).collect();
         numbers.sort_unstable();
-        if let (true, Some(last)) = (index < 0, numbers.last())
-            && let Some(child) =
-                self.visible_place(env, &path::join(&place.path, &(last + 1 + index).to_string()), span)?
+        if index < 0
+            && let Some(number) = numbers.last().map(|last| last.saturating_add(1).saturating_add(index))
+            && let Some(child) = self.visible_place(env, &path::join(&place.path, &number.to_string()), span)?
         {
             return Ok(child);
         }
@@ -56,6 +58,7 @@ impl<'a> Builder<'a, '_> {
 
     /// The place at `at`, unless the edit takes it away.
     fn visible_place(&self, env: &Env<'a>, at: &str, span: Span) -> Result<Option<Value<'a>>> {
+        self.spend(Limit::Text, at.len(), span)?;
         let place = self.place(at);
         if place.is_none() && env.hidden.as_deref() == Some(at) {
             let message = format!("`{}` is replaced here, so its replacement cannot use it", path::display(at));

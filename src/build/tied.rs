@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::value::{Place, Value};
-use super::{Builder, Env, Labelled};
+use super::{Builder, Env, Labelled, Limit};
 use crate::diag::{Code, Problem, Result};
 use crate::graph::{NodeId, Scope, path};
 use crate::ops::Arity;
@@ -64,6 +64,8 @@ impl<'a> Builder<'a, '_> {
             copies.insert(id, copy);
         }
         let copied = |id: NodeId| copies.get(&id).copied().unwrap_or(id);
+        self.spend(Limit::Scopes, scopes.len(), span)?;
+        self.spend(Limit::Text, scopes.iter().map(|(at, _)| at.len()).sum(), span)?;
         for (at, mut scope) in scopes {
             scope.input = scope.input.map(copied);
             scope.output = scope.output.map(copied);
@@ -75,6 +77,7 @@ impl<'a> Builder<'a, '_> {
 
     fn copy_node(&mut self, id: NodeId, at: String, operands: Vec<NodeId>, span: Span) -> Result<NodeId> {
         let op = self.patch.node(id).op.clone();
+        self.spend(Limit::Text, at.len(), span)?;
         let copy = self.add_node_at(at, op, operands, span)?;
         self.patch.tie(copy, self.patch.owner(id));
         Ok(copy)

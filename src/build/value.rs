@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::diag::short;
 use crate::graph::NodeId;
 use crate::ops::Entry;
 use crate::ops::attr::Attr;
@@ -9,18 +10,25 @@ use crate::resolve::ModuleId;
 use crate::source::Span;
 use crate::syntax::tree;
 
+/// What a message shows of a list, counted in values; a longer one is only named.
+const MAX_DESCRIBED: u64 = 32;
+/// No argument of an op has more values.
+const MAX_ATTR: u64 = 1 << 16;
+/// Values lie in each other no deeper.
+pub const MAX_NESTED: usize = 100;
+
 #[derive(Clone)]
 pub enum Value<'a> {
     Int(i64),
     Float(f64),
     Bool(bool),
     None,
-    Str(String),
+    Str(Rc<str>),
     /// A bare name that means nothing else here.
-    Word(String),
+    Word(Rc<str>),
     /// A call of a word: `normal(0.02)`, `hf("..")`.
-    WordCall(String, Vec<Value<'a>>),
-    List(Vec<Value<'a>>),
+    WordCall(Rc<str>, List<'a>),
+    List(List<'a>),
     /// `shape[0]`
     Batch,
     /// The output of a node.
@@ -36,15 +44,61 @@ pub enum Value<'a> {
 /// A layer or scope by its path, and its output.
 #[derive(Clone)]
 pub struct Place {
-    pub path: String,
+    pub path: Rc<str>,
     pub output: Option<NodeId>,
+}
+
+/// Values, shared by everything that holds the list: to copy one costs nothing.
+#[derive(Clone)]
+pub struct List<'a>(Rc<Items<'a>>);
+
+struct Items<'a> {
+    values: Vec<Value<'a>>,
+    /// How deep values lie in each other, the list itself counted.
+    depth: usize,
+    /// How many values a walk meets. A list that holds another one twice is small, and twice as long to walk.
+    weight: u64,
+    is_poison: bool,
+}
+
+impl<'a> List<'a> {
+    pub fn new(values: Vec<Value<'a>>) -> List<'a> {
+        List(Rc::new(Items {
+            depth: 1 + values.iter().map(Value::depth).max().unwrap_or(0),
+            weight: values.iter().fold(1, |weight, value| weight.saturating_add(value.weight())),
+            is_poison: values.iter().any(Value::is_poison),
+            values,
+        }))
+    }
+}
+
+impl<'a> std::ops::Deref for List<'a> {
+    type Target = [Value<'a>];
+    fn deref(&self) -> &[Value<'a>] {
+        &self.0.values
+    }
+}
+
+impl<'a> FromIterator<Value<'a>> for List<'a> {
+    fn from_iter<I: IntoIterator<Item = Value<'a>>>(values: I) -> List<'a> {
+        List::new(values.into_iter().collect())
+    }
 }
 
 /// An op, block or network, with the arguments given so far.
 #[derive(Clone)]
 pub struct Callable<'a> {
     pub target: Target<'a>,
-    pub args: Vec<CallArg<'a>>,
+    pub args: Rc<Vec<CallArg<'a>>>,
+    /// How deep its arguments lie in each other.
+    depth: usize,
+}
+
+impl<'a> Callable<'a> {
+    pub fn new(target: Target<'a>, args: Vec<CallArg<'a>>) -> Callable<'a> {
+        let depth = args.iter().map(|arg| 1 + arg.value.depth()).max().unwrap_or(0);
+        Callable { target, args: args.into(), depth }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -87,7 +141,23 @@ pub struct Function<'a> {
     pub params: &'a [tree::Name],
     pub body: &'a tree::Expr,
     pub module: ModuleId,
+    /// What the names in its body mean where it was written.
     pub seen: Vec<Binding<'a>>,
+    /// How deep the values lie that it sees.
+    depth: usize,
+}
+
+impl<'a> Function<'a> {
+    pub fn new(
+        name: &'a tree::Name,
+        params: &'a [tree::Name],
+        body: &'a tree::Expr,
+        module: ModuleId,
+        seen: Vec<Binding<'a>>,
+    ) -> Function<'a> {
+        let depth = 1 + seen.iter().map(|binding| binding.value.depth()).max().unwrap_or(0);
+        Function { name, params, body, module, seen, depth }
+    }
 }
 
 /// A name and what it means.
@@ -128,35 +198,60 @@ impl<'a> Value<'a> {
 
     /// Kind and value, for messages: `a word (clases)`.
     pub fn describe(&self) -> String {
-        match self.to_attr() {
-            Some(Attr::None) | None => self.kind().to_string(),
-            Some(attr) => format!("{} ({attr})", self.kind()),
+        match self {
+            Value::List(list) if self.weight() > MAX_DESCRIBED => format!("a list of {}", list.len()),
+            _ if self.weight() > MAX_DESCRIBED => self.kind().to_string(),
+            _ => match self.to_attr() {
+                Some(Attr::None) | None => self.kind().to_string(),
+                Some(attr) => format!("{} ({})", self.kind(), short(&attr.to_string())),
+            },
         }
     }
 
     pub fn is_poison(&self) -> bool {
         match self {
             Value::Poison => true,
-            Value::List(list) => list.iter().any(Value::is_poison),
+            Value::List(list) => list.0.is_poison,
             _ => false,
+        }
+    }
+
+    /// How deep values lie in it; 0 where it holds none.
+    pub fn depth(&self) -> usize {
+        match self {
+            Value::List(list) | Value::WordCall(_, list) => list.0.depth,
+            Value::Callable(callable) => callable.depth,
+            Value::Function(function) => function.depth,
+            _ => 0,
+        }
+    }
+
+    /// How many values a walk over it meets.
+    pub fn weight(&self) -> u64 {
+        match self {
+            Value::List(list) | Value::WordCall(_, list) => list.0.weight,
+            _ => 1,
         }
     }
 
     /// As an argument of an op; None where it cannot be one.
     pub fn to_attr(&self) -> Option<Attr> {
+        if self.weight() > MAX_ATTR {
+            return None;
+        }
         Some(match self {
             Value::Int(value) => Attr::Int(*value),
             Value::Float(value) => Attr::Float(*value),
             Value::Bool(value) => Attr::Bool(*value),
             Value::None => Attr::None,
-            Value::Str(text) => Attr::Str(text.clone()),
-            Value::Word(word) => Attr::Word(word.clone()),
+            Value::Str(text) => Attr::Str(text.to_string()),
+            Value::Word(word) => Attr::Word(word.to_string()),
             // `identity` and `tanh` are words too, where a word is meant
-            Value::Callable(Callable { target: Target::Op(entry), args }) if args.is_empty() => {
+            Value::Callable(Callable { target: Target::Op(entry), args, .. }) if args.is_empty() => {
                 Attr::Word(entry.name.to_string())
             }
             Value::WordCall(word, args) => {
-                Attr::Call(word.clone(), args.iter().map(Value::to_attr).collect::<Option<_>>()?)
+                Attr::Call(word.to_string(), args.iter().map(Value::to_attr).collect::<Option<_>>()?)
             }
             Value::List(list) => Attr::List(list.iter().map(Value::to_attr).collect::<Option<_>>()?),
             _ => return None,
@@ -180,9 +275,9 @@ impl From<Attr> for Value<'_> {
             Attr::Float(value) => Value::Float(value),
             Attr::Bool(value) => Value::Bool(value),
             Attr::None => Value::None,
-            Attr::Str(text) => Value::Str(text),
-            Attr::Word(word) => Value::Word(word),
-            Attr::Call(word, args) => Value::WordCall(word, args.into_iter().map(Value::from).collect()),
+            Attr::Str(text) => Value::Str(text.into()),
+            Attr::Word(word) => Value::Word(word.into()),
+            Attr::Call(word, args) => Value::WordCall(word.into(), args.into_iter().map(Value::from).collect()),
             Attr::List(list) => Value::List(list.into_iter().map(Value::from).collect()),
         }
     }

@@ -32,6 +32,14 @@ pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     (!near.is_empty()).then(|| format!("did you mean {}?", list(&near)))
 }
 
+/// The beginning of a text that is too long for a message.
+pub fn short(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(120) {
+        Some((end, _)) => format!("{} ..", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
 /// `` `a`, `b` or `c` ``
 pub fn list<T: AsRef<str>>(names: &[T]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();

@@ -94,7 +94,6 @@ pub fn apply<'a>(
     let mut owed = Totals::of(graph) - before;
     let mut problems = Diagnostics::new();
     let mut unknown = Diagnostics::new();
-    let mut steps = 0;
     // names that a failed edit would have made: that they are missing later is its fault
     let mut missing: FxHashSet<String> = FxHashSet::default();
     let mut history = History::default();
@@ -103,11 +102,9 @@ pub fn apply<'a>(
         let outcome = graph.patch(|patch| {
             patch.edit = Some(edit.span);
             let mut builder = Builder::new(program, patch, globals);
-            builder.steps = steps;
             let mut ctx = Ctx { builder: &mut builder, span: edit.span, matched: vec![], notes: vec![], deeds: vec![] };
             let outcome = verb(&mut ctx, edit);
             let Ctx { matched, notes, deeds, .. } = ctx;
-            steps = builder.steps;
             unknown.extend(std::mem::take(&mut builder.unknown));
             found.extend(std::mem::take(&mut builder.problems).map(|problem| blamed(problem, edit.span)));
             outcome?;
@@ -154,6 +151,9 @@ pub fn apply<'a>(
                 }
                 missing.extend(names_of(edit));
             }
+        }
+        if globals.budget.is_spent() {
+            break;
         }
     }
     if !problems.has_errors() {

@@ -344,7 +344,8 @@ fn glob_fits(glob: &[u8], text: &[u8]) -> bool {
 /// Says how far the path leads, and what is nearest there.
 fn no_match(graph: &Graph, place: &Place) -> Box<crate::diag::Diagnostic> {
     let (len, holder) = furthest(graph, &place.segments);
-    let missing = &place.segments[len];
+    let rest = &place.segments[len..];
+    let missing = rest.iter().find(|segment| !is_any_depth(&segment.value)).unwrap_or(&rest[0]);
     let shown = path::display(&holder);
     let labels = children(graph, &holder);
     let Segment::Glob(text) = &missing.value else {
@@ -382,9 +383,11 @@ fn no_match(graph: &Graph, place: &Place) -> Box<crate::diag::Diagnostic> {
 /// The most segments, not all, that fit some place, and the first place that they fit; none, and the network, where not
 /// even the first fits.
 fn furthest(graph: &Graph, segments: &[Spanned<Segment>]) -> (usize, String) {
+    // `**` fits everywhere, which says nothing of how far the path leads
+    let named = segments.iter().rposition(|segment| !is_any_depth(&segment.value)).unwrap_or(0);
     let mut best = 0;
     let (mut layers, mut scopes) = (vec![], vec![]);
-    walk(graph, &segments[..segments.len() - 1], |spot, reached| {
+    walk(graph, &segments[..named], |spot, reached| {
         let layer = graph.layer_at(spot).filter(|id| !is_input(graph, *id));
         if reached < best || (layer.is_none() && graph.scope_at(spot).is_none()) {
             return;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::init::Init;
-use crate::diag::{Code, Problem, suggest};
+use crate::diag::{Code, Problem, short, suggest};
 
 /// The value of an argument.
 #[derive(Clone, Debug, PartialEq)]
@@ -191,10 +191,15 @@ impl<'a> ArgReader<'a> {
             return default.ok_or_else(|| ArgProblem { problem: self.missing(name), arg: None });
         };
         T::from_attr(&attr).map_err(|wanted| {
-            let message = format!("`{name}` of `{}` needs {wanted}, got {} ({attr})", self.op, attr.kind());
+            let shown = attr.to_string();
+            let shown = short(&shown);
+            let message = format!("`{name}` of `{}` needs {wanted}, got {} ({shown})", self.op, attr.kind());
             let code = if wanted.is_value { Code::BadValue } else { Code::TypeMismatch };
-            let message =
-                if wanted.is_value { format!("`{name}` of `{}` needs {wanted}, got {attr}", self.op) } else { message };
+            let message = if wanted.is_value {
+                format!("`{name}` of `{}` needs {wanted}, got {shown}", self.op)
+            } else {
+                message
+            };
             ArgProblem { problem: Problem::new(code, message), arg: Some(idx) }
         })
     }

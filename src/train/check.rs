@@ -170,7 +170,7 @@ impl<'a> Reader<'a, '_, '_> {
             ExprKind::Call(name, args) => (name.value.clone(), &args.args),
             ExprKind::Name(name) if of.iter().any(|call| call.name == name) => (name.clone(), &[]),
             _ => match self.value(expr)? {
-                Value::Word(name) | Value::Str(name) => (name, &[]),
+                Value::Word(name) | Value::Str(name) => (name.to_string(), &[]),
                 Value::Poison => return None,
                 other => (other.describe(), &[]),
             },
@@ -277,7 +277,7 @@ fn no_argument(call: &Call, name: Option<&str>) -> Problem {
 fn convert(kind: Kind, value: &Value<'_>) -> Option<Setting> {
     let finite = || value.as_float().filter(|value| value.is_finite());
     let pair = || match value {
-        Value::List(list) => match list.as_slice() {
+        Value::List(list) => match &**list {
             [first, second] => Some((first.as_float()?, second.as_float()?)),
             _ => None,
         },
@@ -297,11 +297,11 @@ fn convert(kind: Kind, value: &Value<'_>) -> Option<Setting> {
             _ => return None,
         },
         Kind::Text => match value {
-            Value::Str(text) if !text.is_empty() => Setting::Text(text.clone()),
+            Value::Str(text) if !text.is_empty() => Setting::Text(text.to_string()),
             _ => return None,
         },
         Kind::Word(words) => match value {
-            Value::Word(text) | Value::Str(text) => Setting::Word(words.iter().find(|word| *word == text)?),
+            Value::Word(text) | Value::Str(text) => Setting::Word(words.iter().find(|word| **word == text.as_ref())?),
             _ => return None,
         },
         Kind::Range { min, max } => {
