@@ -150,7 +150,8 @@ pub fn close_gaps(patch: &mut Patch, site: &Site, input: NodeId) {
 
 impl LeadOut<'_> {
     pub fn apply(&self, patch: &mut Patch) {
-        for one in patch.uses(self.old) {
+        // the youngest edges first: petgraph has those at the head of its lists
+        for one in patch.uses(self.old).into_iter().rev() {
             let follows = match &one {
                 Use::Operand { node, .. } => *node != self.new && !(self.inside)(*node),
                 Use::Output(name) => name == OWN_OUTPUT || self.named_outputs,

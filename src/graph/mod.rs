@@ -17,6 +17,9 @@ mod tree;
 use std::sync::OnceLock;
 
 use indexmap::IndexMap;
+use petgraph::Direction;
+use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
+use petgraph::visit::EdgeRef;
 
 pub use patch::{NewNode, Patch};
 pub use tree::Spot;
@@ -29,15 +32,7 @@ use names::Names;
 use tree::{FxIndexSet, Tree};
 
 /// A node of a [`Graph`]; stays valid while the node exists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(u32);
-
-impl NodeId {
-    /// Its number, below [`Graph::bound`].
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
+pub type NodeId = NodeIndex;
 
 /// A layer.
 #[derive(Clone, Debug)]
@@ -145,10 +140,9 @@ pub const OWN_OUTPUT: &str = "output";
 /// A network.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    /// The nodes by id; None where a node is gone.
-    slots: Vec<Option<Slot>>,
-    /// Ids of nodes that are gone, for later patches.
-    unused: Vec<NodeId>,
+    /// An edge is an operand and has its number. None for a node that the patch at work took away: its id is its own
+    /// until the commit, so that it can come back.
+    nodes: StableDiGraph<Option<Slot>, usize>,
     len: usize,
     tree: Tree,
     names: Names,
@@ -160,24 +154,16 @@ pub struct Graph {
     order: OnceLock<Vec<NodeId>>,
 }
 
-/// A node and its edges, which both of their ends know.
+/// A node and what belongs to it alone.
 #[derive(Clone, Debug)]
 struct Slot {
     node: Node,
-    operands: Vec<Operand>,
-    /// Who takes its value, and as which operand; in no order that means anything.
-    uses: Vec<(NodeId, usize)>,
+    /// The edges of what it takes, in order.
+    operands: Vec<EdgeIndex>,
     /// The nodes tied to it.
     tied: FxIndexSet<NodeId>,
     /// How many outputs of the network it is.
     outputs: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Operand {
-    node: NodeId,
-    /// Where that node's `uses` have this one.
-    at: usize,
 }
 
 impl Graph {
@@ -194,7 +180,12 @@ impl Graph {
     }
 
     fn slot(&self, id: NodeId) -> &Slot {
-        self.slots[id.index()].as_ref().expect("the node is there")
+        self.nodes[id].as_ref().expect("the node is there")
+    }
+
+    /// Where an operand comes from.
+    fn source(&self, operand: EdgeIndex) -> NodeId {
+        self.nodes.edge_endpoints(operand).expect("an operand is an edge").0
     }
 
     /// # Panics
@@ -204,7 +195,7 @@ impl Graph {
     }
 
     pub fn get(&self, id: NodeId) -> Option<&Node> {
-        Some(&self.slots.get(id.index())?.as_ref()?.node)
+        Some(&self.nodes.node_weight(id)?.as_ref()?.node)
     }
 
     pub fn find(&self, path: &str) -> Option<NodeId> {
@@ -221,7 +212,7 @@ impl Graph {
 
     /// Above the index of every node, for tables by node.
     pub fn bound(&self) -> usize {
-        self.slots.len()
+        self.nodes.node_indices().next_back().map_or(0, |id| id.index() + 1)
     }
 
     /// Whether a node or a scope has this path.
@@ -300,7 +291,7 @@ impl Graph {
 
     /// What `id` takes, in order.
     pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
-        self.slot(id).operands.iter().map(|operand| operand.node).collect()
+        self.slot(id).operands.iter().map(|operand| self.source(*operand)).collect()
     }
 
     /// Every use of the node's value, in the order of the graph.
@@ -314,7 +305,7 @@ impl Graph {
 
     /// The nodes that take the node's value, and as which operand, in no particular order.
     pub fn readers(&self, id: NodeId) -> impl Iterator<Item = (NodeId, usize)> {
-        self.slot(id).uses.iter().copied()
+        self.nodes.edges_directed(id, Direction::Outgoing).map(|edge| (edge.target(), *edge.weight()))
     }
 
     /// The outputs of the network that are taken at the node.
@@ -326,8 +317,7 @@ impl Graph {
 
     /// All nodes, in no particular order.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let numbered = (0..).map(NodeId).zip(&self.slots);
-        numbered.filter(|(_, slot)| slot.is_some()).map(|(id, _)| id)
+        self.nodes.node_indices().filter(|id| self.nodes[*id].is_some())
     }
 
     /// The node whose tensors `id` uses: itself, or what it is tied to.
@@ -345,7 +335,7 @@ impl Graph {
         let mut stack: Vec<NodeId> = self.outputs.values().map(|output| output.node).collect();
         while let Some(id) = stack.pop() {
             if live.insert(id) {
-                stack.extend(self.slot(id).operands.iter().map(|operand| operand.node));
+                stack.extend(self.operands(id));
             }
         }
         live
@@ -376,7 +366,7 @@ impl Graph {
 
     /// Shapes of the operands; None while one is not known.
     pub fn operand_shapes(&self, id: NodeId) -> Option<Vec<&Shape>> {
-        self.slot(id).operands.iter().map(|operand| self.node(operand.node).shape.as_ref()).collect()
+        self.slot(id).operands.iter().map(|operand| self.node(self.source(*operand)).shape.as_ref()).collect()
     }
 
     /// The node and the shapes that it takes.
@@ -402,7 +392,7 @@ impl Graph {
 
     /// Says what a node puts out; what shapes are is the check's to say, which changes nothing else.
     pub(crate) fn set_shape(&mut self, id: NodeId, shape: Option<Shape>) {
-        self.slots[id.index()].as_mut().expect("the node is there").node.shape = shape;
+        self.nodes[id].as_mut().expect("the node is there").node.shape = shape;
     }
 
     /// Checks the invariants of the whole graph.
@@ -420,20 +410,22 @@ impl Graph {
 
     /// Checks what an edit could have broken about one node.
     fn check_node(&self, id: NodeId) {
-        let Slot { node, operands, uses, tied, .. } = self.slot(id);
+        let Slot { node, operands, tied, .. } = self.slot(id);
         assert_eq!(self.find(&node.path), Some(id), "every path names its node: {}", node.path);
-        for (slot, Operand { node: source, at }) in operands.iter().enumerate() {
-            let source = self.slots[source.index()].as_ref();
-            let knows = source.is_some_and(|source| source.uses.get(*at) == Some(&(id, slot)));
-            assert!(knows, "operands are complete: {}", node.path);
+        for (slot, operand) in operands.iter().enumerate() {
+            let is_whole = self.nodes.edge_endpoints(*operand).is_some_and(|(source, reader)| {
+                reader == id && self.nodes[*operand] == slot && self.get(source).is_some()
+            });
+            assert!(is_whole, "operands are complete: {}", node.path);
         }
-        for (reader, slot) in uses {
-            let reader = self.slots[reader.index()].as_ref();
-            let takes = reader.and_then(|reader| reader.operands.get(*slot)).is_some_and(|operand| operand.node == id);
+        let edges = self.nodes.edges_directed(id, Direction::Incoming).count();
+        assert_eq!(edges, operands.len(), "every edge is an operand: {}", node.path);
+        for edge in self.nodes.edges_directed(id, Direction::Outgoing) {
+            let reader = self.nodes[edge.target()].as_ref();
+            let takes = reader.is_some_and(|reader| reader.operands.get(*edge.weight()) == Some(&edge.id()));
             assert!(takes, "a use is an operand: {}", node.path);
         }
-        let has_owner =
-            |owner: NodeId| self.slots[owner.index()].as_ref().is_some_and(|owner| owner.tied.contains(&id));
+        let has_owner = |owner: NodeId| self.nodes[owner].as_ref().is_some_and(|owner| owner.tied.contains(&id));
         assert!(node.tied.is_none_or(has_owner), "a tie has an owner: {}", node.path);
         assert!(tied.iter().all(|other| self.node(*other).tied == Some(id)), "an owner has its ties: {}", node.path);
     }

@@ -11,7 +11,7 @@ impl Graph {
     /// All nodes in the order in which the network runs, ties by rank (where they were written). Fewer than all where
     /// the graph has a circle.
     pub fn order(&self) -> Vec<NodeId> {
-        let all = || self.sorted(&self.ids().collect::<Vec<_>>(), self.slots.len(), |id| Some(id.index()));
+        let all = || self.sorted(&self.ids().collect::<Vec<_>>(), self.bound(), |id| Some(id.index()));
         self.order.get_or_init(all).clone()
     }
 
@@ -30,7 +30,7 @@ impl Graph {
         let mut waiting = vec![0usize; bound];
         let mut ready = BinaryHeap::new();
         for id in ids {
-            let operands = self.slot(*id).operands.iter().filter(|operand| place(operand.node).is_some()).count();
+            let operands = self.operands(*id).into_iter().filter(|operand| place(*operand).is_some()).count();
             waiting[place(*id).expect("it is one of the ids")] = operands;
             if operands == 0 {
                 ready.push(Reverse((self.node(*id).rank, *id)));
@@ -39,11 +39,11 @@ impl Graph {
         let mut order = Vec::with_capacity(ids.len());
         while let Some(Reverse((_, id))) = ready.pop() {
             order.push(id);
-            for (reader, _) in &self.slot(id).uses {
-                let Some(at) = place(*reader) else { continue };
+            for (reader, _) in self.readers(id) {
+                let Some(at) = place(reader) else { continue };
                 waiting[at] -= 1;
                 if waiting[at] == 0 {
-                    ready.push(Reverse((self.node(*reader).rank, *reader)));
+                    ready.push(Reverse((self.node(reader).rank, reader)));
                 }
             }
         }

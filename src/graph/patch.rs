@@ -5,9 +5,10 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 
 use indexmap::IndexMap;
+use petgraph::stable_graph::EdgeIndex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Base, Graph, Layer, Node, NodeId, Operand, Output, Scope, Slot, Spot, Use, path};
+use super::{Base, Graph, Layer, Node, NodeId, Output, Scope, Slot, Spot, Use, path};
 use crate::ops::Op;
 use crate::source::Span;
 
@@ -38,11 +39,17 @@ pub struct Patch {
 #[derive(Default)]
 struct Before {
     /// None for nodes that were not there.
-    slots: FxHashMap<NodeId, Option<Slot>>,
+    nodes: FxHashMap<NodeId, Option<Was>>,
     scopes: IndexMap<String, Option<Scope>>,
     ends: Option<(IndexMap<String, NodeId>, IndexMap<String, Output>)>,
     /// The running order, where an edge has changed.
     order: Option<OnceLock<Vec<NodeId>>>,
+}
+
+/// A node as it was, and what it took: edges that are gone do not say so.
+struct Was {
+    slot: Slot,
+    operands: Vec<NodeId>,
 }
 
 /// A node to be made.
@@ -89,11 +96,6 @@ impl Patch {
     /// If the path is taken.
     pub fn add(&mut self, new: NewNode) -> NodeId {
         assert!(!self.is_taken(&new.path), "the caller picked a free path: {}", new.path);
-        let id = self.graph.unused.pop().unwrap_or_else(|| {
-            self.graph.slots.push(None);
-            NodeId((self.graph.slots.len() - 1) as u32)
-        });
-        self.before.slots.insert(id, None);
         let shapes: Option<Vec<_>> = new.operands.iter().map(|id| self.node(*id).shape.as_ref()).collect();
         let shape = shapes.and_then(|ins| new.op.infer(&ins).ok());
         let node = Node {
@@ -110,15 +112,17 @@ impl Patch {
             rank: self.next_rank,
             shape,
         };
-        self.graph.tree.put_layer(&node.path, id);
         self.graph.next_rank = self.graph.next_rank.max(node.rank + RANK_STEP);
         self.next_rank += if self.edit.is_some() { 1 } else { RANK_STEP };
-        let slot = Slot { node, operands: vec![], uses: vec![], tied: Default::default(), outputs: 0 };
-        self.graph.slots[id.index()] = Some(slot);
+        let path = node.path.clone();
+        let slot = Slot { node, operands: vec![], tied: Default::default(), outputs: 0 };
+        let id = self.graph.nodes.add_node(Some(slot));
+        self.before.nodes.insert(id, None);
+        self.graph.tree.put_layer(&path, id);
         self.graph.len += 1;
         for (slot, operand) in new.operands.into_iter().enumerate() {
-            let at = self.add_use(operand, id, slot);
-            self.slot_mut(id).operands.push(Operand { node: operand, at });
+            let edge = self.add_edge(operand, id, slot);
+            self.slot_mut(id).operands.push(edge);
         }
         self.forget_order();
         self.made.push(id);
@@ -152,12 +156,12 @@ impl Patch {
     pub fn redirect(&mut self, one: &Use, to: NodeId) {
         match one {
             Use::Operand { node, slot } => {
-                let Operand { node: from, at } = self.graph.slot(*node).operands[*slot];
-                self.drop_use(from, at);
-                let at = self.add_use(to, *node, *slot);
+                let old = self.slot_mut(*node).operands[*slot];
+                self.drop_edge(old);
+                let new = self.add_edge(to, *node, *slot);
                 let edit = self.edit;
                 let reader = self.slot_mut(*node);
-                reader.operands[*slot] = Operand { node: to, at };
+                reader.operands[*slot] = new;
                 reader.node.touched = edit.or(reader.node.touched);
                 self.stale.push(*node);
                 self.forget_order();
@@ -216,16 +220,15 @@ impl Patch {
             return;
         }
         while let Some(operand) = self.slot_mut(id).operands.pop() {
-            self.drop_use(operand.node, operand.at);
+            self.drop_edge(operand);
         }
-        let Some(Slot { node, uses, tied, .. }) = self.graph.slots[id.index()].take() else { return };
+        let Some(Slot { node, tied, .. }) = self.graph.nodes[id].take() else { return };
         self.graph.len -= 1;
         self.forget_order();
         self.free(&node.path);
         // the commit looks at what still takes its value
-        for (reader, _) in uses {
-            self.touch(reader);
-        }
+        let readers: Vec<NodeId> = self.graph.readers(id).map(|(reader, _)| reader).collect();
+        readers.into_iter().for_each(|reader| self.touch(reader));
         if let Some(owner) = node.tied.filter(|owner| self.graph.get(*owner).is_some()) {
             self.slot_mut(owner).tied.swap_remove(&id);
         }
@@ -382,18 +385,18 @@ impl Patch {
     pub fn dead(&self) -> Vec<NodeId> {
         let inputs: FxHashSet<NodeId> = self.graph.inputs.values().copied().collect();
         let is_end = |id: NodeId| self.graph.slot(id).outputs > 0 || inputs.contains(&id);
-        let touched = self.before.slots.keys().copied().filter(|id| self.get(*id).is_some());
+        let touched = self.before.nodes.keys().copied().filter(|id| self.get(*id).is_some());
         let mut stack: Vec<NodeId> =
-            touched.filter(|id| self.graph.slot(*id).uses.is_empty() && !is_end(*id)).collect();
+            touched.filter(|id| self.graph.readers(*id).next().is_none() && !is_end(*id)).collect();
         let mut dead: FxHashSet<NodeId> = FxHashSet::default();
         let mut uses: FxHashMap<NodeId, usize> = FxHashMap::default();
         while let Some(id) = stack.pop() {
             dead.insert(id);
-            for Operand { node: operand, .. } in &self.graph.slot(id).operands {
-                let left = uses.entry(*operand).or_insert_with(|| self.graph.slot(*operand).uses.len());
+            for operand in self.graph.operands(id) {
+                let left = uses.entry(operand).or_insert_with(|| self.graph.readers(operand).count());
                 *left -= 1;
-                if *left == 0 && !is_end(*operand) {
-                    stack.push(*operand);
+                if *left == 0 && !is_end(operand) {
+                    stack.push(operand);
                 }
             }
         }
@@ -446,22 +449,22 @@ impl Patch {
     pub fn removed(&self) -> Vec<(NodeId, &str)> {
         let order = self.before.order.iter().filter_map(OnceLock::get).flatten();
         let path = |id: &NodeId| {
-            let before = self.before.slots.get(id)?.as_ref().filter(|_| self.get(*id).is_none())?;
-            Some((*id, before.node.path.as_str()))
+            let was = self.before.nodes.get(id)?.as_ref().filter(|_| self.get(*id).is_none())?;
+            Some((*id, was.slot.node.path.as_str()))
         };
         order.filter_map(path).collect()
     }
 
     /// Every layer that the patch changed in any way, as it was and as it is.
     pub fn changes(&self) -> impl Iterator<Item = (Option<Layer<'_>>, Option<Layer<'_>>)> {
-        self.before.slots.iter().map(|(id, before)| {
-            let shape_before = |operand: &Operand| match self.before.slots.get(&operand.node) {
-                Some(before) => before.as_ref()?.node.shape.as_ref(),
-                None => self.node(operand.node).shape.as_ref(),
+        self.before.nodes.iter().map(|(id, was)| {
+            let shape_before = |operand: &NodeId| match self.before.nodes.get(operand) {
+                Some(was) => was.as_ref()?.slot.node.shape.as_ref(),
+                None => self.node(*operand).shape.as_ref(),
             };
-            let was = before
+            let was = was
                 .as_ref()
-                .map(|slot| Layer { node: &slot.node, ins: slot.operands.iter().map(shape_before).collect() });
+                .map(|was| Layer { node: &was.slot.node, ins: was.operands.iter().map(shape_before).collect() });
             (was, self.get(*id).map(|_| self.graph.layer(*id)))
         })
     }
@@ -472,10 +475,10 @@ impl Patch {
     /// If one does not hold.
     pub(super) fn commit(mut self) -> Graph {
         let (there, mut gone): (Vec<NodeId>, Vec<NodeId>) =
-            self.before.slots.keys().copied().partition(|id| self.get(*id).is_some());
+            self.before.nodes.keys().copied().partition(|id| self.get(*id).is_some());
         there.into_iter().for_each(|id| self.graph.check_node(id));
         gone.sort_unstable_by(|a, b| b.cmp(a));
-        self.graph.unused.extend(gone);
+        gone.into_iter().for_each(|id| drop(self.graph.nodes.remove_node(id)));
         assert_eq!(self.graph.order().len(), self.graph.len(), "the graph is acyclic");
         for (name, output) in self.before.ends.iter().flat_map(|_| &self.graph.outputs) {
             assert!(self.graph.get(output.node).is_some(), "an output is a node: {name}");
@@ -489,22 +492,26 @@ impl Patch {
     /// Takes every change back.
     pub(super) fn undo(mut self) -> Graph {
         let graph = &mut self.graph;
-        for id in self.before.slots.keys() {
-            if let Some(slot) = graph.slots[id.index()].take() {
+        for id in self.before.nodes.keys() {
+            if let Some(slot) = graph.nodes[*id].take() {
                 graph.tree.take_layer(&slot.node.path);
                 graph.names.give_back(&slot.node.path);
+                for operand in slot.operands {
+                    graph.nodes.remove_edge(operand);
+                }
             }
         }
+        self.made.iter().rev().for_each(|id| drop(graph.nodes.remove_node(*id)));
         for path in self.before.scopes.keys() {
             graph.tree.set_scope(path, None);
             graph.names.give_back(path);
         }
-        for (id, before) in self.before.slots {
-            match &before {
-                Some(slot) => graph.tree.put_layer(&slot.node.path, id),
-                None => graph.unused.push(id),
-            }
-            graph.slots[id.index()] = before;
+        for (id, was) in self.before.nodes {
+            let Some(Was { mut slot, operands }) = was else { continue };
+            let edges = operands.into_iter().enumerate();
+            slot.operands = edges.map(|(at, operand)| graph.nodes.add_edge(operand, id, at)).collect();
+            graph.tree.put_layer(&slot.node.path, id);
+            graph.nodes[id] = Some(slot);
         }
         for (path, before) in self.before.scopes {
             graph.tree.set_scope(&path, before);
@@ -512,7 +519,7 @@ impl Patch {
         if let Some((inputs, outputs)) = self.before.ends {
             (graph.inputs, graph.outputs) = (inputs, outputs);
         }
-        graph.len = graph.slots.iter().flatten().count();
+        graph.len = graph.nodes.node_count();
         if let Some(order) = self.before.order {
             graph.order = order;
         }
@@ -521,14 +528,15 @@ impl Patch {
 
     /// Remembers what a node was before it changes.
     fn touch(&mut self, id: NodeId) {
-        if let Entry::Vacant(before) = self.before.slots.entry(id) {
-            before.insert(self.graph.slots[id.index()].clone());
+        if let Entry::Vacant(was) = self.before.nodes.entry(id) {
+            let slot = self.graph.nodes[id].clone();
+            was.insert(slot.map(|slot| Was { slot, operands: self.graph.operands(id) }));
         }
     }
 
     fn slot_mut(&mut self, id: NodeId) -> &mut Slot {
         self.touch(id);
-        self.graph.slots[id.index()].as_mut().expect("the node is there")
+        self.graph.nodes[id].as_mut().expect("the node is there")
     }
 
     /// An edge changes, and the running order with it.
@@ -541,22 +549,15 @@ impl Patch {
         self.before.ends.get_or_insert_with(|| (self.graph.inputs.clone(), self.graph.outputs.clone()));
     }
 
-    fn add_use(&mut self, of: NodeId, reader: NodeId, slot: usize) -> usize {
-        let uses = &mut self.slot_mut(of).uses;
-        uses.push((reader, slot));
-        uses.len() - 1
+    fn add_edge(&mut self, operand: NodeId, reader: NodeId, slot: usize) -> EdgeIndex {
+        self.touch(operand);
+        self.graph.nodes.add_edge(operand, reader, slot)
     }
 
-    /// Takes one of a node's uses off its list.
-    fn drop_use(&mut self, of: NodeId, at: usize) {
-        if self.graph.get(of).is_none() {
-            return;
-        }
-        let uses = &mut self.slot_mut(of).uses;
-        uses.swap_remove(at);
-        if let Some((reader, slot)) = uses.get(at).copied() {
-            self.slot_mut(reader).operands[slot].at = at;
-        }
+    /// Takes an edge away; its reader must have been touched.
+    fn drop_edge(&mut self, operand: EdgeIndex) {
+        self.touch(self.graph.source(operand));
+        self.graph.nodes.remove_edge(operand);
     }
 
     fn keep_scope(&mut self, path: &str) {
