@@ -471,10 +471,15 @@ impl Bound {
         vec![0.0; tensor.decl.shape.iter().product()]
     }
 
-    /// Names the tensors read so far that hold values which are not finite.
+    /// What is worth a warning of the files, and the tensors read so far that hold values which are not finite.
     pub fn warnings(&self) -> Diagnostics {
         let found = self.non_finite.lock().unwrap_or_else(PoisonError::into_inner);
         let mut diagnostics = Diagnostics::new();
+        let mut stores: Vec<&Store> = self.store.iter().chain(self.extra.values()).collect();
+        stores.sort_by_key(|store| store.describe());
+        for problem in stores.into_iter().flat_map(Store::warnings) {
+            diagnostics.push(problem.clone().anywhere().warning());
+        }
         if !found.is_empty() {
             let of = self.store.as_ref().map_or("the weights", |store| store.describe());
             let message = format!("{of} holds values that are not finite, in {} tensors", found.len());

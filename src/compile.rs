@@ -213,10 +213,9 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
     problems.extend(found);
     if let Some(typed) = &typed {
         problems.take(settings.check_labels(&base_typed, typed));
-        if files >= Files::Weights
-            && let Err(found) = bind_headers(&settings, &base_typed, typed)
-        {
-            problems.extend(found);
+        if files >= Files::Weights {
+            let bound = bind_headers(&settings, &base_typed, typed);
+            problems.extend(bound.map_or_else(|found| found, |bound| bound.warnings()));
         }
         if let (Files::All, Some(spec)) = (files, &train) {
             problems.extend(frozen_at_random(typed, &settings, spec));

@@ -3,24 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
-
 use super::header::{self, Header};
-use super::pytorch;
-use super::store::TensorInfo;
+use super::pytorch::{self, Checkpoint};
 use crate::diag::{Code, Problem};
 use crate::io::open::{self, Opened, Unreadable};
 
 pub(super) enum Contents {
     Safetensors { file: Arc<Opened>, header: Header },
-    PyTorch(IndexMap<String, (TensorInfo, pytorch_reader::Tensor)>),
+    PyTorch(Checkpoint),
 }
 
 impl Contents {
     pub fn keys(&self) -> Vec<&str> {
         match self {
             Contents::Safetensors { header, .. } => header.tensors.keys().map(String::as_str).collect(),
-            Contents::PyTorch(tensors) => tensors.keys().map(String::as_str).collect(),
+            Contents::PyTorch(checkpoint) => checkpoint.tensors.keys().map(String::as_str).collect(),
         }
     }
 }
@@ -46,7 +43,7 @@ pub(super) fn open(path: &Path) -> Result<Contents, Problem> {
             })?;
             Ok(Contents::Safetensors { file: Arc::new(file), header })
         }
-        Kind::PyTorch => pytorch::open(path, &file).map(Contents::PyTorch),
+        Kind::PyTorch => pytorch::open(path, &file, &head).map(Contents::PyTorch),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A [`Store`] is an opened file whose tensors are read when asked for, from any thread. It knows keys, shapes and number
 //! formats, and nothing of graphs: what belongs to which layer is settled by whoever binds the two.
 
+mod archive;
 mod dtype;
 mod file;
 mod finite;
@@ -11,6 +12,7 @@ mod hub;
 mod index;
 mod init;
 mod keymap;
+mod pickle;
 mod pytorch;
 mod source;
 mod store;

@@ -1,22 +1,44 @@
 //! PyTorch checkpoints, of all three containers that `torch.save` has written. The crate pytorch-reader interprets the
 //! pickle without running any code; here its tensors get an order, a size limit and messages.
 
+use std::io::{BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use pytorch_reader::{DType as Stored, PytorchError, PytorchReader, Tensor};
 
+use super::archive;
 use super::dtype::DType;
+use super::pickle::Names;
 use super::store::TensorInfo;
 use crate::diag::{Code, Problem};
 use crate::io::open::Opened;
 
-/// Opens the checkpoint that `file` is, at `path`. The keys come in the order of their names: the pickle's own is not kept
-/// by the reader.
-pub(super) fn open(path: &Path, file: &Opened) -> Result<IndexMap<String, (TensorInfo, Tensor)>, Problem> {
+/// An opened checkpoint.
+pub(super) struct Checkpoint {
+    /// By key in the order of the names: the pickle's own is not kept by the reader.
+    pub tensors: IndexMap<String, (TensorInfo, Tensor)>,
+    /// What is left out of it, or damaged where it does no harm.
+    pub warnings: Vec<Problem>,
+}
+
+/// Opens the checkpoint that `file` is, at `path`; `head` is its beginning.
+pub(super) fn open(path: &Path, file: &Opened, head: &[u8]) -> Result<Checkpoint, Problem> {
     let name = path.display();
     let length = usize::try_from(file.len()).unwrap_or(usize::MAX);
-    let reader = PytorchReader::new(place(path, file)).map_err(|error| refuse(path, &error))?;
+    let mut names = Names::default();
+    let damage = look(file, head, &mut names).map_err(|reason| refuse(path, &reason))?;
+    let arrays = || {
+        Problem::new(Code::WeightsFile, format!("`{name}` holds NumPy arrays, not tensors"))
+            .hint(
+                "save them as tensors: `torch.save({key: torch.from_numpy(array) for key, array in arrays.items()}, file)`",
+            )
+            .hint("or as safetensors: `safetensors.numpy.save_file(arrays, \"model.safetensors\")`")
+    };
+    let reader = PytorchReader::new(place(path, file)).map_err(|error| match names.has_arrays() {
+        true => arrays(),
+        false => refuse(path, &reason(&error)),
+    })?;
     let mut tensors = IndexMap::with_capacity(reader.len());
     for (key, tensor) in reader.into_tensors() {
         // A view may repeat its storage (`expand`), so that a small file could ask for any amount of memory.
@@ -29,12 +51,63 @@ pub(super) fn open(path: &Path, file: &Opened) -> Result<IndexMap<String, (Tenso
         let info = TensorInfo { shape: tensor.shape().to_vec(), dtype: dtype(tensor.dtype()) };
         tensors.insert(key, (info, tensor));
     }
+    if tensors.is_empty() && names.has_arrays() {
+        return Err(arrays());
+    }
     if tensors.is_empty() {
         return Err(Problem::new(Code::WeightsFile, format!("`{name}` holds no tensors"))
             .hint("save the weights themselves: `torch.save(model.state_dict(), file)`"));
     }
     tensors.sort_unstable_keys();
-    Ok(tensors)
+    let mut warnings = vec![];
+    let others = names.others();
+    if !others.is_empty() {
+        let shown: Vec<String> = others.iter().take(3).map(|name| format!("`{}`", shortened(name, 80))).collect();
+        let more = others.len() - shown.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let message = format!("`{name}` holds objects that are no tensors: {}{more}", shown.join(", "));
+        warnings.push(
+            Problem::new(Code::WeightsFile, message)
+                .note("they are left out, and nothing of them is run; `torch.load(.., weights_only=True)` refuses them")
+                .hint("save the weights alone: `torch.save(model.state_dict(), file)`"),
+        );
+    }
+    if let Some(damage) = damage {
+        warnings.push(
+            Problem::new(Code::WeightsFile, format!("`{name}` is damaged beside its tensors: {damage}"))
+                .note("tensors are checked when they are read; `torch.load` may refuse the file")
+                .hint("fetch the file again"),
+        );
+    }
+    Ok(Checkpoint { tensors, warnings })
+}
+
+/// Walks through the pickles of a checkpoint, before anything of them is interpreted; what is damaged beside them.
+fn look(file: &Opened, head: &[u8], names: &mut Names) -> Result<Option<String>, String> {
+    if head.starts_with(b"PK") {
+        return archive::look(file, names);
+    }
+    if head.get(257..262) == Some(b"ustar") {
+        // a container of 2017 and before, whose entries the reader bounds by the file itself
+        return Ok(None);
+    }
+    let mut handle = file.file().try_clone().map_err(|error| error.to_string())?;
+    handle.seek(SeekFrom::Start(0)).map_err(|error| error.to_string())?;
+    let mut stream = BufReader::new(handle);
+    names.walk(&mut stream)?;
+    // magic number, protocol, system and object, then the keys of the storages; a pickle alone is its object
+    let magic = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+    if head.windows(magic.len()).take(64).any(|bytes| bytes == magic) {
+        (0..4).try_for_each(|_| names.walk(&mut stream))?;
+    }
+    Ok(None)
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{} ..", &text[..end]),
+        None => text.to_string(),
+    }
 }
 
 /// A path to the very file that is open, so that nothing else can be read under its name.
@@ -70,14 +143,13 @@ fn dtype(stored: Stored) -> DType {
     }
 }
 
-fn refuse(path: &Path, error: &PytorchError) -> Problem {
+/// The reader's reason, which may quote what the file says at any length.
+fn reason(error: &PytorchError) -> String {
+    shortened(&error.to_string(), 300)
+}
+
+fn refuse(path: &Path, reason: &str) -> Problem {
     let name = path.display();
-    let mut reason = error.to_string();
-    // The crate's reasons may quote what the file says at any length.
-    if let Some((end, _)) = reason.char_indices().nth(300) {
-        reason.truncate(end);
-        reason.push_str(" ..");
-    }
     Problem::new(Code::WeightsFile, format!("`{name}` is not a PyTorch checkpoint that can be read: {reason}"))
         .hint("fetch the file again, or save it anew with `torch.save(model.state_dict(), file)`")
         .hint("or convert it: `safetensors.torch.save_file(model.state_dict(), \"model.safetensors\")`")
@@ -85,6 +157,8 @@ fn refuse(path: &Path, error: &PytorchError) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::super::store::Store;
     use super::*;
 
@@ -122,6 +196,7 @@ mod tests {
             check(&store, prefix);
             let keys: Vec<&String> = store.tensors().keys().collect();
             assert!(keys.is_sorted(), "{keys:?}");
+            assert_eq!(store.warnings(), [], "{name}");
         }
     }
 
@@ -137,6 +212,8 @@ mod tests {
         }
         let store = Store::open_file(&sample("evil.pth")).unwrap();
         assert_eq!(store.read("a").unwrap(), [1.0]);
+        let [warning] = store.warnings() else { panic!("{:?}", store.warnings()) };
+        assert!(warning.message.ends_with("holds objects that are no tensors: `posix.system`"), "{}", warning.message);
         assert!(!Path::new("archc-was-here").exists());
     }
 
@@ -164,5 +241,66 @@ mod tests {
                 let _ = read(&bad);
             }
         }
+    }
+
+    /// `pickle.dumps({"a": numpy.arange(2, dtype="f4")}, protocol=2)`
+    const ARRAYS: &[u8] = b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01cnumpy._core.multiarray\x0a_reconstruct\x0aq\x02cnumpy\x0andarray\x0aq\x03K\x00\x85q\x04c_codecs\x0aencode\x0aq\x05X\x01\x00\x00\x00bq\x06X\x06\x00\x00\x00latin1q\x07\x86q\x08Rq\x09\x87q\x0aRq\x0b(K\x01K\x02\x85q\x0ccnumpy\x0adtype\x0aq\x0dX\x02\x00\x00\x00f4q\x0e\x89\x88\x87q\x0fRq\x10(K\x03X\x01\x00\x00\x00<q\x11NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x12b\x89h\x05X\x09\x00\x00\x00\x00\x00\x00\x00\x00\x00\xc2\x80?q\x13h\x07\x86q\x14Rq\x15tq\x16bs.";
+
+    #[test]
+    fn arrays_are_told_from_tensors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("arrays.pth");
+        let save = |pickle: &[u8]| {
+            let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+            let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+            for (name, bytes) in [("archive/data.pkl", pickle), ("archive/version", b"3\n")] {
+                archive.start_file(name, stored).unwrap();
+                archive.write_all(bytes).unwrap();
+            }
+            archive.finish().unwrap();
+        };
+        // as many bytes as no reader copies, in the place of the array's eight
+        let at = ARRAYS.windows(4).position(|bytes| bytes == b"X\x09\0\0").unwrap();
+        let large =
+            [&ARRAYS[..at], b"X", &(65u32 << 20).to_le_bytes(), &vec![b'x'; 65 << 20], &ARRAYS[at + 14..]].concat();
+        for pickle in [ARRAYS, &large] {
+            save(pickle);
+            let problem = Store::open_file(&path).unwrap_err();
+            assert!(problem.message.ends_with("holds NumPy arrays, not tensors"), "{}", problem.message);
+            assert!(problem.hints[0].contains("torch.from_numpy"), "{:?}", problem.hints);
+        }
+        // every step may make an object
+        save(&vec![b']'; 5 << 20]);
+        let problem = Store::open_file(&path).unwrap_err();
+        assert!(problem.message.contains("more than 4194304 steps"), "{}", problem.message);
+    }
+
+    #[test]
+    fn damage_beside_the_tensors_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("damaged.pth");
+        let good = std::fs::read(sample("zip.pth")).unwrap();
+        let warned = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let store = Store::open_file(&path).unwrap_or_else(|problem| panic!("{problem:?}"));
+            check(&store, "");
+            store.warnings().iter().map(|problem| problem.message.clone()).collect::<Vec<String>>().join(" ")
+        };
+        assert_eq!(warned(&good), "");
+        let find = |what: &[u8]| good.windows(what.len()).position(|bytes| bytes == what).unwrap();
+        let changed = |at: usize, to: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = to;
+            bytes
+        };
+        // what is in an entry that nothing needs, then the name of one in its own header, then the signature before that
+        let digit = good.windows(40).position(|bytes| bytes.iter().all(u8::is_ascii_digit)).unwrap();
+        assert!(warned(&changed(digit, b'x')).contains("serialization_id` does not have its checksum"));
+        let name = find(b"/version") + 1;
+        let signature = good[..find(b"serialization_id")].windows(4).rposition(|bytes| bytes == b"PK\x03\x04").unwrap();
+        for (at, to) in [(name, b'V'), (signature + 3, 5)] {
+            assert!(warned(&changed(at, to)).contains("is not what the archive's list says"));
+        }
+        assert!(warned(&[b"PK\x03\x04", &good[..]].concat()).contains("4 bytes stand before its archive"));
     }
 }

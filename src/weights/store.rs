@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::dtype::{DType, to_f32};
 use super::file::{self, Contents};
+use super::pytorch::Checkpoint;
 use super::source::WeightsSource;
 use super::{hub, index};
 use crate::diag::{Code, Problem, suggest};
@@ -31,6 +32,7 @@ pub struct Store {
     tensors: IndexMap<String, TensorInfo>,
     places: Vec<Place>,
     metadata: IndexMap<String, String>,
+    warnings: Vec<Problem>,
 }
 
 /// How much one thread reads at once, in bytes.
@@ -85,7 +87,7 @@ impl Store {
     }
 
     fn empty(name: String) -> Store {
-        Store { name, tensors: IndexMap::new(), places: vec![], metadata: IndexMap::new() }
+        Store { name, tensors: IndexMap::new(), places: vec![], metadata: IndexMap::new(), warnings: vec![] }
     }
 
     fn add(&mut self, opened: Contents, wanted: impl Fn(&str) -> bool) {
@@ -100,7 +102,8 @@ impl Store {
                 }
                 self.metadata = header.metadata;
             }
-            Contents::PyTorch(tensors) => {
+            Contents::PyTorch(Checkpoint { tensors, warnings }) => {
+                self.warnings.extend(warnings);
                 for (key, (info, tensor)) in tensors {
                     if wanted(&key) {
                         self.tensors.insert(key, info);
@@ -119,6 +122,11 @@ impl Store {
     /// The strings that a safetensors file or an index carries beside its tensors.
     pub fn metadata(&self) -> &IndexMap<String, String> {
         &self.metadata
+    }
+
+    /// What is worth a warning of a file that can be read.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
     }
 
     /// The path, or `hf("..")`, for messages.
