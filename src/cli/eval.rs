@@ -142,7 +142,11 @@ fn evaluate(
         let message = format!("none of the {of} pictures of `{}` could be read", path.display());
         return Err(Problem::new(Code::Input, message).hint("the warnings above say why").into());
     }
-    let loss = sum / scores.samples.max(1) as f64;
+    let left_out = of.saturating_sub(scores.samples as usize);
+    if left_out > 0 {
+        say(format!("left out: {left_out} of {of} pictures, which cannot be read"));
+    }
+    let loss = sum / scores.samples as f64;
     if args.json {
         print_json(&scores.to_json(Some(loss)));
     } else {
