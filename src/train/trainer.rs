@@ -444,7 +444,7 @@ impl<'a> Trainer<'a> {
     /// Goes on from a snapshot of the same network and block, with the same layers frozen.
     ///
     /// # Errors
-    /// A tensor that is missing or of another size. Then the trainer is as it was.
+    /// A tensor that is missing, of another shape, or not the network's. Then the trainer is as it was.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Problem> {
         self.take(snapshot, true)
     }
@@ -453,7 +453,7 @@ impl<'a> Trainer<'a> {
     /// did not begins now.
     ///
     /// # Errors
-    /// A tensor of another size. Then the trainer is as it was.
+    /// A tensor of another shape. Then the trainer is as it was.
     pub fn adopt(&mut self, snapshot: &Snapshot) -> Result<(), Problem> {
         self.take(snapshot, false)?;
         for kept in &mut self.layout {
@@ -467,19 +467,32 @@ impl<'a> Trainer<'a> {
 
     fn take(&mut self, snapshot: &Snapshot, all: bool) -> Result<(), Problem> {
         let mut arrays = self.arrays()?;
-        let found: FxHashMap<&str, &[f32]> =
-            snapshot.tensors.iter().map(|(name, _, values)| (name.as_str(), values.as_slice())).collect();
+        let mut found: FxHashMap<&str, (&[usize], &[f32])> = snapshot
+            .tensors
+            .iter()
+            .map(|(name, shape, values)| (name.as_str(), (shape.as_slice(), values.as_slice())))
+            .collect();
         for (_, what, values) in &mut arrays {
             for kept in &self.layout {
                 let name = format!("{what}/{}", kept.key);
                 // only what is learned has moments
                 let Some(to) = values.get_mut(kept.range()) else { continue };
-                match found.get(name.as_str()) {
-                    Some(own) if own.len() == to.len() => to.copy_from_slice(own),
+                let wanted = &kept.state.shape;
+                match found.remove(name.as_str()) {
+                    Some((shape, own)) if shape == wanted && own.len() == to.len() => to.copy_from_slice(own),
+                    Some((shape, _)) => {
+                        let message = format!("`{name}` needs the shape {wanted:?}, the checkpoint has {shape:?}");
+                        return Err(Problem::new(Code::Train, message));
+                    }
                     None if !all => {}
-                    _ => return Err(Problem::new(Code::Train, format!("the checkpoint does not hold `{name}`"))),
+                    None => return Err(Problem::new(Code::Train, format!("the checkpoint does not hold `{name}`"))),
                 }
             }
+        }
+        // the order of a hash map is not to be seen
+        if let (true, Some(name)) = (all, found.keys().min()) {
+            let message = format!("the checkpoint holds `{name}`, which the network does not learn");
+            return Err(Problem::new(Code::Train, message));
         }
         for (array, _, values) in arrays {
             self.learning.write(array, &values)?;
