@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use indexmap::IndexMap;
+use sha2::{Digest, Sha256};
 
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem, nearest};
 use crate::exec::Tensors;
@@ -502,6 +503,32 @@ impl Bound {
     pub fn read_key(&self, key: &str) -> Result<(Vec<f32>, bool), Problem> {
         let tensor = self.tensors.get(key).expect("a key of the network");
         Ok((self.values(key, tensor)?, is_integer(key, tensor)))
+    }
+
+    /// What files the network's tensors come from, and the SHA-256 of these tensors with their keys; None where all are
+    /// drawn.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn digest_of_files(&self) -> Result<Option<(String, String)>, Problem> {
+        use rayon::prelude::*;
+        let is_stored = |source: &Source| matches!(source, Source::File(_) | Source::Fresh(Init::From { .. }));
+        let stored = self.tensors.par_iter().filter(|(_, tensor)| is_stored(&tensor.source));
+        let digest = |(name, tensor): (&String, &Tensor)| -> Result<[u8; 32], Problem> {
+            let mut digest = Sha256::new_with_prefix(name);
+            digest.update([0]);
+            digest.update(bytemuck::cast_slice::<f32, u8>(&self.values(name, tensor)?));
+            Ok(digest.finalize().into())
+        };
+        let digests: Vec<[u8; 32]> = stored.map(digest).collect::<Result<_, _>>()?;
+        if digests.is_empty() {
+            return Ok(None);
+        }
+        let stores = self.store.iter().chain(self.extra.values());
+        let mut names: Vec<String> = stores.map(|store| store.describe().to_string()).collect();
+        names.sort();
+        let whole = Sha256::digest(digests.concat());
+        Ok(Some((names.join("`, `"), whole.iter().map(|byte| format!("{byte:02x}")).collect())))
     }
 
     /// Writes every tensor under its key, as a PyTorch user expects them.

@@ -4,24 +4,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sha2::{Digest, Sha256};
 
 use super::args::Train;
 use super::backend::learns;
 use super::run::bound;
 use super::session::Session;
 use super::{Failure, Outcome, stop};
+use crate::bind::Bound;
 use crate::compile::Compiled;
-use crate::diag::{Code, Problem};
+use crate::diag::{At, Code, Diagnostics, Problem};
 use crate::exec::learning::Learns;
 use crate::io::console::{self, print, say};
 use crate::source::FileId;
+use crate::train::run::fingerprint::Fingerprint;
 use crate::train::run::learner::Stepped;
 use crate::train::run::metrics::{self, Line};
 use crate::train::run::network::{NetworkLearner, Pace};
 use crate::train::run::report::Report;
 use crate::train::run::setup::{Given, Setup, setup};
 use crate::train::run::{self, Ended, RunFolder, Watch};
+use crate::train::spec::Setting;
 use crate::train::stage::stages;
 use crate::train::{Schedule, TrainSpec, frozen_at_random};
 use crate::weights::WeightsSource;
@@ -50,17 +52,25 @@ fn train(
     args: &Train,
     device: Arc<dyn Learns>,
 ) -> Outcome {
+    // before the data is read: a folder of a run in it would be said to be a class without pictures
+    if let Some(data) = spec.choice("data").filter(|choice| choice.name() == "folder")
+        && let Some(Setting::Text(path)) = data.arg("path")
+    {
+        RunFolder::check_apart(&args.out, &compiled.settings.dir.join(path))
+            .at(data.span)
+            .map_err(Diagnostics::from)?;
+    }
     let own_seed = run::says(&session.sources, file, "seed");
     let given = Given { batch: args.exec.batch, seed: args.exec.seed.filter(|_| !own_seed) };
     let Setup { mut job, config, remarks } = setup(spec, &compiled.typed, &compiled.settings, &given)?;
     if args.exec.weights.is_none() {
         session.report(&frozen_at_random(&compiled.typed, &compiled.settings, spec));
     }
-    job.spec = digest(session, file, args, &job);
     job.prefix_memory = (!args.no_prefix_cache).then_some(PREFIX_MEMORY);
     let mut bound = bound(compiled, &args.exec)?;
     bound.check_memory()?;
     bound.hold()?;
+    job.fingerprint = fingerprint(session, file, args, &bound)?;
     remarks.iter().for_each(say);
     let classes = if job.classes.is_empty() { String::new() } else { format!(", {} classes", job.classes.len()) };
     say(format!("data: {} pictures to learn from, {} for validation{classes}", job.train.len(), job.val.len()));
@@ -78,8 +88,7 @@ fn train(
     };
     let mut learner = NetworkLearner::new(&stages, &bound, device, config, job.batch, pace)?;
     session.report(&bound.warnings());
-    let text = run::resolved(&session.sources, file, &args.spec.set, &args.out);
-    crate::io::atomic::write_bytes(&folder.spec(), text.as_bytes())?;
+    job.spec = run::resolved(&session.sources, file, &args.spec.set, &args.out);
 
     let began = Instant::now();
     let mut shown = Shown::new(session, job.epochs);
@@ -92,7 +101,7 @@ fn train(
         Ended::Done { best, early } => (best, early),
         Ended::Stopped => {
             say(format!("stopped; the checkpoint is written: {}", folder.checkpoint().display()));
-            say(format!("go on with: archc train {} --out {} --resume", args.spec.spec.display(), args.out.display()));
+            say(format!("go on with: {}", resuming(std::env::args().skip(1))));
             return Err(Failure::Status(stop::asked().unwrap_or(1)));
         }
     };
@@ -107,7 +116,7 @@ fn train(
     }
 
     let name = session.sources.file(file).name.clone();
-    let mut report = Report { name, spec: text, ..Report::default() };
+    let mut report = Report { name, spec: job.spec.clone(), ..Report::default() };
     report.lines = metrics::read(&folder.metrics())?;
     let ledger = bound.ledger();
     let is_random = args.exec.weights.is_none() && matches!(compiled.settings.weights, WeightsSource::Random { .. });
@@ -134,22 +143,29 @@ fn train(
     Ok(())
 }
 
-/// What a run is a run of: its spec, what that was given, and the names of its samples.
-fn digest(session: &Session, file: FileId, args: &Train, job: &run::Job) -> String {
-    let mut digest = Sha256::new();
-    digest.update(&session.sources.file(file).text);
-    for (name, value) in &args.spec.set {
-        digest.update(format!("\n{name}={value}"));
-    }
-    digest.update(format!("\n{:?} {} {} {}", args.exec.weights, job.batch, job.recipe.seed, args.exec.exact));
-    for data in [&job.train, &job.val] {
-        digest.update(format!("\n{}", data.len()));
-        for sample in &data.samples {
-            let name = sample.path.file_name().unwrap_or_default().to_string_lossy();
-            digest.update(format!("\n{name} {:?}", sample.label));
-        }
-    }
-    digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+/// What the run is a function of, beside its data: the device and threads change no more than rounding.
+fn fingerprint(session: &Session, file: FileId, args: &Train, bound: &Bound) -> Result<Fingerprint, Problem> {
+    let exec = &args.exec;
+    let mut fingerprint = Fingerprint::new(&session.sources, file, &args.spec.set, bound)?;
+    let yes_or_no = |yes: bool| if yes { "given" } else { "not given" }.to_string();
+    fingerprint.options.extend([
+        ("dtype".to_string(), exec.dtype.name().to_string()),
+        ("option `--tf32`".to_string(), yes_or_no(exec.tf32)),
+        ("option `--exact`".to_string(), yes_or_no(exec.exact)),
+        ("seed of fresh weights".to_string(), exec.seed.unwrap_or(0).to_string()),
+    ]);
+    Ok(fingerprint)
+}
+
+/// The command that goes on with the run: the same options, since a run goes on only with what it was begun with.
+fn resuming(args: impl Iterator<Item = String>) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
+    let word = |word: String| match !word.is_empty() && word.chars().all(is_plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    let words = args.filter(|arg| arg != "--resume").map(word);
+    ["archc".to_string()].into_iter().chain(words).chain(["--resume".to_string()]).collect::<Vec<_>>().join(" ")
 }
 
 fn facts(
@@ -229,11 +245,27 @@ impl Watch for Shown<'_> {
         self.say(text);
     }
 
-    fn skipped(&mut self, problem: &Problem) {
+    fn warn(&mut self, problem: &Problem) {
         self.bar.suspend(|| self.session.report(&problem.clone().anywhere().warning().into()));
     }
 
     fn stops(&self) -> bool {
         stop::asked().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resuming;
+
+    #[test]
+    fn a_run_goes_on_with_the_options_that_it_was_given() {
+        let command = |words: &[&str]| resuming(words.iter().map(|word| word.to_string()));
+        assert_eq!(command(&["train", "a.arch", "--out", "b", "--resume"]), "archc train a.arch --out b --resume");
+        let wanted = "archc train 'my spec.arch' --set 'name=\"it'\\''s\"' --set width=6 --out '' --resume";
+        assert_eq!(
+            command(&["train", "my spec.arch", "--set", "name=\"it's\"", "--set", "width=6", "--out", ""]),
+            wanted
+        );
     }
 }

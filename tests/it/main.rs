@@ -16,6 +16,7 @@ mod limits;
 mod ops;
 mod pages;
 mod reading;
+mod resuming;
 mod suite;
 mod train;
 mod trainer;

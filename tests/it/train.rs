@@ -4,37 +4,37 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn archc(args: &[&str]) -> Command {
+pub fn archc(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_archc"));
     command.current_dir(root()).args(args).env("NO_COLOR", "1").stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-fn run(args: &[&str]) -> Output {
+pub fn run(args: &[&str]) -> Output {
     archc(args).output().expect("archc starts")
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
 }
 
-fn ok(args: &[&str]) -> String {
+pub fn ok(args: &[&str]) -> String {
     let output = run(args);
     assert!(output.status.success(), "{args:?}: {}", said(&output));
     said(&output)
 }
 
-fn text(path: &Path) -> String {
+pub fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
 /// A spec of a small network that takes some steps a second, over a few digits of the examples.
-fn small(dir: &Path, train: &str) -> PathBuf {
+pub fn small(dir: &Path, train: &str) -> PathBuf {
     for part in ["train", "val"] {
         for class in ["1", "7"] {
             let to = dir.join("data").join(part).join(class);
@@ -68,7 +68,7 @@ fn small(dir: &Path, train: &str) -> PathBuf {
     spec
 }
 
-const BLOCK: &str = "train {\n\
+pub const BLOCK: &str = "train {\n\
     data folder(\"data\")\n\
     loss cross_entropy\n\
     optimizer adam(lr = 0.01)\n\
@@ -81,7 +81,7 @@ const BLOCK: &str = "train {\n\
 }\n";
 
 /// What a run leaves that must not depend on where it was cut off.
-fn left(out: &Path) -> Vec<Vec<u8>> {
+pub fn left(out: &Path) -> Vec<Vec<u8>> {
     let read = |name: &str| std::fs::read(out.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     ["model.safetensors", "metrics.jsonl", "checkpoint.best"].map(read).into()
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Job;
 use super::learner::Learner;
 use super::prefix::PrefixCache;
+use super::samples::Part;
 use super::scores::Scores;
+use super::{Job, none_readable};
 use crate::data::{Dataset, Loader};
 use crate::diag::Problem;
 
@@ -22,7 +23,7 @@ pub struct Evaluation {
 /// Evaluates `data`, with what is known of its frozen prefix.
 ///
 /// # Errors
-/// A picture that cannot be read, a device that fails.
+/// A picture that cannot be read, or no picture that can, where such are left out; a device that fails.
 pub fn evaluate(
     learner: &mut dyn Learner,
     job: &Job,
@@ -42,12 +43,11 @@ pub fn evaluate(
             continue;
         }
         let outputs = match cache {
+            Some(cache) if batch.input.is_empty() => learner.outputs_after(&cache.batch(&batch.samples)?)?,
             Some(cache) => {
-                if !batch.input.is_empty() {
-                    let made = learner.run_prefix(&batch.input)?;
-                    cache.keep(&batch.samples, &made);
-                }
-                learner.outputs_after(&cache.batch(&batch.samples))?
+                let made = learner.run_prefix(&batch.input)?;
+                cache.keep(&batch.samples, &made);
+                learner.outputs_after(&made)?
             }
             None => learner.outputs(&batch.input)?,
         };
@@ -57,5 +57,9 @@ pub fn evaluate(
             scores.add(&batch.samples, &outputs, &batch.targets);
         }
     }
-    Ok(Evaluation { loss: sum / count.max(1) as f64, scores, problems })
+    if count == 0 {
+        let part = if Arc::ptr_eq(data, &job.train) { Part::Training } else { Part::Validation };
+        return Err(none_readable(part, data));
+    }
+    Ok(Evaluation { loss: sum / count as f64, scores, problems })
 }

@@ -2,7 +2,7 @@
 //! with the process, however that ends.
 
 use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::diag::{Code, Problem};
 use crate::io::atomic::{problem, reason};
@@ -21,13 +21,13 @@ impl RunFolder {
     pub fn create(path: &Path) -> Result<RunFolder, Problem> {
         if path.is_dir() {
             if holds_something(path)? {
-                let again = if path.join(CHECKPOINT).exists() {
-                    "go on with the run in it: `--resume`"
-                } else {
-                    "begin the run in it again: `--resume`"
-                };
                 let message = format!("the folder `{}` is there already", path.display());
-                return Err(Problem::new(Code::Output, message).hint("name another one with `--out`").hint(again));
+                let problem = Problem::new(Code::Output, message).hint("name another one with `--out`");
+                return Err(match (path.join(CHECKPOINT).exists(), is_begun(path)?) {
+                    (true, _) => problem.hint("go on with the run in it: `--resume`"),
+                    (false, true) => problem.hint("begin the run in it again: `--resume`"),
+                    (false, false) => problem,
+                });
             }
         } else if path.exists() {
             return Err(Problem::new(Code::Output, format!("`{}` is a file, not a folder", path.display()))
@@ -37,7 +37,8 @@ impl RunFolder {
         RunFolder::lock(path)
     }
 
-    /// Takes the folder of a run that was begun.
+    /// Takes the folder of a run that was begun: one with a checkpoint, wherever it was copied from, or one that was locked
+    /// and holds nothing but what runs leave.
     ///
     /// # Errors
     /// If there is none, or another process works in it.
@@ -46,20 +47,36 @@ impl RunFolder {
             return Err(Problem::new(Code::Input, format!("there is no run in `{}` to go on with", path.display()))
                 .hint("leave `--resume` out to begin one"));
         }
-        if !path.join(LOCK).exists() && holds_something(path)? {
+        if !path.join(CHECKPOINT).exists() && holds_something(path)? && !is_begun(path)? {
             return Err(Problem::new(Code::Input, format!("`{}` is not the folder of a run", path.display()))
                 .hint("leave `--resume` out, and name a new folder with `--out`"));
         }
         let folder = RunFolder::lock(path)?;
         // what a process that was killed was writing; nobody else writes here
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(".archc-") && name.ends_with(".tmp") {
+            if is_temporary(&entry.file_name().to_string_lossy()) {
                 // what cannot be removed is in nobody's way
                 let _ = fs::remove_file(entry.path());
             }
         }
         Ok(folder)
+    }
+
+    /// Refuses a run's folder that lies in the data, or around it: what the run leaves would be samples of the next one.
+    ///
+    /// # Errors
+    /// If one lies in the other. Links are followed, and neither need be there.
+    pub fn check_apart(path: &Path, data: &Path) -> Result<(), Problem> {
+        let (own, other) = (real(path), real(data));
+        let message = match (own.starts_with(&other), other.starts_with(&own)) {
+            (true, true) => format!("`{}` is the data folder", path.display()),
+            (true, false) => format!("`{}` lies in the data folder `{}`", path.display(), data.display()),
+            (false, true) => format!("the data folder `{}` lies in `{}`", data.display(), path.display()),
+            (false, false) => return Ok(()),
+        };
+        Err(Problem::new(Code::Output, message)
+            .note("what a run leaves there would be taken for data by the next one")
+            .hint("name a folder outside of the data with `--out`"))
     }
 
     fn lock(path: &Path) -> Result<RunFolder, Problem> {
@@ -90,39 +107,88 @@ impl RunFolder {
 
     /// The checkpoint of the best epoch.
     pub fn best(&self) -> PathBuf {
-        self.path.join("checkpoint.best")
+        self.path.join(BEST)
     }
 
     pub fn metrics(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
+        self.path.join(METRICS)
     }
 
     /// The trained weights.
     pub fn model(&self) -> PathBuf {
-        self.path.join("model.safetensors")
+        self.path.join(MODEL)
+    }
+
+    /// The trained weights while they are being written and looked at.
+    pub fn fresh_model(&self) -> PathBuf {
+        self.path.join(".archc-model.tmp")
     }
 
     pub fn spec(&self) -> PathBuf {
-        self.path.join("spec.arch")
+        self.path.join(SPEC)
+    }
+
+    /// The samples that the run was begun with.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join(SAMPLES)
     }
 
     pub fn report(&self) -> PathBuf {
-        self.path.join("report.html")
+        self.path.join(REPORT)
     }
 
     /// What the frozen prefix made, where that is kept on the disk.
     pub fn prefix(&self) -> PathBuf {
-        self.path.join("prefix")
+        self.path.join(PREFIX)
     }
 }
 
 const CHECKPOINT: &str = "checkpoint";
+const BEST: &str = "checkpoint.best";
 const LOCK: &str = ".lock";
+const METRICS: &str = "metrics.jsonl";
+const MODEL: &str = "model.safetensors";
+const PREFIX: &str = "prefix";
+const REPORT: &str = "report.html";
+const SAMPLES: &str = "samples.jsonl";
+const SPEC: &str = "spec.arch";
+const ALL: [&str; 9] = [CHECKPOINT, BEST, LOCK, METRICS, MODEL, PREFIX, REPORT, SAMPLES, SPEC];
 
 fn holds_something(path: &Path) -> Result<bool, Problem> {
-    let mut entries = fs::read_dir(path).map_err(|error| {
+    // a run that never began leaves its lock behind
+    Ok(names(path)?.iter().any(|name| name != LOCK))
+}
+
+/// Whether a run was begun in a folder that holds no checkpoint. Files of others would be in danger there.
+fn is_begun(path: &Path) -> Result<bool, Problem> {
+    let is_own = |name: &String| ALL.contains(&name.as_str()) || is_temporary(name) || name.starts_with(METRICS);
+    let names = names(path)?;
+    Ok(names.iter().any(|name| name == LOCK) && names.iter().all(is_own))
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(".archc-") && name.ends_with(".tmp")
+}
+
+fn names(path: &Path) -> Result<Vec<String>, Problem> {
+    let entries = fs::read_dir(path).map_err(|error| {
         Problem::new(Code::Output, format!("the folder `{}` cannot be read: {}", path.display(), reason(&error)))
     })?;
-    // a run that never began leaves its lock behind
-    Ok(entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK)))
+    Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+}
+
+/// A path without links and `..`, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut real = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                real.pop();
+            }
+            part => real.push(part),
+        }
+        real = real.canonicalize().unwrap_or(real);
+    }
+    real
 }

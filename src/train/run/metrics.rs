@@ -1,7 +1,7 @@
 //! metrics.jsonl: a line a step, a line an epoch. Nothing in it depends on the clock, so that a run that was cut off leaves
 //! the same file as an unbroken one.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -32,22 +32,41 @@ pub struct Metrics {
     path: PathBuf,
     file: File,
     len: u64,
+    lost: Option<Lost>,
+}
+
+/// See [`Metrics::open`].
+pub struct Lost {
+    /// Where the lines are that were left.
+    pub aside: Option<PathBuf>,
 }
 
 impl Metrics {
-    /// Opens the file with its first `len` bytes; what a run wrote after its last checkpoint is written again.
+    /// Opens the file with its first `len` bytes; what a run wrote after its last checkpoint is written again. A file that
+    /// has fewer is put aside, since lines cannot be made up, and a new one is begun: see [`Metrics::lost`].
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn open(path: &Path, len: u64) -> Result<Metrics, Problem> {
+        let held = fs::metadata(path).map_or(0, |found| if found.is_file() { found.len() } else { 0 });
+        let lost = (held < len).then(|| Lost { aside: (held > 0).then(|| path.with_extension("jsonl.short")) });
+        let len = if lost.is_some() { 0 } else { len };
         let open = || {
+            if let Some(aside) = lost.as_ref().and_then(|lost| lost.aside.as_ref()) {
+                fs::rename(path, aside)?;
+            }
             let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
             file.set_len(len)?;
             file.seek(SeekFrom::End(0))?;
             Ok(file)
         };
         let file = open().map_err(|error| problem(path, &error))?;
-        Ok(Metrics { path: path.to_path_buf(), file, len })
+        Ok(Metrics { path: path.to_path_buf(), file, len, lost })
+    }
+
+    /// What became of lines of steps done which the file should hold and does not.
+    pub fn lost(&self) -> Option<&Lost> {
+        self.lost.as_ref()
     }
 
     /// # Errors

@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 mod evaluate;
+pub mod fingerprint;
 mod folder;
 pub mod learner;
 mod loss;
@@ -15,24 +16,33 @@ mod prefix;
 pub mod report;
 mod resolved;
 mod results;
+pub mod samples;
 pub mod scores;
 pub mod setup;
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use checkpoint::{Best, Position};
+use checkpoint::{Best, Checkpoint, Position};
 pub use evaluate::{Evaluation, evaluate};
+use fingerprint::Fingerprint;
 pub use folder::RunFolder;
 use learner::{Learner, Stepped};
 pub use loss::loss;
 use metrics::{Line, Metrics};
-use prefix::PrefixCache;
+use prefix::{NoRoom, PrefixCache};
+use rayon::prelude::*;
 pub use resolved::{resolved, says};
 pub use results::{Written, write};
+use samples::{Part, Samples};
+
+use sha2::{Digest, Sha256};
 
 use crate::data::{Batch, Data, Dataset, Loader, Order, Recipe};
 use crate::diag::{Code, Problem};
+use crate::io::{atomic, picture};
 
 /// What a run does.
 pub struct Job {
@@ -52,8 +62,10 @@ pub struct Job {
     pub save_every: Duration,
     /// How much memory the outputs of a frozen prefix may take before they lie on the disk; None where they are not kept.
     pub prefix_memory: Option<u64>,
-    /// A digest of the spec and what it is given.
+    /// The spec as it is to lie in the run's folder.
     pub spec: String,
+    /// What the run is a function of, beside what is in this job.
+    pub fingerprint: Fingerprint,
 }
 
 /// What happens during a run, for whoever watches it, and whether it should stop.
@@ -65,8 +77,8 @@ pub trait Watch {
     fn epoch_done(&mut self, _line: &Line) {}
     /// Something worth a line.
     fn note(&mut self, _text: &str) {}
-    /// Pictures that were left out.
-    fn skipped(&mut self, _problem: &Problem) {}
+    /// Something that the run goes on without, such as a picture that cannot be read.
+    fn warn(&mut self, _problem: &Problem) {}
     /// Whether the run should stop after the step at work.
     fn stops(&self) -> bool {
         false
@@ -97,6 +109,7 @@ impl Job {
             save_every: Duration::from_secs(60),
             prefix_memory: None,
             spec: String::new(),
+            fingerprint: Fingerprint::default(),
         }
     }
 
@@ -125,9 +138,12 @@ pub fn run(job: &Job, learner: &mut dyn Learner, folder: &RunFolder, watch: &mut
     }
     let best = run.position.best.clone();
     let last = run.position.epoch;
-    if best.as_ref().is_some_and(|best| best.epoch != last) {
-        checkpoint::load(&folder.best(), learner)?;
+    if let Some(best) = best.as_ref().filter(|best| best.epoch != last) {
+        let kept = Checkpoint::open(&folder.best()).and_then(|kept| of_epoch(kept, best.epoch));
+        kept.map_err(|problem| lost_at_the_end(problem, folder, best))?.restore(learner)?;
     }
+    // nothing asks for the values any more, and they may be large
+    let _ = std::fs::remove_dir_all(folder.prefix());
     Ok(Ended::Done { best, early })
 }
 
@@ -137,11 +153,13 @@ struct Run<'a> {
     learner: &'a mut dyn Learner,
     folder: &'a RunFolder,
     watch: &'a mut dyn Watch,
+    fingerprint: Fingerprint,
+    samples: Samples,
     position: Position,
     metrics: Metrics,
     saved: Instant,
     caches: Caches,
-    told: Vec<String>,
+    left_out: LeftOut,
 }
 
 /// What a frozen prefix made of the samples; None where nothing is kept.
@@ -152,6 +170,15 @@ struct Caches {
     val: Option<Arc<PrefixCache>>,
 }
 
+/// The pictures that could not be read, by what was said of them.
+#[derive(Default)]
+struct LeftOut {
+    train: HashSet<String>,
+    val: HashSet<String>,
+    /// How many of both were told.
+    told: (usize, usize),
+}
+
 impl<'a> Run<'a> {
     fn begin(
         job: &'a Job,
@@ -159,45 +186,99 @@ impl<'a> Run<'a> {
         folder: &'a RunFolder,
         watch: &'a mut dyn Watch,
     ) -> Result<Run<'a>, Problem> {
-        let mut position = Position { spec: job.spec.clone(), ..Position::default() };
-        let there = folder.checkpoint().exists();
-        if there {
-            position = checkpoint::load(&folder.checkpoint(), learner)?;
-            if position.spec != job.spec {
-                let message = format!("the run in `{}` is of another spec or other data", folder.path().display());
-                return Err(Problem::new(Code::Input, message)
-                    .hint("begin a new one in another folder: `--out`")
-                    .hint(format!("what it was begun with is in `{}`", folder.spec().display())));
-            }
-            watch.note(&format!(
-                "goes on at epoch {} of {}, after step {}",
-                (position.epoch + 1).min(job.epochs),
-                job.epochs,
-                position.step
-            ));
+        let path = folder.checkpoint();
+        let kept = match path.exists() || folder.best().exists() {
+            true => Some(Checkpoint::open(&path).map_err(|problem| from_the_best(problem, folder))?),
+            false => None,
+        };
+        let listed = kept.as_ref().and_then(|kept| Samples::read(&folder.samples(), &kept.fingerprint.samples));
+        let samples = Samples::of(&job.train, &job.val, &job.classes, listed.as_ref());
+        let fingerprint = job.fingerprint.clone().of_job(job, &samples);
+        if let Some(kept) = &kept {
+            kept.fingerprint.check(&fingerprint, listed.as_ref(), &samples, folder)?;
+            kept.restore(learner)?;
         }
+        if job.recipe.skip_corrupt {
+            for (part, data) in [(Part::Training, &job.train), (Part::Validation, &job.val)] {
+                let is_good =
+                    |at: usize| job.recipe.evaluation(data, &[at]).is_ok_and(|batch| !batch.samples.is_empty());
+                if !data.is_empty() && !(0..data.len()).into_par_iter().any(is_good) {
+                    return Err(none_readable(part, data));
+                }
+            }
+        }
+        atomic::write_bytes(&folder.spec(), job.spec.as_bytes())?;
+        if listed.is_none_or(|listed| listed != samples) {
+            samples.write(&folder.samples())?;
+        }
+        let begins = kept.is_none();
+        if begins && std::fs::metadata(folder.metrics()).is_ok_and(|found| found.len() > 0) {
+            watch.note(&format!("`{}` is not there: the run begins again", path.display()));
+        }
+        let position = kept.map_or_else(Position::default, |kept| kept.position);
         let metrics = Metrics::open(&folder.metrics(), position.metrics)?;
         let mut run = Run {
             job,
             learner,
             folder,
             watch,
+            fingerprint,
+            samples,
             position,
             metrics,
             saved: Instant::now(),
             caches: Caches::default(),
-            told: vec![],
+            left_out: LeftOut::default(),
         };
-        if there {
-            return Ok(run);
+        if begins {
+            let frozen = run.learner.frozen();
+            if !frozen.is_empty() {
+                run.position.frozen = results::digest(&run.learner.weights()?, &frozen);
+            }
+            // a run that is killed in its first epoch begins with the very same weights
+            run.save()?;
+        } else {
+            run.goes_on()?;
         }
-        let frozen = run.learner.frozen();
-        if !frozen.is_empty() {
-            run.position.frozen = results::digest(&run.learner.weights()?, &frozen);
-        }
-        // a run that is killed in its first epoch begins with the very same weights
-        run.save()?;
         Ok(run)
+    }
+
+    /// Says where the run goes on, and what of its folder is lost.
+    fn goes_on(&mut self) -> Result<(), Problem> {
+        let (epoch, epochs) = (self.position.epoch, self.job.epochs);
+        let (at, step) = ((epoch + 1).min(epochs), self.position.step);
+        self.watch.note(&format!("goes on at epoch {at} of {epochs}, after step {step}"));
+        if let Some(lost) = self.metrics.lost() {
+            let path = self.folder.metrics();
+            let what = match &lost.aside {
+                Some(aside) => format!(
+                    "`{}` lacks lines of the {step} steps done: what it has is now in `{}`",
+                    path.display(),
+                    aside.display()
+                ),
+                None => format!("`{}` is gone with the lines of the {step} steps done", path.display()),
+            };
+            let problem = Problem::new(Code::Input, what);
+            self.watch.warn(&problem.note("it begins anew with the next step; nothing else depends on it"));
+        }
+        let Some(best) = self.position.best.clone() else { return Ok(()) };
+        let found = Checkpoint::open(&self.folder.best());
+        // a better epoch than the checkpoint knows of comes again
+        let found = found.and_then(|found| match found.position.epoch > epoch {
+            true => Ok(found),
+            false => of_epoch(found, best.epoch),
+        });
+        if let Err(problem) = found {
+            if epoch >= epochs {
+                return if best.epoch == epoch { Ok(()) } else { Err(lost_at_the_end(problem, self.folder, &best)) };
+            }
+            (self.position.best, self.position.waited) = (None, 0);
+            let what =
+                format!("the weights of epoch {}, the best one so far, are lost: {}", best.epoch, problem.message);
+            self.watch
+                .warn(&Problem::new(Code::Input, what).note("the best one of the epochs to come takes its place"));
+        }
+        Ok(())
     }
 
     /// One epoch, or the rest of one. True where the run should stop.
@@ -210,7 +291,7 @@ impl<'a> Run<'a> {
         let batches = self.batches(epoch, from)?;
         for batch in batches {
             let (batch, cached) = batch?;
-            self.tell_skipped(&batch);
+            self.leave_out(Part::Training, &batch.problems);
             if !batch.samples.is_empty() {
                 let stepped = self.step(&batch, cached)?;
                 self.position.step += 1;
@@ -236,12 +317,16 @@ impl<'a> Run<'a> {
     /// Validation, the line of the epoch, the checkpoints.
     fn end_epoch(&mut self) -> Result<(), Problem> {
         let job = self.job;
+        if self.position.samples == 0 {
+            return Err(none_readable(Part::Training, &job.train)).map_err(|problem| self.kept(problem));
+        }
         let epoch = self.position.epoch + 1;
         let mut line = Line { epoch, loss: self.position.mean_loss(), ..Line::default() };
         let mut is_best = false;
         if !job.val.is_empty() {
-            let found = evaluate(self.learner, job, &job.val, self.caches.val.as_ref())?;
-            found.problems.iter().for_each(|problem| self.watch.skipped(problem));
+            let found = evaluate(self.learner, job, &job.val, self.caches.val.as_ref());
+            let found = found.map_err(|problem| self.kept(problem))?;
+            self.leave_out(Part::Validation, &found.problems);
             let accuracy = found.scores.as_ref().map(scores::Scores::accuracy);
             line.val_loss = Some(found.loss);
             line.val_accuracy = accuracy;
@@ -257,6 +342,8 @@ impl<'a> Run<'a> {
         self.metrics.add(&line).map_err(|problem| self.kept(problem))?;
         self.position.begin_epoch();
         self.watch.epoch_done(&line);
+        self.tell_left_out();
+        self.tell_broken();
         if is_best {
             self.position.metrics = self.metrics.bytes();
             self.save_as(&self.folder.best())?;
@@ -267,11 +354,14 @@ impl<'a> Run<'a> {
     fn step(&mut self, batch: &Batch, cached: bool) -> Result<Stepped, Problem> {
         let stepped = match &self.caches.train {
             Some(cache) => {
-                if !cached {
-                    let made = self.learner.run_prefix(&batch.input)?;
-                    cache.keep(&batch.samples, &made);
-                }
-                let values = cache.batch(&batch.samples);
+                let values = match cached {
+                    true => cache.batch(&batch.samples)?,
+                    false => {
+                        let made = self.learner.run_prefix(&batch.input)?;
+                        cache.keep(&batch.samples, &made);
+                        made
+                    }
+                };
                 self.learner.step_after(&values, &batch.targets)
             }
             None => self.learner.step(&batch.input, &batch.targets),
@@ -319,26 +409,70 @@ impl<'a> Run<'a> {
         }
         self.caches = Caches { key, train: None, val: None };
         let (Some(prefix), Some(limit)) = (prefix, job.prefix_memory) else { return Ok(()) };
-        let make = |data: &Dataset| PrefixCache::new(&prefix, data, &job.recipe, limit, &self.folder.prefix());
-        let train = make(&job.train)?;
-        let place = train.place().map_or("in memory".into(), |place| format!("in {}", place.display()));
-        self.watch.note(&format!(
-            "frozen prefix: {} layers up to {} are computed once a picture and kept {place}",
-            prefix.len,
-            prefix.layers.join(", ")
-        ));
-        self.caches.train = Some(Arc::new(train));
-        if !job.val.is_empty() {
-            self.caches.val = Some(Arc::new(make(&job.val)?));
+        let folder = self.folder.prefix();
+        let make = |data: &Dataset, part: Part| {
+            let digest = self.samples.part_digest(part);
+            PrefixCache::new(&prefix, (data.len(), &digest), &job.recipe, limit, &folder).map(Arc::new)
+        };
+        let layers = format!("{} layers up to {}", prefix.len, prefix.layers.join(", "));
+        let train = make(&job.train, Part::Training);
+        let val = (!job.val.is_empty()).then(|| make(&job.val, Part::Validation));
+        let places = [train.as_ref().ok(), val.as_ref().and_then(|val| val.as_ref().ok())];
+        let places = places.into_iter().flatten().filter_map(|cache| cache.place());
+        remove_others(&folder, &places.collect::<Vec<_>>());
+        match train {
+            Ok(train) => {
+                let place = train.place().map_or("in memory".into(), |place| format!("in {}", place.display()));
+                self.watch.note(&format!("frozen prefix: {layers} are computed once a picture and kept {place}"));
+                self.caches.train = Some(train);
+            }
+            Err(why) => self.watch.note(&format!("frozen prefix: {layers} are computed in every step: {}", said(&why))),
+        }
+        match val {
+            Some(Ok(val)) => self.caches.val = Some(val),
+            Some(Err(why)) => {
+                self.watch.note(&format!("frozen prefix: for validation computed in every epoch: {}", said(&why)));
+            }
+            None => {}
         }
         Ok(())
     }
 
-    fn tell_skipped(&mut self, batch: &Batch) {
-        for problem in &batch.problems {
-            if !self.told.contains(&problem.message) {
-                self.told.push(problem.message.clone());
-                self.watch.skipped(problem);
+    /// Remembers pictures that could not be read, and names the first ones.
+    fn leave_out(&mut self, part: Part, problems: &[Problem]) {
+        for problem in problems {
+            let known = match part {
+                Part::Training => &mut self.left_out.train,
+                Part::Validation => &mut self.left_out.val,
+            };
+            if known.insert(problem.message.clone()) && known.len() <= NAMED {
+                self.watch.warn(problem);
+            }
+        }
+    }
+
+    /// Says how many pictures the epochs go on without.
+    fn tell_left_out(&mut self) {
+        let now = (self.left_out.train.len(), self.left_out.val.len());
+        let counts = [
+            (Part::Training, self.left_out.told.0, now.0, self.job.train.len()),
+            (Part::Validation, self.left_out.told.1, now.1, self.job.val.len()),
+        ];
+        for (part, told, count, all) in counts {
+            if count > told {
+                let text = format!("left out: {count} of {all} {} pictures, which cannot be read", part.name());
+                self.watch.note(&text);
+            }
+        }
+        self.left_out.told = now;
+    }
+
+    /// Says where the disk has failed a frozen prefix.
+    fn tell_broken(&mut self) {
+        for cache in [&self.caches.train, &self.caches.val].into_iter().flatten() {
+            if let Some(problem) = cache.failure() {
+                let message = format!("no more values of the frozen prefix are kept: {}", problem.message);
+                self.watch.warn(&Problem { message, ..problem });
             }
         }
     }
@@ -350,23 +484,99 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn save_as(&mut self, path: &std::path::Path) -> Result<(), Problem> {
-        checkpoint::save(path, self.learner, &self.position).map_err(|problem| self.kept(problem))
+    fn save_as(&mut self, path: &Path) -> Result<(), Problem> {
+        checkpoint::save(path, self.learner, &self.position, &self.fingerprint).map_err(|problem| self.kept(problem))
     }
 
-    /// Says which checkpoint is left.
+    /// Says which checkpoint is left, and what it is good for.
     fn kept(&self, problem: Problem) -> Problem {
-        match checkpoint::position(&self.folder.checkpoint()) {
-            Ok(position) => problem
-                .note(format!(
-                    "the checkpoint after step {} is kept: {}",
-                    position.step,
-                    self.folder.checkpoint().display()
-                ))
-                .hint("go on from there with `--resume`, once the reason is gone"),
-            Err(_) => problem,
+        let path = self.folder.checkpoint();
+        let Ok(kept) = Checkpoint::open(&path) else { return problem };
+        let is_doomed = problem.code == Code::NonFinite;
+        let problem =
+            problem.note(format!("the checkpoint after step {} is kept: {}", kept.position.step, path.display()));
+        match is_doomed {
+            // the same steps with the same numbers
+            true => problem.hint(
+                "`--resume` would come to the same: change the spec, and begin a new run in another folder: `--out`",
+            ),
+            false => problem.hint("go on from there with `--resume`, once the reason is gone"),
         }
     }
+}
+
+/// How many pictures that cannot be read are named, of each part.
+const NAMED: usize = 8;
+
+/// SHA-256 in hexadecimal digits.
+fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn none_readable(part: Part, data: &Dataset) -> Problem {
+    let message = format!("none of the {} {} pictures can be read", data.len(), part.name());
+    let problem = Problem::new(Code::Input, message);
+    let problem = match data.samples.first().and_then(|first| picture::read(&first.path).err()) {
+        Some(first) => problem.note(format!("the first one: {}", first.message)),
+        None => problem,
+    };
+    problem.hint("`skip_corrupt = true` leaves out single pictures; look at the folder that the `data` line names")
+}
+
+/// The checkpoint, where it is that of the end of an epoch.
+fn of_epoch(kept: Checkpoint, epoch: usize) -> Result<Checkpoint, Problem> {
+    match kept.position.epoch == epoch {
+        true => Ok(kept),
+        false => Err(Problem::new(Code::Input, format!("`{BEST}` is that of epoch {}", kept.position.epoch))),
+    }
+}
+
+const BEST: &str = "checkpoint.best";
+
+fn lost_at_the_end(problem: Problem, folder: &RunFolder, best: &Best) -> Problem {
+    let what = format!("the weights of epoch {}, the best one, are lost: {}", best.epoch, problem.message);
+    let problem = Problem::new(Code::Input, what);
+    let problem = match folder.model().is_file() {
+        true => problem.note(format!("all epochs are done, and `{}` is left as it is", folder.model().display())),
+        false => problem,
+    };
+    problem.hint(format!("put `{}` back", folder.best().display())).hint("or begin again in another folder: `--out`")
+}
+
+/// Where the last checkpoint cannot be gone on with, the one of the best epoch may do.
+fn from_the_best(problem: Problem, folder: &RunFolder) -> Problem {
+    let (last, best) = (folder.checkpoint(), folder.best());
+    let problem = match last.exists() {
+        true => problem,
+        false => Problem::new(Code::Input, format!("`{}` is gone", last.display())),
+    };
+    match Checkpoint::open(&best) {
+        Ok(kept) => problem.hint(format!(
+            "the checkpoint of the best epoch is whole: `cp {} {}`, and `--resume` goes on after epoch {}",
+            best.display(),
+            last.display(),
+            kept.position.epoch
+        )),
+        Err(_) if problem.hints.is_empty() => problem.hint("begin again in another folder: `--out`"),
+        Err(_) => problem,
+    }
+}
+
+/// Removes the files of prefixes that no step asks for any more.
+fn remove_others(folder: &Path, kept: &[&Path]) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !kept.contains(&entry.path().as_path()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    // only an empty one goes
+    let _ = std::fs::remove_dir(folder);
+}
+
+fn said(why: &NoRoom) -> String {
+    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    let free = why.free.map_or(String::new(), |free| format!(", {} are free", gigabytes(free)));
+    format!("what they make takes {} on the disk{free} ({})", gigabytes(why.needed), why.reason)
 }
 
 #[cfg(test)]

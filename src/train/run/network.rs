@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::learner::{Kept, Learner, Prefix, State, Stepped};
 use super::loss::loss;
 use crate::bind::Bound;
@@ -262,7 +264,9 @@ impl<'a> Front<'a> {
     fn new(stage: &'a Stage, bound: &Bound, device: &dyn Learns, batch: usize) -> Result<Option<Front<'a>>, Problem> {
         let Some(split) = &stage.split else { return Ok(None) };
         let program = Executable::new(&split.prefix, bound, device.steady().as_ref(), batch)?;
-        Ok(Some(Front { split, program, key: split.key(bound)? }))
+        // another device gives other bits, which must not be mixed
+        let key = Sha256::new_with_prefix(split.key(bound)?).chain_update(device.name()).finalize().into();
+        Ok(Some(Front { split, program, key }))
     }
 }
 

@@ -3,9 +3,11 @@
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
+use super::checkpoint::{self, Checkpoint};
 use super::learner::{Learner, State, Values};
-use super::{Job, RunFolder, checkpoint};
+use super::{Job, RunFolder, hex};
 use crate::diag::{Code, Problem};
+use crate::io::atomic;
 use crate::weights::{DType, Store};
 
 /// What was written, in words.
@@ -16,11 +18,11 @@ pub struct Written {
     pub frozen: Option<(usize, String)>,
 }
 
-/// Writes the learner's weights as `model.safetensors`, with the names of classes and of the loss, and compares what is frozen in the file
-/// with what the run began with.
+/// Writes the learner's weights as `model.safetensors`, with the names of classes and of the loss. The file takes its place
+/// only when it was read back, and what is frozen in it is what the run began with.
 ///
 /// # Errors
-/// If the file cannot be written or read back, or something frozen has changed.
+/// If the file cannot be written or read back, or something frozen has changed. An old file is then as it was.
 pub fn write(folder: &RunFolder, learner: &mut dyn Learner, job: &Job) -> Result<Written, Problem> {
     let weights = learner.weights()?;
     let mut metadata = IndexMap::new();
@@ -28,21 +30,43 @@ pub fn write(folder: &RunFolder, learner: &mut dyn Learner, job: &Job) -> Result
         metadata.insert("classes".to_string(), serde_json::to_string(&job.classes).expect("JSON of strings"));
     }
     metadata.insert("loss".to_string(), job.loss.to_string());
-    let path = folder.model();
-    checkpoint::write(&path, &weights, &metadata)?;
     let tensors = weights.len();
-    drop(weights);
     let frozen = learner.frozen();
-    if frozen.is_empty() {
-        return Ok(Written { tensors, frozen: None });
+    let proof = match frozen.is_empty() {
+        true => None,
+        false => {
+            let start = Checkpoint::open(&folder.checkpoint())?.position.frozen;
+            prove(&start, &digest(&weights, &frozen))?;
+            Some((frozen.len(), start))
+        }
+    };
+    let fresh = Fresh(folder.fresh_model());
+    checkpoint::write(&fresh.0, &weights, &metadata)?;
+    drop(weights);
+    if let Some((_, start)) = &proof {
+        prove(start, &digest(&read(&fresh.0, &frozen)?, &frozen))?;
     }
-    let start = checkpoint::position(&folder.checkpoint())?.frozen;
-    let end = digest(&read(&path, &frozen)?, &frozen);
-    if start != end {
-        let message = format!("frozen tensors have changed: their sha256 was {start} and is {end}");
-        return Err(Problem::new(Code::Train, message).note("this is a mistake of archc, not of the spec"));
+    let path = folder.model();
+    std::fs::rename(&fresh.0, &path).map_err(|error| atomic::problem(&path, &error))?;
+    Ok(Written { tensors, frozen: proof })
+}
+
+/// A file that is removed where it does not come to its place.
+struct Fresh(std::path::PathBuf);
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        // it is gone where it came to its place
+        let _ = std::fs::remove_file(&self.0);
     }
-    Ok(Written { tensors, frozen: Some((frozen.len(), end)) })
+}
+
+fn prove(start: &str, end: &str) -> Result<(), Problem> {
+    if start == end {
+        return Ok(());
+    }
+    let message = format!("frozen tensors have changed: their sha256 was {start} and is {end}");
+    Err(Problem::new(Code::Train, message).note("this is a mistake of archc, not of the spec; no model is written"))
 }
 
 /// SHA-256 of tensors by key, in hexadecimal digits.
@@ -57,7 +81,7 @@ pub fn digest(state: &State<'_>, keys: &[String]) -> String {
             None => {}
         }
     }
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(digest)
 }
 
 /// Tensors of a file that was written here.

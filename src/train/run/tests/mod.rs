@@ -1,3 +1,9 @@
+//! Runs of the smallest thing that learns, cut off, resumed, and robbed of what they left.
+
+mod damaged;
+mod kept;
+mod resumed;
+
 use std::cell::Cell;
 use std::path::Path;
 
@@ -18,6 +24,8 @@ struct Softmax {
     prefixed: Cell<usize>,
     /// The step whose loss is not finite.
     breaks: Option<i64>,
+    /// How many values a sample the prefix claims to make.
+    claims: usize,
 }
 
 const PIXELS: usize = 48;
@@ -27,7 +35,7 @@ impl Softmax {
     fn new(classes: usize) -> Softmax {
         let weights = (0..SEEN * classes).map(|at| (at as f32 * 0.7).sin() * 0.1).collect();
         let momentum = vec![0.0; SEEN * classes];
-        Softmax { classes, weights, momentum, steps: 0, prefixed: Cell::new(0), breaks: None }
+        Softmax { classes, weights, momentum, steps: 0, prefixed: Cell::new(0), breaks: None, claims: SEEN }
     }
 
     fn logits(&self, values: &Tensor) -> Tensor {
@@ -86,7 +94,7 @@ impl Learner for Softmax {
     }
 
     fn prefix(&self) -> Option<Prefix> {
-        Some(Prefix { layers: vec!["mask".into()], len: 1, shapes: vec![vec![SEEN]], key: [1; 32] })
+        Some(Prefix { layers: vec!["mask".into()], len: 1, shapes: vec![vec![self.claims]], key: [1; 32] })
     }
 
     fn run_prefix(&mut self, input: &Tensor) -> Result<Vec<Tensor>, Problem> {
@@ -127,6 +135,16 @@ impl Learner for Softmax {
     }
 }
 
+impl Watcher {
+    fn after(steps: usize) -> Watcher {
+        Watcher { left: Some(steps), ..Watcher::default() }
+    }
+
+    fn text(&self) -> String {
+        self.said.join("\n")
+    }
+}
+
 /// Stops after so many steps; remembers what was said.
 #[derive(Default)]
 struct Watcher {
@@ -140,6 +158,9 @@ impl Watch for Watcher {
     }
     fn note(&mut self, text: &str) {
         self.said.push(text.into());
+    }
+    fn warn(&mut self, problem: &Problem) {
+        self.said.push(format!("warning: {}\n{}", problem.message, problem.notes.join("\n")));
     }
     fn stops(&self) -> bool {
         self.left == Some(0)
@@ -220,46 +241,6 @@ fn a_run_that_was_cut_off_leaves_the_bits_of_an_unbroken_one() {
 }
 
 #[test]
-fn a_kept_prefix_is_computed_once_and_changes_no_bit() {
-    let dir = tempfile::tempdir().unwrap();
-    pictures(&dir.path().join("data"));
-    let run = |name: &str, memory: Option<u64>| {
-        let job = Job { prefix_memory: memory, ..job(&dir.path().join("data"), vec![]) };
-        let folder = RunFolder::create(&dir.path().join(name)).unwrap();
-        let (mut learner, mut watch) = (Softmax::new(2), Watcher::default());
-        finish(&job, &mut learner, &folder, &mut watch);
-        (left(folder.path()), learner.prefixed.get(), watch.said.join("\n"))
-    };
-    let (plain, all, _) = run("plain", None);
-    assert_eq!(all, 3 * 31);
-    for (name, memory, place) in [("memory", 1 << 20, "in memory"), ("disk", 0, "prefix")] {
-        let (kept, computed, said) = run(name, Some(memory));
-        assert_eq!(kept, plain, "{name}");
-        assert_eq!(computed, 31, "{name}");
-        assert!(said.contains("frozen prefix: 1 layers up to mask") && said.contains(place), "{said}");
-    }
-    // found again by what it was made of
-    let folder = RunFolder::resume(&dir.path().join("disk")).unwrap();
-    std::fs::remove_file(folder.checkpoint()).unwrap();
-    let job = Job { prefix_memory: Some(0), ..job(&dir.path().join("data"), vec![]) };
-    let mut learner = Softmax::new(2);
-    finish(&job, &mut learner, &folder, &mut Watcher::default());
-    assert_eq!((left(folder.path()), learner.prefixed.get()), (plain, 0));
-}
-
-#[test]
-fn what_varies_is_not_kept() {
-    let dir = tempfile::tempdir().unwrap();
-    pictures(dir.path());
-    let job = Job { prefix_memory: Some(1 << 20), ..job(dir.path(), vec![Augment::HorizontalFlip { p: 0.5 }]) };
-    let out = tempfile::tempdir().unwrap();
-    let folder = RunFolder::create(out.path()).unwrap();
-    let mut learner = Softmax::new(2);
-    finish(&job, &mut learner, &folder, &mut Watcher::default());
-    assert_eq!(learner.prefixed.get(), 3 * 31);
-}
-
-#[test]
 fn a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     pictures(&dir.path().join("data"));
@@ -269,12 +250,16 @@ fn a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint() {
     let problem = run(&job, &mut learner, &folder, &mut Watcher::default()).unwrap_err();
     assert_eq!(problem.code, Code::NonFinite);
     assert!(problem.notes[0].contains("the checkpoint after step 7 is kept"), "{:?}", problem.notes);
-    assert_eq!(checkpoint::position(&folder.checkpoint()).unwrap().step, 7);
+    // going on would take the very same steps
+    assert!(problem.hints.iter().any(|hint| hint.contains("begin a new run in another folder")), "{:?}", problem.hints);
+    assert!(!problem.hints.iter().any(|hint| hint.contains("go on from there")), "{:?}", problem.hints);
+    assert_eq!(Checkpoint::open(&folder.checkpoint()).unwrap().position.step, 7);
     // weights that are not finite never become a checkpoint
     learner.weights[3] = f32::NAN;
-    let problem = checkpoint::save(&folder.checkpoint(), &mut learner, &Position::default()).unwrap_err();
+    let problem = checkpoint::save(&folder.checkpoint(), &mut learner, &Position::default(), &Fingerprint::default())
+        .unwrap_err();
     assert!(problem.message.contains("`weight/w` is not finite"), "{}", problem.message);
-    assert_eq!(checkpoint::position(&folder.checkpoint()).unwrap().step, 7);
+    assert_eq!(Checkpoint::open(&folder.checkpoint()).unwrap().position.step, 7);
 }
 
 #[test]
@@ -297,7 +282,7 @@ fn patience_ends_a_run_and_the_best_epoch_is_written() {
     }
     let state = learner.state().unwrap();
     let mut kept = Softmax::new(2);
-    checkpoint::load(&folder.best(), &mut kept).unwrap();
+    Checkpoint::open(&folder.best()).unwrap().restore(&mut kept).unwrap();
     if best.epoch != epochs {
         assert_eq!(state, kept.state().unwrap());
     }
@@ -317,6 +302,14 @@ fn a_folder_is_one_process_and_one_runs() {
     std::fs::write(path.join("metrics.jsonl"), "").unwrap();
     assert!(said(RunFolder::create(&path)).contains("is there already"));
     RunFolder::resume(&path).unwrap();
+    // a lock alone makes no run's folder of one that holds somebody's files
+    std::fs::write(path.join("notes.txt"), "").unwrap();
+    assert!(said(RunFolder::resume(&path)).contains("is not the folder of a run"));
+    std::fs::write(path.join("checkpoint"), "").unwrap();
+    RunFolder::resume(&path).unwrap();
+    // a copy comes without its lock
+    std::fs::remove_file(path.join(".lock")).unwrap();
+    RunFolder::resume(&path).unwrap();
     std::fs::write(dir.path().join("file"), "").unwrap();
     assert!(said(RunFolder::create(&dir.path().join("file"))).contains("is a file"));
     std::fs::create_dir(dir.path().join("other")).unwrap();
@@ -325,15 +318,31 @@ fn a_folder_is_one_process_and_one_runs() {
 }
 
 #[test]
-fn a_run_goes_on_only_with_what_it_was_begun_with() {
+fn a_runs_folder_lies_apart_from_the_data() {
     let dir = tempfile::tempdir().unwrap();
-    pictures(&dir.path().join("data"));
-    let one = Job { spec: "one".into(), ..job(&dir.path().join("data"), vec![]) };
-    let folder = RunFolder::create(&dir.path().join("out")).unwrap();
-    run(&one, &mut Softmax::new(2), &folder, &mut Watcher { left: Some(1), ..Watcher::default() }).unwrap();
-    let two = Job { spec: "two".into(), ..job(&dir.path().join("data"), vec![]) };
-    let problem = run(&two, &mut Softmax::new(2), &folder, &mut Watcher::default()).unwrap_err();
-    assert!(problem.message.contains("is of another spec or other data"), "{}", problem.message);
-    std::fs::copy(folder.path().join("metrics.jsonl"), folder.checkpoint()).unwrap();
-    assert!(run(&one, &mut Softmax::new(2), &folder, &mut Watcher::default()).is_err());
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir_all(at("data/train")).unwrap();
+    std::fs::create_dir_all(at("runs/one")).unwrap();
+    let check =
+        |own: &str, data: &str| RunFolder::check_apart(&at(own), &at(data)).err().map(|problem| problem.message);
+    for (own, wanted) in [
+        ("data", "is the data folder"),
+        ("data/", "is the data folder"),
+        ("data/new/run", "lies in the data folder"),
+        ("runs/../data/train/x", "lies in the data folder"),
+        ("nowhere/../data/x", "lies in the data folder"),
+        (".", "the data folder"),
+    ] {
+        assert!(check(own, "data").is_some_and(|said| said.contains(wanted)), "{own}: {:?}", check(own, "data"));
+    }
+    for own in ["database", "runs", "data/../runs/two"] {
+        assert_eq!(check(own, "data"), None, "{own}");
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("data", at("link")).unwrap();
+        assert!(check("link/run", "data").is_some());
+        assert!(check("data/run", "link").is_some());
+        assert_eq!(check("runs/run", "link"), None);
+    }
 }
