@@ -54,12 +54,15 @@ fn received(signal: u8) {
 
 #[cfg(unix)]
 mod system {
+    use std::path::Path;
     use std::sync::Arc;
     use std::thread;
 
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
     use signal_hook::iterator::Signals;
     use signal_hook::{flag, low_level};
+
+    use crate::io::open;
 
     pub fn install() {
         // nobody reads the flag: a signal with a handler does not end the process
@@ -84,7 +87,7 @@ mod system {
 
     /// The signals that this process was told to ignore, a bit each; where the system does not say, none.
     fn ignored() -> Option<u64> {
-        let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return Some(0) };
+        let Ok(status) = open::read_text(Path::new("/proc/self/status"), 1 << 16) else { return Some(0) };
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
         u64::from_str_radix(mask.trim(), 16).ok()
     }
