@@ -32,7 +32,7 @@ pub use folder::RunFolder;
 use learner::{Learner, Stepped};
 pub use loss::loss;
 use metrics::{Line, Metrics};
-use prefix::{NoRoom, PrefixCache};
+use prefix::{NoRoom, PrefixCache, Room};
 use rayon::prelude::*;
 pub use resolved::{resolved, says};
 pub use results::{Written, write};
@@ -42,7 +42,7 @@ use sha2::{Digest, Sha256};
 
 use crate::data::{Batch, Data, Dataset, Loader, Order, Recipe};
 use crate::diag::{Code, Problem};
-use crate::io::{atomic, picture};
+use crate::io::{atomic, open, picture};
 
 /// What a run does.
 pub struct Job {
@@ -192,6 +192,10 @@ impl<'a> Run<'a> {
             false => None,
         };
         let listed = kept.as_ref().and_then(|kept| Samples::read(&folder.samples(), &kept.fingerprint.samples));
+        let count = job.train.len() + job.val.len();
+        if listed.is_none() && count > MANY {
+            watch.note(&format!("reading {count} pictures once, so that a change of them is found"));
+        }
         let samples = Samples::of(&job.train, &job.val, &job.classes, listed.as_ref());
         let fingerprint = job.fingerprint.clone().of_job(job, &samples);
         if let Some(kept) = &kept {
@@ -207,7 +211,10 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        atomic::write_bytes(&folder.spec(), job.spec.as_bytes())?;
+        // on a disk that is full what is there already is not written again
+        if !open::read(&folder.spec(), MAX_SPEC).is_ok_and(|text| text == job.spec.as_bytes()) {
+            atomic::write_bytes(&folder.spec(), job.spec.as_bytes())?;
+        }
         if listed.is_none_or(|listed| listed != samples) {
             samples.write(&folder.samples())?;
         }
@@ -409,10 +416,10 @@ impl<'a> Run<'a> {
         }
         self.caches = Caches { key, train: None, val: None };
         let (Some(prefix), Some(limit)) = (prefix, job.prefix_memory) else { return Ok(()) };
-        let folder = self.folder.prefix();
+        let (folder, room) = (self.folder.prefix(), Room { memory: limit, spare: self.spare() });
         let make = |data: &Dataset, part: Part| {
             let digest = self.samples.part_digest(part);
-            PrefixCache::new(&prefix, (data.len(), &digest), &job.recipe, limit, &folder).map(Arc::new)
+            PrefixCache::new(&prefix, (data.len(), &digest), &job.recipe, room, &folder).map(Arc::new)
         };
         let layers = format!("{} layers up to {}", prefix.len, prefix.layers.join(", "));
         let train = make(&job.train, Part::Training);
@@ -485,7 +492,24 @@ impl<'a> Run<'a> {
     }
 
     fn save_as(&mut self, path: &Path) -> Result<(), Problem> {
-        checkpoint::save(path, self.learner, &self.position, &self.fingerprint).map_err(|problem| self.kept(problem))
+        let Err(problem) = checkpoint::save(path, self.learner, &self.position, &self.fingerprint) else {
+            return Ok(());
+        };
+        let prefix = self.folder.prefix();
+        let is_full =
+            problem.code == Code::Output && prefix::free(self.folder.path()).is_some_and(|free| free < self.spare());
+        let problem = match is_full && prefix.exists() && std::fs::remove_dir_all(&prefix).is_ok() {
+            true => problem
+                .note(format!("the values of the frozen prefix, `{}`, are removed to make room", prefix.display())),
+            false => problem,
+        };
+        Err(self.kept(problem))
+    }
+
+    /// What checkpoints take on the disk: the last one, the best one, and the one that is being written.
+    fn spare(&self) -> u64 {
+        let one = std::fs::metadata(self.folder.checkpoint()).map_or(0, |found| found.len());
+        3 * one + METRICS_MAY_GROW
     }
 
     /// Says which checkpoint is left, and what it is good for.
@@ -505,8 +529,17 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Bytes of lines of metrics.
+const METRICS_MAY_GROW: u64 = 1 << 20;
+
 /// How many pictures that cannot be read are named, of each part.
 const NAMED: usize = 8;
+
+/// Bytes of a spec that are compared.
+const MAX_SPEC: u64 = 1 << 26;
+
+/// Pictures whose reading takes long enough to say so.
+const MANY: usize = 20_000;
 
 /// SHA-256 in hexadecimal digits.
 fn hex(digest: Sha256) -> String {

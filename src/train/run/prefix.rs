@@ -35,6 +35,15 @@ enum Values {
     Disk { file: File, is_broken: bool, failure: Option<Problem> },
 }
 
+/// Where values may lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Bytes of memory that all values may take; more lie on the disk.
+    pub memory: u64,
+    /// Bytes of the disk that are left for checkpoints.
+    pub spare: u64,
+}
+
 /// Why values cannot be kept.
 pub struct NoRoom {
     /// Bytes.
@@ -45,8 +54,8 @@ pub struct NoRoom {
 }
 
 impl PrefixCache {
-    /// A cache for `samples` samples: in memory where all their values take at most `limit` bytes, else in `folder`. `data`
-    /// is a digest of the samples' files.
+    /// A cache for `samples` samples, where `room` has a place for them: in memory, or else in `folder`. `data` is a digest of
+    /// the samples' files.
     ///
     /// # Errors
     /// If the file cannot be made or has no room: then none is left.
@@ -54,7 +63,7 @@ impl PrefixCache {
         prefix: &Prefix,
         (samples, data): (usize, &str),
         recipe: &Recipe,
-        limit: u64,
+        room: Room,
         folder: &Path,
     ) -> Result<PrefixCache, NoRoom> {
         let shapes = prefix.shapes.clone();
@@ -63,7 +72,7 @@ impl PrefixCache {
         let bytes = (len as u64).saturating_mul(4).saturating_mul(samples as u64);
         let mut known: Vec<AtomicBool> = vec![];
         known.resize_with(samples, AtomicBool::default);
-        if bytes <= limit {
+        if bytes <= room.memory {
             let values = Mutex::new(Values::Memory(vec![Box::default(); samples]));
             return Ok(PrefixCache { shapes, len, known, values, place: None });
         }
@@ -74,7 +83,10 @@ impl PrefixCache {
             let values = Mutex::new(Values::Disk { file: reserved(&place, needed)?, is_broken: false, failure: None });
             let cache = PrefixCache { shapes, len, known, values, place: Some(place.clone()) };
             cache.find()?;
-            Ok(cache)
+            match free(folder) {
+                Some(free) if free < room.spare => Err(io::Error::other("checkpoints need room too")),
+                _ => Ok(cache),
+            }
         };
         make().map_err(|error: io::Error| {
             // a file without room for its values is in the way of everything else
@@ -251,7 +263,7 @@ fn fill(mut file: &File, len: u64) -> io::Result<()> {
 }
 
 /// Bytes that the disk has left for `folder`, or for what it will lie in.
-fn free(folder: &Path) -> Option<u64> {
+pub fn free(folder: &Path) -> Option<u64> {
     #[cfg(unix)]
     return folder.ancestors().find_map(|folder| {
         let place = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

@@ -101,40 +101,50 @@ fn values_that_the_disk_has_no_room_for_are_computed_in_every_step() {
     }
 }
 
-/// A disk of 64 kB, where the system lets one be made.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_disk_that_is_full_ends_nothing() {
-    use std::process::Command;
     let dir = tempfile::tempdir().unwrap();
     let (data, small) = (dir.path().join("data"), dir.path().join("small"));
     pictures(&data);
     std::fs::create_dir(&small).unwrap();
-    let mount = |args: &[&str]| Command::new("mount").args(args).arg(&small).output();
-    if !mount(&["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).is_ok_and(|output| output.status.success()) {
-        eprintln!("not tested on a full disk: it takes the right to mount one");
-        return;
-    }
-    let result = std::panic::catch_unwind(|| {
+    on_a_disk_of("64k", &small, || {
         let recipe = Arc::clone(&job(&data, vec![]).recipe);
         let prefix = |len: usize| Prefix { layers: vec![], len: 1, shapes: vec![vec![len]], key: [1; 32] };
         let folder = small.join("prefix");
-        let new = |len: usize| PrefixCache::new(&prefix(len), (4, "data"), &recipe, 0, &folder);
+        let new = |len: usize, spare: u64| {
+            PrefixCache::new(&prefix(len), (4, "data"), &recipe, Room { memory: 0, spare }, &folder)
+        };
         // 4 samples of 20 kB do not go in, of 4 kB they do
-        let why = new(5000).err().expect("it has no room");
+        let why = new(5000, 0).err().expect("it has no room");
         assert_eq!((why.needed, why.free), (80_064, Some(65_536)));
         assert!(why.reason.contains("no space left"), "{}", why.reason);
         assert!(files(&folder).is_empty());
-        let cache = new(1000).ok().expect("it has room");
+        // and leave room for checkpoints, or they do not
+        let why = new(1000, 60_000).err().expect("there is no room for both");
+        assert_eq!((why.free, why.reason.as_str()), (Some(65_536), "checkpoints need room too"));
+        let cache = new(1000, 40_000).ok().expect("it has room");
         // the rest of the disk is taken; what was reserved can be written all the same
-        let mut rest = std::fs::File::create(small.join("rest")).unwrap();
-        while std::io::Write::write(&mut rest, &[1; 4096]).is_ok_and(|count| count > 0) {}
+        fill(&small.join("rest"));
         let made = Tensor::new([4, 1000], (0..4000).map(|at| at as f32).collect::<Vec<_>>());
         cache.keep(&[0, 1, 2, 3], std::slice::from_ref(&made));
         assert!(cache.failure().is_none());
         assert_eq!(cache.batch(&[0, 1, 2, 3]).unwrap(), [made]);
     });
-    let unmounted = Command::new("umount").arg(&small).output();
+}
+
+/// Runs `inside` with a disk of `size` at the folder `at`, where the system lets one be made.
+#[cfg(target_os = "linux")]
+fn on_a_disk_of(size: &str, at: &Path, inside: impl FnOnce()) {
+    use std::process::Command;
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        eprintln!("not tested on a full disk: it takes the right to mount one");
+        return;
+    }
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(inside));
+    // what a failed test left open is in the way of nothing but the folder
+    let unmounted = Command::new("umount").arg("--lazy").arg(at).output();
     assert!(unmounted.is_ok_and(|output| output.status.success()));
     if let Err(panic) = result {
         std::panic::resume_unwind(panic);
@@ -148,7 +158,8 @@ fn values_that_cannot_be_written_are_not_kept_and_said_once() {
     pictures(&dir.path().join("data"));
     let recipe = Arc::clone(&job(&dir.path().join("data"), vec![]).recipe);
     let prefix = Prefix { layers: vec![], len: 1, shapes: vec![vec![3]], key: [1; 32] };
-    let cache = PrefixCache::new(&prefix, (2, "data"), &recipe, 0, &dir.path().join("prefix")).ok().unwrap();
+    let room = Room { memory: 0, spare: 0 };
+    let cache = PrefixCache::new(&prefix, (2, "data"), &recipe, room, &dir.path().join("prefix")).ok().unwrap();
     let made = |from: f32| [Tensor::new([1, 3], vec![from, from + 1.0, from + 2.0])];
     cache.keep(&[0], &made(1.0));
     cache.breaks(std::fs::File::options().read(true).open(cache.place().unwrap()).unwrap());
@@ -169,4 +180,58 @@ fn what_varies_is_not_kept() {
     let mut learner = Softmax::new(2);
     finish(&job, &mut learner, &folder, &mut Watcher::default());
     assert_eq!(learner.prefixed.get(), 3 * 31);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn values_go_where_they_keep_a_checkpoint_from_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = dir.path().join("small");
+    pictures(&dir.path().join("data"));
+    std::fs::create_dir(&small).unwrap();
+    on_a_disk_of("3m", &small, || {
+        let job = Job { prefix_memory: Some(0), ..job(&dir.path().join("data"), vec![]) };
+        let folder = RunFolder::create(&small.join("run")).unwrap();
+        let rest = small.join("rest");
+        run(&job, &mut Softmax::new(2), &folder, &mut Watcher::after(2)).unwrap();
+        assert_eq!(files(&folder.prefix()).len(), 2);
+        // the disk is filled while the run is at work
+        let before = std::fs::read(folder.checkpoint()).unwrap();
+        let problem = run(&job, &mut Softmax::new(2), &folder, &mut Fills(Some(rest.clone()))).unwrap_err();
+        assert!(problem.message.contains("cannot be written: no space left"), "{}", problem.message);
+        assert!(problem.notes[0].contains("are removed to make room"), "{:?}", problem.notes);
+        assert!(!folder.prefix().exists());
+        assert_eq!(std::fs::read(folder.checkpoint()).unwrap(), before);
+        std::fs::remove_file(&rest).unwrap();
+        // and between two processes: what is left over is not in the way of the second
+        run(&job, &mut Softmax::new(2), &folder, &mut Watcher::after(2)).unwrap();
+        assert_eq!(files(&folder.prefix()).len(), 2);
+        fill(&rest);
+        let mut watch = Watcher::after(2);
+        assert_eq!(run(&job, &mut Softmax::new(2), &folder, &mut watch).unwrap(), Ended::Stopped);
+        assert!(watch.text().contains("computed in every step") && !folder.prefix().exists(), "{}", watch.text());
+        std::fs::remove_file(&rest).unwrap();
+        finish(&job, &mut Softmax::new(2), &folder, &mut Watcher::default());
+        assert_eq!(left(folder.path()), unbroken(dir.path()));
+    });
+}
+
+/// Fills the disk at its first step.
+#[cfg(target_os = "linux")]
+struct Fills(Option<PathBuf>);
+
+#[cfg(target_os = "linux")]
+impl Watch for Fills {
+    fn step(&mut self, _stepped: Stepped) {
+        self.0.take().iter().for_each(|path| fill(path));
+    }
+    fn stops(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    while std::io::Write::write(&mut file, &[1; 4096]).is_ok_and(|count| count > 0) {}
 }
