@@ -90,6 +90,15 @@ impl AtomicFile {
         Ok(AtomicFile { path: path.into(), out: Out::Temporary { target, file, listed } })
     }
 
+    /// The path of what is written so far, to look at it before it takes its place.
+    pub fn written(&mut self) -> io::Result<&Path> {
+        self.flush()?;
+        Ok(match &self.out {
+            Out::Temporary { file, .. } => file.get_ref().path(),
+            Out::Direct(_) => &self.path,
+        })
+    }
+
     /// Puts the written file in its place.
     pub fn commit(self) -> Result<(), Problem> {
         let AtomicFile { path, out } = self;

@@ -82,7 +82,8 @@ fn list(names: &[String]) -> String {
     if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
 }
 
-enum Kind {
+/// What a file is by its first bytes.
+pub(super) enum Kind {
     Empty,
     LfsPointer,
     WebPage,
@@ -92,7 +93,7 @@ enum Kind {
 }
 
 /// `head`: the first 512 bytes.
-fn kind(path: &Path, head: &[u8]) -> Kind {
+pub(super) fn kind(path: &Path, head: &[u8]) -> Kind {
     if head.is_empty() {
         return Kind::Empty;
     }

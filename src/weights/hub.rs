@@ -1,56 +1,78 @@
 //! Weights of the Hugging Face hub. Files are kept in the cache that the hub's own tools use (`HF_HUB_CACHE`, else
 //! `HF_HOME/hub`, else `~/.cache/huggingface/hub`) and in its layout, so that what Python fetched is not fetched again. What
 //! is cached is used without asking the network. `HF_ENDPOINT` names a mirror, `HF_TOKEN` opens private repositories,
-//! `HF_HUB_OFFLINE=1` forbids the network. A server that falls silent ends the fetch, and only whole files are kept.
+//! `HF_HUB_OFFLINE=1` forbids the network.
+//!
+//! The cache is shared, so that only what is proved comes into it: the length and the hash that the hub promises, and a
+//! header that can be read. What lies there and is damaged is fetched anew.
 //!
 //! The protocol is small and spelt out here: of the clients in Rust, the blocking one panics on odd answers and never
 //! gives up waiting, the other one brings an asynchronous runtime.
 
-use std::io::{Read, Write};
+mod ask;
+mod cache;
+mod proof;
+mod repo;
+mod token;
+
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::index;
-use crate::diag::{Code, Problem};
-use crate::io::atomic::{AtomicFile, reason, write_bytes};
+use crate::diag::{Code, Problem, one_line};
+use crate::io::atomic::{self, AtomicFile};
 use crate::io::console;
-use crate::io::open;
+use ask::Answer;
+use cache::{Cached, Folder};
+use proof::Sum;
+use repo::Repo;
+pub use token::Token;
 
 /// The files that are looked for, best first.
 const FILES: [&str; 3] = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
 
-/// The path of the weights of `owner/repo` or `owner/repo@revision` in the cache, fetched where they are not there yet; of
-/// sharded ones the index' path, with all shards beside it.
-pub(super) fn fetch(repo: &str) -> Result<PathBuf, Problem> {
-    Hub::from_env()?.fetch(repo)
-}
+/// The most files that an index may spread a network over.
+const MAX_SHARDS: usize = 1000;
 
-/// The longest token or name of a commit, in bytes.
-const MAX_NAME: u64 = 1 << 16;
-
-struct Hub {
-    endpoint: String,
-    cache: PathBuf,
-    token: Option<String>,
-    offline: bool,
+/// A hub and the cache before it.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    /// An address that begins with `https://`, or `http://` for a server that one trusts.
+    pub endpoint: String,
+    /// The folder of repositories.
+    pub cache: PathBuf,
+    /// What opens private repositories, or why it cannot be sent.
+    pub token: Result<Option<Token>, Problem>,
+    /// Whether the network is forbidden.
+    pub offline: bool,
     /// How long a silent server is waited for.
-    patience: Duration,
+    pub patience: Duration,
 }
 
+/// Why a file does not come.
 enum Failure {
     /// The repository has no such file.
     Missing,
     /// The server wants a token, or there is no such repository: it answers the same.
     Refused,
+    /// The repository has no such branch, tag or commit.
+    NoRevision,
+    /// Whoever fetches must first agree to the repository's conditions.
+    Gated,
     Unreachable(String),
     Broken(Problem),
 }
 
 impl Hub {
-    fn from_env() -> Result<Hub, Problem> {
-        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    /// The hub that the environment names.
+    ///
+    /// # Errors
+    /// Where there is no place for a cache.
+    pub fn from_env() -> Result<Hub, Problem> {
+        let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let home = || std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
         let root = var("HF_HOME").map(PathBuf::from).or_else(|| {
             let base = var("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(home()?.join(".cache")));
@@ -61,42 +83,64 @@ impl Hub {
             return Err(Problem::new(Code::WeightsFile, "there is no folder to keep the hub's files in")
                 .hint("name one: `HF_HOME=/some/folder archc ..`"));
         };
-        let token = var("HF_TOKEN").or_else(|| open::read_text(&root?.join("token"), MAX_NAME).ok());
         Ok(Hub {
-            endpoint: var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
+            endpoint: var("HF_ENDPOINT")
+                .map_or("https://huggingface.co".into(), |address| address.to_string_lossy().into_owned()),
             cache,
-            token: token.map(|token| token.trim().to_string()).filter(|token| !token.is_empty()),
+            token: token::of_user(root.as_deref()),
             offline: var("HF_HUB_OFFLINE").is_some_and(|value| value != "0"),
             patience: Duration::from_secs(30),
         })
     }
 
-    fn fetch(&self, spec: &str) -> Result<PathBuf, Problem> {
+    /// The path of the weights of `owner/repo` or `owner/repo@revision` in the cache, fetched where they are not there yet;
+    /// of sharded ones the index' path, with all shards beside it.
+    ///
+    /// # Errors
+    /// Where they are not to be had, or not what the hub promises.
+    pub fn fetch(&self, spec: &str) -> Result<PathBuf, Problem> {
+        let found = self.find(spec);
+        match &self.token {
+            // a server may send the token back, as the name of a host that it redirects to
+            Ok(Some(token)) => found.map_err(|problem| token.hidden(problem)),
+            _ => found,
+        }
+    }
+
+    fn find(&self, spec: &str) -> Result<PathBuf, Problem> {
         let repo = Repo::parse(spec)?;
+        let folder = Folder::of(&self.cache, &repo);
+        let mut damage = None;
         for file in FILES {
-            if let Some(path) = self.cached(&repo, file)
-                && self.shards_cached(&repo, &path)?
-            {
-                return Ok(path);
+            match folder.cached(&repo.revision, file) {
+                Cached::Whole(path) => match self.shards(&folder, &repo.revision, &path)? {
+                    Cached::Whole(_) => return Ok(path),
+                    Cached::Damaged(why) => damage = Some(why),
+                    Cached::Absent => {}
+                },
+                Cached::Damaged(why) => damage = Some(why),
+                Cached::Absent => continue,
             }
+            break;
         }
         if self.offline {
-            return Err(self.unreachable(&repo, "HF_HUB_OFFLINE is set"));
+            return Err(self.unreachable(&repo, "HF_HUB_OFFLINE is set", damage.as_deref()));
         }
+        let explain = |file: &str, failure| self.explain(&repo, file, failure, damage.as_deref());
         for file in FILES {
-            match self.download(&repo, file) {
-                Ok(path) => {
-                    if index::is_index(&path) {
-                        for shard in index::read(&path)?.shards.keys() {
-                            if self.cached(&repo, shard).is_none() {
-                                self.download(&repo, shard).map_err(|failure| self.explain(&repo, shard, failure))?;
-                            }
+            match self.download(&repo, &folder, file) {
+                Ok((path, commit)) => {
+                    // all of one version, whatever becomes of the branch meanwhile
+                    let pinned = Repo { revision: commit, ..repo.clone() };
+                    for shard in shard_names(&path)? {
+                        if !matches!(folder.cached(&pinned.revision, &shard), Cached::Whole(_)) {
+                            self.download(&pinned, &folder, &shard).map_err(|failure| explain(&shard, failure))?;
                         }
                     }
                     return Ok(path);
                 }
                 Err(Failure::Missing) => {}
-                Err(failure) => return Err(self.explain(&repo, file, failure)),
+                Err(failure) => return Err(explain(file, failure)),
             }
         }
         let list: Vec<String> = FILES.iter().map(|file| format!("`{file}`")).collect();
@@ -104,38 +148,24 @@ impl Hub {
             .hint("look at its files, fetch the right one and name it: `weights \"file.safetensors\"`"))
     }
 
-    /// The file in the cache, if the branch's last known commit has it.
-    fn cached(&self, repo: &Repo, file: &str) -> Option<PathBuf> {
-        let folder = self.folder(repo);
-        let commit = open::read_text(&folder.join("refs").join(&repo.revision), MAX_NAME);
-        let commit = commit.ok().map(|text| text.trim().to_string()).unwrap_or_else(|| repo.revision.clone());
-        if !is_plain(&commit) {
-            return None;
+    /// Whether what a cached file names is cached too.
+    fn shards(&self, folder: &Folder, revision: &str, path: &Path) -> Result<Cached, Problem> {
+        for shard in shard_names(path)? {
+            match folder.cached(revision, &shard) {
+                Cached::Whole(_) => {}
+                other => return Ok(other),
+            }
         }
-        let path = folder.join("snapshots").join(commit).join(file);
-        path.is_file().then_some(path)
+        Ok(Cached::Whole(path.to_path_buf()))
     }
 
-    fn shards_cached(&self, repo: &Repo, path: &Path) -> Result<bool, Problem> {
-        if !index::is_index(path) {
-            return Ok(true);
-        }
-        Ok(index::read(path)?.shards.keys().all(|shard| self.cached(repo, shard).is_some()))
-    }
-
-    fn folder(&self, repo: &Repo) -> PathBuf {
-        self.cache.join(format!("models--{}", repo.name.replace('/', "--")))
-    }
-
-    fn download(&self, repo: &Repo, file: &str) -> Result<PathBuf, Failure> {
-        let url = format!("{}/{}/resolve/{}/{file}", self.endpoint.trim_end_matches('/'), repo.name, repo.revision);
-        let answer = self.get(url)?;
-        let folder = self.folder(repo);
-        let snapshot = folder.join("snapshots").join(&answer.commit);
-        let (blob, path) = (folder.join("blobs").join(&answer.etag), snapshot.join(file));
-        let broken = |what: String| {
+    /// Fetches a file into the cache; its path there, and the commit that it is of.
+    fn download(&self, repo: &Repo, folder: &Folder, file: &str) -> Result<(PathBuf, String), Failure> {
+        let token = self.token.as_ref().map_err(|problem| Failure::Broken(problem.clone()))?;
+        let wrong = |what: String| {
             Failure::Broken(
                 Problem::new(Code::WeightsFile, format!("`{file}` of `hf(\"{}\")` {what}", repo.name))
+                    .note("nothing of it was kept")
                     .hint("run it again; or fetch the file by other means and name it: `weights \"file.safetensors\"`"),
             )
         };
@@ -145,198 +175,114 @@ impl Hub {
                     .hint("name another cache: `HF_HOME=/some/folder archc ..`"),
             )
         };
+        let answer = ask::get(&repo.address(&self.endpoint, file)?, token.as_ref(), self.patience)?;
+        let (blob, path) = (folder.blob(answer.etag.name()), folder.snapshot(&answer.commit, file));
         for folder in [blob.parent(), path.parent()].into_iter().flatten() {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                let message = format!("the folder `{}` cannot be made: {}", folder.display(), reason(&error));
-                stored(Problem::new(Code::WeightsFile, message))
-            })?;
+            std::fs::create_dir_all(folder).map_err(|error| stored(atomic::problem(folder, &error)))?;
         }
-        if !blob.is_file() {
+        let is_there = answer.length.is_none_or(|length| blob.metadata().is_ok_and(|about| about.len() == length))
+            && blob.is_file()
+            && answer.etag.check(&blob).and_then(|()| proof::check(&blob, file)).is_ok();
+        let commit = answer.commit.clone();
+        if !is_there {
+            cache::clear(&blob).map_err(stored)?;
             let mut out = AtomicFile::create(&blob).map_err(stored)?;
-            let bar = progress(file, answer.length);
-            let (mut body, mut piece, mut total) = (answer.body, vec![0; 1 << 17], 0u64);
-            loop {
-                let count = body.read(&mut piece).map_err(|error| broken(format!("broke off: {}", reason(&error))))?;
-                let Some(bytes) = piece.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-                out.write_all(bytes).map_err(|error| stored(crate::io::atomic::problem(&blob, &error)))?;
-                total += count as u64;
-                bar.set_position(total);
-            }
-            bar.finish_and_clear();
-            if answer.length.is_some_and(|length| length != total) {
-                return Err(broken(format!("broke off after {total} bytes")));
-            }
+            receive(answer, file, &mut out).map_err(|failure| match failure {
+                Incomplete::Network(why) => wrong(why),
+                Incomplete::Disk(error) => stored(atomic::problem(&blob, &error)),
+            })?;
             out.commit().map_err(stored)?;
         }
-        if !path.is_file() {
-            link(&blob, &path, file).map_err(|error| stored(crate::io::atomic::problem(&path, &error)))?;
-        }
-        let reference = folder.join("refs").join(&repo.revision);
-        if repo.revision != answer.commit {
-            let made = reference.parent().map(std::fs::create_dir_all);
-            if made.is_some_and(|made| made.is_ok()) {
-                write_bytes(&reference, answer.commit.as_bytes()).map_err(stored)?;
-            }
-        }
-        Ok(path)
+        cache::link(&blob, &path, file).map_err(|error| stored(atomic::problem(&path, &error)))?;
+        folder.remember(&repo.revision, &commit).map_err(stored)?;
+        Ok((path, commit))
     }
 
-    /// Follows redirections by hand: the commit and the etag are on the first answer of the hub itself, and the token is
-    /// for its host alone.
-    fn get(&self, first: String) -> Result<Answer, Failure> {
-        let agent = ureq::AgentBuilder::new()
-            .redirects(0)
-            .timeout_connect(self.patience)
-            .timeout_read(self.patience)
-            .timeout_write(self.patience)
-            .user_agent(concat!("archc/", env!("CARGO_PKG_VERSION")))
-            .try_proxy_from_env(true)
-            .build();
-        let home = origin(&first).to_string();
-        let (mut url, mut commit, mut etag) = (first, None, None);
-        for _ in 0..10 {
-            let mut request = agent.get(&url);
-            if let Some(token) = self.token.as_ref().filter(|_| origin(&url) == home) {
-                request = request.set("Authorization", &format!("Bearer {token}"));
-            }
-            let response = match request.call() {
-                Ok(response) => response,
-                Err(ureq::Error::Status(404, response)) if response.header("x-error-code") != Some("RepoNotFound") => {
-                    return Err(Failure::Missing);
-                }
-                Err(ureq::Error::Status(401 | 403 | 404, _)) => return Err(Failure::Refused),
-                Err(ureq::Error::Status(status, _)) => {
-                    return Err(Failure::Unreachable(format!("{} answers with status {status}", origin(&url))));
-                }
-                Err(ureq::Error::Transport(transport)) => return Err(Failure::Unreachable(silence(&transport))),
-            };
-            let header = |name: &str| response.header(name).map(|value| value.trim_matches('"').to_string());
-            commit = commit.or_else(|| header("x-repo-commit"));
-            etag = etag.or_else(|| header("x-linked-etag")).or_else(|| header("etag"));
-            if (300..400).contains(&response.status()) {
-                let Some(location) = response.header("location") else {
-                    return Err(Failure::Unreachable(format!("{} redirects to nowhere", origin(&url))));
-                };
-                url = match location.starts_with('/') && !location.starts_with("//") {
-                    true => format!("{}{location}", origin(&url)),
-                    false => location.to_string(),
-                };
-                continue;
-            }
-            let length = response.header("content-length").and_then(|length| length.parse().ok());
-            let etag = etag.map(|etag: String| etag.trim_start_matches("W/").trim_matches('"').to_string());
-            // Both become names of files.
-            let (Some(commit), Some(etag)) = (commit.filter(|c| is_plain(c)), etag.filter(|e| is_plain(e))) else {
-                return Err(Failure::Unreachable(format!("{home} does not answer as the hub does")));
-            };
-            return Ok(Answer { commit, etag, length, body: response.into_reader() });
-        }
-        Err(Failure::Unreachable(format!("{home} redirects in a circle")))
-    }
-
-    fn explain(&self, repo: &Repo, file: &str, failure: Failure) -> Problem {
+    fn explain(&self, repo: &Repo, file: &str, failure: Failure, damage: Option<&str>) -> Problem {
+        let name = &repo.name;
+        let problem = |message: String| Problem::new(Code::WeightsFile, message);
         match failure {
             Failure::Broken(problem) => problem,
-            Failure::Unreachable(why) => self.unreachable(repo, &why),
-            Failure::Missing => Problem::new(Code::WeightsFile, format!("`hf(\"{}\")` has no `{file}`", repo.name))
+            Failure::Unreachable(why) => self.unreachable(repo, &why, damage),
+            Failure::Missing => problem(format!("`hf(\"{name}\")` has no `{file}`"))
                 .hint("the repository is incomplete; name another one"),
+            Failure::NoRevision => problem(format!("`hf(\"{name}\")` has no revision `{}`", repo.revision))
+                .hint(format!("look for a slip behind the `@`; `hf(\"{name}\")` alone is its branch main")),
+            Failure::Gated => problem(format!("`hf(\"{name}\")` is given to those alone who agree to its conditions"))
+                .hint("agree to them on its page, and set HF_TOKEN to a token of the same account"),
             Failure::Refused => {
-                let message = format!("there is no repository `{}` on {}, or it is private", repo.name, self.endpoint);
-                let problem = Problem::new(Code::WeightsFile, message);
-                match self.token {
-                    Some(_) => problem.hint("look for a slip in its name; the token that is set does not open it"),
-                    None => problem.hint("look for a slip in its name; for a private one set HF_TOKEN"),
+                let home = ask::origin(&self.endpoint);
+                let problem = problem(format!("there is no repository `{name}` on {home}, or it is private"));
+                match &self.token {
+                    Ok(Some(_)) if !ask::is_confidential(&self.endpoint) => problem
+                        .note("the token that is set was not sent: http hides nothing")
+                        .hint("name the address with https: `HF_ENDPOINT=https://.. archc ..`"),
+                    Ok(Some(_)) => problem.hint("look for a slip in its name; the token that is set does not open it"),
+                    _ => problem.hint("look for a slip in its name; for a private one set HF_TOKEN"),
                 }
             }
         }
     }
 
-    fn unreachable(&self, repo: &Repo, why: &str) -> Problem {
-        let message = format!("`hf(\"{}\")` is not in the cache and cannot be fetched: {why}", repo.name);
-        Problem::new(Code::WeightsFile, message)
+    /// `damage`: what is wrong with the file in the cache, where there is one.
+    fn unreachable(&self, repo: &Repo, why: &str, damage: Option<&str>) -> Problem {
+        let (is, again) = if damage.is_some() { ("damaged", " anew") } else { ("not", "") };
+        let message = format!("`hf(\"{}\")` is {is} in the cache and cannot be fetched{again}: {why}", repo.name);
+        let mut problem = Problem::new(Code::WeightsFile, message)
             .hint("fetch `model.safetensors` of it elsewhere and name the file: `weights \"model.safetensors\"`")
-            .hint("or name a mirror that can be reached: `HF_ENDPOINT=https://.. archc ..`")
-            .note(format!("the cache is `{}`", self.cache.display()))
+            .hint("or name a mirror that can be reached: `HF_ENDPOINT=https://.. archc ..`");
+        problem.notes.extend(damage.map(str::to_string));
+        problem.note(format!("the cache is `{}`", self.cache.display()))
     }
 }
 
-struct Answer {
-    commit: String,
-    etag: String,
-    length: Option<u64>,
-    body: Box<dyn Read + Send + Sync>,
+/// Why a file does not arrive whole.
+enum Incomplete {
+    Network(String),
+    Disk(std::io::Error),
 }
 
-struct Repo {
-    name: String,
-    revision: String,
-}
-
-impl Repo {
-    fn parse(spec: &str) -> Result<Repo, Problem> {
-        let (name, revision) = spec.split_once('@').unwrap_or((spec, "main"));
-        let parts: Vec<&str> = name.split('/').collect();
-        if parts.len() <= 2 && parts.iter().all(|part| is_plain(part)) && is_plain(revision) {
-            return Ok(Repo { name: name.into(), revision: revision.into() });
+/// Writes an answer's body and proves what was written.
+fn receive(answer: Answer, file: &str, out: &mut AtomicFile) -> Result<(), Incomplete> {
+    let Answer { etag, length, limit, mut body, .. } = answer;
+    let bar = progress(file, length);
+    let (mut total, mut sum) = (0, Sum::new(&etag));
+    while let Some(piece) = body.next().map_err(|why| Incomplete::Network(format!("broke off: {why}")))? {
+        total += piece.len() as u64;
+        if total > limit {
+            return Err(Incomplete::Network(format!("goes on after {limit} bytes")));
         }
-        Err(Problem::new(Code::WeightsFile, format!("`{spec}` is no name of a repository"))
-            .hint("it looks like `hf(\"timm/resnet50.a1_in1k\")`, with `@revision` where another than main is wanted"))
+        sum.update(&piece);
+        out.write_all(&piece).map_err(Incomplete::Disk)?;
+        bar.set_position(total);
     }
-}
-
-/// Fit for a file's name and for a part of an address.
-fn is_plain(name: &str) -> bool {
-    (1..=200).contains(&name.len())
-        && !name.starts_with(['.', '-'])
-        && !name.contains("..")
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-}
-
-/// `https://host:port` of an address.
-fn origin(url: &str) -> &str {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    url[start..].find(['/', '?', '#']).map_or(url, |end| &url[..start + end])
-}
-
-/// The transport's reason without the address, which may carry a signature.
-fn silence(transport: &ureq::Transport) -> String {
-    let host = transport.url().and_then(|url| url.host_str()).unwrap_or("the hub").to_string();
-    let detail = std::error::Error::source(transport).map(ToString::to_string);
-    let detail = detail.or_else(|| transport.message().map(str::to_string)).unwrap_or_default();
-    let why = match transport.kind() {
-        ureq::ErrorKind::Dns => "has no address (is there a network?)".to_string(),
-        ureq::ErrorKind::ConnectionFailed => format!("cannot be connected to: {detail}"),
-        ureq::ErrorKind::InvalidUrl | ureq::ErrorKind::UnknownScheme => "is no address".into(),
-        kind if detail.is_empty() => format!("does not answer: {kind}"),
-        _ => format!("does not answer: {detail}"),
-    };
-    format!("{host} {why}")
-}
-
-/// Makes `path` be the blob: by a relative link, as the hub's tools do, or where links are not had by moving it.
-fn link(blob: &Path, path: &Path, file: &str) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        let up = "../".repeat(2 + file.matches('/').count());
-        if let Some(name) = blob.file_name()
-            && std::os::unix::fs::symlink(Path::new(&up).join("blobs").join(name), path).is_ok()
-            && path.is_file()
-        {
-            return Ok(());
-        }
+    bar.finish_and_clear();
+    if let Some(length) = length.filter(|length| *length != total) {
+        return Err(Incomplete::Network(format!("broke off: expected {length} bytes, got {total}")));
     }
-    let _ = std::fs::remove_file(path);
-    std::fs::rename(blob, path)
+    let path = out.written().map_err(Incomplete::Disk)?;
+    sum.check(path).and_then(|()| proof::check(path, file)).map_err(Incomplete::Network)
+}
+
+/// The files that an index names; none of another file.
+fn shard_names(path: &Path) -> Result<Vec<String>, Problem> {
+    if !index::is_index(path) {
+        return Ok(vec![]);
+    }
+    let shards = index::read(path)?.shards;
+    if shards.len() > MAX_SHARDS {
+        let message = format!("`{}` names {} files, at most {MAX_SHARDS} are fetched", path.display(), shards.len());
+        return Err(Problem::new(Code::WeightsFile, message)
+            .hint("fetch them by other means and name the index: `weights \"model.safetensors.index.json\"`"));
+    }
+    Ok(shards.into_keys().collect())
 }
 
 fn progress(file: &str, length: Option<u64>) -> ProgressBar {
     let target = if console::is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(length, target).with_message(file.to_string());
+    let bar = ProgressBar::with_draw_target(length, target).with_message(one_line(file).into_owned());
     match ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
 }
-
-#[cfg(test)]
-mod tests;

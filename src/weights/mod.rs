@@ -8,7 +8,7 @@ mod dtype;
 mod file;
 mod finite;
 mod header;
-mod hub;
+pub mod hub;
 mod index;
 mod init;
 mod keymap;

@@ -11,9 +11,10 @@ use rayon::prelude::*;
 
 use super::dtype::{DType, to_f32};
 use super::file::{self, Contents};
+use super::hub::Hub;
+use super::index;
 use super::pytorch::Checkpoint;
 use super::source::WeightsSource;
-use super::{hub, index};
 use crate::diag::{Code, Problem, suggest};
 use crate::io::atomic::reason;
 use crate::io::open::Opened;
@@ -67,7 +68,7 @@ impl Store {
 
     /// Opens a repository of the Hugging Face hub, `owner/repo`, from its cache or over the network.
     pub fn open_hub(repo: &str) -> Result<Store, Problem> {
-        let mut store = Store::open_file(&hub::fetch(repo)?)?;
+        let mut store = Store::open_file(&Hub::from_env()?.fetch(repo)?)?;
         store.name = format!("hf(\"{repo}\")");
         Ok(store)
     }

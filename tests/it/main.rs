@@ -12,6 +12,7 @@ mod ends;
 mod flow;
 mod fuzz;
 mod gpu_script;
+mod hub;
 mod limits;
 mod ops;
 mod pages;

@@ -3,6 +3,7 @@
 
 use proptest::prelude::ProptestConfig;
 
+mod hub;
 mod spec;
 
 fn config() -> ProptestConfig {

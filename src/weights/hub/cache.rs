@@ -1,0 +1,99 @@
+//! The cache's layout, which is that of the hub's own tools: `blobs/ETAG` are the files, `snapshots/COMMIT/FILE` links to
+//! them, `refs/BRANCH` the commit that a branch was last seen at.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::proof::{self, Etag};
+use super::repo::{Repo, is_plain};
+use crate::diag::Problem;
+use crate::io::atomic::{self, write_bytes};
+use crate::io::open;
+
+/// The longest name of a commit, in bytes.
+const MAX_NAME: u64 = 200;
+
+/// A repository's folder.
+pub struct Folder(PathBuf);
+
+/// What the cache has of a file.
+pub enum Cached {
+    Whole(PathBuf),
+    /// With what is wrong.
+    Damaged(String),
+    Absent,
+}
+
+impl Folder {
+    pub fn of(cache: &Path, repo: &Repo) -> Folder {
+        Folder(cache.join(format!("models--{}", repo.name.replace('/', "--"))))
+    }
+
+    pub fn blob(&self, etag: &str) -> PathBuf {
+        self.0.join("blobs").join(etag)
+    }
+
+    pub fn snapshot(&self, commit: &str, file: &str) -> PathBuf {
+        self.0.join("snapshots").join(commit).join(file)
+    }
+
+    /// The file of the commit that the revision is, or was last seen at.
+    pub fn cached(&self, revision: &str, file: &str) -> Cached {
+        let commit = open::read_text(&self.0.join("refs").join(revision), MAX_NAME);
+        let commit = commit.map_or_else(|_| revision.to_string(), |text| text.trim().to_string());
+        let path = self.snapshot(&commit, file);
+        if !is_plain(&commit) || !path.is_file() {
+            return Cached::Absent;
+        }
+        // a link's target is called as its contents are; where links are not had, the header alone tells
+        let etag = path.read_link().ok().and_then(|to| Etag::parse(to.file_name()?.to_str()?));
+        let whole = etag.map_or(Ok(()), |etag| etag.check(&path)).and_then(|()| proof::check(&path, file));
+        match whole {
+            Ok(()) => Cached::Whole(path),
+            Err(why) => Cached::Damaged(format!("`{}` {why}", path.display())),
+        }
+    }
+
+    /// Notes which commit a branch is at.
+    pub fn remember(&self, revision: &str, commit: &str) -> Result<(), Problem> {
+        let path = self.0.join("refs").join(revision);
+        if revision == commit || path.parent().is_none_or(|folder| std::fs::create_dir_all(folder).is_err()) {
+            return Ok(());
+        }
+        clear(&path)?;
+        write_bytes(&path, commit.as_bytes())
+    }
+}
+
+/// Makes way for a file where something else lies, a pipe or a device: writing would go through it, and might never end.
+pub fn clear(path: &Path) -> Result<(), Problem> {
+    match path.metadata() {
+        Ok(about) if !about.is_file() && !about.is_dir() => {
+            std::fs::remove_file(path).map_err(|error| atomic::problem(path, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes `path` be the blob: by a relative link, as the hub's tools do, or where links are not had by moving it.
+pub fn link(blob: &Path, path: &Path, file: &str) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(name) = blob.file_name() {
+        use std::os::unix::fs::symlink;
+        let to = Path::new(&"../".repeat(2 + file.matches('/').count())).join("blobs").join(name);
+        let is_made = || path.read_link().is_ok_and(|old| old == to);
+        if is_made() || symlink(&to, path).is_ok() {
+            return Ok(());
+        }
+        if path.symlink_metadata().is_ok() {
+            // of another blob, which was damaged, or a damaged file itself
+            std::fs::remove_file(path)?;
+            // another process may have been faster
+            if symlink(&to, path).is_ok() || is_made() {
+                return Ok(());
+            }
+        }
+    }
+    let _ = file;
+    std::fs::rename(blob, path)
+}
