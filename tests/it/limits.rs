@@ -14,7 +14,7 @@ fn mistakes(text: &str) -> (String, usize) {
     let start = Instant::now();
     let mut sources = Sources::new();
     let file = sources.add("long.arch", text, Some(&std::env::temp_dir()));
-    let found = compile(&mut sources, file, &[]).err().unwrap_or_else(Diagnostics::new);
+    let found = compile(&mut sources, file, &[]).err().unwrap_or_default();
     let text = render(&found, &sources, false);
     assert!(start.elapsed() < SLOWEST, "took {:?}: {}", start.elapsed(), &text[..text.len().min(200)]);
     (text, found.errors())
@@ -68,7 +68,7 @@ fn files_that_use_files_are_counted_together() {
     let compiled = |text: &str| {
         let mut sources = Sources::new();
         let file = sources.add("spec.arch", text, Some(dir.path()));
-        let found = compile(&mut sources, file, &[]).err().unwrap_or_else(Diagnostics::new);
+        let found = compile(&mut sources, file, &[]).err().unwrap_or_default();
         render(&found, &sources, false)
     };
     for at in 0..600 {
