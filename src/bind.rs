@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
-use crate::diag::{Code, Diagnostic, Diagnostics, Problem, nearest};
+use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count, nearest};
 use crate::exec::Tensors;
 use crate::graph::{NodeId, key};
 use crate::ops::init::Init;
@@ -483,10 +483,10 @@ impl Bound {
         }
         if !found.is_empty() {
             let of = self.store.as_ref().map_or("the weights", |store| store.describe());
-            let message = format!("{of} holds values that are not finite, in {} tensors", found.len());
+            let message = format!("{of} holds values that are not finite, in {}", count(found.len(), "tensor"));
             let mut problem = Problem::new(Code::NonFinite, message);
-            for (name, count) in found.iter() {
-                problem = problem.note(format!("{name}: {count} values"));
+            for (name, values) in found.iter() {
+                problem = problem.note(format!("{name}: {}", count(*values, "value")));
             }
             diagnostics.push(problem.anywhere().warning());
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::bind::bind_headers;
 use crate::build::{self, Builder};
 use crate::diag::{Code, Diagnostics, Problem};
-use crate::edit::{self, Report};
+use crate::edit::{self, Applied, Report};
 use crate::graph::Graph;
 use crate::io::open::plain_or_stream;
 use crate::ops::constant::Input;
@@ -16,6 +16,7 @@ use crate::syntax::{self, tree};
 use crate::train::run::setup::{Given, setup};
 use crate::train::{TrainSpec, frozen_at_random};
 use crate::typed::{self, Typed};
+use crate::zoo;
 
 /// Deep nesting recurses; this is far more than the deepest that the limits allow.
 const STACK: usize = 256 << 20;
@@ -62,9 +63,21 @@ pub fn open(sources: &mut Sources, path: &Path) -> Result<FileId, Problem> {
             .map_err(|problem| Problem { message: format!("standard input {}", problem.message), ..problem })?;
         return Ok(sources.add("<stdin>", text, Some(Path::new("."))));
     }
-    let text = resolve::read_text(path, plain_or_stream)?;
+    let text = resolve::read_text(path, plain_or_stream).map_err(|problem| problem.hints(meant(path)))?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok(sources.add(path.display().to_string(), text, Some(dir)))
+}
+
+/// What a path that cannot be read was likely to name beside a file: a network of the zoo.
+fn meant(path: &Path) -> Option<String> {
+    if path.exists() {
+        return None;
+    }
+    let name = path.to_str()?;
+    let is_network = zoo::file_of(name).is_some();
+    is_network.then(|| {
+        format!("a network of the zoo is the base of a spec, such as this one: `echo 'base {name}' | archc show -`")
+    })
 }
 
 /// Compiles the spec `file`. `set` holds the values of `--set` options.
@@ -171,16 +184,13 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
         return Err(problems);
     }
     let info = info.expect("a base without errors");
-    let base_typed = match graph.outputs().is_empty() {
-        true => Err(Diagnostics::new()),
-        false => typed::check(graph.clone(), &[]),
-    };
-    let base_typed = match base_typed {
-        Ok(typed) if unknown.is_empty() => typed,
-        Ok(_) => return Err(unknown),
+    if !unknown.is_empty() {
+        return Err(why_unknown(graph, unknown));
+    }
+    let base_typed = match typed::check(graph.clone(), &[]) {
+        Ok(typed) => typed,
         Err(found) => {
-            // a shape that does not fit explains those that are not known
-            problems.extend(if found.is_empty() { unknown } else { found });
+            problems.extend(found);
             return Err(problems);
         }
     };
@@ -191,10 +201,13 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
     if !info.recast.is_empty() {
         recast_inputs(&mut graph, &info.recast);
     }
-    let (reports, found) = edit::apply(&program, &globals, &mut graph, cost);
+    let Applied { reports, problems: found, unknown } = edit::apply(&program, &globals, &mut graph, cost);
     problems.extend(found);
     if globals.budget.is_spent() {
         return Err(problems);
+    }
+    if let (Some(unknown), false) = (unknown, problems.has_errors()) {
+        problems.extend(why_unknown(unknown.graph, unknown.asked));
     }
     let edits_fit = !problems.has_errors();
     let typed = match typed::check(graph, &replaced(&program, &reports)) {
@@ -234,6 +247,23 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
             warnings: problems,
         }))),
         _ => Err(problems),
+    }
+}
+
+/// What does not fit before the places that ask for a shape; those places themselves where everything fits.
+fn why_unknown(graph: Graph, asked: Diagnostics) -> Diagnostics {
+    let place = asked.iter().next().and_then(|first| first.span);
+    match typed::check(graph, &[]) {
+        Ok(_) => asked,
+        Err(found) => {
+            let mut causes = Diagnostics::new();
+            for cause in found.iter() {
+                let mut cause = cause.clone();
+                cause.problem.related.extend(place.map(|place| (place, "asks for a shape that depends on it".into())));
+                causes.push(Box::new(cause));
+            }
+            causes
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! layer with weights used. Holding a [`Typed`] proves it; nothing after it fails because of the user's program.
 
 use crate::diag::{Code, Diagnostics, Problem};
-use crate::graph::{Graph, Node, NodeId, path};
+use crate::graph::{Graph, NodeId, path};
 use crate::ops::shape::Shape;
 use crate::ops::{ParamDecl, Role};
 use crate::source::Span;
@@ -130,7 +130,7 @@ fn shape_problem(
             problem = problem.see(made.span, label);
         }
     }
-    let blame = blame(graph, id);
+    let blame = graph.last_edit(id);
     problem.at(node.span).blame(blame)
 }
 
@@ -216,7 +216,7 @@ fn changed_params(graph: &Graph, id: NodeId) -> Option<Box<crate::diag::Diagnost
         problem =
             problem.hint(format!("a fresh layer: `replace {named} with conv2d({}, kernel = {kernel}, ..)`", conv.out));
     }
-    let blame = blame(graph, id);
+    let blame = graph.last_edit(id);
     Some(problem.at(node.span).blame(blame))
 }
 
@@ -235,18 +235,4 @@ fn tie_problem(graph: &Graph, id: NodeId, owner: NodeId) -> Option<Box<crate::di
     );
     let problem = Problem::new(Code::ShapeMismatch, message).see(other.span, "the weights are made here");
     Some(problem.at(node.span).blame(node.touched))
-}
-
-/// The edit that last touched the node, else the nearest one among what flows into it.
-fn blame(graph: &Graph, id: NodeId) -> Option<Span> {
-    let mut seen = rustc_hash::FxHashSet::from_iter([id]);
-    let mut queue = std::collections::VecDeque::from([id]);
-    while let Some(at) = queue.pop_front() {
-        let Node { touched, .. } = graph.node(at);
-        if touched.is_some() {
-            return *touched;
-        }
-        queue.extend(graph.operands(at).into_iter().filter(|operand| seen.insert(*operand)));
-    }
-    None
 }

@@ -4,7 +4,7 @@ use super::value::{BindingKind, CallArg, Callable, Target, Value};
 use super::{Builder, Env, Labelled, Limit, Naming};
 use rustc_hash::FxHashMap;
 
-use crate::diag::{Code, Problem, Result, suggest};
+use crate::diag::{Code, Problem, Result, count, suggest};
 use crate::graph::{NodeId, path};
 use crate::ops::{self, Arity, Op};
 use crate::resolve::ModuleId;
@@ -160,7 +160,7 @@ impl<'a> Builder<'a, '_> {
                 None => {
                     position += 1;
                     if position > params.len() {
-                        let message = format!("`{}` takes {} arguments, got more", name.value, params.len());
+                        let message = format!("`{}` takes {}, got more", name.value, count(params.len(), "argument"));
                         let problem = Problem::new(Code::UnknownArgument, message);
                         return Err(with_parameters(problem, name, params).at(arg.span));
                     }

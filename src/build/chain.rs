@@ -252,6 +252,15 @@ impl<'a> Builder<'a, '_> {
         start: Option<Value<'a>>,
     ) -> Result<Option<Value<'a>>> {
         let (head, rest) = chain.steps.split_first().expect("a chain has a step");
+        if let (Some(label), StepKind::Expr(expr), Some(next)) = (&head.label, &head.kind, rest.first())
+            && self.head_is_value(env, head)
+            && !makes_layer(expr)
+            && self.eval_operand(env, expr).is_ok()
+        {
+            let label = self.label(env, label)?;
+            let problem = labels_no_layer(&label).hints(label_behind(expr, &label, next));
+            return Err(problem.at(label.span));
+        }
         let first =
             if self.head_is_value(env, head) { Some(self.head(env, head)?) } else { self.step(env, head, start)? };
         rest.iter().try_fold(first, |value, step| self.step(env, step, value))
@@ -272,9 +281,8 @@ impl<'a> Builder<'a, '_> {
             {
                 return Err(self.unknown_name(env, name).at(expr.span));
             }
-            let message = format!("`{}:` labels a layer, and this makes none", label.text);
             let hint = format!("`let {} = ..` names a value", label.text);
-            return Err(Problem::new(Code::BadEdit, message).hint(hint).at(label.span));
+            return Err(labels_no_layer(&label).hint(hint).at(label.span));
         }
         let value = self.eval_as(env, expr, Some(&label))?;
         self.bind_label(env, &label, &value, step.span);
@@ -561,6 +569,36 @@ fn span_of(stmt: &Stmt) -> Span {
         Stmt::If(one) => one.span,
         Stmt::Chain(chain) => chain.span,
     }
+}
+
+fn labels_no_layer(label: &Labelled) -> Problem {
+    Problem::new(Code::BadEdit, format!("`{}:` labels a layer, and this makes none", label.text))
+}
+
+/// `(layer3) -> l4: conv2d(..)`, where `l4: (layer3) -> conv2d(..)` was written.
+fn label_behind(head: &tree::Expr, label: &Labelled, next: &Step) -> Option<String> {
+    let head = match &head.kind {
+        ExprKind::Name(name) => name.clone(),
+        ExprKind::In => "in".to_string(),
+        ExprKind::Prev => "prev".to_string(),
+        ExprKind::Paren(chain) => match chain.steps.as_slice() {
+            [Step { kind: StepKind::Expr(tree::Expr { kind: ExprKind::Name(name), .. }), .. }] => format!("({name})"),
+            _ => "(..)".to_string(),
+        },
+        _ => return None,
+    };
+    let next = match &next.kind {
+        _ if next.label.is_some() => {
+            return Some("the layer behind it has a label of its own: leave this one out".into());
+        }
+        StepKind::Expr(tree::Expr { kind: ExprKind::Name(name), .. }) => name.clone(),
+        StepKind::Expr(tree::Expr { kind: ExprKind::Call(name, _), .. }) => format!("{}(..)", name.value),
+        StepKind::Seq(_) => "seq { .. }".to_string(),
+        StepKind::Braces(_) => "{ .. }".to_string(),
+        StepKind::Residual(_) => "residual { .. }".to_string(),
+        StepKind::Expr(_) => return None,
+    };
+    Some(format!("put the label before the layer: `{head} -> {}: {next}`", label.text))
 }
 
 fn value_in_chain(what: &str) -> Problem {

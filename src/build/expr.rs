@@ -86,12 +86,34 @@ impl<'a> Builder<'a, '_> {
         if let (Some(out), "out") = (self.out, name.as_str()) {
             return Ok(Value::Node(out));
         }
+        let held = env.lookup(name).cloned().or_else(|| self.global(env, name));
+        if let Some(Value::Callable(callable)) = held {
+            return Err(self.holds_no_value(env, name, &callable).at(expr.span));
+        }
         let Some(callable) = self.callable(env, name) else {
             return Err(self.unknown_name(env, name).at(expr.span));
         };
         let message = format!("`{name}` is {}, and no value has that name here", callable.target.kind());
         let problem = Problem::new(Code::UnknownName, message);
         Err(problem.hint(format!("label the layer that is meant: `{name}_out: {name}`")).at(expr.span))
+    }
+
+    /// A parameter or `let` that names an op or a block, where a value of the network is needed.
+    fn holds_no_value(&self, env: &Env<'a>, name: &str, callable: &Callable<'a>) -> Problem {
+        let (kind, target) = (callable.target.kind(), callable.target.name());
+        let kind = kind.split_once(' ').map_or(kind, |(_, kind)| kind);
+        let message = format!("`{name}` is the {kind} `{target}` here, and a value of the network is needed");
+        let problem = Problem::new(Code::UnknownName, message);
+        let is_place = self.patch.is_taken(target);
+        // inside a block the name is most likely its parameter
+        let is_given = !env.sees_paths && env.lookup(name).is_some() && callable.args.is_empty();
+        match self.patch.edit {
+            // an argument is an op before it is a place of the network; in parentheses it is a place
+            Some(_) if is_place && is_given => {
+                problem.hint(format!("if the layer `{target}` is meant, write `({target})` where `{name}` is given"))
+            }
+            _ => problem.hint(format!("give `{name}` a value: the label of a layer, `in` or `prev`")),
+        }
     }
 
     /// A let or param of the file, or of a file that it uses.
@@ -185,6 +207,10 @@ impl<'a> Builder<'a, '_> {
         }
         if let Some(callable) = self.callable(env, &name.value) {
             return self.with_args(env, callable, args).map(Value::Callable);
+        }
+        if let Some(value) = env.lookup(&name.value).cloned().or_else(|| self.global(env, &name.value)) {
+            let message = format!("`{}` is {}, which takes no arguments", name.value, value.describe());
+            return Err(Problem::new(Code::TypeMismatch, message).at(name.span));
         }
         if WORD_CALLS.contains(&name.value.as_str()) {
             // one argument by name is as good as by position: `random(seed = 0)`

@@ -101,6 +101,14 @@ fn inputs<'a>(
             let message = format!("the input is [N{}], got [N{}]", shown(known), shown(&sizes));
             return Err(Problem::new(Code::ShapeMismatch, message).see(*span, "declared here").at(asked.span));
         }
+        if let ([high, wide, channels], [declared, ..]) = (sizes.as_slice(), known.as_slice())
+            && channels == declared
+            && (*high).min(*wide) > 4 * channels
+        {
+            let message = format!("channels come first in an input, got [N, {high}, {wide}, {channels}]");
+            let problem = Problem::new(Code::ShapeMismatch, message).see(*span, "declared here");
+            return Err(problem.hint(format!("`input [N, {channels}, {high}, {wide}]`")).at(asked.span));
+        }
         if sizes.first() != known.first() {
             info.recast.push((wanted.to_string(), sizes.clone()));
         }

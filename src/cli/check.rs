@@ -4,7 +4,7 @@ use super::args::Check;
 use super::session::Session;
 use super::{Failure, Outcome};
 use crate::compile::{self, Files};
-use crate::diag::{Diagnostics, one_line, to_json};
+use crate::diag::{Diagnostics, count, one_line, to_json};
 use crate::io::console::{print, print_json};
 
 pub fn run(session: &mut Session, args: &Check) -> Outcome {
@@ -32,8 +32,8 @@ fn check(session: &mut Session, args: &Check) -> Result<(Diagnostics, String), F
     match compile::check(&mut session.sources, file, &args.spec.set, Files::All)? {
         compile::Outcome::Library => Ok((Diagnostics::new(), format!("{name}: ok, a library of definitions\n"))),
         compile::Outcome::Spec(compiled) => {
-            let layers = compiled.typed.order().len();
-            Ok((compiled.warnings, format!("{name}: ok, {layers} layers\n")))
+            let layers = count(compiled.typed.order().len(), "layer");
+            Ok((compiled.warnings, format!("{name}: ok, {layers}\n")))
         }
     }
 }

@@ -147,6 +147,9 @@ fn evaluate(
         say(format!("left out: {left_out} of {of} pictures, which cannot be read"));
     }
     let loss = sum / scores.samples as f64;
+    if let Some(extra) = beside_cross_entropy(compiled) {
+        say(format!("note: the loss is the plain cross entropy, training's has {extra} too"));
+    }
     if args.json {
         print_json(&scores.to_json(Some(loss)));
     } else {
@@ -189,6 +192,21 @@ fn no_classes(loss: Option<&str>) -> Problem {
 fn logit(share: f32) -> f32 {
     let share = f64::from(share).clamp(f64::from(f32::MIN_POSITIVE), 1.0 - f64::EPSILON);
     (share / (1.0 - share)).ln() as f32
+}
+
+/// What makes the loss that the `train` block names another one than that of `eval`.
+fn beside_cross_entropy(compiled: &Compiled) -> Option<String> {
+    let loss = compiled.train.as_ref()?.choice("loss")?;
+    let smoothing = match loss.arg("label_smoothing") {
+        Some(Setting::Float(smoothing)) if *smoothing > 0.0 => Some(format!("label_smoothing = {smoothing}")),
+        _ => None,
+    };
+    let weights = match loss.arg("class_weights") {
+        Some(Setting::Word(word @ "balanced")) => Some(format!("class_weights = {word}")),
+        _ => None,
+    };
+    let extra: Vec<String> = smoothing.into_iter().chain(weights).collect();
+    (!extra.is_empty()).then(|| extra.join(" and "))
 }
 
 /// What the spec calls its classes.

@@ -22,6 +22,7 @@ mod show;
 mod stop;
 mod table;
 mod train;
+mod usage;
 mod zoo;
 
 use std::process::ExitCode;
@@ -61,7 +62,7 @@ pub fn main() -> ExitCode {
     let mut session = session::Session::new();
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return ExitCode::from(usage(&session, &error)),
+        Err(error) => return ExitCode::from(usage(&session, &usage::explained(error))),
     };
     let outcome = match &args.command {
         Command::Run(args) => run::run(&mut session, args),

@@ -10,10 +10,11 @@ use super::table::{bytes_change, change, count, giga, giga_change, thousands};
 use crate::bind::{Ledger, bind_headers};
 use crate::compile::Compiled;
 use crate::diag::{Diagnostics, one_line};
-use crate::edit::Report;
+use crate::edit::{Note, Report};
 use crate::graph::path;
 use crate::io::console::{print, print_json, say};
 use crate::source::Sources;
+use crate::syntax::joined;
 use crate::typed::Typed;
 use crate::weights::WeightsSource;
 
@@ -70,8 +71,7 @@ fn cost(typed: &Typed) -> String {
 
 fn report_text(sources: &Sources, report: &Report) -> String {
     let line = sources.line_column(report.span).0;
-    let source: Vec<&str> = sources.text(report.span).lines().map(str::trim).collect();
-    let mut text = format!("line {line}: {}\n", source.join(" "));
+    let mut text = format!("line {line}: {}\n", joined(sources.text(report.span)));
     let matched: Vec<String> = report.matched.clone();
     let shown = |paths: &[String]| paths.iter().map(|one| path::display(one)).collect::<Vec<String>>();
     for (what, names) in [("matched", matched), ("added", shown(&report.added)), ("removed", shown(&report.removed))] {
@@ -79,8 +79,9 @@ fn report_text(sources: &Sources, report: &Report) -> String {
             text += &format!("  {what:<8} {}\n", some(&names));
         }
     }
-    for note in &report.notes {
-        text += &format!("  note     {}\n", one_line(note));
+    for notes in report.notes.chunk_by(|a, b| a.what == b.what) {
+        let places: Vec<String> = notes.iter().map(|note| note.place.clone()).collect();
+        text += &format!("  note     {} {}\n", notes[0].what, some(&places));
     }
     let figures = (change(report.parameters), giga_change(report.macs), bytes_change(report.activations * 4));
     text += &format!("  change   {} parameters, {} multiply-adds, {} activations\n\n", figures.0, figures.1, figures.2);
@@ -108,6 +109,6 @@ fn report_json(sources: &Sources, report: &Report) -> Value {
         "parameters": report.parameters,
         "macs": report.macs,
         "activation_bytes": report.activations * 4,
-        "notes": report.notes,
+        "notes": report.notes.iter().map(Note::to_string).collect::<Vec<_>>(),
     })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::split::split;
 use super::{Data, Dataset, Label, Sample};
-use crate::diag::{Code, Problem, list};
+use crate::diag::{Code, Problem, count, list};
 use crate::io::open;
 
 /// What the columns after the file are.
@@ -70,12 +70,18 @@ fn rows(path: &Path, columns: Columns) -> Result<Vec<Row>, Problem> {
     }
     for row in &rows {
         if columns == Columns::Label && row.fields.len() != 2 {
-            let message = format!("line {} of `{}` has {} fields", row.line, path.display(), row.fields.len());
+            let fields = count(row.fields.len(), "field");
+            let message = format!("line {} of `{}` has {fields}", row.line, path.display());
             return Err(Problem::new(Code::Input, message)
                 .hint("a row holds the picture's file and its label: `cats/1.png,cat`"));
         }
-        if row.fields.len() < 2 || row.fields.iter().any(String::is_empty) {
-            let message = format!("line {} of `{}` lacks a field", row.line, path.display());
+        if let Some(empty) = row.fields.iter().position(String::is_empty) {
+            let message = format!("field {} of line {} of `{}` is empty", empty + 1, row.line, path.display());
+            return Err(Problem::new(Code::Input, message)
+                .hint("fill it in, or leave the row out: a row holds the picture's file, then its label or numbers"));
+        }
+        if row.fields.len() < 2 {
+            let message = format!("line {} of `{}` has one field", row.line, path.display());
             return Err(
                 Problem::new(Code::Input, message).hint("a row holds the picture's file, then its label or numbers")
             );
@@ -180,10 +186,10 @@ fn dataset(path: &Path, rows: &[Row], columns: Columns, classes: &[String]) -> R
 fn numbers(path: &Path, row: &Row, width: usize) -> Result<Vec<f32>, Problem> {
     if row.fields.len() != width {
         let message = format!(
-            "line {} of `{}` has {} numbers, the first row has {}",
+            "line {} of `{}` has {}, the first row has {}",
             row.line,
             path.display(),
-            row.fields.len() - 1,
+            count(row.fields.len() - 1, "number"),
             width - 1
         );
         return Err(Problem::new(Code::Input, message).hint("every row holds the same count of numbers"));

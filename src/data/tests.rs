@@ -105,7 +105,7 @@ fn tables_hold_labels_or_numbers() {
         ("", Columns::Label, "has no rows"),
         ("file,label\n", Columns::Label, "has no rows"),
         ("a.png\n", Columns::Label, "line 1 of"),
-        ("a.png,\n", Columns::Label, "lacks a field"),
+        ("a.png,\n", Columns::Label, "field 2 of line 1 of"),
         ("a.png,1,2\n", Columns::Label, "has 3 fields"),
         ("a.png,1\n\"b.png,2\n", Columns::Label, "begins on line 2"),
         ("a.png,1\nb.png,x\n", Columns::Numbers, "`x`, which is no number"),

@@ -1,11 +1,12 @@
-//! "Did you mean": the nearest of the names that exist.
+//! Words of messages: the nearest of the names that exist, lists, and counts.
 
-/// The names nearest to `name`, best first, none that is too far to be meant. At most three.
+/// The names nearest to `name`, best first, none that is too far to be meant, and never itself: a name that is there is
+/// not misspelt. At most three.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = name.to_lowercase();
     let limit = (wanted.chars().count() / 3).clamp(1, 4);
     let mut scored: Vec<(usize, &str)> = vec![];
-    for candidate in candidates {
+    for candidate in candidates.into_iter().filter(|candidate| *candidate != name) {
         let lower = candidate.to_lowercase();
         let contained = wanted.len() >= 3 && (lower.contains(&wanted) || (lower.len() >= 3 && wanted.contains(&lower)));
         let distance = distance(&wanted, &lower, limit + 1);
@@ -49,6 +50,11 @@ pub fn list<T: AsRef<str>>(names: &[T]) -> String {
     }
 }
 
+/// `1 layer`, `2 layers`
+pub fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Optimal string alignment distance (Damerau-Levenshtein with adjacent swaps), `cap` where it is at least that.
 fn distance(a: &str, b: &str, cap: usize) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
@@ -87,6 +93,7 @@ mod tests {
         assert_eq!(nearest("conv", ops), ["conv2d"]);
         assert_eq!(nearest("rleu", ops), ["relu"]);
         assert!(nearest("softmax", ops).is_empty());
+        assert_eq!(nearest("relu", ["relu", "prelu"]), ["prelu"]);
         assert_eq!(suggest("dropuot", ops).as_deref(), Some("did you mean `dropout`?"));
     }
 }

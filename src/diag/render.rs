@@ -84,21 +84,34 @@ pub fn to_json(diagnostics: &Diagnostics, sources: &Sources) -> Value {
 }
 
 fn one_to_json(diagnostic: &Diagnostic, sources: &Sources) -> Value {
+    let related = |(span, message): &(Span, String)| {
+        let mut object = json!({ "message": message });
+        put_place(&mut object, *span, sources);
+        object
+    };
+    let related: Vec<Value> = diagnostic.problem.related.iter().map(related).collect();
     let mut object = json!({
         "code": diagnostic.problem.code.name(),
         "severity": match diagnostic.severity { Severity::Error => "error", Severity::Warning => "warning" },
         "message": diagnostic.problem.message,
         "file": null, "line": null, "column": null, "end_line": null, "end_column": null,
+        "label": diagnostic.problem.label,
         "help": diagnostic.problem.hints,
+        "notes": diagnostic.problem.notes,
+        "related": related,
         "edit_line": diagnostic.edit.map(|edit| sources.line_column(edit).0),
     });
     if let Some(span) = diagnostic.span {
-        let ((line, column), (end_line, end_column)) = (sources.line_column(span), sources.end_line_column(span));
-        object["file"] = json!(sources.file(span.file).name);
-        object["line"] = json!(line);
-        object["column"] = json!(column);
-        object["end_line"] = json!(end_line);
-        object["end_column"] = json!(end_column);
+        put_place(&mut object, span, sources);
     }
     object
+}
+
+fn put_place(object: &mut Value, span: Span, sources: &Sources) {
+    let ((line, column), (end_line, end_column)) = (sources.line_column(span), sources.end_line_column(span));
+    object["file"] = json!(sources.file(span.file).name);
+    object["line"] = json!(line);
+    object["column"] = json!(column);
+    object["end_line"] = json!(end_line);
+    object["end_column"] = json!(end_column);
 }

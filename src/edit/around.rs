@@ -4,7 +4,7 @@ use super::select::{Grain, select};
 use super::ways::{LeadOut, Site};
 use super::{Ctx, Outcome};
 use crate::diag::{At, Code, Problem};
-use crate::graph::{NewNode, NodeId, Scope, path};
+use crate::graph::{Graph, NewNode, NodeId, Scope, path};
 use crate::ops::attr::{Padding, Pair};
 use crate::ops::conv::Conv2d;
 use crate::ops::join::Add;
@@ -43,7 +43,7 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, proje
             _ => {
                 let problem =
                     Problem::new(Code::ShapeUnknown, format!("the shapes around `{}` are not known here", site.shown));
-                return Err(problem.at(selector.span).into());
+                return Err(misfit(ctx.builder.patch, problem).at(selector.span).into());
             }
         };
         let path = ctx.builder.patch.free_path(&holder, "add");
@@ -55,6 +55,18 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, proje
             .apply(ctx.builder.patch);
     }
     Ok(())
+}
+
+/// Adds the first layer that does not fit what it takes, after which shapes are not known.
+fn misfit(graph: &Graph, problem: Problem) -> Problem {
+    let why = |id: &NodeId| graph.node(*id).op.infer(&graph.operand_shapes(*id)?).err().map(|why| (*id, why));
+    let Some((id, why)) = graph.order().iter().find_map(why) else { return problem };
+    let node = graph.node(id);
+    let problem = problem.note(format!("`{}` does not fit: {}", path::display(&node.path), why.message));
+    match graph.last_edit(id) {
+        Some(edit) => problem.see(edit, "because of this edit").hint("mend that first, in an edit above this one"),
+        None => problem,
+    }
 }
 
 /// The 1x1 convolution that turns one image shape into the other; its stride must be whole.

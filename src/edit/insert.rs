@@ -2,7 +2,7 @@
 
 use super::select::{Grain, Target, select};
 use super::ways::{LeadOut, Site, lead_in};
-use super::{Ctx, Outcome};
+use super::{Ctx, Note, Outcome};
 use crate::diag::{At, Code, Problem};
 use crate::graph::{NodeId, Use, path};
 use crate::syntax::tree::{New, Selector, Side};
@@ -72,14 +72,14 @@ fn at<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, site: &Site, selector: &Selec
             if is_addition {
                 return before_addition(ctx, new, *id, &holder);
             }
-            ctx.notes.push(format!("after the layer {}", site.shown));
+            ctx.notes.push(Note { what: "after the layer", place: site.shown.clone() });
             after(ctx, new, site, selector)
         }
         Target::Scope(scope) => {
             let additions = ctx.builder.patch.scope(scope).map_or_else(Vec::new, |scope| scope.additions.clone());
             match additions.as_slice() {
                 [] => {
-                    ctx.notes.push(format!("at the end of {}", site.shown));
+                    ctx.notes.push(Note { what: "at the end of", place: site.shown.clone() });
                     put_after(ctx, new, site, selector, scope, true)
                 }
                 [one] => before_addition(ctx, new, *one, scope),
@@ -101,7 +101,8 @@ fn at<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, site: &Site, selector: &Selec
 /// At the end of a residual's main branch, just before the addition.
 fn before_addition<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, addition: NodeId, scope: &str) -> Outcome<()> {
     let node = ctx.builder.patch.node(addition);
-    ctx.notes.push(format!("at the end of the main branch, before {}", path::display(&node.path)));
+    let place = path::display(&node.path);
+    ctx.notes.push(Note { what: "at the end of the main branch, before", place });
     let main = ctx.builder.patch.operands(addition)[0];
     let rank = ctx.builder.patch.node(main).rank;
     ctx.builder.patch.rank_from(rank + 1);

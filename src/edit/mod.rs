@@ -46,7 +46,7 @@ pub struct Report {
     /// The places that it worked on.
     pub matched: Vec<String>,
     /// Where exactly, in words, where that is not plain.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
     /// Paths of layers that it made and that it took away.
     pub added: Vec<String>,
     pub removed: Vec<String>,
@@ -54,6 +54,19 @@ pub struct Report {
     pub parameters: i64,
     pub macs: i64,
     pub activations: i64,
+}
+
+/// Where exactly an edit worked: `before`, and the layer or scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub what: &'static str,
+    pub place: String,
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.what, self.place)
+    }
 }
 
 /// Why an edit did not happen.
@@ -76,24 +89,19 @@ struct Ctx<'a, 'b, 'p> {
     builder: &'b mut Builder<'a, 'p>,
     span: Span,
     matched: Vec<String>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     /// What it did to layers that stay.
     deeds: Vec<Deed>,
 }
 
 /// Applies every edit. One that fails changes nothing, and the next is tried all the same.
 /// `before` is what the base costs, with the inputs that it declares.
-pub fn apply<'a>(
-    program: &'a Program,
-    globals: &Globals<'a>,
-    graph: &mut Graph,
-    before: Totals,
-) -> (Vec<Report>, Diagnostics) {
+pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph, before: Totals) -> Applied {
     let mut reports = vec![];
     // what other inputs than the declared ones change, the first edit makes up for
     let mut owed = Totals::of(graph) - before;
     let mut problems = Diagnostics::new();
-    let mut unknown = Diagnostics::new();
+    let mut unknown: Option<Unknown> = None;
     // names that a failed edit would have made: that they are missing later is its fault
     let mut missing: FxHashSet<String> = FxHashSet::default();
     let mut history = History::default();
@@ -105,8 +113,11 @@ pub fn apply<'a>(
             let mut ctx = Ctx { builder: &mut builder, span: edit.span, matched: vec![], notes: vec![], deeds: vec![] };
             let outcome = verb(&mut ctx, edit);
             let Ctx { matched, notes, deeds, .. } = ctx;
-            unknown.extend(std::mem::take(&mut builder.unknown));
+            let asked = std::mem::take(&mut builder.unknown);
             found.extend(std::mem::take(&mut builder.problems).map(|problem| blamed(problem, edit.span)));
+            if unknown.is_none() && !asked.is_empty() {
+                unknown = Some(Unknown { asked, graph: Graph::clone(patch) });
+            }
             outcome?;
             if found.has_errors() {
                 return Err(Failure::Reported);
@@ -156,10 +167,23 @@ pub fn apply<'a>(
             break;
         }
     }
-    if !problems.has_errors() {
-        problems.extend(unknown);
-    }
-    (reports, problems)
+    Applied { reports, problems, unknown }
+}
+
+/// What the edits came to.
+pub struct Applied {
+    /// Of the edits that happened.
+    pub reports: Vec<Report>,
+    pub problems: Diagnostics,
+    pub unknown: Option<Unknown>,
+}
+
+/// Shapes that the text of an edit asked for while they were not known.
+pub struct Unknown {
+    /// Where.
+    pub asked: Diagnostics,
+    /// The network with what the edit had made of it by then: something in it does not fit.
+    pub graph: Graph,
 }
 
 /// The layers that a selector outside an edit names (an `lr` line), and the value of the expression beside it.

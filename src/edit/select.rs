@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use rustc_hash::FxHashSet;
 
 use crate::build::{BindingKind, Builder, Env, Value};
-use crate::diag::{Code, Problem, Result, list, suggest};
+use crate::diag::{Code, Problem, Result, count, list, suggest};
 use crate::graph::{Graph, NodeId, Spot, path};
 use crate::ops;
 use crate::resolve::Program;
@@ -77,7 +77,7 @@ pub fn select<'a>(builder: &mut Builder<'a, '_>, selector: &'a Selector, grain: 
     if let Some(expect) = &selector.expect
         && expect.value != places.len() as i64
     {
-        let message = format!("expected {} places, got {}", expect.value, places.len());
+        let message = format!("expected {}, got {}", count(expect.value.max(0) as usize, "place"), places.len());
         let shown: Vec<String> = places.iter().take(8).map(|place| place.display(builder.patch)).collect();
         let more = places.len() - shown.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -343,6 +343,9 @@ fn glob_fits(glob: &[u8], text: &[u8]) -> bool {
 
 /// Says how far the path leads, and what is nearest there.
 fn no_match(graph: &Graph, place: &Place) -> Box<crate::diag::Diagnostic> {
+    if let Some(problem) = names_a_tensor(graph, place) {
+        return problem;
+    }
     let (len, holder) = furthest(graph, &place.segments);
     let rest = &place.segments[len..];
     let missing = rest.iter().find(|segment| !is_any_depth(&segment.value)).unwrap_or(&rest[0]);
@@ -356,6 +359,29 @@ fn no_match(graph: &Graph, place: &Place) -> Box<crate::diag::Diagnostic> {
             _ => problem.hint(format!("`{shown}` has no numbered entries")).at(missing.span),
         };
     };
+    let is_pattern = place.segments[..len].iter().any(|segment| match &segment.value {
+        Segment::Glob(glob) => glob.contains('*'),
+        Segment::Indices(indices) => !matches!(indices.as_slice(), [Index::At(_)]),
+    });
+    let holders = if is_pattern { matching(graph, &place.segments[..len], Grain::Places) } else { vec![] };
+    if holders.len() > 1 {
+        // all of them are to blame, not the first
+        let scopes: FxHashSet<String> = holders.iter().map(|holder| holder.path(graph)).collect();
+        let mut inside: indexmap::IndexSet<&str> = indexmap::IndexSet::new();
+        for id in layers(graph) {
+            let path = &graph.node(id).path;
+            let held = path.match_indices('.').filter(|(at, _)| scopes.contains(&path[..*at]));
+            inside.extend(held.map(|(at, _)| path::first_inside(path, &path[..at])));
+        }
+        let is_open = len == 1 && matches!(&place.segments[0].value, Segment::Glob(glob) if glob == "**");
+        let message = match is_open {
+            true => format!("nothing in the network is called `{text}`"),
+            false => format!("none of the {} places before it has a `{text}`", holders.len()),
+        };
+        let problem = Problem::new(Code::NoMatch, message);
+        let problem = problem.hints(suggest(text, inside));
+        return problem.at(missing.span);
+    }
     let owner = if holder.is_empty() { "the network".to_string() } else { format!("`{shown}`") };
     let problem = Problem::new(Code::NoMatch, format!("{owner} has no `{text}`"));
     if let Some(hint) = suggest(text, labels.iter().map(String::as_str)) {
@@ -403,6 +429,33 @@ fn furthest(graph: &Graph, segments: &[Spanned<Segment>]) -> (usize, String) {
     sort(graph, &mut layers);
     let first = layers.first().or_else(|| scopes.first()).map(|place| place.path(graph));
     (best, first.unwrap_or_default())
+}
+
+/// A path whose last label is a tensor of layers: places are layers and scopes.
+fn names_a_tensor(graph: &Graph, place: &Place) -> Option<Box<crate::diag::Diagnostic>> {
+    let (last, before) = place.segments.split_last()?;
+    let Segment::Glob(name) = &last.value else { return None };
+    let is_owner = |id: &NodeId| {
+        let params = graph.params(*id).unwrap_or_default();
+        params.iter().any(|param| param.name == name || param.name.ends_with(&format!(".{name}")))
+    };
+    let holders = if before.is_empty() { vec![] } else { matching(graph, before, Grain::Places) };
+    let owners: Vec<NodeId> = holders
+        .into_iter()
+        .filter_map(|holder| if let Target::Layer(id) = holder { Some(id) } else { None })
+        .filter(is_owner)
+        .collect();
+    let first = graph.node(*owners.first()?);
+    let shown = path::display(&first.path);
+    let message = format!("`{name}` is a tensor of `{shown}`, and places are layers and scopes");
+    let is_open = matches!(before, [Spanned { value: Segment::Glob(glob), .. }] if glob == "**");
+    let is_one_op = owners.iter().all(|id| graph.node(*id).op.name() == first.op.name());
+    let hint = match owners.len() {
+        2.. if is_open && is_one_op => format!("name the layers that hold it: `**:{}`", first.op.name()),
+        2.. => format!("name the layers that hold it: `{shown}` and {} more", owners.len() - 1),
+        _ => format!("name the layer that holds it: `{shown}`"),
+    };
+    Some(Problem::new(Code::NoMatch, message).hint(hint).at(place.span))
 }
 
 /// The labels directly inside a scope, in running order.

@@ -5,7 +5,7 @@ use rustc_hash::FxHashSet;
 use super::select::{Target, single};
 use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome};
-use crate::diag::{Code, Problem};
+use crate::diag::{Code, Problem, count};
 use crate::graph::{Graph, NodeId, path};
 use crate::syntax::tree::Place;
 
@@ -24,7 +24,11 @@ pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Plac
         return refuse(format!("`{shown_a}` and `{shown_b}` overlap"));
     }
     if own.len() != theirs.len() {
-        return refuse(format!("`{shown_a}` has {} layers with weights, `{shown_b}` has {}", own.len(), theirs.len()));
+        return refuse(format!(
+            "`{shown_a}` has {} with weights, `{shown_b}` has {}",
+            count(own.len(), "layer"),
+            theirs.len()
+        ));
     }
     let mut pairs: Vec<(NodeId, NodeId)> = vec![];
     for ((name, id), (other_name, other)) in own.iter().zip(&theirs) {

@@ -385,6 +385,20 @@ impl Graph {
         self.layer(id).macs()
     }
 
+    /// The edit that last touched the node, else the nearest one among what flows into it.
+    pub fn last_edit(&self, id: NodeId) -> Option<Span> {
+        let mut seen = rustc_hash::FxHashSet::from_iter([id]);
+        let mut queue = std::collections::VecDeque::from([id]);
+        while let Some(at) = queue.pop_front() {
+            let touched = self.node(at).touched;
+            if touched.is_some() {
+                return touched;
+            }
+            queue.extend(self.operands(at).into_iter().filter(|operand| seen.insert(*operand)));
+        }
+        None
+    }
+
     /// Whether nothing batched flows into it: a value of parameters alone.
     pub fn is_constant(&self, id: NodeId) -> bool {
         self.node(id).shape.as_ref().is_some_and(|shape| !shape.batched)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::init::Init;
-use crate::diag::{Code, Problem, short, suggest};
+use crate::diag::{Code, Problem, count, short, suggest};
 
 /// The value of an argument.
 #[derive(Clone, Debug, PartialEq)]
@@ -239,13 +239,43 @@ impl<'a> ArgReader<'a> {
             return wrong(format!("`{}` takes no arguments", self.op));
         }
         if positional == Positional::All {
-            return wrong(format!("`{}` takes {} arguments at most", self.op, self.decls.len()));
+            return wrong(format!("`{}` takes {} at most", self.op, count(self.decls.len(), "argument")));
         }
         let problem = wrong(format!("`{}` takes its arguments after the first by name", self.op));
+        if let Some(call) = self.without_input() {
+            return problem.hint(format!("the input's size is inferred: `{call}`"));
+        }
         match self.decls.get(position.max(1)) {
             Some(next) => problem.hint(format!("write `{} = ..`", next.name)),
             None => problem,
         }
+    }
+
+    /// The call without its first argument, where that is the size of the input, as PyTorch's modules take it, and the
+    /// rest makes an op.
+    fn without_input(&self) -> Option<String> {
+        let (first, rest) = self.args.split_first()?;
+        if first.name.is_some() || !matches!(first.value, Attr::Int(_)) {
+            return None;
+        }
+        let mut position = 0;
+        let mut args: Vec<Arg> = vec![];
+        for arg in rest {
+            let mut arg = arg.clone();
+            if arg.name.is_none() {
+                if position > 0 {
+                    arg.name = Some(self.decls.get(position)?.name.to_string());
+                }
+                position += 1;
+            }
+            args.push(arg);
+        }
+        (super::find(self.op)?.make)(&args).ok()?;
+        let shown = |arg: &Arg| match &arg.name {
+            Some(name) => format!("{name} = {}", arg.value),
+            None => arg.value.to_string(),
+        };
+        Some(format!("{}({})", self.op, args.iter().map(shown).collect::<Vec<_>>().join(", ")))
     }
 
     /// The call as it was written.

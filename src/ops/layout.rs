@@ -2,7 +2,7 @@
 
 use super::shape::Shape;
 use super::{Operand, Operation, bad_value, eval, inner_axis, mismatch, op};
-use crate::diag::Problem;
+use crate::diag::{Problem, count};
 use crate::tensor::Tensor;
 
 op! {
@@ -254,7 +254,7 @@ impl Pad {
 impl Operation for Pad {
     fn check(&self) -> Result<(), Problem> {
         if self.sizes.is_empty() || !self.sizes.len().is_multiple_of(2) {
-            return Err(bad_value(format!("`pad` needs pairs of numbers, got {} numbers", self.sizes.len()))
+            return Err(bad_value(format!("`pad` needs pairs of numbers, got {}", count(self.sizes.len(), "number")))
                 .hint("pad(left, right, top, bottom)"));
         }
         if let Some(size) = self.sizes.iter().find(|size| **size < 0) {

@@ -186,10 +186,12 @@ fn scale_and_shift(features: usize, init: &Option<Init>) -> Vec<ParamDecl> {
 }
 
 fn positive_eps(op: &str, eps: f64) -> Result<(), Problem> {
-    if eps > 0.0 && eps.is_finite() {
+    if eps > 0.0 && eps < 1.0 {
         return Ok(());
     }
-    Err(bad_value(format!("`eps` of `{op}` needs a number above 0, got {eps}")))
+    let problem = bad_value(format!("`eps` of `{op}` needs a number above 0 and below 1, got {eps}"));
+    // `batch_norm2d(64)` is what PyTorch's users write
+    Err(if eps >= 1.0 { problem.hint("the input's size is inferred: leave it out") } else { problem })
 }
 
 /// Mean, and square root of the biased variance + eps.

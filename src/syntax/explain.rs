@@ -243,6 +243,11 @@ impl<'a> Stuck<'a> {
             }
             "->" if self.wants(&[Rule::link]) => Self::problem("expected a layer between `->` and `->`"),
             "" if before.ends_with("->") => Self::problem("expected a layer after `->`"),
+            "=" if matches!(self.context, Some(Context::Train | Context::Base)) && before == self.first_word() => {
+                let word = self.first_word();
+                let value: String = self.text[self.at + 1..].trim().chars().take(40).collect();
+                Self::problem(format!("`{word}` takes its value without `=`")).hint(format!("write `{word} {value}`"))
+            }
             "=" if !self.wants(&[Rule::eq]) && self.wants(&[Rule::binary]) => {
                 Self::problem("`=` does not compare").hint("equality is written `==`")
             }
@@ -301,7 +306,12 @@ impl<'a> Stuck<'a> {
             &before[before.rfind(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c))).map_or(0, |at| at + 1)..];
         if self.found == "(" && path.contains('.') && self.wants(&[Rule::binary]) {
             let problem = Self::problem(format!("`{path}` cannot be called: the names of ops and blocks have no dots"));
-            return Some(self.here(problem));
+            let (module, name) = path.rsplit_once('.').unwrap_or(("", path));
+            return Some(self.here(match ["nn", "torch.nn", "F", "nn.functional", "torch.nn.functional", "torch"].contains(&module) {
+                true => problem
+                    .hint(format!("ops are called as PyTorch's modules are, in snake case: write `{}(..)`", snake_case(name))),
+                false => problem.hint("write the op or block alone, such as `conv2d(64, kernel = 3)`; a path without parentheses is a value"),
+            }));
         }
         let missing = self.first_word() == "insert" && self.wants(&[Rule::side, Rule::kw_at]);
         if missing
@@ -447,6 +457,23 @@ fn token(text: &str) -> &str {
         .iter()
         .find(|operator| text.starts_with(**operator))
         .map_or(&text[..first.len_utf8()], |found| &text[..found.len()])
+}
+
+/// `BatchNorm2d` as `batch_norm2d`, `LeakyReLU` as `leaky_relu`.
+fn snake_case(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut text = String::new();
+    for (at, letter) in letters.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|at| letters.get(at));
+        let begins = letter.is_ascii_uppercase()
+            && before.is_some_and(|before| before.is_ascii_lowercase() || before.is_ascii_digit())
+            && letters.get(at + 1).is_some_and(char::is_ascii_lowercase);
+        if begins {
+            text.push('_');
+        }
+        text.push(letter.to_ascii_lowercase());
+    }
+    text
 }
 
 fn quote(token: &str) -> String {

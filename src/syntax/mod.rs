@@ -8,6 +8,7 @@ mod explain;
 mod expr;
 mod fmt;
 mod items;
+mod joined;
 mod layout;
 mod names;
 mod parse;
@@ -17,6 +18,7 @@ mod tests;
 pub mod tree;
 
 pub use fmt::format;
+pub use joined::joined;
 pub(crate) use layout::{MAX_TOKENS, token_count};
 pub use parse::{parse, parse_selector};
 

@@ -176,6 +176,12 @@ impl<'a> Reader<'a, '_, '_> {
             },
         };
         let Some(call) = of.iter().find(|call| call.name == name) else {
+            if let (ExprKind::Str(text), "data") = (&expr.kind, word.name) {
+                let kind = if text.ends_with(".csv") { "csv" } else { "folder" };
+                let problem = Problem::new(Code::Train, "`data` needs to know what lies there, got a path alone");
+                self.problems.push(problem.hint(format!("`data {kind}(\"{text}\")`")).at(expr.span));
+                return None;
+            }
             let names: Vec<&str> = of.iter().map(|call| call.name).collect();
             let problem = Problem::new(Code::UnknownName, format!("`{}` has no `{name}`", word.name));
             let hint =
@@ -441,8 +447,12 @@ fn factors<'a>(
         if let Some((id, first)) = twice.first() {
             let tensor = typed.params(*id).into_iter().find(|param| param.role == Role::Weight);
             let tensor = key(&typed.graph().node(*id).path, tensor.map_or("weight", |param| param.name));
-            let more = if twice.len() > 1 { format!(" and {} more layers", twice.len() - 1) } else { String::new() };
-            let problem = Problem::new(Code::Train, format!("`{tensor}`{more} has a factor already"));
+            let message = match twice.len() - 1 {
+                0 => format!("`{tensor}` has a factor already"),
+                1 => format!("`{tensor}` and 1 more layer have a factor already"),
+                more => format!("`{tensor}` and {more} more layers have a factor already"),
+            };
+            let problem = Problem::new(Code::Train, message);
             let problem = problem.see(*first, "given here").hint("take it out of one of the lines with `except`");
             problems.push(problem.at(*span));
             continue;

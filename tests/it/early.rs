@@ -111,7 +111,7 @@ fn random_weights_that_are_frozen_are_told() {
 fn check_of_a_wrong_train_block_says_what_is_wrong_with_it() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     for (line, message) in [
-        ("data \"digits\"; loss cross_entropy", "error[unknown-name]"),
+        ("data \"digits\"; loss cross_entropy", "`data folder(\"digits\")`"),
         ("data folder(\"digits\")", "`train` needs `loss`"),
         ("data folder(3); loss cross_entropy; batch 0", "`batch` is"),
     ] {

@@ -191,7 +191,7 @@ fn changes(run: &Run) -> String {
 
 fn notes(run: &Run) -> String {
     let reports = run.compiled.iter().flat_map(|compiled| &compiled.reports);
-    reports.flat_map(|report| report.notes.clone()).collect::<Vec<_>>().join(" | ")
+    reports.flat_map(|report| report.notes.iter().map(ToString::to_string)).collect::<Vec<_>>().join(" | ")
 }
 
 /// `+` keys that the base has not, `-` those that it has and the edited network has not.

@@ -41,7 +41,7 @@ use samples::{Part, Samples};
 use sha2::{Digest, Sha256};
 
 use crate::data::{Batch, Data, Dataset, Loader, Order, Recipe};
-use crate::diag::{Code, Problem};
+use crate::diag::{Code, Problem, count};
 use crate::io::{atomic, open, picture};
 
 /// What a run does.
@@ -421,7 +421,8 @@ impl<'a> Run<'a> {
             let digest = self.samples.part_digest(part);
             PrefixCache::new(&prefix, (data.len(), &digest), &job.recipe, room, &folder).map(Arc::new)
         };
-        let layers = format!("{} layers up to {}", prefix.len, prefix.layers.join(", "));
+        let are = if prefix.len == 1 { "is" } else { "are" };
+        let layers = format!("{} up to {} {are}", count(prefix.len, "layer"), prefix.layers.join(", "));
         let train = make(&job.train, Part::Training);
         let val = (!job.val.is_empty()).then(|| make(&job.val, Part::Validation));
         let places = [train.as_ref().ok(), val.as_ref().and_then(|val| val.as_ref().ok())];
@@ -430,10 +431,10 @@ impl<'a> Run<'a> {
         match train {
             Ok(train) => {
                 let place = train.place().map_or("in memory".into(), |place| format!("in {}", place.display()));
-                self.watch.note(&format!("frozen prefix: {layers} are computed once a picture and kept {place}"));
+                self.watch.note(&format!("frozen prefix: {layers} computed once a picture and kept {place}"));
                 self.caches.train = Some(train);
             }
-            Err(why) => self.watch.note(&format!("frozen prefix: {layers} are computed in every step: {}", said(&why))),
+            Err(why) => self.watch.note(&format!("frozen prefix: {layers} computed in every step: {}", said(&why))),
         }
         match val {
             Some(Ok(val)) => self.caches.val = Some(val),
