@@ -214,6 +214,56 @@ fn a_signal_leaves_no_file_half_written() {
     }
 }
 
+/// A temporary file below the folder.
+#[cfg(unix)]
+fn temporary(dir: &Path) -> Option<std::path::PathBuf> {
+    let is_temporary = |path: &std::path::PathBuf| path.extension().is_some_and(|ending| ending == "tmp");
+    crate::hub::files(dir).into_iter().find(is_temporary)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_leaves_nothing_of_a_download() {
+    use std::os::unix::process::ExitStatusExt;
+
+    use crate::hub::server::{Reply, Server, Then, model, weights};
+    let server = Server::start();
+    let mut half = Reply::large(&weights("fc.weight", &[1.0; 200_000]));
+    half.bytes.truncate(400_000);
+    server.put(model("x/slow"), half.then(Then::Hold));
+    for (name, number) in [("INT", 2), ("TERM", 15)] {
+        let dir = folder();
+        let spec =
+            "network tiny { input [N, 3, 8, 8]; flatten -> fc: linear(4) }\nbase tiny { weights hf(\"x/slow\") }\n";
+        std::fs::write(dir.path().join("slow.arch"), spec).expect("a file can be written");
+        let mut command = archc(dir.path(), &["run", "slow.arch"]);
+        command.env("HF_ENDPOINT", &server.endpoint).env("HF_HOME", dir.path()).env_remove("HF_HUB_CACHE");
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("archc starts");
+        while temporary(dir.path()).is_none() {
+            assert!(child.try_wait().expect("a child").is_none(), "it was done before the signal");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let status = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+        assert!(status.expect("there is kill").success());
+        assert_eq!(child.wait().expect("it ends").signal(), Some(number), "{name}");
+        assert_eq!(temporary(dir.path()), None, "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn files_are_written_whoever_reads_along() {
+    let dir = folder();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = archc(dir.path(), &["run", "a.arch", "--output", "y.npy"]).stdout(writer).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(dir.path().join("y.npy").is_file(), "nobody reads the summary, but the file was asked for");
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("full.npy")).expect("a link can be made");
+    let output = archc(dir.path(), &["run", "a.arch", "--output", "full.npy"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(1));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn an_ignored_signal_stays_ignored() {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use archc::compile::compile;
-use archc::diag::{Diagnostics, render};
+use archc::diag::render;
 use archc::source::Sources;
 
 /// A text takes a fraction of it; an answer that does not come soon takes for ever.
