@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
-use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count, nearest};
+use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
 use crate::exec::Tensors;
 use crate::graph::{NodeId, key};
 use crate::ops::init::Init;
@@ -19,7 +19,8 @@ use crate::settings::Settings;
 use crate::source::below;
 use crate::typed::Typed;
 use crate::weights::{
-    DType, Data, Mapped, Store, TensorOut, WeightsSource, check_from, fill, from_file, non_finite, write_safetensors,
+    DType, Data, Mapped, Store, TensorOut, WeightsSource, Whose, check_from, fill, fits, from_file, non_finite,
+    write_safetensors,
 };
 
 /// Every tensor of a network and its source.
@@ -142,7 +143,7 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
             ledger.unused = mapped.unused;
             // keys that a wrong line leaves as they are fit nothing
             if !problems.has_errors()
-                && let Err(problem) = strict(&wanted, &mapped.names, store, "the base network")
+                && let Err(problem) = fits(&wanted, &mapped.names, store, Whose::Base)
             {
                 problems.push(at(problem));
             }
@@ -228,7 +229,7 @@ pub fn bind_edited(typed: &Typed, path: &Path) -> Result<Bound, Diagnostics> {
     let fail = |problem: Problem| Diagnostics::from(problem.anywhere());
     let store = Store::open_file(path).map_err(fail)?;
     let names: IndexMap<String, String> = store.tensors().keys().map(|key| (key.clone(), key.clone())).collect();
-    strict(&keys(typed), &names, &store, "the edited network").map_err(fail)?;
+    fits(&keys(typed), &names, &store, Whose::Edited).map_err(fail)?;
     let mut bound = Bound::new(typed, Some(store), 0, Ledger::default());
     for id in typed.order() {
         let node = typed.graph().node(*id);
@@ -264,66 +265,6 @@ fn keys(typed: &Typed) -> IndexMap<String, ParamDecl> {
 
 fn fresh(id: NodeId, decl: &ParamDecl) -> Source {
     if decl.role == Role::Computed { Source::Computed(id) } else { Source::Fresh(decl.init.clone()) }
-}
-
-/// Lists every key that is missing, unexpected, or of another shape.
-fn strict(
-    wanted: &IndexMap<String, ParamDecl>,
-    names: &IndexMap<String, String>,
-    store: &Store,
-    whose: &str,
-) -> Result<(), Problem> {
-    let missing: Vec<&str> = wanted
-        .iter()
-        .filter(|(key, decl)| decl.role != Role::Computed && !names.contains_key(*key))
-        .map(|(key, _)| key.as_str())
-        .collect();
-    let unexpected: Vec<&str> = names.keys().filter(|key| !wanted.contains_key(*key)).map(String::as_str).collect();
-    let shape_of = |file: &String| store.tensors().get(file).map(|info| info.shape.clone()).unwrap_or_default();
-    let misshapen: Vec<String> = names
-        .iter()
-        .filter_map(|(name, file)| {
-            let (decl, shape) = (wanted.get(name)?, shape_of(file));
-            (decl.shape != shape).then(|| format!("{name}: needs {:?}, the file has {shape:?}", decl.shape))
-        })
-        .collect();
-    if missing.is_empty() && unexpected.is_empty() && misshapen.is_empty() {
-        return Ok(());
-    }
-    let counts =
-        format!("{} missing, {} unexpected, {} of another shape", missing.len(), unexpected.len(), misshapen.len());
-    let mut problem =
-        Problem::new(Code::WeightsMismatch, format!("{} does not fit {whose}: {counts}", store.describe()));
-    for (what, keys) in [("missing", &missing), ("unexpected", &unexpected)] {
-        for key in keys.iter() {
-            problem = problem.note(format!("{what}: {key}"));
-        }
-    }
-    for line in misshapen {
-        problem = problem.note(line);
-    }
-    Err(problem.hints(mismatch_hint(&missing, &unexpected)))
-}
-
-/// What is likely meant: a prefix to take off, a key to rename, heads to ignore.
-fn mismatch_hint(missing: &[&str], unexpected: &[&str]) -> Option<String> {
-    let (first_missing, first) = (missing.first(), unexpected.first()?);
-    for prefix in ["module.", "model.", "state_dict.", "backbone."] {
-        if unexpected.iter().any(|key| key.strip_prefix(prefix).is_some_and(|rest| missing.contains(&rest))) {
-            let regex = prefix.replace('.', "\\.");
-            return Some(format!("the file's keys begin with `{prefix}`: `map \"{regex}(.*)\" to \"$1\"`"));
-        }
-    }
-    match first_missing {
-        None => {
-            let head = first.split('.').next().unwrap_or(first);
-            Some(format!("keys that are not wanted: `ignore \"{head}\\..*\"`"))
-        }
-        Some(key) => {
-            let near = nearest(key, unexpected.iter().copied());
-            near.first().map(|near| format!("`map \"..\" to \"..\"` renames keys, such as `{near}` to `{key}`"))
-        }
-    }
 }
 
 impl Bound {
@@ -484,11 +425,8 @@ impl Bound {
         if !found.is_empty() {
             let of = self.store.as_ref().map_or("the weights", |store| store.describe());
             let message = format!("{of} holds values that are not finite, in {}", count(found.len(), "tensor"));
-            let mut problem = Problem::new(Code::NonFinite, message);
-            for (name, values) in found.iter() {
-                problem = problem.note(format!("{name}: {}", count(*values, "value")));
-            }
-            diagnostics.push(problem.anywhere().warning());
+            let lines = found.iter().map(|(name, values)| format!("{name}: {}", count(*values, "value"))).collect();
+            diagnostics.push(Problem::new(Code::NonFinite, message).list("such tensors", lines).anywhere().warning());
         }
         diagnostics
     }

@@ -14,6 +14,9 @@ use crate::plan::DType;
 #[derive(Debug, Parser)]
 #[command(name = "archc", version, about, max_term_width = 100)]
 pub struct Args {
+    /// Print lists of keys and places in full, not the first eight.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
     #[command(subcommand)]
     pub command: Command,
 }

@@ -64,6 +64,7 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return ExitCode::from(usage(&session, &usage::explained(error))),
     };
+    session.verbose = args.verbose;
     let outcome = match &args.command {
         Command::Run(args) => run::run(&mut session, args),
         Command::Train(args) => train::run(&mut session, args),

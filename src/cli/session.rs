@@ -3,22 +3,29 @@
 use super::Failure;
 use super::args::SpecArgs;
 use crate::compile::{self, Compiled, Outcome};
-use crate::diag::{Diagnostics, render};
+use crate::diag::{Diagnostic, Diagnostics, render};
 use crate::io::console;
 use crate::source::{FileId, Sources};
 
 pub struct Session {
     pub sources: Sources,
+    /// Whether lists in messages are printed whole.
+    pub verbose: bool,
 }
 
 impl Session {
     pub fn new() -> Session {
-        Session { sources: Sources::new() }
+        Session { sources: Sources::new(), verbose: false }
     }
 
     /// Prints messages to stderr, in colour on a terminal unless NO_COLOR is set.
     pub fn report(&self, diagnostics: &Diagnostics) {
-        console::say_rendered(&render(diagnostics, &self.sources, console::colours_stderr()));
+        let in_full = |mut diagnostic: Diagnostic| {
+            diagnostic.problem = diagnostic.problem.in_full();
+            Box::new(diagnostic)
+        };
+        let full = self.verbose.then(|| diagnostics.clone().map(in_full));
+        console::say_rendered(&render(full.as_ref().unwrap_or(diagnostics), &self.sources, console::colours_stderr()));
     }
 
     pub fn open(&mut self, args: &SpecArgs) -> Result<FileId, Failure> {

@@ -30,13 +30,23 @@ pub struct Problem {
     pub hints: Vec<String>,
     /// Facts, each a `= note:` line.
     pub notes: Vec<String>,
+    /// Facts of one kind, of which a few are shown.
+    pub lists: Vec<List>,
     /// Other places that belong to it.
     pub related: Vec<(Span, String)>,
 }
 
 impl Problem {
     pub fn new(code: Code, message: impl Into<String>) -> Problem {
-        Problem { code, message: message.into(), label: None, hints: vec![], notes: vec![], related: vec![] }
+        Problem {
+            code,
+            message: message.into(),
+            label: None,
+            hints: vec![],
+            notes: vec![],
+            lists: vec![],
+            related: vec![],
+        }
     }
 
     pub fn label(mut self, label: impl Into<String>) -> Problem {
@@ -59,6 +69,37 @@ impl Problem {
         self
     }
 
+    /// Adds facts of one kind, `what` they are in the words `3 more ..`; none are no list.
+    pub fn list(mut self, what: &str, lines: Vec<String>) -> Problem {
+        if !lines.is_empty() {
+            self.lists.push(List { what: what.into(), lines });
+        }
+        self
+    }
+
+    /// The notes with the lists behind them, of each the first lines and how many more there are.
+    pub fn all_notes(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let of_list = |list: &'_ List| {
+            // a line for one more would be as long as the one more
+            let shown = if list.lines.len() <= LISTED + 1 { list.lines.len() } else { LISTED };
+            let more = list.lines.len() - shown;
+            let more = (more > 0).then(|| format!("{more} more {}; `--verbose` lists them", list.what));
+            (shown, more)
+        };
+        let lists = self.lists.iter().flat_map(move |list| {
+            let (shown, more) = of_list(list);
+            list.lines[..shown].iter().map(|line| Cow::Borrowed(line.as_str())).chain(more.map(Cow::Owned))
+        });
+        self.notes.iter().map(|note| Cow::Borrowed(note.as_str())).chain(lists)
+    }
+
+    /// With every line of its lists as a note.
+    pub fn in_full(mut self) -> Problem {
+        let lines = std::mem::take(&mut self.lists).into_iter().flat_map(|list| list.lines);
+        self.notes.extend(lines);
+        self
+    }
+
     /// Marks another place, with what there is to say about it.
     pub fn see(mut self, span: Span, label: impl Into<String>) -> Problem {
         self.related.push((span, label.into()));
@@ -74,6 +115,16 @@ impl Problem {
         Box::new(Diagnostic { severity: Severity::Error, problem: self, span: None, edit: None })
     }
 }
+
+/// Facts of one kind.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct List {
+    pub what: String,
+    pub lines: Vec<String>,
+}
+
+/// How many lines of a list are shown.
+const LISTED: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {

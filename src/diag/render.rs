@@ -46,8 +46,8 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
         }
         group = group.element(snippet);
     }
-    for note in &problem.notes {
-        group = group.element(Level::NOTE.message(printable(note)));
+    for note in problem.all_notes() {
+        group = group.element(Level::NOTE.message(printable(&note).into_owned()));
     }
     for hint in &problem.hints {
         group = group.element(Level::HELP.message(one_line(hint)));
@@ -97,7 +97,7 @@ fn one_to_json(diagnostic: &Diagnostic, sources: &Sources) -> Value {
         "file": null, "line": null, "column": null, "end_line": null, "end_column": null,
         "label": diagnostic.problem.label,
         "help": diagnostic.problem.hints,
-        "notes": diagnostic.problem.notes,
+        "notes": diagnostic.problem.clone().in_full().notes,
         "related": related,
         "edit_line": diagnostic.edit.map(|edit| sources.line_column(edit).0),
     });

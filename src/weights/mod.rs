@@ -7,6 +7,7 @@ mod archive;
 mod dtype;
 mod file;
 mod finite;
+mod fit;
 mod header;
 pub mod hub;
 mod index;
@@ -20,6 +21,7 @@ mod write;
 
 pub use dtype::DType;
 pub use finite::non_finite;
+pub use fit::{Whose, fits};
 pub use init::{check_from, fill, from_file};
 pub use keymap::{Fault, KeyMap, Line, Mapped};
 pub use source::WeightsSource;
