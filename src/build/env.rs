@@ -1,6 +1,6 @@
 //! What names mean at one point of a text, and where its layers go.
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::value::{Binding, BindingKind, Value};
 use crate::resolve::ModuleId;
@@ -19,7 +19,10 @@ pub enum Naming {
 #[derive(Clone)]
 pub struct Env<'a> {
     pub module: ModuleId,
+    /// The latest last.
     bindings: Vec<Binding<'a>>,
+    /// The bindings of each name.
+    by_name: FxHashMap<String, Vec<Latest>>,
     /// The path of the scope that layers are made in.
     pub scope: String,
     pub naming: Naming,
@@ -33,12 +36,21 @@ pub struct Env<'a> {
     pub hidden: Option<String>,
 }
 
+/// A binding, and the latest of the same name, itself counted, that an operand and a step can mean.
+#[derive(Clone, Copy)]
+struct Latest {
+    any: usize,
+    operand: Option<usize>,
+    step: Option<usize>,
+}
+
 impl<'a> Env<'a> {
     /// The top of a file.
     pub fn file(module: ModuleId) -> Env<'a> {
         Env {
             module,
             bindings: vec![],
+            by_name: FxHashMap::default(),
             scope: String::new(),
             naming: Naming::ByOp,
             input: None,
@@ -54,27 +66,52 @@ impl<'a> Env<'a> {
     }
 
     pub fn bind(&mut self, name: &str, value: Value<'a>, kind: BindingKind) {
-        self.bindings.push(Binding { name: name.to_string(), value, kind });
+        self.push(Binding { name: name.to_string(), value, kind });
+    }
+
+    fn push(&mut self, binding: Binding<'a>) {
+        let any = self.bindings.len();
+        let is_operand = !matches!(binding.value, Value::Callable(_));
+        let is_step = matches!(binding.value, Value::Callable(_) | Value::None | Value::Poison);
+        let is_step = is_step && binding.kind == BindingKind::Let;
+        let same = self.by_name.entry(binding.name.clone()).or_default();
+        let before = same.last().copied();
+        let operand = if is_operand { Some(any) } else { before.and_then(|before| before.operand) };
+        let step = if is_step { Some(any) } else { before.and_then(|before| before.step) };
+        same.push(Latest { any, operand, step });
+        self.bindings.push(binding);
+    }
+
+    /// Takes the latest binding away.
+    fn pop(&mut self) -> Option<Binding<'a>> {
+        let binding = self.bindings.pop()?;
+        if let Some(same) = self.by_name.get_mut(&binding.name) {
+            same.pop();
+            if same.is_empty() {
+                self.by_name.remove(&binding.name);
+            }
+        }
+        Some(binding)
     }
 
     /// What `name` means to an expression: the latest binding.
     pub fn lookup(&self, name: &str) -> Option<&Value<'a>> {
-        self.find(name, |_| true)
+        self.find(name, |latest| Some(latest.any))
     }
 
     /// What `name` means to a step: the latest binding that holds an op, a block or none. Labels never count.
     pub fn lookup_step(&self, name: &str) -> Option<&Value<'a>> {
-        self.find(name, is_step)
+        self.find(name, |latest| latest.step)
     }
 
     /// What `name` means to an operand: the latest binding that is no op.
     pub fn lookup_operand(&self, name: &str) -> Option<&Value<'a>> {
-        self.find(name, |binding| !matches!(binding.value, Value::Callable(_)))
+        self.find(name, |latest| latest.operand)
     }
 
-    fn find(&self, name: &str, wanted: impl Fn(&Binding<'a>) -> bool) -> Option<&Value<'a>> {
-        let found = self.bindings.iter().rev().find(|binding| binding.name == name && wanted(binding));
-        found.map(|binding| &binding.value)
+    fn find(&self, name: &str, pick: fn(&Latest) -> Option<usize>) -> Option<&Value<'a>> {
+        let at = pick(self.by_name.get(name)?.last()?)?;
+        Some(&self.bindings[at].value)
     }
 
     /// How many bindings there are, to go back to.
@@ -84,13 +121,19 @@ impl<'a> Env<'a> {
 
     /// Forgets everything bound since `mark`: the end of braces.
     pub fn forget(&mut self, mark: usize) {
-        self.bindings.truncate(mark);
+        while self.bindings.len() > mark {
+            self.pop();
+        }
     }
 
     /// Forgets what was bound since `mark` except labels: the end of a `for` or `if`.
     pub fn forget_lets(&mut self, mark: usize) {
-        let fresh = self.bindings.split_off(mark);
-        self.bindings.extend(fresh.into_iter().filter(|binding| binding.kind == BindingKind::Label));
+        let mut fresh = vec![];
+        while self.bindings.len() > mark {
+            fresh.extend(self.pop());
+        }
+        let labels = fresh.into_iter().rev().filter(|binding| binding.kind == BindingKind::Label);
+        labels.for_each(|binding| self.push(binding));
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -105,13 +148,8 @@ impl<'a> Env<'a> {
             names.insert(name);
         });
         let mut seen: Vec<usize> = vec![];
-        for name in names {
-            let of_name = || (0..self.bindings.len()).rev().filter(|at| self.bindings[*at].name == name);
-            let is_op = |at: &usize| matches!(self.bindings[*at].value, Value::Callable(_));
-            let is_step = |at: &usize| is_step(&self.bindings[*at]);
-            seen.extend(of_name().next());
-            seen.extend(of_name().find(is_step));
-            seen.extend(of_name().find(|at| !is_op(at)));
+        for latest in names.into_iter().filter_map(|name| self.by_name.get(name)?.last()) {
+            seen.extend([Some(latest.any), latest.operand, latest.step].into_iter().flatten());
         }
         seen.sort_unstable();
         seen.dedup();
@@ -119,17 +157,37 @@ impl<'a> Env<'a> {
     }
 
     pub fn with_bindings(mut self, bindings: Vec<Binding<'a>>) -> Env<'a> {
-        self.bindings = bindings;
+        bindings.into_iter().for_each(|binding| self.push(binding));
         self
-    }
-
-    pub fn into_bindings(self) -> Vec<Binding<'a>> {
-        self.bindings
     }
 }
 
-/// Whether a binding may be meant by a step.
-fn is_step(binding: &Binding<'_>) -> bool {
-    let is_step = matches!(binding.value, Value::Callable(_) | Value::None | Value::Poison);
-    binding.kind == BindingKind::Let && is_step
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolve::Program;
+
+    fn number(value: Option<&Value<'_>>) -> Option<i64> {
+        if let Some(Value::Int(value)) = value { Some(*value) } else { None }
+    }
+
+    #[test]
+    fn the_latest_binding_of_the_right_kind_is_found_and_forgotten() {
+        let mut env = Env::file(Program::SPEC);
+        env.bind("a", Value::Int(1), BindingKind::Let);
+        env.bind("a", Value::None, BindingKind::Let);
+        env.bind("a", Value::Int(2), BindingKind::Label);
+        assert_eq!(number(env.lookup("a")), Some(2));
+        assert!(matches!(env.lookup_step("a"), Some(Value::None)));
+        let mark = env.mark();
+        env.bind("a", Value::Int(3), BindingKind::Let);
+        env.bind("b", Value::Int(4), BindingKind::Label);
+        assert_eq!(number(env.lookup_operand("a")), Some(3));
+        env.forget_lets(mark);
+        assert_eq!((number(env.lookup("a")), number(env.lookup("b"))), (Some(2), Some(4)));
+        env.forget(1);
+        assert_eq!((number(env.lookup("a")), number(env.lookup("b"))), (Some(1), None));
+        assert!(env.lookup_step("a").is_none());
+        assert_eq!(env.names().collect::<Vec<_>>(), ["a"]);
+    }
 }

@@ -119,8 +119,7 @@ impl<'a> Builder<'a, '_> {
     /// A let or param of the file, or of a file that it uses.
     fn global(&self, env: &Env<'a>, name: &str) -> Option<Value<'a>> {
         let Found::Let(module) = self.program.find(env.module, name)? else { return None };
-        let bindings = self.globals.values.get(&module)?;
-        bindings.iter().rev().find(|binding| binding.name == name).map(|binding| binding.value.clone())
+        self.globals.values.get(&module)?.lookup(name).cloned()
     }
 
     /// The op, block or network that `name` is, no bindings considered.

@@ -23,7 +23,7 @@ pub use budget::{Budget, Limit};
 pub use env::{Env, Naming};
 pub use network::{BaseInfo, build_base};
 use value::MAX_NESTED;
-pub use value::{Binding, BindingKind, Callable, List, Place, Target, Value};
+pub use value::{BindingKind, Callable, List, Place, Target, Value};
 
 use crate::diag::{At, Code, Diagnostic, Diagnostics, Problem, Result};
 use crate::graph::{Graph, NewNode, NodeId, Patch, Scope, path};
@@ -47,7 +47,7 @@ pub struct Builder<'a, 'p> {
     pub globals: &'p Globals<'a>,
     depth: usize,
     /// Mistakes that were met, said or not.
-    mistakes: usize,
+    pub mistakes: usize,
     /// Places and codes of the mistakes that were said: a block makes them again at every call.
     said: FxHashSet<(Span, Code)>,
     /// A loop ended early, so that names are missing that it would have made.
@@ -65,7 +65,7 @@ pub struct Builder<'a, 'p> {
 /// What everything that is built for one spec shares.
 pub struct Globals<'a> {
     /// The values of each file's lets and params.
-    values: HashMap<ModuleId, Vec<Binding<'a>>>,
+    values: HashMap<ModuleId, Env<'a>>,
     pub budget: Budget,
 }
 
@@ -227,7 +227,7 @@ impl<'a, 'p> Builder<'a, 'p> {
 
 /// Evaluates the lets and params of every file, in order. `set` holds the `--set` options.
 pub fn globals<'a>(program: &'a Program, set: &[(String, String)]) -> (Globals<'a>, Diagnostics) {
-    let values = program.modules().map(|id| (id, vec![])).collect();
+    let values = program.modules().map(|id| (id, Env::file(id))).collect();
     let mut globals = Globals { values, budget: Budget::default() };
     let mut problems = Diagnostics::new();
     for (name, _) in set {
@@ -246,6 +246,7 @@ pub fn globals<'a>(program: &'a Program, set: &[(String, String)]) -> (Globals<'
             let mut graph = Graph::new();
             let outcome = graph.patch(|patch| {
                 let mut builder = Builder::new(program, patch, &globals);
+                builder.mistakes = problems.errors();
                 match item {
                     tree::Item::Let(one) => builder.bind_let(&mut env, one),
                     tree::Item::Param(param) if id == Program::SPEC => {
@@ -278,7 +279,7 @@ pub fn globals<'a>(program: &'a Program, set: &[(String, String)]) -> (Globals<'
                 env.bind(&name.value, Value::Poison, BindingKind::Let);
             }
         }
-        globals.values.insert(id, env.into_bindings());
+        globals.values.insert(id, env);
     }
     (globals, problems)
 }

@@ -110,6 +110,7 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph,
         let outcome = graph.patch(|patch| {
             patch.edit = Some(edit.span);
             let mut builder = Builder::new(program, patch, globals);
+            builder.mistakes = problems.errors();
             let mut ctx = Ctx { builder: &mut builder, span: edit.span, matched: vec![], notes: vec![], deeds: vec![] };
             let outcome = verb(&mut ctx, edit);
             let Ctx { matched, notes, deeds, .. } = ctx;
