@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
+use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
@@ -99,14 +100,11 @@ impl Ledger {
 
 /// The layers of some keys, the first few.
 fn layers(keys: &[String]) -> String {
-    let mut names: Vec<String> = vec![];
-    for key in keys {
-        let layer = crate::graph::path::display(crate::graph::path::parent(key));
-        let layer = if key.contains('.') { layer } else { key.clone() };
-        if !names.contains(&layer) {
-            names.push(layer);
-        }
-    }
+    let layer = |key: &String| match key.contains('.') {
+        true => crate::graph::path::display(crate::graph::path::parent(key)),
+        false => key.clone(),
+    };
+    let mut names: Vec<String> = keys.iter().map(layer).collect::<IndexSet<String>>().into_iter().collect();
     let more = names.len().saturating_sub(3);
     names.truncate(3);
     if more > 0 { format!("{} and {more} more", names.join(", ")) } else { names.join(", ") }
@@ -151,7 +149,7 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
         }
     }
     let mut bound = Bound::new(typed, store, seed, ledger);
-    let mut used: Vec<String> = vec![];
+    let mut used: FxHashSet<String> = FxHashSet::default();
     for id in typed.order() {
         let node = typed.graph().node(*id);
         if node.tied.is_some() {
@@ -167,7 +165,7 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
             let source = match (origin, init) {
                 (Some((old, _)), Some(init)) => {
                     // its value in the file is not used, and it counts as new
-                    used.push(old.clone());
+                    used.insert(old.clone());
                     bound.ledger.dropped.extend(known.contains_key(&old).then_some(old));
                     bound.ledger.new.push(name.clone());
                     Source::Fresh(init)
@@ -175,7 +173,7 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
                 (Some(origin), None) if same_shape(&origin) => {
                     let old = origin.0;
                     let found = known.get(&old).cloned();
-                    used.push(old);
+                    used.insert(old);
                     match found {
                         Some(Some(file)) => {
                             bound.ledger.kept.push(name.clone());
@@ -189,7 +187,7 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
                     }
                 }
                 (Some((old, _)), None) => {
-                    used.push(old);
+                    used.insert(old);
                     bound.ledger.reshaped.push(name.clone());
                     fresh(*id, &decl)
                 }

@@ -4,6 +4,7 @@
 //! small copyable [`Span`]. Knows nothing of syntax.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 
 /// One text in [`Sources`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +49,8 @@ pub struct SourceFile {
     pub dir: Option<PathBuf>,
     /// True for the files that ship with archc.
     pub builtin: bool,
+    /// Where each line starts, once somebody asks.
+    lines: OnceLock<Vec<usize>>,
 }
 
 /// All texts of one compilation. A file is never removed, so a [`FileId`] stays valid.
@@ -63,12 +66,18 @@ impl Sources {
 
     /// Adds a text. `dir` is the folder that its relative paths start from.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>, dir: Option<&Path>) -> FileId {
-        self.push(SourceFile { name: name.into(), text: text.into(), dir: dir.map(Path::to_path_buf), builtin: false })
+        self.push(SourceFile {
+            name: name.into(),
+            text: text.into(),
+            dir: dir.map(Path::to_path_buf),
+            builtin: false,
+            lines: OnceLock::new(),
+        })
     }
 
     /// Adds one of archc's own files.
     pub fn add_builtin(&mut self, name: impl Into<String>, text: impl Into<String>) -> FileId {
-        self.push(SourceFile { name: name.into(), text: text.into(), dir: None, builtin: true })
+        self.push(SourceFile { name: name.into(), text: text.into(), dir: None, builtin: true, lines: OnceLock::new() })
     }
 
     fn push(&mut self, file: SourceFile) -> FileId {
@@ -106,8 +115,11 @@ impl Sources {
     }
 
     fn position(&self, file: FileId, offset: usize) -> (usize, usize) {
-        let before = self.file(file).text.get(..offset).unwrap_or("");
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let SourceFile { text, lines, .. } = self.file(file);
+        let starts = || std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let lines: &Vec<usize> = lines.get_or_init(starts);
+        let offset = if text.is_char_boundary(offset) { offset } else { 0 };
+        let line = lines.partition_point(|start| *start <= offset);
+        (line, text[lines[line - 1]..offset].chars().count() + 1)
     }
 }

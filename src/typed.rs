@@ -1,7 +1,7 @@
 //! The check after the last edit: every shape known, every tensor of the base of the shape that its file has, every
 //! layer with weights used. Holding a [`Typed`] proves it; nothing after it fails because of the user's program.
 
-use crate::diag::{Code, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostics, Problem, SHOWN};
 use crate::graph::{Graph, NodeId, path};
 use crate::ops::shape::Shape;
 use crate::ops::{ParamDecl, Role};
@@ -69,6 +69,8 @@ pub fn check(graph: Graph, replaced: &[Replaced]) -> Result<Typed, Diagnostics> 
     for id in &order {
         let Some(ins) = graph.operand_shapes(*id) else { continue };
         match graph.node(*id).op.infer(&ins) {
+            // to say where a mistake comes from takes a look back, and further ones are not shown
+            Err(_) if problems.errors() > SHOWN => problems.miss(),
             Err(problem) => {
                 let ins: Vec<Shape> = ins.into_iter().cloned().collect();
                 problems.push(shape_problem(&graph, *id, &ins, problem, replaced));

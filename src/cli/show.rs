@@ -1,6 +1,6 @@
 //! `archc show`: the network layer by layer, what a selector matches, or the steps that will execute.
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::{Value, json};
 
 use super::args::Show;
@@ -83,7 +83,7 @@ impl Row {
             origin: String::new(),
             trained: 0,
         };
-        let mut origins: Vec<String> = vec![];
+        let mut origins: IndexSet<String> = IndexSet::new();
         for id in nodes {
             let node = typed.graph().node(*id);
             let own = typed.parameter_count(*id);
@@ -93,12 +93,9 @@ impl Row {
             if node.tied.is_none() {
                 row.keys.extend(typed.params(*id).into_iter().map(|param| (key(&node.path, param.name), param.shape)));
             }
-            let origin = origin(sources, node);
-            if !origins.contains(&origin) {
-                origins.push(origin);
-            }
+            origins.insert(origin(sources, node));
         }
-        row.origin = origins.join(", ");
+        row.origin = origins.into_iter().collect::<Vec<_>>().join(", ");
         row
     }
 

@@ -187,19 +187,20 @@ pub struct Unknown {
     pub graph: Graph,
 }
 
-/// The layers that a selector outside an edit names (an `lr` line), and the value of the expression beside it.
+/// The layers that a selector outside an edit names (an `lr` line), and the value of the expression beside it. The graph
+/// stays as it is; conditions are evaluated in a patch of it.
 ///
 /// # Errors
 /// If it names nothing, or the expression does not evaluate.
 pub fn select_layers<'a>(
     program: &'a Program,
     globals: &Globals<'a>,
-    graph: &Graph,
+    graph: &mut Graph,
     selector: &'a Selector,
     beside: Option<&'a Expr>,
 ) -> Result<(Vec<NodeId>, Option<Value<'a>>), Diagnostics> {
     let mut problems = Diagnostics::new();
-    let selected = graph.clone().patch(|patch| {
+    let selected = graph.patch(|patch| {
         let mut builder = Builder::new(program, patch, globals);
         let layers = problems.take(select::select(&mut builder, selector, select::Grain::Layers));
         let value = beside.map(|expr| builder.eval(&mut Env::file(Program::SPEC), expr)).transpose();

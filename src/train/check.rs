@@ -1,6 +1,6 @@
 //! Reads a `train` block against the table of its words and against the network that it trains.
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use super::reach::unreached;
 use super::spec::{Arg, Call, Kind, Setting, Takes, WORDS, Word};
@@ -42,8 +42,10 @@ pub fn check<'a>(
     });
     debug_assert!(read.is_err(), "the network of nothing is thrown away");
     if let Some(typed) = typed {
-        thaws(program, globals, typed, train, &mut spec, problems);
-        factors(program, globals, typed, train, &mut spec, problems);
+        // what selectors are resolved in
+        let mut graph = typed.graph().clone();
+        thaws(program, globals, (typed, &mut graph), train, &mut spec, problems);
+        factors(program, globals, (typed, &mut graph), train, &mut spec, problems);
         let trainable = typed.order().iter().any(|id| is_trainable(typed, *id));
         if !trainable {
             let problem = Problem::new(Code::Train, "nothing of this network can be trained");
@@ -335,7 +337,7 @@ fn is_trainable(typed: &Typed, id: NodeId) -> bool {
 fn thaws<'a>(
     program: &'a Program,
     globals: &Globals<'a>,
-    typed: &Typed,
+    (typed, graph): (&Typed, &mut Graph),
     train: &'a tree::Train,
     spec: &mut TrainSpec,
     problems: &mut Diagnostics,
@@ -350,7 +352,7 @@ fn thaws<'a>(
         if word.value != "unfreeze" {
             continue;
         }
-        let (layers, after) = match edit::select_layers(program, globals, typed.graph(), target, Some(epochs)) {
+        let (layers, after) = match edit::select_layers(program, globals, graph, target, Some(epochs)) {
             Ok(found) => found,
             Err(found) => {
                 problems.extend(found);
@@ -372,13 +374,9 @@ fn thaws<'a>(
             }
             _ => continue,
         };
-        let mut owners: Vec<NodeId> = vec![];
-        for id in layers {
-            let owner = typed.graph().owner(id);
-            if typed.graph().node(owner).frozen && has_weights(typed, owner) && !owners.contains(&owner) {
-                owners.push(owner);
-            }
-        }
+        let owners: IndexSet<NodeId> = layers.into_iter().map(|id| typed.graph().owner(id)).collect();
+        let is_thawed = |owner: &NodeId| typed.graph().node(*owner).frozen && has_weights(typed, *owner);
+        let owners: Vec<NodeId> = owners.into_iter().filter(is_thawed).collect();
         if owners.is_empty() {
             let problem = Problem::new(Code::Train, "this `unfreeze` line names no frozen layer with weights");
             problems
@@ -401,18 +399,19 @@ fn thaws<'a>(
 fn factors<'a>(
     program: &'a Program,
     globals: &Globals<'a>,
-    typed: &Typed,
+    (typed, graph): (&Typed, &mut Graph),
     train: &'a tree::Train,
     spec: &mut TrainSpec,
     problems: &mut Diagnostics,
 ) {
     let mut named: IndexMap<NodeId, Span> = IndexMap::new();
+    let thawed: IndexSet<NodeId> = spec.thaws.iter().map(|(id, _)| *id).collect();
     for line in &train.lines {
         let TrainLine::Factor { word, target, by, span } = line else { continue };
         if word.value != "lr" {
             continue;
         }
-        let selected = edit::select_layers(program, globals, typed.graph(), target, Some(by));
+        let selected = edit::select_layers(program, globals, graph, target, Some(by));
         let (layers, factor) = match selected {
             Ok(found) => found,
             Err(found) => {
@@ -430,14 +429,9 @@ fn factors<'a>(
             }
             _ => 1.0,
         };
-        let mut owners: Vec<NodeId> = vec![];
-        for id in layers {
-            let owner = typed.graph().owner(id);
-            let learns = is_trainable(typed, owner) || spec.thaws.iter().any(|(id, _)| *id == owner);
-            if learns && !owners.contains(&owner) {
-                owners.push(owner);
-            }
-        }
+        let owners: IndexSet<NodeId> = layers.into_iter().map(|id| typed.graph().owner(id)).collect();
+        let learns = |owner: &NodeId| is_trainable(typed, *owner) || thawed.contains(owner);
+        let owners: Vec<NodeId> = owners.into_iter().filter(learns).collect();
         if owners.is_empty() {
             let problem = Problem::new(Code::Train, "this `lr` line names no trainable tensor");
             problems.push(problem.hint("these layers are frozen, or have no weights").at(target.span));

@@ -29,7 +29,8 @@ pub(super) fn unreached(typed: &Typed, spec: &TrainSpec) -> Option<Problem> {
     }
     // gradients of a tied layer are its owner's
     let taught: FxHashSet<NodeId> = reached.iter().map(|id| graph.owner(*id)).collect();
-    let thaws = |id: NodeId| spec.thaws().iter().any(|(thawed, _)| *thawed == id);
+    let thawed: FxHashSet<NodeId> = spec.thaws().iter().map(|(id, _)| *id).collect();
+    let thaws = |id: NodeId| thawed.contains(&id);
     let learns = |id: &NodeId| has_weights(typed, *id) && (!graph.node(*id).frozen || thaws(*id));
     let (heard, deaf): (Vec<NodeId>, Vec<NodeId>) =
         typed.order().iter().copied().filter(learns).partition(|id| taught.contains(id));
@@ -52,9 +53,10 @@ pub(super) fn unreached(typed: &Typed, spec: &TrainSpec) -> Option<Problem> {
 pub fn frozen_at_random(typed: &Typed, settings: &Settings, spec: &TrainSpec) -> Diagnostics {
     let mut warnings = Diagnostics::new();
     let graph = typed.graph();
+    let thawed: FxHashSet<NodeId> = spec.thaws().iter().map(|(id, _)| *id).collect();
     let stays = |id: &NodeId| {
         let node = graph.node(*id);
-        node.frozen && node.tied.is_none() && !spec.thaws().iter().any(|(thawed, _)| thawed == id)
+        node.frozen && node.tied.is_none() && !thawed.contains(id)
     };
     let random: Vec<&Node> =
         typed.order().iter().filter(|id| stays(id) && is_random(typed, **id)).map(|id| graph.node(*id)).collect();
