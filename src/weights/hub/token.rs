@@ -33,7 +33,7 @@ impl Token {
             true => Ok(Some(Token(token.into()))),
             false => Err(Problem::new(Code::WeightsFile, format!("{place} holds no token"))
                 .note("a token is one word of ASCII letters, digits and signs; it is not shown here")
-                .hint("write the token alone there, which begins with `hf_`, or nothing")),
+                .hint("put the token alone there, which begins with `hf_`, or leave it empty")),
         }
     }
 
