@@ -96,10 +96,10 @@ impl<'a> Fit<'a> {
         // keys that may still be wanted under another name are not for ignoring
         let ignores =
             if left.missing.is_empty() || prefix.is_some() { self.ignores(&mapped, &left.unexpected) } else { vec![] };
-        if map.is_some() || !ignores.is_empty() {
-            if let Some(tried) = renamed(names, map.as_ref(), &ignores) {
-                return vec![self.offer(prefix.as_deref(), map.as_ref(), &ignores, &self.faults(&tried))];
-            }
+        if (map.is_some() || !ignores.is_empty())
+            && let Some(tried) = renamed(names, map.as_ref(), &ignores)
+        {
+            return vec![self.offer(prefix.as_deref(), map.as_ref(), &ignores, &self.faults(&tried))];
         }
         let near = missing.first().and_then(|key| Some((key, *nearest(key, unexpected.iter().copied()).first()?)));
         let rename = |(key, near)| format!("`map \"..\" to \"..\"` renames keys, such as `{near}` to `{key}`");
