@@ -5,7 +5,7 @@
 //! or from the spec's `train` block. Without either a row of outputs is one of classes, but a single output is a number.
 
 use super::Failure;
-use super::args::ExecArgs;
+use super::args::WeightArgs;
 use crate::bind::Bound;
 use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostics, Problem, one_line};
@@ -53,10 +53,10 @@ pub fn own_answer(typed: &Typed, loss: Option<&str>) -> Answer {
 }
 
 /// The name of the loss that the network learned by, or is to learn by.
-pub fn loss_of(compiled: &Compiled, bound: &Bound, exec: &ExecArgs) -> Option<String> {
+pub fn loss_of(compiled: &Compiled, bound: &Bound, source: &WeightArgs) -> Option<String> {
     let learned = bound.metadata().get("loss").cloned();
     let block = compiled.train.as_ref().and_then(|spec| spec.choice("loss")).map(|choice| choice.name().to_string());
-    match exec.weights {
+    match source.weights {
         Some(_) => learned.or(block),
         // the file is the base's, and speaks of another output where an edit made this one
         None => block.or(learned.filter(|_| is_of_base(compiled))),
@@ -77,8 +77,8 @@ fn is_of_base(compiled: &Compiled) -> bool {
 ///
 /// # Errors
 /// A file of names that cannot be read; a trained file with other classes than the network has.
-pub fn names(compiled: &Compiled, bound: &Bound, exec: &ExecArgs) -> Result<Option<Labels>, Failure> {
-    match trained(compiled, bound, exec)? {
+pub fn names(compiled: &Compiled, bound: &Bound, source: &WeightArgs) -> Result<Option<Labels>, Failure> {
+    match trained(compiled, bound, source)? {
         Some(labels) => Ok(Some(labels)),
         None => spec_names(compiled),
     }
@@ -88,14 +88,14 @@ pub fn names(compiled: &Compiled, bound: &Bound, exec: &ExecArgs) -> Result<Opti
 ///
 /// # Errors
 /// If there are more or fewer than the network has outputs, and no edit has made these.
-pub fn trained(compiled: &Compiled, bound: &Bound, exec: &ExecArgs) -> Result<Option<Labels>, Failure> {
+pub fn trained(compiled: &Compiled, bound: &Bound, source: &WeightArgs) -> Result<Option<Labels>, Failure> {
     let names = bound.metadata().get("classes").cloned();
     let Some(names) = names.and_then(|names| serde_json::from_str::<Vec<String>>(&names).ok()) else { return Ok(None) };
     let Some(classes) = classes(&compiled.typed) else { return Ok(None) };
     if names.len() == classes {
         return Ok(Some(Labels::from(names)));
     }
-    if exec.weights.is_none() && !is_of_base(compiled) {
+    if source.weights.is_none() && !is_of_base(compiled) {
         return Ok(None);
     }
     let file = bound.file().unwrap_or_else(|| "the weights".into());

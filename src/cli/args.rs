@@ -64,12 +64,25 @@ pub struct SpecArgs {
     pub set: Vec<(String, String)>,
 }
 
-/// How a network is executed: the same for every command that does.
+/// Where weights come from: the same for every command that reads their values.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct ExecArgs {
+pub struct WeightArgs {
     /// Weights of the edited network, as `train` and `export` write them, instead of the spec's.
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// Seed of whatever is random and has none in the spec.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Threads to use; all cores where not given.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
+}
+
+/// How a network is executed: the same for every command that does.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ExecArgs {
+    #[command(flatten)]
+    pub source: WeightArgs,
     /// Where to execute: auto, cpu, cuda, cuda:1 ..
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: Device,
@@ -79,18 +92,16 @@ pub struct ExecArgs {
     /// On a GPU with f32: multiply with 10 bits of the mantissa, as PyTorch may.
     #[arg(long)]
     pub tf32: bool,
-    /// Samples that are run at once; of noise, how many there are.
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub batch: Option<usize>,
-    /// Threads to use; all cores where not given.
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub threads: Option<usize>,
-    /// Seed of the noise input, and of random weights whose spec gives none.
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
     /// Only exact algorithms: no Winograd, no reduced precision.
     #[arg(long)]
     pub exact: bool,
+}
+
+impl std::ops::Deref for ExecArgs {
+    type Target = WeightArgs;
+    fn deref(&self) -> &WeightArgs {
+        &self.source
+    }
 }
 
 impl ExecArgs {
@@ -116,7 +127,9 @@ impl ExecArgs {
         };
         Cpu::new().with_policy(policy).with_dtype(dtype)
     }
+}
 
+impl WeightArgs {
     /// Runs `inside` on as many threads as were asked for.
     pub fn with_threads<T: Send>(&self, inside: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
         let mut pool = rayon::ThreadPoolBuilder::new();
@@ -185,6 +198,9 @@ pub struct Run {
     /// Where to write results: .safetensors, .npy, .png, .json or .csv; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
+    /// Samples that are run at once; of noise, how many there are.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
     #[command(flatten)]
     pub exec: ExecArgs,
 }
@@ -202,6 +218,9 @@ pub struct Train {
     /// Compute the frozen layers before the first that learns in every step, instead of once a picture.
     #[arg(long)]
     pub no_prefix_cache: bool,
+    /// Pictures a step, instead of the block's.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
     #[command(flatten)]
     pub exec: ExecArgs,
 }
@@ -219,6 +238,9 @@ pub struct Eval {
     /// Leave out pictures that cannot be read, with a warning; else they are an error.
     #[arg(long)]
     pub skip_corrupt: bool,
+    /// Pictures that are run at once.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
     #[command(flatten)]
     pub exec: ExecArgs,
     /// Print the figures as JSON.
@@ -253,6 +275,9 @@ pub struct Bench {
     /// Seconds to run before anything is measured; 2 runs are made in any case [default: 0.5, of a kernel 0.04].
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub warm_up: Option<f64>,
+    /// Samples a run.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
     #[command(flatten)]
     pub exec: ExecArgs,
     /// Print the latency of every run too, in order of size.
@@ -273,8 +298,11 @@ pub struct Export {
     /// The file to write.
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
+    /// The number format of the tensors that are written.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub dtype: Dtype,
     #[command(flatten)]
-    pub exec: ExecArgs,
+    pub source: WeightArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -86,7 +86,7 @@ fn evaluate(
             .into());
     }
     bound.check_memory()?;
-    let (batch, of) = (args.exec.batch.unwrap_or(BATCH).min(data.len().max(1)), data.len());
+    let (batch, of) = (args.batch.unwrap_or(BATCH).min(data.len().max(1)), data.len());
     // each class for itself, whether a sigmoid ends the network or the loss has one
     let last = typed.graph().outputs().values().next().map(|output| typed.graph().node(output.node).op.name());
     let is_binary = scores_are == Kind::Sigmoids || last == Some("sigmoid");

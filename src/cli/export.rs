@@ -20,19 +20,19 @@ pub fn run(session: &mut Session, args: &Export) -> Outcome {
     }
     atomic::check_writable(&args.output)?;
     let compiled = session.compile(&args.spec)?;
-    args.exec.with_threads(|| {
-        let bound = bound(&compiled, &args.exec)?;
-        let dtype = match args.exec.dtype {
+    args.source.with_threads(|| {
+        let bound = bound(&compiled, &args.source)?;
+        let dtype = match args.dtype {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
             Dtype::Bf16 => DType::BF16,
         };
         // what a trained file says of its outputs travels on, as far as it is still of these
         let mut metadata = IndexMap::new();
-        if let Some(labels) = trained(&compiled, &bound, &args.exec)? {
+        if let Some(labels) = trained(&compiled, &bound, &args.source)? {
             metadata.insert("classes".to_string(), serde_json::to_string(labels.names()).expect("JSON of strings"));
         }
-        metadata.extend(loss_of(&compiled, &bound, &args.exec).map(|loss| ("loss".to_string(), loss)));
+        metadata.extend(loss_of(&compiled, &bound, &args.source).map(|loss| ("loss".to_string(), loss)));
         bound.export(&args.output, &dtype, &metadata)?;
         session.report(&bound.warnings());
         let count = bound.keys().count();

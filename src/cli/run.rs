@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::answers::{Answer, Collected, answer, loss_of, names, text};
-use super::args::{ExecArgs, Run};
+use super::args::{Run, WeightArgs};
 use super::backend::backend;
 use super::inputs::{Given, given};
 use super::session::Session;
@@ -111,7 +111,7 @@ fn execute(
 /// Samples that are run at once: of noise as many as are asked for, else 1; of pictures no more than there are.
 fn batch(args: &Run, given: &Given) -> usize {
     let most = if given.is_noise() { 1 } else { BATCH };
-    let batch = args.exec.batch.unwrap_or(given.len().clamp(1, most));
+    let batch = args.batch.unwrap_or(given.len().clamp(1, most));
     match given.pictures() {
         Some(counts) if !given.is_noise() => batch.min(counts[0].max(1)),
         _ => batch,
@@ -147,17 +147,17 @@ fn prepared(compiled: &Compiled, given: &Given, wanted: &[Wanted]) -> Vec<String
 }
 
 /// The network's tensors: the spec's own, or `--weights`; says what became of each.
-pub fn bound(compiled: &Compiled, exec: &ExecArgs) -> Result<Bound, Failure> {
+pub fn bound(compiled: &Compiled, source: &WeightArgs) -> Result<Bound, Failure> {
     let settings = &compiled.settings;
-    if let Some(path) = &exec.weights {
+    if let Some(path) = &source.weights {
         let bound = bind_edited(&compiled.typed, path)?;
         say(format!("weights: {} from {}", bound.ledger(), path.display()));
         return Ok(bound);
     }
-    let bound = bind(settings, &compiled.base, &compiled.typed, exec.seed)?;
+    let bound = bind(settings, &compiled.base, &compiled.typed, source.seed)?;
     match (&settings.weights, settings.weights_span) {
         (WeightsSource::Random { .. }, None) => {
-            let (seed, ledger) = (exec.seed.unwrap_or(0), bound.ledger().drawn());
+            let (seed, ledger) = (source.seed.unwrap_or(0), bound.ledger().drawn());
             say(format!("weights: the spec names none, so they are random(seed = {seed}): {ledger}"));
         }
         (WeightsSource::Random { .. }, Some(_)) => say(format!("weights: {}", bound.ledger().drawn())),

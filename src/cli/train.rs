@@ -61,8 +61,16 @@ fn train(
             .map_err(Diagnostics::from)?;
     }
     let own_seed = run::says(&session.sources, file, "seed");
-    let given = Given { batch: args.exec.batch, seed: args.exec.seed.filter(|_| !own_seed) };
+    let given = Given { batch: args.batch, seed: args.exec.seed.filter(|_| !own_seed) };
     let Setup { mut job, config, remarks } = setup(spec, &compiled.typed, &compiled.settings, &given)?;
+    if let (Some(batch), Some(Setting::Int(own))) = (args.batch, spec.value("batch"))
+        && batch as i64 != *own
+    {
+        say(format!("batch: {batch}, as `--batch` says; the spec's is {own}"));
+    }
+    if let (Some(seed), true) = (args.exec.seed, own_seed) {
+        say(format!("seed: {}, as the spec says; `--seed {seed}` is for what has none there", job.recipe.seed));
+    }
     if args.exec.weights.is_none() {
         session.report(&frozen_at_random(&compiled.typed, &compiled.settings, spec));
     }

@@ -121,3 +121,23 @@ fn check_of_a_wrong_train_block_says_what_is_wrong_with_it() {
         assert!(stderr(&output).contains(message), "{}", stderr(&output));
     }
 }
+
+/// An option that takes the place of a line of the block is told, and one that does not is too.
+#[test]
+fn options_beside_the_block_are_told() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    pictures(dir.path(), &["data/a/1.png", "data/a/2.png", "data/b/1.png", "data/c/1.png"]);
+    let block = "set fc.out = 3\ntrain { data folder(\"data\", split = 0); loss cross_entropy; batch 4; seed 7 }\n";
+    write(dir.path(), "spec.arch", &format!("{NETWORK}{block}"));
+    let told = |args: &[&str]| {
+        let all = [&["train", "spec.arch", "--out", "run"], args].concat();
+        let output = archc(dir.path(), &all);
+        assert_ne!(output.status.code(), Some(0), "empty files are no pictures");
+        stderr(&output)
+    };
+    let both = told(&["--batch", "2", "--seed", "3"]);
+    assert!(both.contains("batch: 2, as `--batch` says; the spec's is 4"), "{both}");
+    assert!(both.contains("seed: 7, as the spec says; `--seed 3` is for what has none there"), "{both}");
+    let none = told(&["--batch", "4"]);
+    assert!(!none.contains("`--batch`") && !none.contains("seed: "), "{none}");
+}

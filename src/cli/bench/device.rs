@@ -19,7 +19,7 @@ pub fn run(args: &Bench, cuda: &Cuda) -> Outcome {
             .hint("leave `--filter` out to see them all")
             .into());
     }
-    let batch = args.exec.batch.unwrap_or(32);
+    let batch = args.batch.unwrap_or(32);
     let ceilings = cuda.ceilings()?;
     let measured: Vec<Measured> = cases.iter().map(|case| cuda.measure(case, batch)).collect::<Result<_, _>>()?;
     match args.json {

@@ -36,7 +36,7 @@ fn run_in<T: Element>(args: &Bench) -> Outcome {
     // each instruction set alone, then what networks run on with all threads
     let single: Vec<Ceilings> = Isa::all().into_iter().map(Ceilings::of_one_thread).collect();
     let all = Ceilings::measure(isa);
-    let batch = args.exec.batch.unwrap_or(1);
+    let batch = args.batch.unwrap_or(1);
     let measured: Vec<Measured> = cases
         .iter()
         .flat_map(|case| case.policies::<T>(isa, batch).into_iter().map(move |policy| (case, policy)))

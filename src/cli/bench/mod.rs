@@ -14,6 +14,7 @@ use super::backend::{backend, gpu};
 use super::run::{Finite, bound, noise, wanted};
 use super::session::Session;
 use crate::compile::Compiled;
+use crate::diag::{Code, Problem};
 use crate::exec::cpu::ceilings;
 use crate::exec::timing::{Budget, LEAST, Samples, sample};
 use crate::exec::{Backend, Executable};
@@ -22,6 +23,12 @@ use crate::tensor::Tensor;
 
 pub fn run(session: &mut Session, args: &Bench) -> Outcome {
     let Some(spec) = &args.spec else {
+        for (option, given) in [("weights", args.exec.weights.is_some()), ("seed", args.exec.seed.is_some())] {
+            if given {
+                let problem = Problem::new(Code::Usage, format!("`--{option}` means nothing to kernels alone"));
+                return Err(problem.hint("leave it out, or name a spec instead of `--kernels`").into());
+            }
+        }
         return args.exec.with_threads(|| match args.exec.device {
             Device::Cuda(ordinal) => device::run(args, &gpu(&args.exec, ordinal)?),
             Device::Auto | Device::Cpu => kernels::run(args),
@@ -43,7 +50,7 @@ fn budget(args: &Bench, seconds: f64, warm_up: f64) -> Budget {
 
 fn network(session: &Session, args: &Bench, backend: &dyn Backend, compiled: &Compiled) -> Outcome {
     let bound = bound(compiled, &args.exec)?;
-    let (batch, seed) = (args.exec.batch.unwrap_or(1), args.exec.seed.unwrap_or(0));
+    let (batch, seed) = (args.batch.unwrap_or(1), args.exec.seed.unwrap_or(0));
     bound.check_memory()?;
     let mut executable = Executable::new(&compiled.typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
