@@ -80,6 +80,7 @@ impl RunFolder {
     }
 
     fn lock(path: &Path) -> Result<RunFolder, Problem> {
+        check_kinds(path)?;
         let file = path.join(LOCK);
         let lock = File::options().write(true).create(true).truncate(false).open(&file);
         let lock = lock.map_err(|error| problem(&file, &error))?;
@@ -164,6 +165,23 @@ fn is_begun(path: &Path) -> Result<bool, Problem> {
     let is_own = |name: &String| ALL.contains(&name.as_str()) || is_temporary(name) || name.starts_with(METRICS);
     let names = names(path)?;
     Ok(names.iter().any(|name| name == LOCK) && names.iter().all(is_own))
+}
+
+/// Refuses what is not of the kind that a run writes: a pipe would be waited for.
+fn check_kinds(path: &Path) -> Result<(), Problem> {
+    for name in ALL {
+        let path = path.join(name);
+        let Ok(found) = fs::metadata(&path) else { continue };
+        let (is_right, kind) = match name {
+            PREFIX => (found.is_dir(), "folder"),
+            _ => (found.is_file(), "plain file"),
+        };
+        if !is_right {
+            let message = format!("`{}` is no {kind}, which the run needs there", path.display());
+            return Err(Problem::new(Code::Output, message).hint("move it away, or name another folder with `--out`"));
+        }
+    }
+    Ok(())
 }
 
 fn is_temporary(name: &str) -> bool {

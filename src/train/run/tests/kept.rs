@@ -235,3 +235,25 @@ fn fill(path: &Path) {
     let mut file = std::fs::File::create(path).unwrap();
     while std::io::Write::write(&mut file, &[1; 4096]).is_ok_and(|count| count > 0) {}
 }
+
+#[test]
+fn a_run_that_is_cut_off_anywhere_keeps_its_values_and_its_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    pictures(&dir.path().join("data"));
+    let whole = unbroken(dir.path());
+    for stride in [1, 3, 8] {
+        let path = dir.path().join(stride.to_string());
+        drop(RunFolder::create(&path).unwrap());
+        let mut computed = 0;
+        loop {
+            let job = Job { prefix_memory: Some(0), ..job(&dir.path().join("data"), vec![]) };
+            let (folder, mut learner) = (RunFolder::resume(&path).unwrap(), Softmax::new(2));
+            let ended = finish(&job, &mut learner, &folder, &mut Watcher::after(stride));
+            computed += learner.prefixed.get();
+            if ended != Ended::Stopped {
+                break;
+            }
+        }
+        assert_eq!((left(&path), computed), (whole.clone(), 31), "cut off every {stride} steps");
+    }
+}

@@ -310,6 +310,15 @@ fn a_folder_is_one_process_and_one_runs() {
     // a copy comes without its lock
     std::fs::remove_file(path.join(".lock")).unwrap();
     RunFolder::resume(&path).unwrap();
+    for name in ["metrics.jsonl", "checkpoint", ".lock"] {
+        std::fs::remove_file(path.join(name)).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(path.join(name)).status().unwrap().success());
+        assert!(said(RunFolder::resume(&path)).contains(&format!("{name}` is no plain file")));
+        std::fs::remove_file(path.join(name)).unwrap();
+        std::fs::write(path.join(name), "").unwrap();
+    }
+    std::fs::write(path.join("prefix"), "").unwrap();
+    assert!(said(RunFolder::resume(&path)).contains("prefix` is no folder"));
     std::fs::write(dir.path().join("file"), "").unwrap();
     assert!(said(RunFolder::create(&dir.path().join("file"))).contains("is a file"));
     std::fs::create_dir(dir.path().join("other")).unwrap();
