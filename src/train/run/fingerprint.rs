@@ -112,7 +112,6 @@ impl Fingerprint {
         folder: &RunFolder,
     ) -> Result<(), Problem> {
         let mut found = self.differences(now);
-        let of_spec = !found.is_empty();
         if self.samples != now.samples {
             found.extend(match listed {
                 Some(listed) => listed.differences(samples),
@@ -131,7 +130,8 @@ impl Fingerprint {
             problem = problem.note(format!("and {more} more"));
         }
         problem = problem.hint("put back what has changed, or begin a new run in another folder: `--out`");
-        if of_spec && folder.spec().is_file() {
+        let is_specs = self.sources != now.sources || self.parameters != now.parameters;
+        if is_specs && folder.spec().is_file() {
             problem = problem.hint(format!("the spec that it was begun with is `{}`", folder.spec().display()));
         }
         Err(problem)
