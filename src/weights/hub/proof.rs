@@ -1,7 +1,6 @@
 //! What proves that a file is the one that the hub promised: its length, its hash, and a header that can be read.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
 use sha1::Sha1;
@@ -111,17 +110,14 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn pieces(path: &Path, mut each: impl FnMut(&[u8])) -> Result<(), String> {
-    let mut piece = vec![0; 1 << 18];
-    let mut read = || -> io::Result<()> {
-        let mut file = File::open(path)?;
-        loop {
-            match file.read(&mut piece)? {
-                0 => return Ok(()),
-                count => each(&piece[..count]),
-            }
+    let opened = open::plain(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let (mut file, mut piece) = (opened.file(), vec![0; 1 << 18]);
+    loop {
+        match file.read(&mut piece).map_err(|error| format!("cannot be read: {}", reason(&error)))? {
+            0 => return Ok(()),
+            count => each(&piece[..count]),
         }
-    };
-    read().map_err(|error| format!("cannot be read: {}", reason(&error)))
+    }
 }
 
 /// Whether the file at `path` can be what the hub calls `file`: weights whose header fits the length, or an index.
