@@ -141,3 +141,36 @@ fn options_beside_the_block_are_told() {
     let none = told(&["--batch", "4"]);
     assert!(!none.contains("`--batch`") && !none.contains("seed: "), "{none}");
 }
+
+/// Labels of whole pictures are not learned by pixels: the way out keeps the classes that are there.
+#[test]
+fn a_network_that_answers_by_pixels_needs_one_answer_a_picture() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    pictures(dir.path(), &["data/a/1.png", "data/a/2.png", "data/b/1.png", "data/c/1.png"]);
+    let train = "train { data folder(\"data\", split = 0); loss cross_entropy; batch 1 }\n";
+    let check = |edits: &str| {
+        write(dir.path(), "spec.arch", &format!("{NETWORK}{edits}\n{train}"));
+        stderr(&archc(dir.path(), &["check", "spec.arch"]))
+    };
+    let pixels = check("replace global_avg_pool2d..=fc with conv2d(3, kernel = 1)");
+    assert!(pixels.contains("one answer a picture: `append global_avg_pool2d`"), "{pixels}");
+    assert_eq!(check("replace global_avg_pool2d..=fc with conv2d(3, kernel = 1)\nappend global_avg_pool2d"), "");
+    let wide = check("replace global_avg_pool2d..=fc with conv2d(7, kernel = 1)");
+    assert!(wide.contains("`append { global_avg_pool2d; fc: linear(3) }`"), "{wide}");
+}
+
+/// The loss of `eval` is the plain cross entropy, also where training's is not.
+#[test]
+fn eval_says_that_its_loss_is_not_the_training_one() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits/val");
+    let digits = digits.to_str().expect("a path of text");
+    let eval = |loss: &str| {
+        let train = format!("train {{ data folder(\"data\"); loss {loss} }}\n");
+        write(dir.path(), "spec.arch", &format!("{NETWORK}set fc.out = 10\n{train}"));
+        stderr(&archc(dir.path(), &["eval", "spec.arch", "--data", digits]))
+    };
+    let smoothed = eval("cross_entropy(label_smoothing = 0.1)");
+    assert!(smoothed.contains("training's has label_smoothing = 0.1 too"), "{smoothed}");
+    assert!(!eval("cross_entropy").contains("note: the loss"));
+}

@@ -199,8 +199,16 @@ fn check_output(typed: &Typed, want: Want, data: &Data, input: [usize; 3], loss:
         Want::Classes | Want::OneHot => {
             if !shape.batched || shape.rank() != 2 {
                 let message = format!("`{loss}` needs an output [N, classes], this network's is {shape}");
-                return Err(Problem::new(Code::Train, message)
-                    .hint(format!("give it a head: `append {{ flatten; fc: linear({}) }}`", data.classes.len())));
+                let (problem, classes) = (Problem::new(Code::Train, message), data.classes.len());
+                return Err(match shape.as_image() {
+                    Some((channels, ..)) if channels == classes => problem
+                        .note("the labels are classes of whole pictures, not of their pixels")
+                        .hint("one answer a picture: `append global_avg_pool2d`"),
+                    Some(_) => {
+                        problem.hint(format!("give it a head: `append {{ global_avg_pool2d; fc: linear({classes}) }}`"))
+                    }
+                    None => problem.hint(format!("give it a head: `append {{ flatten; fc: linear({classes}) }}`")),
+                });
             }
             if answers != data.classes.len() {
                 let names: Vec<&str> = data.classes.iter().take(10).map(String::as_str).collect();
