@@ -147,7 +147,9 @@ fn essential(bytes: &[u8]) -> Cow<'_, [u8]> {
         // with length, type and checksum; a chunk that is cut off is left to the decoder
         let (chunk, behind) = rest.split_at(length.saturating_add(12).min(rest.len()));
         let is_critical = start[4].is_ascii_uppercase();
-        if is_critical {
+        // the decoder takes a palette for whole colours
+        let is_broken = start[4..] == *b"PLTE" && length % 3 != 0;
+        if is_critical && !is_broken {
             kept.push(chunk);
         }
         rest = behind;

@@ -256,7 +256,7 @@ fn weights_that_are_not_finite_are_named() {
     let output = run(&["run", &path(&dir, "spec.arch")]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(
-        stderr(&output).contains("warning[non-finite]") && stderr(&output).contains("1 values"),
+        stderr(&output).contains("warning[non-finite]") && stderr(&output).contains("1 value"),
         "{}",
         stderr(&output)
     );

@@ -203,3 +203,14 @@ fn data_that_is_missing_before_the_end_marker_is_filled() {
     assert_eq!(cut.data()[..row * 8], whole.data()[..row * 8], "the first rows are there");
     assert_ne!(cut.data(), whole.data());
 }
+
+#[test]
+fn a_palette_holds_whole_colours() {
+    let whole = bytes("palette.png");
+    let at = whole.windows(4).position(|bytes| bytes == b"PLTE").unwrap();
+    let length = u32::from_be_bytes(whole[at - 4..at].try_into().unwrap()) as usize;
+    let body = [b"PLTE", &whole[at + 4..at + 4 + length - 1]].concat();
+    let cut = [&(length as u32 - 1).to_be_bytes(), &*body, &crc(&body).to_be_bytes()].concat();
+    let broken = [&whole[..at - 4], &cut, &whole[at + 8 + length..]].concat();
+    assert!(refused(&broken).contains("damaged PNG file"), "{}", refused(&broken));
+}
