@@ -4,6 +4,7 @@
 use proptest::prelude::ProptestConfig;
 
 mod hub;
+mod readers;
 mod spec;
 
 fn config() -> ProptestConfig {
