@@ -175,8 +175,11 @@ fn wide_edits() -> [(&'static str, &'static str); 14] {
     ]
 }
 
+/// The text of an edit of the place of number `at`.
+type Narrow = fn(usize) -> String;
+
 /// Edits of the place of number `at`, of which each tenth is edited.
-fn narrow_edits() -> [(&'static str, fn(usize) -> String); 19] {
+fn narrow_edits() -> [(&'static str, Narrow); 19] {
     [
         ("replace", |at| format!("replace r{at} with gelu")),
         ("replace as", |at| format!("replace r{at} with gelu -> relu as n{at}")),

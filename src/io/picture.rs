@@ -148,7 +148,7 @@ fn essential(bytes: &[u8]) -> Cow<'_, [u8]> {
         let (chunk, behind) = rest.split_at(length.saturating_add(12).min(rest.len()));
         let is_critical = start[4].is_ascii_uppercase();
         // the decoder takes a palette for whole colours
-        let is_broken = start[4..] == *b"PLTE" && length % 3 != 0;
+        let is_broken = start[4..] == *b"PLTE" && !length.is_multiple_of(3);
         if is_critical && !is_broken {
             kept.push(chunk);
         }
