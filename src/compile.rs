@@ -7,6 +7,7 @@ use crate::build::{self, Builder};
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::edit::{self, Applied, Report};
 use crate::graph::Graph;
+use crate::io::atomic::reason;
 use crate::io::open::plain_or_stream;
 use crate::ops::constant::Input;
 use crate::resolve;
@@ -146,7 +147,9 @@ fn on_deep_stack<T: Send>(stages: impl FnOnce() -> Result<T, Diagnostics> + Send
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
             Err(error) => {
-                let problem = Problem::new(Code::Resource, format!("cannot start a thread: {error}"));
+                let message = format!("cannot start a thread with a stack of {} MB: {}", STACK >> 20, reason(&error));
+                let problem = Problem::new(Code::Resource, message)
+                    .hint("a larger limit of address space or of threads: `ulimit -v`, `ulimit -u`");
                 Err(problem.anywhere().into())
             }
         }

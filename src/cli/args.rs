@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-use super::Failure;
+use super::{Failure, threads};
 use crate::diag::{Code, Problem};
 use crate::exec::cpu::Cpu;
 use crate::exec::cpu::kernels::Policy;
@@ -131,14 +131,11 @@ impl ExecArgs {
 
 impl WeightArgs {
     /// Runs `inside` on as many threads as were asked for.
+    ///
+    /// # Errors
+    /// Those of `inside`; threads that cannot be started.
     pub fn with_threads<T: Send>(&self, inside: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
-        let mut pool = rayon::ThreadPoolBuilder::new();
-        if let Some(threads) = self.threads {
-            pool = pool.num_threads(threads.min(1024));
-        }
-        let pool =
-            pool.build().map_err(|error| Problem::new(Code::Resource, format!("cannot start the threads: {error}")))?;
-        pool.install(inside)
+        threads::with_threads(self.threads, inside)
     }
 }
 

@@ -21,11 +21,14 @@ mod session;
 mod show;
 mod stop;
 mod table;
+mod threads;
 mod train;
 mod usage;
 mod zoo;
 
 use std::process::ExitCode;
+
+pub use stop::out_of_memory;
 
 use clap::Parser;
 

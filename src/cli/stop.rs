@@ -42,6 +42,16 @@ pub fn asked() -> Option<u8> {
     }
 }
 
+/// Ends a process that got no memory, `bytes` of them, with what can be said and done without taking any.
+pub fn out_of_memory(bytes: usize) -> ! {
+    atomic::abandon_what_is_free();
+    console::say_unallocated(format_args!(
+        "error[resource]: memory ran out: the system refused {bytes} bytes more\n  \
+         = help: a smaller `--batch`, fewer `--threads`, or a larger limit (`ulimit -v`, the container's)\n"
+    ));
+    std::process::exit(3)
+}
+
 fn received(signal: u8) {
     let waits = WAITS.load(Ordering::SeqCst);
     if waits && ASKED.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok() {

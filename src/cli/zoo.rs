@@ -7,9 +7,10 @@ use super::args::Zoo;
 use super::session::Session;
 use super::show::totals;
 use super::table::{Align, giga, table, thousands};
+use super::threads::with_threads;
 use super::{Failure, Outcome};
 use crate::compile::{self, Compiled, Outcome as Compilation};
-use crate::diag::{Code, Problem, render, suggest};
+use crate::diag::{Code, Diagnostics, Problem, render, suggest};
 use crate::io::console::{print, print_json};
 use crate::source::Sources;
 use crate::zoo;
@@ -19,7 +20,11 @@ pub fn run(_session: &mut Session, args: &Zoo) -> Outcome {
         print(source(name)?);
         return Ok(());
     }
-    let networks: Vec<Network> = zoo::networks().par_iter().map(|(name, file)| network(name, file)).collect();
+    let networks: Vec<Network> = with_threads(None, || {
+        let networks = zoo::networks();
+        let networks = networks.par_iter().map(|(name, file)| network(name, file));
+        Ok(networks.collect::<Result<_, Diagnostics>>()?)
+    })?;
     if args.json {
         let list: Vec<Value> = networks.iter().map(Network::json).collect();
         print_json(&Value::from(list));
@@ -60,22 +65,26 @@ impl Network {
     }
 }
 
-fn network(name: &'static str, file: &'static str) -> Network {
-    let compiled = compiled(name);
+fn network(name: &'static str, file: &'static str) -> Result<Network, Diagnostics> {
+    let compiled = compiled(name)?;
     let (parameters, macs) = totals(&compiled.typed);
     let inputs = compiled.typed.graph().inputs().values();
     let inputs: Vec<String> = inputs.map(|id| compiled.typed.shape(*id).to_string()).collect();
-    Network { name, file, parameters, macs, input: inputs.join(", ") }
+    Ok(Network { name, file, parameters, macs, input: inputs.join(", ") })
 }
 
+/// # Errors
+/// Where a thread cannot be started.
+///
 /// # Panics
 /// If a network of the zoo does not compile: a mistake of archc, which its tests find.
-fn compiled(name: &str) -> Compiled {
+fn compiled(name: &str) -> Result<Compiled, Diagnostics> {
     let mut sources = Sources::new();
     let file = sources.add("<zoo>", format!("base {name}\n"), None);
     match compile::compile(&mut sources, file, &[]) {
-        Ok(Compilation::Spec(compiled)) => *compiled,
+        Ok(Compilation::Spec(compiled)) => Ok(*compiled),
         Ok(Compilation::Library) => unreachable!("the text has a base"),
+        Err(problems) if problems.iter().any(|one| one.problem.code == Code::Resource) => Err(problems),
         Err(problems) => panic!("the zoo's {name} does not compile:\n{}", render(&problems, &sources, false)),
     }
 }

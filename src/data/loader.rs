@@ -82,7 +82,10 @@ impl Loader {
     fn start(
         make: impl Fn(usize) -> Option<Result<Batch, Problem>> + Send + Sync + 'static,
     ) -> Result<Loader, Problem> {
-        let failed = |error: String| Problem::new(Code::Resource, format!("cannot start the threads: {error}"));
+        let failed = |error: String| {
+            Problem::new(Code::Resource, format!("cannot start the threads that read pictures: {error}"))
+                .hint("fewer threads: `--threads 1`, or a larger `ulimit -v` and `ulimit -u`")
+        };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads());
         let pool = pool.build().map_err(|error| failed(error.to_string()))?;
         let (sender, batches) = sync_channel(AHEAD);

@@ -152,6 +152,15 @@ pub fn abandon() {
     std::mem::forget(unfinished);
 }
 
+/// The same for a process that may hold the list itself: then the files stay.
+pub fn abandon_what_is_free() {
+    let Ok(unfinished) = UNFINISHED.try_lock() else { return };
+    for path in unfinished.iter() {
+        let _ = fs::remove_file(path);
+    }
+    std::mem::forget(unfinished);
+}
+
 /// A temporary file's entry in the list.
 struct Listed(PathBuf);
 

@@ -48,6 +48,11 @@ pub fn say_rendered(text: &str) {
     write_err(text);
 }
 
+/// Writes to stderr without taking memory, where there is none: numbers and text of archc's own.
+pub fn say_unallocated(text: std::fmt::Arguments<'_>) {
+    let _ = io::stderr().write_fmt(text);
+}
+
 /// Whether stderr shows colours and bars.
 pub fn is_terminal() -> bool {
     io::stderr().is_terminal()

@@ -5,11 +5,11 @@ use std::path::Path;
 use crate::diag::{Code, Problem};
 use crate::io::open;
 
-/// Bytes that this process may still take: what the kernel says is available, or less where a control group says so.
-/// Everything where neither is known.
+/// Bytes that this process may still take: what the kernel says is available, or less where a control group or a limit of
+/// the process (`ulimit -v`, `ulimit -d`) says so. Everything where none is known.
 pub fn available() -> usize {
     let machine = told("/proc/meminfo").and_then(|text| mem_available(&text));
-    machine.into_iter().chain(control_group()).min().unwrap_or(usize::MAX)
+    machine.into_iter().chain(control_group()).chain(own_limits()).min().unwrap_or(usize::MAX)
 }
 
 /// `1.2 GB`
@@ -27,7 +27,27 @@ pub(super) fn too_large(bytes: usize, batch: usize) -> Problem {
 }
 
 fn mem_available(meminfo: &str) -> Option<usize> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    kilobytes(meminfo, "MemAvailable:")
+}
+
+/// What is left of the process's own limits, whichever is reached first.
+fn own_limits() -> Option<usize> {
+    left(&told("/proc/self/limits")?, &told("/proc/self/status")?)
+}
+
+fn left(limits: &str, used: &str) -> Option<usize> {
+    let of = |limit: &str, now: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(limit))?;
+        // the soft limit comes first; `unlimited` is no number
+        let soft = line.split_whitespace().next()?.parse::<usize>().ok()?;
+        Some(soft.saturating_sub(kilobytes(used, now)?))
+    };
+    of("Max address space", "VmSize:").into_iter().chain(of("Max data size", "VmData:")).min()
+}
+
+/// The bytes of a line `Name:  1024 kB`.
+fn kilobytes(text: &str, name: &str) -> Option<usize> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
 }
 
@@ -60,6 +80,22 @@ mod tests {
         assert_eq!(mem_available(text), Some(1 << 20));
         assert_eq!(mem_available("MemTotal: 1 kB"), None);
         assert!(available() > 0);
+    }
+
+    #[test]
+    fn limits_of_the_process_count() {
+        let limits = |space: &str, data: &str| {
+            format!(
+                "Limit                     Soft Limit           Hard Limit           Units     \n\
+                 Max data size             {data}            unlimited            bytes     \n\
+                 Max address space         {space}            unlimited            bytes     \n"
+            )
+        };
+        let used = "VmSize:\t    1024 kB\nVmData:\t      24 kB\n";
+        assert_eq!(left(&limits("unlimited", "unlimited"), used), None);
+        assert_eq!(left(&limits("2097152", "unlimited"), used), Some(1 << 20));
+        assert_eq!(left(&limits("2097152", "25576"), used), Some(1000));
+        assert_eq!(left(&limits("1000", "unlimited"), used), Some(0));
     }
 
     #[test]
