@@ -13,9 +13,20 @@ static WAITS: AtomicBool = AtomicBool::new(false);
 /// The signal that was such a wish, 0 before.
 static ASKED: AtomicU8 = AtomicU8::new(0);
 
+/// Whether it is being said that there is no memory.
+static SAYS: AtomicBool = AtomicBool::new(false);
+
 /// Takes over the signals. Those that are ignored stay so: `nohup` and shells without job control mean it.
 pub fn install() {
     system::install();
+    let panics = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // kernels know no messages: one that finds no memory for its weights panics
+        match panic.payload_as_str() {
+            Some(text) if text.contains("memory for") && text.contains("packed weights") => no_memory("packed weights"),
+            _ => panics(panic),
+        }
+    }));
 }
 
 /// While it lives, the first signal is a wish to stop, which [`asked`] knows; the second ends the process.
@@ -44,9 +55,18 @@ pub fn asked() -> Option<u8> {
 
 /// Ends a process that got no memory, `bytes` of them, with what can be said and done without taking any.
 pub fn out_of_memory(bytes: usize) -> ! {
+    no_memory(format_args!("{bytes} bytes more"))
+}
+
+fn no_memory(what: impl std::fmt::Display) -> ! {
+    if SAYS.swap(true, Ordering::SeqCst) {
+        // another thread is at it, and ends this one too
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        std::process::exit(3)
+    }
     atomic::abandon_what_is_free();
     console::say_unallocated(format_args!(
-        "error[resource]: memory ran out: the system refused {bytes} bytes more\n  \
+        "error[resource]: memory ran out: the system has none for {what}\n  \
          = help: a smaller `--batch`, fewer `--threads`, or a larger limit (`ulimit -v`, the container's)\n"
     ));
     std::process::exit(3)

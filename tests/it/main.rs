@@ -17,6 +17,7 @@ mod limits;
 mod ops;
 mod pages;
 mod reading;
+mod resources;
 mod resuming;
 mod suite;
 mod train;
