@@ -16,8 +16,8 @@ pub(super) fn apply<'a>(
     with: &'a Spanned<String>,
 ) -> Outcome<()> {
     let graph = &ctx.builder.patch;
-    let source = Site::new(graph, single(graph, from)?);
-    let target = Site::new(graph, single(graph, to)?);
+    let source = Site::new(graph, single(ctx.builder, from)?);
+    let target = Site::new(graph, single(ctx.builder, to)?);
     ctx.matched.extend([source.shown.clone(), target.shown.clone()]);
     let value = source.way_out(graph).at(from.span)?;
     let input = target.way_in(graph).at(to.span)?;

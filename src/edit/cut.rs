@@ -10,7 +10,7 @@ use crate::syntax::tree::{Place, Side, Spanned};
 
 pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, side: &'a Spanned<Side>, place: &'a Place) -> Outcome<()> {
     let graph = &ctx.builder.patch;
-    let site = Site::new(graph, single(graph, place)?);
+    let site = Site::new(graph, single(ctx.builder, place)?);
     ctx.matched.push(site.shown.clone());
     let before = side.value == Side::Before;
     let value = if before { site.way_in(graph) } else { site.way_out(graph) }.at(place.span)?;

@@ -9,7 +9,7 @@ use crate::syntax::tree::{Name, Place};
 
 pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, name: &'a Name, place: &'a Place) -> Outcome<()> {
     let graph = &ctx.builder.patch;
-    let site = Site::new(graph, single(graph, place)?);
+    let site = Site::new(graph, single(ctx.builder, place)?);
     ctx.matched.push(site.shown.clone());
     if let Some(output) = graph.outputs().get(&name.value) {
         let message = match name.value == OWN_OUTPUT {

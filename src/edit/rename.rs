@@ -8,7 +8,7 @@ use crate::graph::{NodeId, Scope, path};
 use crate::syntax::tree::{Index, Place, Segment};
 
 pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Place) -> Outcome<()> {
-    let target = single(ctx.builder.patch, from)?;
+    let target = single(ctx.builder, from)?;
     let shown = target.display(ctx.builder.patch);
     ctx.matched.push(shown.clone());
     let old = target.path(ctx.builder.patch);

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use rustc_hash::FxHashSet;
 
 use crate::build::{BindingKind, Builder, Env, Value};
-use crate::diag::{Code, Problem, Result, count, list, suggest};
+use crate::diag::{Code, Problem, Result, SHOWN, count, list, suggest};
 use crate::graph::{Graph, NodeId, Spot, path};
 use crate::ops;
 use crate::resolve::Program;
@@ -141,8 +141,8 @@ fn subtract<'a>(
 fn select_one<'a>(builder: &mut Builder<'a, '_>, one: &'a Select) -> Result<Vec<Target>> {
     let mut places = match &one.kind {
         SelectKind::All => layers(builder.patch).into_iter().map(Target::Layer).collect(),
-        SelectKind::Place(place) => matches(builder.patch, place)?,
-        SelectKind::Range(first, last) => vec![range(builder.patch, first, last)?],
+        SelectKind::Place(place) => matches(builder, place)?,
+        SelectKind::Range(first, last) => vec![range(builder, first, last)?],
     };
     if let Some(of) = &one.of {
         places = filter_kind(builder.patch, places, one, of)?;
@@ -163,8 +163,9 @@ fn is_input(graph: &Graph, id: NodeId) -> bool {
 }
 
 /// The one place that a verb works on.
-pub fn single(graph: &Graph, place: &Place) -> Result<Target> {
-    let mut found = matches(graph, place)?;
+pub fn single(builder: &Builder<'_, '_>, place: &Place) -> Result<Target> {
+    let graph: &Graph = builder.patch;
+    let mut found = matches(builder, place)?;
     if found.len() > 1 {
         let shown: Vec<String> = found.iter().take(6).map(|place| place.display(graph)).collect();
         let problem = Problem::new(Code::ExpectCount, format!("one place is needed, got {}", found.len()));
@@ -174,10 +175,16 @@ pub fn single(graph: &Graph, place: &Place) -> Result<Target> {
 }
 
 /// What a path matches, never nothing. One that ends in `**` means layers only.
-fn matches(graph: &Graph, place: &Place) -> Result<Vec<Target>> {
+fn matches(builder: &Builder<'_, '_>, place: &Place) -> Result<Vec<Target>> {
+    let graph: &Graph = builder.patch;
     let ends_open = matches!(place.segments.last().map(|last| &last.value), Some(Segment::Glob(glob)) if glob == "**");
     let found = matching(graph, &place.segments, if ends_open { Grain::Layers } else { Grain::Places });
-    if found.is_empty() { Err(no_match(graph, place)) } else { Ok(found) }
+    match found.is_empty() {
+        false => Ok(found),
+        // to look for what may be meant takes as long as there are layers, and so many mistakes are not shown
+        true if builder.mistakes >= SHOWN => Err(Problem::new(Code::NoMatch, "there is no such place").at(place.span)),
+        true => Err(no_match(graph, place)),
+    }
 }
 
 fn matching(graph: &Graph, segments: &[Spanned<Segment>], grain: Grain) -> Vec<Target> {
@@ -467,8 +474,9 @@ fn children(graph: &Graph, scope: &str) -> Vec<String> {
 }
 
 /// `first..=last`: every layer on a way between them.
-fn range(graph: &Graph, first: &Place, last: &Place) -> Result<Target> {
-    let (from, to) = (single(graph, first)?, single(graph, last)?);
+fn range(builder: &Builder<'_, '_>, first: &Place, last: &Place) -> Result<Target> {
+    let graph: &Graph = builder.patch;
+    let (from, to) = (single(builder, first)?, single(builder, last)?);
     let (from_nodes, to_nodes) = (from.nodes(graph), to.nodes(graph));
     let forward = reach(graph, &from_nodes, uses);
     let backward = reach(graph, &to_nodes, Graph::operands);

@@ -11,7 +11,7 @@ use crate::syntax::tree::Place;
 
 pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Place) -> Outcome<()> {
     let graph: &Graph = ctx.builder.patch;
-    let (a, b) = (single(graph, from)?, single(graph, to)?);
+    let (a, b) = (single(ctx.builder, from)?, single(ctx.builder, to)?);
     let (shown_a, shown_b) = (a.display(graph), b.display(graph));
     ctx.matched.extend([shown_a.clone(), shown_b.clone()]);
     let (own, theirs) = (with_weights(graph, &a), with_weights(graph, &b));
