@@ -302,6 +302,7 @@ fn broken(name: &str, format: &str, error: &ImageError) -> Problem {
             let text = text.rsplit("}: ").next().unwrap_or(&text);
             let text = text.rsplit("`Png`: ").next().unwrap_or(text);
             let text = text.rsplit("`Jpeg`: ").next().unwrap_or(text);
+            let text = text.rsplit(" Jpeg: ").next().unwrap_or(text).trim_matches('"');
             let text: String = text.trim_end_matches(['.', '\n']).chars().take(200).collect();
             let mut letters = text.chars();
             let text = match letters.next() {

@@ -149,7 +149,6 @@ fn png(bytes: &[u8], of: Index, changes: &[Change]) -> Vec<u8> {
     }
     let at = of.index(chunks.len());
     apply(&mut chunks[at].1, changes);
-    // data that inflates: a stored stream of the changed bytes
     let mut out = bytes[..8].to_vec();
     for (name, data) in &chunks {
         out.extend(chunk(name, data));
