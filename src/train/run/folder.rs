@@ -68,7 +68,7 @@ impl RunFolder {
     /// If one lies in the other. Links are followed, and neither need be there.
     pub fn check_apart(path: &Path, data: &Path) -> Result<(), Problem> {
         let (own, other) = (real(path), real(data));
-        let data = data.strip_prefix(".").unwrap_or(data);
+        let data = data.strip_prefix(".").ok().filter(|below| !below.as_os_str().is_empty()).unwrap_or(data);
         let message = match (own.starts_with(&other), other.starts_with(&own)) {
             (true, true) => format!("`{}` is the data folder", path.display()),
             (true, false) => format!("`{}` lies in the data folder `{}`", path.display(), data.display()),
