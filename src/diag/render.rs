@@ -38,10 +38,16 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
     }
     for file in files {
         let source = sources.file(file);
-        let text = printable(&source.text);
-        let mut snippet = Snippet::source(text.clone()).path(one_line(&source.name)).fold(true);
-        for (span, label, kind) in places.iter().filter(|(span, ..)| span.file == file) {
-            let annotation = kind.span(within(&text, moved(&source.text, *span)));
+        let here = || places.iter().filter(|(span, ..)| span.file == file);
+        // only the lines from the first marked one to the last: a text may be long, and messages many
+        let (from, to) = lines(&source.text, here().map(|(span, ..)| *span));
+        let excerpt = &source.text[from..to];
+        let line = 1 + source.text[..from].matches('\n').count();
+        let text = printable(excerpt);
+        let mut snippet = Snippet::source(text.clone()).line_start(line).path(one_line(&source.name)).fold(true);
+        for (span, label, kind) in here() {
+            let inside = Span { start: span.start - from as u32, end: span.end - from as u32, ..*span };
+            let annotation = kind.span(within(&text, moved(excerpt, inside)));
             snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(one_line(label)) });
         }
         group = group.element(snippet);
@@ -53,6 +59,18 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
         group = group.element(Level::HELP.message(one_line(hint)));
     }
     group
+}
+
+/// Where the lines begin and end that hold the beginnings of spans.
+fn lines(text: &str, spans: impl Iterator<Item = Span>) -> (usize, usize) {
+    let (mut from, mut to) = (text.len(), 0);
+    for span in spans {
+        let start = (span.start as usize).min(text.len());
+        let bytes = text.as_bytes();
+        from = from.min(bytes[..start].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+        to = to.max(bytes[start..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| start + at + 1));
+    }
+    (from, to.max(from))
 }
 
 /// The span where characters before and in it are spelt out.

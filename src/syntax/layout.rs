@@ -15,6 +15,8 @@ pub const POISON: char = '\u{1}';
 pub const MAX_NESTING: usize = 128;
 /// How many words, numbers, signs and texts one text may hold, and all texts of a spec together.
 pub const MAX_TOKENS: usize = 1_000_000;
+/// How many bytes a line may have: each message about it shows it.
+const MAX_LINE: usize = 100_000;
 /// How long a word may be.
 const MAX_WORD: usize = 1_000;
 /// How often an unclosed brace is cut out before the rest of the file is given up.
@@ -68,13 +70,14 @@ pub fn token_count(text: &str) -> usize {
     tokens(text.as_bytes()).count()
 }
 
-/// The words, numbers, signs, texts and ends of lines of a text, each by its place and length.
+/// The words, numbers, signs, texts and ends of lines that are not blank, each by its place and length.
 fn tokens(bytes: &[u8]) -> impl Iterator<Item = (usize, usize)> {
-    let mut at = 0;
+    let (mut at, mut is_blank) = (0, true);
     std::iter::from_fn(move || {
-        while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\r')) {
+        while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\r')) || (is_blank && bytes.get(at) == Some(&b'\n')) {
             at += 1;
         }
+        is_blank = bytes.get(at) == Some(&b'\n');
         let start = at;
         let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80;
         at = match bytes.get(at)? {
@@ -88,6 +91,14 @@ fn tokens(bytes: &[u8]) -> impl Iterator<Item = (usize, usize)> {
 
 /// What is too long for a program: the parser takes a kilobyte or two a token.
 fn too_long(file: FileId, bytes: &[u8]) -> Option<Box<Diagnostic>> {
+    let long = |line: &&[u8]| line.len() > MAX_LINE;
+    if let Some(line) = bytes.split(|byte| *byte == b'\n').find(long) {
+        let at = line.as_ptr() as usize - bytes.as_ptr() as usize;
+        let problem = Problem::new(Code::Limit, format!("this line has more than {MAX_LINE} bytes"));
+        return Some(
+            problem.hint("a statement goes on behind a line that ends in `->`, `,` or `{`").at(Span::new(file, at, at)),
+        );
+    }
     let mut count = 0;
     for (at, length) in tokens(bytes) {
         count += 1;
