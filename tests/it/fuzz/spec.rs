@@ -1,5 +1,6 @@
 //! Random programs: whatever the text, compiling it ends, soon, and without a panic.
 
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use archc::compile::{Outcome, compile};
@@ -7,11 +8,25 @@ use archc::diag::render;
 use archc::source::Sources;
 use archc::zoo;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
-use super::config;
+use super::{config, growing};
 
-/// No small text takes longer. Far above what one takes, for machines that do much else.
-const SLOWEST: Duration = Duration::from_secs(60);
+/// No small text takes longer: far above what one takes, for machines that do much else, unless ARCHC_FUZZ_SECONDS says.
+fn longest() -> Duration {
+    Duration::from_secs(number("ARCHC_FUZZ_SECONDS").unwrap_or(60))
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// The most memory that the process has held, in MiB; None where the system does not tell.
+fn peak() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib >> 10)
+}
 
 /// Words, numbers and signs of the language, and some of others.
 const TOKENS: &[&str] = &[
@@ -234,8 +249,8 @@ fn split(text: &str) -> Vec<&str> {
     parts
 }
 
-/// Compiles and renders; says how many errors came, and that none was left out.
-fn survives(text: &str) {
+/// Compiles and renders; says how long it took, that errors came where it failed, and that none was left out.
+fn survives(text: &str) -> Duration {
     let start = Instant::now();
     let mut sources = Sources::new();
     let dir = std::env::temp_dir().join("archc-fuzz-has-no-files");
@@ -248,29 +263,66 @@ fn survives(text: &str) {
             assert!(graph.ids().all(|id| graph.node(id).shape.is_some()), "a typed graph has every shape");
         }
         Err(found) => {
-            assert!(found.has_errors(), "a failure says why:\n{text}");
-            let text = render(&found, &sources, false);
-            assert!(text.contains("error["), "{text}");
+            assert!(found.has_errors(), "a failure says why:\n{}", beginning(text));
+            let shown = render(&found, &sources, false);
+            assert!(shown.contains("error["), "{shown}");
+            assert!(shown.len() < 1 << 20, "{} bytes of messages:\n{}", shown.len(), beginning(text));
         }
     }
-    assert!(start.elapsed() < SLOWEST, "took {:?}:\n{text}", start.elapsed());
+    start.elapsed()
 }
 
-proptest! {
-    #![proptest_config(config())]
+fn beginning(text: &str) -> String {
+    text.chars().take(4000).collect()
+}
 
-    #[test]
-    fn token_soup_is_survived(text in soup()) {
-        survives(&text);
+/// Tries texts of one kind.
+fn hunt(kind: &str, cases: u32, texts: impl Strategy<Value = String>) {
+    let most = number("ARCHC_FUZZ_MIB");
+    let slowest = RefCell::new((Duration::ZERO, String::new()));
+    let tried = Cell::new(0);
+    let start = Instant::now();
+    let found = TestRunner::new(ProptestConfig { cases, ..config() }).run(&texts, |text| {
+        let took = survives(&text);
+        tried.set(tried.get() + 1);
+        if took > slowest.borrow().0 {
+            *slowest.borrow_mut() = (took, beginning(&text));
+        }
+        prop_assert!(took < longest(), "took {took:?}");
+        if let (Some(most), Some(peak)) = (most, peak()) {
+            prop_assert!(peak < most, "{peak} MiB were held");
+        }
+        Ok(())
+    });
+    let (took, text) = &*slowest.borrow();
+    println!(
+        "{kind}: {} cases in {:?}, {:?} MiB held; slowest {took:?}:\n{text}",
+        tried.get(),
+        start.elapsed(),
+        peak()
+    );
+    if let Err(error) = found {
+        panic!("{}", beginning(&error.to_string()));
     }
+}
 
-    #[test]
-    fn mutated_specs_are_survived(text in mutated()) {
-        survives(&text);
-    }
+#[test]
+fn token_soup_is_survived() {
+    hunt("soup", config().cases, soup());
+}
 
-    #[test]
-    fn any_text_is_survived(text in "\\PC{0,200}") {
-        survives(&text);
-    }
+#[test]
+fn mutated_specs_are_survived() {
+    hunt("mutated", config().cases, mutated());
+}
+
+#[test]
+fn any_text_is_survived() {
+    hunt("any", config().cases, "\\PC{0,200}");
+}
+
+#[test]
+fn texts_that_ask_for_much_are_survived() {
+    // each takes as long as many of the others
+    hunt("growing", config().cases.div_ceil(4), growing::specs());
 }
