@@ -21,7 +21,7 @@ fn a_kept_prefix_is_computed_once_and_changes_no_bit() {
         let (kept, computed, said) = run(name, Some(memory));
         assert_eq!(kept, plain, "{name}");
         assert_eq!(computed, 31, "{name}");
-        assert!(said.contains("frozen prefix: 1 layers up to mask") && said.contains(place), "{said}");
+        assert!(said.contains("frozen prefix: 1 layer up to mask is computed once") && said.contains(place), "{said}");
     }
     // a run that is done needs none
     assert!(!dir.path().join("disk/prefix").exists());
@@ -95,7 +95,7 @@ fn values_that_the_disk_has_no_room_for_are_computed_in_every_step() {
         finish(&job, &mut learner, &folder, &mut watch);
         assert_eq!(left(folder.path()), whole, "{claims}");
         let text = watch.text();
-        assert!(text.contains("are computed in every step: what they make takes "), "{text}");
+        assert!(text.contains("1 layer up to mask is computed in every step: "), "{text}");
         assert!(text.contains(" GB are free"), "{text}");
         assert!(!folder.prefix().exists());
     }
