@@ -244,7 +244,7 @@ fn shapes_and_messages() {
             "[N, 512, 7, 7]",
             "`batch_norm2d` was told 1024 features, its input [N, 512, 7, 7] has 512 channels",
         ),
-        ("batch_norm2d(eps = 0)", "", "`eps` of `batch_norm2d` needs a number above 0, got 0"),
+        ("batch_norm2d(eps = 0)", "", "`eps` of `batch_norm2d` needs a number above 0 and below 1, got 0"),
         ("group_norm(3)", "[N, 8, 2]", "`group_norm` needs channels divisible by 3 groups, got 8"),
         ("multi_head_attention(12)", "[N, 197, 768]", "[N, 197, 768]"),
         (
