@@ -1,15 +1,17 @@
 //! `archc export`: the edited weights as a file.
 
+use std::path::PathBuf;
+
 use indexmap::IndexMap;
 
 use super::Outcome;
 use super::answers::{loss_of, trained};
 use super::args::{Dtype, Export, Target};
-use super::run::bound;
+use super::run::{bound, own_files};
 use super::session::Session;
 use crate::diag::{Code, Problem};
-use crate::io::atomic;
 use crate::io::console::say;
+use crate::io::{atomic, output};
 use crate::weights::DType;
 
 pub fn run(session: &mut Session, args: &Export) -> Outcome {
@@ -20,6 +22,10 @@ pub fn run(session: &mut Session, args: &Export) -> Outcome {
     }
     atomic::check_writable(&args.output)?;
     let compiled = session.compile(&args.spec)?;
+    output::refuse_what_is_read(
+        &args.output,
+        own_files(&compiled, &args.spec, &args.source).iter().map(PathBuf::as_path),
+    )?;
     args.source.with_threads(|| {
         let bound = bound(&compiled, &args.source)?;
         let dtype = match args.dtype {

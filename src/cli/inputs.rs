@@ -126,6 +126,10 @@ fn unequal(names: &[&str], counts: &[usize]) -> Problem {
 }
 
 impl Given {
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().flat_map(|inputs| &inputs.items).map(|item| item.path.as_path())
+    }
+
     pub fn is_noise(&self) -> bool {
         self.files.iter().all(|inputs| inputs.items.is_empty())
     }

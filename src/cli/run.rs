@@ -1,11 +1,12 @@
 //! `archc run`: compiles a spec and executes it on pictures, tensors or noise.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::answers::{Answer, Collected, answer, loss_of, names, text};
-use super::args::{Run, WeightArgs};
+use super::args::{Run, SpecArgs, WeightArgs};
 use super::backend::backend;
 use super::inputs::{Given, given};
 use super::session::Session;
@@ -35,11 +36,23 @@ pub fn run(session: &mut Session, args: &Run) -> Outcome {
     let given = given(&args.input, &inputs)?;
     let batch = batch(args, &given);
     let shapes = shapes(&compiled, if given.is_noise() { batch } else { given.len() });
+    let own = own_files(&compiled, &args.spec, &args.exec.source);
     for path in &args.output {
         output::check(path, &shapes)?;
+        output::refuse_what_is_read(path, given.paths().chain(own.iter().map(PathBuf::as_path)))?;
     }
     let backend = backend(&args.exec, runs(&given, batch))?;
     args.exec.with_threads(|| execute(session, args, backend.as_ref(), &compiled, &outputs, &given, batch))
+}
+
+/// The spec and the file of its weights: what a result must not be written over.
+pub fn own_files(compiled: &Compiled, spec: &SpecArgs, source: &WeightArgs) -> Vec<PathBuf> {
+    let weights = match (&source.weights, &compiled.settings.weights) {
+        (Some(path), _) => Some(path.clone()),
+        (None, WeightsSource::File(name)) => Some(compiled.settings.dir.join(name)),
+        (None, WeightsSource::Hub(_) | WeightsSource::Random { .. }) => None,
+    };
+    std::iter::once(spec.spec.clone()).chain(weights).collect()
 }
 
 fn execute(

@@ -184,6 +184,8 @@ pub struct Diagnostics {
     seen: rustc_hash::FxHashMap<u64, Severity>,
     errors: usize,
     warnings: usize,
+    /// Those of them, errors and warnings, whose hash is not known.
+    unknown: [usize; 2],
 }
 
 impl Diagnostics {
@@ -202,6 +204,7 @@ impl Diagnostics {
     /// Counts one more error, which is like no other and is not worth explaining.
     pub fn miss(&mut self) {
         self.errors += 1;
+        self.unknown[0] += 1;
     }
 
     /// Counts what has that hash; true where it is new and to be kept.
@@ -229,14 +232,17 @@ impl Diagnostics {
     }
 
     pub fn extend(&mut self, other: Diagnostics) {
-        let missed = other.errors + other.warnings - other.seen.len();
         for diagnostic in other.kept {
             self.push(Box::new(diagnostic));
         }
         for (hash, severity) in other.seen {
             self.count(hash, severity);
         }
-        self.errors += missed;
+        let [errors, warnings] = other.unknown;
+        self.errors += errors;
+        self.warnings += warnings;
+        self.unknown[0] += errors;
+        self.unknown[1] += warnings;
     }
 
     /// Each as `change` makes it.
@@ -250,6 +256,7 @@ impl Diagnostics {
         }
         changed.errors += hidden - warnings;
         changed.warnings += warnings;
+        changed.unknown = [hidden - warnings, warnings];
         changed
     }
 
@@ -306,6 +313,19 @@ mod tests {
 
     fn error(at: usize) -> Box<Diagnostic> {
         Problem::new(Code::Syntax, format!("mistake {at}")).at(Span::new(FileId(0), at, at + 1))
+    }
+
+    #[test]
+    fn many_warnings_are_no_error() {
+        let mut warnings = Diagnostics::new();
+        (0..150).for_each(|at| warnings.push(error(at).warning()));
+        let mut problems = Diagnostics::new();
+        problems.extend(warnings.map(Box::new));
+        let mut whole = Diagnostics::new();
+        whole.extend(problems);
+        assert!(!whole.has_errors());
+        let text = render(&whole, &Sources::new(), false);
+        assert!(text.contains("warning[limit]: 50 more warnings are not shown"), "{text}");
     }
 
     #[test]

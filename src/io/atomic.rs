@@ -63,7 +63,7 @@ impl AtomicFile {
                     .hint("name a file in it"));
             }
             if !old.is_file() {
-                let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+                let file = open_now(path).map_err(failed)?;
                 return Ok(AtomicFile { path: path.into(), out: Out::Direct(BufWriter::with_capacity(BUFFER, file)) });
             }
         }
@@ -217,6 +217,28 @@ pub fn reason(error: &io::Error) -> String {
         }
         _ => text.to_string(),
     }
+}
+
+/// Opens what is no plain file for writing. A pipe that nobody reads is an error instead of a wait without end.
+#[cfg(unix)]
+fn open_now(path: &Path) -> io::Result<File> {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path).map_err(|error| match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => io::Error::other("nobody reads this pipe"),
+        _ => error,
+    })?;
+    // once it is open, writing may wait for the reader
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+#[cfg(not(unix))]
+fn open_now(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).open(path)
 }
 
 const BUFFER: usize = 1 << 18;

@@ -23,7 +23,7 @@ pub fn print_json(value: &Value) {
     write_out(&printable_json(&format!("{value:#}\n")));
 }
 
-/// Writes a text of the user's to stdout, to the byte; on a terminal as [`print`] does.
+/// Writes a text of the user's to stdout, to the byte; on a terminal as [`print()`] does.
 pub fn print_exact(text: &str) {
     if io::stdout().is_terminal() { print(text) } else { write_out(text) }
 }

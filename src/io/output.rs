@@ -78,6 +78,21 @@ pub fn check(path: &Path, outputs: &[(String, Vec<usize>)]) -> Result<(), Proble
     atomic::check_writable(path)
 }
 
+/// Refuses to write over a file that the command reads: nothing of the user's is lost.
+///
+/// # Errors
+/// If `path` is one of `read`, by whatever name.
+pub fn refuse_what_is_read<'a>(path: &Path, read: impl IntoIterator<Item = &'a Path>) -> Result<(), Problem> {
+    // what is not there yet is read by nobody
+    let Ok(target) = path.canonicalize() else { return Ok(()) };
+    let is_plain = target.is_file();
+    if is_plain && read.into_iter().any(|read| read.canonicalize().is_ok_and(|read| read == target)) {
+        let message = format!("`{}` would be written over, and it is read", path.display());
+        return Err(Problem::new(Code::Output, message).hint("name another file"));
+    }
+    Ok(())
+}
+
 /// Writes `path`. `tensors` are the outputs by name over all samples, `output` the network's own; they may be empty
 /// where [`Output::needs_tensors`] is false. Returns what there is to say about it, a line each.
 pub fn write(path: &Path, tensors: &[(String, Tensor)], results: &Results) -> Result<Vec<String>, Problem> {

@@ -255,7 +255,11 @@ impl<'a> ArgReader<'a> {
     /// rest makes an op.
     fn without_input(&self) -> Option<String> {
         let (first, rest) = self.args.split_first()?;
-        if first.name.is_some() || !matches!(first.value, Attr::Int(_)) {
+        // PyTorch's other modules begin with what the op begins with
+        if !matches!(self.op, "conv2d" | "conv_transpose2d" | "linear")
+            || first.name.is_some()
+            || !matches!(first.value, Attr::Int(_))
+        {
             return None;
         }
         let mut position = 0;

@@ -381,3 +381,49 @@ fn outputs_that_cannot_be_written_are_refused_before_the_run() {
     assert!(!dir.join("good.json").exists());
     ok(dir, &["run", "n.arch", "--output", "y.safetensors"]);
 }
+
+#[test]
+fn a_result_is_not_written_over_what_is_read() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = dir.path();
+    write(dir, "q.arch", "network q { input x: [N, 3, 8, 8]; c: conv2d(3, kernel = 1) }\nbase q\n");
+    ok(dir, &["export", "q.arch", "--to", "safetensors", "--output", "w.safetensors"]);
+    write(
+        dir,
+        "w.arch",
+        "network q { input x: [N, 3, 8, 8]; c: conv2d(3, kernel = 1) }\nbase q { weights \"w.safetensors\" }\n",
+    );
+    ok(dir, &["run", "w.arch", "--output", "in.png"]);
+    let before = |name: &str| std::fs::read(dir.join(name)).expect("it is there");
+    let (picture, weights) = (before("in.png"), before("w.safetensors"));
+    for command in [
+        &["run", "w.arch", "--input", "in.png", "--output", "in.png"][..],
+        &["run", "w.arch", "--input", "in.png", "--output", "./in.png"],
+        &["run", "w.arch", "--input", ".", "--output", "in.png"],
+        &["run", "w.arch", "--output", "w.safetensors"],
+        &["run", "q.arch", "--weights", "w.safetensors", "--output", "w.safetensors"],
+        &["export", "w.arch", "--to", "safetensors", "--output", "w.safetensors"],
+    ] {
+        let told = refused(dir, command);
+        assert!(told.contains("would be written over, and it is read"), "{command:?}: {told}");
+    }
+    assert!(before("in.png") == picture && before("w.safetensors") == weights);
+    ok(dir, &["run", "w.arch", "--input", "in.png", "--output", "out.png"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_that_nobody_reads_is_no_wait() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = dir.path();
+    write(dir, "n.arch", "network n { input x: [N, 4]; fc: linear(3) }\nbase n\n");
+    let pipe = dir.join("p.npy");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is there").success());
+    let told = refused(dir, &["run", "n.arch", "--output", "p.npy"]);
+    assert!(told.contains("`p.npy` cannot be written: nobody reads this pipe"), "{told}");
+    let reader = std::thread::spawn(move || std::fs::read(pipe).expect("a pipe is read"));
+    // the reader must have opened its end
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    ok(dir, &["run", "n.arch", "--output", "p.npy"]);
+    assert!(reader.join().expect("no panic").starts_with(b"\x93NUMPY"));
+}

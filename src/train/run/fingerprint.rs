@@ -63,7 +63,8 @@ impl Fingerprint {
     pub(super) fn of_job(mut self, job: &Job, samples: &Samples) -> Fingerprint {
         self.options.insert("batch".into(), job.batch.to_string());
         self.options.insert("seed".into(), job.recipe.seed.to_string());
-        self.options.insert("preprocessing".into(), format!("{:?}", job.recipe.preprocess));
+        let preprocess = job.recipe.preprocess.as_ref().map_or("none".into(), ToString::to_string);
+        self.options.insert("preprocessing".into(), preprocess.trim_start_matches("preprocess: ").into());
         self.classes.clone_from(&job.classes);
         self.samples = samples.digest();
         self
