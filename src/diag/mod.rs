@@ -324,7 +324,9 @@ mod tests {
         let mut whole = Diagnostics::new();
         whole.extend(problems);
         assert!(!whole.has_errors());
-        let text = render(&whole, &Sources::new(), false);
+        let mut sources = Sources::new();
+        sources.add("a.arch", "x".repeat(1000), None);
+        let text = render(&whole, &sources, false);
         assert!(text.contains("warning[limit]: 50 more warnings are not shown"), "{text}");
     }
 
