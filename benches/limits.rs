@@ -199,6 +199,6 @@ fn narrow_edits() -> [(&'static str, Narrow); 19] {
         ("tie", |at| format!("tie l{at} to l{}", at + 1)),
         ("freeze, unfreeze", |at| format!("freeze l{at}\nunfreeze l{at}")),
         ("init", |at| format!("init l{at} with zeros")),
-        ("by a glob", |at| format!("set l{at}* {{ bias = false }}")),
+        ("by a glob", |at| format!("set *l{at} {{ bias = false }}")),
     ]
 }
