@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
 use crate::exec::Tensors;
 use crate::graph::{NodeId, key};
+use crate::io::digest::hex;
 use crate::ops::init::Init;
 use crate::ops::{ParamDecl, Role};
 use crate::plan::memory;
@@ -464,7 +465,7 @@ impl Bound {
         let mut names: Vec<String> = stores.map(|store| store.describe().to_string()).collect();
         names.sort();
         let whole = Sha256::digest(digests.concat());
-        Ok(Some((names.join("`, `"), whole.iter().map(|byte| format!("{byte:02x}")).collect())))
+        Ok(Some((names.join("`, `"), hex(whole))))
     }
 
     /// Writes every tensor under its key, as a PyTorch user expects them.

@@ -107,7 +107,7 @@ fn evaluate(
         want: if is_binary { Want::OneHot } else { Want::Classes },
         classes: classes.len(),
         seed: 0,
-        skip_corrupt: args.skip_corrupt,
+        skip_corrupt: args.skip_corrupt || skips(compiled, args),
     };
     let wanted = wanted(compiled);
     let mut finite = Finite::new(session, &bound, backend);
@@ -162,6 +162,12 @@ fn evaluate(
         say(format!("wrote {}", output.display()));
     }
     Ok(())
+}
+
+/// Whether the spec's own data, where that is evaluated, does without pictures that cannot be read.
+fn skips(compiled: &Compiled, args: &Eval) -> bool {
+    let data = compiled.train.as_ref().and_then(|spec| spec.choice("data"));
+    args.data.is_none() && data.is_some_and(|data| data.flag("skip_corrupt"))
 }
 
 /// The shape of the picture that the network takes, and how many classes it answers with.

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use crate::exec::cpu::kernels::NoMemory;
 use crate::io::{atomic, console};
 
 /// Whether the first signal is a wish.
@@ -22,10 +23,10 @@ pub fn install() {
     let panics = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         // kernels know no messages: one that finds no memory for its weights panics
-        match panic.payload_as_str() {
-            Some(text) if text.contains("memory for") && text.contains("packed weights") => no_memory("packed weights"),
-            _ => panics(panic),
+        if panic.payload().is::<NoMemory>() {
+            no_memory("packed weights");
         }
+        panics(panic);
     }));
 }
 

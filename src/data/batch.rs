@@ -157,6 +157,8 @@ impl Recipe {
                     input.extend(values);
                     batch.samples.push(*at);
                 }
+                // the picture may be good
+                Err(problem) if problem.code == Code::Resource => return Err(problem),
                 Err(problem) if self.skip_corrupt => batch.problems.push(problem),
                 Err(problem) => {
                     let hint = "or leave such pictures out: `data folder(.., skip_corrupt = true)`";

@@ -144,18 +144,19 @@ fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 /// Removes all temporary files, for a process that dies now: no more is begun, and none takes its place any more. Threads
 /// that try wait for ever.
 pub fn abandon() {
-    let unfinished = unfinished();
-    for path in unfinished.iter() {
-        // nobody is left to tell
-        let _ = fs::remove_file(path);
-    }
-    std::mem::forget(unfinished);
+    remove(unfinished());
 }
 
 /// The same for a process that may hold the list itself: then the files stay.
 pub fn abandon_what_is_free() {
-    let Ok(unfinished) = UNFINISHED.try_lock() else { return };
+    if let Ok(unfinished) = UNFINISHED.try_lock() {
+        remove(unfinished);
+    }
+}
+
+fn remove(unfinished: MutexGuard<'static, BTreeSet<PathBuf>>) {
     for path in unfinished.iter() {
+        // nobody is left to tell
         let _ = fs::remove_file(path);
     }
     std::mem::forget(unfinished);

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod console;
+pub mod digest;
 pub mod inputs;
 pub mod labels;
 pub mod npy;
@@ -11,5 +12,6 @@ pub mod picture;
 pub mod preprocess;
 pub mod resample;
 pub mod results;
+pub mod stamp;
 pub mod tensors;
 mod turn;

@@ -217,9 +217,16 @@ impl Unreadable {
         matches!(self, Unreadable::System(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether the process lacks something, and the file may be good: descriptors or memory.
+    pub fn is_of_process(&self) -> bool {
+        let Unreadable::System(error) = self else { return false };
+        error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error().is_some_and(is_too_many)
+    }
+
     /// The message about the file `path`, with the nearest names of its folder where it is missing.
     pub fn problem(self, code: Code, path: &Path) -> Problem {
         let name = path.display();
+        let code = if self.is_of_process() { Code::Resource } else { code };
         let problem = match &self {
             Unreadable::Other(_) => Problem::new(code, format!("`{name}` is {self}")),
             Unreadable::System(_) => Problem::new(code, format!("`{name}` cannot be read: {self}")),
@@ -255,6 +262,16 @@ impl From<io::Error> for Unreadable {
     }
 }
 
+#[cfg(unix)]
+fn is_too_many(code: i32) -> bool {
+    matches!(code, libc::EMFILE | libc::ENFILE)
+}
+
+#[cfg(not(unix))]
+fn is_too_many(_code: i32) -> bool {
+    false
+}
+
 /// A way out of the system's reason: the nearest name, the missing folder, the permission.
 fn explain(problem: Problem, path: &Path, error: &io::Error) -> Problem {
     let folder = match path.parent() {
@@ -271,6 +288,7 @@ fn explain(problem: Problem, path: &Path, error: &io::Error) -> Problem {
             // a link to nowhere is there itself
             problem.hints(suggest(&wanted, names.iter().map(String::as_str).filter(|name| *name != wanted)))
         }
+        _ if error.raw_os_error().is_some_and(is_too_many) => problem.hint("let more files be open: `ulimit -n 1024`"),
         io::ErrorKind::NotADirectory => problem.hint(format!("`{}` is a file, not a folder", folder.display())),
         io::ErrorKind::PermissionDenied => problem.hint(format!("make it readable: `chmod +r {}`", path.display())),
         _ => problem,
@@ -316,6 +334,22 @@ mod tests {
         fs::write(&path, b"\xff").unwrap();
         assert_eq!(refused(&folder.path().join("b")).hints, ["did you mean `a`?"]);
         assert_eq!(read_text(&path, 9).unwrap_err().to_string(), "it is not UTF-8");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_the_process_lacks_is_no_fault_of_the_file() {
+        let told =
+            |code: i32| Unreadable::from(io::Error::from_raw_os_error(code)).problem(Code::Input, Path::new("a"));
+        for code in [libc::EMFILE, libc::ENFILE] {
+            let problem = told(code);
+            assert_eq!(
+                (problem.code, problem.hints),
+                (Code::Resource, vec!["let more files be open: `ulimit -n 1024`".into()])
+            );
+        }
+        assert_eq!(told(libc::ENOMEM).code, Code::Resource);
+        assert_eq!(told(libc::EIO).code, Code::Input);
     }
 
     #[test]

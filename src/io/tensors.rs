@@ -58,6 +58,10 @@ pub fn load(path: &Path, input: &str) -> Result<Loaded, Problem> {
             npy::Array::Bytes { shape, data } => pictures(&name, &shape, &data).map(Loaded::Pictures),
         };
     }
+    if path.extension().is_some_and(|extension| extension == "npy") && !safetensors_begins(&bytes) {
+        let problem = Problem::new(Code::Input, format!("`{name}` is not an array of NumPy: it does not begin as one"));
+        return Err(problem.hint("write it again: `np.save(\"x.npy\", array)`"));
+    }
     from_safetensors(&bytes, &name, input)
 }
 
@@ -224,6 +228,23 @@ mod tests {
         let path = folder.path().join("x");
         fs::write(&path, bytes).unwrap();
         load(&path, "image")
+    }
+
+    #[test]
+    fn what_is_no_array_is_called_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("z.npy");
+        for bytes in [&[][..], &[0; 400]] {
+            fs::write(&path, bytes).unwrap();
+            let problem = load(&path, "image").unwrap_err();
+            assert!(
+                problem.message.ends_with("z.npy` is not an array of NumPy: it does not begin as one"),
+                "{problem:?}"
+            );
+        }
+        // the content tells, whatever the name is
+        fs::write(&path, safetensors(&[("any", Dtype::F32, &[1], &1.5f32.to_le_bytes())])).unwrap();
+        assert_eq!(load(&path, "image").unwrap(), Loaded::Float(Tensor::new([1], vec![1.5])));
     }
 
     #[test]

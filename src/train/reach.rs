@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 use super::TrainSpec;
 use super::check::has_weights;
 use crate::diag::{Code, Diagnostics, Problem, list};
-use crate::graph::{Node, NodeId, OWN_OUTPUT, path};
+use crate::graph::{Graph, Node, NodeId, OWN_OUTPUT, path};
 use crate::ops::Role;
 use crate::ops::init::Init;
 use crate::settings::Settings;
@@ -20,13 +20,7 @@ const SHOWN: usize = 8;
 pub(super) fn unreached(typed: &Typed, spec: &TrainSpec) -> Option<Problem> {
     let graph = typed.graph();
     let output = graph.outputs().get(OWN_OUTPUT)?.node;
-    let mut reached: FxHashSet<NodeId> = FxHashSet::default();
-    let mut stack = vec![output];
-    while let Some(id) = stack.pop() {
-        if reached.insert(id) {
-            stack.extend(graph.operands(id));
-        }
-    }
+    let reached = reached(graph, output);
     // gradients of a tied layer are its owner's
     let taught: FxHashSet<NodeId> = reached.iter().map(|id| graph.owner(*id)).collect();
     let thawed: FxHashSet<NodeId> = spec.thaws().iter().map(|(id, _)| *id).collect();
@@ -49,14 +43,28 @@ pub(super) fn unreached(typed: &Typed, spec: &TrainSpec) -> Option<Problem> {
     })
 }
 
+/// The output's layer and everything that flows into it.
+fn reached(graph: &Graph, output: NodeId) -> FxHashSet<NodeId> {
+    let mut reached = FxHashSet::default();
+    let mut stack = vec![output];
+    while let Some(id) = stack.pop() {
+        if reached.insert(id) {
+            stack.extend(graph.operands(id));
+        }
+    }
+    reached
+}
+
 /// Warns of frozen layers whose values are random: those of a base without weights, and those that an edit made.
 pub fn frozen_at_random(typed: &Typed, settings: &Settings, spec: &TrainSpec) -> Diagnostics {
     let mut warnings = Diagnostics::new();
     let graph = typed.graph();
     let thawed: FxHashSet<NodeId> = spec.thaws().iter().map(|(id, _)| *id).collect();
+    // what the loss does not reach gives nothing to what learns
+    let heard = graph.outputs().get(OWN_OUTPUT).map_or_else(FxHashSet::default, |own| reached(graph, own.node));
     let stays = |id: &NodeId| {
         let node = graph.node(*id);
-        node.frozen && node.tied.is_none() && !thawed.contains(id)
+        node.frozen && node.tied.is_none() && !thawed.contains(id) && heard.contains(id)
     };
     let random: Vec<&Node> =
         typed.order().iter().filter(|id| stays(id) && is_random(typed, **id)).map(|id| graph.node(*id)).collect();

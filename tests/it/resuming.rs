@@ -55,7 +55,15 @@ fn what_has_changed_since_a_run_was_begun_is_named() {
         refused(&[], wanted);
         std::fs::write(at(name), original).expect("a writable folder");
     };
-    changed("spec.arch", "clip 1", "clip 2", &["else: the spec has changed", "out/spec.arch`"]);
+    changed(
+        "spec.arch",
+        "clip 1",
+        "clip 2",
+        &["else: the spec has changed", "`archc train ", "out/spec.arch --out .."],
+    );
+    // the way out: what the kept spec begins comes to the same
+    ok(&["train", &text(&at("out/spec.arch")), "--out", &text(&at("anew"))]);
+    assert!(left(&at("anew"))[0] == before[0], "other bits");
     changed("head.arch", "linear", "dropout(0.2) -> linear", &["else: `head.arch`, which the spec uses, has changed"]);
     refused(&["--set", "width=4"], &["else: the parameter `width` was the spec's own, is 4"]);
     refused(&["--batch", "5"], &["else: the batch was 6, is 5"]);
@@ -235,6 +243,15 @@ fn an_evaluation_of_nothing_is_an_error_and_of_a_part_is_told() {
     let output = evaluate();
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("left out: 2 of 10 pictures, which cannot be read"), "{}", said(&output));
+    // the spec's own data is taken as the spec says
+    let block = BLOCK.replace("\"data\"", "\"data\", skip_corrupt = true");
+    assert_ne!(block, BLOCK);
+    let skipping = text(&small(&dir.path().join("again"), &block));
+    let first = std::fs::read_dir(dir.path().join("again/data/val/1")).expect("a class").flatten().next();
+    damage(&first.expect("a picture").path());
+    let output = run(&["eval", &skipping]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("left out: 1 of 10 pictures"), "{}", said(&output));
     ["1", "7"].into_iter().flat_map(files).for_each(|path| damage(&path));
     let output = evaluate();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));

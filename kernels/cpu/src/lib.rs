@@ -76,7 +76,7 @@ pub use math::Act;
 pub use movement::{channel_shuffle, copy, copy_rows, pad, pixel_shuffle, roll};
 pub use norm::{group_norm, l2_normalize, layer_norm, log_softmax, scale_shift, softmax};
 pub use pages::Pages;
-pub use par::{Shared, kept, ranges, tasks};
+pub use par::{NoMemory, Shared, kept, ranges, tasks};
 pub use pool::{Pool, PoolShape, adaptive_pool, pool};
 pub use pooled::PackedPooled;
 pub use reduce::{Reduce, reduce};

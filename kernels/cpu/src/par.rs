@@ -66,6 +66,10 @@ impl<T: Copy> Shared<T> {
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
+/// What a kernel panics with that gets no memory for packed weights.
+#[derive(Clone, Copy, Debug)]
+pub struct NoMemory;
+
 /// Zeroed floats that start on a cache line.
 pub(super) struct Aligned {
     pages: Pages,
@@ -122,7 +126,10 @@ impl Aligned {
                 }
                 own
             }
-            None => Aligned { pages: Pages::zeros(len).expect("memory for packed weights"), len },
+            None => match Pages::zeros(len) {
+                Some(pages) => Aligned { pages, len },
+                None => std::panic::panic_any(NoMemory),
+            },
         }
     }
 }

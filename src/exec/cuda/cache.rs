@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::io::digest::hex;
 use crate::io::{atomic, open};
 
 /// In front of every entry, with the hash of what follows.
@@ -78,7 +79,7 @@ pub fn key(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finalize())
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::fingerprint::Fingerprint;
-use super::hex;
 use super::learner::{Kept, Learner, State, Values};
 use crate::diag::{Code, Problem};
+use crate::io::digest::hex;
 use crate::weights::{DType, Data, Store, TensorInfo, TensorOut, non_finite, write_safetensors};
 
 /// Where a run is. Floats are kept as their bits.
@@ -89,7 +89,7 @@ impl Best {
     pub fn beats(&self, other: &Best) -> bool {
         match (self.accuracy(), other.accuracy()) {
             (Some(own), Some(other)) if own != other => own > other,
-            _ => self.loss() < other.loss(),
+            _ => self.loss() < other.loss() || (other.loss().is_nan() && !self.loss().is_nan()),
         }
     }
 }
@@ -210,7 +210,7 @@ fn seal(metadata: &IndexMap<String, String>, mut tensors: Vec<(String, [u8; 32])
     }
     tensors.sort();
     tensors.iter().for_each(|(_, own)| digest.update(own));
-    hex(digest)
+    hex(digest.finalize())
 }
 
 /// A tensor of a file, as counters or floats.
@@ -253,3 +253,19 @@ const POSITION: &str = "archc.position";
 const FINGERPRINT: &str = "archc.fingerprint";
 /// The SHA-256 of everything else in the file.
 const SEAL: &str = "archc.sha256";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_whose_loss_is_no_number_is_the_best_of_none() {
+        let epoch = |accuracy, loss| Best::new(1, accuracy, loss);
+        for accuracy in [None, Some(0.1)] {
+            assert!(epoch(accuracy, 9.0).beats(&epoch(accuracy, f64::NAN)));
+            assert!(!epoch(accuracy, f64::NAN).beats(&epoch(accuracy, 9.0)));
+            assert!(!epoch(accuracy, f64::NAN).beats(&epoch(accuracy, f64::NAN)));
+        }
+        assert!(epoch(Some(0.2), 9.0).beats(&epoch(Some(0.1), 1.0)));
+    }
+}

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::samples::Samples;
-use super::{Job, RunFolder, hex};
+use super::{Job, RunFolder};
 use crate::bind::Bound;
 use crate::diag::{Code, Problem};
+use crate::io::digest::hex;
 use crate::source::{FileId, Sources};
 
 /// The parts; of texts, networks and tensors their SHA-256.
@@ -133,7 +134,10 @@ impl Fingerprint {
         problem = problem.hint("put back what has changed, or begin a new run in another folder: `--out`");
         let is_specs = self.sources != now.sources || self.parameters != now.parameters;
         if is_specs && folder.spec().is_file() {
-            problem = problem.hint(format!("the spec that it was begun with is `{}`", folder.spec().display()));
+            problem = problem.hint(format!(
+                "what it was begun with begins a new one: `archc train {} --out ..`",
+                folder.spec().display()
+            ));
         }
         Err(problem)
     }
@@ -143,7 +147,7 @@ impl Fingerprint {
 const SHOWN: usize = 8;
 
 fn sha256(text: &str) -> String {
-    hex(Sha256::new_with_prefix(text))
+    hex(Sha256::digest(text))
 }
 
 /// The spec is the first of both; the others go by name, which the folder that archc was started in may change, so that it

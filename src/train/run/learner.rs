@@ -23,13 +23,19 @@ pub trait Learner {
     /// # Errors
     /// A loss that is not finite, with the layer of the first value that is not: then nothing was learned. A device that
     /// fails.
-    fn step(&mut self, input: &Tensor, targets: &Targets) -> Result<Stepped, Problem>;
+    fn step(&mut self, input: &Tensor, targets: &Targets) -> Result<Stepped, Problem> {
+        let values = self.run_prefix(input)?;
+        self.step_after(&values, targets)
+    }
 
     /// The network's output in eval mode, with the averaged weights where weights are averaged.
     ///
     /// # Errors
     /// If the device fails.
-    fn outputs(&mut self, input: &Tensor) -> Result<Tensor, Problem>;
+    fn outputs(&mut self, input: &Tensor) -> Result<Tensor, Problem> {
+        let values = self.run_prefix(input)?;
+        self.outputs_after(&values)
+    }
 
     /// The mean loss of outputs.
     fn loss(&self, outputs: &Tensor, targets: &Targets) -> f64;

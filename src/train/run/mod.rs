@@ -38,8 +38,6 @@ pub use resolved::{resolved, says};
 pub use results::{Written, write};
 use samples::{Part, Samples};
 
-use sha2::{Digest, Sha256};
-
 use crate::data::{Batch, Data, Dataset, Loader, Order, Recipe};
 use crate::diag::{Code, Problem, count};
 use crate::io::{atomic, open, picture};
@@ -337,6 +335,13 @@ impl<'a> Run<'a> {
             let accuracy = found.scores.as_ref().map(scores::Scores::accuracy);
             line.val_loss = Some(found.loss);
             line.val_accuracy = accuracy;
+            if !found.loss.is_finite() {
+                let what = format!("the validation loss of epoch {epoch} is not finite: {}", found.loss);
+                self.watch.warn(
+                    &Problem::new(Code::NonFinite, what)
+                        .note("the training loss is: look at what eval mode alone uses, the running statistics"),
+                );
+            }
             let now = Best::new(epoch, accuracy, found.loss);
             is_best = self.position.best.as_ref().is_none_or(|best| now.beats(best));
             if is_best {
@@ -541,11 +546,6 @@ const MAX_SPEC: u64 = 1 << 26;
 
 /// Pictures whose reading takes long enough to say so.
 const MANY: usize = 20_000;
-
-/// SHA-256 in hexadecimal digits.
-fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 fn none_readable(part: Part, data: &Dataset) -> Problem {
     let message = format!("none of the {} {} pictures can be read", data.len(), part.name());

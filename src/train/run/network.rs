@@ -157,16 +157,6 @@ impl Learner for NetworkLearner<'_> {
         self.enter(stage)
     }
 
-    fn step(&mut self, input: &Tensor, targets: &Targets) -> Result<Stepped, Problem> {
-        let values = self.run_prefix(input)?;
-        self.step_after(&values, targets)
-    }
-
-    fn outputs(&mut self, input: &Tensor) -> Result<Tensor, Problem> {
-        let values = self.run_prefix(input)?;
-        self.outputs_after(&values)
-    }
-
     fn loss(&self, outputs: &Tensor, targets: &Targets) -> f64 {
         loss(&self.config.loss, outputs, targets)
     }

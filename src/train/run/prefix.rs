@@ -11,11 +11,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::hex;
 use super::learner::Prefix;
 use crate::data::Recipe;
 use crate::diag::{Code, Problem};
 use crate::io::atomic::{problem, reason};
+use crate::io::digest::hex;
 use crate::tensor::Tensor;
 
 /// The values of a data set's samples. May be filled and asked from several threads.
@@ -283,5 +283,5 @@ fn unreadable(place: &Path, error: &io::Error) -> Problem {
 fn content(prefix: &Prefix, data: &str, recipe: &Recipe) -> String {
     let mut digest = Sha256::new_with_prefix(prefix.key);
     digest.update(format!("{:?} {:?} {:?} {data}", prefix.shapes, recipe.preprocess, recipe.input));
-    hex(digest).chars().take(32).collect()
+    hex(digest.finalize()).chars().take(32).collect()
 }

@@ -5,9 +5,10 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::{self, Checkpoint};
 use super::learner::{Learner, State, Values};
-use super::{Job, RunFolder, hex};
+use super::{Job, RunFolder};
 use crate::diag::{Code, Problem};
 use crate::io::atomic;
+use crate::io::digest::hex;
 use crate::weights::{DType, Store};
 
 /// What was written, in words.
@@ -81,7 +82,7 @@ pub fn digest(state: &State<'_>, keys: &[String]) -> String {
             None => {}
         }
     }
-    hex(digest)
+    hex(digest.finalize())
 }
 
 /// Tensors of a file that was written here.

@@ -12,9 +12,10 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::hex;
 use crate::data::{Dataset, Label};
 use crate::diag::Problem;
+use crate::io::digest::hex;
+use crate::io::stamp::Stamp;
 use crate::io::{atomic, open, picture};
 
 /// The list; a line of JSON a sample in its file.
@@ -26,19 +27,9 @@ struct Entry {
     part: Part,
     path: String,
     label: String,
-    bytes: u64,
     stamp: Option<Stamp>,
     /// Empty where the file cannot be read.
     sha256: String,
-}
-
-/// What a file that has not been touched keeps. The number tells files apart that were made at one time and renamed; the
-/// time of the last change, unlike that of the content, cannot be set. None where the system has neither.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    number: u64,
-    /// In nanoseconds since 1970.
-    changed: i64,
 }
 
 /// What a sample is for.
@@ -70,15 +61,15 @@ impl Samples {
             let sample = &data.samples[at];
             let path = data.name(sample).to_string_lossy().into_owned();
             let found = fs::metadata(&sample.path).ok().filter(Metadata::is_file);
-            let (bytes, stamp) = found.as_ref().map_or((0, None), |found| (found.len(), stamp(found)));
+            let stamp = found.as_ref().and_then(Stamp::of);
             let known = listed.get(&(part, path.as_str()));
-            let known = known.filter(|known| stamp.is_some() && (known.bytes, known.stamp) == (bytes, stamp));
+            let known = known.filter(|known| stamp.is_some() && known.stamp == stamp);
             let sha256 = match (known, found) {
                 (Some(known), _) if !known.sha256.is_empty() => known.sha256.clone(),
                 (_, Some(_)) => content(&sample.path),
                 _ => String::new(),
             };
-            Entry { part, path, label: label(&sample.label, classes), bytes, stamp, sha256 }
+            Entry { part, path, label: label(&sample.label, classes), stamp, sha256 }
         };
         Samples(all.into_par_iter().map(entry).collect())
     }
@@ -160,7 +151,7 @@ fn digest<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> String {
     for Entry { part, path, label, sha256, .. } in entries {
         digest.update(format!("{}\0{path}\0{label}\0{sha256}\n", part.name()));
     }
-    hex(digest)
+    hex(digest.finalize())
 }
 
 fn label(label: &Label, classes: &[String]) -> String {
@@ -172,20 +163,8 @@ fn label(label: &Label, classes: &[String]) -> String {
 
 /// SHA-256 of a picture's file.
 fn content(path: &Path) -> String {
-    open::read(path, picture::MAX_FILE).map_or(String::new(), |bytes| hex(Sha256::new_with_prefix(bytes)))
+    open::read(path, picture::MAX_FILE).map_or(String::new(), |bytes| hex(Sha256::digest(bytes)))
 }
 
 /// Lines of more samples than any data has.
 const MAX_BYTES: u64 = 1 << 32;
-
-#[cfg(unix)]
-fn stamp(found: &Metadata) -> Option<Stamp> {
-    use std::os::unix::fs::MetadataExt;
-    let changed = found.ctime().wrapping_mul(1_000_000_000).wrapping_add(found.ctime_nsec());
-    Some(Stamp { number: found.ino(), changed })
-}
-
-#[cfg(not(unix))]
-fn stamp(_found: &Metadata) -> Option<Stamp> {
-    None
-}

@@ -10,6 +10,7 @@ use super::super::file::{self, Kind};
 use super::super::{header, index};
 use super::repo::is_plain;
 use crate::io::atomic::reason;
+use crate::io::digest::hex;
 use crate::io::open;
 
 /// The hub's name for the contents of a file, which names the file in the cache.
@@ -81,7 +82,7 @@ impl Sum {
     pub fn check(self, path: &Path) -> Result<(), String> {
         match self {
             Sum::None => Ok(()),
-            Sum::Sha256 { hash, want } => same("sha256", &want, &hex(&hash.finalize())),
+            Sum::Sha256 { hash, want } => same("sha256", &want, &hex(hash.finalize())),
             Sum::Sha1 { want } => {
                 // Git puts the length first, which is known only now; what Git keeps itself is small
                 let length = path.metadata().map_err(|error| reason(&error))?.len();
@@ -90,8 +91,8 @@ impl Sum {
                     git.update(piece);
                     plain.update(piece);
                 })?;
-                let git = hex(&git.finalize());
-                if hex(&plain.finalize()) == want { Ok(()) } else { same("Git hash", &want, &git) }
+                let git = hex(git.finalize());
+                if hex(plain.finalize()) == want { Ok(()) } else { same("Git hash", &want, &git) }
             }
         }
     }
@@ -103,10 +104,6 @@ fn same(what: &str, want: &str, got: &str) -> Result<(), String> {
     }
     let short = |hash: &str| hash.get(..16).unwrap_or(hash).to_string();
     Err(format!("is not the file that the hub names: expected {what} {}.., got {}..", short(want), short(got)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn pieces(path: &Path, mut each: impl FnMut(&[u8])) -> Result<(), String> {

@@ -173,6 +173,40 @@ fn what_is_damaged_in_the_cache_is_fetched_anew_or_named() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn what_was_proved_is_not_read_again_until_it_is_touched() {
+    use std::os::unix::fs::MetadataExt;
+    let good = weights("a", &[1.5; 300]);
+    let server = Server::start();
+    server.put(model("x/noted"), Reply::large(&good));
+    let folder = tempfile::tempdir().expect("a folder");
+    let online = hub(&server.endpoint, folder.path());
+    online.fetch("x/noted").expect("it is there");
+    let offline = Hub { offline: true, ..online };
+    let home = folder.path().join("models--x--noted");
+    let (blob, note) = (home.join("blobs").join(sha256(&good)), home.join(".archc").join(sha256(&good)));
+    // a file that has just come could still change within one tick of the clock
+    offline.fetch("x/noted").expect("cached");
+    assert!(!note.exists());
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    offline.fetch("x/noted").expect("cached");
+    let noted = fs::read_to_string(&note).expect("it was noted");
+    let stamp = || {
+        let found = fs::metadata(&blob).expect("a blob");
+        let changed = found.ctime() * 1_000_000_000 + found.ctime_nsec();
+        format!("{{\"bytes\":{},\"number\":{},\"changed\":{changed}}}", found.len(), found.ino())
+    };
+    assert_eq!(noted, stamp());
+    let mut bytes = good.clone();
+    *bytes.last_mut().expect("it has bytes") ^= 1;
+    fs::write(&blob, bytes).expect("written");
+    assert!(text(&offline.fetch("x/noted").unwrap_err()).contains("is damaged in the cache"));
+    // a note of the file as it is now is believed
+    fs::write(&note, stamp()).expect("written");
+    offline.fetch("x/noted").expect("it is not read");
+}
+
 #[test]
 fn processes_share_a_cache() {
     let good = weights("a", &[1.5; 100_000]);

@@ -280,12 +280,6 @@ impl Learner for Changed {
     fn begin_epoch(&mut self, epoch: usize) -> Result<(), Problem> {
         self.0.begin_epoch(epoch)
     }
-    fn step(&mut self, input: &Tensor, targets: &Targets) -> Result<Stepped, Problem> {
-        self.0.step(input, targets)
-    }
-    fn outputs(&mut self, input: &Tensor) -> Result<Tensor, Problem> {
-        self.0.outputs(input)
-    }
     fn loss(&self, outputs: &Tensor, targets: &Targets) -> f64 {
         self.0.loss(outputs, targets)
     }

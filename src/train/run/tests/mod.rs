@@ -53,16 +53,6 @@ impl Learner for Softmax {
         Ok(())
     }
 
-    fn step(&mut self, input: &Tensor, targets: &Targets) -> Result<Stepped, Problem> {
-        let values = self.run_prefix(input)?;
-        self.step_after(&values, targets)
-    }
-
-    fn outputs(&mut self, input: &Tensor) -> Result<Tensor, Problem> {
-        let values = self.run_prefix(input)?;
-        self.outputs_after(&values)
-    }
-
     fn loss(&self, outputs: &Tensor, targets: &Targets) -> f64 {
         loss(&crate::opt::Loss::CrossEntropy { smoothing: 0.0, weights: None }, outputs, targets)
     }
