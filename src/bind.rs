@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::{IndexMap, IndexSet};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use sha2::{Digest, Sha256};
 
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
 use crate::exec::Tensors;
-use crate::graph::{NodeId, key};
+use crate::graph::{Base, NodeId, key};
 use crate::io::digest::hex;
 use crate::ops::init::Init;
 use crate::ops::{ParamDecl, Role};
@@ -25,14 +25,24 @@ use crate::weights::{
     write_safetensors,
 };
 
+type FxIndexMap<K, V> = IndexMap<K, V, FxBuildHasher>;
+
+/// A tensor of the base.
+struct Known {
+    /// Its key in the file; None where it is drawn.
+    file: Option<String>,
+    /// A layer of the edited network has it, or had.
+    is_used: bool,
+}
+
 /// Every tensor of a network and its source.
 pub struct Bound {
     typed: Typed,
     store: Option<Store>,
     /// The seed of fresh tensors.
     seed: u64,
-    tensors: IndexMap<String, Tensor>,
-    by_node: HashMap<(NodeId, usize), usize>,
+    tensors: FxIndexMap<String, Tensor>,
+    by_node: FxHashMap<(NodeId, usize), usize>,
     extra: HashMap<String, Store>,
     ledger: Ledger,
     /// Tensors read so far that hold values which are not finite, and how many.
@@ -128,11 +138,11 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
     let store = Store::open(&settings.weights, &settings.dir).map_err(at);
     let store = problems.take(store).flatten();
     let mut ledger = Ledger::default();
-    // the base's own tensors by key: the file's key, or None where they are drawn
-    let mut known: IndexMap<String, Option<String>> = IndexMap::new();
+    // the base's own tensors by key
+    let mut known: FxIndexMap<String, Known> = FxIndexMap::default();
     let wanted = keys(base);
     match &store {
-        None => known.extend(wanted.keys().map(|key| (key.clone(), None))),
+        None => known.extend(wanted.into_keys().map(|key| (key, Known { file: None, is_used: false }))),
         Some(store) => {
             let names = store.tensors().keys().map(String::as_str);
             let mapped = settings.keymap.apply(names).unwrap_or_else(|faults| {
@@ -146,11 +156,11 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
             {
                 problems.push(at(problem));
             }
-            known.extend(mapped.names.into_iter().map(|(name, file)| (name, Some(file))));
+            let known_of = |(name, file)| (name, Known { file: Some(file), is_used: false });
+            known.extend(mapped.names.into_iter().map(known_of));
         }
     }
     let mut bound = Bound::new(typed, store, seed, ledger);
-    let mut used: FxHashSet<String> = FxHashSet::default();
     for id in typed.order() {
         let node = typed.graph().node(*id);
         if node.tied.is_some() {
@@ -159,36 +169,30 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
         for (at, decl) in typed.params(*id).into_iter().enumerate() {
             let name = key(&node.path, decl.name);
             let origin = node.base.as_ref().map(|base| (key(&base.path, decl.name), base));
-            let same_shape = |(_, base): &(String, &crate::graph::Base)| {
+            let same_shape = |(_, base): &(String, &Arc<Base>)| {
                 base.params.iter().any(|old| old.name == decl.name && old.shape == decl.shape)
             };
             let init = node.inits.iter().find(|own| own.tensor == decl.name).map(|own| own.init.clone());
-            let source = match (origin, init) {
+            let found = origin.as_ref().and_then(|(old, _)| known.get_mut(old));
+            let found = found.map(|known| {
+                known.is_used = true;
+                &*known
+            });
+            let source = match (&origin, init) {
                 (Some((old, _)), Some(init)) => {
                     // its value in the file is not used, and it counts as new
-                    used.insert(old.clone());
-                    bound.ledger.dropped.extend(known.contains_key(&old).then_some(old));
+                    bound.ledger.dropped.extend(found.map(|_| old.clone()));
                     bound.ledger.new.push(name.clone());
                     Source::Fresh(init)
                 }
-                (Some(origin), None) if same_shape(&origin) => {
-                    let old = origin.0;
-                    let found = known.get(&old).cloned();
-                    used.insert(old);
-                    match found {
-                        Some(Some(file)) => {
-                            bound.ledger.kept.push(name.clone());
-                            Source::File(file)
-                        }
-                        Some(None) => {
-                            bound.ledger.kept.push(name.clone());
-                            fresh(*id, &decl)
-                        }
-                        None => Source::Computed(*id),
+                (Some(origin), None) if same_shape(origin) => match found {
+                    Some(Known { file, .. }) => {
+                        bound.ledger.kept.push(name.clone());
+                        file.as_ref().map_or_else(|| fresh(*id, &decl), |file| Source::File(file.clone()))
                     }
-                }
-                (Some((old, _)), None) => {
-                    used.insert(old);
+                    None => Source::Computed(*id),
+                },
+                (Some(_), None) => {
                     bound.ledger.reshaped.push(name.clone());
                     fresh(*id, &decl)
                 }
@@ -200,7 +204,7 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
             bound.add(*id, at, name, decl, source);
         }
     }
-    bound.ledger.dropped.extend(known.into_keys().filter(|name| !used.contains(name)));
+    bound.ledger.dropped.extend(known.into_iter().filter_map(|(name, known)| (!known.is_used).then_some(name)));
     bound.open_extra(&settings.dir, &mut problems);
     if problems.is_empty()
         && let Some(store) = &bound.store
@@ -273,8 +277,8 @@ impl Bound {
             typed: typed.clone(),
             store,
             seed,
-            tensors: IndexMap::new(),
-            by_node: HashMap::new(),
+            tensors: FxIndexMap::default(),
+            by_node: FxHashMap::default(),
             extra: HashMap::new(),
             ledger,
             non_finite: Mutex::default(),

@@ -190,7 +190,7 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
     if !unknown.is_empty() {
         return Err(why_unknown(graph, unknown));
     }
-    let base_typed = match typed::check(graph.clone(), &[]) {
+    let base_typed = match typed::check(graph, &[]) {
         Ok(typed) => typed,
         Err(found) => {
             problems.extend(found);
@@ -200,29 +200,13 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
 
     let (settings, found) = Settings::new(sources, &program, base, &info, &base_typed);
     problems.extend(found);
-    let cost = edit::Totals::of(base_typed.graph());
-    if !info.recast.is_empty() {
-        recast_inputs(&mut graph, &info.recast);
-    }
-    let Applied { reports, problems: found, unknown } = edit::apply(&program, &globals, &mut graph, cost);
-    problems.extend(found);
+    let (reports, typed) = match program.edits().next().is_some() || !info.recast.is_empty() {
+        true => edited(&program, &globals, &base_typed, &info.recast, &mut problems),
+        false => (vec![], Some(base_typed.clone())),
+    };
     if globals.budget.is_spent() {
         return Err(problems);
     }
-    if let (Some(unknown), false) = (unknown, problems.has_errors()) {
-        problems.extend(why_unknown(unknown.graph, unknown.asked));
-    }
-    let edits_fit = !problems.has_errors();
-    let typed = match typed::check(graph, &replaced(&program, &reports)) {
-        Ok(typed) => Some(typed),
-        Err(found) => {
-            // after an edit that failed, shapes may be wrong only because it is missing
-            if edits_fit || reports.len() == program.edits().count() {
-                problems.extend(found);
-            }
-            None
-        }
-    };
     let mut found = Diagnostics::new();
     let train = crate::train::check(&program, &globals, typed.as_ref(), &mut found);
     let train = train.filter(|_| !found.has_errors());
@@ -250,6 +234,41 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
             warnings: problems,
         }))),
         _ => Err(problems),
+    }
+}
+
+/// What the edits did to the base whose inputs `recast` changes, and the network that they make, where it fits.
+fn edited<'a>(
+    program: &'a resolve::Program,
+    globals: &build::Globals<'a>,
+    base: &Typed,
+    recast: &[(String, Vec<i64>)],
+    problems: &mut Diagnostics,
+) -> (Vec<Report>, Option<Typed>) {
+    let mut graph = base.graph().clone();
+    let mut owed = edit::Totals::default();
+    if !recast.is_empty() {
+        recast_inputs(&mut graph, recast);
+        owed = edit::Totals::of(&graph) - edit::Totals::of(base.graph());
+    }
+    let Applied { reports, problems: found, unknown } = edit::apply(program, globals, &mut graph, owed);
+    problems.extend(found);
+    if globals.budget.is_spent() {
+        return (reports, None);
+    }
+    if let (Some(unknown), false) = (unknown, problems.has_errors()) {
+        problems.extend(why_unknown(unknown.graph, unknown.asked));
+    }
+    let edits_fit = !problems.has_errors();
+    match typed::check(graph, &replaced(program, &reports)) {
+        Ok(typed) => (reports, Some(typed)),
+        Err(found) => {
+            // after an edit that failed, shapes may be wrong only because it is missing
+            if edits_fit || reports.len() == program.edits().count() {
+                problems.extend(found);
+            }
+            (reports, None)
+        }
     }
 }
 

@@ -1,17 +1,19 @@
 //! The check after the last edit: every shape known, every tensor of the base of the shape that its file has, every
 //! layer with weights used. Holding a [`Typed`] proves it; nothing after it fails because of the user's program.
 
+use std::sync::Arc;
+
 use crate::diag::{Code, Diagnostics, Problem, SHOWN};
 use crate::graph::{Graph, NodeId, path};
 use crate::ops::shape::Shape;
 use crate::ops::{ParamDecl, Role};
 use crate::source::Span;
 
-/// A graph whose shapes are known and fit.
+/// A graph whose shapes are known and fit. A clone shares it.
 #[derive(Clone, Debug)]
 pub struct Typed {
-    graph: Graph,
-    order: Vec<NodeId>,
+    graph: Arc<Graph>,
+    order: Arc<[NodeId]>,
 }
 
 impl Typed {
@@ -30,7 +32,7 @@ impl Typed {
 
     /// The node's tensors by PyTorch's names, its owner's where it is tied.
     pub fn params(&self, id: NodeId) -> Vec<ParamDecl> {
-        self.graph.params(id).expect("a typed graph has every shape")
+        self.graph.node(id).op.params(&self.operand_shapes(id))
     }
 
     /// Learned values of the node itself; 0 where it is tied.
@@ -44,9 +46,11 @@ impl Typed {
 
     /// Multiply-adds of the node for one sample.
     pub fn macs(&self, id: NodeId) -> u64 {
-        let operands = self.graph.operands(id);
-        let ins: Vec<&Shape> = operands.iter().map(|operand| self.shape(*operand)).collect();
-        self.graph.node(id).op.macs(&ins, self.shape(id))
+        self.graph.node(id).op.macs(&self.operand_shapes(id), self.shape(id))
+    }
+
+    fn operand_shapes(&self, id: NodeId) -> Vec<&Shape> {
+        self.graph.operand_shapes(id).expect("a typed graph has every shape")
     }
 }
 
@@ -59,9 +63,8 @@ pub struct Replaced {
 
 /// Checks the whole graph and reports every independent mistake. A layer behind a mistake is not reported again.
 /// `replaced` lets a message say how to replace more.
-pub fn check(graph: Graph, replaced: &[Replaced]) -> Result<Typed, Diagnostics> {
+pub fn check(mut graph: Graph, replaced: &[Replaced]) -> Result<Typed, Diagnostics> {
     let mut problems = Diagnostics::new();
-    let mut graph = graph;
     let order = graph.order();
     for id in &order {
         graph.set_shape(*id, None);
@@ -84,8 +87,10 @@ pub fn check(graph: Graph, replaced: &[Replaced]) -> Result<Typed, Diagnostics> 
     if problems.has_errors() {
         return Err(problems);
     }
-    graph.check();
-    Ok(Typed { order, graph })
+    if cfg!(debug_assertions) {
+        graph.check();
+    }
+    Ok(Typed { order: order.into(), graph: graph.into() })
 }
 
 /// What an op says about its operands, with the places that made them so.

@@ -1,5 +1,7 @@
 //! What names mean at one point of a text, and where its layers go.
 
+use std::rc::Rc;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::value::{Binding, BindingKind, Value};
@@ -21,8 +23,10 @@ pub struct Env<'a> {
     pub module: ModuleId,
     /// The latest last.
     bindings: Vec<Binding<'a>>,
-    /// The bindings of each name.
-    by_name: FxHashMap<String, Vec<Latest>>,
+    /// The latest bindings of each name.
+    by_name: FxHashMap<Rc<str>, Latest>,
+    /// For each binding, what its name meant before.
+    before: Vec<Option<Latest>>,
     /// The path of the scope that layers are made in.
     pub scope: String,
     pub naming: Naming,
@@ -51,6 +55,7 @@ impl<'a> Env<'a> {
             module,
             bindings: vec![],
             by_name: FxHashMap::default(),
+            before: vec![],
             scope: String::new(),
             naming: Naming::ByOp,
             input: None,
@@ -66,7 +71,7 @@ impl<'a> Env<'a> {
     }
 
     pub fn bind(&mut self, name: &str, value: Value<'a>, kind: BindingKind) {
-        self.push(Binding { name: name.to_string(), value, kind });
+        self.push(Binding { name: name.into(), value, kind });
     }
 
     fn push(&mut self, binding: Binding<'a>) {
@@ -74,23 +79,21 @@ impl<'a> Env<'a> {
         let is_operand = !matches!(binding.value, Value::Callable(_));
         let is_step = matches!(binding.value, Value::Callable(_) | Value::None | Value::Poison);
         let is_step = is_step && binding.kind == BindingKind::Let;
-        let same = self.by_name.entry(binding.name.clone()).or_default();
-        let before = same.last().copied();
+        let before = self.by_name.get(&binding.name).copied();
         let operand = if is_operand { Some(any) } else { before.and_then(|before| before.operand) };
         let step = if is_step { Some(any) } else { before.and_then(|before| before.step) };
-        same.push(Latest { any, operand, step });
+        self.by_name.insert(binding.name.clone(), Latest { any, operand, step });
+        self.before.push(before);
         self.bindings.push(binding);
     }
 
     /// Takes the latest binding away.
     fn pop(&mut self) -> Option<Binding<'a>> {
         let binding = self.bindings.pop()?;
-        if let Some(same) = self.by_name.get_mut(&binding.name) {
-            same.pop();
-            if same.is_empty() {
-                self.by_name.remove(&binding.name);
-            }
-        }
+        match self.before.pop().flatten() {
+            Some(before) => self.by_name.insert(binding.name.clone(), before),
+            None => self.by_name.remove(&binding.name),
+        };
         Some(binding)
     }
 
@@ -110,7 +113,7 @@ impl<'a> Env<'a> {
     }
 
     fn find(&self, name: &str, pick: fn(&Latest) -> Option<usize>) -> Option<&Value<'a>> {
-        let at = pick(self.by_name.get(name)?.last()?)?;
+        let at = pick(self.by_name.get(name)?)?;
         Some(&self.bindings[at].value)
     }
 
@@ -137,7 +140,7 @@ impl<'a> Env<'a> {
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.bindings.iter().map(|binding| binding.name.as_str())
+        self.bindings.iter().map(|binding| &*binding.name)
     }
 
     /// What the names in a function's body mean here: of each the latest binding of every sort that a name is looked up
@@ -148,7 +151,7 @@ impl<'a> Env<'a> {
             names.insert(name);
         });
         let mut seen: Vec<usize> = vec![];
-        for latest in names.into_iter().filter_map(|name| self.by_name.get(name)?.last()) {
+        for latest in names.into_iter().filter_map(|name| self.by_name.get(name)) {
             seen.extend([Some(latest.any), latest.operand, latest.step].into_iter().flatten());
         }
         seen.sort_unstable();

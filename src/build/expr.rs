@@ -165,7 +165,8 @@ impl<'a> Builder<'a, '_> {
         let ops = ops::MANUAL.iter().map(|entry| entry.name);
         let functions = number::FUNCTIONS.iter().copied();
         let names = env.names().chain(visible).chain(ops).chain(functions);
-        problem.hints(suggest(name, names))
+        let ours = ops::OTHER_NAMES.iter().find(|(other, _)| *other == name).map(|(_, ours)| *ours);
+        problem.hints(ours.map(|ours| format!("it is called `{ours}` here")).or_else(|| suggest(name, names)))
     }
 
     /// A call in an expression: a function, an op of several values, a word with arguments, or an op or block with some

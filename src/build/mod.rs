@@ -17,7 +17,7 @@ mod value;
 
 use std::collections::HashMap;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use budget::{Budget, Limit};
 pub use env::{Env, Naming};
@@ -55,9 +55,9 @@ pub struct Builder<'a, 'p> {
     /// A limit was met: nothing more is built.
     halted: bool,
     /// The next number of each numbered scope.
-    entries: HashMap<String, usize>,
+    entries: FxHashMap<String, usize>,
     /// Labels in use, for the message about a second one.
-    labels: HashMap<String, Span>,
+    labels: FxHashMap<String, Span>,
     /// `out` in the text of `insert .. beside`, and in the blocks that it calls.
     pub out: Option<NodeId>,
 }
@@ -89,8 +89,8 @@ impl<'a, 'p> Builder<'a, 'p> {
             said: FxHashSet::default(),
             cut: false,
             halted: false,
-            entries: HashMap::new(),
-            labels: HashMap::new(),
+            entries: FxHashMap::default(),
+            labels: FxHashMap::default(),
             out: None,
         }
     }
@@ -123,9 +123,13 @@ impl<'a, 'p> Builder<'a, 'p> {
         self.spend(Limit::Text, env.scope.len() + label.map_or(name, |label| &label.text).len(), span)?;
         let mut number = 0;
         if numbered {
-            let next = self.entries.entry(env.scope.clone()).or_insert(0);
-            number = *next;
-            *next += 1;
+            match self.entries.get_mut(&env.scope) {
+                Some(next) => {
+                    number = *next;
+                    *next += 1;
+                }
+                None => drop(self.entries.insert(env.scope.clone(), 1)),
+            }
         }
         let taken = |path: &str| Problem::new(Code::Duplicate, format!("there is a `{}` already", path::display(path)));
         if let Some(label) = label {

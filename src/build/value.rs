@@ -163,7 +163,7 @@ impl<'a> Function<'a> {
 /// A name and what it means.
 #[derive(Clone)]
 pub struct Binding<'a> {
-    pub name: String,
+    pub name: Rc<str>,
     pub value: Value<'a>,
     pub kind: BindingKind,
 }

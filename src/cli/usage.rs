@@ -6,6 +6,12 @@ use crate::train::spec::WORDS;
 
 /// The error with a tip that helps, where an option is not known and none is like it.
 pub fn explained(mut error: clap::Error) -> clap::Error {
+    if let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) =
+        (error.kind(), error.get(ContextKind::InvalidSubcommand))
+    {
+        let tip = format!("a spec is run by `archc run {word}`, and checked by `archc check {word}`");
+        return if word.ends_with(".arch") { with_tip(error, tip) } else { error };
+    }
     if error.kind() != ErrorKind::UnknownArgument || error.get(ContextKind::SuggestedArg).is_some() {
         return error;
     }
@@ -19,8 +25,18 @@ pub fn explained(mut error: clap::Error) -> clap::Error {
             word.name
         ),
         None if option.starts_with("--") => format!("a `param {name}` of the spec is given by `--set {name}=..`"),
+        None if is_picture(option) => format!("a picture is given by `--input {option}`"),
         None => return error,
     };
+    with_tip(error, tip)
+}
+
+fn with_tip(mut error: clap::Error, tip: String) -> clap::Error {
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     error
+}
+
+fn is_picture(path: &str) -> bool {
+    let path = path.to_lowercase();
+    [".png", ".jpg", ".jpeg", ".npy", ".safetensors"].iter().any(|extension| path.ends_with(extension))
 }

@@ -95,11 +95,9 @@ struct Ctx<'a, 'b, 'p> {
 }
 
 /// Applies every edit. One that fails changes nothing, and the next is tried all the same.
-/// `before` is what the base costs, with the inputs that it declares.
-pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph, before: Totals) -> Applied {
+/// `owed` is what other inputs than the declared ones change: the first edit makes up for it.
+pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph, mut owed: Totals) -> Applied {
     let mut reports = vec![];
-    // what other inputs than the declared ones change, the first edit makes up for
-    let mut owed = Totals::of(graph) - before;
     let mut problems = Diagnostics::new();
     let mut unknown: Option<Unknown> = None;
     // names that a failed edit would have made: that they are missing later is its fault

@@ -14,7 +14,7 @@ pub mod path;
 mod tests;
 mod tree;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use petgraph::Direction;
@@ -47,7 +47,7 @@ pub struct Node {
     /// The edit that last touched it or its operands.
     pub touched: Option<Span>,
     /// Its key prefix in the base's weight file, for a layer of the base.
-    pub base: Option<Base>,
+    pub base: Option<Arc<Base>>,
     /// The node whose tensors it uses instead of its own.
     pub tied: Option<NodeId>,
     /// No gradient, statistics kept.
@@ -177,6 +177,12 @@ impl Graph {
         let result = change(&mut patch);
         *self = if result.is_ok() { patch.commit() } else { patch.undo() };
         result
+    }
+
+    /// Puts a new node at its path.
+    fn put_layer(&mut self, id: NodeId) {
+        let slot = self.nodes[id].as_ref().expect("the node is there");
+        self.tree.put_layer(&slot.node.path, id);
     }
 
     fn slot(&self, id: NodeId) -> &Slot {

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use petgraph::stable_graph::EdgeIndex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::tree::FxIndexMap;
 use super::{Base, Graph, Layer, Node, NodeId, Output, Scope, Slot, Spot, Use, path};
 use crate::ops::Op;
 use crate::source::Span;
@@ -39,8 +40,8 @@ pub struct Patch {
 #[derive(Default)]
 struct Before {
     /// None for nodes that were not there.
-    nodes: FxHashMap<NodeId, Option<Was>>,
-    scopes: IndexMap<String, Option<Scope>>,
+    nodes: FxHashMap<NodeId, Option<Box<Was>>>,
+    scopes: FxIndexMap<String, Option<Box<Scope>>>,
     ends: Option<(IndexMap<String, NodeId>, IndexMap<String, Output>)>,
     /// The running order, where an edge has changed.
     order: Option<OnceLock<Vec<NodeId>>>,
@@ -114,11 +115,10 @@ impl Patch {
         };
         self.graph.next_rank = self.graph.next_rank.max(node.rank + RANK_STEP);
         self.next_rank += if self.edit.is_some() { 1 } else { RANK_STEP };
-        let path = node.path.clone();
         let slot = Slot { node, operands: vec![], tied: Default::default(), outputs: 0 };
         let id = self.graph.nodes.add_node(Some(slot));
         self.before.nodes.insert(id, None);
-        self.graph.tree.put_layer(&path, id);
+        self.graph.put_layer(id);
         self.graph.len += 1;
         for (slot, operand) in new.operands.into_iter().enumerate() {
             let edge = self.add_edge(operand, id, slot);
@@ -341,7 +341,7 @@ impl Patch {
             let params = self.graph.params(id).unwrap_or_default();
             let macs = self.graph.macs(id).unwrap_or(0);
             let node = &mut self.slot_mut(id).node;
-            node.base = Some(Base { path: node.path.clone(), params, macs });
+            node.base = Some(Base { path: node.path.clone(), params, macs }.into());
         }
     }
 
@@ -507,14 +507,15 @@ impl Patch {
             graph.names.give_back(path);
         }
         for (id, was) in self.before.nodes {
-            let Some(Was { mut slot, operands }) = was else { continue };
+            let Some(was) = was else { continue };
+            let Was { mut slot, operands } = *was;
             let edges = operands.into_iter().enumerate();
             slot.operands = edges.map(|(at, operand)| graph.nodes.add_edge(operand, id, at)).collect();
             graph.tree.put_layer(&slot.node.path, id);
             graph.nodes[id] = Some(slot);
         }
         for (path, before) in self.before.scopes {
-            graph.tree.set_scope(&path, before);
+            graph.tree.set_scope(&path, before.map(|scope| *scope));
         }
         if let Some((inputs, outputs)) = self.before.ends {
             (graph.inputs, graph.outputs) = (inputs, outputs);
@@ -530,7 +531,7 @@ impl Patch {
     fn touch(&mut self, id: NodeId) {
         if let Entry::Vacant(was) = self.before.nodes.entry(id) {
             let slot = self.graph.nodes[id].clone();
-            was.insert(slot.map(|slot| Was { slot, operands: self.graph.operands(id) }));
+            was.insert(slot.map(|slot| Box::new(Was { slot, operands: self.graph.operands(id) })));
         }
     }
 
@@ -562,7 +563,7 @@ impl Patch {
 
     fn keep_scope(&mut self, path: &str) {
         if !self.before.scopes.contains_key(path) {
-            self.before.scopes.insert(path.to_string(), self.graph.scope(path).cloned());
+            self.before.scopes.insert(path.to_string(), self.graph.scope(path).cloned().map(Box::new));
         }
     }
 

@@ -3,12 +3,14 @@
 //! Everything about one path costs its length, and everything about a scope what the scope holds, so that an edit of one
 //! place does not look at the others.
 
+use std::sync::Arc;
+
 use indexmap::{IndexMap, IndexSet};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::{NodeId, Scope, path};
 
-type FxIndexMap<K, V> = IndexMap<K, V, FxBuildHasher>;
+pub(super) type FxIndexMap<K, V> = IndexMap<K, V, FxBuildHasher>;
 pub(super) type FxIndexSet<T> = IndexSet<T, FxBuildHasher>;
 
 /// A path of a graph: a layer, a scope, or a mere prefix of one. Valid until the graph changes.
@@ -26,9 +28,9 @@ pub(super) struct Tree {
 
 #[derive(Clone, Debug, Default)]
 struct Entry {
-    label: String,
+    label: Arc<str>,
     parent: usize,
-    children: FxIndexMap<String, usize>,
+    children: FxIndexMap<Arc<str>, usize>,
     /// Some label inside is a number as it is not counted: `007`.
     has_padded: bool,
     layer: Option<NodeId>,
@@ -62,7 +64,7 @@ impl Tree {
 
     /// The labels directly inside, in no order that means anything.
     pub fn children(&self, spot: Spot) -> impl Iterator<Item = (&str, Spot)> {
-        self.entries[spot.0].children.iter().map(|(label, at)| (label.as_str(), Spot(*at)))
+        self.entries[spot.0].children.iter().map(|(label, at)| (&**label, Spot(*at)))
     }
 
     pub fn numbered(&self, spot: Spot, number: i64) -> Vec<(&str, Spot)> {
@@ -72,14 +74,14 @@ impl Tree {
             return self.children(spot).filter(|(label, _)| is_it(label)).collect();
         }
         let found = children.get_key_value(number.to_string().as_str());
-        found.map(|(label, at)| (label.as_str(), Spot(*at))).into_iter().collect()
+        found.map(|(label, at)| (&**label, Spot(*at))).into_iter().collect()
     }
 
     pub fn path(&self, spot: Spot) -> String {
         let mut labels = vec![];
         let mut at = spot.0;
         while at != 0 {
-            labels.push(self.entries[at].label.as_str());
+            labels.push(&*self.entries[at].label);
             at = self.entries[at].parent;
         }
         labels.reverse();
@@ -195,7 +197,8 @@ impl Tree {
             at = match self.entries[at].children.get(label) {
                 Some(child) => *child,
                 None => {
-                    let entry = Entry { label: label.to_string(), parent: at, ..Entry::default() };
+                    let name: Arc<str> = label.into();
+                    let entry = Entry { label: name.clone(), parent: at, ..Entry::default() };
                     let child = match self.unused.pop() {
                         Some(child) => {
                             self.entries[child] = entry;
@@ -207,7 +210,7 @@ impl Tree {
                         }
                     };
                     self.entries[at].has_padded |= path::is_number(label) && label.len() > 1 && label.starts_with('0');
-                    self.entries[at].children.insert(label.to_string(), child);
+                    self.entries[at].children.insert(name, child);
                     child
                 }
             };

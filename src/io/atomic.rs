@@ -211,6 +211,8 @@ pub fn reason(error: &io::Error) -> String {
     let text = text.split(" (os error").next().unwrap_or_default();
     // tempfile adds the name of its file, which means nothing to anybody.
     let text = text.split(" at path ").next().unwrap_or_default();
+    // an error that tempfile made itself has no words of the system
+    let text = if text == "entity not found" { "no such file or directory" } else { text };
     let mut letters = text.chars();
     match letters.next() {
         Some(first) if !letters.clone().next().is_some_and(char::is_uppercase) => {

@@ -236,14 +236,27 @@ impl<'a> ArgReader<'a> {
     fn too_many(&self, positional: Positional, position: usize) -> Problem {
         let wrong = |message: String| Problem::new(Code::UnknownArgument, message);
         if self.decls.is_empty() {
-            return wrong(format!("`{}` takes no arguments", self.op));
+            return wrong(format!("`{}` takes no arguments", self.op)).hint(format!("write `{}` alone", self.op));
         }
         if positional == Positional::All {
             return wrong(format!("`{}` takes {} at most", self.op, count(self.decls.len(), "argument")));
         }
         let problem = wrong(format!("`{}` takes its arguments after the first by name", self.op));
+        if let ("group_norm", [Arg { name: None, value, .. }, Arg { name: None, value: Attr::Int(_), .. }]) =
+            (self.op, self.args)
+        {
+            return problem.hint(format!("the input's size is inferred: `group_norm({value})`"));
+        }
         if let Some(call) = self.without_input() {
             return problem.hint(format!("the input's size is inferred: `{call}`"));
+        }
+        // a word that only one argument knows
+        if let Some(Arg { value: Attr::Word(word), .. }) = self.args.iter().filter(|arg| arg.name.is_none()).nth(1) {
+            let quoted = format!("`{word}`");
+            let mut knowing = self.decls.iter().filter(|decl| decl.doc.contains(&quoted));
+            if let (Some(only), None) = (knowing.next(), knowing.next()) {
+                return problem.hint(format!("write `{} = {word}`", only.name));
+            }
         }
         match self.decls.get(position.max(1)) {
             Some(next) => problem.hint(format!("write `{} = ..`", next.name)),

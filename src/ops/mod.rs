@@ -256,6 +256,21 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     MANUAL.iter().find(|entry| entry.name == name)
 }
 
+/// What others call an op.
+pub const OTHER_NAMES: &[(&str, &str)] = &[
+    ("dense", "linear"),
+    ("fc", "linear"),
+    ("fully_connected", "linear"),
+    ("conv", "conv2d"),
+    ("bn", "batch_norm2d"),
+    ("view", "reshape"),
+    ("swish", "silu"),
+    ("cat", "concat"),
+    ("interpolate", "upsample"),
+    ("global_avg_pool", "global_avg_pool2d"),
+    ("gap", "global_avg_pool2d"),
+];
+
 /// Ops that take their operands in the call (`concat(a, b)`) instead of from the chain.
 pub const OPERAND_OPS: &[&str] = &["add", "mul", "sub", "concat", "matmul", "gather"];
 

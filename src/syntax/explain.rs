@@ -9,6 +9,7 @@ use pest::error::{Error, ErrorVariant, InputLocation};
 use super::VERBS;
 use super::parse::{Context, Grammar, Rule};
 use crate::diag::{Code, Diagnostic, Problem, suggest};
+use crate::ops;
 use crate::source::Span;
 
 const RESERVED: &[&str] = &[
@@ -243,10 +244,13 @@ impl<'a> Stuck<'a> {
             }
             "->" if self.wants(&[Rule::link]) => Self::problem("expected a layer between `->` and `->`"),
             "" if before.ends_with("->") => Self::problem("expected a layer after `->`"),
-            "=" if matches!(self.context, Some(Context::Train | Context::Base)) && before == self.first_word() => {
+            sign @ ("=" | ":")
+                if matches!(self.context, Some(Context::Train | Context::Base)) && before == self.first_word() =>
+            {
                 let word = self.first_word();
                 let value: String = self.text[self.at + 1..].trim().chars().take(40).collect();
-                Self::problem(format!("`{word}` takes its value without `=`")).hint(format!("write `{word} {value}`"))
+                Self::problem(format!("`{word}` takes its value without `{sign}`"))
+                    .hint(format!("write `{word} {value}`"))
             }
             "=" if !self.wants(&[Rule::eq]) && self.wants(&[Rule::binary]) => {
                 Self::problem("`=` does not compare").hint("equality is written `==`")
@@ -307,11 +311,21 @@ impl<'a> Stuck<'a> {
         if self.found == "(" && path.contains('.') && self.wants(&[Rule::binary]) {
             let problem = Self::problem(format!("`{path}` cannot be called: the names of ops and blocks have no dots"));
             let (module, name) = path.rsplit_once('.').unwrap_or(("", path));
-            return Some(self.here(match ["nn", "torch.nn", "F", "nn.functional", "torch.nn.functional", "torch"].contains(&module) {
-                true => problem
-                    .hint(format!("ops are called as PyTorch's modules are, in snake case: write `{}(..)`", snake_case(name))),
-                false => problem.hint("write the op or block alone, such as `conv2d(64, kernel = 3)`; a path without parentheses is a value"),
-            }));
+            let is_torch = ["nn", "torch.nn", "F", "nn.functional", "torch.nn.functional", "torch"].contains(&module);
+            let ours = snake_case(name);
+            let hint = match ops::find(&ours) {
+                Some(_) if is_torch => {
+                    format!("ops are called as PyTorch's modules are, in snake case: write `{ours}(..)`")
+                }
+                None if is_torch && ours == "sequential" => "layers one after another are `a -> b` or `seq { a; b }`".into(),
+                None if is_torch => match suggest(&ours, ops::MANUAL.iter().map(|entry| entry.name)) {
+                    Some(near) => format!("no op is called `{ours}`: {near}"),
+                    None => format!("no op is called `{ours}`: `archc explain` lists the ops"),
+                },
+                _ => "write the op or block alone, such as `conv2d(64, kernel = 3)`; a path without parentheses is a value"
+                    .into(),
+            };
+            return Some(self.here(problem.hint(hint)));
         }
         let missing = self.first_word() == "insert" && self.wants(&[Rule::side, Rule::kw_at]);
         if missing
@@ -344,6 +358,20 @@ impl<'a> Stuck<'a> {
             expected.iter().flat_map(|words| words.split('`')).filter(|word| is_word(word) && !word.contains(' '));
         if is_word(self.found) {
             problem = problem.hints(suggest(self.found, words));
+        }
+        if self.wants(&[Rule::kw_with]) && ["by", "to", "as", "=", "->"].contains(&self.found) {
+            problem = problem.hint("write `with`");
+        }
+        if self.first_word() == "base" && self.before().split_whitespace().count() == 2 {
+            if BASE_LINES.contains(&self.found) {
+                problem = problem.hint(format!(
+                    "the lines of a base stand in braces: `{} {{ {} .. }}`",
+                    self.before(),
+                    self.found
+                ));
+            } else if self.found == "-" {
+                problem = problem.hint("names are made of `a-z A-Z 0-9 _`; `archc zoo` lists the networks");
+            }
         }
         if expected.is_empty() && self.context == Some(Context::File) {
             problem = problem.hint("statements end with the line or with `;`");

@@ -252,7 +252,11 @@ impl<'a> Run<'a> {
     fn goes_on(&mut self) -> Result<(), Problem> {
         let (epoch, epochs) = (self.position.epoch, self.job.epochs);
         let (at, step) = ((epoch + 1).min(epochs), self.position.step);
-        self.watch.note(&format!("goes on at epoch {at} of {epochs}, after step {step}"));
+        let note = match epoch < epochs {
+            true => format!("goes on at epoch {at} of {epochs}, after step {step}"),
+            false => format!("was at its end, after epoch {epochs} of {epochs}: only its results are written again"),
+        };
+        self.watch.note(&note);
         if let Some(lost) = self.metrics.lost() {
             let path = self.folder.metrics();
             let what = match &lost.aside {
