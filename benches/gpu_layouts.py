@@ -2,7 +2,7 @@
 
 Needs PyTorch with CUDA and nvcc; run from the repository's root: python3 benches/gpu_layouts.py [seconds]. After so many
 seconds (60) no further timing begins; the checks come first and always run.
-The structs come from kernels/contract/args.rs (gpu_structs.py), so that this page cannot disagree with them.
+The structs come from kernels/cuda/src/args.rs (gpu_structs.py), so that this page cannot disagree with them.
 """
 import ctypes, os, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor

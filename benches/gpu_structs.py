@@ -1,9 +1,9 @@
-"""The structs that kernels take, of kernels/contract/args.rs, as ctypes."""
+"""The structs that kernels take, of kernels/cuda/src/args.rs, as ctypes."""
 import ctypes
 import os
 import re
 
-KERNELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "kernels")
+KERNELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "kernels", "cuda", "src")
 PLAIN = {"u64": ctypes.c_uint64, "i32": ctypes.c_int32, "f32": ctypes.c_float, "f64": ctypes.c_double}
 
 
@@ -14,7 +14,7 @@ class TensorMap(ctypes.Structure):
 
 def structs():
     found = {"TensorMap": TensorMap}
-    text = open(os.path.join(KERNELS, "contract", "args.rs")).read()
+    text = open(os.path.join(KERNELS, "args.rs")).read()
     text = re.sub(r"///.*", "", text)
     for name, body in re.findall(r"args! \{\s*(\w+) \{(.*?)\}\s*\}", text, re.S):
         fields = []

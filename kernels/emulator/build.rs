@@ -1,42 +1,43 @@
 //! Compiles every variant of every kernel as C++, each in a namespace of its own, with a table of them. Objects are kept by
 //! what they are made of, so that a change of one kernel compiles its variants alone.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-#[expect(dead_code, unused_imports, reason = "the launches are not needed here")]
-#[path = "../contract.rs"]
-mod contract;
-
-use contract::Variant;
+use archc_cuda::{COMMON, FILES, Variant};
 
 fn main() {
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
-    let kernels = here.parent().expect("the crate lies in kernels/").to_path_buf();
-    let mut all = contract::variants();
+    let mut all = archc_cuda::variants();
     all.extend(faulty());
     all.push(Variant { file: MISUSE, defines: vec![("DTYPE", "f32".into())] });
     let emulator = fs::read_dir(here.join("emu")).expect("the folder is there").flatten().map(|entry| entry.path());
     let mut shared: Vec<PathBuf> = emulator.filter(|path| path.extension().is_some_and(|end| end == "h")).collect();
     shared.sort();
-    shared.extend([kernels.join("common.cuh"), here.join("build.rs")]);
-    let shared: Vec<String> = shared.iter().map(|path| read(path)).collect();
-    let units = out.join("units");
-    fs::create_dir_all(&units).expect("the output folder can be written");
+    shared.push(here.join("build.rs"));
+    let mut shared: Vec<String> = shared.iter().map(|path| read(path)).collect();
+    shared.push(COMMON.into());
+    let (units, kernels) = (out.join("units"), out.join("kernels"));
+    for folder in [&units, &kernels] {
+        fs::create_dir_all(folder).expect("the output folder can be written");
+    }
+    let sources = FILES.iter().map(|file| (format!("{}.cu", file.name), file.source.to_string()));
+    let misuse = (format!("{MISUSE}.cu"), read(&here.join("emu/misuse.cu")));
+    let sources: BTreeMap<String, String> = sources.chain([misuse, ("common.cuh".into(), COMMON.into())]).collect();
+    for (name, text) in &sources {
+        fs::write(kernels.join(name), text).expect("the output folder can be written");
+    }
     let (mut declared, mut listed, mut objects) = (String::new(), String::new(), vec![]);
     for variant in &all {
         let space = space(variant);
         let text = unit(&space, variant);
-        let file = if variant.file == MISUSE {
-            here.join("emu/misuse.cu")
-        } else {
-            kernels.join(format!("{}.cu", variant.file))
-        };
+        let source = &sources[&format!("{}.cu", variant.file)];
         let mut hasher = DefaultHasher::new();
-        (&text, read(&file), &shared, env::var("TARGET").ok()).hash(&mut hasher);
+        (&text, source, &shared, env::var("TARGET").ok()).hash(&mut hasher);
         let path = units.join(format!("{space}.{:016x}.cpp", hasher.finish()));
         fs::write(&path, text).expect("the output folder can be written");
         objects.push(path.with_extension("o"));
@@ -65,12 +66,6 @@ fn main() {
     build.file(here.join("emu/emu.cpp")).file(&table).objects(&objects).compile("archc_emu_kernels");
     println!("cargo:rerun-if-changed={}", here.join("emu").display());
     println!("cargo:rerun-if-changed={}", here.join("build.rs").display());
-    println!("cargo:rerun-if-changed={}", kernels.join("contract.rs").display());
-    println!("cargo:rerun-if-changed={}", kernels.join("contract").display());
-    println!("cargo:rerun-if-changed={}", kernels.join("common.cuh").display());
-    for (file, _) in contract::FILES {
-        println!("cargo:rerun-if-changed={}", kernels.join(file).with_extension("cu").display());
-    }
 }
 
 /// A file of kernels whose mistakes must be reported.
@@ -107,7 +102,7 @@ fn faulty() -> Vec<Variant> {
         ("elementwise.f32", "BOUNDS"),
     ];
     let with = |(name, fault): (&str, &str)| {
-        let mut variant = contract::variants().into_iter().find(|variant| variant.name() == name).expect("a variant");
+        let mut variant = archc_cuda::variants().into_iter().find(|variant| variant.name() == name).expect("a variant");
         variant.defines.push(("FAULT", fault.into()));
         variant
     };

@@ -8,15 +8,13 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
+use archc_cuda::{Args, Launch};
 use rayon::prelude::*;
 
 mod buffer;
-#[path = "../../contract.rs"]
-pub mod contract;
 mod map;
 
 pub use buffer::Buffer;
-use contract::{Args, Launch};
 pub use map::tensor_map;
 
 unsafe extern "C" {
@@ -47,8 +45,8 @@ pub fn args_bytes(variant: &str, kernel: &str) -> usize {
 /// order that follows `seed`.
 ///
 /// # Safety
-/// `args` holds a pointer to the kernel's argument, whose addresses are those of memory that the kernel may use as its
-/// contract says.
+/// `args` holds a pointer to the kernel's argument, whose addresses are those of memory that the kernel may use as
+/// archc-cuda says.
 ///
 /// # Errors
 /// What the kernel did wrong, with block and thread.
@@ -102,7 +100,7 @@ pub unsafe fn launch(
     unsafe { launch_seeded(variant, kernel, grid, block, shared, args, 0) }
 }
 
-/// Runs what the contract made of an argument.
+/// Runs what a launch names.
 ///
 /// # Safety
 /// As [`launch_seeded`].

@@ -1,6 +1,6 @@
 //! Tensor maps of the emulator, under the rules of the driver's.
 
-use crate::contract::{Boxes, Kind, TensorMap};
+use archc_cuda::{Boxes, Kind, TensorMap};
 
 const MARK: u64 = 0x70_616d;
 

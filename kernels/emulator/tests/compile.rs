@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs, ptr};
 
-use archc_emu::contract::{Variant, variants};
+use archc_cuda::{COMMON, Variant, variants};
 use rayon::prelude::*;
 
 const ARCHITECTURES: [&str; 6] = ["sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120"];
@@ -53,13 +53,10 @@ struct Nvrtc {
     destroy: Destroy,
 }
 
-fn kernels() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in kernels/").to_path_buf()
-}
-
 fn target() -> PathBuf {
     let exe = env::current_exe().expect("a test is a program");
-    exe.ancestors().find(|path| path.ends_with("target")).map_or_else(|| kernels().join("../target"), Path::to_path_buf)
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    exe.ancestors().find(|path| path.ends_with("target")).map_or_else(own, Path::to_path_buf)
 }
 
 /// The folder of libnvrtc and its builtins below `root`.
@@ -173,15 +170,13 @@ fn every_variant_compiles_for_every_architecture() {
     let nvrtc = load(&folder);
     let kept = target().join("nvrtc-checked");
     fs::create_dir_all(&kept).expect("target can be written");
-    let common = fs::read_to_string(kernels().join("common.cuh")).expect("common.cuh is there");
     let jobs: Vec<(Variant, &str)> =
         variants().into_iter().flat_map(|variant| ARCHITECTURES.map(|arch| (variant.clone(), arch))).collect();
     let jobs: Vec<(Variant, &str)> =
         jobs.into_iter().filter(|(variant, arch)| !variant.is_hopper() || *arch == "sm_90a").collect();
     let check = |(variant, arch): &(Variant, &'static str)| -> (String, Result<Report, String>) {
         let file = format!("{}.cu", variant.file);
-        let text = fs::read_to_string(kernels().join(&file)).expect("the variant's file is there");
-        let source = text.replace("#include \"common.cuh\"", &common).replace("#pragma once", "");
+        let source = variant.of().source.replace("#include \"common.cuh\"", COMMON).replace("#pragma once", "");
         let mut options =
             vec!["--std=c++17".to_string(), format!("--gpu-architecture={arch}"), "--ptxas-options=-v".into()];
         options.extend(variant.defines.iter().map(|(name, value)| format!("-D{name}={value}")));

@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use super::Cuda;
-use super::contract::{
-    Act, Attention, Conv, Copy_, Depthwise, Dtype, Excitation, Launch as Shape, LinearRows, Pool, RANK, Sums, conv_row,
-};
 use super::driver::{Fault, Launch, Memory, Packed, bound};
 use super::place::stored;
 use crate::diag::{Code, Problem};
 use crate::philox::{Philox, unit};
+use archc_cuda::{
+    Act, Attention, Conv, Copy_, Depthwise, Dtype, Excitation, Launch as Shape, LinearRows, Pool, RANK, Sums, conv_row,
+};
 
 /// A kernel at one size, for one image (or row).
 #[derive(Clone, Copy, Debug)]

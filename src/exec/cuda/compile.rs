@@ -3,24 +3,13 @@
 use rayon::prelude::*;
 
 use super::cache::{self, Cache};
-use super::contract::Variant;
 use super::nvrtc::Nvrtc;
 use crate::diag::{Code, Problem};
 use crate::io::console::say;
+use archc_cuda::Variant;
 
-/// The kernels' files.
-macro_rules! sources {
-    ($($file:literal)*) => {
-        &[$(($file, include_str!(concat!("../../../kernels/", $file, ".cu"))),)*]
-    };
-}
-
-const SOURCES: &[(&str, &str)] = sources![
-    "act_data" "attention" "batch_norm" "columns" "conv_igemm" "conv_tma" "conv_weight" "copy" "depthwise" "depthwise_grad" "dropout" "elementwise" "excitation" "fill" "group_norm" "group_norm_data" "linear_rows" "loss" "matmul" "pool" "pool_data" "reduce" "resize" "resize_data" "rows" "rows_data" "spread" "update" "weight_end"
-];
-
-/// What they include.
-const HEADERS: &[(&str, &str)] = &[("common.cuh", include_str!("../../../kernels/common.cuh"))];
+/// What the sources include.
+const HEADERS: &[(&str, &str)] = &[("common.cuh", archc_cuda::COMMON)];
 
 /// `sm_90a`: the architecture's own instructions where it has some.
 pub fn architecture((major, minor): (u32, u32)) -> String {
@@ -40,7 +29,7 @@ pub fn compile(
 ) -> Result<Vec<Vec<u8>>, Problem> {
     let unkept = std::sync::Once::new();
     let one = |variant: &Variant| {
-        let (source, options) = (source(variant), options(variant, architecture));
+        let (source, options) = (variant.of().source, options(variant, architecture));
         let key = key(nvrtc, source, &options);
         if let Some(code) = cache.read(&key) {
             return Ok(code);
@@ -60,16 +49,11 @@ pub fn compile(
 
 /// Compiles one variant anew, whatever the cache has.
 pub fn again(nvrtc: &Nvrtc, cache: &Cache, architecture: &str, variant: &Variant) -> Result<Vec<u8>, String> {
-    let (source, options) = (source(variant), options(variant, architecture));
+    let (source, options) = (variant.of().source, options(variant, architecture));
     let (code, _) = nvrtc.cubin(&variant.name(), source, HEADERS, &options)?;
     // the entry was broken, and whether it can be mended is not what the caller asked
     let _ = cache.write(&key(nvrtc, source, &options), &code);
     Ok(code)
-}
-
-fn source(variant: &Variant) -> &'static str {
-    let found = SOURCES.iter().find(|(file, _)| *file == variant.file);
-    found.unwrap_or_else(|| panic!("no source {}", variant.file)).1
 }
 
 fn options(variant: &Variant, architecture: &str) -> Vec<String> {
@@ -95,20 +79,13 @@ mod tests {
         assert_eq!(names, ["sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120"]);
     }
 
-    #[test]
-    fn every_file_of_the_contract_ships() {
-        for variant in super::super::contract::variants() {
-            assert!(source(&variant).contains(variant.kernels()[0]), "{}", variant.name());
-        }
-    }
-
     /// Where the compiler is at hand; what it says of each kernel is the compile check's business.
     #[test]
     fn code_is_kept_and_broken_entries_are_made_again() {
         let Ok(nvrtc) = super::super::nvrtc::nvrtc() else { return };
         let folder = tempfile::tempdir().expect("a folder");
         let cache = Cache::at(folder.path());
-        let fill = super::super::contract::variants().into_iter().find(|one| one.file == "fill").expect("a variant");
+        let fill = archc_cuda::variants().into_iter().find(|one| one.file == "fill").expect("a variant");
         let variants = [fill];
         let first = compile(nvrtc, &cache, "sm_90a", &variants).expect("it compiles");
         assert!(first[0].starts_with(b"\x7fELF"));

@@ -12,10 +12,10 @@ use rustc_hash::FxHashMap;
 
 use super::cache::Cache;
 use super::compile;
-use super::contract::{Boxes, Dtype, Kind, TensorMap, Variant};
 use super::driver::{Driver, Facts, Fault, Graph, Kernel, Launch, Staging};
 use super::nvrtc::{Nvrtc, nvrtc};
 use crate::diag::{Code, Problem};
+use archc_cuda::{Boxes, Dtype, Kind, TensorMap, Variant};
 
 /// The oldest driver whose functions are all there: CUDA 12.4.
 const OLDEST_DRIVER: c_int = 12040;
@@ -699,7 +699,7 @@ mod tests {
         // a driver older than the compiler
         assert_eq!(loaded(b"old", takes(b"another"), again), Err("no image"));
         assert_eq!(loaded(b"old", takes(b"new"), || Err("no compiler".into())), Err("no image"));
-        let fill = super::super::contract::variants().into_iter().find(|one| one.file == "fill").expect("a variant");
+        let fill = archc_cuda::variants().into_iter().find(|one| one.file == "fill").expect("a variant");
         let problem = refused(&fill, "no kernel image is available", (12, 4), (13, 0));
         assert_eq!(problem.message, "the driver does not load the kernel `fill.f32`: no kernel image is available");
         assert_eq!(problem.notes, ["the driver is for CUDA 12.4, the compiler 13.0"]);

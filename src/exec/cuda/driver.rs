@@ -6,8 +6,8 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::contract::{self, Args, Boxes, Choice, Conv, Dtype, TensorMap, Tma, Variant};
 use crate::diag::Problem;
+use archc_cuda::{Args, Boxes, Choice, Conv, Dtype, TensorMap, Tma, Variant};
 
 /// What is known of a device.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +64,7 @@ pub struct Launch {
     pub args: Packed,
 }
 
-/// The bytes of a kernel's argument, aligned as every struct of the contract is.
+/// The bytes of a kernel's argument, aligned as every struct of the kernels is.
 #[derive(Clone, Debug)]
 pub struct Packed(Vec<Line>);
 
@@ -165,7 +165,7 @@ impl Drop for Memory {
     }
 }
 
-/// The driver's launch of a contract's one.
-pub fn bound(kernel: Kernel, launch: &contract::Launch, args: Packed) -> Launch {
+/// The driver's launch of a kernel's one.
+pub fn bound(kernel: Kernel, launch: &archc_cuda::Launch, args: Packed) -> Launch {
     Launch { kernel, grid: launch.grid, block: launch.block, shared: launch.shared, args }
 }

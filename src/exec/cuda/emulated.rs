@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::contract::{Boxes, TensorMap, Variant};
 use super::driver::{Driver, Facts, Fault, Graph, Kernel, Launch, Staging};
 use crate::diag::{Code, Problem};
+use archc_cuda::{Boxes, TensorMap, Variant};
 
 /// A device of a stated size, which keeps what was recorded.
 pub struct Emulated {
@@ -83,18 +83,6 @@ impl State {
 
 fn fault(call: &'static str, message: String) -> Fault {
     Fault { call, message, out_of_memory: false, launch: None }
-}
-
-/// The emulator has the contract as a module of its own.
-fn translated(boxes: &Boxes) -> archc_emu::contract::Boxes {
-    use archc_emu::contract::{Boxes, Dtype, Kind};
-    let super::contract::Boxes { at, dtype, rank, dims, strides, kind } = *boxes;
-    let dtype = Dtype::ALL.into_iter().find(|one| one.name() == dtype.name()).expect("both lists are one file");
-    let kind = match kind {
-        super::contract::Kind::Tiled(lens) => Kind::Tiled(lens),
-        super::contract::Kind::Windows { lower, upper, steps, pixels } => Kind::Windows { lower, upper, steps, pixels },
-    };
-    Boxes { at, dtype, rank, dims, strides, kind }
 }
 
 struct Host(Vec<u8>);
@@ -202,9 +190,7 @@ impl Driver for Emulated {
     }
 
     fn tensor_map(&self, boxes: &Boxes) -> Result<TensorMap, Fault> {
-        archc_emu::tensor_map(&translated(boxes))
-            .map(|map| TensorMap(map.0))
-            .map_err(|message| fault("describing a tensor", message))
+        archc_emu::tensor_map(boxes).map_err(|message| fault("describing a tensor", message))
     }
 
     fn launch(&self, launch: &Launch) -> Result<(), Fault> {

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::contract::{self, Accumulate, Dtype, Norm};
 use super::driver::{Driver, Fault, Kernel, Launch, Memory, Packed, Staging, bound};
 use super::lower::Kept;
 use super::program::{self, Loaded};
@@ -17,6 +16,7 @@ use crate::exec::{Backend, Program, Weights};
 use crate::opt::Fusion;
 use crate::plan::{self, DType, Plan, Reduced, View};
 use crate::tensor::Tensor;
+use archc_cuda::{Accumulate, Dtype, Norm};
 
 impl Learns for Cuda {
     fn learning_options(&self, batch: usize) -> plan::Options<'_> {
@@ -127,7 +127,7 @@ impl Store {
         driver.wait().map_err(fail)?;
         let sums = Memory::new(driver, 8 * (Norm::PARTS + 1)).map_err(fail)?;
         let norm = driver.staging(8).map_err(fail)?;
-        let variant = contract::Accumulate::default().launch().variant;
+        let variant = archc_cuda::Accumulate::default().launch().variant;
         let names = ["update", "squares", "norm_of", "accumulate"];
         let found = driver.kernels(&names.map(|name| (variant.clone(), name, 0)))?;
         let [update, squares, norm_of, accumulate] = found[..] else { unreachable!("as many as were asked for") };
@@ -163,7 +163,7 @@ impl Store {
         if let Some(known) = self.factors.as_ref().filter(|known| known.parts == wanted) {
             return Ok(known.memory.at);
         }
-        let line = contract::Update::LINE;
+        let line = archc_cuda::Update::LINE;
         let mut factors = vec![0f32; self.learned.div_ceil(line)];
         for (range, factor) in &wanted {
             factors[range.start / line..range.end.div_ceil(line)].fill(*factor as f32);
@@ -205,7 +205,7 @@ impl OnDevice {
             launches.push(bound(store.kernels.squares, &squares, Packed::new(&args)));
             launches.push(bound(store.kernels.norm_of, &norm, Packed::new(&args)));
         }
-        let common = contract::Update {
+        let common = archc_cuda::Update {
             states: store.at(Array::States),
             derivatives: store.at(counted),
             first: store.at(Array::Moment(0)),
@@ -221,7 +221,7 @@ impl OnDevice {
             decay: update.weight_decay,
             scale: 1.0 / update.runs as f64,
             most: update.clip.unwrap_or(0.0),
-            ..contract::Update::default()
+            ..archc_cuda::Update::default()
         };
         // parts of one rule in a row are one launch; the first begins with the states, and the last ends with them
         for (at, part) in update.parts.iter().enumerate() {
@@ -232,7 +232,7 @@ impl OnDevice {
             let from = if at == 0 { 0 } else { part.range.start };
             let next = update.parts[at..].iter().find(|other| other.rule != part.rule);
             let to = next.map_or(store.states, |next| next.range.start);
-            let own = contract::Update { from: from as i32, to: to as i32, ..common };
+            let own = archc_cuda::Update { from: from as i32, to: to as i32, ..common };
             let args = with_rule(own, part.rule);
             launches.push(bound(store.kernels.update, &args.launch(), Packed::new(&args)));
         }
@@ -248,10 +248,10 @@ impl OnDevice {
 }
 
 /// An update by a rule.
-fn with_rule(update: contract::Update, rule: Rule) -> contract::Update {
+fn with_rule(update: archc_cuda::Update, rule: Rule) -> archc_cuda::Update {
     match rule {
-        Rule::Sgd { momentum, dampening, nesterov, first } => contract::Update {
-            rule: contract::Update::SGD,
+        Rule::Sgd { momentum, dampening, nesterov, first } => archc_cuda::Update {
+            rule: archc_cuda::Update::SGD,
             nesterov: nesterov.into(),
             moving: i32::from(momentum != 0.0),
             begins: first.into(),
@@ -259,8 +259,8 @@ fn with_rule(update: contract::Update, rule: Rule) -> contract::Update {
             take: 1.0 - dampening,
             ..update
         },
-        Rule::Adam { betas: [first, second], eps, decoupled, amsgrad, corrections } => contract::Update {
-            rule: contract::Update::ADAM,
+        Rule::Adam { betas: [first, second], eps, decoupled, amsgrad, corrections } => archc_cuda::Update {
+            rule: archc_cuda::Update::ADAM,
             decoupled: decoupled.into(),
             amsgrad: amsgrad.into(),
             keep: first,
@@ -271,8 +271,8 @@ fn with_rule(update: contract::Update, rule: Rule) -> contract::Update {
             corrected: update.rate / corrections[0],
             ..update
         },
-        Rule::RmsProp { alpha, eps, momentum, centered } => contract::Update {
-            rule: contract::Update::RMSPROP,
+        Rule::RmsProp { alpha, eps, momentum, centered } => archc_cuda::Update {
+            rule: archc_cuda::Update::RMSPROP,
             centered: centered.into(),
             moving: i32::from(momentum != 0.0),
             keep: alpha,

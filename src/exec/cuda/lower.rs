@@ -12,7 +12,6 @@ mod products;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use super::contract::{self, Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK, Tma};
 use super::driver::{Facts, Packed};
 use super::place::{Layout, Pool, stored};
 use crate::diag::{Code, Problem};
@@ -20,6 +19,7 @@ use crate::exec::Weights;
 use crate::opt::{self, Id, Kind};
 use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{DType, Place, Plan, Step, View, Work};
+use archc_cuda::{Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK, Tma};
 use rayon::prelude::*;
 
 pub use conv::pixel_distance;
@@ -30,10 +30,10 @@ pub(super) use learn::reads_raw;
 pub(super) enum Pending {
     Conv(Conv, Choice),
     Tma(Box<Tma>),
-    Ready(contract::Launch, Packed),
+    Ready(archc_cuda::Launch, Packed),
     /// A launch that leaves something in scratch memory, or finds it there: where in its argument addresses of it are, how
     /// far from its start, and the bytes of all of it.
-    Scratch(contract::Launch, Packed, Vec<(usize, usize)>, usize),
+    Scratch(archc_cuda::Launch, Packed, Vec<(usize, usize)>, usize),
 }
 
 /// A plan's states and derivatives, float32, where they lie outside of its own memory.
@@ -169,7 +169,7 @@ impl Lower<'_> {
 
     /// The copy that alone writes the buffer of `image`, of less than four channels in pixels of four: it may set the others
     /// to 0, which belong to nobody.
-    pub(super) fn closing_copy(&self, image: &View) -> Option<(contract::Launch, Copy_)> {
+    pub(super) fn closing_copy(&self, image: &View) -> Option<(archc_cuda::Launch, Copy_)> {
         let Place::Buffer(number) = image.place else { return None };
         let mut writers = self.plan.steps().iter().filter(|step| step.write.place == image.place);
         let (step, None) = (writers.next()?, writers.next()) else { return None };
@@ -266,7 +266,7 @@ fn copy_between(from: (u64, Dtype), x: &View, to: (u64, Dtype), y: &View) -> Cop
     }
 }
 
-fn ready<A: Args>(launch: contract::Launch, args: &A) -> Pending {
+fn ready<A: Args>(launch: archc_cuda::Launch, args: &A) -> Pending {
     Pending::Ready(launch, Packed::new(args))
 }
 

@@ -1,4 +1,4 @@
-//! Running networks on NVIDIA GPUs with the kernels of `kernels/`, which are compiled for the device when they are first
+//! Running networks on NVIDIA GPUs with the kernels of `archc-cuda`, which are compiled for the device when they are first
 //! needed. Nothing of CUDA is needed to build archc; what is missing at run time is an error that says how to get it.
 //!
 //! Everything but `device` and `nvrtc` works on any `driver::Driver`, so that tests run it on an emulator.
@@ -6,9 +6,6 @@
 mod cache;
 pub mod cases;
 mod compile;
-#[path = "../../../kernels/contract.rs"]
-#[rustfmt::skip]
-pub mod contract;
 mod device;
 mod driver;
 #[cfg(test)]
@@ -29,7 +26,7 @@ use crate::diag::Problem;
 use crate::opt::Fusion;
 use crate::plan::{self, Plan};
 
-pub use contract::Dtype;
+pub use archc_cuda::Dtype;
 pub use device::let_go;
 pub use found::{Found, find};
 pub use program::is_lost;

@@ -3,11 +3,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::contract::Dtype;
 use super::driver::{Driver, Fault, Memory};
 use super::lower::reads_raw;
 use crate::diag::{Code, Problem};
 use crate::plan::{Place, Plan, View, Work, gigabytes};
+use archc_cuda::Dtype;
 
 /// Bytes between the starts of parts: what the fastest copies of the device want.
 const ALIGN: usize = 256;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use super::Pace;
-use super::contract::{Choice, Conv, Dtype, Tma};
 use super::driver::{Driver, Fault, Graph, Launch, Memory, Packed, Staging, bound};
 use super::lower::{Kept, Lower, Pending};
 use super::place::{Layout, Pool, stored};
@@ -16,6 +15,7 @@ use crate::exec::{Program, Weights};
 use crate::graph::path;
 use crate::plan::{Plan, View, gigabytes};
 use crate::tensor::Tensor;
+use archc_cuda::{Choice, Conv, Dtype, Tma};
 
 /// A plan that is ready to run. Fields are dropped in this order: what refers to memory before the memory.
 pub struct Loaded {

@@ -7,7 +7,6 @@ mod tiles;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::contract::{self, Dtype};
 use super::device::Device;
 use super::driver::{Driver, Fault};
 use super::emulated::Emulated;
@@ -21,6 +20,7 @@ use crate::opt::testing::network;
 use crate::source::Sources;
 use crate::tensor::Tensor;
 use crate::typed::Typed;
+use archc_cuda::Dtype;
 
 /// Enough for small networks.
 const MEMORY: usize = 4 << 30;
@@ -60,7 +60,7 @@ fn every_op_has_a_kernel() {
 #[test]
 fn on_the_device_every_op() {
     let Some(driver) = device() else { return };
-    let variants = contract::variants().into_iter().filter(|one| driver.facts().wgmma || !one.is_hopper());
+    let variants = archc_cuda::variants().into_iter().filter(|one| driver.facts().wgmma || !one.is_hopper());
     let wanted: Vec<_> = variants.map(|one| (one.kernels()[0], one)).collect();
     let wanted: Vec<_> = wanted.into_iter().map(|(kernel, variant)| (variant, kernel, 0)).collect();
     driver.kernels(&wanted).expect("everything compiles and loads");

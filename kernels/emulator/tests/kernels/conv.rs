@@ -1,10 +1,10 @@
 //! Convolutions of all kinds against sums in float64.
 
-use archc_emu::Buffer;
-use archc_emu::contract::{
+use archc_cuda::{
     Act, Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, Sums, TILES, Tile, Tma, TmaTile,
     conv_row, pack_conv,
 };
+use archc_emu::Buffer;
 
 use crate::support::{Random, Values, activate, error, run, tolerance};
 

@@ -1,7 +1,7 @@
 //! Functions of single values and pairs, copies, fills, dropout.
 
+use archc_cuda::{Act, Binary, Broadcast, Copy_, Dropout, Dtype, Fill, Map, RANK};
 use archc_emu::Buffer;
-use archc_emu::contract::{Act, Binary, Broadcast, Copy_, Dropout, Dtype, Fill, Map, RANK};
 
 use crate::support::{ACTS, Random, Values, activate, check, run, tolerance};
 

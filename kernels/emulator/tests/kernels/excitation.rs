@@ -1,7 +1,7 @@
 //! Means from sums, and the maps of squeeze-and-excitation, against float64.
 
+use archc_cuda::{Act, Dtype, Excitation, Sums};
 use archc_emu::Buffer;
-use archc_emu::contract::{Act, Dtype, Excitation, Sums};
 
 use crate::support::{Random, Values, activate, check, run, tolerance};
 

@@ -1,10 +1,10 @@
 //! Faults that were planted, and misuse: each must be noticed.
 
-use archc_emu::Buffer;
-use archc_emu::contract::{
+use archc_cuda::{
     Attention, Choice, Conv, ConvWeight, Depthwise, Dtype, Excitation, HOPPER_NARROW, Launch, Map, Rows, SMALL, Sums,
     Tile, TmaTile, variants,
 };
+use archc_emu::Buffer;
 
 use crate::support::{Random, Values};
 

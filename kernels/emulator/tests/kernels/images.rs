@@ -1,9 +1,7 @@
 //! Depthwise convolution, transposed convolution, linear maps of few rows, pooling, resampling.
 
+use archc_cuda::{Act, Conv, Depthwise, Dtype, Epilogue, LinearRows, Pool, Resize, conv_row, pack_conv, phases};
 use archc_emu::Buffer;
-use archc_emu::contract::{
-    Act, Conv, Depthwise, Dtype, Epilogue, LinearRows, Pool, Resize, conv_row, pack_conv, phases,
-};
 
 use crate::support::{Random, Values, activate, check, run, tolerance};
 

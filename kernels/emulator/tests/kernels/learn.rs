@@ -1,11 +1,11 @@
 //! What training adds. Whole steps are compared with the CPU's by the tests of the runtime; here is what those do not reach:
 //! gaps that must not be touched, tails, parts, and single kernels against float64.
 
-use archc_emu::Buffer;
-use archc_emu::contract::{
+use archc_cuda::{
     Act, ActData, Args, BatchNorm, BatchNormData, ColumnEnd, Columns, ConvWeight, Dtype, Launch, Norm, PoolData,
     Update, WeightEnd,
 };
+use archc_emu::Buffer;
 
 use crate::support::{Random, Values, check, run, tolerance};
 

@@ -1,7 +1,7 @@
 //! Rows, groups, reductions, products of two values, attention.
 
+use archc_cuda::{Attention, Dtype, GroupNorm, Matmul, RANK, Reduce, Rows};
 use archc_emu::Buffer;
-use archc_emu::contract::{Attention, Dtype, GroupNorm, Matmul, RANK, Reduce, Rows};
 
 use crate::support::{Random, Values, check, run, tolerance};
 

@@ -1,7 +1,7 @@
 //! Values in the kernels' types, seeded numbers, comparisons.
 
+use archc_cuda::{Act, Args, Dtype, Launch};
 use archc_emu::Buffer;
-use archc_emu::contract::{Act, Args, Dtype, Launch};
 use half::{bf16, f16};
 
 /// Numbers as a device stores them, in guarded memory.

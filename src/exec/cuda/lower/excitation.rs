@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::super::contract::{Act, Excitation, Sums};
 use super::{Lower, Pending, act, ready};
 use crate::diag::Problem;
 use crate::opt::{Excite, Id, Kind, Squeeze};
 use crate::plan::{Step, View};
+use archc_cuda::{Act, Excitation, Sums};
 
 /// The sums that a convolution leaves.
 #[derive(Clone, Copy, Debug)]

@@ -2,17 +2,17 @@
 
 use std::mem::offset_of;
 
-use super::super::contract::{
-    ActData, BatchNorm, BatchNormData, ColumnEnd, Columns, Dropout, Dtype, Gather, GroupNorm, GroupNormData, Launch,
-    Loss, LossEnd, MaxData, Pool, PoolData, Resize, ResizeData, Rows, RowsData, Running, Spread, SpreadRows, Unstretch,
-    UnstretchEnd,
-};
 use super::products::Outputs;
 use super::{Args, Lower, Packed, Pending, act, axes, ready, rows};
 use crate::diag::{Code, Problem};
 use crate::opt::{self, Grain, Id, Kind, Learn};
 use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{Step, View};
+use archc_cuda::{
+    ActData, BatchNorm, BatchNormData, ColumnEnd, Columns, Dropout, Dtype, Gather, GroupNorm, GroupNormData, Launch,
+    Loss, LossEnd, MaxData, Pool, PoolData, Resize, ResizeData, Rows, RowsData, Running, Spread, SpreadRows, Unstretch,
+    UnstretchEnd,
+};
 
 /// A launch that works in scratch memory: `fields` of its argument are addresses there, each so many bytes from the start.
 pub(super) fn scratch<A: Args>(launch: Launch, args: &A, fields: &[(usize, usize)], bytes: usize) -> Pending {

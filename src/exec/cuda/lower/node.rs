@@ -1,6 +1,5 @@
 //! What does not multiply by weights in sums: one launch a step.
 
-use super::super::contract::{Attention, Binary, Broadcast, GroupNorm, Map, Matmul, Pool, Reduce, Resize, Rows};
 use super::{Lower, Pending, act, axes, ready, rows};
 use crate::diag::{Code, Problem};
 use crate::ops::Op;
@@ -8,6 +7,7 @@ use crate::opt::{self, Arithmetic, Id, Kind, Source};
 use crate::plan::pairing::{Pairing, pairing};
 use crate::plan::view::IMAGE;
 use crate::plan::{Step, View};
+use archc_cuda::{Attention, Binary, Broadcast, GroupNorm, Map, Matmul, Pool, Reduce, Resize, Rows};
 
 /// The kernels of [`Rows`].
 const LAYER_NORM: &str = "layer_norm";

@@ -1,22 +1,16 @@
-//! The contract between kernels/*.cu and whoever launches them: which variants of which files there are, what each kernel
-//! takes, how it is launched. README.md beside this file says the same in words.
+//! The CUDA kernels: their sources, which variants of them there are, what each kernel takes and how it is launched.
+//! kernels/README.md says the rules that all of them keep.
 //!
 //! Every kernel takes one struct by value, whose twin in C++ stands at the head of the kernel's file. Addresses are device
-//! addresses as numbers, 0 for none; lengths and distances count elements. This file needs nothing but `std`: the runtime,
-//! the emulator's build and the compile check all include it.
+//! addresses as numbers, 0 for none; lengths and distances count elements. Nothing here runs a kernel, and nothing but `std`
+//! is needed: the runtime, the emulator and its build script share this crate.
 
 #[macro_use]
-#[path = "contract/args.rs"]
 mod args;
-#[path = "contract/conv.rs"]
 mod conv;
-#[path = "contract/launch.rs"]
 mod launch;
-#[path = "contract/learn.rs"]
 mod learn;
-#[path = "contract/tma.rs"]
 mod tma;
-#[path = "contract/update.rs"]
 mod update;
 
 pub use args::*;
@@ -83,9 +77,14 @@ impl Variant {
         self.defines.iter().any(|(name, _)| *name == "HOPPER")
     }
 
+    /// The file that it is made of.
+    pub fn of(&self) -> &'static File {
+        FILES.iter().find(|file| file.name == self.file).expect("variants name files of the list")
+    }
+
     /// The kernels in it.
     pub fn kernels(&self) -> &'static [&'static str] {
-        FILES.iter().find(|(file, _)| *file == self.file).expect("variants name files of the list").1
+        self.of().kernels
     }
 
     fn stored(file: &'static str, dtype: Dtype) -> Variant {
@@ -97,46 +96,63 @@ impl Variant {
     }
 }
 
-/// All files with their kernels.
-pub const FILES: [(&str, &[&str]); 29] = [
-    ("conv_igemm", &["conv_igemm"]),
-    ("conv_tma", &["conv_tma"]),
-    ("linear_rows", &["linear_rows"]),
-    ("depthwise", &["depthwise", "depthwise_3x3", "depthwise_3x3_by_2", "depthwise_5x5", "depthwise_5x5_by_2"]),
-    ("excitation", &["excitation"]),
-    ("pool", &["pool"]),
-    ("resize", &["resize"]),
-    ("elementwise", &["map", "binary", "broadcast"]),
-    ("copy", &["copy", "copy_few", "copy_tiles"]),
-    ("fill", &["fill"]),
-    ("rows", &["layer_norm", "normalize", "softmax", "log_softmax"]),
-    ("group_norm", &["group_norm"]),
-    ("reduce", &["reduce_columns", "reduce_rows"]),
-    ("matmul", &["matmul"]),
-    ("attention", &["attention"]),
-    ("dropout", &["dropout"]),
-    ("conv_weight", &["conv_weight"]),
-    ("weight_end", &["weight_end"]),
-    ("depthwise_grad", &["depthwise_data", "depthwise_weight"]),
-    (
-        "columns",
-        &["sums", "statistics", "norm_sums", "normed_sums", "slope_sums", "column_end", "slope_end", "running"],
-    ),
-    ("batch_norm", &["batch_norm", "batch_norm_data"]),
-    ("act_data", &["act_data", "prelu_data"]),
-    ("rows_data", &["row_moments", "layer_norm_data", "softmax_data", "log_softmax_data", "normalize_data"]),
-    ("group_norm_data", &["group_moments", "group_norm_data"]),
-    ("pool_data", &["pool_data"]),
-    ("resize_data", &["resize_data"]),
-    (
-        "spread",
-        &["spread", "spread_rows", "max_data", "unstretch", "unstretch_rows", "unstretch_end", "gather", "gather_data"],
-    ),
-    ("loss", &["cross_entropy", "cross_entropy_data", "value_loss", "value_loss_data", "loss_end"]),
-    ("update", &["update", "squares", "norm_of", "accumulate"]),
-];
+/// A file of kernels.
+#[derive(Debug)]
+pub struct File {
+    /// Without `.cu`.
+    pub name: &'static str,
+    pub source: &'static str,
+    pub kernels: &'static [&'static str],
+}
+
+/// What every file includes.
+pub const COMMON: &str = include_str!("common.cuh");
+
+macro_rules! files {
+    ($($name:ident: $kernels:expr,)*) => {
+        &[$(File {
+            name: stringify!($name),
+            source: include_str!(concat!(stringify!($name), ".cu")),
+            kernels: &$kernels,
+        },)*]
+    };
+}
+
+/// All files.
+pub const FILES: &[File] = files! {
+    conv_igemm: ["conv_igemm"],
+    conv_tma: ["conv_tma"],
+    linear_rows: ["linear_rows"],
+    depthwise: ["depthwise", "depthwise_3x3", "depthwise_3x3_by_2", "depthwise_5x5", "depthwise_5x5_by_2"],
+    excitation: ["excitation"],
+    pool: ["pool"],
+    resize: ["resize"],
+    elementwise: ["map", "binary", "broadcast"],
+    copy: ["copy", "copy_few", "copy_tiles"],
+    fill: ["fill"],
+    rows: ["layer_norm", "normalize", "softmax", "log_softmax"],
+    group_norm: ["group_norm"],
+    reduce: ["reduce_columns", "reduce_rows"],
+    matmul: ["matmul"],
+    attention: ["attention"],
+    dropout: ["dropout"],
+    conv_weight: ["conv_weight"],
+    weight_end: ["weight_end"],
+    depthwise_grad: ["depthwise_data", "depthwise_weight"],
+    columns: ["sums", "statistics", "norm_sums", "normed_sums", "slope_sums", "column_end", "slope_end", "running"],
+    batch_norm: ["batch_norm", "batch_norm_data"],
+    act_data: ["act_data", "prelu_data"],
+    rows_data: ["row_moments", "layer_norm_data", "softmax_data", "log_softmax_data", "normalize_data"],
+    group_norm_data: ["group_moments", "group_norm_data"],
+    pool_data: ["pool_data"],
+    resize_data: ["resize_data"],
+    spread: ["spread", "spread_rows", "max_data", "unstretch", "unstretch_rows", "unstretch_end", "gather", "gather_data"],
+    loss: ["cross_entropy", "cross_entropy_data", "value_loss", "value_loss_data", "loss_end"],
+    update: ["update", "squares", "norm_of", "accumulate"],
+};
 
 /// Every variant that a launch can name.
+#[must_use]
 pub fn variants() -> Vec<Variant> {
     let mut all = vec![];
     for dtype in Dtype::ALL {
