@@ -6,10 +6,10 @@
 
 use std::error::Error;
 
-use archc::exec::cpu::cases::{self, Case, Work};
-use archc::exec::cpu::ceilings::{Arithmetic, Ceilings, Traffic, core_to_core};
-use archc::exec::cpu::kernels::{Element, Isa};
-use archc::exec::timing::{Budget, Samples, sample};
+use archc::stages::exec::cpu::cases::{self, Case, Work};
+use archc::stages::exec::cpu::ceilings::{Arithmetic, Ceilings, Traffic, core_to_core};
+use archc::stages::exec::cpu::kernels::{Element, Isa};
+use archc::stages::exec::timing::{Budget, Samples, sample};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();

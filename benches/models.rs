@@ -5,13 +5,9 @@
 
 use std::error::Error;
 
-use archc::compile::{self, Compiled, Outcome};
-use archc::exec::Executable;
-use archc::exec::cpu::Cpu;
-use archc::exec::cpu::ceilings::core_to_core;
-use archc::exec::timing::{Budget, sample};
-use archc::source::Sources;
-use archc::tensor::Tensor;
+use archc::stages::exec::cpu::ceilings::core_to_core;
+use archc::stages::exec::timing::{Budget, sample};
+use archc::{Device, Model, Options, Outputs, Session, Spec, Tensor};
 
 const NETWORKS: [&str; 6] = ["resnet18", "resnet50", "vgg16", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0"];
 
@@ -24,13 +20,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cores = core_to_core().map_or("a single core".into(), |ns| format!("{ns:.0} ns from core to core"));
     println!("{} threads, {cores}", rayon::current_num_threads());
     for name in NETWORKS.into_iter().filter(|name| name.contains(filter)) {
-        let compiled = compile(name)?;
-        let typed = &compiled.typed;
+        let model = compile(name)?;
+        let typed = &model.compiled().typed;
         let macs: u64 = typed.order().iter().map(|id| typed.macs(*id)).sum();
         for batch in [1, 8] {
-            let mut executable = load(&compiled, batch)?;
+            let mut session = load(&model, batch)?;
             let x = image(batch);
-            let taken = sample(&Budget::seconds(1.5), || executable.run(&[("image", &x)]).map(drop))
+            let taken = sample(&Budget::seconds(1.5), || session.executable().run(&[("image", &x)]).map(drop))
                 .map_err(|problem| problem.message)?;
             println!(
                 "{name:<20} batch {batch} {:>9.2} ms {:>8.1} images/s {:>7.1} GFLOP/s",
@@ -44,33 +40,25 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn check(name: &str) -> Result<(), Box<dyn Error>> {
-    let compiled = compile(name)?;
     let x = image(1);
-    let mut executable = load(&compiled, 1)?;
-    let mut run = || executable.run(&[("image", &x)]).map_err(|problem| problem.message);
-    let all = run()?;
-    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build()?.install(run)?;
-    let bits = |outputs: &[(String, Tensor)]| outputs[0].1.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-    if bits(&all) != bits(&one) || !all[0].1.data().iter().all(|value| value.is_finite()) {
+    let mut session = load(&compile(name)?, 1)?;
+    let all = session.run(&x)?;
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build()?.install(|| session.run(&x))?;
+    let bits = |outputs: Outputs| outputs.into_one().data().iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    let (all, one) = (bits(all), bits(one));
+    if all != one || !all.iter().all(|bits| f32::from_bits(*bits).is_finite()) {
         return Err(format!("{name} gives other bits on one thread").into());
     }
     println!("{name} gives the same bits on one thread and on all");
     Ok(())
 }
 
-fn compile(name: &str) -> Result<Box<Compiled>, Box<dyn Error>> {
-    let mut sources = Sources::new();
-    let file = sources.add(format!("{name}.arch"), format!("base {name}\n"), None);
-    match compile::compile(&mut sources, file, &[]) {
-        Ok(Outcome::Spec(compiled)) => Ok(compiled),
-        _ => Err(format!("{name} is in the zoo").into()),
-    }
+fn compile(name: &str) -> Result<Model, archc::Error> {
+    Spec::from_text(format!("base {name}\n")).compile()
 }
 
-fn load(compiled: &Compiled, batch: usize) -> Result<Executable, Box<dyn Error>> {
-    let bound = archc::bind::bind(&compiled.settings, &compiled.base, &compiled.typed, Some(0))
-        .map_err(|_| "random weights cannot fail")?;
-    Ok(Executable::new(&compiled.typed, &bound, &Cpu::new(), batch).map_err(|problem| problem.message)?)
+fn load(model: &Model, batch: usize) -> Result<Session, archc::Error> {
+    model.load(Device::Cpu, Options { batch: Some(batch), ..Options::default() })
 }
 
 /// A wave over the pixels, of another phase for each channel and image.

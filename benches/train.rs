@@ -11,22 +11,17 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
-use archc::bind::bind;
-use archc::compile::{Outcome, compile, open};
-use archc::data::Targets;
-use archc::exec::cpu::Cpu;
-use archc::exec::cuda;
-use archc::exec::learning::Learns;
-use archc::source::Sources;
-use archc::tensor::Tensor;
-use archc::train::run::learner::Learner;
-use archc::train::run::network::{NetworkLearner, Pace};
-use archc::train::stage::stages;
-use archc::train::{Config, Schedule, Trainer};
-use archc::weights::{Data, TensorOut, write_safetensors};
+use archc::stages::data::Targets;
+use archc::stages::diag::Problem;
+use archc::stages::exec::device::Precision;
+use archc::stages::train::run::learner::Learner;
+use archc::stages::train::run::network::{NetworkLearner, Pace};
+use archc::stages::train::stage::stages;
+use archc::stages::train::{self, Config, Schedule};
+use archc::stages::weights::{Data, TensorOut, write_safetensors};
+use archc::{DType, Device, Options, Spec, Tensor};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -37,23 +32,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => return Ok(()),
     };
     let batch: usize = batch.parse()?;
-    let mut sources = Sources::new();
-    let file = open(&mut sources, Path::new(spec)).map_err(|problem| problem.message)?;
-    let Ok(Outcome::Spec(compiled)) = compile(&mut sources, file, &[]) else { return Err("the spec is wrong".into()) };
+    let model = Spec::open(spec)?.compile()?;
+    let compiled = model.compiled();
     let block = compiled.train.as_ref().ok_or("the spec has no `train` block")?;
-    let bound = bind(&compiled.settings, &compiled.base, &compiled.typed, None).map_err(|_| "weights do not fit")?;
+    let (bound, _) = model.bind(&Options::default())?;
     let config = Config::new(block, None);
     let of_image = config.target_is_image;
-    let fail = |problem: archc::diag::Problem| format!("{} {:?}", problem.message, problem.notes);
+    let fail = |problem: Problem| format!("{} {:?}", problem.message, problem.notes);
 
     let dtype = value("--dtype").map_or("f32", String::as_str);
-    let device: Arc<dyn Learns> = match value("--device").map(String::as_str) {
-        Some("cuda") => {
-            let dtype = cuda::Dtype::ALL.into_iter().find(|one| one.name() == dtype).ok_or("no such dtype")?;
-            Arc::new(cuda::Cuda::new(0, dtype).map_err(fail)?)
-        }
-        _ => Arc::new(Cpu::new()),
+    let precision = match dtype {
+        "tf32" => Precision { tf32: true, ..Precision::default() },
+        "bf16" => Precision { dtype: DType::Bf16, ..Precision::default() },
+        "f32" => Precision::default(),
+        _ => return Err("no such dtype".into()),
     };
+    let device: Device = value("--device").map_or("cpu", String::as_str).parse()?;
+    let device = device.learns(precision).map_err(fail)?;
     let (name, input) = compiled.typed.graph().inputs().first().ok_or("no input")?;
     let dims = compiled.typed.shape(*input).concrete(batch);
     let each = dims[1..].iter().product::<usize>();
@@ -82,11 +77,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     if flag("--profile") || value("--device-times").is_some() {
         let lr = config.optimizer.lr;
-        let mut trainer = Trainer::new(&compiled.typed, &bound, device, config, batch).map_err(fail)?;
+        let mut trainer = train::Trainer::new(&compiled.typed, &bound, device, config, batch).map_err(fail)?;
         let (image, targets) = given(0);
         let targets = match &targets {
-            Targets::Classes(classes) => archc::train::Targets::Classes(classes),
-            _ => archc::train::Targets::Image,
+            Targets::Classes(classes) => train::Targets::Classes(classes),
+            _ => train::Targets::Image,
         };
         if let Some(wanted) = value("--device-times") {
             (0..2).try_for_each(|_| trainer.step(&[(name, &image)], targets, lr).map(drop)).map_err(fail)?;

@@ -45,6 +45,8 @@ pub struct Bound {
     by_node: FxHashMap<(NodeId, usize), usize>,
     extra: HashMap<String, Store>,
     ledger: Ledger,
+    /// Whether the file is the edited network's own, not the base's.
+    is_own: bool,
     /// Tensors read so far that hold values which are not finite, and how many.
     non_finite: Mutex<BTreeMap<String, usize>>,
 }
@@ -234,6 +236,7 @@ pub fn bind_edited(typed: &Typed, path: &Path) -> Result<Bound, Diagnostics> {
     let names: IndexMap<String, String> = store.tensors().keys().map(|key| (key.clone(), key.clone())).collect();
     fits(&keys(typed), &names, &store, Whose::Edited).map_err(fail)?;
     let mut bound = Bound::new(typed, Some(store), 0, Ledger::default());
+    bound.is_own = true;
     for id in typed.order() {
         let node = typed.graph().node(*id);
         if node.tied.is_some() {
@@ -281,6 +284,7 @@ impl Bound {
             by_node: FxHashMap::default(),
             extra: HashMap::new(),
             ledger,
+            is_own: false,
             non_finite: Mutex::default(),
         }
     }
@@ -374,6 +378,11 @@ impl Bound {
             held.transpose()?;
         }
         Ok(())
+    }
+
+    /// Whether the file is the edited network's own, not the base's.
+    pub fn is_own(&self) -> bool {
+        self.is_own
     }
 
     /// What messages call the file of weights, where there is one.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::bind::bind_headers;
+use crate::bind::{Bound, bind, bind_edited, bind_headers};
 use crate::build::{self, Builder};
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::edit::{self, Applied, Report};
@@ -17,6 +17,7 @@ use crate::syntax::{self, tree};
 use crate::train::run::setup::{Given, setup};
 use crate::train::{TrainSpec, frozen_at_random};
 use crate::typed::{self, Typed};
+use crate::weights::WeightsSource;
 use crate::zoo;
 
 /// Deep nesting recurses; this is far more than the deepest that the limits allow.
@@ -36,6 +37,31 @@ pub struct Compiled {
     /// What its `train` block says, where it has one.
     pub train: Option<TrainSpec>,
     pub warnings: Diagnostics,
+}
+
+impl Compiled {
+    /// The network's tensors: the spec's own, or those of a file of the edited network; and a line on what became of each.
+    /// `seed` is that of fresh tensors where the spec has none.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or does not fit.
+    pub fn bind(&self, weights: Option<&Path>, seed: Option<u64>) -> Result<(Bound, String), Diagnostics> {
+        if let Some(path) = weights {
+            let bound = bind_edited(&self.typed, path)?;
+            let line = format!("weights: {} from {}", bound.ledger(), path.display());
+            return Ok((bound, line));
+        }
+        let bound = bind(&self.settings, &self.base, &self.typed, seed)?;
+        let line = match (&self.settings.weights, self.settings.weights_span) {
+            (WeightsSource::Random { .. }, None) => {
+                let (seed, ledger) = (seed.unwrap_or(0), bound.ledger().drawn());
+                format!("weights: the spec names none, so they are random(seed = {seed}): {ledger}")
+            }
+            (WeightsSource::Random { .. }, Some(_)) => format!("weights: {}", bound.ledger().drawn()),
+            _ => format!("weights: {}", bound.ledger()),
+        };
+        Ok((bound, line))
+    }
 }
 
 /// What a text turned out to be.
@@ -64,7 +90,7 @@ pub fn open(sources: &mut Sources, path: &Path) -> Result<FileId, Problem> {
             .map_err(|problem| Problem { message: format!("standard input {}", problem.message), ..problem })?;
         return Ok(sources.add("<stdin>", text, Some(Path::new("."))));
     }
-    let text = resolve::read_text(path, plain_or_stream).map_err(|problem| problem.hints(meant(path)))?;
+    let text = resolve::read(sources, path, plain_or_stream).map_err(|problem| problem.hints(meant(path)))?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok(sources.add(path.display().to_string(), text, Some(dir)))
 }

@@ -30,26 +30,52 @@
 //! - [`train`]: the `train` block, gradients, and the steps that learn.
 //! - [`compile`]: the stages one after another; [`cli`]: a file a command.
 
-pub mod bind;
-pub mod build;
+mod answers;
+mod bind;
+mod build;
+#[doc(hidden)]
 pub mod cli;
-pub mod compile;
-pub mod data;
-pub mod diag;
-pub mod edit;
-pub mod exec;
-pub mod graph;
-pub mod io;
-pub mod ops;
-pub mod opt;
-pub mod philox;
-pub mod plan;
-pub mod resolve;
-pub mod settings;
-pub mod source;
-pub mod syntax;
-pub mod tensor;
-pub mod train;
-pub mod typed;
-pub mod weights;
-pub mod zoo;
+mod compile;
+mod data;
+mod diag;
+mod edit;
+mod exec;
+mod face;
+mod graph;
+mod io;
+mod ops;
+mod opt;
+mod philox;
+mod plan;
+mod resolve;
+mod settings;
+mod source;
+mod syntax;
+mod tensor;
+mod train;
+mod typed;
+mod weights;
+mod zoo;
+
+pub use bind::Ledger;
+pub use compile::Files;
+pub use diag::{Code, Severity};
+pub use exec::device::Device;
+pub use face::{Error, Exporter, Inputs, Message, Model, Options, Outputs, Place, Session, Spec};
+pub use plan::DType;
+pub use source::Loader;
+pub use tensor::Tensor;
+
+/// The stages behind the face, for this repository's tests and benches, which look at what each of them gives. Nothing here
+/// is promised to anybody else.
+#[doc(hidden)]
+pub mod stages {
+    macro_rules! stages {
+        ($($name:ident)*) => {
+            $(pub mod $name {
+                pub use crate::$name::*;
+            })*
+        };
+    }
+    stages! { compile data diag edit exec graph io ops philox train typed weights zoo }
+}

@@ -8,6 +8,8 @@ use crate::graph::OWN_OUTPUT;
 use crate::io::labels::Labels;
 use crate::io::open;
 use crate::io::preprocess::{Interpolation, Preprocess};
+use crate::io::tensors::Wanted;
+use crate::ops::shape::Shape;
 use crate::resolve::Program;
 use crate::source::{Sources, Span, below};
 use crate::syntax::tree::{self, ExprKind};
@@ -135,6 +137,19 @@ impl Settings {
             _ => "leave `labels` out: indices are printed".into(),
         };
         Err(problem.hint(hint).at(span))
+    }
+
+    /// What each input takes. The network's preprocessing is that of its first picture; others are prepared in proportion.
+    pub fn wanted(&self, typed: &Typed) -> Vec<Wanted> {
+        let preprocess = self.preprocess.clone().unwrap_or_default();
+        let size = |shape: &Shape| shape.as_image().map(|(_, height, width)| (height as u32, width as u32));
+        let first = typed.graph().inputs().values().find_map(|id| size(typed.shape(*id)));
+        let of = |shape: &Shape| match (first, size(shape)) {
+            (Some(first), Some(own)) => preprocess.scaled(first, own),
+            _ => preprocess.clone(),
+        };
+        let inputs = typed.graph().inputs().iter().map(|(name, id)| (name.clone(), typed.shape(*id)));
+        inputs.map(|(name, shape)| Wanted { name, shape: shape.dims.clone(), preprocess: of(shape) }).collect()
     }
 
     /// A mistake of a `map` or `ignore` line at its place.

@@ -3,8 +3,9 @@
 //! Every text that archc reads as a program (the spec, what it uses, the zoo) is kept here once, so that a place is a
 //! small copyable [`Span`]. Knows nothing of syntax.
 
+use std::fmt::Debug;
 use std::path::{Component, Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// One text in [`Sources`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,8 +40,26 @@ pub fn below(dir: &Path, path: impl AsRef<Path>) -> PathBuf {
     if short.as_os_str().is_empty() { joined } else { short }
 }
 
+/// The files that a spec may use, where they do not lie on the disk.
+///
+/// A map of paths and texts is one.
+pub trait Loader: Debug + Send + Sync {
+    /// The content of the file at `path`, UTF-8. Paths are as they are written, from the folder of the spec on, without
+    /// `.` and `..` where that is possible.
+    ///
+    /// # Errors
+    /// Why there is none; it is told as the reason why the file cannot be read.
+    fn load(&self, path: &Path) -> std::io::Result<Vec<u8>>;
+}
+
+impl Loader for std::collections::BTreeMap<PathBuf, String> {
+    fn load(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        self.get(path).map(|text| text.clone().into_bytes()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+}
+
 /// A text and where it came from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SourceFile {
     /// As it is printed: a path relative to where archc was started, `zoo/resnet.arch`, `<stdin>`.
     pub name: String,
@@ -54,14 +73,26 @@ pub struct SourceFile {
 }
 
 /// All texts of one compilation. A file is never removed, so a [`FileId`] stays valid.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: Vec<SourceFile>,
+    /// Where used files come from; None for the disk.
+    loader: Option<Arc<dyn Loader>>,
 }
 
 impl Sources {
     pub fn new() -> Sources {
         Sources::default()
+    }
+
+    /// Without texts yet; those that are used come from `loader` instead of the disk.
+    pub fn with_loader(loader: Arc<dyn Loader>) -> Sources {
+        Sources { loader: Some(loader), ..Sources::default() }
+    }
+
+    /// Where used files come from; None for the disk.
+    pub fn loader(&self) -> Option<&Arc<dyn Loader>> {
+        self.loader.as_ref()
     }
 
     /// Adds a text. `dir` is the folder that its relative paths start from.

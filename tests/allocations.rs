@@ -1,14 +1,9 @@
 //! A steady-state run allocates nothing. Alone in its binary, as it counts what the whole process allocates.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use archc::bind::bind;
-use archc::compile::{Outcome, compile};
-use archc::exec::{Executable, cpu::Cpu};
-use archc::source::Sources;
-use archc::tensor::Tensor;
+use archc::{Device, Options, Spec, Tensor};
 
 struct Counting;
 
@@ -73,13 +68,10 @@ fn a_steady_state_run_allocates_nothing() {
 
 /// How many allocations three runs make at least, after those that fill the threads' scratch memory.
 fn allocations(text: &str) -> usize {
-    let mut sources = Sources::new();
-    let file = sources.add("spec.arch", text, Some(Path::new(".")));
-    let Ok(Outcome::Spec(compiled)) = compile(&mut sources, file, &[]) else { panic!("it compiles: {text}") };
-    let Ok(bound) = bind(&compiled.settings, &compiled.base, &compiled.typed, Some(1)) else {
-        panic!("it binds: {text}")
-    };
-    let mut executable = Executable::new(&compiled.typed, &bound, &Cpu::new(), 2).expect("it fits");
+    let model = Spec::from_text(text).compile().expect("it compiles");
+    let options = Options { batch: Some(2), seed: Some(1), ..Options::default() };
+    let mut session = model.load(Device::Cpu, options).expect("it fits");
+    let executable = session.executable();
     let inputs: Vec<Tensor> = executable.plan().inputs().iter().map(|(_, dims)| Tensor::zeros(dims.clone())).collect();
     let inputs: Vec<&[f32]> = inputs.iter().map(Tensor::data).collect();
     let mut outputs = executable.outputs();

@@ -23,7 +23,7 @@ pub use budget::{Budget, Limit};
 pub use env::{Env, Naming};
 pub use network::{BaseInfo, build_base};
 use value::MAX_NESTED;
-pub use value::{BindingKind, Callable, List, Place, Target, Value};
+pub use value::{BindingKind, List, Target, Value};
 
 use crate::diag::{At, Code, Diagnostic, Diagnostics, Problem, Result};
 use crate::graph::{Graph, NewNode, NodeId, Patch, Scope, path};

@@ -1,131 +1,15 @@
-//! What the outputs of a network mean, and how `run` prints them: classes with probabilities, numbers, or tensors in short.
-//!
-//! The loss that a network learned by says what its output is: cross entropy a class of several, binary cross entropy
-//! classes that are right or not each for itself, any other loss numbers. It is known from the trained file's metadata,
-//! or from the spec's `train` block. Without either a row of outputs is one of classes, but a single output is a number.
+//! The answers of a network as `run` prints them: classes with probabilities, numbers, or tensors in short.
 
-use super::Failure;
-use super::args::WeightArgs;
-use crate::bind::Bound;
-use crate::compile::Compiled;
-use crate::diag::{Code, Diagnostics, Problem, one_line};
-use crate::graph::OWN_OUTPUT;
+use crate::answers::Answer;
+use crate::diag::one_line;
 use crate::io::labels::Labels;
 use crate::io::results::{Numbers, Results, Row, Scores, Summary, classify};
-use crate::settings::LabelsSource;
 use crate::tensor::Tensor;
-use crate::typed::Typed;
 
 /// Classes that are printed a picture.
 const TOP: usize = 5;
 /// Numbers that are printed a picture.
 const MOST_NUMBERS: usize = 16;
-
-/// What a network answers with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Classes(Scores),
-    Numbers,
-    /// Anything but one row of values a sample.
-    Tensors,
-}
-
-/// What the network answers with. `loss` is what it learned by, where that is known.
-pub fn answer(typed: &Typed, loss: Option<&str>) -> Answer {
-    if typed.graph().outputs().len() == 1 { own_answer(typed, loss) } else { Answer::Tensors }
-}
-
-/// The same of the network's own output, whatever others it has.
-pub fn own_answer(typed: &Typed, loss: Option<&str>) -> Answer {
-    let Some(output) = typed.graph().outputs().get(OWN_OUTPUT) else { return Answer::Tensors };
-    let shape = typed.shape(output.node);
-    if !shape.batched || shape.rank() != 2 {
-        return Answer::Tensors;
-    }
-    let last = typed.graph().node(output.node).op.name();
-    match loss {
-        Some("mse" | "l1" | "huber") => Answer::Numbers,
-        Some("bce_with_logits") if last != "sigmoid" => Answer::Classes(Scores::Sigmoids),
-        None if shape.dims == [1] => Answer::Numbers,
-        _ if matches!(last, "softmax" | "sigmoid") => Answer::Classes(Scores::Probabilities),
-        _ => Answer::Classes(Scores::Logits),
-    }
-}
-
-/// The name of the loss that the network learned by, or is to learn by.
-pub fn loss_of(compiled: &Compiled, bound: &Bound, source: &WeightArgs) -> Option<String> {
-    let learned = bound.metadata().get("loss").cloned();
-    let block = compiled.train.as_ref().and_then(|spec| spec.choice("loss")).map(|choice| choice.name().to_string());
-    match source.weights {
-        Some(_) => learned.or(block),
-        // the file is the base's, and speaks of another output where an edit made this one
-        None => block.or(learned.filter(|_| is_of_base(compiled))),
-    }
-}
-
-/// Whether the output is that of the base network.
-fn is_of_base(compiled: &Compiled) -> bool {
-    let own = |typed: &Typed| typed.graph().outputs().get(OWN_OUTPUT).map(|output| output.node);
-    let (Some(base), Some(edited)) = (own(&compiled.base), own(&compiled.typed)) else { return false };
-    let node = compiled.typed.graph().node(edited);
-    let before = compiled.base.graph().node(base);
-    node.base.as_ref().is_some_and(|base| base.path == before.path)
-        && compiled.typed.shape(edited) == compiled.base.shape(base)
-}
-
-/// The names of the classes: the trained file's, else the spec's.
-///
-/// # Errors
-/// A file of names that cannot be read; a trained file with other classes than the network has.
-pub fn names(compiled: &Compiled, bound: &Bound, source: &WeightArgs) -> Result<Option<Labels>, Failure> {
-    match trained(compiled, bound, source)? {
-        Some(labels) => Ok(Some(labels)),
-        None => spec_names(compiled),
-    }
-}
-
-/// The class names that a trained file carries.
-///
-/// # Errors
-/// If there are more or fewer than the network has outputs, and no edit has made these.
-pub fn trained(compiled: &Compiled, bound: &Bound, source: &WeightArgs) -> Result<Option<Labels>, Failure> {
-    let names = bound.metadata().get("classes").cloned();
-    let Some(names) = names.and_then(|names| serde_json::from_str::<Vec<String>>(&names).ok()) else { return Ok(None) };
-    let Some(classes) = classes(&compiled.typed) else { return Ok(None) };
-    if names.len() == classes {
-        return Ok(Some(Labels::from(names)));
-    }
-    if source.weights.is_none() && !is_of_base(compiled) {
-        return Ok(None);
-    }
-    let file = bound.file().unwrap_or_else(|| "the weights".into());
-    let message = format!("the network gives {classes} classes, {file} names {}", names.len());
-    Err(Problem::new(Code::WeightsFile, message)
-        .note("the names are in the file's metadata, under `classes`")
-        .hint("save it with as many names as the network has outputs, or without")
-        .into())
-}
-
-/// The class names that the spec gives.
-///
-/// # Errors
-/// A file of names that cannot be read.
-pub fn spec_names(compiled: &Compiled) -> Result<Option<Labels>, Failure> {
-    match &compiled.settings.labels {
-        None => Ok(None),
-        Some(LabelsSource::Imagenet) => Ok(Some(Labels::imagenet())),
-        Some(LabelsSource::File(path, span)) => match Labels::load(path) {
-            Ok(labels) => Ok(Some(labels)),
-            Err(problem) => Err(Diagnostics::from(problem.at(*span)).into()),
-        },
-    }
-}
-
-/// How many values the network's own output has, where it is a row.
-fn classes(typed: &Typed) -> Option<usize> {
-    let shape = typed.shape(typed.graph().outputs().get(OWN_OUTPUT)?.node);
-    (shape.batched && shape.rank() == 2).then(|| shape.dims[0])
-}
 
 /// What has come out so far.
 pub struct Collected {

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::{Failure, threads};
-use crate::diag::{Code, Problem};
-use crate::exec::cpu::Cpu;
-use crate::exec::cpu::kernels::Policy;
+use crate::exec::device::{Device, Precision};
 use crate::plan::DType;
 
 /// A compiler for edits to pretrained vision networks.
@@ -84,7 +82,7 @@ pub struct ExecArgs {
     #[command(flatten)]
     pub source: WeightArgs,
     /// Where to execute: auto, cpu, cuda, cuda:1 ..
-    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
     /// The number format of weights and activations; sums, small vectors and outputs are f32 in any case.
     #[arg(long, value_enum, default_value = "f32")]
@@ -105,27 +103,8 @@ impl std::ops::Deref for ExecArgs {
 }
 
 impl ExecArgs {
-    /// The CPU with the algorithms that are allowed, and that pay for `runs` where that is known.
-    ///
-    /// # Errors
-    /// If it does not compute in the number format that was asked for, or may not.
-    pub fn cpu(&self, runs: Option<usize>) -> Result<Cpu, Problem> {
-        if self.exact && self.dtype != Dtype::F32 {
-            let message =
-                format!("`--exact` allows no reduced precision, and `--dtype {}` asks for it", self.dtype.name());
-            return Err(Problem::new(Code::Usage, message).hint("leave one of them out"));
-        }
-        let dtype = match self.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::Bf16 => DType::Bf16,
-            Dtype::F16 => DType::F16,
-        };
-        let policy = match runs {
-            _ if self.exact => Policy::Exact,
-            Some(runs) => Policy::Runs(runs),
-            None => Policy::Fast,
-        };
-        Cpu::new().with_policy(policy).with_dtype(dtype)
+    pub fn precision(&self) -> Precision {
+        Precision { dtype: self.dtype.into(), tf32: self.tf32, exact: self.exact }
     }
 }
 
@@ -139,25 +118,6 @@ impl WeightArgs {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    Auto,
-    Cpu,
-    Cuda(usize),
-}
-
-fn device(text: &str) -> Result<Device, String> {
-    match text {
-        "auto" => Ok(Device::Auto),
-        "cpu" => Ok(Device::Cpu),
-        "cuda" => Ok(Device::Cuda(0)),
-        _ => {
-            let number = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
-            number.map(Device::Cuda).ok_or_else(|| "expected auto, cpu, cuda or cuda:N".into())
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Dtype {
     F32,
@@ -166,12 +126,17 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// As it is written on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Dtype::F32 => "f32",
-            Dtype::Bf16 => "bf16",
-            Dtype::F16 => "f16",
+        DType::from(self).name()
+    }
+}
+
+impl From<Dtype> for DType {
+    fn from(dtype: Dtype) -> DType {
+        match dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::Bf16 => DType::Bf16,
+            Dtype::F16 => DType::F16,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `archc check`: everything short of execution. Reads no weights beyond their headers.
 
+use std::sync::Arc;
+
 use super::args::Check;
 use super::session::Session;
 use super::{Failure, Outcome};
@@ -29,7 +31,7 @@ fn check(session: &mut Session, args: &Check) -> Result<(Diagnostics, String), F
     let file = session.open(&args.spec)?;
     let name = session.sources.file(file).name.clone();
     let name = one_line(&name);
-    match compile::check(&mut session.sources, file, &args.spec.set, Files::All)? {
+    match compile::check(Arc::make_mut(&mut session.sources), file, &args.spec.set, Files::All)? {
         compile::Outcome::Library => Ok((Diagnostics::new(), format!("{name}: ok, a library of definitions\n"))),
         compile::Outcome::Spec(compiled) => {
             let layers = count(compiled.typed.order().len(), "layer");

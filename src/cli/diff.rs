@@ -36,9 +36,10 @@ pub fn run(session: &mut Session, args: &Diff) -> Outcome {
 fn compare(session: &mut Session, args: &Diff) -> Result<bool, Failure> {
     let mut compile = |spec: &Path| session.compile(&SpecArgs { spec: spec.to_path_buf(), set: args.set.clone() });
     let (a, b) = (compile(&args.a)?, compile(&args.b)?);
+    let (a, b) = (a.compiled(), b.compiled());
     let layers = Changes::of(&layers(&a.typed), &layers(&b.typed));
     let weights = Changes::of(&tensors(&a.typed), &tensors(&b.typed));
-    let sources = (weights_text(&a), weights_text(&b));
+    let sources = (weights_text(a), weights_text(b));
     let same = layers.is_empty() && weights.is_empty() && sources.0 == sources.1;
     if args.json {
         let json = json!({

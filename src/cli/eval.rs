@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::answers::{Answer, loss_of, own_answer, spec_names, trained};
 use super::args::Eval;
 use super::backend::backend;
-use super::run::{Finite, bound, resized, wanted};
+use super::run::{Finite, bound};
 use super::session::Session;
 use super::table::{Align, table};
 use super::{Failure, Outcome};
+use crate::answers::{Answer, loss_of, own_answer, spec_names, trained};
 use crate::compile::Compiled;
 use crate::data::{Loader, Recipe, Want, eval_folder};
 use crate::diag::{Code, Problem};
@@ -19,7 +19,6 @@ use crate::io::results::Scores as Kind;
 use crate::opt::Loss;
 use crate::settings::LabelsSource;
 use crate::source::below;
-use crate::tensor::Tensor;
 use crate::train::run::scores::Scores;
 use crate::train::spec::Setting;
 
@@ -27,7 +26,8 @@ use crate::train::spec::Setting;
 const BATCH: usize = 8;
 
 pub fn run(session: &mut Session, args: &Eval) -> Outcome {
-    let compiled = session.compile(&args.spec)?;
+    let model = session.compile(&args.spec)?;
+    let compiled = model.compiled();
     let path = match (&args.data, &compiled.train) {
         (Some(path), _) => path.clone(),
         (None, Some(spec)) => match spec.choice("data").map(|choice| (choice.name(), choice.arg("path"))) {
@@ -52,7 +52,7 @@ pub fn run(session: &mut Session, args: &Eval) -> Outcome {
         atomic::check_writable(output)?;
     }
     let backend = backend(&args.exec, None)?;
-    args.exec.with_threads(|| evaluate(session, args, &compiled, backend.as_ref(), &path))
+    args.exec.with_threads(|| evaluate(session, args, compiled, backend.as_ref(), &path))
 }
 
 fn evaluate(
@@ -65,12 +65,12 @@ fn evaluate(
     let typed = &compiled.typed;
     let (shape, answers) = shapes(compiled)?;
     let bound = bound(compiled, &args.exec)?;
-    let learned_by = loss_of(compiled, &bound, &args.exec);
+    let learned_by = loss_of(compiled, &bound);
     let scores_are = match own_answer(typed, learned_by.as_deref()) {
         Answer::Classes(kind) => kind,
         Answer::Numbers | Answer::Tensors => return Err(no_classes(learned_by.as_deref()).into()),
     };
-    let names = match trained(compiled, &bound, &args.exec)? {
+    let names = match trained(compiled, &bound)? {
         Some(labels) => Some(labels.names().to_vec()),
         None => names(compiled)?,
     };
@@ -109,7 +109,7 @@ fn evaluate(
         seed: 0,
         skip_corrupt: args.skip_corrupt || skips(compiled, args),
     };
-    let wanted = wanted(compiled);
+    let wanted = compiled.settings.wanted(typed);
     let mut finite = Finite::new(session, &bound, backend);
     let mut scores = Scores::new(&classes);
     let mut sum = 0.0;
@@ -123,9 +123,8 @@ fn evaluate(
         if count == 0 {
             continue;
         }
-        let outputs = executable.run(&[(wanted[0].name.as_str(), &resized(&found.input, batch))])?;
-        let Some((_, output)) = outputs.into_iter().next() else { continue };
-        let mut output: Tensor = resized(&output, count);
+        let outputs = executable.run_samples(&[(wanted[0].name.as_str(), &found.input)])?;
+        let Some((_, mut output)) = outputs.into_iter().next() else { continue };
         let names: Vec<String> = found.samples.iter().map(|at| files[*at].display().to_string()).collect();
         finite.look(&wanted, &names, std::slice::from_ref(&found.input), std::iter::once(&output))?;
         match last {

@@ -2,17 +2,14 @@
 
 use std::path::PathBuf;
 
-use indexmap::IndexMap;
-
 use super::Outcome;
-use super::answers::{loss_of, trained};
-use super::args::{Dtype, Export, Target};
-use super::run::{bound, own_files};
+use super::args::{Export, Target, WeightArgs};
+use super::run::own_files;
 use super::session::Session;
 use crate::diag::{Code, Problem};
+use crate::face::Options;
 use crate::io::console::say;
 use crate::io::{atomic, output};
-use crate::weights::DType;
 
 pub fn run(session: &mut Session, args: &Export) -> Outcome {
     let Target::Safetensors = args.to;
@@ -21,27 +18,15 @@ pub fn run(session: &mut Session, args: &Export) -> Outcome {
         return Err(problem.into());
     }
     atomic::check_writable(&args.output)?;
-    let compiled = session.compile(&args.spec)?;
-    output::refuse_what_is_read(
-        &args.output,
-        own_files(&compiled, &args.spec, &args.source).iter().map(PathBuf::as_path),
-    )?;
+    let model = session.compile(&args.spec)?;
+    let own = own_files(model.compiled(), &args.spec, &args.source);
+    output::refuse_what_is_read(&args.output, own.iter().map(PathBuf::as_path))?;
     args.source.with_threads(|| {
-        let bound = bound(&compiled, &args.source)?;
-        let dtype = match args.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::Bf16 => DType::BF16,
-        };
-        // what a trained file says of its outputs travels on, as far as it is still of these
-        let mut metadata = IndexMap::new();
-        if let Some(labels) = trained(&compiled, &bound, &args.source)? {
-            metadata.insert("classes".to_string(), serde_json::to_string(labels.names()).expect("JSON of strings"));
-        }
-        metadata.extend(loss_of(&compiled, &bound, &args.source).map(|loss| ("loss".to_string(), loss)));
-        bound.export(&args.output, &dtype, &metadata)?;
-        session.report(&bound.warnings());
-        let count = bound.keys().count();
+        let WeightArgs { weights, seed, .. } = args.source.clone();
+        let exporter = model.exporter(&Options { weights, seed, ..Options::default() })?;
+        say(exporter.remark());
+        let count = exporter.safetensors(&args.output, args.dtype.into())?;
+        session.report(&exporter.bound().warnings());
         say(format!("wrote {count} tensors to {}", args.output.display()));
         Ok(())
     })

@@ -1,5 +1,7 @@
 //! `archc fmt`: specs in their canonical form.
 
+use std::sync::Arc;
+
 use super::args::Fmt;
 use super::session::Session;
 use super::{Failure, Outcome, status};
@@ -39,7 +41,8 @@ pub fn run(session: &mut Session, args: &Fmt) -> Outcome {
 
 /// A file's name, text, and canonical text.
 fn format(session: &mut Session, path: &std::path::Path) -> Result<(String, String, String), Diagnostics> {
-    let file = compile::open(&mut session.sources, path).map_err(|problem| Diagnostics::from(problem.anywhere()))?;
+    let file = compile::open(Arc::make_mut(&mut session.sources), path)
+        .map_err(|problem| Diagnostics::from(problem.anywhere()))?;
     let source = session.sources.file(file);
     let new = syntax::format(file, &source.text)?;
     Ok((source.name.clone(), source.text.clone(), new))

@@ -56,6 +56,12 @@ impl From<crate::diag::Problem> for Failure {
     }
 }
 
+impl From<crate::face::Error> for Failure {
+    fn from(error: crate::face::Error) -> Failure {
+        Failure::Diagnostics(error.into_diagnostics())
+    }
+}
+
 /// What a command comes to.
 pub type Outcome = Result<(), Failure>;
 

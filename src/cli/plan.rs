@@ -22,10 +22,11 @@ use crate::weights::WeightsSource;
 const NAMED: usize = 6;
 
 pub fn run(session: &mut Session, args: &Plan) -> Outcome {
-    let compiled = session.compile(&args.spec)?;
+    let model = session.compile(&args.spec)?;
+    let compiled = model.compiled();
     if args.json {
         let edits: Vec<Value> = compiled.reports.iter().map(|report| report_json(&session.sources, report)).collect();
-        let ledger = ledger(&compiled)?;
+        let ledger = ledger(compiled)?;
         let json = json!({
             "edits": edits,
             "ledger": {
@@ -50,7 +51,7 @@ pub fn run(session: &mut Session, args: &Plan) -> Outcome {
     text += &format!("after    {}\n", cost(&compiled.typed));
     // the edits are worth reading even where the weights are not there
     print(&text);
-    let ledger = ledger(&compiled)?;
+    let ledger = ledger(compiled)?;
     print(&format!("weights: {}\n", one_line(&ledger.to_string())));
     if let WeightsSource::Hub(repo) = &compiled.settings.weights {
         say(format!("note: this is so if hf(\"{repo}\") has the base network's keys; `archc run` reads it"));

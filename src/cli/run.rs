@@ -5,23 +5,20 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::answers::{Answer, Collected, answer, loss_of, names, text};
+use super::answers::{Collected, text};
 use super::args::{Run, SpecArgs, WeightArgs};
 use super::backend::backend;
 use super::inputs::{Given, given};
 use super::session::Session;
 use super::{Failure, Outcome};
-use crate::bind::{Bound, bind, bind_edited};
+use crate::answers::{Answer, answer, loss_of, names};
+use crate::bind::Bound;
 use crate::compile::Compiled;
 use crate::diag::{Diagnostics, Problem};
-use crate::exec::finite::blame;
-use crate::exec::{Backend, Executable};
+use crate::exec::{Backend, Executable, finite, noise};
 use crate::io::console::{self, print, say};
 use crate::io::output::{self, Output};
-use crate::io::preprocess::Preprocess;
 use crate::io::tensors::Wanted;
-use crate::ops::shape::Shape;
-use crate::philox::Philox;
 use crate::tensor::Tensor;
 use crate::weights::WeightsSource;
 
@@ -29,20 +26,21 @@ use crate::weights::WeightsSource;
 const BATCH: usize = 8;
 
 pub fn run(session: &mut Session, args: &Run) -> Outcome {
-    let compiled = session.compile(&args.spec)?;
+    let model = session.compile(&args.spec)?;
+    let compiled = model.compiled();
     // what can be refused early is refused before weights are read
     let outputs: Vec<Output> = args.output.iter().map(|path| Output::of(path)).collect::<Result<_, _>>()?;
     let inputs: Vec<&str> = compiled.typed.graph().inputs().keys().map(String::as_str).collect();
     let given = given(&args.input, &inputs)?;
     let batch = batch(args, &given);
-    let shapes = shapes(&compiled, if given.is_noise() { batch } else { given.len() });
-    let own = own_files(&compiled, &args.spec, &args.exec.source);
+    let shapes = shapes(compiled, if given.is_noise() { batch } else { given.len() });
+    let own = own_files(compiled, &args.spec, &args.exec.source);
     for path in &args.output {
         output::check(path, &shapes)?;
         output::refuse_what_is_read(path, given.paths().chain(own.iter().map(PathBuf::as_path)))?;
     }
     let backend = backend(&args.exec, runs(&given, batch))?;
-    args.exec.with_threads(|| execute(session, args, backend.as_ref(), &compiled, &outputs, &given, batch))
+    args.exec.with_threads(|| execute(session, args, backend.as_ref(), compiled, &outputs, &given, batch))
 }
 
 /// The spec and the file of its weights: what a result must not be written over.
@@ -65,8 +63,8 @@ fn execute(
     batch: usize,
 ) -> Outcome {
     let bound = bound(compiled, &args.exec)?;
-    let labels = names(compiled, &bound, &args.exec)?;
-    let wanted = wanted(compiled);
+    let labels = names(compiled, &bound)?;
+    let wanted = compiled.settings.wanted(&compiled.typed);
     bound.check_memory()?;
     let mut executable = Executable::new(&compiled.typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
@@ -74,16 +72,16 @@ fn execute(
     // noise has no classes
     let answer = match is_noise {
         true => Answer::Tensors,
-        false => answer(&compiled.typed, loss_of(compiled, &bound, &args.exec).as_deref()),
+        false => answer(&compiled.typed, loss_of(compiled, &bound).as_deref()),
     };
     let mut collected = Collected::new(answer, labels, outputs.iter().any(|output| output.needs_tensors()));
     let mut failed = Diagnostics::new();
     let mut finite = Finite::new(session, &bound, backend);
     if is_noise {
         let noise: Vec<Tensor> =
-            wanted.iter().map(|wanted| noise(wanted, batch, args.exec.seed.unwrap_or(0))).collect();
+            wanted.iter().map(|one| noise(&one.name, &one.shape, batch, args.exec.seed.unwrap_or(0))).collect();
         let names: Vec<String> = (0..batch).map(|at| format!("noise[{at}]")).collect();
-        let outputs = run_batch(&mut executable, &wanted, &noise, batch)?;
+        let outputs = executable.run_samples(&named(&wanted, &noise))?;
         finite.look(&wanted, &names, &noise, outputs.iter().map(|(_, tensor)| tensor))?;
         collected.add(&names, outputs);
     } else {
@@ -101,7 +99,7 @@ fn execute(
             }
             let count = now.names.len();
             if count > 0 {
-                let outputs = run_batch(&mut executable, &wanted, &now.tensors, count)?;
+                let outputs = executable.run_samples(&named(&wanted, &now.tensors))?;
                 bar.suspend(|| {
                     finite.look(&wanted, &now.names, &now.tensors, outputs.iter().map(|(_, tensor)| tensor))
                 })?;
@@ -161,84 +159,9 @@ fn prepared(compiled: &Compiled, given: &Given, wanted: &[Wanted]) -> Vec<String
 
 /// The network's tensors: the spec's own, or `--weights`; says what became of each.
 pub fn bound(compiled: &Compiled, source: &WeightArgs) -> Result<Bound, Failure> {
-    let settings = &compiled.settings;
-    if let Some(path) = &source.weights {
-        let bound = bind_edited(&compiled.typed, path)?;
-        say(format!("weights: {} from {}", bound.ledger(), path.display()));
-        return Ok(bound);
-    }
-    let bound = bind(settings, &compiled.base, &compiled.typed, source.seed)?;
-    match (&settings.weights, settings.weights_span) {
-        (WeightsSource::Random { .. }, None) => {
-            let (seed, ledger) = (source.seed.unwrap_or(0), bound.ledger().drawn());
-            say(format!("weights: the spec names none, so they are random(seed = {seed}): {ledger}"));
-        }
-        (WeightsSource::Random { .. }, Some(_)) => say(format!("weights: {}", bound.ledger().drawn())),
-        _ => say(format!("weights: {}", bound.ledger())),
-    }
+    let (bound, line) = compiled.bind(source.weights.as_deref(), source.seed)?;
+    say(line);
     Ok(bound)
-}
-
-/// What each input takes. The network's preprocessing is that of its first picture; others are prepared in proportion.
-pub fn wanted(compiled: &Compiled) -> Vec<Wanted> {
-    let typed = &compiled.typed;
-    let preprocess = compiled.settings.preprocess.clone().unwrap_or_default();
-    let size = |shape: &Shape| shape.as_image().map(|(_, height, width)| (height as u32, width as u32));
-    let first = typed.graph().inputs().values().find_map(|id| size(typed.shape(*id)));
-    let of = |shape: &Shape| -> Preprocess {
-        match (first, size(shape)) {
-            (Some(first), Some(own)) => preprocess.scaled(first, own),
-            _ => preprocess.clone(),
-        }
-    };
-    let inputs = typed.graph().inputs().iter().map(|(name, id)| (name.clone(), typed.shape(*id)));
-    inputs.map(|(name, shape)| Wanted { name, shape: shape.dims.clone(), preprocess: of(shape) }).collect()
-}
-
-/// Standard normal values, which depend on the seed, the input's name and the sample only.
-pub fn noise(wanted: &Wanted, batch: usize, seed: u64) -> Tensor {
-    let philox = Philox::named(seed, &wanted.name);
-    let shape = Shape::batched(wanted.shape.clone()).concrete(batch);
-    let len: usize = shape.iter().product();
-    let mut values = Vec::with_capacity(len.next_multiple_of(4));
-    for block in 0..len.div_ceil(4) as u64 {
-        let words = philox.block(block);
-        for pair in words.chunks_exact(2) {
-            // Box and Muller 1958; 1 - u keeps the logarithm finite
-            let radius = (-2.0 * (1.0 - crate::philox::unit(pair[0])).ln()).sqrt();
-            let angle = std::f32::consts::TAU * crate::philox::unit(pair[1]);
-            values.extend([radius * angle.cos(), radius * angle.sin()]);
-        }
-    }
-    values.truncate(len);
-    Tensor::new(shape, values)
-}
-
-/// Runs `count` samples; a short batch is filled up with zeros, whose results are left out.
-fn run_batch(
-    executable: &mut Executable,
-    wanted: &[Wanted],
-    tensors: &[Tensor],
-    count: usize,
-) -> Result<Vec<(String, Tensor)>, Problem> {
-    let batch = executable.plan().batch();
-    let full: Vec<Tensor> = tensors.iter().map(|tensor| resized(tensor, batch)).collect();
-    let named: Vec<(&str, &Tensor)> = wanted.iter().map(|wanted| wanted.name.as_str()).zip(&full).collect();
-    let outputs = executable.run(&named)?;
-    Ok(outputs.into_iter().map(|(name, tensor)| (name, resized(&tensor, count))).collect())
-}
-
-/// The tensor with `batch` samples: zeros behind its own, or its first.
-pub fn resized(tensor: &Tensor, batch: usize) -> Tensor {
-    let mut shape = tensor.shape().to_vec();
-    if shape.first() == Some(&batch) || shape.is_empty() {
-        return tensor.clone();
-    }
-    let sample: usize = shape[1..].iter().product();
-    shape[0] = batch;
-    let mut data = tensor.data()[..tensor.len().min(batch * sample)].to_vec();
-    data.resize(batch * sample, 0.0);
-    Tensor::new(shape, data)
 }
 
 /// Looks for outputs that are not finite, and says once where they come from.
@@ -269,27 +192,19 @@ impl<'a> Finite<'a> {
         if self.is_told {
             return Ok(());
         }
-        let bad = outputs.filter_map(|tensor| {
-            let size = tensor.len() / tensor.shape().first().copied().unwrap_or(1).max(1);
-            tensor.data().iter().position(|value| !value.is_finite()).map(|at| at / size.max(1))
-        });
-        let Some(sample) = bad.min() else { return Ok(()) };
-        self.is_told = true;
-        let one: Vec<Tensor> = inputs.iter().map(|tensor| only(tensor, sample)).collect();
-        let named: Vec<(&str, &Tensor)> = wanted.iter().map(|wanted| wanted.name.as_str()).zip(&one).collect();
-        let whose = names.get(sample).map_or_else(|| format!("sample {sample}"), |name| format!("`{name}`"));
-        let warning = blame(self.bound.typed(), self.bound, self.backend, &named, &whose)?;
-        self.session.report(&warning.into());
+        let inputs = named(wanted, inputs);
+        let found = finite::look(self.bound.typed(), self.bound, self.backend, names, &inputs, outputs)?;
+        if let Some(warning) = found {
+            self.is_told = true;
+            self.session.report(&warning.into());
+        }
         Ok(())
     }
 }
 
-/// One sample of a batch, as a batch of one.
-fn only(tensor: &Tensor, sample: usize) -> Tensor {
-    let mut shape = tensor.shape().to_vec();
-    let size: usize = shape.iter().skip(1).product();
-    shape[0] = 1;
-    Tensor::new(shape, tensor.data()[sample * size..][..size].to_vec())
+/// Tensors by the names of the inputs that they are for.
+fn named<'a>(wanted: &'a [Wanted], tensors: &'a [Tensor]) -> Vec<(&'a str, &'a Tensor)> {
+    wanted.iter().map(|wanted| wanted.name.as_str()).zip(tensors).collect()
 }
 
 fn progress(files: usize) -> ProgressBar {

@@ -1,21 +1,24 @@
 //! What every command needs: the sources, compiling a spec, and printing messages.
 
+use std::sync::Arc;
+
 use super::Failure;
 use super::args::SpecArgs;
-use crate::compile::{self, Compiled, Outcome};
+use crate::compile::{self, Outcome};
 use crate::diag::{Diagnostic, Diagnostics, render};
+use crate::face::Model;
 use crate::io::console;
 use crate::source::{FileId, Sources};
 
 pub struct Session {
-    pub sources: Sources,
+    pub sources: Arc<Sources>,
     /// Whether lists in messages are printed whole.
     pub verbose: bool,
 }
 
 impl Session {
     pub fn new() -> Session {
-        Session { sources: Sources::new(), verbose: false }
+        Session { sources: Arc::default(), verbose: false }
     }
 
     /// Prints messages to stderr, in colour on a terminal unless NO_COLOR is set.
@@ -29,21 +32,21 @@ impl Session {
     }
 
     pub fn open(&mut self, args: &SpecArgs) -> Result<FileId, Failure> {
-        Ok(compile::open(&mut self.sources, &args.spec)?)
+        Ok(compile::open(Arc::make_mut(&mut self.sources), &args.spec)?)
     }
 
     /// Compiles a spec; a library is an error. Warnings are printed.
-    pub fn compile(&mut self, args: &SpecArgs) -> Result<Compiled, Failure> {
+    pub fn compile(&mut self, args: &SpecArgs) -> Result<Model, Failure> {
         let file = self.open(args)?;
         self.compile_file(file, args)
     }
 
     /// [`Session::compile`] for a spec that was opened already.
-    pub fn compile_file(&mut self, file: FileId, args: &SpecArgs) -> Result<Compiled, Failure> {
-        match compile::compile(&mut self.sources, file, &args.set)? {
+    pub fn compile_file(&mut self, file: FileId, args: &SpecArgs) -> Result<Model, Failure> {
+        match compile::compile(Arc::make_mut(&mut self.sources), file, &args.set)? {
             Outcome::Spec(compiled) => {
                 self.report(&compiled.warnings);
-                Ok(*compiled)
+                Ok(Model::new(self.sources.clone(), file, args.set.clone(), *compiled))
             }
             Outcome::Library => Err(compile::not_a_spec(&self.sources, file).into()),
         }

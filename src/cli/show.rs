@@ -3,6 +3,8 @@
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Value, json};
 
+use std::sync::Arc;
+
 use super::args::Show;
 use super::session::Session;
 use super::table::{Align, bytes_of, count, giga, table, thousands};
@@ -21,7 +23,8 @@ use crate::typed::Typed;
 
 pub fn run(session: &mut Session, args: &Show) -> Outcome {
     let file = session.open(&args.spec)?;
-    let compiled = session.compile_file(file, &args.spec)?;
+    let model = session.compile_file(file, &args.spec)?;
+    let compiled = model.compiled();
     let typed = if args.base { &compiled.base } else { &compiled.typed };
     if args.steps {
         return steps(typed, args.json);
@@ -29,7 +32,8 @@ pub fn run(session: &mut Session, args: &Show) -> Outcome {
     let rows = match &args.select {
         None => rows(&session.sources, typed, args.depth.unwrap_or(usize::MAX)),
         Some(selector) => {
-            let places = compile::select(&mut session.sources, file, &args.spec.set, typed.graph(), selector)?;
+            let places =
+                compile::select(Arc::make_mut(&mut session.sources), file, &args.spec.set, typed.graph(), selector)?;
             places.iter().map(|place| place_row(&session.sources, typed, place)).collect()
         }
     };

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::Train;
-use super::backend::learns;
 use super::run::bound;
 use super::session::Session;
 use super::{Failure, Outcome, stop};
@@ -33,15 +32,16 @@ const PREFIX_MEMORY: u64 = 2 << 30;
 
 pub fn run(session: &mut Session, args: &Train) -> Outcome {
     let file = session.open(&args.spec)?;
-    let compiled = session.compile_file(file, &args.spec)?;
+    let model = session.compile_file(file, &args.spec)?;
+    let compiled = model.compiled();
     let Some(spec) = &compiled.train else {
         let name = &session.sources.file(file).name;
         return Err(Problem::new(Code::Train, format!("{name} has no `train` block"))
             .hint("`train { data folder(\"digits\"); loss cross_entropy }`")
             .into());
     };
-    let device = learns(&args.exec)?;
-    args.exec.with_threads(|| train(session, file, &compiled, spec, args, device))
+    let device = args.exec.device.learns(args.exec.precision())?;
+    args.exec.with_threads(|| train(session, file, compiled, spec, args, device))
 }
 
 fn train(

@@ -52,6 +52,38 @@ pub fn blame(
     Ok(problem.at(node.span).warning())
 }
 
+/// Looks at the outputs of a batch, whose samples have `names` (their numbers where there are none): None where all are
+/// finite, else [`blame`] for the first sample whose are not.
+///
+/// # Errors
+/// If the network cannot be run once more.
+pub fn look<'t>(
+    typed: &Typed,
+    tensors: &dyn Tensors,
+    backend: &dyn Backend,
+    names: &[String],
+    inputs: &[(&str, &Tensor)],
+    outputs: impl Iterator<Item = &'t Tensor>,
+) -> Result<Option<Box<Diagnostic>>, Problem> {
+    let bad = outputs.filter_map(|tensor| {
+        let size = tensor.len() / tensor.shape().first().copied().unwrap_or(1).max(1);
+        tensor.data().iter().position(|value| !value.is_finite()).map(|at| at / size.max(1))
+    });
+    let Some(sample) = bad.min() else { return Ok(None) };
+    let one: Vec<Tensor> = inputs.iter().map(|(_, tensor)| only(tensor, sample)).collect();
+    let named: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, _)| *name).zip(&one).collect();
+    let whose = names.get(sample).map_or_else(|| format!("sample {sample}"), |name| format!("`{name}`"));
+    blame(typed, tensors, backend, &named, &whose).map(Some)
+}
+
+/// One sample of a batch, as a batch of one.
+fn only(tensor: &Tensor, sample: usize) -> Tensor {
+    let mut shape = tensor.shape().to_vec();
+    let size: usize = shape.iter().skip(1).product();
+    shape[0] = 1;
+    Tensor::new(shape, tensor.data()[sample * size..][..size].to_vec())
+}
+
 /// The first layer in running order whose output is not finite, how many values are not, and of how many.
 fn first(
     typed: &Typed,

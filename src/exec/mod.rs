@@ -3,8 +3,10 @@
 //! Everything that can be done before the first input is done in [`Executable::new`]: passes, plan, memory, packed
 //! weights. A run then allocates nothing but its outputs, and gives the same bits on any number of threads.
 
+mod batch;
 pub mod cpu;
 pub mod cuda;
+pub mod device;
 pub mod finite;
 pub mod learning;
 pub mod reference;
@@ -22,6 +24,7 @@ use crate::plan::{self, Plan};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 
+pub use batch::noise;
 pub use weights::Weights;
 
 /// Where the tensors of a network come from.

@@ -40,6 +40,7 @@ pub use net::{
 
 /// A rewrite of a whole network.
 pub struct Pass {
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests ask for a pass by its name"))]
     pub name: &'static str,
     pub run: fn(&mut Net),
     /// Whether it is for a backend that can run so much.

@@ -2,12 +2,13 @@
 //! parts once and in order.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use indexmap::IndexMap;
 
 use super::{Definition, Kind, Module, ModuleId, Program};
 use crate::diag::{Code, Diagnostics, Problem, Result, suggest};
+use crate::io::atomic::reason;
 use crate::io::open::{self, Open};
 use crate::source::{FileId, Sources, Span, below};
 use crate::syntax::{self, MAX_TOKENS, tree};
@@ -23,10 +24,10 @@ const MAX_FILES: usize = 500;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Origin {
     Zoo(String),
-    Disk(PathBuf),
+    File(PathBuf),
 }
 
-struct Loader<'a> {
+struct Loading<'a> {
     sources: &'a mut Sources,
     problems: Diagnostics,
     known: HashMap<Origin, ModuleId>,
@@ -40,7 +41,7 @@ struct Loader<'a> {
 /// Loads the spec `file`, which `sources` already holds, and everything it uses. Every mistake found on the way is in
 /// the diagnostics; the program is complete where there is none.
 pub fn load(sources: &mut Sources, file: FileId) -> (Program, Diagnostics) {
-    let mut loader = Loader {
+    let mut loader = Loading {
         sources,
         problems: Diagnostics::new(),
         known: HashMap::new(),
@@ -50,7 +51,10 @@ pub fn load(sources: &mut Sources, file: FileId) -> (Program, Diagnostics) {
     };
     let source = loader.sources.file(file);
     let origin = match &source.dir {
-        Some(dir) => Origin::Disk(canonical(&dir.join(Path::new(&source.name).file_name().unwrap_or_default()))),
+        Some(dir) => {
+            let path = dir.join(Path::new(&source.name).file_name().unwrap_or_default());
+            Origin::File(identity(loader.sources, &path))
+        }
         None => Origin::Zoo(String::new()),
     };
     let spec = loader.add(file, origin);
@@ -62,11 +66,42 @@ pub fn load(sources: &mut Sources, file: FileId) -> (Program, Diagnostics) {
     (Program { modules: loader.modules, blocks }, problems)
 }
 
-fn canonical(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+/// What a file is known by however its path is written.
+fn identity(sources: &Sources, path: &Path) -> PathBuf {
+    match sources.loader() {
+        Some(_) => short(path),
+        None => path.canonicalize().unwrap_or_else(|_| path.to_path_buf()),
+    }
 }
 
-impl Loader<'_> {
+/// The path without `.`, and without `..` where a folder stands before it.
+fn short(path: &Path) -> PathBuf {
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(short.components().next_back(), Some(Component::Normal(_))) => {
+                short.pop();
+            }
+            part => short.push(part),
+        }
+    }
+    short
+}
+
+/// Reads a file that a text uses.
+pub(crate) fn read(sources: &Sources, path: &Path, open: Open) -> std::result::Result<String, Problem> {
+    let Some(loader) = sources.loader() else { return read_text(path, open) };
+    let bytes = loader
+        .load(&short(path))
+        .map_err(|error| Problem::new(Code::File, format!("cannot read `{}`: {}", path.display(), reason(&error))))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Problem::new(Code::File, format!("`{}` has more than {MAX_BYTES} bytes", path.display())));
+    }
+    named(path, bytes)
+}
+
+impl Loading<'_> {
     /// Parses a text, makes it a module and loads what it uses.
     fn add(&mut self, file: FileId, origin: Origin) -> ModuleId {
         let id = ModuleId(self.modules.len());
@@ -141,7 +176,7 @@ impl Loader<'_> {
         }
         let dir = source.dir.clone().unwrap_or_default();
         let full = below(&dir, &path.value);
-        let origin = Origin::Disk(canonical(&full));
+        let origin = Origin::File(identity(self.sources, &full));
         self.refuse_cycle(&origin, path.span)?;
         if let Some(id) = self.known.get(&origin) {
             return Ok(*id);
@@ -150,7 +185,7 @@ impl Loader<'_> {
             let problem = Problem::new(Code::Limit, format!("the spec uses more than {MAX_FILES} files"));
             return Err(problem.at(path.span));
         }
-        let text = read_text(&full, open::plain).map_err(|problem| problem.at(path.span))?;
+        let text = read(self.sources, &full, open::plain).map_err(|problem| problem.at(path.span))?;
         let name = full.display().to_string();
         let file = self.sources.add(name, text, full.parent());
         Ok(self.add(file, origin))
@@ -262,9 +297,14 @@ impl Loader<'_> {
 }
 
 /// Reads a program text: UTF-8, not too long.
-pub(crate) fn read_text(path: &Path, open: Open) -> std::result::Result<String, Problem> {
+fn read_text(path: &Path, open: Open) -> std::result::Result<String, Problem> {
     let bytes = open(path).and_then(|opened| opened.rest(vec![], MAX_BYTES));
     let bytes = bytes.map_err(|error| error.problem(Code::File, path))?;
+    named(path, bytes)
+}
+
+/// Bytes of the file at `path` as text.
+fn named(path: &Path, bytes: Vec<u8>) -> std::result::Result<String, Problem> {
     decode(bytes).map_err(|problem| Problem { message: format!("`{}` {}", path.display(), problem.message), ..problem })
 }
 

@@ -8,7 +8,7 @@ mod load;
 use indexmap::IndexMap;
 
 pub use load::load;
-pub(crate) use load::{MAX_BYTES, decode, read_text};
+pub(crate) use load::{MAX_BYTES, decode, read};
 
 use crate::diag::nearest;
 use crate::source::{FileId, Span};

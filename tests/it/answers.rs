@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use archc::io::npy;
-use archc::io::tensors::{Loaded, load};
-use archc::tensor::Tensor;
+use archc::Tensor;
+use archc::stages::io::npy;
+use archc::stages::io::tensors::{Loaded, load};
 use serde_json::{Value, json};
 
 fn archc(dir: &Path, args: &[&str]) -> Output {

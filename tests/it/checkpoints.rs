@@ -2,28 +2,24 @@
 
 use std::path::Path;
 
-use archc::bind::{bind, bind_edited};
-use archc::compile::{self, Compiled, Outcome};
-use archc::source::Sources;
-use archc::weights::{Data, Store, TensorOut, write_safetensors};
+use archc::stages::weights::{Data, Store, TensorOut, write_safetensors};
+use archc::{DType, Exporter, Model, Options, Spec};
 use indexmap::IndexMap;
 
-fn compiled(dir: &Path, text: &str) -> Compiled {
-    let mut sources = Sources::new();
-    let file = sources.add("spec.arch", text, Some(dir));
-    match compile::compile(&mut sources, file, &[]) {
-        Ok(Outcome::Spec(compiled)) => *compiled,
-        Ok(Outcome::Library) => panic!("a library"),
-        Err(problems) => panic!("{}", archc::diag::render(&problems, &sources, false)),
-    }
+fn compiled(dir: &Path, text: &str) -> Model {
+    Spec::from_text_in(text, "spec.arch", dir).compile().expect("a spec that is right")
+}
+
+/// The spec's network with its weights.
+fn bound(dir: &Path, text: &str) -> Exporter {
+    compiled(dir, text).exporter(&Options::default()).expect("the weights fit")
 }
 
 /// Exports the network with random weights and writes them again, each key as `rename` says; None leaves it out.
 fn checkpoint(dir: &Path, network: &str, extra: &[(&str, usize)], rename: impl Fn(&str) -> Option<String>) {
-    let spec = compiled(dir, &format!("base {network} {{ weights random(seed = 1) }}\n"));
     let plain = dir.join("plain.safetensors");
-    let bound = bind(&spec.settings, &spec.base, &spec.typed, None).expect("random weights bind");
-    bound.export(&plain, &archc::weights::DType::F32, &IndexMap::new()).expect("the file can be written");
+    let bound = bound(dir, &format!("base {network} {{ weights random(seed = 1) }}\n"));
+    bound.safetensors(&plain, DType::F32).expect("the file can be written");
     let store = Store::open_file(&plain).expect("the file can be read");
     let mut values: Vec<(String, Vec<usize>, Vec<f32>)> = vec![];
     for (key, info) in store.tensors() {
@@ -57,18 +53,17 @@ fn densenet_with_the_old_names_is_mapped() {
         weights "official.safetensors"
         map "(.*\.denselayer\d+)\.(norm|conv)\.([12])\.(.*)" to "$1.$2$3.$4"
     }"#;
-    let spec = compiled(dir.path(), text);
-    let bound = bind(&spec.settings, &spec.base, &spec.typed, None).expect("every key is mapped");
+    let bound = bound(dir.path(), text);
     // 727 in a state_dict, 121 of them counters that the file lacks
     assert_eq!(bound.ledger().to_string(), "606 kept, 0 dropped, 0 new, 0 reshaped, 0 unused");
 
     let plain = compiled(dir.path(), "base densenet121 { weights \"official.safetensors\" }\n");
-    let problems = bind(&plain.settings, &plain.base, &plain.typed, None).err().expect("the names differ");
-    let problem = &problems.iter().next().expect("one message").problem;
-    let lists = |line: &str| problem.lists.iter().any(|list| list.lines.iter().any(|one| one == line));
-    assert!(lists("missing: features.denseblock1.denselayer1.norm1.weight"));
-    assert!(lists("unexpected: features.denseblock1.denselayer1.norm.1.weight"));
-    assert!(problem.message.contains("580 missing, 580 unexpected"), "{}", problem.message);
+    let error = plain.exporter(&Options::default()).err().expect("the names differ");
+    let message = error.messages().remove(0);
+    let says = |line: &str| message.notes.iter().any(|note| note == line);
+    assert!(says("missing: features.denseblock1.denselayer1.norm1.weight"));
+    assert!(says("unexpected: features.denseblock1.denselayer1.norm.1.weight"));
+    assert!(message.text.contains("580 missing, 580 unexpected"), "{}", message.text);
 }
 
 #[test]
@@ -76,8 +71,7 @@ fn auxiliary_heads_are_ignored() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let aux = [("aux1.fc2.bias", 1000), ("aux2.fc2.bias", 1000)];
     checkpoint(dir.path(), "googlenet", &aux, no_counter);
-    let spec = compiled(dir.path(), "base googlenet { weights \"official.safetensors\"\n ignore \"aux\\d\\..*\" }\n");
-    let bound = bind(&spec.settings, &spec.base, &spec.typed, None).expect("the heads are ignored");
+    let bound = bound(dir.path(), "base googlenet { weights \"official.safetensors\"\n ignore \"aux\\d\\..*\" }\n");
     assert_eq!(bound.ledger().unused, ["aux1.fc2.bias", "aux2.fc2.bias"]);
     assert!(bound.ledger().dropped.is_empty() && bound.ledger().new.is_empty());
 }
@@ -86,10 +80,11 @@ fn auxiliary_heads_are_ignored() {
 fn an_insert_alone_keeps_every_tensor() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let spec = compiled(dir.path(), "base resnet50\ninsert dropout(0.5) before fc\n");
-    let bound = bind(&spec.settings, &spec.base, &spec.typed, None).expect("random weights bind");
+    let bound = spec.exporter(&Options::default()).expect("random weights bind");
     assert_eq!(bound.ledger().to_string(), "320 kept, 0 dropped, 0 new, 0 reshaped, 0 unused");
     let file = dir.path().join("edited.safetensors");
-    bound.export(&file, &archc::weights::DType::F32, &IndexMap::new()).expect("the file can be written");
-    let again = bind_edited(&spec.typed, &file).expect("what export writes can be read back");
+    bound.safetensors(&file, DType::F32).expect("the file can be written");
+    let again = Options { weights: Some(file), ..Options::default() };
+    let again = spec.exporter(&again).expect("what export writes can be read back");
     assert_eq!(again.ledger().kept.len(), 320);
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use archc::io::tensors::Loaded;
-use archc::tensor::Tensor;
+use archc::Tensor;
+use archc::stages::io::tensors::Loaded;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -43,7 +43,7 @@ fn path(dir: &tempfile::TempDir, name: &str) -> String {
 }
 
 fn tensor(file: &str, name: &str) -> Tensor {
-    match archc::io::tensors::load(Path::new(file), name).expect("the file can be read") {
+    match archc::stages::io::tensors::load(Path::new(file), name).expect("the file can be read") {
         Loaded::Float(tensor) => tensor,
         Loaded::Pictures(_) => panic!("{file} holds floats"),
     }
@@ -276,14 +276,14 @@ fn the_real_network_agrees_with_its_reference() {
     let dir = folder(&[("spec.arch", &spec)]);
     for name in ["astronaut", "chelsea", "coffee", "rocket"] {
         let read = |what: &str| {
-            let store = archc::weights::Store::open_file(&reference).expect("the reference can be opened");
+            let store = archc::stages::weights::Store::open_file(&reference).expect("the reference can be opened");
             let key = format!("{name}.{what}");
             let shape = store.tensors()[&key].shape.clone();
             Tensor::new(shape, store.read(&key).expect("the reference can be read"))
         };
         let (input, logits) = (read("input"), read("logits"));
         let (x, y, z) = (path(&dir, "x.npy"), path(&dir, "y.npy"), path(&dir, "z.npy"));
-        std::fs::write(&x, archc::io::npy::write(&input)).expect("a file can be written");
+        std::fs::write(&x, archc::stages::io::npy::write(&input)).expect("a file can be written");
         let output = run(&["run", &path(&dir, "spec.arch"), "--input", &x, "--output", &y]);
         assert!(output.status.success(), "{}", stderr(&output));
         let ours = tensor(&y, "output");
@@ -296,8 +296,9 @@ fn the_real_network_agrees_with_its_reference() {
         let output = run(&["run", &path(&dir, "spec.arch"), "--input", &picture, "--output", &z]);
         assert!(output.status.success(), "{}", stderr(&output));
         let (ours, theirs) = (tensor(&z, "output"), logits);
-        let (p, q) = (archc::io::results::softmax(ours.data()), archc::io::results::softmax(theirs.data()));
-        let (mut a, mut b) = (archc::io::results::top(&p, 5), archc::io::results::top(&q, 5));
+        let (p, q) =
+            (archc::stages::io::results::softmax(ours.data()), archc::stages::io::results::softmax(theirs.data()));
+        let (mut a, mut b) = (archc::stages::io::results::top(&p, 5), archc::stages::io::results::top(&q, 5));
         let worst = a.iter().zip(&b).map(|((_, x), (_, y))| (x - y).abs()).fold(0.0f32, f32::max);
         assert!(worst < 0.02, "{name}: {worst}");
         a.sort_by_key(|(index, _)| *index);

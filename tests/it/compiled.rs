@@ -2,72 +2,60 @@
 
 use std::path::Path;
 
-use archc::bind::bind_headers;
-use archc::compile::{self, Compiled, Files, Outcome};
-use archc::diag::{Diagnostic, Diagnostics, Severity};
-use archc::graph::NodeId;
-use archc::source::{Sources, Span};
-use archc::typed::Typed;
+use archc::stages::compile::Compiled;
+use archc::stages::graph::NodeId;
+use archc::stages::typed::Typed;
+use archc::{Files, Message, Model, Place, Severity, Spec};
 
 /// What came of a text.
 pub struct Run {
-    pub sources: Sources,
-    pub diagnostics: Diagnostics,
+    pub messages: Vec<Message>,
     /// None for a library and after an error.
-    pub compiled: Option<Box<Compiled>>,
-    /// The ledger's line, where the weights were bound.
-    pub ledger: Option<String>,
-    /// The keys of the edited network.
-    pub keys: Vec<String>,
+    pub model: Option<Model>,
     /// The folder of the text's files, which is not printed.
     dir: String,
 }
 
 /// Compiles `text` as a spec called `spec.arch` in the folder `dir`.
 pub fn compile(text: &str, dir: &Path, set: &[(String, String)]) -> Run {
-    let mut sources = Sources::new();
-    let file = sources.add("spec.arch", text, Some(dir));
-    let dir = format!("{}/", dir.display());
-    let mut run = Run { sources, diagnostics: Diagnostics::new(), compiled: None, ledger: None, keys: vec![], dir };
-    match compile::check(&mut run.sources, file, set, Files::Weights) {
-        Err(found) => run.diagnostics = found,
-        Ok(Outcome::Library) => {}
-        Ok(Outcome::Spec(compiled)) => {
-            run.diagnostics = compiled.warnings.clone();
-            let bound = bind_headers(&compiled.settings, &compiled.base, &compiled.typed).expect("it was checked");
-            run.ledger = Some(bound.ledger().to_string());
-            run.keys = bound.keys().map(|(key, _)| key.to_string()).collect();
-            run.compiled = Some(compiled);
-        }
-    }
-    run
+    let spec = Spec::from_text_in(text, "spec.arch", dir);
+    let spec = set.iter().fold(spec, |spec, (name, value)| spec.set(name, value));
+    let (messages, model) = match spec.check(Files::Weights) {
+        Ok(model) => (model.as_ref().map_or(vec![], Model::warnings), model),
+        Err(error) => (error.messages(), None),
+    };
+    Run { messages, model, dir: format!("{}/", dir.display()) }
 }
 
 impl Run {
-    /// `error[shape-mismatch] 3:27 message`, and `label`, `see`, `edit`, `note`, `help` lines, a list a diagnostic.
-    pub fn lines(&self) -> Vec<Vec<String>> {
-        self.diagnostics.iter().map(|one| self.diagnostic(one)).collect()
+    /// The stages' result, where it compiled.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        self.model.as_ref().map(Model::compiled)
     }
 
-    fn diagnostic(&self, one: &Diagnostic) -> Vec<String> {
+    /// `error[shape-mismatch] 3:27 message`, and `label`, `see`, `edit`, `note`, `help` lines, a list a message.
+    pub fn lines(&self) -> Vec<Vec<String>> {
+        self.messages.iter().map(|one| self.message(one)).collect()
+    }
+
+    fn message(&self, one: &Message) -> Vec<String> {
         let severity = match one.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        let problem = &one.problem;
-        let place = one.span.map_or("-".to_string(), |span| self.place(span));
-        let mut lines = vec![format!("{severity}[{}] {place} {}", problem.code, problem.message)];
-        lines.extend(problem.label.iter().map(|label| format!("label {label}")));
-        lines.extend(one.edit.filter(|edit| Some(*edit) != one.span).map(|edit| format!("edit {}", self.place(edit))));
-        lines.extend(problem.related.iter().map(|(span, label)| format!("see {} {label}", self.place(*span))));
-        lines.extend(problem.notes.iter().map(|note| format!("note {note}")));
-        lines.extend(problem.hints.iter().map(|hint| format!("help {hint}")));
+        let place = one.place.as_ref().map_or("-".to_string(), |place| self.place(place));
+        let mut lines = vec![format!("{severity}[{}] {place} {}", one.code, one.text)];
+        lines.extend(one.label.iter().map(|label| format!("label {label}")));
+        lines.extend(one.edit.iter().map(|edit| format!("edit {}", self.place(edit))));
+        lines.extend(one.related.iter().map(|(place, label)| format!("see {} {label}", self.place(place))));
+        lines.extend(one.notes.iter().map(|note| format!("note {note}")));
+        lines.extend(one.hints.iter().map(|hint| format!("help {hint}")));
         lines.into_iter().map(|line| line.replace(&self.dir, "").replace('\n', " / ")).collect()
     }
 
     /// `3:27` in the spec, `zoo/resnet.arch:41:5` elsewhere.
-    fn place(&self, span: Span) -> String {
-        let place = self.sources.place(span).replace(&self.dir, "");
+    fn place(&self, place: &Place) -> String {
+        let place = place.to_string().replace(&self.dir, "");
         place.strip_prefix("spec.arch:").unwrap_or(&place).to_string()
     }
 }

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use archc::compile::compile;
-use archc::diag::render;
-use archc::source::Sources;
+use archc::{Files, Spec};
 
 /// A text takes a fraction of it; an answer that does not come soon takes for ever.
 const SLOWEST: Duration = Duration::from_secs(30);
@@ -12,12 +10,10 @@ const SLOWEST: Duration = Duration::from_secs(30);
 /// The rendered mistakes of a text, and how many there were.
 fn mistakes(text: &str) -> (String, usize) {
     let start = Instant::now();
-    let mut sources = Sources::new();
-    let file = sources.add("long.arch", text, Some(&std::env::temp_dir()));
-    let found = compile(&mut sources, file, &[]).err().unwrap_or_default();
-    let text = render(&found, &sources, false);
+    let error = Spec::from_text_in(text, "long.arch", std::env::temp_dir()).check(Files::Later).err();
+    let text = error.as_ref().map_or(String::new(), ToString::to_string);
     assert!(start.elapsed() < SLOWEST, "took {:?}: {}", start.elapsed(), &text[..text.len().min(200)]);
-    (text, found.errors())
+    (text, error.map_or(0, |error| error.count()))
 }
 
 #[test]
@@ -79,10 +75,8 @@ fn files_that_use_files_are_counted_together() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let write = |name: String, text: String| std::fs::write(dir.path().join(name), text).expect("a writable folder");
     let compiled = |text: &str| {
-        let mut sources = Sources::new();
-        let file = sources.add("spec.arch", text, Some(dir.path()));
-        let found = compile(&mut sources, file, &[]).err().unwrap_or_default();
-        render(&found, &sources, false)
+        let found = Spec::from_text_in(text, "spec.arch", dir.path()).compile();
+        found.err().map_or(String::new(), |error| error.to_string())
     };
     for at in 0..600 {
         write(format!("{at}.arch"), format!("use \"{}.arch\"\n", at + 1));

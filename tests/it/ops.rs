@@ -1,12 +1,12 @@
 //! The ops: their plain references against PyTorch's golden values, their shapes and messages by table, and their
 //! behaviour under arguments that nobody means.
 
-use archc::diag::Problem;
-use archc::ops::attr::{Arg, Attr};
-use archc::ops::shape::Shape;
-use archc::ops::{MANUAL, OPERAND_OPS, Op, Operand, Role, find};
-use archc::philox::Philox;
-use archc::tensor::Tensor;
+use archc::Tensor;
+use archc::stages::diag::Problem;
+use archc::stages::ops::attr::{Arg, Attr};
+use archc::stages::ops::shape::Shape;
+use archc::stages::ops::{MANUAL, OPERAND_OPS, Op, Operand, Role, find};
+use archc::stages::philox::Philox;
 use serde_json::Value;
 
 /// `conv2d(64, kernel = (3, 5), padding = same)` as an op; names and values only, no expressions.
@@ -420,7 +420,7 @@ fn multiply_adds_of_vit_b_16() {
 
 #[test]
 fn fans_are_pytorchs() {
-    use archc::ops::init::Init;
+    use archc::stages::ops::init::Init;
     let init = |call: &str, ins: &str, at: usize| {
         let (op, ins) = (op(call).expect(call), shapes(ins));
         op.params(&ins.iter().collect::<Vec<_>>())[at].init.clone()
@@ -475,8 +475,8 @@ fn nothing_panics() {
             let Ok(op) = (entry.make)(&args) else { continue };
             made += 1;
             let operands = match op.arity() {
-                archc::ops::Arity::Exactly(n) => n,
-                archc::ops::Arity::AtLeast(n) => n + draw(3),
+                archc::stages::ops::Arity::Exactly(n) => n,
+                archc::stages::ops::Arity::AtLeast(n) => n + draw(3),
             };
             let like = any_shape(huge, &mut draw);
             let mut ins = vec![];

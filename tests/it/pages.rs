@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use archc::diag::Code;
+use archc::stages::diag::Code;
 
 use crate::compiled;
 

@@ -176,7 +176,7 @@ fn a_run_that_is_told_to_end_writes_its_checkpoint_and_says_how_it_goes_on() {
         assert_eq!(output.status.code(), Some(status), "{told}");
         assert!(told.contains("the checkpoint is written"), "{told}");
         // that of the step at work, and not of a minute or an epoch before
-        let checkpoint = archc::weights::Store::open_file(&cut.join("checkpoint")).expect("a checkpoint");
+        let checkpoint = archc::stages::weights::Store::open_file(&cut.join("checkpoint")).expect("a checkpoint");
         let position: serde_json::Value =
             serde_json::from_str(&checkpoint.metadata()["archc.position"]).expect("a position");
         let metrics = std::fs::read_to_string(cut.join("metrics.jsonl")).expect("metrics");

@@ -21,7 +21,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use archc::graph::path;
+use archc::stages::graph::{key, path};
+use archc::stages::typed::Typed;
 
 use crate::compiled::{self, Run};
 
@@ -64,8 +65,8 @@ fn the_costs_of_examples_add_up() {
     let mut compiled = 0;
     for file in files {
         let text = std::fs::read_to_string(&file).expect("a readable file");
-        if let Some(spec) = compiled::compile(&text, &root, &[]).compiled {
-            compiled::assert_the_changes_add_up(&spec, &file.display().to_string());
+        if let Some(spec) = compiled::compile(&text, &root, &[]).compiled() {
+            compiled::assert_the_changes_add_up(spec, &file.display().to_string());
             compiled += 1;
         }
     }
@@ -123,7 +124,7 @@ fn run(case: &str) -> String {
         .map(|(name, value)| (name.to_string(), value.to_string()))
         .collect();
     let result = compiled::compile(parts[0].1.trim_end_matches(['\n', '\r']), dir.path(), &set);
-    if let Some(compiled) = &result.compiled {
+    if let Some(compiled) = result.compiled() {
         compiled::assert_the_changes_add_up(compiled, title);
     }
 
@@ -133,7 +134,7 @@ fn run(case: &str) -> String {
         match word {
             "set" | "crlf" => out.push(mark.to_string()),
             "shape" => out.push(format!("shape {}", shape(&result, rest))),
-            "ledger" => out.push(format!("ledger {}", result.ledger.as_deref().unwrap_or("none"))),
+            "ledger" => out.push(format!("ledger {}", ledger(&result))),
             "matched" => out.push(format!("matched {}", matched(&result))),
             "places" => out.push(format!("places {}", places(&result))),
             "changes" => out.push(format!("changes {}", changes(&result))),
@@ -158,7 +159,7 @@ fn run(case: &str) -> String {
 /// `layer4[0] [N, 2048, 7, 7]`; the first word of `mark` is the place.
 fn shape(run: &Run, mark: &str) -> String {
     let place = mark.split_once(" [").map_or(mark, |(place, _)| place).trim_end_matches(" none").trim();
-    let Some(compiled) = &run.compiled else { return format!("{place} none") };
+    let Some(compiled) = run.compiled() else { return format!("{place} none") };
     let graph = compiled.typed.graph();
     let node = graph.outputs().get(place).map(|output| output.node);
     let scope = graph.scopes("").find(|(scope, _)| path::display(scope) == place);
@@ -172,49 +173,57 @@ fn shape(run: &Run, mark: &str) -> String {
 }
 
 fn matched(run: &Run) -> String {
-    let reports = run.compiled.iter().flat_map(|compiled| &compiled.reports);
+    let reports = run.compiled().into_iter().flat_map(|compiled| &compiled.reports);
     reports.map(|report| report.matched.len().to_string()).collect::<Vec<_>>().join(" ")
 }
 
 fn places(run: &Run) -> String {
-    let reports = run.compiled.iter().flat_map(|compiled| &compiled.reports);
+    let reports = run.compiled().into_iter().flat_map(|compiled| &compiled.reports);
     reports.map(|report| report.matched.join(", ")).collect::<Vec<_>>().join(" | ")
 }
 
 /// Parameters, multiply-adds and activations of each edit.
 fn changes(run: &Run) -> String {
-    let reports = run.compiled.iter().flat_map(|compiled| &compiled.reports);
-    let change =
-        |report: &archc::edit::Report| format!("{:+} {:+} {:+}", report.parameters, report.macs, report.activations);
+    let reports = run.compiled().into_iter().flat_map(|compiled| &compiled.reports);
+    let change = |report: &archc::stages::edit::Report| {
+        format!("{:+} {:+} {:+}", report.parameters, report.macs, report.activations)
+    };
     reports.map(change).collect::<Vec<_>>().join(" | ")
 }
 
 fn notes(run: &Run) -> String {
-    let reports = run.compiled.iter().flat_map(|compiled| &compiled.reports);
+    let reports = run.compiled().into_iter().flat_map(|compiled| &compiled.reports);
     reports.flat_map(|report| report.notes.iter().map(ToString::to_string)).collect::<Vec<_>>().join(" | ")
+}
+
+/// What becomes of the weights, in a line.
+fn ledger(run: &Run) -> String {
+    run.model.as_ref().map_or("none".into(), |model| model.ledger().expect("it was checked").to_string())
 }
 
 /// `+` keys that the base has not, `-` those that it has and the edited network has not.
 fn keys(run: &Run) -> String {
-    let Some(compiled) = &run.compiled else { return "none".into() };
-    let base: Vec<String> = compiled
-        .base
-        .order()
-        .iter()
-        .flat_map(|id| {
-            let node = compiled.base.graph().node(*id);
-            let params = if node.tied.is_some() { vec![] } else { compiled.base.params(*id) };
-            params.into_iter().map(|param| archc::graph::key(&node.path, param.name)).collect::<Vec<_>>()
-        })
-        .collect();
-    let new = run.keys.iter().filter(|key| !base.contains(key)).map(|key| format!("+{key}"));
-    let gone = base.iter().filter(|key| !run.keys.contains(key)).map(|key| format!("-{key}"));
+    let Some(compiled) = run.compiled() else { return "none".into() };
+    let (base, edited) = (keys_of(&compiled.base), keys_of(&compiled.typed));
+    let new = edited.iter().filter(|key| !base.contains(key)).map(|key| format!("+{key}"));
+    let gone = base.iter().filter(|key| !edited.contains(key)).map(|key| format!("-{key}"));
     new.chain(gone).collect::<Vec<_>>().join(" ")
+}
+
+/// The keys of a network's tensors, in running order.
+fn keys_of(typed: &Typed) -> Vec<String> {
+    let owners = typed.order().iter().filter(|id| typed.graph().node(**id).tied.is_none());
+    owners
+        .flat_map(|id| {
+            let node = typed.graph().node(*id);
+            typed.params(*id).into_iter().map(|param| key(&node.path, param.name))
+        })
+        .collect()
 }
 
 /// The lines of the graph that the base has not.
 fn dump(run: &Run) -> Vec<String> {
-    let Some(compiled) = &run.compiled else { return vec![] };
+    let Some(compiled) = run.compiled() else { return vec![] };
     let base = compiled.base.graph().to_string();
     let base: Vec<&str> = base.lines().collect();
     let edited = compiled.typed.graph().to_string();

@@ -3,16 +3,13 @@
 
 use std::path::Path;
 
-use archc::bind::bind;
-use archc::compile::{Outcome, compile, open};
-use archc::data::Targets;
-use archc::exec::cpu::Cpu;
-use archc::source::Sources;
-use archc::tensor::Tensor;
-use archc::train::run::learner::Learner;
-use archc::train::run::network::{NetworkLearner, Pace};
-use archc::train::stage::stages;
-use archc::train::{Config, Schedule};
+use archc::stages::data::Targets;
+use archc::stages::exec::cpu::Cpu;
+use archc::stages::train::run::learner::Learner;
+use archc::stages::train::run::network::{NetworkLearner, Pace};
+use archc::stages::train::stage::stages;
+use archc::stages::train::{Config, Schedule};
+use archc::{Options, Spec, Tensor};
 use serde_json::Value;
 
 fn reference(name: &str) -> std::path::PathBuf {
@@ -24,17 +21,13 @@ fn learn(case: &Value, batches: &safetensors::SafeTensors) -> (Vec<f64>, Vec<(St
     let lines = case["lines"].as_str().expect("text");
     let loss = if lines.contains("loss ") { "" } else { "loss cross_entropy" };
     let network = std::fs::read_to_string(reference("train_small.arch")).expect("the network is there");
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let spec = dir.path().join("spec.arch");
     let freeze = case["freeze"].as_str().unwrap_or("");
     let lines = lines.replace("; ", "\n");
-    std::fs::write(&spec, format!("{network}\n{freeze}\ntrain {{\n data folder(\"none\")\n{loss}\n{lines}\n}}\n"))
-        .expect("a writable folder");
-    let mut sources = Sources::new();
-    let file = open(&mut sources, &spec).expect("the spec is there");
-    let Ok(Outcome::Spec(compiled)) = compile(&mut sources, file, &[]) else { panic!("a spec that is right: {lines}") };
+    let text = format!("{network}\n{freeze}\ntrain {{\n data folder(\"none\")\n{loss}\n{lines}\n}}\n");
+    let model = Spec::from_text(text).compile().expect("a spec that is right");
+    let compiled = model.compiled();
     let block = compiled.train.as_ref().expect("it has a `train` block");
-    let bound = bind(&compiled.settings, &compiled.base, &compiled.typed, None).expect("random weights fit");
+    let (bound, _) = model.bind(&Options::default()).expect("random weights fit");
     let weights = case["class_weights"].as_array();
     let weights = weights.map(|list| list.iter().map(|value| value.as_f64().expect("a number") as f32).collect());
     let mut config = Config::new(block, weights);

@@ -4,12 +4,11 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use archc::compile::{self, Compiled, Outcome};
-use archc::diag::render;
-use archc::graph::key;
-use archc::ops::Role;
-use archc::source::Sources;
-use archc::zoo;
+use archc::stages::compile::Compiled;
+use archc::stages::graph::{NodeId, key};
+use archc::stages::ops::Role;
+use archc::stages::zoo;
+use archc::{Model, Spec};
 use rayon::prelude::*;
 use serde_json::Value;
 
@@ -22,14 +21,8 @@ fn table() -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-fn compile(text: &str) -> Compiled {
-    let mut sources = Sources::new();
-    let file = sources.add("spec.arch", text, None);
-    match compile::compile(&mut sources, file, &[]) {
-        Ok(Outcome::Spec(compiled)) => *compiled,
-        Ok(Outcome::Library) => panic!("{text}: a library"),
-        Err(problems) => panic!("{}", render(&problems, &sources, false)),
-    }
+fn compile(name: &str) -> Model {
+    Spec::from_text(format!("base {name}\n")).compile().expect("the zoo compiles")
 }
 
 /// `key shape` lines in order of key, without what archc computes, as tests/reference/networks.py writes them.
@@ -56,7 +49,8 @@ fn listing(compiled: &Compiled) -> String {
 
 /// What is wrong with one network, a line a fault.
 fn faults(name: &str, row: &Value) -> Vec<String> {
-    let compiled = compile(&format!("base {name}\n"));
+    let model = compile(name);
+    let compiled = model.compiled();
     let typed = &compiled.typed;
     let mut faults = vec![];
     let mut same = |what: &str, ours: Value, theirs: &Value| {
@@ -68,7 +62,7 @@ fn faults(name: &str, row: &Value) -> Vec<String> {
     same("parameters", parameters.into(), &row["parameters"]);
     let macs: u64 = typed.order().iter().map(|id| typed.macs(*id)).sum();
     same("multiply-adds", macs.into(), &row["macs"]);
-    let ours = listing(&compiled);
+    let ours = listing(compiled);
     same("keys", ours.lines().count().into(), &row["keys"]);
     if let Ok(theirs) = std::fs::read_to_string(reference("keys").join(format!("{name}.txt"))) {
         let missing: Vec<&str> = theirs.lines().filter(|line| !ours.lines().any(|own| own == *line)).take(5).collect();
@@ -119,8 +113,9 @@ fn totals_are_the_published_ones() {
         ("mobilenet_v2", 3_504_872, 0.301),
         ("vit_b_16", 86_567_656, 17.564),
     ] {
-        let typed = compile(&format!("base {name}\n")).typed;
-        let sum = |count: &dyn Fn(archc::graph::NodeId) -> u64| typed.order().iter().map(|id| count(*id)).sum::<u64>();
+        let model = compile(name);
+        let typed = &model.compiled().typed;
+        let sum = |count: &dyn Fn(NodeId) -> u64| typed.order().iter().map(|id| count(*id)).sum::<u64>();
         assert_eq!(sum(&|id| typed.parameter_count(id)), parameters, "{name}");
         let ours = sum(&|id| typed.macs(id)) as f64 / 1e9;
         assert!((ours - gmacs).abs() < 0.0006, "{name}: {ours}");

@@ -11,12 +11,13 @@ use crate::diag::{Code, Problem};
 use crate::exec::cpu::cases::{self, Case};
 use crate::exec::cpu::ceilings::{self, Arithmetic, Ceilings, Ideal, Traffic};
 use crate::exec::cpu::kernels::{Element, Isa, Policy};
+use crate::exec::device::cpu;
 use crate::exec::timing::Samples;
 use crate::io::console::{print, print_json};
 use crate::plan::DType;
 
 pub fn run(args: &Bench) -> Outcome {
-    match args.exec.cpu(None)?.dtype() {
+    match cpu(args.exec.precision(), None)?.dtype() {
         DType::F32 => run_in::<f32>(args),
         _ => run_in::<half::bf16>(args),
     }

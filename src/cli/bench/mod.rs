@@ -9,15 +9,16 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
-use super::args::{Bench, Device, SpecArgs};
-use super::backend::{backend, gpu};
-use super::run::{Finite, bound, noise, wanted};
+use super::args::{Bench, SpecArgs};
+use super::backend::backend;
+use super::run::{Finite, bound};
 use super::session::Session;
 use crate::compile::Compiled;
 use crate::diag::{Code, Problem};
 use crate::exec::cpu::ceilings;
+use crate::exec::device::{Device, gpu};
 use crate::exec::timing::{Budget, LEAST, Samples, sample};
-use crate::exec::{Backend, Executable};
+use crate::exec::{Backend, Executable, noise};
 use crate::io::console::{print, print_json};
 use crate::tensor::Tensor;
 
@@ -30,13 +31,14 @@ pub fn run(session: &mut Session, args: &Bench) -> Outcome {
             }
         }
         return args.exec.with_threads(|| match args.exec.device {
-            Device::Cuda(ordinal) => device::run(args, &gpu(&args.exec, ordinal)?),
+            Device::Cuda(ordinal) => device::run(args, &gpu(args.exec.precision(), ordinal)?),
             Device::Auto | Device::Cpu => kernels::run(args),
         });
     };
     let backend = backend(&args.exec, None)?;
-    let compiled = session.compile(&SpecArgs { spec: spec.clone(), set: args.set.clone() })?;
-    args.exec.with_threads(|| network(session, args, backend.as_ref(), &compiled))
+    let model = session.compile(&SpecArgs { spec: spec.clone(), set: args.set.clone() })?;
+    let compiled = model.compiled();
+    args.exec.with_threads(|| network(session, args, backend.as_ref(), compiled))
 }
 
 /// What the arguments say, else `seconds` and `warm_up`.
@@ -54,8 +56,8 @@ fn network(session: &Session, args: &Bench, backend: &dyn Backend, compiled: &Co
     bound.check_memory()?;
     let mut executable = Executable::new(&compiled.typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
-    let wanted = wanted(compiled);
-    let given: Vec<Tensor> = wanted.iter().map(|wanted| noise(wanted, batch, seed)).collect();
+    let wanted = compiled.settings.wanted(&compiled.typed);
+    let given: Vec<Tensor> = wanted.iter().map(|one| noise(&one.name, &one.shape, batch, seed)).collect();
     let inputs: Vec<(&str, &Tensor)> = wanted.iter().map(|wanted| wanted.name.as_str()).zip(&given).collect();
     let budget = budget(args, 3.0, 0.5);
 

@@ -2,7 +2,6 @@
 //! it. The prefix is split off whether or not its outputs are kept, and always runs on batches of one size, so that keeping
 //! them changes no bit. Where layers thaw, a new trainer takes over what the one before has learned.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -277,24 +276,5 @@ impl Stage {
 
 /// Runs a program of a fixed batch on that many samples or fewer.
 fn run(program: &mut Executable, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, Problem> {
-    let batch = program.plan().batch();
-    let count = inputs.first().and_then(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(0);
-    let full: Vec<Cow<'_, Tensor>> = inputs.iter().map(|(_, tensor)| resized(tensor, batch)).collect();
-    let named: Vec<(&str, &Tensor)> =
-        inputs.iter().map(|(name, _)| *name).zip(full.iter().map(AsRef::as_ref)).collect();
-    let outputs = program.run(&named)?;
-    Ok(outputs.into_iter().map(|(_, tensor)| resized(&tensor, count).into_owned()).collect())
-}
-
-/// The tensor with `batch` samples: zeros behind its own, or its first.
-fn resized(tensor: &Tensor, batch: usize) -> Cow<'_, Tensor> {
-    let mut shape = tensor.shape().to_vec();
-    if shape.first().is_none_or(|own| *own == batch) {
-        return Cow::Borrowed(tensor);
-    }
-    let sample: usize = shape[1..].iter().product();
-    shape[0] = batch;
-    let mut data = tensor.data()[..tensor.len().min(batch * sample)].to_vec();
-    data.resize(batch * sample, 0.0);
-    Cow::Owned(Tensor::new(shape, data))
+    Ok(program.run_samples(inputs)?.into_iter().map(|(_, tensor)| tensor).collect())
 }

@@ -143,7 +143,7 @@ fn survives(repo: &str) {
                 64 if is_hex => sha256(&bytes) == name.to_lowercase(),
                 40 if is_hex => [git_hash(&bytes), sha1(&bytes)].contains(&name.to_lowercase()),
                 // a name that proves nothing: what cannot be read must not be there all the same
-                _ => archc::weights::Store::open_file(&path).is_ok(),
+                _ => archc::stages::weights::Store::open_file(&path).is_ok(),
             };
             assert!(is_promised, "{name} is not what it is called");
             assert!(found.is_ok(), "{name} is kept of an answer that is wrong: {found:?}");

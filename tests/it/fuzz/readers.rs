@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use archc::data::{Columns, csv};
-use archc::diag::{Code, Problem};
-use archc::io::{labels, npy, picture, tensors};
-use archc::tensor::Tensor;
-use archc::weights::Store;
+use archc::Tensor;
+use archc::stages::data::{Columns, csv};
+use archc::stages::diag::{Code, Problem};
+use archc::stages::io::{labels, npy, picture, tensors};
+use archc::stages::weights::Store;
 use proptest::prelude::*;
 use proptest::sample::Index;
 

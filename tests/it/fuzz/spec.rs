@@ -3,10 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use archc::compile::{Outcome, compile};
-use archc::diag::render;
-use archc::source::Sources;
-use archc::zoo;
+use archc::stages::zoo;
+use archc::{Files, Spec};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -252,19 +250,17 @@ fn split(text: &str) -> Vec<&str> {
 /// Compiles and renders; says how long it took, that errors came where it failed, and that none was left out.
 fn survives(text: &str) -> Duration {
     let start = Instant::now();
-    let mut sources = Sources::new();
     let dir = std::env::temp_dir().join("archc-fuzz-has-no-files");
-    let file = sources.add("fuzz.arch", text, Some(&dir));
-    match compile(&mut sources, file, &[]) {
-        Ok(Outcome::Library) => {}
-        Ok(Outcome::Spec(compiled)) => {
-            render(&compiled.warnings, &sources, false);
-            let graph = compiled.typed.graph();
+    match Spec::from_text_in(text, "fuzz.arch", dir).check(Files::Later) {
+        Ok(None) => {}
+        Ok(Some(model)) => {
+            model.warnings();
+            let graph = model.compiled().typed.graph();
             assert!(graph.ids().all(|id| graph.node(id).shape.is_some()), "a typed graph has every shape");
         }
-        Err(found) => {
-            assert!(found.has_errors(), "a failure says why:\n{}", beginning(text));
-            let shown = render(&found, &sources, false);
+        Err(error) => {
+            assert!(error.count() > 0, "a failure says why:\n{}", beginning(text));
+            let shown = error.to_string();
             assert!(shown.contains("error["), "{shown}");
             assert!(shown.len() < 1 << 20, "{} bytes of messages:\n{}", shown.len(), beginning(text));
         }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use archc::weights::Store;
-use archc::weights::hub::Hub;
+use archc::stages::weights::Store;
+use archc::stages::weights::hub::Hub;
 
 use super::server::{COMMIT, Reply, Server, model, sha256, weights};
 use super::{files, hub, text};

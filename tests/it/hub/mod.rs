@@ -9,8 +9,8 @@ pub mod server;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use archc::diag::{Code, Problem};
-use archc::weights::hub::{Hub, Token};
+use archc::stages::diag::{Code, Problem};
+use archc::stages::weights::hub::{Hub, Token};
 
 pub const TOKEN: &str = "hf_SecretToken123";
 

@@ -1,0 +1,67 @@
+//! The edited network's weights as a file.
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+
+use super::{Error, Message, Model};
+use crate::answers::{loss_of, trained};
+use crate::bind::{Bound, Ledger};
+use crate::diag::Problem;
+use crate::plan;
+use crate::weights::DType;
+
+/// A network with its weights, to be written.
+pub struct Exporter {
+    model: Model,
+    bound: Bound,
+    remark: String,
+}
+
+impl Exporter {
+    pub(super) fn new(model: Model, (bound, remark): (Bound, String)) -> Exporter {
+        Exporter { model, bound, remark }
+    }
+
+    /// What became of every tensor.
+    pub fn ledger(&self) -> &Ledger {
+        self.bound.ledger()
+    }
+
+    /// The ledger in a line.
+    pub fn remark(&self) -> &str {
+        &self.remark
+    }
+
+    /// What is odd about the weights that were read so far.
+    pub fn warnings(&self) -> Vec<Message> {
+        self.model.messages(&self.bound.warnings())
+    }
+
+    /// Writes a safetensors file, every tensor under the key that a user of PyTorch expects, with the names of classes and
+    /// of the loss. Gives the number of tensors.
+    ///
+    /// # Errors
+    /// Weights that cannot be read; a file that cannot be written.
+    pub fn safetensors(&self, path: impl AsRef<Path>, dtype: plan::DType) -> Result<usize, Error> {
+        // what a trained file says of its outputs travels on, as far as it is still of these
+        let mut metadata = IndexMap::new();
+        let labels = trained(self.model.compiled(), &self.bound).map_err(|found| self.model.error(found))?;
+        if let Some(labels) = labels {
+            metadata.insert("classes".to_string(), serde_json::to_string(labels.names()).expect("JSON of strings"));
+        }
+        metadata.extend(loss_of(self.model.compiled(), &self.bound).map(|loss| ("loss".to_string(), loss)));
+        let dtype = match dtype {
+            plan::DType::F32 => DType::F32,
+            plan::DType::F16 => DType::F16,
+            plan::DType::Bf16 => DType::BF16,
+        };
+        let fail = |problem: Problem| Error::anywhere(problem);
+        self.bound.export(path.as_ref(), &dtype, &metadata).map_err(fail)?;
+        Ok(self.bound.keys().count())
+    }
+
+    pub(crate) fn bound(&self) -> &Bound {
+        &self.bound
+    }
+}

@@ -1,0 +1,16 @@
+//! The face of the library: from a spec to a network that runs, learns or is written out.
+//!
+//! Every type here owns what it needs, so that none has a lifetime; what is large is shared. Nothing here prints, ends the
+//! process or reads the command line: what is worth a line is handed to whoever asks.
+
+mod error;
+mod exporter;
+mod model;
+mod session;
+mod spec;
+
+pub use error::{Error, Message, Place};
+pub use exporter::Exporter;
+pub use model::{Model, Options};
+pub use session::{Inputs, Outputs, Session};
+pub use spec::Spec;

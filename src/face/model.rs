@@ -1,0 +1,148 @@
+//! A compiled spec: a checked network, and what the spec says beside it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::messages;
+use super::{Error, Exporter, Message, Session};
+use crate::bind::{Bound, Ledger, bind_headers};
+use crate::compile::Compiled;
+use crate::diag::{Diagnostics, Problem};
+use crate::exec::Executable;
+use crate::exec::device::{Device, Precision};
+use crate::plan::DType;
+use crate::source::{FileId, Sources};
+use crate::typed::Typed;
+
+/// A network that passed every check. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    sources: Arc<Sources>,
+    file: FileId,
+    set: Vec<(String, String)>,
+    compiled: Compiled,
+}
+
+/// How a network is loaded: the options of the `archc` program, with its defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The largest batch; 1 where it is not given, and for a network that learns what its `train` block says.
+    pub batch: Option<usize>,
+    /// The number format of weights and activations; sums, small vectors and outputs are f32 in any case.
+    pub dtype: DType,
+    /// On a GPU with f32: multiply with 10 bits of the mantissa.
+    pub tf32: bool,
+    /// Only exact algorithms: no Winograd, no reduced precision.
+    pub exact: bool,
+    /// A file of the edited network's weights instead of the spec's, as training and export write it.
+    pub weights: Option<PathBuf>,
+    /// The seed of whatever is random and has none in the spec.
+    pub seed: Option<u64>,
+}
+
+impl Options {
+    pub(super) fn precision(&self) -> Precision {
+        Precision { dtype: self.dtype, tf32: self.tf32, exact: self.exact }
+    }
+}
+
+impl Model {
+    pub(crate) fn new(sources: Arc<Sources>, file: FileId, set: Vec<(String, String)>, compiled: Compiled) -> Model {
+        Model { inner: Arc::new(Inner { sources, file, set, compiled }) }
+    }
+
+    /// What messages call the spec.
+    pub fn name(&self) -> &str {
+        &self.inner.sources.file(self.inner.file).name
+    }
+
+    /// The values that the spec's parameters were given.
+    pub fn parameters(&self) -> &[(String, String)] {
+        &self.inner.set
+    }
+
+    /// What the compiler warns of.
+    pub fn warnings(&self) -> Vec<Message> {
+        self.messages(&self.inner.compiled.warnings)
+    }
+
+    /// The inputs by name, and the shape of a sample of each.
+    pub fn inputs(&self) -> Vec<(String, Vec<usize>)> {
+        let typed = self.typed();
+        typed.graph().inputs().iter().map(|(name, id)| (name.clone(), typed.shape(*id).dims.clone())).collect()
+    }
+
+    /// The outputs by name, and the shape of a sample of each.
+    pub fn outputs(&self) -> Vec<(String, Vec<usize>)> {
+        let typed = self.typed();
+        let outputs = typed.graph().outputs().iter();
+        outputs.map(|(name, output)| (name.clone(), typed.shape(output.node).dims.clone())).collect()
+    }
+
+    /// What becomes of every tensor, as far as it can be told from the headers of files on this machine: what a hub has is
+    /// supposed to fit.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or does not fit.
+    pub fn ledger(&self) -> Result<Ledger, Error> {
+        let Compiled { settings, base, typed, .. } = self.compiled();
+        let bound = bind_headers(settings, base, typed).map_err(|found| self.error(found))?;
+        Ok(bound.ledger().clone())
+    }
+
+    /// Loads the network with its weights, ready to run.
+    ///
+    /// # Errors
+    /// Weights that cannot be read or do not fit, a device that is missing, too little memory.
+    pub fn load(&self, device: Device, options: Options) -> Result<Session, Error> {
+        let chosen = device.backend(options.precision(), None).map_err(Error::anywhere)?;
+        let (bound, remark) = self.bind(&options)?;
+        let fail = |problem: Problem| Error::anywhere(problem);
+        bound.check_memory().map_err(fail)?;
+        let batch = options.batch.unwrap_or(1);
+        let executable = Executable::new(self.typed(), &bound, chosen.backend.as_ref(), batch).map_err(fail)?;
+        let remarks = chosen.remark.into_iter().chain([remark]).collect();
+        Ok(Session::new(self.clone(), executable, remarks, self.messages(&bound.warnings())))
+    }
+
+    /// The network with its weights, to be written. Of `options` those of weights count.
+    ///
+    /// # Errors
+    /// Weights that cannot be read or do not fit.
+    pub fn exporter(&self, options: &Options) -> Result<Exporter, Error> {
+        Ok(Exporter::new(self.clone(), self.bind(options)?))
+    }
+
+    /// The network's tensors, and a line on what became of each. No part of the face, as [`Model::compiled`].
+    ///
+    /// # Errors
+    /// Weights that cannot be read or do not fit.
+    #[doc(hidden)]
+    pub fn bind(&self, options: &Options) -> Result<(Bound, String), Error> {
+        self.compiled().bind(options.weights.as_deref(), options.seed).map_err(|found| self.error(found))
+    }
+
+    /// Diagnostics of this model as an error.
+    pub(crate) fn error(&self, diagnostics: Diagnostics) -> Error {
+        Error::new(diagnostics, self.inner.sources.clone())
+    }
+
+    pub(super) fn messages(&self, diagnostics: &Diagnostics) -> Vec<Message> {
+        messages(diagnostics, &self.inner.sources)
+    }
+
+    fn typed(&self) -> &Typed {
+        &self.inner.compiled.typed
+    }
+
+    /// The stages' own result. No part of the face: for the program, and this repository's tests and benches.
+    #[doc(hidden)]
+    pub fn compiled(&self) -> &Compiled {
+        &self.inner.compiled
+    }
+}

@@ -1,0 +1,144 @@
+//! A loaded network.
+
+use std::ops::Index;
+
+use super::{Error, Message, Model};
+use crate::exec::Executable;
+use crate::tensor::Tensor;
+
+/// A network that is ready to run, for batches up to the one that it was loaded for.
+pub struct Session {
+    model: Model,
+    executable: Executable,
+    remarks: Vec<String>,
+    warnings: Vec<Message>,
+}
+
+/// What a network runs on: a tensor where it has one input, else tensors by name. Each is [N, ..].
+pub struct Inputs<'a>(Given<'a>);
+
+enum Given<'a> {
+    One(&'a Tensor),
+    Named(Vec<(&'a str, &'a Tensor)>),
+}
+
+/// What a network answers, by name. Each is [N, ..], row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outputs(Vec<(String, Tensor)>);
+
+impl Session {
+    pub(super) fn new(model: Model, executable: Executable, remarks: Vec<String>, warnings: Vec<Message>) -> Session {
+        Session { model, executable, remarks, warnings }
+    }
+
+    /// The network.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// What is worth a line: what became of the weights, and a GPU that is not used.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// What is odd about the weights.
+    pub fn warnings(&self) -> &[Message] {
+        &self.warnings
+    }
+
+    /// The largest batch.
+    pub fn batch(&self) -> usize {
+        self.executable.plan().batch()
+    }
+
+    /// Runs the network on one sample or more, up to [`Session::batch`].
+    ///
+    /// ```
+    /// use archc::{Device, Options, Spec, Tensor};
+    ///
+    /// let spec = Spec::from_text("network tiny { input [N, 4]; linear(2); softmax }\nbase tiny");
+    /// let mut session = spec.compile()?.load(Device::Cpu, Options { batch: Some(8), ..Options::default() })?;
+    /// let output = session.run(&Tensor::zeros([3, 4]))?.into_one();
+    /// assert_eq!(output.shape(), [3, 2]);
+    /// # Ok::<(), archc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An input that is missing or of another shape; more samples than the batch; a device that fails.
+    pub fn run<'a>(&mut self, inputs: impl Into<Inputs<'a>>) -> Result<Outputs, Error> {
+        let named = match inputs.into().0 {
+            Given::Named(named) => named,
+            Given::One(tensor) => {
+                let name = self.executable.plan().inputs().first().map_or("", |(name, _)| name);
+                let name = name.to_string();
+                return self.run_named(&[(&name, tensor)]);
+            }
+        };
+        self.run_named(&named)
+    }
+
+    fn run_named(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs, Error> {
+        self.executable.run_samples(inputs).map(Outputs).map_err(Error::anywhere)
+    }
+
+    /// The loaded plan. No part of the face: for this repository's tests and benches, which look at plans and count what
+    /// a run allocates.
+    #[doc(hidden)]
+    pub fn executable(&mut self) -> &mut Executable {
+        &mut self.executable
+    }
+}
+
+impl<'a> From<&'a Tensor> for Inputs<'a> {
+    fn from(tensor: &'a Tensor) -> Inputs<'a> {
+        Inputs(Given::One(tensor))
+    }
+}
+
+impl<'a> From<&[(&'a str, &'a Tensor)]> for Inputs<'a> {
+    fn from(named: &[(&'a str, &'a Tensor)]) -> Inputs<'a> {
+        Inputs(Given::Named(named.to_vec()))
+    }
+}
+
+impl<'a, const N: usize> From<[(&'a str, &'a Tensor); N]> for Inputs<'a> {
+    fn from(named: [(&'a str, &'a Tensor); N]) -> Inputs<'a> {
+        Inputs(Given::Named(named.to_vec()))
+    }
+}
+
+impl Outputs {
+    /// The output called `name`.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.iter().find(|(own, _)| *own == name).map(|(_, tensor)| tensor)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The first output, which is the only one of most networks.
+    ///
+    /// # Panics
+    /// If the network has none, which no compiled one is without.
+    pub fn into_one(self) -> Tensor {
+        self.0.into_iter().next().expect("a network has an output").1
+    }
+}
+
+impl Index<&str> for Outputs {
+    type Output = Tensor;
+
+    fn index(&self, name: &str) -> &Tensor {
+        self.get(name).unwrap_or_else(|| panic!("the network has no output `{name}`"))
+    }
+}
+
+impl IntoIterator for Outputs {
+    type Item = (String, Tensor);
+    type IntoIter = std::vec::IntoIter<(String, Tensor)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}

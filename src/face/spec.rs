@@ -1,0 +1,106 @@
+//! A spec before it is compiled: its text, where used files come from, and the values of its parameters.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Error, Model};
+use crate::compile::{self, Files, Outcome};
+use crate::source::{FileId, Loader, Sources};
+
+/// A text in archc's language, and the values that it is given.
+///
+/// ```
+/// let spec = archc::Spec::from_text(
+///     "network tiny(classes = 2) { input [N, 4]; linear(classes) }
+///      param classes = 3
+///      base tiny(classes = classes)",
+/// );
+/// let model = spec.set("classes", 10).compile()?;
+/// assert_eq!(model.outputs()[0].1, [10]);
+/// # Ok::<(), archc::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Spec {
+    sources: Sources,
+    file: FileId,
+    set: Vec<(String, String)>,
+}
+
+impl Spec {
+    /// Reads a spec; `-` is standard input.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not UTF-8, or is too long.
+    pub fn open(path: impl AsRef<Path>) -> Result<Spec, Error> {
+        Spec::read(Sources::new(), path.as_ref())
+    }
+
+    /// Reads a spec, and what it uses, from elsewhere than the disk.
+    ///
+    /// ```
+    /// let files = [
+    ///     ("nets/tiny.arch", "network tiny { input [N, 4]; linear(2) }"),
+    ///     ("spec.arch", "use \"nets/tiny.arch\"\nbase tiny"),
+    /// ];
+    /// let files: std::collections::BTreeMap<std::path::PathBuf, String> =
+    ///     files.map(|(path, text)| (path.into(), text.into())).into();
+    /// let model = archc::Spec::load("spec.arch", std::sync::Arc::new(files))?.compile()?;
+    /// assert_eq!(model.outputs(), [("output".to_string(), vec![2])]);
+    /// # Ok::<(), archc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Spec::open`].
+    pub fn load(path: impl AsRef<Path>, loader: Arc<dyn Loader>) -> Result<Spec, Error> {
+        Spec::read(Sources::with_loader(loader), path.as_ref())
+    }
+
+    fn read(mut sources: Sources, path: &Path) -> Result<Spec, Error> {
+        let file = compile::open(&mut sources, path).map_err(Error::anywhere)?;
+        Ok(Spec { sources, file, set: vec![] })
+    }
+
+    /// A spec whose relative paths start where the process does.
+    pub fn from_text(text: impl Into<String>) -> Spec {
+        Spec::from_text_in(text, "spec.arch", ".")
+    }
+
+    /// A spec that messages call `name`, and whose relative paths start in the folder `dir`.
+    pub fn from_text_in(text: impl Into<String>, name: &str, dir: impl AsRef<Path>) -> Spec {
+        let mut sources = Sources::new();
+        let file = sources.add(name, text, Some(dir.as_ref()));
+        Spec { sources, file, set: vec![] }
+    }
+
+    /// Gives the spec's parameter `name` a value, as `--set name=value` does.
+    pub fn set(mut self, name: impl Into<String>, value: impl Display) -> Spec {
+        self.set.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Compiles it. No file is read for that but those that it uses.
+    ///
+    /// # Errors
+    /// Every independent mistake; a text that has no base.
+    pub fn compile(self) -> Result<Model, Error> {
+        let library = compile::not_a_spec(&self.sources, self.file);
+        self.check(Files::Later)?.ok_or_else(|| Error::anywhere(library))
+    }
+
+    /// Compiles it, and looks into the files that it names as `archc check` does. None for a library of definitions, which
+    /// has no base.
+    ///
+    /// # Errors
+    /// Every independent mistake of the spec, and of those files.
+    pub fn check(self, files: Files) -> Result<Option<Model>, Error> {
+        let Spec { mut sources, file, set } = self;
+        let outcome = compile::check(&mut sources, file, &set, files);
+        let sources = Arc::new(sources);
+        match outcome {
+            Ok(Outcome::Spec(compiled)) => Ok(Some(Model::new(sources, file, set, *compiled))),
+            Ok(Outcome::Library) => Ok(None),
+            Err(found) => Err(Error::new(found, sources)),
+        }
+    }
+}
