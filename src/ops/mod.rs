@@ -121,14 +121,14 @@ pub trait Operation {
         None
     }
 
-    /// Whether the op does nothing in eval mode.
-    fn is_noise(&self) -> bool {
+    /// Whether the op draws its values in training and does nothing in eval mode.
+    fn is_random(&self) -> bool {
         false
     }
 
     /// Whether each value of the result is made of the values at the same place of the stretched operands alone.
     fn is_elementwise(&self) -> bool {
-        self.activation().is_some() || self.is_noise()
+        self.activation().is_some() || self.is_random()
     }
 
     /// The plain reference in eval mode: loops, sums in float64. `params` are those of [`Operation::params`], in order;
@@ -285,9 +285,9 @@ impl Op {
         self.operation().activation()
     }
 
-    /// Whether the op does nothing in eval mode: dropouts, stochastic depth, identity.
-    pub fn is_noise(&self) -> bool {
-        self.operation().is_noise()
+    /// Whether the op draws its values in training and does nothing in eval mode: dropouts and stochastic depth.
+    pub fn is_random(&self) -> bool {
+        self.operation().is_random()
     }
 
     /// Whether each value of the result is made of the values at the same place of the stretched operands alone, and so

@@ -1,4 +1,4 @@
-//! Ops that change nothing in eval mode: noise for training, and `identity`.
+//! Ops that change nothing in eval mode: dropout, which is random in training, and `identity`.
 
 use super::shape::Shape;
 use super::{Operand, Operation, bad_value, mismatch, op};
@@ -15,7 +15,7 @@ impl Operation for Identity {
         Ok(ins[0].clone())
     }
 
-    fn is_noise(&self) -> bool {
+    fn is_elementwise(&self) -> bool {
         true
     }
 
@@ -42,7 +42,7 @@ impl Operation for Dropout {
         Ok(ins[0].clone())
     }
 
-    fn is_noise(&self) -> bool {
+    fn is_random(&self) -> bool {
         true
     }
 
@@ -69,7 +69,7 @@ impl Operation for Dropout2d {
         Ok(ins[0].clone())
     }
 
-    fn is_noise(&self) -> bool {
+    fn is_random(&self) -> bool {
         true
     }
 
@@ -99,7 +99,7 @@ impl Operation for StochasticDepth {
         Ok(ins[0].clone())
     }
 
-    fn is_noise(&self) -> bool {
+    fn is_random(&self) -> bool {
         true
     }
 

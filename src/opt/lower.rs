@@ -95,7 +95,7 @@ impl Lower<'_> {
         if let Some(value) = self.training(op, &ins, &out) {
             return value;
         }
-        if op.is_noise() {
+        if op.is_random() || matches!(op, Op::Identity(_)) {
             return self.add(Kind::Identity, ins, out);
         }
         if let Some(function) = op.activation() {

@@ -1,6 +1,6 @@
 //! A network in two: the prefix that gives the same values for the same input in every step, and the rest that learns.
 //!
-//! The prefix is everything that is frozen, or has nothing to freeze, is no noise, and takes nothing else. Its layers keep
+//! The prefix is everything that is frozen, or has nothing to freeze, is not random, and takes nothing else. Its layers keep
 //! their nodes in both graphs, so that tensors are found under the same names.
 
 use rustc_hash::FxHashSet;
@@ -34,7 +34,7 @@ pub fn split(typed: &Typed) -> Option<Split> {
     for id in typed.order() {
         let node = graph.node(*id);
         let is_still = typed.params(*id).is_empty() || graph.node(graph.owner(*id)).frozen;
-        if is_still && !node.op.is_noise() && graph.operands(*id).iter().all(|operand| fixed.contains(operand)) {
+        if is_still && !node.op.is_random() && graph.operands(*id).iter().all(|operand| fixed.contains(operand)) {
             fixed.insert(*id);
         }
     }
@@ -150,4 +150,29 @@ fn rest(typed: &Typed, cut: &[NodeId]) -> (Graph, Vec<String>) {
         Ok::<(), std::convert::Infallible>(())
     });
     (graph, names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::{self, Outcome};
+    use crate::source::Sources;
+
+    /// The layers that end the prefix of a network whose body is `body`, all frozen but `head`.
+    fn ends(body: &str) -> Vec<String> {
+        let text = format!(
+            "network n() {{ input x: [N, 3, 4, 4]; {body}; flatten; head: linear(2) }}\nbase n\nfreeze all except head\n"
+        );
+        let mut sources = Sources::new();
+        let file = sources.add("split.arch", text, None);
+        let Ok(Outcome::Spec(compiled)) = compile::compile(&mut sources, file, &[]) else { panic!("{body}") };
+        split(&compiled.typed).expect("a prefix").layers
+    }
+
+    #[test]
+    fn only_what_is_random_or_learns_ends_the_prefix() {
+        assert_eq!(ends("conv: conv2d(4, kernel = 1); relu"), ["flatten"]);
+        assert_eq!(ends("conv: conv2d(4, kernel = 1); identity; relu"), ["flatten"]);
+        assert_eq!(ends("conv: conv2d(4, kernel = 1); dropout; relu"), ["conv"]);
+    }
 }

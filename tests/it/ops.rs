@@ -437,20 +437,20 @@ fn fans_are_pytorchs() {
 
 #[test]
 fn functions_are_known_to_passes() {
-    for (call, activation, noise, elementwise) in [
+    for (call, activation, random, elementwise) in [
         ("relu", true, false, true),
         ("clamp(max = 6)", true, false, true),
         ("softmax", false, false, false),
         ("prelu", false, false, false),
         ("dropout", false, true, true),
-        ("identity", false, true, true),
+        ("identity", false, false, true),
         ("stochastic_depth(0.1)", false, true, true),
         ("add", false, false, true),
         ("matmul", false, false, false),
     ] {
         let op = op(call).expect(call);
-        let got = (op.activation().is_some(), op.is_noise(), op.is_elementwise());
-        assert_eq!(got, (activation, noise, elementwise), "{call}");
+        let got = (op.activation().is_some(), op.is_random(), op.is_elementwise());
+        assert_eq!(got, (activation, random, elementwise), "{call}");
     }
 }
 
