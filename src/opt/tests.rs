@@ -3,12 +3,28 @@
 //! Snapshots hold the network as the pass finds it and as it leaves it.
 
 use super::testing::network;
-use super::{Net, PASSES, lower};
+use super::{Epilogue, Kind, Net, Node, PASSES, lower, lower_training};
+use crate::train::grad::backward;
 use crate::typed::Typed;
 
+/// What becomes of a network before the first pass.
+type Lower = fn(&Typed) -> Net;
+
+/// Training: all layers learn, and the backward pass starts at the input `d.output`.
+fn learning(typed: &Typed) -> Net {
+    let mut net = lower_training(typed, &|_| false);
+    let output = net.outputs[0].1;
+    let shape = net.node(output).shape.clone();
+    let kind = Kind::Input(net.inputs.len());
+    let seed = net.add(Node { kind, operands: vec![], epilogue: Epilogue::default(), shape, layers: vec![] });
+    net.inputs.push(("d.output".into(), seed));
+    backward(&mut net, &[(output, seed)], &[]);
+    net
+}
+
 /// The network as the pass `name` finds it after those before it, and as it leaves it.
-fn around(typed: &Typed, name: &str) -> [String; 2] {
-    let mut net: Net = lower(typed);
+fn around(typed: &Typed, lower: Lower, name: &str) -> [String; 2] {
+    let mut net = lower(typed);
     for pass in PASSES {
         let before = net.dump(typed);
         (pass.run)(&mut net);
@@ -21,7 +37,11 @@ fn around(typed: &Typed, name: &str) -> [String; 2] {
 
 /// Compares with the snapshot of the pass.
 fn fires(name: &str, text: &str) {
-    let [before, after] = around(&network(text), name);
+    fires_in(lower, name, text);
+}
+
+fn fires_in(lower: Lower, name: &str, text: &str) {
+    let [before, after] = around(&network(text), lower, name);
     assert_ne!(before, after, "{name} does something");
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../../tests/expect/opt");
@@ -31,7 +51,11 @@ fn fires(name: &str, text: &str) {
 }
 
 fn leaves(name: &str, text: &str) {
-    let [before, after] = around(&network(text), name);
+    leaves_in(lower, name, text);
+}
+
+fn leaves_in(lower: Lower, name: &str, text: &str) {
+    let [before, after] = around(&network(text), lower, name);
     assert_eq!(before, after, "{name} must not fire");
 }
 
@@ -171,6 +195,18 @@ fn squeeze_early() {
     leaves("squeeze_early", &(block("v = identity <- b") + "\n! v"));
     // windows of several pixels do not come out the same at the edges
     leaves("squeeze_early", &block("v = conv2d(16, kernel = 3, padding = 1) <- b"));
+}
+
+#[test]
+fn relu_mask() {
+    let block =
+        |last: &str| format!("x = input([3, 4, 4])\n c = conv2d(3, kernel = 1) <- x\n b = batch_norm2d <- c\n {last}");
+    fires_in(learning, "relu_mask", &block("y = relu <- b"));
+    // the sign of y is another's where something is added before the relu; another function has another derivative
+    leaves_in(learning, "relu_mask", &block("s = add <- b, x\n y = relu <- s"));
+    leaves_in(learning, "relu_mask", &block("y = silu <- b"));
+    // a relu behind something else has no batch norm to undo it
+    leaves_in(learning, "relu_mask", "x = input([3, 4, 4])\n c = conv2d(3, kernel = 1) <- x\n y = relu <- c");
 }
 
 #[test]
