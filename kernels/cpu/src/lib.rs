@@ -1,4 +1,4 @@
-//! Kernels for float32 inference on the CPU.
+//! Kernels for the CPU: inference in float32 and bfloat16 ([`mod@bf16`]), and the steps of training ([`grad`]).
 //!
 //! They know nothing of graphs or ops: every kernel takes views of slices, shape structs and an [`Isa`], checks the
 //! sizes by `assert` (a wrong size is a mistake of the caller, not of the user) and computes over the current rayon
@@ -19,7 +19,7 @@
 //! | single values, pairs | [`unary`] with an [`Act`], [`binary`] with an [`Operand`], [`gated`] for factors of channels, [`broadcast`] for any strides |
 //! | norms | [`layer_norm`], [`group_norm`], [`scale_shift`], [`softmax`], [`log_softmax`], [`l2_normalize`] |
 //! | reductions | [`reduce`] over any axes |
-//! | movement | [`copy`] (any permutation, slice or repetition), [`copy_rows`], [`pixel_shuffle`], [`channel_shuffle`], [`roll`], [`pad`] |
+//! | movement | [`copy`] (any permutation, slice or repetition) |
 //! | resampling | [`resize`] |
 //!
 //! [`Map`] is the pair of rows that a row kernel reads and writes; [`Map::in_place`] is one matrix for both.
@@ -73,7 +73,7 @@ pub use gemm::{Batch, BatchMut, Layout, PackedMat, linear, matmul};
 #[doc(hidden)]
 pub use instances::instances;
 pub use math::Act;
-pub use movement::{channel_shuffle, copy, copy_rows, pad, pixel_shuffle, roll};
+pub use movement::copy;
 pub use norm::{group_norm, l2_normalize, layer_norm, log_softmax, scale_shift, softmax};
 pub use pages::Pages;
 pub use par::{NoMemory, Shared, kept, ranges, tasks};

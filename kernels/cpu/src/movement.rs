@@ -1,11 +1,10 @@
-//! Moving data: permutations, slices, shuffles, rolls, padding.
+//! Moving data: permutations, slices, repetitions, and pieces of shuffles and rolls.
 //!
 //! All are copies between two strided views of one shape ([`copy`]): runs where both are contiguous along an axis, else
 //! a transposition in blocks of 16 x 16, so that both sides use whole cache lines.
 
 use super::par::{Shared, ranges};
-use super::view::{Image, ImageMut, Rows, RowsMut};
-use super::walk::{RANK, Strided, Walk, check_distinct, check_view};
+use super::walk::{Strided, Walk, check_distinct, check_view};
 
 /// Copies a view of `shape` (rank up to 8) to a view of the same shape in `dst`, whose elements must be distinct.
 /// A permutation is a copy with permuted strides; a repeated axis has stride 0 in `src`.
@@ -126,89 +125,5 @@ impl Block {
                 }
             }
         }
-    }
-}
-
-/// Copies rows: the slice of the channels of one buffer into that of another.
-pub fn copy_rows(x: Rows, y: RowsMut) {
-    x.check();
-    y.check();
-    assert!(x.rows == y.rows && x.cols == y.cols, "rows of another shape than those written");
-    copy(&[x.rows, x.cols], Strided { data: x.data, strides: &[x.dist, 1] }, y.data, &[y.dist, 1]);
-}
-
-/// [n, h, w, c r r] to [n, h r, w r, c]: channel `(k r + i) r + j` goes to row i, column j of a block, channel k.
-pub fn pixel_shuffle(r: usize, x: Image, y: ImageMut) {
-    x.check();
-    y.check();
-    assert!([y.n, y.h, y.w, y.c * r * r] == [x.n, x.h * r, x.w * r, x.c], "images that do not fit");
-    let shape = [x.n * x.h, r, x.w, r, y.c];
-    let from = [x.w * x.dist, r, x.dist, 1, r * r];
-    let to = [r * y.w * y.dist, y.w * y.dist, r * y.dist, y.dist, 1];
-    copy(&shape, Strided { data: x.data, strides: &from }, y.data, &to);
-}
-
-/// Channel `g (c / groups) + i` goes to `i groups + g`.
-pub fn channel_shuffle(groups: usize, x: Rows, y: RowsMut) {
-    x.check();
-    y.check();
-    assert!(x.rows == y.rows && x.cols == y.cols, "rows of another shape than those written");
-    assert!(groups > 0 && x.cols.is_multiple_of(groups), "groups divide the channels");
-    let per = x.cols / groups;
-    let from = Strided { data: x.data, strides: &[x.dist, 1, per] };
-    copy(&[x.rows, per, groups], from, y.data, &[y.dist, groups, 1]);
-}
-
-/// Element `i` of an axis goes to `(i + shift) mod size`, for every axis that has a shift.
-pub fn roll(shape: &[usize], shifts: &[isize], x: Strided, y: &mut [f32], y_strides: &[usize]) {
-    check_view(shape, x.strides, x.data.len());
-    check_view(shape, y_strides, y.len());
-    assert!(shifts.len() == shape.len(), "a shift for each axis");
-    if shape.contains(&0) {
-        return;
-    }
-    // Every rolled axis is two pieces: `size - shift` elements go up, `shift` wrap around.
-    let mut turn = [0usize; RANK];
-    for (turn, (&shift, &n)) in turn.iter_mut().zip(shifts.iter().zip(shape)) {
-        *turn = shift.rem_euclid(n as isize) as usize;
-    }
-    for choice in 0..1usize << shape.len() {
-        let (mut part, mut from, mut to) = ([0; RANK], 0, 0);
-        let mut empty = false;
-        for axis in 0..shape.len() {
-            let wraps = choice >> axis & 1 == 1;
-            part[axis] = if wraps { turn[axis] } else { shape[axis] - turn[axis] };
-            if part[axis] == 0 {
-                empty = true;
-                break;
-            }
-            from += if wraps { (shape[axis] - turn[axis]) * x.strides[axis] } else { 0 };
-            to += if wraps { 0 } else { turn[axis] * y_strides[axis] };
-        }
-        if !empty {
-            let src = Strided { data: &x.data[from..], strides: x.strides };
-            copy(&part[..shape.len()], src, &mut y[to..], y_strides);
-        }
-    }
-}
-
-/// Puts `before` and `after` elements of `value` around every axis of a view of `shape`; negative numbers cut off.
-pub fn pad(shape: &[usize], pads: &[(isize, isize)], value: f32, x: Strided, y: &mut [f32], y_strides: &[usize]) {
-    check_view(shape, x.strides, x.data.len());
-    assert!(pads.len() == shape.len(), "padding for each axis");
-    let (mut whole, mut part, mut from, mut to) = ([0usize; RANK], [0usize; RANK], 0, 0);
-    for (axis, &(before, after)) in pads.iter().enumerate() {
-        let n = shape[axis] as isize;
-        assert!(n + before + after >= 0, "more is cut off than there is");
-        whole[axis] = (n + before + after) as usize;
-        part[axis] = (n + before.min(0) + after.min(0)).max(0) as usize;
-        from += (-before).max(0) as usize * x.strides[axis];
-        to += before.max(0) as usize * y_strides[axis];
-    }
-    let (whole, part) = (&whole[..shape.len()], &part[..shape.len()]);
-    let zero = [0usize; RANK];
-    copy(whole, Strided { data: &[value], strides: &zero[..shape.len()] }, y, y_strides);
-    if !part.contains(&0) {
-        copy(part, Strided { data: &x.data[from..], strides: x.strides }, &mut y[to..], y_strides);
     }
 }

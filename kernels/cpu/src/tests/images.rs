@@ -333,47 +333,6 @@ fn copies_of_any_strides() {
 }
 
 #[test]
-fn shuffles_rolls_and_padding() {
-    let mut rng = Rng::new(43);
-    let x = rng.vec(2 * 3 * 5 * 12);
-    let got = on_images("pixel shuffle", &mut rng, &x, [2, 3, 5, 12], [6, 10, 3], |x, y| pixel_shuffle(2, x, y));
-    for (i, &v) in got.iter().enumerate() {
-        let (c, ox, oy, n) = (i % 3, i / 3 % 10, i / 30 % 6, i / 180);
-        assert_eq!(v, x[((n * 3 + oy / 2) * 5 + ox / 2) * 12 + c * 4 + oy % 2 * 2 + ox % 2]);
-    }
-    let got = on_images("channel shuffle", &mut rng, &x, [2, 3, 5, 12], [3, 5, 12], |x, y| {
-        channel_shuffle(3, x.rows(), y.rows());
-    });
-    for (i, &v) in got.iter().enumerate() {
-        let c = i % 12;
-        assert_eq!(v, x[i - c + c % 3 * 4 + c / 3]);
-    }
-    let strides = [180, 60, 12, 1];
-    let view = Strided { data: &x, strides: &strides };
-    let mut y = poison(360);
-    roll(&[2, 3, 5, 12], &[0, -1, 7, 0], view, &mut y, &strides);
-    for (i, &v) in y.iter().enumerate() {
-        let (c, w, h, n) = (i % 12, i / 12 % 5, i / 60 % 3, i / 180);
-        assert_eq!(v, x[n * 180 + (h + 1) % 3 * 60 + (w + 3) % 5 * 12 + c]);
-    }
-    // One row above, two columns on the right, the first three channels cut off.
-    let mut y = poison(2 * 4 * 7 * 9);
-    let to = [4 * 7 * 9, 7 * 9, 9, 1];
-    pad(&[2, 3, 5, 12], &[(0, 0), (1, 0), (0, 2), (-3, 0)], 0.5, view, &mut y, &to);
-    for (i, &v) in y.iter().enumerate() {
-        let (c, w, h, n) = (i % 9, i / 9 % 7, i / 63 % 4, i / 252);
-        let inside = h >= 1 && w < 5;
-        assert_eq!(v, if inside { x[n * 180 + (h - 1) * 60 + w * 12 + c + 3] } else { 0.5 });
-    }
-    let mut y = poison(30 * 20);
-    copy_rows(
-        Rows { data: &x[2..], rows: 30, cols: 7, dist: 12 },
-        RowsMut { data: &mut y[13..], rows: 30, cols: 7, dist: 20 },
-    );
-    assert!((0..30).all(|r| y[r * 20 + 13..][..7] == x[r * 12 + 2..][..7]));
-}
-
-#[test]
 fn reductions_over_any_axes() {
     for isa in Isa::all() {
         let mut rng = Rng::new(47);
