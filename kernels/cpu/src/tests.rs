@@ -185,3 +185,25 @@ fn a_panic_in_a_task_ends_the_run_and_not_the_pool() {
         pool.install(|| super::team::with(|| super::par::tasks(100, |_| {})));
     }
 }
+
+/// Says which instruction sets the tests leave out because this CPU lacks them. `ARCHC_TEST_ISA=avx512,avx512bf16` demands
+/// some: the tests fail where one of them is missing.
+#[test]
+fn instruction_sets_that_are_demanded_are_tested() {
+    use std::io::Write;
+
+    let mut here: Vec<&str> = Isa::all().into_iter().map(Isa::name).collect();
+    here.extend(bf16::Unit::all().len().gt(&here.len()).then_some("avx512bf16"));
+    let known = ["avx512bf16", "avx512", "avx2", "portable"];
+    let skipped: Vec<&str> = known.into_iter().filter(|name| !here.contains(name)).collect();
+    if !skipped.is_empty() {
+        // not by eprintln!, which shows only where a test fails
+        let line = format!("skipped: kernels on {}, which this CPU lacks\n", skipped.join(", "));
+        std::io::stderr().write_all(line.as_bytes()).expect("stderr is open");
+    }
+    let demanded = std::env::var("ARCHC_TEST_ISA").unwrap_or_default();
+    for name in demanded.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        assert!(known.contains(&name), "ARCHC_TEST_ISA takes {}, not `{name}`", known.join(", "));
+        assert!(here.contains(&name), "ARCHC_TEST_ISA demands {name}, which this CPU lacks");
+    }
+}
