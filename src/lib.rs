@@ -7,7 +7,8 @@
 //!   --weights--> Bound --opt--> Net --plan--> Plan --exec--> outputs
 //! ```
 //!
-//! Each stage is a function to a new type whose fields are private, so that holding the type proves that the stage ran.
+//! Each stage is a function to a new type. Up to [`typed::Typed`] and of [`plan::Plan`] the fields are private, so that
+//! holding the type proves that the stage ran.
 //! After [`typed::Typed`] exists nothing fails because of the user's program, only for files and resources. Inner code
 //! returns a [`diag::Problem`] (code, message, hints, no place); whoever knows the place adds it; independent mistakes are
 //! collected.

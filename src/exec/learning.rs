@@ -1,4 +1,4 @@
-//! Networks that learn on a device: what a trainer asks of any of them, so that it knows none.
+//! Networks that learn on a device: everything that a trainer asks of one.
 //!
 //! A run keeps arrays that all have the layout of the plan's states, float32 whatever values are kept in; they belong to
 //! the device, where every program of the run, one for each batch size, finds them.

@@ -1,5 +1,6 @@
 //! Rewrites from the typed graph to what is worth executing: [`lower`] says every op in the plainer [`Kind`]s, and passes
-//! make fewer steps of it. A pass is an equation on kinds; it never looks at memory, threads or devices.
+//! make fewer steps of it. A pass is an equation on kinds; some hold only where they save reading and writing. Passes know no
+//! device: a backend says by its [`Fusion`] which of them it can run.
 //!
 //! Outputs of the network keep their values and names through every pass.
 

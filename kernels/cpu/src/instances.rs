@@ -1,7 +1,8 @@
-//! The generic entry points for each pair of formats, compiled once, here.
+//! The generic entry points for each pair of formats, so that this crate holds an instance of each.
 //!
-//! rustc shares the instances that a crate has with those that use it (up to opt-level 1, that of tests): without this
-//! list every one of them would compile half of the kernels again, which takes minutes.
+//! rustc shares a crate's instances with the crates that use it up to opt-level 1, that of tests: without this list each
+//! of those would compile half of the kernels again, which takes minutes. A release build does not share, and compiles
+//! them in each.
 
 use half::bf16;
 
