@@ -1,4 +1,6 @@
-//! `archc explain`: the manual of an op, a block, a verb, or the code of a message.
+//! `archc explain`: the manual of an op, a block, a verb, a part of the language, or the code of a message.
+//!
+//! What it says of the language are the sections of docs/LANGUAGE.md.
 
 use super::args::Explain;
 use super::session::Session;
@@ -12,6 +14,8 @@ use crate::ops::shape::Shape;
 use crate::ops::{Entry, MANUAL, OPERAND_OPS};
 use crate::train::spec::{self, Call, Takes};
 use crate::zoo;
+
+const LANGUAGE: &str = include_str!("../../docs/LANGUAGE.md");
 
 pub fn run(_session: &mut Session, args: &Explain) -> Outcome {
     let Some(topic) = &args.topic else {
@@ -28,12 +32,13 @@ fn page(topic: &str) -> Result<String, Failure> {
     let block = blocks().into_iter().find(|(name, _)| *name == topic).map(|(_, text)| text.to_string());
     let verb = VERBS.iter().find(|verb| verb.name == topic).map(verb_page);
     let code = Code::ALL.iter().find(|code| code.name() == topic).map(|code| code_page(*code));
+    let section = sections().into_iter().find(|section| section.topics.contains(&topic)).map(|section| section.page());
     let block_words = (topic == "train").then(train_page);
-    let pages: Vec<String> = [op, block, verb, block_words, code].into_iter().flatten().collect();
+    let pages: Vec<String> = [op, block, verb, section, block_words, code].into_iter().flatten().collect();
     if pages.is_empty() {
         let names = names();
         let all = names.iter().flat_map(|(_, names)| names.iter().copied());
-        let mut problem = Problem::new(Code::Usage, format!("there is no op, block, verb or code `{topic}`"));
+        let mut problem = Problem::new(Code::Usage, format!("there is no topic `{topic}`"));
         problem = match zoo::file_of(topic) {
             Some(_) => problem.hint(format!("it is a network: `archc zoo {topic}` prints it")),
             None => problem.hints(suggest(topic, all)),
@@ -44,8 +49,9 @@ fn page(topic: &str) -> Result<String, Failure> {
 }
 
 /// Every topic, by kind.
-fn names() -> [(&'static str, Vec<&'static str>); 4] {
+fn names() -> [(&'static str, Vec<&'static str>); 5] {
     [
+        ("language", sections().into_iter().flat_map(|section| section.topics).collect()),
         ("verbs", VERBS.iter().map(|verb| verb.name).collect()),
         ("ops", MANUAL.iter().map(|entry| entry.name).filter(|name| *name != "input").collect()),
         ("blocks", blocks().into_iter().map(|(name, _)| name).collect()),
@@ -104,6 +110,33 @@ fn op_page(entry: &Entry) -> String {
     text
 }
 
+/// A section of the language's reference.
+struct Section {
+    /// The parts of its heading, `in, prev, out`.
+    topics: Vec<&'static str>,
+    heading: &'static str,
+    /// Behind the heading.
+    text: &'static str,
+}
+
+impl Section {
+    fn page(&self) -> String {
+        format!("# {}\n\n{}\n", self.heading, self.text.trim())
+    }
+}
+
+/// The sections that have a heading of the third level, in order.
+fn sections() -> Vec<Section> {
+    let parts = LANGUAGE.split("\n### ").skip(1);
+    let section = |part: &'static str| {
+        let (heading, text) = part.split_once('\n').expect("a text follows a heading");
+        // a chapter may begin behind it
+        let text = text.split_once("\n## ").map_or(text, |(text, _)| text);
+        Section { topics: heading.split(", ").collect(), heading, text }
+    };
+    parts.map(section).collect()
+}
+
 /// The words of the `train` block, with what may follow each.
 fn train_page() -> String {
     let of = |call: &Call| {
@@ -114,9 +147,7 @@ fn train_page() -> String {
         let args: Vec<String> = call.args.iter().map(arg).collect();
         if args.is_empty() { call.name.to_string() } else { format!("{}({})", call.name, args.join(", ")) }
     };
-    let mut text =
-        "the block `train { .. }`\n\nHow the edited network is fine-tuned by `archc train`. A line a word:\n"
-            .to_string();
+    let mut text = "The words of `train { .. }`, a line each:\n".to_string();
     for word in spec::WORDS {
         match &word.takes {
             Takes::Value { kind, default } => {
@@ -225,6 +256,19 @@ mod tests {
             }
         }
         assert!(page("conv3d").is_err());
+    }
+
+    #[test]
+    fn a_topic_of_the_language_is_its_section() {
+        let text = page("prev").unwrap_or_else(|_| panic!("a topic"));
+        assert!(text.starts_with("# in, prev, out\n\n`in` is the input of"), "{text}");
+        assert!(!text.contains("\n##"), "the section alone: {text}");
+        // the last section before a chapter, and a topic that is more than one thing
+        assert!(!page("arguments").unwrap_or_default().contains("\n## "));
+        let text = page("residual").unwrap_or_default();
+        assert!(text.contains("residual around T") && text.contains("# residual, shortcut"), "{text}");
+        let topics: Vec<&str> = sections().into_iter().flat_map(|section| section.topics).collect();
+        assert!(topics.iter().all(|topic| topic.chars().all(|c| c.is_ascii_lowercase())), "{topics:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From a picture to what a network takes: torchvision's `Resize`, `CenterCrop`, `ToTensor` and `Normalize` on a PIL
 //! image, with the same rounding of sizes and the same bits (where the picture's pixels are the same: JPEG decoders
-//! differ by a few steps). The contract is LANGUAGE.md's "The base".
+//! differ by a few steps). The contract is `preprocess` in docs/LANGUAGE.md.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -13,6 +13,7 @@ mod flow;
 mod fuzz;
 mod gpu_script;
 mod hub;
+mod language;
 mod limits;
 mod ops;
 mod pages;

@@ -34,7 +34,7 @@ fn fences(page: &str) -> Vec<(&str, String)> {
 }
 
 /// The files that the pages speak of.
-fn files(dir: &Path) {
+pub fn files(dir: &Path) {
     let write = |name: &str, bytes: &[u8]| std::fs::write(dir.join(name), bytes).expect("a writable folder");
     write("self.arch", b"use \"self.arch\"\n");
     write("parts.arch", b"block part { relu }\n");

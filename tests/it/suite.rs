@@ -43,7 +43,8 @@ fn suite() {
             continue;
         }
         let text = std::fs::read_to_string(&file).expect("a readable file");
-        let came: String = cases(&text).into_iter().map(run).collect();
+        let dir = || tempfile::tempdir().expect("a temporary folder");
+        let came: String = cases(&text).into_iter().map(|case| run(case, dir().path())).collect();
         if came == text {
             continue;
         }
@@ -94,15 +95,14 @@ fn cases(text: &str) -> Vec<&str> {
     starts.iter().zip(ends).map(|(start, end)| &text[*start..end]).collect()
 }
 
-/// Runs one case and writes it as it should have been.
-fn run(case: &str) -> String {
+/// Runs one case in a folder and writes it as it should have been.
+pub fn run(case: &str, dir: &Path) -> String {
     let is_mark = |line: &&str| line.starts_with(MARK);
     let marks: Vec<&str> = case.lines().filter(is_mark).map(|line| line[MARK.len()..].trim()).collect();
     let source: Vec<&str> = case.lines().filter(|line| !is_mark(line)).collect();
     let Some((title, body)) = source.split_first().filter(|(title, _)| title.starts_with("=== ")) else {
         return case.to_string();
     };
-    let dir = tempfile::tempdir().expect("a temporary folder");
     let mut parts = vec![(String::new(), String::new())];
     for line in body {
         match line.strip_prefix("--- ") {
@@ -115,7 +115,7 @@ fn run(case: &str) -> String {
         }
     }
     for (name, text) in &parts[1..] {
-        std::fs::write(dir.path().join(name), text).expect("a writable folder");
+        std::fs::write(dir.join(name), text).expect("a writable folder");
     }
     let set: Vec<(String, String)> = marks
         .iter()
@@ -123,7 +123,7 @@ fn run(case: &str) -> String {
         .filter_map(|option| option.split_once('='))
         .map(|(name, value)| (name.to_string(), value.to_string()))
         .collect();
-    let result = compiled::compile(parts[0].1.trim_end_matches(['\n', '\r']), dir.path(), &set);
+    let result = compiled::compile(parts[0].1.trim_end_matches(['\n', '\r']), dir, &set);
     if let Some(compiled) = result.compiled() {
         compiled::assert_the_changes_add_up(compiled, title);
     }
