@@ -15,6 +15,7 @@ mod gpu_script;
 mod hub;
 mod language;
 mod limits;
+mod map;
 mod ops;
 mod pages;
 mod reading;
