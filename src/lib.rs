@@ -7,11 +7,10 @@
 //!   --weights--> Bound --opt--> Net --plan--> Plan --exec--> outputs
 //! ```
 //!
-//! Each stage is a function to a new type. Up to [`typed::Typed`] and of [`plan::Plan`] the fields are private, so that
-//! holding the type proves that the stage ran.
-//! After [`typed::Typed`] exists nothing fails because of the user's program, only for files and resources. Inner code
-//! returns a [`diag::Problem`] (code, message, hints, no place); whoever knows the place adds it; independent mistakes are
-//! collected.
+//! Each stage is a function to a new type. The fields of [`plan::Plan`], of [`typed::Typed`] and of the types before it are
+//! private, so that holding one of them proves that its stage ran. After [`typed::Typed`] exists nothing fails because of the
+//! user's program, only for files and resources. Inner code returns a [`diag::Problem`] (code, message, hints, no place);
+//! whoever knows the place adds it; independent mistakes are collected.
 //!
 //! Data flows down this list, and nothing imports upwards (a test checks):
 //!
