@@ -8,7 +8,7 @@ use std::error::Error;
 
 use archc::stages::exec::cpu::cases::{self, Case, Work};
 use archc::stages::exec::cpu::ceilings::{Arithmetic, Ceilings, Traffic, core_to_core};
-use archc::stages::exec::cpu::kernels::{Element, Isa};
+use archc::stages::exec::cpu::kernels::{Element, Isa, Sums};
 use archc::stages::exec::timing::{Budget, Samples, sample};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -26,7 +26,7 @@ fn cases_of<T: Element>(filter: &str) -> Vec<Case> {
     cases::all().into_iter().filter(|case| case.takes::<T>() && case.name().contains(filter)).collect()
 }
 
-fn measure<T: Element>(filter: &str) -> Result<(), Box<dyn Error>> {
+fn measure<T: Element + Sums<T>>(filter: &str) -> Result<(), Box<dyn Error>> {
     let ceilings = Ceilings::measure(Isa::detect());
     let threads = rayon::current_num_threads();
     let cores = core_to_core().map_or("a single core".into(), |ns| format!("{ns:.0} ns from core to core"));
@@ -64,7 +64,7 @@ fn print<T: Element>(name: &str, kernel: &str, case: &Case, taken: &Samples, cei
 }
 
 /// Runs every case once on one image, and a batch of the smaller ones.
-fn check<T: Element>(cases: &[Case]) -> Result<(), Box<dyn Error>> {
+fn check<T: Element + Sums<T>>(cases: &[Case]) -> Result<(), Box<dyn Error>> {
     for case in cases {
         for batch in [1, 2].into_iter().filter(|batch| *batch == 1 || case.bytes::<T>(1) < 4e6) {
             for policy in case.policies::<T>(Isa::detect(), batch) {

@@ -10,10 +10,11 @@ use super::bf16::simd::Unit;
 use super::depthwise::{Depthwise, window};
 use super::direct::{Epilogue, Extra, Job, Source, panel_cols};
 use super::element::{Element, scratch_of};
+use super::formats::Convolved;
 use super::grouped::Grouped;
 use super::means::Means;
 use super::par::{Aligned, Shared, tasks};
-use super::pool::{Pool, adaptive_pool};
+use super::pool::{Pool, adaptive_pool_of};
 use super::stem::{self, Planes};
 use super::view::{Image, ImageMut, RowsMut};
 use super::winograd::{Algorithm, Winograd};
@@ -180,7 +181,16 @@ impl<T: Element> PackedConv<T> {
         weights: &[f32],
         scale: Option<&[f32]>,
     ) -> Self {
-        let unit = unit.into();
+        T::pack_conv(unit.into(), shape, algorithm, weights, scale)
+    }
+
+    pub(super) fn packed(
+        unit: Unit,
+        shape: &ConvShape,
+        algorithm: Algorithm,
+        weights: &[f32],
+        scale: Option<&[f32]>,
+    ) -> Self {
         shape.check();
         assert!(weights.len() >= shape.weight_len(), "too few weights");
         assert!(scale.is_none_or(|s| s.len() >= shape.out_channels), "too few scales");
@@ -246,7 +256,7 @@ impl<T: Element> PackedConv<T> {
     }
 
     /// Convolves `x` into `y`, whose size must be `shape().output(..)`.
-    pub fn run<O: Element>(&self, x: Image<T>, y: ImageMut<O>, epilogue: &Epilogue<T>) {
+    pub fn run<O: Convolved<T>>(&self, x: Image<T>, y: ImageMut<O>, epilogue: &Epilogue<T>) {
         self.run_io(ConvIo { x: Input::Image(x), scale: None, y: Output::Image(y) }, epilogue);
     }
 
@@ -256,7 +266,12 @@ impl<T: Element> PackedConv<T> {
     }
 
     /// The same, with factors of what is read, and means of what is written.
-    pub fn run_io<O: Element>(&self, io: ConvIo<T, O>, epilogue: &Epilogue<T>) {
+    pub fn run_io<O: Convolved<T>>(&self, io: ConvIo<T, O>, epilogue: &Epilogue<T>) {
+        O::conv(self, io, epilogue);
+    }
+
+    /// [`PackedConv::run_io`], of images of few channels alone unless `ALL`.
+    pub(super) fn convolve<O: Element, const ALL: bool>(&self, io: ConvIo<T, O>, epilogue: &Epilogue<T>) {
         let shape = &self.shape;
         let ConvIo { x, scale, y } = io;
         let [n, in_channels, h, w] = x.dims();
@@ -280,12 +295,12 @@ impl<T: Element> PackedConv<T> {
         match y {
             Output::Image(y) => {
                 check(&y);
-                self.compute(x, y, Extra { scale, ..Extra::default() }, epilogue);
+                self.compute::<O, ALL>(x, y, Extra { scale, ..Extra::default() }, epilogue);
             }
             Output::Both(y, mut means) => {
                 check(&y);
                 if self.kernel.sums() {
-                    return self.compute(
+                    return self.compute::<O, ALL>(
                         x,
                         y,
                         Extra { scale, means: Some(means_of(&mut means)), ..Extra::default() },
@@ -294,7 +309,7 @@ impl<T: Element> PackedConv<T> {
                 }
                 means_of(&mut means);
                 let ImageMut { data, n, h, w, c, dist } = y;
-                self.compute(
+                self.compute::<O, ALL>(
                     x,
                     ImageMut { data: &mut *data, n, h, w, c, dist },
                     Extra { scale, ..Extra::default() },
@@ -307,10 +322,15 @@ impl<T: Element> PackedConv<T> {
                 if self.kernel.keeps_nothing() {
                     let y = ImageMut::<O> { data: &mut [], n, h, w, c, dist: c };
                     let extra = Extra { scale, means: Some(to), only_means: true, ..Extra::default() };
-                    return self.compute(x, y, extra, epilogue);
+                    return self.compute::<O, ALL>(x, y, extra, epilogue);
                 }
                 scratch_of(n * h * w * c, |data: &mut [O]| {
-                    self.compute(x, ImageMut::new(data, [n, h, w, c]), Extra { scale, ..Extra::default() }, epilogue);
+                    self.compute::<O, ALL>(
+                        x,
+                        ImageMut::new(data, [n, h, w, c]),
+                        Extra { scale, ..Extra::default() },
+                        epilogue,
+                    );
                     self.mean(Image::new(data, [n, h, w, c]), means);
                 });
             }
@@ -321,12 +341,18 @@ impl<T: Element> PackedConv<T> {
     fn mean<O: Element>(&self, y: Image<O>, means: RowsMut) {
         let RowsMut { data, rows, cols, dist } = means;
         let kind = Pool::Mean { count_include_pad: false };
-        adaptive_pool(self.unit, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, dist });
+        adaptive_pool_of(self.unit, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, dist });
     }
 
-    fn compute<O: Element>(&self, x: Input<T>, y: ImageMut<O>, extra: Extra, epilogue: &Epilogue<T>) {
-        if let Kernel::Stem { weights } = &self.kernel {
+    fn compute<O: Element, const ALL: bool>(&self, x: Input<T>, y: ImageMut<O>, extra: Extra, epilogue: &Epilogue<T>) {
+        // both conditions are constants, so that kernels that cannot be meant are not compiled
+        if T::HAS_STEM
+            && let Kernel::Stem { weights } = &self.kernel
+        {
             return self.stem(weights, x.planes(), y, extra, epilogue);
+        }
+        if !ALL {
+            unreachable!("only images of few channels change their format");
         }
         let x = x.image();
         x.check();

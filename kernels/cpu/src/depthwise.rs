@@ -238,6 +238,8 @@ struct Tiles<'a, T, O> {
 }
 
 impl<T: Element, O: Element> Task for Tiles<'_, T, O> {
+    const PAIRS: bool = T::TERMS > 1 || O::TERMS > 1;
+
     /// # Safety
     /// As [`Task::run`]; the views were checked, and these channels of the rows are this task's.
     #[inline(always)]

@@ -672,6 +672,8 @@ struct Scale<T> {
 }
 
 impl<T: Element> Task for Scale<T> {
+    const PAIRS: bool = T::TERMS > 1;
+
     /// # Safety
     /// As [`Task::run`]; rows and factors are valid for `cols`.
     #[inline(always)]

@@ -4,16 +4,20 @@
 //! [`Element::get`] and [`Element::put`], and sums products of [`Element::Terms`], of which a lane of bf16 holds two.
 
 use super::bf16::simd::{F, Halves, Unit, narrow, widen};
+use super::formats::{Packs, Takes};
 use super::simd::{Simd, ld, st};
 use half::bf16;
 
 /// A number format of values in memory.
-pub trait Element: bytemuck::Pod + Default + std::fmt::Debug + Send + Sync {
+pub trait Element: bytemuck::Pod + Default + std::fmt::Debug + Send + Sync + Packs + Takes<f32> + Takes<bf16> {
     const ZERO: Self;
 
     /// Terms of a sum of products that one lane takes at a time; so many lie beside each other in packed weights. They take
     /// the room of one float in either format.
     const TERMS: usize;
+
+    /// Whether images of few channels have a kernel of their own (`stem.rs`).
+    const HAS_STEM: bool;
 
     /// What follows the name of a kernel: nothing, or ` bf16`.
     const LABEL: &'static str;
@@ -75,6 +79,7 @@ pub trait Element: bytemuck::Pod + Default + std::fmt::Debug + Send + Sync {
 impl Element for f32 {
     const ZERO: f32 = 0.0;
     const TERMS: usize = 1;
+    const HAS_STEM: bool = true;
     const LABEL: &'static str = "";
     type Terms<H: Halves> = F<H>;
 
@@ -131,6 +136,7 @@ impl Element for f32 {
 impl Element for bf16 {
     const ZERO: bf16 = bf16::ZERO;
     const TERMS: usize = 2;
+    const HAS_STEM: bool = false;
     const LABEL: &'static str = " bf16";
     type Terms<H: Halves> = H::P;
 

@@ -10,6 +10,7 @@ use super::bf16::{
 };
 use super::direct::{Ending, Epilogue, Extra, Job, Place, Source, panel_cols};
 use super::element::{Element, scratch_of};
+use super::formats::{Packs, Sums};
 use super::par::{Aligned, Shared, ranges, scratch, tasks};
 use super::simd::{Isa, Simd, ld, unroll};
 use super::tile::fetch;
@@ -30,8 +31,12 @@ pub struct PackedMat<T = f32> {
 impl<T: Element> PackedMat<T> {
     /// From rows [n, k], as a linear layer stores its weights.
     pub fn from_nk(unit: impl Into<Unit>, w: Rows) -> Self {
+        T::pack_mat(unit.into(), w)
+    }
+
+    pub(super) fn packed(unit: Unit, w: Rows) -> Self {
         w.check();
-        Self::new(unit.into(), w.cols, w.rows, &Right::Nk(w))
+        Self::new(unit, w.cols, w.rows, &Right::Nk(w))
     }
 
     /// From rows [k, n].
@@ -70,7 +75,11 @@ impl<T: Element> PackedMat<T> {
     }
 
     /// `out = epilogue(a * self)`, `a` [m, k], `out` [m, n].
-    pub fn run<O: Element>(&self, a: Rows<T>, out: RowsMut<O>, epilogue: &Epilogue<T>) {
+    pub fn run<O: Sums<T>>(&self, a: Rows<T>, out: RowsMut<O>, epilogue: &Epilogue<T>) {
+        O::mat(self, a, out, epilogue);
+    }
+
+    pub(super) fn multiply<O: Element>(&self, a: Rows<T>, out: RowsMut<O>, epilogue: &Epilogue<T>) {
         a.check();
         out.check();
         assert!(a.cols == self.k && out.cols == self.n && a.rows == out.rows, "matrices that do not fit");
@@ -95,12 +104,16 @@ impl<T: Element> PackedMat<T> {
     }
 
     /// [`PackedMat::run`] on rows that are rounded first.
-    pub fn run_wide<O: Element>(&self, a: Rows, out: RowsMut<O>, epilogue: &Epilogue<T>) {
+    pub fn run_wide<O: Sums<T>>(&self, a: Rows, out: RowsMut<O>, epilogue: &Epilogue<T>) {
+        O::mat_wide(self, a, out, epilogue);
+    }
+
+    pub(super) fn multiply_wide<O: Element>(&self, a: Rows, out: RowsMut<O>, epilogue: &Epilogue<T>) {
         a.check();
         scratch_of(a.rows * a.cols, |rounded: &mut [T]| {
             let from = Strided { data: a.data, strides: &[a.dist, 1] };
-            bf16::copy(self.unit, &[a.rows, a.cols], from, rounded, &[a.cols, 1]);
-            self.run(Rows::new(&*rounded, a.rows, a.cols), out, epilogue);
+            bf16::copy_of(self.unit, &[a.rows, a.cols], from, rounded, &[a.cols, 1]);
+            self.multiply(Rows::new(&*rounded, a.rows, a.cols), out, epilogue);
         });
     }
 }
@@ -151,8 +164,11 @@ impl Right<'_> {
 }
 
 /// `out = epilogue(a * w^T)` with weights [n, k] as they are: for few rows (up to about 8), where packing does not pay.
-pub fn linear<T: Element>(unit: impl Into<Unit>, a: Rows, w: Rows<T>, out: RowsMut, epilogue: &Epilogue) {
-    let unit = unit.into();
+pub fn linear<T: Packs>(unit: impl Into<Unit>, a: Rows, w: Rows<T>, out: RowsMut, epilogue: &Epilogue) {
+    T::linear(unit.into(), a, w, out, epilogue);
+}
+
+pub(super) fn linear_of<T: Element>(unit: Unit, a: Rows, w: Rows<T>, out: RowsMut, epilogue: &Epilogue) {
     a.check();
     w.check();
     out.check();
@@ -200,6 +216,8 @@ struct Dots<'a, T> {
 }
 
 impl<T: Element> Task for Dots<'_, T> {
+    const PAIRS: bool = T::TERMS > 1;
+
     /// # Safety
     /// As [`Task::run`]; the views were checked and y is this task's.
     #[inline(always)]

@@ -117,6 +117,8 @@ struct Tile<'a, T, O> {
 }
 
 impl<T: Element, O: Element> Task for Tile<'_, T, O> {
+    const PAIRS: bool = T::TERMS > 1 || O::TERMS > 1;
+
     /// # Safety
     /// As [`Task::run`]; the views were checked, and the rows of y are this task's.
     #[inline(always)]

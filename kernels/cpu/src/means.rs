@@ -120,6 +120,8 @@ struct Add<O> {
 }
 
 impl<O: Element> simd::Task for Add<O> {
+    const PAIRS: bool = O::TERMS > 1;
+
     /// # Safety
     /// As [`simd::Task::run`]; the rows and the sums are valid for `cols`.
     #[inline(always)]

@@ -13,10 +13,15 @@ use std::sync::{Mutex, PoisonError};
 
 /// Runs `f` for 0..n on the threads of the run, or of the current pool.
 pub fn tasks(n: usize, f: impl Fn(usize) + Sync) {
+    share(n, &f);
+}
+
+/// [`tasks`], compiled once: a call by address is nothing beside a task.
+fn share(n: usize, f: &(dyn Fn(usize) + Sync)) {
     if n <= 1 || rayon::current_num_threads() == 1 {
-        (0..n).for_each(&f);
-    } else if !team::share(n, &f) {
-        (0..n).into_par_iter().with_max_len(1).for_each(&f);
+        (0..n).for_each(f);
+    } else if !team::share(n, f) {
+        (0..n).into_par_iter().with_max_len(1).for_each(f);
     }
 }
 

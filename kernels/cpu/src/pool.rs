@@ -6,6 +6,7 @@
 
 use super::bf16::simd::{Halves, Task, Unit, vectors};
 use super::element::Element;
+use super::formats::Sums;
 use super::par::{Shared, ranges};
 use super::simd::Simd;
 use super::view::{Image, ImageMut};
@@ -27,8 +28,12 @@ pub enum Pool {
 }
 
 /// Pools windows of `shape`.
-pub fn pool<T: Element, O: Element>(unit: impl Into<Unit>, kind: Pool, shape: &PoolShape, x: Image<T>, y: ImageMut<O>) {
-    run(unit.into(), kind, axes_of(kind, shape, [x.h, x.w]), shape.dilation, x, y);
+pub fn pool<T, O: Sums<T>>(unit: impl Into<Unit>, kind: Pool, shape: &PoolShape, x: Image<T>, y: ImageMut<O>) {
+    O::pool(unit.into(), kind, shape, x, y);
+}
+
+pub(super) fn pool_of<T: Element, O: Element>(unit: Unit, kind: Pool, shape: &PoolShape, x: Image<T>, y: ImageMut<O>) {
+    run(unit, kind, axes_of(kind, shape, [x.h, x.w]), shape.dilation, x, y);
 }
 
 /// The windows of `shape` over an image of `size`.
@@ -48,9 +53,13 @@ pub(super) fn axes_of(kind: Pool, shape: &PoolShape, size: [usize; 2]) -> [Axis;
 
 /// Pools the whole image in as many windows as `y` has pixels: from `i * h / p` to `(i + 1) * h / p`, rounded outwards.
 /// One pixel is the whole image.
-pub fn adaptive_pool<T: Element, O: Element>(unit: impl Into<Unit>, kind: Pool, x: Image<T>, y: ImageMut<O>) {
+pub fn adaptive_pool<T, O: Sums<T>>(unit: impl Into<Unit>, kind: Pool, x: Image<T>, y: ImageMut<O>) {
+    O::adaptive_pool(unit.into(), kind, x, y);
+}
+
+pub(super) fn adaptive_pool_of<T: Element, O: Element>(unit: Unit, kind: Pool, x: Image<T>, y: ImageMut<O>) {
     let axes = [Axis::Parts { size: x.h, parts: y.h }, Axis::Parts { size: x.w, parts: y.w }];
-    run(unit.into(), kind, axes, [1, 1], x, y);
+    run(unit, kind, axes, [1, 1], x, y);
 }
 
 /// The windows along one axis.
@@ -131,6 +140,8 @@ struct Window<'a, T, O> {
 }
 
 impl<T: Element, O: Element> Task for Window<'_, T, O> {
+    const PAIRS: bool = T::TERMS > 1 || O::TERMS > 1;
+
     /// # Safety
     /// As [`Task::run`]; the spans lie inside the image, and y is this task's.
     #[inline(always)]

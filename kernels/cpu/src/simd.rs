@@ -75,6 +75,14 @@ pub(super) trait Task {
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 
+/// Whether the kernels are there in plain Rust too. They are a quarter of the code, for CPUs that nobody runs networks on:
+/// so they are compiled where there is no AVX2 to be had, and in builds with debug assertions, where the tests compare
+/// them with the others.
+pub(super) const PORTABLE: bool = cfg!(any(debug_assertions, not(target_arch = "x86_64")));
+
+/// What a kernel without code says.
+pub(super) const NO_KERNELS: &str = "whoever loads a network asks whether this CPU has kernels";
+
 /// An instruction set that this CPU has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(Kind);
@@ -89,13 +97,19 @@ enum Kind {
 }
 
 impl Isa {
-    /// The best instruction set of this CPU, or the one named by the variable `ARCHC_ISA` if the CPU has it.
+    /// The best instruction set of this CPU, or the one named by the variable `ARCHC_ISA` if the CPU has it; where there
+    /// are no kernels for this CPU, one that [is not there](Isa::is_there).
     pub fn detect() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
             let wanted = std::env::var("ARCHC_ISA").ok().and_then(|name| Isa::named(&name));
-            wanted.unwrap_or_else(|| Isa::all()[0])
+            wanted.or_else(|| Isa::all().first().copied()).unwrap_or(Isa(Kind::Portable))
         })
+    }
+
+    /// Whether there are kernels for it. On x86-64 they need AVX2 and FMA.
+    pub fn is_there(self) -> bool {
+        Isa::all().contains(&self)
     }
 
     /// `avx512`, `avx2` or `portable`; none if there is no such set or the CPU lacks it.
@@ -121,7 +135,9 @@ impl Isa {
                 all.push(Isa(Kind::Avx2));
             }
         }
-        all.push(Isa(Kind::Portable));
+        if PORTABLE {
+            all.push(Isa(Kind::Portable));
+        }
         all
     }
 
@@ -173,7 +189,8 @@ impl Isa {
                 Kind::Avx512 => super::x86::run_avx512(task),
                 #[cfg(target_arch = "x86_64")]
                 Kind::Avx2 => super::x86::run_avx2(task),
-                Kind::Portable => task.run::<Portable>(),
+                Kind::Portable if PORTABLE => task.run::<Portable>(),
+                Kind::Portable => unreachable!("{NO_KERNELS}"),
             }
         }
     }

@@ -12,7 +12,7 @@ use super::bf16::simd::{Halves, Unit};
 use super::conv::ConvShape;
 use super::element::{Element, words};
 use super::par::scratch;
-use super::simd::{Portable, Simd, unroll};
+use super::simd::{NO_KERNELS, PORTABLE, Portable, Simd, unroll};
 use super::tile::{Kernel, Tile, begin, end};
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ pub const FEW_CHANNELS: usize = 15;
 
 /// Whether it is for convolutions of images of `T` of this shape: it knows no pairs of bf16.
 pub(super) fn suits<T: Element>(shape: &ConvShape) -> bool {
-    T::TERMS == 1 && shape.groups == 1 && shape.in_channels <= FEW_CHANNELS && shape.kernel != [1, 1]
+    T::HAS_STEM && shape.groups == 1 && shape.in_channels <= FEW_CHANNELS && shape.kernel != [1, 1]
 }
 
 /// Images in any order of axes: value `[n, c, h, w]` is at the sum of each index times its stride.
@@ -189,7 +189,8 @@ pub(super) fn kernel<T: Element, O: Element>(unit: Unit, step: usize, vectors: u
         ("avx512", false) => const { &table!(avx512) },
         #[cfg(target_arch = "x86_64")]
         ("avx2", _) => const { &table!(avx2) },
-        _ => const { &table!(portable) },
+        _ if PORTABLE => const { &table!(portable) },
+        _ => unreachable!("{NO_KERNELS}"),
     };
     let row = match step {
         1 => 1,

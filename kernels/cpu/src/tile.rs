@@ -10,7 +10,7 @@
 use super::bf16::simd::{F, Halves, Task, Unit, vectors};
 use super::element::Element;
 use super::math::{Act, Fun, HardSwish, apply_rows};
-use super::simd::{Portable, Simd, ld, st, unroll};
+use super::simd::{NO_KERNELS, PORTABLE, Portable, Simd, ld, st, unroll};
 
 /// One tile's work. The kernel adds the bias, multiplies by the gate, adds the residual, and clamps or takes the hard
 /// swish; what more an epilogue wants is done by [`Finish`], while the tile is in L1.
@@ -63,7 +63,8 @@ pub(super) fn kernel<T: Element, O: Element>(unit: Unit, rows: usize, vectors: u
         ("avx512", false) => const { &table!(avx512, 1 2 3 4 5 6 7 8 9 10 11 12 13 14) },
         #[cfg(target_arch = "x86_64")]
         ("avx2", _) => const { &table!(avx2, 1 2 3 4 5 6) },
-        _ => const { &table!(portable, 1 2 3 4 5 6) },
+        _ if PORTABLE => const { &table!(portable, 1 2 3 4 5 6) },
+        _ => unreachable!("{NO_KERNELS}"),
     };
     table[rows - 1][vectors - 1]
 }
@@ -293,6 +294,8 @@ pub(super) struct Finish<T, O> {
 }
 
 impl<T: Element, O: Element> Task for Finish<T, O> {
+    const PAIRS: bool = T::TERMS > 1 || O::TERMS > 1;
+
     /// # Safety
     /// As [`Task::run`]; all pointers must be valid for `rows` rows of `cols`.
     #[inline(always)]

@@ -39,6 +39,7 @@ use std::ops::Range;
 use transform::{Input, Output};
 
 pub use choose::{Algorithm, Estimate, Policy, Site, choose, estimate};
+pub(super) use choose::{choose_of, estimate_of};
 
 /// The transformed weights of a layer.
 #[derive(Debug)]

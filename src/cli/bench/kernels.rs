@@ -10,7 +10,7 @@ use super::{Cores, budget, giga, percent};
 use crate::diag::{Code, Problem};
 use crate::exec::cpu::cases::{self, Case};
 use crate::exec::cpu::ceilings::{self, Arithmetic, Ceilings, Ideal, Traffic};
-use crate::exec::cpu::kernels::{Element, Isa, Policy};
+use crate::exec::cpu::kernels::{Element, Isa, Policy, Sums};
 use crate::exec::device::cpu;
 use crate::exec::timing::Samples;
 use crate::io::console::{print, print_json};
@@ -23,7 +23,7 @@ pub fn run(args: &Bench) -> Outcome {
     }
 }
 
-fn run_in<T: Element>(args: &Bench) -> Outcome {
+fn run_in<T: Element + Sums<T>>(args: &Bench) -> Outcome {
     let filter = args.filter.as_deref().unwrap_or("");
     let wanted = |case: &Case| case.takes::<T>() && case.name().contains(filter);
     let cases: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
@@ -61,7 +61,13 @@ struct Measured {
     ideal: Ideal,
 }
 
-fn measure<T: Element>(args: &Bench, case: &Case, policy: Policy, batch: usize, ceilings: &Ceilings) -> Measured {
+fn measure<T: Element + Sums<T>>(
+    args: &Bench,
+    case: &Case,
+    policy: Policy,
+    batch: usize,
+    ceilings: &Ceilings,
+) -> Measured {
     let mut ready = case.prepare::<T>(ceilings.isa, batch, policy);
     let taken = ready.time(&budget(args, 0.2, 0.04));
     let (flops, bytes) = (case.flops(batch), case.bytes::<T>(batch));

@@ -5,7 +5,7 @@
 
 use super::kernels::{
     self, Act, ConvShape, Element, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Policy, Pool, PoolShape,
-    Rows, RowsMut, Site, bf16, choose,
+    Rows, RowsMut, Site, Sums, bf16, choose,
 };
 use crate::exec::timing::{Budget, Samples, sample};
 use crate::philox::{Philox, unit};
@@ -287,7 +287,7 @@ pub struct Ready<T> {
     single: [Vec<f32>; 2],
 }
 
-impl<T: Element> Ready<T> {
+impl<T: Element + Sums<T>> Ready<T> {
     /// The kernel that was chosen.
     pub fn kernel(&self) -> String {
         match (&self.packed, self.case.work) {

@@ -123,7 +123,18 @@ impl Backend for Cpu {
 }
 
 impl Cpu {
+    /// # Errors
+    /// If there are no kernels for this CPU.
+    fn check(&self) -> Result<(), Problem> {
+        if self.isa.is_there() {
+            return Ok(());
+        }
+        Err(Problem::new(Code::Resource, "this CPU lacks AVX2 or FMA, which the kernels need")
+            .hint("`--device cuda` runs on a GPU, and a debug build (`cargo build`) has slow kernels for any CPU"))
+    }
+
     fn bound(&self, plan: &Plan, weights: &Weights) -> Result<Loaded, Problem> {
+        self.check()?;
         let constants = plan.constants().iter().map(|source| weights.read(source)).collect::<Result<_, _>>()?;
         let unit = Unit::of(self.isa);
         let bind = |step| match self.dtype {

@@ -10,7 +10,7 @@ use super::bind::{self, FEW_ROWS};
 use super::kernels::bf16::{self as reduced, RowsIn, Unit};
 use super::kernels::{
     self, Act, BinaryOp, ConvIo, Element, Epilogue, Map, Operand, Output, PackedConv, PackedMat, Policy, Pool,
-    PoolShape, Rows, RowsMut, Site, Strided, choose,
+    PoolShape, Rows, RowsMut, Site, Strided, Takes, choose,
 };
 use super::memory::{Data, DataMut, Memory, Slot};
 use super::step::{self, Bound, Place};
@@ -427,13 +427,13 @@ struct OverRows<'a> {
 }
 
 impl OverRows<'_> {
-    fn run_same<T: Element>(&self, to: &mut [T]) {
+    fn run_same<T: Element + Takes<T>>(&self, to: &mut [T]) {
         reduced::by_rows::<T, T>(self.unit, RowsIn::Same, self.places.write.rows_mut(to), |row, wide| {
             self.some(row, wide)
         });
     }
 
-    fn run_other<A: Element, B: Element>(&self, x: Rows<A>, to: &mut [B]) {
+    fn run_other<A, B: Takes<A>>(&self, x: Rows<A>, to: &mut [B]) {
         let to = self.places.write.rows_mut(to);
         reduced::by_rows(self.unit, RowsIn::Other(x), to, |row, wide| self.some(row, wide));
     }

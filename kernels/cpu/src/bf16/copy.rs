@@ -1,6 +1,7 @@
 //! Copies between strided views, of bf16 or float32 on either side: `../movement.rs` with a conversion on the way.
 
 use super::super::element::Element;
+use super::super::formats::Takes;
 use super::super::par::{Shared, ranges, scratch};
 use super::super::simd::Simd;
 use super::super::view::{Rows, RowsMut};
@@ -10,7 +11,11 @@ use half::bf16;
 use std::any::TypeId;
 
 /// Copies a view of `shape` (rank up to 8) to a view of the same shape in `dst`, whose elements must be distinct.
-pub fn copy<A: Element, B: Element>(
+pub fn copy<A, B: Takes<A>>(unit: Unit, shape: &[usize], src: Strided<A>, dst: &mut [B], dst_strides: &[usize]) {
+    B::copy(unit, shape, src, dst, dst_strides);
+}
+
+pub(in super::super) fn copy_of<A: Element, B: Element>(
     unit: Unit,
     shape: &[usize],
     src: Strided<A>,
@@ -92,6 +97,8 @@ struct Run<A, B> {
 }
 
 impl<A: Element, B: Element> Task for Run<A, B> {
+    const PAIRS: bool = A::TERMS > 1 || B::TERMS > 1;
+
     /// # Safety
     /// As [`Task::run`]; both are valid for `len` values, `to` is this task's and they do not overlap.
     #[inline(always)]
@@ -124,6 +131,8 @@ struct Block<A, B> {
 }
 
 impl<A: Element, B: Element> Task for Block<A, B> {
+    const PAIRS: bool = A::TERMS > 1 || B::TERMS > 1;
+
     /// # Safety
     /// As [`Task::run`]; both sides are valid for `len` x `width`, and the destination is this task's.
     #[inline(always)]
@@ -156,7 +165,16 @@ pub fn fill<T: Element>(to: &mut [T], value: f32) {
 
 /// A kernel over rows of float32 on rows of bf16 (or float32): some rows at a time are widened, which stay in L2, given to
 /// `f` in place with the number of the first, and rounded.
-pub fn by_rows<A: Element, B: Element>(unit: Unit, x: RowsIn<A>, y: RowsMut<B>, f: impl Fn(usize, RowsMut) + Sync) {
+pub fn by_rows<A, B: Takes<A>>(unit: Unit, x: RowsIn<A>, y: RowsMut<B>, f: impl Fn(usize, RowsMut) + Sync) {
+    B::by_rows(unit, x, y, &f);
+}
+
+pub(in super::super) fn by_rows_of<A: Element, B: Element>(
+    unit: Unit,
+    x: RowsIn<A>,
+    y: RowsMut<B>,
+    f: &(dyn Fn(usize, RowsMut) + Sync),
+) {
     y.check();
     let (rows, cols, to, dist) = (y.rows, y.cols, Shared(y.data.as_mut_ptr()), y.dist);
     let (from, from_dist) = match x {
@@ -192,6 +210,15 @@ pub fn by_rows<A: Element, B: Element>(unit: Unit, x: RowsIn<A>, y: RowsMut<B>, 
 
 /// Calls `f` with the rows in float32.
 pub fn widened(unit: Unit, x: Rows<bf16>, f: impl FnOnce(Rows)) {
+    let mut f = Some(f);
+    widened_for(unit, x, &mut |rows| {
+        if let Some(f) = f.take() {
+            f(rows);
+        }
+    });
+}
+
+fn widened_for(unit: Unit, x: Rows<bf16>, f: &mut dyn FnMut(Rows)) {
     x.check();
     scratch(x.rows * x.cols, |wide| {
         for (i, wide) in wide.chunks_exact_mut(x.cols.max(1)).enumerate() {

@@ -18,6 +18,7 @@ mod tests;
 pub(super) mod x86;
 
 pub use copy::{RowsIn, by_rows, copy, fill, round, widened};
+pub(super) use copy::{by_rows_of, copy_of};
 pub use simd::Unit;
 
 /// The pixel distance that a buffer of `channels` should have: `channels`, and a cache line more where equal lanes of

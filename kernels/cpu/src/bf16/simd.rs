@@ -3,7 +3,7 @@
 //! A [`Unit`] is an instruction set with or without dot products of bf16 pairs. Without, [`Halves::dot`] widens both
 //! sides and multiplies in float32: the same products, which are exact either way, in sums that round elsewhere.
 
-use super::super::simd::{Isa, Portable, Simd};
+use super::super::simd::{Isa, NO_KERNELS, PORTABLE, Portable, Simd};
 use half::bf16;
 use std::sync::OnceLock;
 
@@ -49,6 +49,9 @@ pub type F<H> = <<H as Halves>::S as Simd>::F;
 
 /// Work to be done with some vectors of bf16.
 pub(in super::super) trait Task {
+    /// Whether it takes or makes bf16; what does not is the same with and without instructions for them.
+    const PAIRS: bool;
+
     /// # Safety
     /// The CPU must have the instruction set of `H`. Implementations are `#[inline(always)]`.
     unsafe fn run<H: Halves>(self);
@@ -106,12 +109,13 @@ impl Unit {
         unsafe {
             match (self.isa.name(), self.dots) {
                 #[cfg(target_arch = "x86_64")]
-                ("avx512", true) => super::x86::run_dots(task),
+                ("avx512", true) if T::PAIRS => super::x86::run_dots(task),
                 #[cfg(target_arch = "x86_64")]
-                ("avx512", false) => super::x86::run_avx512(task),
+                ("avx512", _) => super::x86::run_avx512(task),
                 #[cfg(target_arch = "x86_64")]
                 ("avx2", _) => super::x86::run_avx2(task),
-                _ => task.run::<Portable>(),
+                _ if PORTABLE => task.run::<Portable>(),
+                _ => unreachable!("{NO_KERNELS}"),
             }
         }
     }

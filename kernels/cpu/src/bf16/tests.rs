@@ -6,8 +6,8 @@
 
 use super::super::tests::{Rng, act, close, on_threads, poison};
 use super::super::{
-    Act, Algorithm, ConvShape, Element, Epilogue, Image, ImageMut, Map, PackedConv, PackedMat, Pool, PoolShape, Rows,
-    RowsMut, Strided, adaptive_pool, linear, pool, unary,
+    Act, Algorithm, ConvShape, Convolved, Element, Epilogue, Image, ImageMut, Map, PackedConv, PackedMat, Pool,
+    PoolShape, Rows, RowsMut, Strided, adaptive_pool, linear, pool, unary,
 };
 use super::*;
 use half::bf16;
@@ -96,7 +96,7 @@ impl Case {
     }
 
     /// Draws data, an epilogue and distances, runs the kernel and compares.
-    fn check<O: Element>(&self, unit: Unit, algorithm: Algorithm, rng: &mut Rng, tolerance: f64) {
+    fn check<O: Element + Convolved<bf16>>(&self, unit: Unit, algorithm: Algorithm, rng: &mut Rng, tolerance: f64) {
         let Case { shape, size: [n, h, w] } = self;
         let (c, k) = (shape.in_channels, shape.out_channels);
         let what = format!("{unit:?} {shape:?} {:?}", self.size);

@@ -8,6 +8,7 @@
 use super::super::bf16::simd::Unit;
 use super::super::conv::ConvShape;
 use super::super::element::Element;
+use super::super::formats::Packs;
 use super::super::grouped::Grouped;
 use super::super::stem;
 
@@ -58,14 +59,17 @@ pub struct Estimate {
 }
 
 /// The fastest algorithm that the policy allows; in doubt, the direct one.
-pub fn choose<T: Element>(unit: impl Into<Unit>, shape: &ConvShape, site: &Site) -> Algorithm {
-    let unit = unit.into();
+pub fn choose<T: Packs>(unit: impl Into<Unit>, shape: &ConvShape, site: &Site) -> Algorithm {
+    T::choose(unit.into(), shape, site)
+}
+
+pub(in super::super) fn choose_of<T: Element>(unit: Unit, shape: &ConvShape, site: &Site) -> Algorithm {
     let depthwise = shape.groups == shape.in_channels && shape.groups == shape.out_channels;
     if !super::suits(shape) || depthwise || stem::suits::<T>(shape) || site.policy == Policy::Exact {
         return Algorithm::Direct;
     }
     let cost = |algorithm: Algorithm| {
-        let Estimate { start, run, .. } = estimate::<T>(unit, shape, site, algorithm);
+        let Estimate { start, run, .. } = estimate_of::<T>(unit, shape, site, algorithm);
         match site.policy {
             Policy::Runs(runs) => start + run * runs as f64,
             Policy::Exact | Policy::Fast => run,
@@ -115,8 +119,16 @@ const CALL: f64 = 5.0;
 /// tiles). Reading weights overlaps with arithmetic, but not quite.
 ///
 /// For bf16 images the direct kernel, and the smaller tiles where the CPU multiplies pairs, sum two terms at once.
-pub fn estimate<T: Element>(unit: impl Into<Unit>, shape: &ConvShape, site: &Site, algorithm: Algorithm) -> Estimate {
-    let unit = unit.into();
+pub fn estimate<T: Packs>(unit: impl Into<Unit>, shape: &ConvShape, site: &Site, algorithm: Algorithm) -> Estimate {
+    T::estimate(unit.into(), shape, site, algorithm)
+}
+
+pub(in super::super) fn estimate_of<T: Element>(
+    unit: Unit,
+    shape: &ConvShape,
+    site: &Site,
+    algorithm: Algorithm,
+) -> Estimate {
     let [p, q] = shape.output(site.size);
     let n = unit.isa().lanes();
     let merge = super::merged(unit, shape);

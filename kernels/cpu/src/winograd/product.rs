@@ -9,7 +9,7 @@ use super::super::bf16::simd::{Halves, Unit};
 #[cfg(target_arch = "x86_64")]
 use super::super::bf16::x86::Dots;
 use super::super::element::Element;
-use super::super::simd::{Portable, Simd, unroll};
+use super::super::simd::{NO_KERNELS, PORTABLE, Portable, Simd, unroll};
 use super::super::tile::fetch;
 #[cfg(target_arch = "x86_64")]
 use super::super::x86::{Avx2, Avx512};
@@ -48,7 +48,8 @@ pub(super) fn kernel<V: Element>(unit: Unit, rows: usize, vectors: usize) -> Ker
         ("avx512", false) => const { &table!(avx512, 1 2 3 4 5 6 7 8 9 10 11 12 13 14) },
         #[cfg(target_arch = "x86_64")]
         ("avx2", _) => const { &table!(avx2, 1 2 3 4 5 6) },
-        _ => const { &table!(portable, 1 2 3 4 5 6) },
+        _ if PORTABLE => const { &table!(portable, 1 2 3 4 5 6) },
+        _ => unreachable!("{NO_KERNELS}"),
     };
     table[rows - 1][vectors - 1]
 }

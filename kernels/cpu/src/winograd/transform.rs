@@ -85,6 +85,8 @@ pub(super) struct Input<'a, T, V, O> {
 }
 
 impl<T: Element, V: Element, O: Element> Task for Input<'_, T, V, O> {
+    const PAIRS: bool = T::TERMS > 1 || V::TERMS > 1 || O::TERMS > 1;
+
     /// # Safety
     /// As [`Task::run`]; V has room, and x the pixels that the job says.
     #[inline(always)]
@@ -233,6 +235,8 @@ struct To<'a, T, V, O, Y> {
 }
 
 impl<T: Element, V: Element, O: Element, Y: Element> Task for To<'_, T, V, O, Y> {
+    const PAIRS: bool = T::TERMS > 1 || V::TERMS > 1 || O::TERMS > 1 || Y::TERMS > 1;
+
     /// # Safety
     /// As [`Task::run`]; these pixels and channels are valid and nobody else's.
     #[inline(always)]
