@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 /// A PNG file of one colour.
 fn png(path: &Path, colour: [u8; 3]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    image::save_buffer(path, &colour.repeat(16), 4, 4, image::ExtendedColorType::Rgb8).unwrap();
+    std::fs::write(path, crate::io::png::encode(&colour.repeat(16), 4, 4, 3).unwrap()).unwrap();
 }
 
 /// Classes with so many pictures each.

@@ -9,6 +9,7 @@ pub mod npy;
 pub mod open;
 pub mod output;
 pub mod picture;
+pub mod png;
 pub mod preprocess;
 pub mod resample;
 pub mod results;

@@ -8,13 +8,12 @@
 
 use std::path::Path;
 
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use super::atomic::{self, problem, write_bytes};
 use super::npy;
+use super::png;
 use super::results::Results;
 use crate::diag::{Code, Problem};
 use crate::tensor::Tensor;
@@ -213,12 +212,8 @@ fn png(path: &Path, tensors: &[(String, Tensor)], remarks: &mut Vec<String>) -> 
     if tiles > 1 {
         remarks.push(format!("{name}: {tiles} tiles of {w} x {h} in {rows} rows of {columns}"));
     }
-    let mut bytes = vec![];
-    let color = if colors == 3 { ExtendedColorType::Rgb8 } else { ExtendedColorType::L8 };
-    PngEncoder::new(&mut bytes)
-        .write_image(&pixels, width as u32, height as u32, color)
-        .map_err(|error| Problem::new(Code::Output, format!("`{name}` cannot be written: {error}")))?;
-    Ok(bytes)
+    png::encode(&pixels, width, height, colors)
+        .map_err(|error| Problem::new(Code::Output, format!("`{name}` cannot be written: {error}")))
 }
 
 /// [N, C, H, W] where an output is pictures.

@@ -11,9 +11,12 @@ use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
 
-use image::codecs::jpeg::JpegDecoder;
-use image::codecs::png::PngDecoder;
-use image::{ColorType, ImageDecoder, ImageError, Limits};
+use png::{BitDepth, ColorType, DecodingError, Limits, Transformations};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::open::{self, Open, Unreadable};
 use super::turn::Turn;
@@ -110,26 +113,35 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<Rgb, Problem> {
 fn decode_in(turn: Option<Turn>, bytes: &[u8], name: &str) -> Result<Rgb, Problem> {
     let (mut picture, turn) = match Format::of(bytes) {
         Some(Format::Png) => {
-            let limits = || {
-                let mut limits = Limits::no_limits();
-                limits.max_alloc = Some(MAX_BYTES);
-                limits
-            };
-            let failed = |error| broken(name, "PNG", &error);
+            let failed = |error| broken_png(name, &error);
             let bytes = essential(bytes);
-            let decoder = PngDecoder::with_limits(Cursor::new(&*bytes), limits()).map_err(failed)?;
-            let (width, height) = decoder.dimensions();
-            let per_pixel = u64::from(decoder.color_type().bytes_per_pixel());
-            let extra = if decoder.color_type() == ColorType::Rgb8 { 0 } else { 3 };
-            let turn = admit(name, width, height, per_pixel + extra, turn)?;
-            (convert(decoder).map_err(failed)?, turn)
+            let limits = Limits { bytes: MAX_BYTES as usize };
+            let mut decoder = png::Decoder::new_with_limits(Cursor::new(&*bytes), limits);
+            // palettes are looked up, and a sample takes a byte at least
+            decoder.set_transformations(Transformations::EXPAND);
+            let mut reader = decoder.read_info().map_err(failed)?;
+            let (width, height) = reader.info().size();
+            let (color, depth) = reader.output_color_type();
+            let layout = (color.samples(), if depth == BitDepth::Sixteen { 2 } else { 1 });
+            let extra = if (color, depth) == (ColorType::Rgb, BitDepth::Eight) { 0 } else { 3 };
+            let turn = admit(name, width, height, (layout.0 * layout.1 + extra) as u64, turn)?;
+            let mut raw = vec![0; width as usize * height as usize * layout.0 * layout.1];
+            reader.next_frame(&mut raw).map_err(failed)?;
+            (Rgb::new(width as usize, height as usize, rgb(raw, layout)), turn)
         }
         Some(Format::Jpeg) => {
             let frame = JpegFrame::find(bytes).map_err(|what| damaged(name, "JPEG", what))?;
             let turn = admit(name, frame.width, frame.height, frame.bytes_per_pixel(), turn)?;
-            let failed = |error| broken(name, "JPEG", &error);
-            let decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(failed)?;
-            (convert(decoder).map_err(failed)?, turn)
+            let failed = |error| broken_jpeg(name, &error);
+            let options = DecoderOptions::default().set_strict_mode(false).set_max_width(1 << 16).set_max_height(1 << 16);
+            let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+            decoder.decode_headers().map_err(failed)?;
+            let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
+            let space = if is_grey { ColorSpace::Luma } else { ColorSpace::RGB };
+            decoder.set_options(decoder.options().jpeg_set_out_colorspace(space));
+            let raw = decoder.decode().map_err(failed)?;
+            let layout = (if is_grey { 1 } else { 3 }, 1);
+            (Rgb::new(frame.width as usize, frame.height as usize, rgb(raw, layout)), turn)
         }
         None => return Err(not_a_picture(name, bytes)),
     };
@@ -191,29 +203,18 @@ fn admit(
     }
 }
 
-fn convert(decoder: impl ImageDecoder) -> Result<Rgb, ImageError> {
-    let (width, height) = decoder.dimensions();
-    let (width, height) = (width as usize, height as usize);
-    let color = decoder.color_type();
-    let mut raw = vec![0; decoder.total_bytes() as usize];
-    decoder.read_image(&mut raw)?;
-    let high = |sample: &[u8]| (u16::from_ne_bytes([sample[0], sample[1]]) >> 8) as u8;
-    let data = match color {
-        ColorType::Rgb8 => raw,
-        ColorType::L8 => raw.iter().flat_map(|v| [*v; 3]).collect(),
-        ColorType::La8 => raw.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
-        ColorType::Rgba8 => raw.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
-        ColorType::L16 => raw.chunks_exact(2).flat_map(|p| [high(p); 3]).collect(),
-        ColorType::La16 => raw.chunks_exact(4).flat_map(|p| [high(p); 3]).collect(),
-        ColorType::Rgb16 => raw.chunks_exact(2).map(high).collect(),
-        ColorType::Rgba16 => raw.chunks_exact(8).flat_map(|p| [high(p), high(&p[2..]), high(&p[4..])]).collect(),
-        other => {
-            let kind = image::error::UnsupportedErrorKind::Color(other.into());
-            let hint = image::error::ImageFormatHint::Unknown;
-            return Err(ImageError::Unsupported(image::error::UnsupportedError::from_format_and_kind(hint, kind)));
-        }
-    };
-    Ok(Rgb::new(width, height, data))
+/// Red, green and blue of pixels of so many samples (grey, grey and alpha, RGB, RGBA), each of so many bytes, the high one
+/// first.
+fn rgb(raw: Vec<u8>, layout: (usize, usize)) -> Vec<u8> {
+    let (samples, size) = layout;
+    if layout == (3, 1) {
+        return raw;
+    }
+    let pixels = raw.chunks_exact(samples * size);
+    match samples {
+        1 | 2 => pixels.flat_map(|pixel| [pixel[0]; 3]).collect(),
+        _ => pixels.flat_map(|pixel| [pixel[0], pixel[size], pixel[2 * size]]).collect(),
+    }
 }
 
 /// What the markers of a JPEG file say before any of it is decoded.
@@ -291,28 +292,30 @@ fn entropy_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-fn broken(name: &str, format: &str, error: &ImageError) -> Problem {
+fn broken_png(name: &str, error: &DecodingError) -> Problem {
     match error {
-        ImageError::Limits(_) => Problem::new(Code::Input, format!("`{name}` is too large to decode")),
-        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            damaged(name, format, "it ends early")
+        DecodingError::LimitsExceeded => Problem::new(Code::Input, format!("`{name}` is too large to decode")),
+        DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            damaged(name, "PNG", "it ends early")
         }
-        other => {
-            let text = other.to_string();
-            let text = text.rsplit("}: ").next().unwrap_or(&text);
-            let text = text.rsplit("`Png`: ").next().unwrap_or(text);
-            let text = text.rsplit("`Jpeg`: ").next().unwrap_or(text);
-            let text = text.rsplit(" Jpeg: ").next().unwrap_or(text).trim_matches('"');
-            let text: String = text.trim_end_matches(['.', '\n']).chars().take(200).collect();
-            let mut letters = text.chars();
-            let text = match letters.next() {
-                Some(first) if !letters.clone().next().is_some_and(char::is_uppercase) => {
-                    first.to_lowercase().chain(letters).collect()
-                }
-                _ => text,
-            };
-            damaged(name, format, &text)
+        other => damaged(name, "PNG", &in_a_sentence(&other.to_string())),
+    }
+}
+
+fn broken_jpeg(name: &str, error: &DecodeErrors) -> Problem {
+    damaged(name, "JPEG", &in_a_sentence(&error.to_string()))
+}
+
+/// A decoder's message as a part of one of ours.
+fn in_a_sentence(text: &str) -> String {
+    let text = text.trim_matches('"');
+    let text: String = text.trim_end_matches(['.', '\n']).chars().take(200).collect();
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) if !letters.clone().next().is_some_and(char::is_uppercase) => {
+            first.to_lowercase().chain(letters).collect()
         }
+        _ => text,
     }
 }
 

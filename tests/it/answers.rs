@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use archc::Tensor;
-use archc::stages::io::npy;
+use archc::stages::io::{npy, png};
 use archc::stages::io::tensors::{Loaded, load};
 use serde_json::{Value, json};
 
@@ -133,8 +133,8 @@ fn pictures_of_several_inputs_pair_up() {
         "network two {\n input left: [N, 1, 4, 4]\n input right: [N, 1, 2, 2]\n preprocess { resize = 4, crop = 4 }\n\
          (left -> avg_pool2d(2)) * 10.0 - right\n}\nbase two\n",
     );
-    let picture = |name: &str, size: u32, grey: u8| {
-        image::GrayImage::from_pixel(size, size, image::Luma([grey])).save(dir.join(name)).expect("a picture");
+    let picture = |name: &str, size: usize, grey: u8| {
+        grey_picture(&dir.join(name), size, grey);
     };
     for (name, size, grey) in
         [("white.png", 6, 255), ("black.png", 6, 0), ("left=white.png", 4, 255), ("grey.png", 9, 51)]
@@ -272,7 +272,7 @@ fn eval_knows_what_classes_are() {
     for (class, grey) in [("dark", 0), ("light", 255)] {
         let at = dir.join("data").join(class);
         std::fs::create_dir_all(&at).expect("a writable folder");
-        image::GrayImage::from_pixel(2, 2, image::Luma([grey])).save(at.join("1.png")).expect("a picture");
+        grey_picture(&at.join("1.png"), 2, grey);
     }
     // logits 1 - 2 grey, 2 grey - 1
     let values: [&[f32]; 2] = [&[-0.5, -0.5, -0.5, -0.5, 0.5, 0.5, 0.5, 0.5], &[1.0, -1.0]];
@@ -426,4 +426,9 @@ fn a_pipe_that_nobody_reads_is_no_wait() {
     std::thread::sleep(std::time::Duration::from_millis(300));
     ok(dir, &["run", "n.arch", "--output", "p.npy"]);
     assert!(reader.join().expect("no panic").starts_with(b"\x93NUMPY"));
+}
+
+fn grey_picture(path: &Path, size: usize, grey: u8) {
+    let bytes = png::encode(&vec![grey; size * size], size, size, 1).expect("it has pixels");
+    std::fs::write(path, bytes).expect("a folder of the test");
 }

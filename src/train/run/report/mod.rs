@@ -8,9 +8,6 @@ mod tests;
 
 use std::path::Path;
 
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
-
 use super::learner::Learner;
 use super::metrics::Line;
 use super::scores::Scores;
@@ -19,6 +16,7 @@ use crate::data::{Dataset, Want};
 use crate::diag::Problem;
 use crate::io::atomic;
 use crate::io::picture::{self, Rgb};
+use crate::io::png;
 use crate::io::preprocess::in_channels;
 
 /// Inputs and reconstructions that are shown.
@@ -98,10 +96,7 @@ fn seen(job: &Job, data: &Dataset, sample: usize) -> Result<Rgb, Problem> {
 /// A picture as the address of an image: a PNG file in base64.
 fn data_url(picture: &Rgb) -> String {
     use base64::Engine;
-    let mut png = vec![];
-    let (width, height) = (picture.width() as u32, picture.height() as u32);
-    let encoder = PngEncoder::new(&mut png);
-    // memory does not run full of disk; an empty picture has no pixels to show
-    let _ = encoder.write_image(picture.data(), width, height, ExtendedColorType::Rgb8);
+    // an empty picture has no pixels to show
+    let png = png::encode(picture.data(), picture.width(), picture.height(), 3).unwrap_or_default();
     format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png))
 }

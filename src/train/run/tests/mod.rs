@@ -166,7 +166,7 @@ fn pictures(dir: &Path) {
             let base = if class == "dark" { 60 } else { 140 };
             let bytes: Vec<u8> = (0..PIXELS).map(|_| (base + draws.below(60)) as u8).collect();
             let path = dir.join(class).join(format!("{at:02}.png"));
-            image::save_buffer(path, &bytes, 4, 4, image::ExtendedColorType::Rgb8).unwrap();
+            std::fs::write(path, crate::io::png::encode(&bytes, 4, 4, 3).unwrap()).unwrap();
         }
     }
 }
