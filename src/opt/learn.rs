@@ -2,7 +2,9 @@
 //! to step, and the steps of the backward pass. Each computes one value, so that passes and plan need to know nothing of
 //! gradients; what has several (a batch norm's statistics, its sums) is two steps.
 
-use super::{Act, Pool, Reduce, Resample, Window};
+use archc_base::Act;
+
+use super::{Pool, Reduce, Resample, Window};
 
 /// What is zeroed together by noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,13 @@
 //! Says every op of a typed graph in the kinds of a [`Net`], eval mode: dropout is the identity, a batch norm its running
 //! statistics, attention its two matrix products. An op without a plainer form stays itself ([`Kind::Op`]).
 
+use archc_base::Act;
 use rustc_hash::FxHashMap;
 
 use super::lower_training::Training;
-use super::{
-    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Weights, Window,
-};
+use super::{Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Weights, Window};
 use crate::graph::NodeId;
 use crate::ops::Op;
-use crate::ops::activation::Activation;
 use crate::ops::attr::Pair;
 use crate::ops::conv::ConvTranspose2d;
 use crate::ops::pool::Windows;
@@ -99,7 +97,7 @@ impl Lower<'_> {
             return self.add(Kind::Identity, ins, out);
         }
         if let Some(function) = op.activation() {
-            return self.map(ins[0], act(function));
+            return self.map(ins[0], function);
         }
         // the shape of the first operand, in full for images
         let input = nodes.first().map(|node| typed.shape(*node).clone()).unwrap_or(Shape::fixed([]));
@@ -359,24 +357,4 @@ pub(super) fn transposed_window(conv: &ConvTranspose2d) -> Window {
 
 pub(super) fn both(pair: Pair) -> [usize; 2] {
     [pair.h, pair.w]
-}
-
-fn act(function: Activation) -> Act {
-    match function {
-        Activation::Relu => Act::Relu,
-        Activation::Relu6 => Act::Clamp { lo: 0.0, hi: 6.0 },
-        Activation::Elu { alpha } => Act::Elu(alpha as f32),
-        Activation::LeakyRelu { slope } => Act::LeakyRelu(slope as f32),
-        Activation::Gelu => Act::Gelu,
-        Activation::GeluTanh => Act::GeluTanh,
-        Activation::Silu => Act::Silu,
-        Activation::Sigmoid => Act::Sigmoid,
-        Activation::Tanh => Act::Tanh,
-        Activation::HardSwish => Act::HardSwish,
-        Activation::HardSigmoid => Act::HardSigmoid,
-        Activation::Softplus => Act::Softplus,
-        Activation::Mish => Act::Mish,
-        Activation::Exp => Act::Exp,
-        Activation::Clamp { min, max } => Act::Clamp { lo: min as f32, hi: max as f32 },
-    }
 }

@@ -4,7 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use super::lower::{Lower, both, transposed_window};
-use super::{Act, Grain, Id, Kind, Learn, Net, State, Weights, Window};
+use super::{Grain, Id, Kind, Learn, Net, State, Weights, Window};
 use crate::graph::NodeId;
 use crate::ops::shape::Shape;
 use crate::ops::{Op, Role};
@@ -233,18 +233,5 @@ impl Lower<'_> {
         let mixed = self.add(Kind::Permute { axes: vec![0, 2, 1, 3] }, vec![mixed], beside);
         let mixed = self.add(Kind::Reshape, vec![mixed], out.clone());
         linear(self, 2, mixed, out.clone())
-    }
-}
-
-impl Act {
-    /// Whether the derivative is a function of the result.
-    pub fn by_result(self) -> bool {
-        match self {
-            Act::Relu | Act::Clamp { .. } | Act::Sigmoid | Act::Tanh | Act::HardSigmoid | Act::Softplus => true,
-            Act::Exp | Act::Linear { .. } | Act::None => true,
-            Act::Elu(alpha) => alpha >= 0.0,
-            Act::LeakyRelu(slope) => slope >= 0.0,
-            Act::Gelu | Act::GeluTanh | Act::Silu | Act::HardSwish | Act::Mish => false,
-        }
     }
 }

@@ -29,13 +29,15 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+use archc_base::Act;
+
 use crate::typed::Typed;
 
 pub use learn::{Grain, Learn, Loss};
 pub use lower::lower;
 pub use lower_training::{CLOCK, lower_training};
 pub use net::{
-    Act, Arithmetic, ChannelMap, Epilogue, Excite, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, State,
+    Arithmetic, ChannelMap, Epilogue, Excite, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, State,
     Weights, Window,
 };
 

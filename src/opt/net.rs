@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use archc_base::Act;
+
 use super::Learn;
 use crate::graph::{NodeId, path};
 use crate::ops::Op;
@@ -68,36 +70,6 @@ pub enum Squeeze {
     Also,
     /// The means are the node's value; the image itself is not kept.
     Only,
-}
-
-/// A function of one number, as PyTorch defines it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Act {
-    #[default]
-    None,
-    Relu,
-    /// Infinite bounds are none.
-    Clamp {
-        lo: f32,
-        hi: f32,
-    },
-    Elu(f32),
-    LeakyRelu(f32),
-    Gelu,
-    GeluTanh,
-    Silu,
-    Sigmoid,
-    Tanh,
-    HardSwish,
-    HardSigmoid,
-    Softplus,
-    Mish,
-    Exp,
-    /// `scale * x + shift`
-    Linear {
-        scale: f32,
-        shift: f32,
-    },
 }
 
 /// A tensor that is known when the network is loaded.
@@ -647,28 +619,5 @@ impl fmt::Display for Dump<'_> {
             writeln!(f, "{name} -> %{}", id.0)?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Act {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Act::None => write!(f, "none"),
-            Act::Relu => write!(f, "relu"),
-            Act::Clamp { lo, hi } => write!(f, "clamp({lo}, {hi})"),
-            Act::Elu(alpha) => write!(f, "elu({alpha})"),
-            Act::LeakyRelu(slope) => write!(f, "leaky_relu({slope})"),
-            Act::Gelu => write!(f, "gelu"),
-            Act::GeluTanh => write!(f, "gelu(tanh)"),
-            Act::Silu => write!(f, "silu"),
-            Act::Sigmoid => write!(f, "sigmoid"),
-            Act::Tanh => write!(f, "tanh"),
-            Act::HardSwish => write!(f, "hardswish"),
-            Act::HardSigmoid => write!(f, "hardsigmoid"),
-            Act::Softplus => write!(f, "softplus"),
-            Act::Mish => write!(f, "mish"),
-            Act::Exp => write!(f, "exp"),
-            Act::Linear { scale, shift } => write!(f, "* {scale} + {shift}"),
-        }
     }
 }

@@ -7,11 +7,11 @@
 //!           the image read a row of zeros; above and below they are left out
 //! Ceiling   FMAs: windows 3 or 5 wide load each column of a row once, others once a tap; on maps beyond L2 it is memory
 
+use super::act::{Fun, HardSwish};
 use super::bf16::simd::{F, Halves, Task, Unit};
 use super::conv::ConvShape;
 use super::direct::{Ending, Epilogue, Place, Window};
 use super::element::Element;
-use super::math::{Fun, HardSwish};
 use super::means::{Extent, Means, Sums, with_means};
 use super::par::{Aligned, Shared, blocks, scratch, tasks};
 use super::simd::{Simd, unroll};

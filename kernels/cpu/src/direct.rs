@@ -8,10 +8,12 @@
 //!
 //! Rows are dealt evenly over tiles (49 = 12 + 12 + 12 + 13, not 14 + 14 + 14 + 7).
 
+use archc_base::Act;
+
+use super::act;
 use super::ahead::{Ahead, Lines};
 use super::bf16::simd::{Halves, Task, Unit, vectors};
 use super::element::{Element, scratch_of};
-use super::math::Act;
 use super::means::{Extent, Means, Sums, with_means};
 use super::par::{Shared, scratch, tasks};
 use super::simd::{Simd, ld};
@@ -133,8 +135,8 @@ impl Ending {
 /// The clamp that an epilogue's activations are, if they are one after everything else.
 fn bounds<T: Element>(epi: &Epilogue<T>) -> Option<(f32, f32)> {
     match (epi.before, epi.after) {
-        (Act::None, act) => act.bounds(),
-        (act, Act::None) if epi.residual.is_none() && epi.gate.is_none() => act.bounds(),
+        (Act::None, act) => act::bounds(act),
+        (act, Act::None) if epi.residual.is_none() && epi.gate.is_none() => act::bounds(act),
         _ => None,
     }
 }

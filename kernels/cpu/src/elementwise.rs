@@ -3,7 +3,9 @@
 //! Rows are cut into blocks that stay in L1, so that an activation that follows costs no memory traffic. Everything
 //! may also be done in place ([`Map::in_place`]).
 
-use super::math::{Act, Apply, apply_rows, visit};
+use archc_base::Act;
+
+use super::act::{Apply, apply_rows, bounds, visit};
 use super::par::{Shared, ranges};
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::view::{Rows, RowsMut};
@@ -367,7 +369,7 @@ impl Task for GateTask<'_> {
                 visit(before, Apply::<S> { x, x_dist, y, y_dist, rows, cols, simd: PhantomData });
                 (x, x_dist) = (y, y_dist);
             }
-            let bounds = after.bounds();
+            let bounds = bounds(after);
             let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
             let (lo, hi) = (S::splat(lo), S::splat(hi));
             for i in 0..rows {

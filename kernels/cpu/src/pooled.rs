@@ -5,10 +5,11 @@
 //!           a network, is never in memory. Rows that two bands need are computed twice: one in 29 for a ResNet
 //! Ceiling   that of the convolution
 
+use archc_base::Act;
+
 use super::bf16::simd::Unit;
 use super::conv::{ConvShape, Input, PackedConv};
 use super::direct::Epilogue;
-use super::math::Act;
 use super::par::{Shared, scratch, tasks};
 use super::pool::PoolShape;
 use super::simd::{Isa, Simd, Task, lanes, ld, st};

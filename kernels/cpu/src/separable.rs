@@ -6,12 +6,13 @@
 //!           the bit
 //! Ceiling   that of the two, without the hidden image's way to memory and back, which is most of it for large batches
 
+use archc_base::Act;
+
 use super::ahead::{Ahead, room};
 use super::bf16::simd::Unit;
 use super::conv::{ConvShape, pack_panels};
 use super::depthwise::Depthwise;
 use super::direct::{Ending, Epilogue, Extra, Job, Source, panel_cols};
-use super::math::Act;
 use super::par::{Aligned, Shared, scratch, tasks};
 use super::view::{Image, ImageMut, Rows, pixel_distance};
 

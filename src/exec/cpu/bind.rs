@@ -1,7 +1,9 @@
 //! Binds a step of a plan to its kernel: reads and packs its weights, works out its geometry.
 
+use archc_base::Act;
+
 use super::kernels::{
-    Act, BinaryOp, ConvShape, ConvTransposeShape, Heads, Isa, Layout, PackedConv, PackedConvTranspose, PackedMat,
+    BinaryOp, ConvShape, ConvTransposeShape, Heads, Isa, Layout, PackedConv, PackedConvTranspose, PackedMat,
     PackedPooled, PackedSeparable, Policy, Pool, PoolShape, RawConv, Reduce, Resample, Rows, Site, choose,
 };
 use super::memory::Slot;
@@ -24,7 +26,7 @@ pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: 
         plan::Work::Fill(value) => Work::Fill(*value),
         plan::Work::Node(id) => {
             let epilogue = &plan.net().node(*id).epilogue;
-            acts = [act(epilogue.before), act(epilogue.after)];
+            acts = [epilogue.before, epilogue.after];
             node(isa, policy, plan, *id, step, weights)?
         }
     };
@@ -89,24 +91,24 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             let packed = PackedConv::pack_for(isa, &shape, algorithm, &raw, channels.scale.as_deref());
             Work::Conv { packed, bias: channels.shift, squeeze }
         }
-        Kind::Separable { window, depthwise, act: after, pointwise } => {
+        Kind::Separable { window, depthwise, act, pointwise } => {
             let hidden = operand(0).dims[1];
             let shape = conv_shape(window, hidden, hidden, hidden);
             let (deep, flat) = (weights.channels(depthwise, hidden)?, weights.channels(pointwise, dims[1])?);
             let (deep_raw, flat_raw) = (weights.read(&depthwise.weight)?, weights.read(&pointwise.weight)?);
             let [deep_raw, flat_raw] = [(&deep_raw, &deep.scale), (&flat_raw, &flat.scale)]
                 .map(|(weights, scale)| RawConv { weights, scale: scale.as_deref() });
-            let packed = PackedSeparable::pack(isa, &shape, deep_raw, deep.shift, act(*after), dims[1], flat_raw);
+            let packed = PackedSeparable::pack(isa, &shape, deep_raw, deep.shift, *act, dims[1], flat_raw);
             Work::Separable { packed, bias: flat.shift }
         }
-        Kind::PooledConv { window, weights: expression, act: after, pool } => {
+        Kind::PooledConv { window, weights: expression, act, pool } => {
             let shape = conv_shape(window, operand(0).dims[1], dims[1], 1);
             let channels = weights.channels(expression, dims[1])?;
             let raw = weights.read(&expression.weight)?;
             let opt::Window { kernel, stride, padding, dilation } = *pool;
             let pool = PoolShape { kernel, stride, padding, dilation };
             let scale = channels.scale.as_deref();
-            let packed = PackedPooled::pack(isa, &shape, &raw, scale, channels.shift, act(*after), pool);
+            let packed = PackedPooled::pack(isa, &shape, &raw, scale, channels.shift, *act, pool);
             Work::PooledConv { packed }
         }
         Kind::ConvTranspose { window, groups, output_padding, weights: expression } => {
@@ -290,25 +292,4 @@ fn matmul(step: &Step, scale: f32) -> Matmul {
         levels.push((1, [0; 3]));
     }
     Matmul { levels, dists, sizes, layout, scale }
-}
-
-pub(super) fn act(act: opt::Act) -> Act {
-    match act {
-        opt::Act::None => Act::None,
-        opt::Act::Relu => Act::Relu,
-        opt::Act::Clamp { lo, hi } => Act::Clamp { lo, hi },
-        opt::Act::Elu(alpha) => Act::Elu(alpha),
-        opt::Act::LeakyRelu(slope) => Act::LeakyRelu(slope),
-        opt::Act::Gelu => Act::Gelu,
-        opt::Act::GeluTanh => Act::GeluTanh,
-        opt::Act::Silu => Act::Silu,
-        opt::Act::Sigmoid => Act::Sigmoid,
-        opt::Act::Tanh => Act::Tanh,
-        opt::Act::HardSwish => Act::HardSwish,
-        opt::Act::HardSigmoid => Act::HardSigmoid,
-        opt::Act::Softplus => Act::Softplus,
-        opt::Act::Mish => Act::Mish,
-        opt::Act::Exp => Act::Exp,
-        opt::Act::Linear { scale, shift } => Act::Affine(scale, shift),
-    }
 }

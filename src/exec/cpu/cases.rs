@@ -3,8 +3,10 @@
 //! A case draws its own data, runs its kernel over the current rayon pool, and can check single results against plain
 //! sums in float64.
 
+use archc_base::Act;
+
 use super::kernels::{
-    self, Act, ConvShape, Element, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Policy, Pool, PoolShape,
+    self, ConvShape, Element, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Policy, Pool, PoolShape,
     Rows, RowsMut, Site, bf16, choose,
 };
 use crate::exec::timing::{Budget, Samples, sample};

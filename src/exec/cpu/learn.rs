@@ -1,14 +1,16 @@
 //! The steps of training bound to their kernels. Weights are values here, and are packed by the step that uses them.
 
+use archc_base::Act;
+
 use super::bind::{FEW_ROWS, conv_shape, transposed_shape};
-use super::kernels::grad::{self, BatchNorm, Draw, LossKind, Slope};
+use super::kernels::grad::{self, BatchNorm, Draw, LossKind};
 use super::kernels::{
     self, Epilogue, Isa, Map, PackedConv, PackedConvTranspose, PackedMat, Policy, Pool, PoolShape, Resample, Rows,
     Site, Strided, choose,
 };
 use super::memory::{Memory, Slot};
 use super::step::{Bound, Place};
-use crate::opt::{self, Act, Grain, Learn, Loss};
+use crate::opt::{self, Grain, Learn, Loss};
 use crate::philox::{Philox, unit};
 use crate::plan::view::IMAGE;
 use crate::plan::{Step, View};
@@ -36,27 +38,6 @@ pub(super) fn order(learn: &Learn, step: &Step, view: &View) -> Vec<usize> {
         Learn::PReluSums => with_last(&step.reads[1], 1),
         _ if rank == 4 => IMAGE.to_vec(),
         _ => (0..rank).collect(),
-    }
-}
-
-fn slope(act: Act) -> Slope {
-    match act {
-        Act::None => Slope::Line(1.0),
-        Act::Linear { scale, .. } => Slope::Line(scale),
-        Act::Relu => Slope::Between(0.0, f32::INFINITY),
-        Act::Clamp { lo, hi } => Slope::Between(lo, hi),
-        Act::Elu(alpha) => Slope::Elu(alpha),
-        Act::LeakyRelu(slope) => Slope::Leaky(slope),
-        Act::Gelu => Slope::Gelu,
-        Act::GeluTanh => Slope::GeluTanh,
-        Act::Silu => Slope::Silu,
-        Act::Sigmoid => Slope::Sigmoid,
-        Act::Tanh => Slope::Tanh,
-        Act::HardSwish => Slope::HardSwish,
-        Act::HardSigmoid => Slope::HardSigmoid,
-        Act::Softplus => Slope::Softplus,
-        Act::Mish => Slope::Mish,
-        Act::Exp => Slope::Exp,
     }
 }
 
@@ -184,11 +165,11 @@ impl Bound {
             }
             Learn::LayerNorm { eps, .. } => {
                 let io = self.mapped(to, data[0]);
-                kernels::layer_norm(isa, io, Some(data[1]), Some(data[2]), *eps, kernels::Act::None);
+                kernels::layer_norm(isa, io, Some(data[1]), Some(data[2]), *eps, Act::None);
             }
             Learn::GroupNorm { groups, eps } => {
                 let (x, y) = (reads[0].image(data[0]), write.image_mut(to));
-                kernels::group_norm(isa, *groups, x, Some(data[1]), Some(data[2]), *eps, kernels::Act::None, y);
+                kernels::group_norm(isa, *groups, x, Some(data[1]), Some(data[2]), *eps, Act::None, y);
             }
             Learn::LayerNormData { eps, .. } => {
                 grad::layer_norm_data(isa, self.mapped(to, data[0]), reads[1].rows(data[1]), data[2], *eps);
@@ -228,7 +209,7 @@ impl Bound {
                 grad::noise(self.mapped(to, data[0]), &draw);
             }
             Learn::ActData { act } => {
-                grad::act_data(isa, slope(*act), self.mapped(to, data[0]), reads[1].rows(data[1]));
+                grad::act_data(isa, *act, self.mapped(to, data[0]), reads[1].rows(data[1]));
             }
             Learn::SoftmaxData { log, .. } => {
                 grad::softmax_data(isa, self.mapped(to, data[0]), reads[1].rows(data[1]), *log);

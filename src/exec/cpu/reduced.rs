@@ -4,13 +4,14 @@
 //! rounded around them; anything else is run by its float32 kernel on widened copies in a part of the arena that all
 //! such steps share. Each result is rounded once.
 
+use archc_base::Act;
 use half::bf16;
 
 use super::bind::{self, FEW_ROWS};
 use super::kernels::bf16::{self as reduced, RowsIn, Unit};
 use super::kernels::{
-    self, Act, BinaryOp, ConvIo, Element, Epilogue, Map, Operand, Output, PackedConv, PackedMat, Policy, Pool,
-    PoolShape, Rows, RowsMut, Site, Strided, choose,
+    self, BinaryOp, ConvIo, Element, Epilogue, Map, Operand, Output, PackedConv, PackedMat, Policy, Pool, PoolShape,
+    Rows, RowsMut, Site, Strided, choose,
 };
 use super::memory::{Data, DataMut, Memory, Slot};
 use super::step::{self, Bound, Place};
@@ -117,7 +118,7 @@ fn places(plan: &Plan, step: &Step) -> (Places, Vec<DType>) {
     let acts = match step.work {
         plan::Work::Node(id) => {
             let epilogue = &plan.net().node(id).epilogue;
-            [bind::act(epilogue.before), bind::act(epilogue.after)]
+            [epilogue.before, epilogue.after]
         }
         _ => [Act::None; 2],
     };

@@ -1,9 +1,11 @@
 //! One step bound to its kernel: packed weights and the geometry of what it reads and writes.
 
+use archc_base::Act;
+
 use super::kernels::{
-    self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Input, Isa, Layout, Map,
-    Operand, Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Planes, Policy, Pool,
-    PoolShape, Reduce, Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
+    self, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Input, Isa, Layout, Map, Operand,
+    Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Planes, Policy, Pool, PoolShape,
+    Reduce, Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
 };
 use super::memory::{Memory, Slot};
 use crate::ops::{self, Op};

@@ -1,9 +1,11 @@
 //! The rules: what the derivative `dy` of a step's result gives its operands. `y` is the step, `x` its first operand.
 
+use archc_base::Act;
+
 use super::{Backward, Part};
 use crate::ops::Op;
 use crate::ops::shape::Shape;
-use crate::opt::{Act, Arithmetic, ChannelMap, Id, Kind, Learn, Reduce, Weights, Window};
+use crate::opt::{Arithmetic, ChannelMap, Id, Kind, Learn, Reduce, Weights, Window};
 
 impl Backward<'_> {
     /// # Panics

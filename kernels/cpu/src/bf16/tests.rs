@@ -4,12 +4,13 @@
 //! Results in bf16 are within half a unit of the last place of the exact ones (2^-8 of a value at most) and the error of float32
 //! sums; results in float32 within the latter.
 
-use super::super::tests::{Rng, act, close, on_threads, poison};
+use super::super::tests::{Rng, close, on_threads, poison};
 use super::super::{
-    Act, Algorithm, ConvShape, Element, Epilogue, Image, ImageMut, Map, PackedConv, PackedMat, Pool, PoolShape, Rows,
+    Algorithm, ConvShape, Element, Epilogue, Image, ImageMut, Map, PackedConv, PackedMat, Pool, PoolShape, Rows,
     RowsMut, Strided, adaptive_pool, linear, pool, unary,
 };
 use super::*;
+use archc_base::Act;
 use half::bf16;
 
 /// Rounding a result, relative to the largest one.
@@ -111,7 +112,7 @@ impl Case {
         let bias: Option<Vec<f32>> = (rng.pick(0, 2) > 0).then(|| rng.vec(k));
         let residual: Option<Vec<bf16>> = (rng.pick(0, 1) == 0).then(|| halves(rng, pixels * res_dist));
         let gate: Option<Vec<f32>> = (rng.pick(0, 2) == 0).then(|| rng.vec(n * k));
-        let acts = [Act::None, Act::Relu, Act::Relu6, Act::Silu, Act::HardSwish, Act::Clamp { lo: -0.5, hi: 0.7 }];
+        let acts = [Act::None, Act::Relu, Act::RELU6, Act::Silu, Act::HardSwish, Act::Clamp { lo: -0.5, hi: 0.7 }];
         let (before, after) = (acts[rng.pick(0, 5)], acts[rng.pick(0, 5)]);
         let before = if rng.pick(0, 1) == 0 { before } else { Act::None };
         let epilogue = Epilogue {
@@ -136,10 +137,10 @@ impl Case {
         for (i, v) in want.iter_mut().enumerate() {
             let (m, j) = (i / k, i % k);
             *v += bias.as_ref().map_or(0.0, |b| b[j].into());
-            *v = act(before, *v);
+            *v = before.apply(*v);
             *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
             *v += residual.as_ref().map_or(0.0, |r| exact(r[m * res_dist + j]));
-            *v = act(after, *v);
+            *v = after.apply(*v);
         }
         close(&got, &want, tolerance, &what);
     }

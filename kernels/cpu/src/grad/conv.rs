@@ -3,11 +3,12 @@
 //! With stride 1 it is a convolution itself, of the weights turned by half a turn and with their channels exchanged:
 //! whatever algorithm is fastest for that. With larger strides it is a transposed convolution, by its phases.
 
+use archc_base::Act;
+
 use super::super::conv::{ConvShape, PackedConv};
 use super::super::conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 use super::super::direct::Epilogue;
 use super::super::elementwise::{BinaryOp, Map, Operand, binary, unary};
-use super::super::math::Act;
 use super::super::par::{Shared, scratch, tasks};
 use super::super::simd::Isa;
 use super::super::view::{Image, ImageMut};

@@ -16,7 +16,7 @@ mod spread;
 mod update;
 mod weight;
 
-pub use act::{Slope, act_data};
+pub use act::act_data;
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_data, batch_norm_sums, batch_stats, running};
 pub use conv::{ConvGrad, conv_data};
 pub use group_norm::{group_norm_data, group_norm_sums};

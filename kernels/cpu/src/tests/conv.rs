@@ -1,5 +1,7 @@
 //! Convolution of all kinds.
 
+use archc_base::Act;
+
 use super::*;
 
 /// [n, h, w, c] -> f64 [n, p, q, k], dense.
@@ -76,7 +78,7 @@ impl Case {
         let bias: Option<Vec<f32>> = (rng.pick(0, 2) > 0).then(|| rng.vec(k));
         let residual: Option<Vec<f32>> = (rng.pick(0, 1) == 0).then(|| rng.vec(pixels * res_dist));
         let gate: Option<Vec<f32>> = (rng.pick(0, 2) == 0).then(|| rng.vec(n * k));
-        let acts = [Act::None, Act::Relu, Act::Relu6, Act::Silu, Act::HardSwish, Act::Clamp { lo: -0.5, hi: 0.7 }];
+        let acts = [Act::None, Act::Relu, Act::RELU6, Act::Silu, Act::HardSwish, Act::Clamp { lo: -0.5, hi: 0.7 }];
         let (before, after) = (acts[rng.pick(0, 5)], acts[rng.pick(0, 5)]);
         let before = if rng.pick(0, 1) == 0 { before } else { Act::None };
         let epilogue = Epilogue {
@@ -103,10 +105,10 @@ impl Case {
             let (m, j) = (i / k, i % k);
             *v *= scale.as_ref().map_or(1.0, |s| s[j].into());
             *v += bias.as_ref().map_or(0.0, |b| b[j].into());
-            *v = act(before, *v);
+            *v = before.apply(*v);
             *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
             *v += residual.as_ref().map_or(0.0, |r| r[m * res_dist + j].into());
-            *v = act(after, *v);
+            *v = after.apply(*v);
         }
         close(&got, &want, 4e-6, &what);
         self.check_means(isa, &packed, x, &epilogue);
@@ -264,7 +266,7 @@ fn separable_convolutions_are_the_two_alone() {
         let cases = [
             (case(1, 9, 8, 33, 33, [3, 3], 33).pad([1; 4]), 20, Act::Relu),
             (case(3, 15, 14, 96, 96, [5, 5], 96).pad([2; 4]).stride(2, 2), 40, Act::HardSwish),
-            (case(2, 56, 41, 64, 64, [3, 3], 64).pad([1; 4]), 24, Act::Relu6),
+            (case(2, 56, 41, 64, 64, [3, 3], 64).pad([1; 4]), 24, Act::RELU6),
             (case(1, 7, 7, 512, 512, [3, 3], 512).pad([1; 4]), 70, Act::None),
         ];
         for (Case { shape, size: [n, h, w] }, out, act) in cases {

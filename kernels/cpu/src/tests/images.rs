@@ -1,5 +1,7 @@
 //! Transposed convolution, pooling, group norm, resampling, movement and reductions.
 
+use archc_base::Act;
+
 use super::*;
 
 /// A value of a strided view in row-major order.
@@ -98,7 +100,7 @@ fn transposed_convolutions() {
                 }
             }
             for (i, v) in want.iter_mut().enumerate() {
-                *v = act(Act::Silu, *v * f64::from(scale[i % k]) + f64::from(bias[i % k]));
+                *v = Act::Silu.apply(*v * f64::from(scale[i % k]) + f64::from(bias[i % k]));
             }
             close(&got, &want, 3e-6, &what);
         }
@@ -216,7 +218,7 @@ fn group_norms() {
                     let var = of.iter().map(|&i| (f64::from(x[i]) - mean).powi(2)).sum::<f64>() / of.len() as f64;
                     for i in of {
                         let v = (f64::from(x[i]) - mean) / (var + 1e-5).sqrt();
-                        want[i] = act(Act::Relu, v * f64::from(weight[i % c]) + f64::from(bias[i % c]));
+                        want[i] = Act::Relu.apply(v * f64::from(weight[i % c]) + f64::from(bias[i % c]));
                     }
                 }
             }

@@ -160,9 +160,9 @@ impl Lower<'_> {
             }
             Learn::PRelu => {
                 let order = with_last(write, 1);
-                Ok(vec![self.bent(step, &order, [0, 0, 1], opt::Act::None)])
+                Ok(vec![self.bent(step, &order, [0, 0, 1], archc_base::Act::None)])
             }
-            Learn::PReluData => Ok(vec![self.bent(step, &with_last(write, 1), [0, 1, 2], opt::Act::None)]),
+            Learn::PReluData => Ok(vec![self.bent(step, &with_last(write, 1), [0, 1, 2], archc_base::Act::None)]),
             Learn::ActData { act } => Ok(vec![self.bent(step, &write.order(), [0, 1, usize::MAX], *act)]),
             Learn::PReluSums => {
                 let order = with_last(&reads[1], 1);
@@ -364,7 +364,7 @@ impl Lower<'_> {
     }
 
     /// `d`, `seen` and a slope of those numbers among the operands, the last beyond them where there is none.
-    fn bent(&self, step: &Step, order: &[usize], [d, seen, slope]: [usize; 3], function: opt::Act) -> Pending {
+    fn bent(&self, step: &Step, order: &[usize], [d, seen, slope]: [usize; 3], function: archc_base::Act) -> Pending {
         let matrix = |view: &View| rows(view, order);
         let (from, other, to) = (matrix(&step.reads[d]), matrix(&step.reads[seen]), matrix(&step.write));
         let slopes = step.reads.get(slope);

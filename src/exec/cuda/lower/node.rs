@@ -207,11 +207,11 @@ impl Lower<'_> {
             b_row: 0,
             b_col: 1,
             op: Binary::MUL,
-            before: act(opt::Act::None),
+            before: act(archc_base::Act::None),
             after: act(epilogue.after),
         };
         let mut launches = vec![];
-        if epilogue.before != opt::Act::None {
+        if epilogue.before != archc_base::Act::None {
             // what comes before the gate goes where the result will be
             let map = opt::Epilogue { after: epilogue.before, ..opt::Epilogue::default() };
             launches.push(self.map(&Step { residual: None, ..step.clone() }, &map, order, Map::default()));
