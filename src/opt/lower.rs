@@ -1,17 +1,16 @@
 //! Says every op of a typed graph in the kinds of a [`Net`], eval mode: dropout is the identity, a batch norm its running
 //! statistics, attention its two matrix products. An op without a plainer form stays itself ([`Kind::Op`]).
 
-use archc_base::Act;
+use archc_base::{Act, Binary, Pool, Reduce, Window};
 use rustc_hash::FxHashMap;
 
 use super::lower_training::Training;
-use super::{Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Weights, Window};
+use super::{ChannelMap, Epilogue, Id, Kind, Net, Node, Source, Weights};
 use crate::graph::NodeId;
 use crate::ops::Op;
 use crate::ops::attr::Pair;
 use crate::ops::conv::ConvTranspose2d;
 use crate::ops::pool::Windows;
-use crate::ops::resample::Mode;
 use crate::ops::shape::Shape;
 use crate::typed::Typed;
 
@@ -174,11 +173,7 @@ impl Lower<'_> {
                 self.add(Kind::Reduce { reduce: Reduce::Max, axes }, ins, out)
             }
             Op::Upsample(upsample) => {
-                let mode = match upsample.mode {
-                    Mode::Nearest => Resample::Nearest,
-                    Mode::Bilinear => Resample::Bilinear,
-                    Mode::Bicubic => Resample::Bicubic,
-                };
+                let mode = upsample.mode;
                 self.add(Kind::Resize { mode, scale: upsample.scale.map(|scale| [scale; 2]) }, ins, out)
             }
             Op::PixelShuffle(shuffle) => {
@@ -237,17 +232,17 @@ impl Lower<'_> {
             Op::Matmul(_) => self.add(Kind::Matmul { scale: 1.0 }, ins, out),
             Op::Add(add) => match add.number {
                 Some(number) => self.map(ins[0], Act::Linear { scale: 1.0, shift: number as f32 }),
-                None => self.binary(Arithmetic::Add, &ins, out),
+                None => self.binary(Binary::Add, &ins, out),
             },
             Op::Mul(mul) => match mul.number {
                 Some(number) => self.map(ins[0], Act::Linear { scale: number as f32, shift: 0.0 }),
-                None => self.binary(Arithmetic::Mul, &ins, out),
+                None => self.binary(Binary::Mul, &ins, out),
             },
             Op::Sub(sub) => match (sub.number, sub.swapped) {
                 (Some(number), false) => self.map(ins[0], Act::Linear { scale: 1.0, shift: -number as f32 }),
                 (Some(number), true) => self.map(ins[0], Act::Linear { scale: -1.0, shift: number as f32 }),
-                (None, false) => self.binary(Arithmetic::Sub, &ins, out),
-                (None, true) => self.binary(Arithmetic::Sub, &[ins[1], ins[0]], out),
+                (None, false) => self.binary(Binary::Sub, &ins, out),
+                (None, true) => self.binary(Binary::Sub, &[ins[1], ins[0]], out),
             },
             op => {
                 let params = (0..typed.params(self.node).len()).map(|index| self.param(index)).collect();
@@ -302,27 +297,27 @@ impl Lower<'_> {
         id
     }
 
-    fn binary(&mut self, op: Arithmetic, ins: &[Id], out: Shape) -> Id {
+    fn binary(&mut self, op: Binary, ins: &[Id], out: Shape) -> Id {
         let shape = |id: Id| &self.net.node(id).shape;
-        if op == Arithmetic::Add && ins.iter().all(|id| *shape(*id) == out) {
+        if op == Binary::Add && ins.iter().all(|id| *shape(*id) == out) {
             let id = self.add(Kind::Identity, vec![ins[0]], out);
             self.net.node_mut(id).epilogue.residual = Some(ins[1]);
             return id;
         }
         // a value of parameters alone that varies along one axis
-        let swapped: Vec<Id> = if op == Arithmetic::Sub { ins.to_vec() } else { vec![ins[1], ins[0]] };
+        let swapped: Vec<Id> = if op == Binary::Sub { ins.to_vec() } else { vec![ins[1], ins[0]] };
         for pair in [ins, &swapped] {
             if let Some((axis, source)) = self.channels(pair[0], pair[1], &out) {
                 let map = match op {
-                    Arithmetic::Add => ChannelMap::Shift(source),
-                    Arithmetic::Mul => ChannelMap::Scale(source),
-                    Arithmetic::Sub => continue,
+                    Binary::Add => ChannelMap::Shift(source),
+                    Binary::Mul => ChannelMap::Scale(source),
+                    Binary::Sub | Binary::SubFrom | Binary::Prelu => continue,
                 };
                 return self.add(Kind::Channels { axis, maps: vec![map] }, vec![pair[0]], out);
             }
         }
         // the larger operand first, as far as that is the same
-        let turned = op != Arithmetic::Sub && *shape(ins[0]) != out && *shape(ins[1]) == out;
+        let turned = op != Binary::Sub && *shape(ins[0]) != out && *shape(ins[1]) == out;
         self.add(Kind::Binary { op }, if turned { swapped } else { ins.to_vec() }, out)
     }
 
@@ -335,17 +330,6 @@ impl Lower<'_> {
         // paired from the right
         let axis = (out.rank() + axis).checked_sub(dims.len())?;
         (self.net.node(x).shape == *out && axis > 0).then(|| (axis, source.clone()))
-    }
-}
-
-impl Window {
-    /// With the padding below and right that gives just the output that there is.
-    pub(super) fn fitted(mut self, from: [usize; 2], to: [usize; 2]) -> Window {
-        for axis in 0..2 {
-            let reach = (to[axis] - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1;
-            self.padding[axis + 2] = reach.saturating_sub(from[axis] + self.padding[axis]);
-        }
-        self
     }
 }
 

@@ -1,10 +1,11 @@
 //! Lowering in training mode: tensors that are learned are values, batch norms take the statistics of the batch and move
 //! the running ones, noise is drawn. What is frozen is lowered as in eval mode, so that every pass holds for it.
 
+use archc_base::Window;
 use rustc_hash::FxHashMap;
 
 use super::lower::{Lower, both, transposed_window};
-use super::{Grain, Id, Kind, Learn, Net, State, Weights, Window};
+use super::{Grain, Id, Kind, Learn, Net, State, Weights};
 use crate::graph::NodeId;
 use crate::ops::shape::Shape;
 use crate::ops::{Op, Role};

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use archc_base::Act;
+use archc_base::{Act, Binary, Pool, Reduce, Resample, Window};
 
 use super::Learn;
 use crate::graph::{NodeId, path};
@@ -121,51 +121,12 @@ impl Weights {
     }
 }
 
-/// A window that moves over an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    pub kernel: [usize; 2],
-    pub stride: [usize; 2],
-    /// Top, left, bottom, right.
-    pub padding: [usize; 4],
-    pub dilation: [usize; 2],
-}
-
 /// One linear map of a [`Kind::Excitation`], to `width` channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Excite {
     pub weights: Weights,
     pub width: usize,
     pub act: Act,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pool {
-    Max,
-    /// The mean of the window; whether padding counts.
-    Mean {
-        count_padding: bool,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reduce {
-    Mean,
-    Max,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resample {
-    Nearest,
-    Bilinear,
-    Bicubic,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arithmetic {
-    Add,
-    Sub,
-    Mul,
 }
 
 /// What a node computes.
@@ -263,7 +224,7 @@ pub enum Kind {
     },
     /// Of two values under the language's stretching.
     Binary {
-        op: Arithmetic,
+        op: Binary,
     },
     /// Of the last two axes; those before are stretched from the right. The result times `scale`.
     Matmul {
@@ -360,9 +321,11 @@ impl Kind {
             Kind::AdaptivePool { reduce: Reduce::Max } => "adaptive_max_pool2d",
             Kind::Reduce { reduce: Reduce::Mean, .. } => "mean",
             Kind::Reduce { reduce: Reduce::Max, .. } => "amax",
-            Kind::Binary { op: Arithmetic::Add } => "add",
-            Kind::Binary { op: Arithmetic::Sub } => "sub",
-            Kind::Binary { op: Arithmetic::Mul } => "mul",
+            Kind::Binary { op: Binary::Add } => "add",
+            Kind::Binary { op: Binary::Sub } => "sub",
+            Kind::Binary { op: Binary::Mul } => "mul",
+            Kind::Binary { op: Binary::SubFrom } => "sub_from",
+            Kind::Binary { op: Binary::Prelu } => "prelu",
             Kind::Matmul { .. } => "matmul",
             Kind::Concat { .. } => "concat",
             Kind::Reshape => "reshape",

@@ -71,8 +71,7 @@ impl Act {
 
     /// The number by which CUDA code knows the function.
     pub fn code(self) -> i32 {
-        let at = Act::ALL.iter().position(|(_, other)| discriminant(other) == discriminant(&self));
-        at.expect("the list has one of each") as i32
+        crate::place(&Act::ALL, |other| discriminant(other) == discriminant(&self))
     }
 
     /// The two parameters, 0 where there is none.

@@ -5,6 +5,8 @@
 //!           lie; depthwise by a kernel of its own; few channels a group by merging groups (weights with zeros) or by
 //!           `grouped.rs`; windows of 3x3 also by `winograd.rs`, as [`Algorithm`] says
 
+use archc_base::Reduce;
+
 use super::ahead::{Ahead, room};
 use super::bf16::simd::Unit;
 use super::depthwise::{Depthwise, window};
@@ -13,7 +15,7 @@ use super::element::{Element, scratch_of};
 use super::grouped::Grouped;
 use super::means::Means;
 use super::par::{Aligned, Shared, tasks};
-use super::pool::{Pool, adaptive_pool};
+use super::pool::adaptive_pool;
 use super::stem::{self, Planes};
 use super::view::{Image, ImageMut, RowsMut};
 use super::winograd::{Algorithm, Winograd};
@@ -320,7 +322,7 @@ impl<T: Element> PackedConv<T> {
     /// What is left of a kernel that takes no sums itself.
     fn mean<O: Element>(&self, y: Image<O>, means: RowsMut) {
         let RowsMut { data, rows, cols, dist } = means;
-        let kind = Pool::Mean { count_include_pad: false };
+        let kind = Reduce::Mean;
         adaptive_pool(self.unit, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, dist });
     }
 

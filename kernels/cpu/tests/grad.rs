@@ -1,11 +1,9 @@
 //! Every kernel of training against a plain loop in f64, on every instruction set of this CPU: odd sizes, tails, pixels with
 //! gaps, outputs full of NaN before the call, and the same bits on one, two, three and eight threads.
 
-use archc_base::Act;
-use archc_cpu::grad::{self, BatchNorm, Draw, LossKind, Rule, Slots};
-use archc_cpu::{
-    ConvShape, Epilogue, Image, ImageMut, Isa, Map, Policy, Pool, PoolShape, Resample, Rows, RowsMut, Strided,
-};
+use archc_base::{Act, Loss, Pool, Reduce, Resample, Rule, Window};
+use archc_cpu::grad::{self, BatchNorm, Draw, Slots};
+use archc_cpu::{ConvShape, Epilogue, Image, ImageMut, Isa, Map, Policy, Rows, RowsMut, Strided};
 
 /// Reproducible noise in about [-1, 1].
 struct Rng(u64);
@@ -478,7 +476,7 @@ fn activations() {
 
 #[test]
 fn pooling() {
-    let shape = |kernel, stride, padding, dilation| PoolShape { kernel, stride, padding, dilation };
+    let shape = |kernel, stride, padding, dilation| Window { kernel, stride, padding, dilation };
     let shapes = [
         shape([2, 2], [2, 2], [0; 4], [1, 1]),
         shape([3, 3], [2, 2], [1; 4], [1, 1]),
@@ -487,11 +485,9 @@ fn pooling() {
     ];
     for (number, shape) in shapes.into_iter().enumerate() {
         for (n, [h, w]) in SHAPES.iter().copied() {
-            for (kind, c) in [
-                (Pool::Max, 19),
-                (Pool::Mean { count_include_pad: true }, 5),
-                (Pool::Mean { count_include_pad: false }, 33),
-            ] {
+            for (kind, c) in
+                [(Pool::Max, 19), (Pool::Mean { count_padding: true }, 5), (Pool::Mean { count_padding: false }, 33)]
+            {
                 if kind != Pool::Max && shape.dilation != [1, 1] {
                     continue;
                 }
@@ -522,9 +518,9 @@ fn pooling() {
                                 let first = window.iter().find(|at| value(**at) == most).expect("a window");
                                 want[first * c + channel] += d;
                             }
-                            Pool::Mean { count_include_pad } => {
+                            Pool::Mean { count_padding } => {
                                 let all = shape.kernel[0] * shape.kernel[1];
-                                let count = if count_include_pad { all } else { window.len() };
+                                let count = if count_padding { all } else { window.len() };
                                 window.iter().for_each(|at| want[at * c + channel] += d / count as f64);
                             }
                         }
@@ -547,11 +543,7 @@ fn pooling() {
         }
     }
     // parts of an image that overlap where its size is no multiple
-    for (kind, [oh, ow]) in [
-        (Pool::Max, [3, 2]),
-        (Pool::Mean { count_include_pad: false }, [3, 4]),
-        (Pool::Mean { count_include_pad: false }, [1, 1]),
-    ] {
+    for (kind, [oh, ow]) in [(Reduce::Max, [3, 2]), (Reduce::Mean, [3, 4]), (Reduce::Mean, [1, 1])] {
         let [n, h, w, c] = [2, 7, 5, 18];
         let mut rng = rng(260);
         let (x, dy) = (rng.vec(n * h * w * c), rng.vec(n * oh * ow * c));
@@ -563,11 +555,11 @@ fn pooling() {
                 .flat_map(|y| span(q, ow, w).map(move |x| ((image * h + y) * w + x) * c + channel))
                 .collect();
             match kind {
-                Pool::Max => {
+                Reduce::Max => {
                     let most = window.iter().copied().max_by(|a, b| x[*a].total_cmp(&x[*b])).expect("a window");
                     want[most] += f64::from(*d);
                 }
-                Pool::Mean { .. } => {
+                Reduce::Mean => {
                     window.iter().for_each(|to| want[*to] += f64::from(*d) / window.len() as f64);
                 }
             }
@@ -589,7 +581,7 @@ fn pooling() {
 #[test]
 fn resampling() {
     let [n, h, w, c] = [1, 4, 3, 5];
-    for mode in [Resample::Nearest, Resample::Bilinear, Resample::Bicubic] {
+    for (_, mode) in Resample::ALL {
         for (scale, [oh, ow]) in [(None, [9, 7]), (Some([2.0, 1.5]), [8, 4]), (None, [2, 2])] {
             let dy = rng(290).vec(n * oh * ow * c);
             for isa in Isa::all() {
@@ -746,17 +738,17 @@ fn losses() {
         z.iter().zip(&values).map(|(z, t)| f(*z, f64::from(*t))).sum::<f64>() / z.len() as f64
     };
     type Plain<'a> = Box<dyn Fn(&[f64]) -> f64 + 'a>;
-    let kinds: Vec<(LossKind, Plain)> = vec![
-        (LossKind::CrossEntropy { classes, smoothing: 0.0, weights: None }, Box::new(|z| cross(z, 0.0, &|_| 1.0))),
+    let kinds: Vec<(Loss, Plain)> = vec![
+        (Loss::CrossEntropy { smoothing: 0.0, weights: None }, Box::new(|z| cross(z, 0.0, &|_| 1.0))),
         (
-            LossKind::CrossEntropy { classes, smoothing: 0.25, weights: Some(weights.clone()) },
+            Loss::CrossEntropy { smoothing: 0.25, weights: Some(weights.clone()) },
             Box::new(|z| cross(z, 0.25, &|class| f64::from(weights[class]))),
         ),
-        (LossKind::BceWithLogits, Box::new(|z| each(z, &|z, t| (1.0 + z.exp()).ln() - z * t))),
-        (LossKind::Mse, Box::new(|z| each(z, &|z, t| (z - t).powi(2)))),
-        (LossKind::L1, Box::new(|z| each(z, &|z, t| (z - t).abs()))),
+        (Loss::BceWithLogits, Box::new(|z| each(z, &|z, t| (1.0 + z.exp()).ln() - z * t))),
+        (Loss::Mse, Box::new(|z| each(z, &|z, t| (z - t).powi(2)))),
+        (Loss::L1, Box::new(|z| each(z, &|z, t| (z - t).abs()))),
         (
-            LossKind::Huber { delta: 0.5 },
+            Loss::Huber { delta: 0.5 },
             Box::new(|z| {
                 each(z, &|z, t| {
                     let d = (z - t).abs();
@@ -766,12 +758,12 @@ fn losses() {
         ),
     ];
     for (kind, f) in &kinds {
-        let targets = if matches!(kind, LossKind::CrossEntropy { .. }) { &mixed } else { &values };
+        let targets = if matches!(kind, Loss::CrossEntropy { .. }) { &mixed } else { &values };
         let wide_z = wide(&z);
-        close(&[grad::loss(kind, &z, targets)], &[f(&wide_z)], 1e-6, &format!("{kind:?}"));
+        close(&[grad::loss(kind, classes, &z, targets)], &[f(&wide_z)], 1e-6, &format!("{kind:?}"));
         let got = on_threads("loss", || {
             let mut out = vec![f32::NAN; z.len()];
-            grad::loss_data(kind, &z, targets, &mut out);
+            grad::loss_data(kind, classes, &z, targets, &mut out);
             out
         });
         let h = 1e-5;

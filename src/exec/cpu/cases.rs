@@ -3,11 +3,11 @@
 //! A case draws its own data, runs its kernel over the current rayon pool, and can check single results against plain
 //! sums in float64.
 
-use archc_base::Act;
+use archc_base::{Act, Pool, Reduce, Window};
 
 use super::kernels::{
-    self, ConvShape, Element, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Policy, Pool, PoolShape,
-    Rows, RowsMut, Site, bf16, choose,
+    self, ConvShape, Element, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Policy, Rows, RowsMut, Site,
+    bf16, choose,
 };
 use crate::exec::timing::{Budget, Samples, sample};
 use crate::philox::{Philox, unit};
@@ -120,7 +120,7 @@ pub fn all() -> Vec<Case> {
         pool(Work::Pool { pool: Pool::Max, kernel: 3, stride: 2, padding: 1, size: [112; 2], channels: 64 }),
         pool(Work::Pool { pool: Pool::Max, kernel: 2, stride: 2, padding: 0, size: [224; 2], channels: 64 }),
         pool(Work::Pool {
-            pool: Pool::Mean { count_include_pad: true },
+            pool: Pool::Mean { count_padding: true },
             kernel: 2,
             stride: 2,
             padding: 0,
@@ -332,15 +332,13 @@ impl<T: Element> Ready<T> {
                 kernels::linear(isa, a, w, RowsMut::new(single_y, n, cols), &Epilogue::new(None, Act::None));
             }
             (_, Work::Pool { pool, kernel, stride, padding, size, channels }) => {
-                let (kernel, stride, padding) = ([kernel; 2], [stride; 2], [padding; 4]);
-                let shape = PoolShape { kernel, stride, padding, dilation: [1; 2] };
+                let window = Window { stride: [stride; 2], padding: [padding; 4], ..Window::square(kernel) };
                 let y = image_mut(&mut self.y, self.case.pooled(), channels);
-                kernels::pool(isa, pool, &shape, image(&self.x, size, channels), y);
+                kernels::pool(isa, pool, &window, image(&self.x, size, channels), y);
             }
             (_, Work::GlobalPool { size, channels }) => {
-                let pool = Pool::Mean { count_include_pad: false };
                 let y = image_mut(&mut self.y, [1, 1], channels);
-                kernels::adaptive_pool(isa, pool, image(&self.x, size, channels), y);
+                kernels::adaptive_pool(isa, Reduce::Mean, image(&self.x, size, channels), y);
             }
             (_, Work::Softmax { rows, cols }) => {
                 // of float32 alone

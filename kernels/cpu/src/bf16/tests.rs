@@ -6,11 +6,11 @@
 
 use super::super::tests::{Rng, close, on_threads, poison};
 use super::super::{
-    Algorithm, ConvShape, Element, Epilogue, Image, ImageMut, Map, PackedConv, PackedMat, Pool, PoolShape, Rows,
-    RowsMut, Strided, adaptive_pool, linear, pool, unary,
+    Algorithm, ConvShape, Element, Epilogue, Image, ImageMut, Map, PackedConv, PackedMat, Rows, RowsMut, Strided,
+    adaptive_pool, linear, pool, unary,
 };
 use super::*;
-use archc_base::Act;
+use archc_base::{Act, Pool, Reduce, Window};
 use half::bf16;
 
 /// Rounding a result, relative to the largest one.
@@ -264,14 +264,14 @@ fn linear_layers_match_a_plain_loop() {
 #[test]
 fn pools_are_those_of_float32_rounded() {
     let mut rng = Rng::new(11);
-    let shape = PoolShape { kernel: [3, 2], stride: [2, 1], padding: [1, 0, 1, 1], dilation: [1, 1] };
+    let shape = Window { kernel: [3, 2], stride: [2, 1], padding: [1, 0, 1, 1], dilation: [1, 1] };
     for unit in Unit::all() {
         for c in [1, 16, 37, 100] {
             let mut data = halves(&mut rng, 2 * 9 * 8 * c);
             data[c / 2] = bf16::NAN;
             let floats = wide(&data);
             let (x, wide_x) = (Image::new(&data[..], [2, 9, 8, c]), Image::new(&floats[..], [2, 9, 8, c]));
-            for kind in [Pool::Max, Pool::Mean { count_include_pad: true }, Pool::Mean { count_include_pad: false }] {
+            for kind in [Pool::Max, Pool::Mean { count_padding: true }, Pool::Mean { count_padding: false }] {
                 let sizes = [[2, 5, 8, c], [2, 3, 2, c], [2, 1, 1, c]];
                 for (at, size) in sizes.into_iter().enumerate() {
                     let len = size.iter().product();
@@ -283,6 +283,7 @@ fn pools_are_those_of_float32_rounded() {
                         pool(unit, kind, &shape, x, got_y);
                         pool(unit, kind, &shape, x, rounded_y);
                     } else {
+                        let kind = if kind == Pool::Max { Reduce::Max } else { Reduce::Mean };
                         super::super::adaptive_pool(unit.isa(), kind, wide_x, want_y);
                         adaptive_pool(unit, kind, x, got_y);
                         adaptive_pool(unit, kind, x, rounded_y);

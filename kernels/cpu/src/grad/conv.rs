@@ -3,12 +3,12 @@
 //! With stride 1 it is a convolution itself, of the weights turned by half a turn and with their channels exchanged:
 //! whatever algorithm is fastest for that. With larger strides it is a transposed convolution, by its phases.
 
-use archc_base::Act;
+use archc_base::{Act, Binary};
 
 use super::super::conv::{ConvShape, PackedConv};
 use super::super::conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 use super::super::direct::Epilogue;
-use super::super::elementwise::{BinaryOp, Map, Operand, binary, unary};
+use super::super::elementwise::{Map, Operand, binary, unary};
 use super::super::par::{Shared, scratch, tasks};
 use super::super::simd::Isa;
 use super::super::view::{Image, ImageMut};
@@ -106,7 +106,7 @@ pub fn conv_data(
             );
             if let Some(residual) = epilogue.residual {
                 let io = Map::in_place(dx.rows());
-                binary(isa, BinaryOp::Add, io, Operand::Rows(residual), epilogue.after);
+                binary(isa, Binary::Add, io, Operand::Rows(residual), epilogue.after);
             } else if epilogue.after != Act::None {
                 unary(isa, epilogue.after, Map::in_place(dx.rows()));
             }

@@ -1,6 +1,6 @@
 //! Convolution of all kinds.
 
-use archc_base::Act;
+use archc_base::{Act, Pool, Window};
 
 use super::*;
 
@@ -304,7 +304,7 @@ fn separable_convolutions_are_the_two_alone() {
 fn pooled_convolutions_are_the_two_alone() {
     for isa in Isa::all() {
         let mut rng = Rng::new(29);
-        let pool = |kernel: usize, stride: usize, padding: usize| PoolShape {
+        let pool = |kernel: usize, stride: usize, padding: usize| Window {
             kernel: [kernel; 2],
             stride: [stride; 2],
             padding: [padding; 4],

@@ -1,6 +1,6 @@
 //! Functions of values, pairs and rows; attention.
 
-use archc_base::Act;
+use archc_base::{Act, Binary};
 
 use super::*;
 
@@ -70,44 +70,12 @@ fn overflow_and_underflow_of_exp() {
     }
 }
 
-fn op2(op: BinaryOp, a: f64, b: f64) -> f64 {
-    match op {
-        BinaryOp::Add => a + b,
-        BinaryOp::Sub => a - b,
-        BinaryOp::SubFrom => b - a,
-        BinaryOp::Mul => a * b,
-        BinaryOp::Div => a / b,
-        BinaryOp::DivInto => b / a,
-        BinaryOp::Max => a.max(b),
-        BinaryOp::Min => a.min(b),
-        BinaryOp::Prelu => {
-            if a > 0.0 {
-                a
-            } else {
-                a * b
-            }
-        }
-    }
-}
-
-const OPS: [BinaryOp; 9] = [
-    BinaryOp::Add,
-    BinaryOp::Sub,
-    BinaryOp::SubFrom,
-    BinaryOp::Mul,
-    BinaryOp::Div,
-    BinaryOp::DivInto,
-    BinaryOp::Max,
-    BinaryOp::Min,
-    BinaryOp::Prelu,
-];
-
 #[test]
 fn pairs_of_all_kinds() {
     for isa in Isa::all() {
         let mut rng = Rng::new(11);
         for (rows, cols) in [(1, 1), (6, 3), (40, 17), (12, 64), (3, 5000), (700, 100)] {
-            for op in OPS {
+            for (_, op) in Binary::ALL {
                 let what = format!("{} {op:?} {rows} x {cols}", isa.name());
                 let (xd, yd, bd) = (cols + rng.pick(0, 2), cols + rng.pick(0, 2), cols + rng.pick(0, 1));
                 let away = |v: f32| v + if v < 0.0 { -0.5 } else { 0.5 };
@@ -141,7 +109,7 @@ fn pairs_of_all_kinds() {
                                 Operand::Gate { data, .. } => data[r / each * cols + c],
                                 Operand::Column(column) => column[r],
                             };
-                            f.apply(op2(op, x[r * xd + c].into(), b.into()))
+                            f.apply(op.apply(x[r * xd + c].into(), b.into()))
                         })
                         .collect();
                     close(&got, &want, 1e-6, &what);
@@ -150,7 +118,7 @@ fn pairs_of_all_kinds() {
                 let mut y: Vec<f32> = x.chunks(xd).flat_map(|r| r[..cols].to_vec()).collect();
                 binary(isa, op, Map::in_place(RowsMut::new(&mut y, rows, cols)), Operand::Scalar(0.75), Act::None);
                 let want: Vec<f64> =
-                    (0..rows * cols).map(|i| op2(op, x[i / cols * xd + i % cols].into(), 0.75)).collect();
+                    (0..rows * cols).map(|i| op.apply(x[i / cols * xd + i % cols].into(), 0.75)).collect();
                 close(&y, &want, 1e-6, &what);
             }
         }
@@ -177,7 +145,7 @@ fn broadcasts_of_any_strides() {
             let got = on_threads(&what, || {
                 let mut y = poison(len);
                 let [sa, sb] = [0, 1].map(|i| Strided { data: &a, strides: &strides[i] });
-                broadcast(isa, BinaryOp::Sub, &shape, sa, sb, &mut y, Act::None);
+                broadcast(isa, Binary::Sub, &shape, sa, sb, &mut y, Act::None);
                 y
             });
             let at = |mut i: usize, strides: &[usize]| {
