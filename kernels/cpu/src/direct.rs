@@ -150,7 +150,7 @@ pub(super) enum Source<T> {
         dist: usize,
     },
     /// The pixels that a window covers.
-    Window(Window<T>),
+    Window(Patches<T>),
     /// The same of images of few channels, which each task copies into a frame first.
     Windows(stem::Windows<T>),
     Frame(stem::Frame<T>),
@@ -160,7 +160,7 @@ unsafe impl<T: Sync> Sync for Source<T> {}
 
 /// The windows of a convolution over images [n, h, w] of pixels `dist` apart.
 #[derive(Clone, Copy)]
-pub(super) struct Window<T> {
+pub(super) struct Patches<T> {
     pub x: *const T,
     pub h: usize,
     pub w: usize,
@@ -621,7 +621,7 @@ impl<T: Element, O: Element> Job<'_, T, O> {
     }
 }
 
-impl<T> Window<T> {
+impl<T> Patches<T> {
     /// # Safety
     /// `out` has room for `taps * mr` pointers.
     pub unsafe fn pointers(&self, channel: usize, m0: usize, mr: usize, out: *mut *const T) {

@@ -58,7 +58,7 @@ impl PackedPooled {
         y.check();
         let [n, in_channels, h, w] = x.dims;
         assert!(in_channels == shape.in_channels && y.c == shape.out_channels && n == y.n, "images of other channels");
-        let [h, w] = shape.output([h, w]);
+        let [h, w] = shape.window.output([h, w]);
         let epilogue = Epilogue::new(self.bias.as_deref(), self.act);
         epilogue.check(n * h * w, y.c, n);
         let (c, isa) = (y.c, self.isa);

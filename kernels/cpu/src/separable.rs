@@ -82,7 +82,7 @@ impl PackedSeparable {
         x.check();
         y.check();
         assert!(x.c == channels && y.c == self.out_channels && x.n == y.n, "images of other channels");
-        assert!([y.h, y.w] == self.shape.output([x.h, x.w]), "output of another size");
+        assert!([y.h, y.w] == self.shape.window.output([x.h, x.w]), "output of another size");
         assert!(epilogue.gate.is_none(), "an epilogue that this kernel does not know");
         epilogue.check(y.pixels(), y.c, y.n);
         let hidden = Epilogue::new(self.bias.as_deref(), self.act);

@@ -90,10 +90,7 @@ fn conv_shapes() -> Vec<ConvShape> {
     let shape = |[in_channels, out_channels]: [usize; 2], kernel, stride, padding, dilation, groups| ConvShape {
         in_channels,
         out_channels,
-        kernel,
-        stride,
-        padding,
-        dilation,
+        window: Window { kernel, stride, padding, dilation },
         groups,
     };
     vec![
@@ -117,21 +114,21 @@ fn conv_shapes() -> Vec<ConvShape> {
 
 /// Calls `f` with (y, x, weight) of every product that a convolution sums: places in dense NHWC images and [K, C, R, S].
 fn products(shape: &ConvShape, [n, h, w]: [usize; 3], mut f: impl FnMut(usize, usize, usize)) {
-    let [oh, ow] = shape.output([h, w]);
+    let [oh, ow] = shape.window.output([h, w]);
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     for pixel in 0..n * oh * ow {
         let (image, p, q) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
-        for tap in 0..shape.kernel[0] * shape.kernel[1] {
-            let (r, s) = (tap / shape.kernel[1], tap % shape.kernel[1]);
-            let y = (p * shape.stride[0] + r * shape.dilation[0]).wrapping_sub(shape.padding[0]);
-            let x = (q * shape.stride[1] + s * shape.dilation[1]).wrapping_sub(shape.padding[1]);
+        for tap in 0..shape.window.kernel[0] * shape.window.kernel[1] {
+            let (r, s) = (tap / shape.window.kernel[1], tap % shape.window.kernel[1]);
+            let y = (p * shape.window.stride[0] + r * shape.window.dilation[0]).wrapping_sub(shape.window.padding[0]);
+            let x = (q * shape.window.stride[1] + s * shape.window.dilation[1]).wrapping_sub(shape.window.padding[1]);
             if y >= h || x >= w {
                 continue;
             }
             for k in 0..shape.out_channels {
                 for c in 0..cg {
                     let from = ((image * h + y) * w + x) * shape.in_channels + k / kg * cg + c;
-                    let weight = (k * cg + c) * shape.kernel[0] * shape.kernel[1] + tap;
+                    let weight = (k * cg + c) * shape.window.kernel[0] * shape.window.kernel[1] + tap;
                     f(pixel * shape.out_channels + k, from, weight);
                 }
             }
@@ -143,7 +140,7 @@ fn products(shape: &ConvShape, [n, h, w]: [usize; 3], mut f: impl FnMut(usize, u
 fn convolutions() {
     for (number, shape) in conv_shapes().into_iter().enumerate() {
         for (n, [h, w]) in SHAPES.iter().copied() {
-            let [oh, ow] = shape.output([h, w]);
+            let [oh, ow] = shape.window.output([h, w]);
             let (c, k) = (shape.in_channels, shape.out_channels);
             let mut rng = rng(number as u64 + 1);
             let (x, dy, weights) = (rng.vec(n * h * w * c), rng.vec(n * oh * ow * k), rng.vec(shape.weight_len()));
@@ -476,65 +473,57 @@ fn activations() {
 
 #[test]
 fn pooling() {
-    let shape = |kernel, stride, padding, dilation| Window { kernel, stride, padding, dilation };
-    let shapes = [
-        shape([2, 2], [2, 2], [0; 4], [1, 1]),
-        shape([3, 3], [2, 2], [1; 4], [1, 1]),
-        shape([3, 2], [1, 2], [1, 0, 1, 1], [1, 1]),
-        shape([2, 2], [1, 1], [0; 4], [2, 2]),
+    let window = |kernel, stride, padding, dilation| Window { kernel, stride, padding, dilation };
+    let windows = [
+        window([2, 2], [2, 2], [0; 4], [1, 1]),
+        window([3, 3], [2, 2], [1; 4], [1, 1]),
+        window([3, 2], [1, 2], [1, 0, 1, 1], [1, 1]),
+        window([2, 2], [1, 1], [0; 4], [2, 2]),
     ];
-    for (number, shape) in shapes.into_iter().enumerate() {
+    for (number, window) in windows.into_iter().enumerate() {
         for (n, [h, w]) in SHAPES.iter().copied() {
             for (kind, c) in
                 [(Pool::Max, 19), (Pool::Mean { count_padding: true }, 5), (Pool::Mean { count_padding: false }, 33)]
             {
-                if kind != Pool::Max && shape.dilation != [1, 1] {
+                if kind != Pool::Max && window.dilation != [1, 1] {
                     continue;
                 }
-                let conv = ConvShape {
-                    in_channels: 1,
-                    out_channels: 1,
-                    kernel: shape.kernel,
-                    stride: shape.stride,
-                    padding: shape.padding,
-                    dilation: shape.dilation,
-                    groups: 1,
-                };
-                let [oh, ow] = conv.output([h, w]);
+                let conv = ConvShape { window, ..ConvShape::new(1, 1, 1) };
+                let [oh, ow] = window.output([h, w]);
                 let mut rng = rng(number as u64 + 230);
                 // few values, so that maxima have equals
                 let x: Vec<f32> = rng.vec(n * h * w * c).iter().map(|value| (value * 4.0).round()).collect();
                 let dy = rng.vec(n * oh * ow * c);
-                let mut windows = vec![vec![]; n * oh * ow];
-                products(&conv, [n, h, w], |y, from, _| windows[y].push(from));
+                let mut seen = vec![vec![]; n * oh * ow];
+                products(&conv, [n, h, w], |y, from, _| seen[y].push(from));
                 let mut want = vec![0.0; x.len()];
-                for (y, window) in windows.iter().enumerate() {
+                for (y, places) in seen.iter().enumerate() {
                     for channel in 0..c {
                         let d = f64::from(dy[y * c + channel]);
                         let value = |from: usize| x[from * c + channel];
                         match kind {
                             Pool::Max => {
-                                let most = window.iter().map(|at| value(*at)).fold(f32::NEG_INFINITY, f32::max);
-                                let first = window.iter().find(|at| value(**at) == most).expect("a window");
+                                let most = places.iter().map(|at| value(*at)).fold(f32::NEG_INFINITY, f32::max);
+                                let first = places.iter().find(|at| value(**at) == most).expect("a window");
                                 want[first * c + channel] += d;
                             }
                             Pool::Mean { count_padding } => {
-                                let all = shape.kernel[0] * shape.kernel[1];
-                                let count = if count_padding { all } else { window.len() };
-                                window.iter().for_each(|at| want[at * c + channel] += d / count as f64);
+                                let all = window.taps();
+                                let count = if count_padding { all } else { places.len() };
+                                places.iter().for_each(|at| want[at * c + channel] += d / count as f64);
                             }
                         }
                     }
                 }
                 let (x_gaps, dy_gaps) = (spaced(&x, c, c + 2), spaced(&dy, c, c + 1));
                 for isa in Isa::all() {
-                    let what = format!("{kind:?} {shape:?} of {n} x {h} x {w} x {c} with {}", isa.name());
+                    let what = format!("{kind:?} {window:?} of {n} x {h} x {w} x {c} with {}", isa.name());
                     let got = on_threads(&what, || {
                         let mut out = vec![f32::NAN; n * h * w * (c + 3)];
                         let to = ImageMut::new(&mut out, [n, h, w, c]).spaced(c + 3);
                         let dy = Image::new(&dy_gaps, [n, oh, ow, c]).spaced(c + 1);
                         let x = Image::new(&x_gaps, [n, h, w, c]).spaced(c + 2);
-                        grad::pool_data(isa, kind, &shape, dy, x, to);
+                        grad::pool_data(isa, kind, &window, dy, x, to);
                         dense(&out, c, c + 3)
                     });
                     close(&got, &want, 1e-5, &what);

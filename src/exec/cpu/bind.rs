@@ -201,13 +201,11 @@ pub(super) fn transposed_shape(
     out_channels: usize,
     groups: usize,
 ) -> ConvTransposeShape {
-    let Window { kernel, stride, padding, dilation } = *window;
-    ConvTransposeShape { in_channels, out_channels, kernel, stride, padding, output_padding, dilation, groups }
+    ConvTransposeShape { in_channels, out_channels, window: *window, output_padding, groups }
 }
 
 pub(super) fn conv_shape(window: &Window, in_channels: usize, out_channels: usize, groups: usize) -> ConvShape {
-    let Window { kernel, stride, padding, dilation } = *window;
-    ConvShape { in_channels, out_channels, kernel, stride, padding, dilation, groups }
+    ConvShape { in_channels, out_channels, window: *window, groups }
 }
 
 fn binary(plan: &Plan, id: Id, step: &Step, op: Binary) -> Pairs {

@@ -59,7 +59,8 @@ pub enum Work {
 /// All cases.
 pub fn all() -> Vec<Case> {
     let conv = |family, size: usize, c: usize, k: usize, kernel: usize, stride: usize| {
-        let shape = ConvShape { stride: [stride; 2], padding: [kernel / 2; 4], ..ConvShape::new(c, k, kernel) };
+        let window = Window { stride: [stride; 2], padding: [kernel / 2; 4], ..Window::square(kernel) };
+        let shape = ConvShape { window, ..ConvShape::new(c, k, kernel) };
         Case { family, work: Work::Conv { shape, size: [size; 2] } }
     };
     let depthwise = |family, size, c, kernel, stride| {
@@ -140,8 +141,9 @@ impl Case {
         let family = self.family;
         match self.work {
             Work::Conv { shape, size: [h, w] } => {
-                let stride = if shape.stride == [1, 1] { String::new() } else { format!(" s{}", shape.stride[0]) };
-                let [kh, kw] = shape.kernel;
+                let stride =
+                    if shape.window.stride == [1, 1] { String::new() } else { format!(" s{}", shape.window.stride[0]) };
+                let [kh, kw] = shape.window.kernel;
                 let (c, k) = (shape.in_channels, shape.out_channels);
                 if shape.groups == c && c > 1 {
                     format!("{family} depthwise {kh}x{kw}{stride} {h}x{w} {c}")
@@ -164,7 +166,7 @@ impl Case {
     pub fn flops(&self, batch: usize) -> f64 {
         let macs = match self.work {
             Work::Conv { shape, size } => {
-                let [p, q] = shape.output(size);
+                let [p, q] = shape.window.output(size);
                 batch * p * q * shape.weight_len()
             }
             Work::Gemm { m, k, n } => batch * m * k * n,
@@ -190,7 +192,7 @@ impl Case {
     fn lens(&self) -> [usize; 3] {
         match self.work {
             Work::Conv { shape, size: [h, w] } => {
-                let [p, q] = shape.output([h, w]);
+                let [p, q] = shape.window.output([h, w]);
                 [h * w * shape.in_channels, shape.weight_len(), p * q * shape.out_channels]
             }
             Work::Gemm { m, k, n } => [m * k, k * n, m * n],
@@ -321,7 +323,7 @@ impl<T: Element> Ready<T> {
         match (&self.packed, self.case.work) {
             (Packed::Conv(packed), Work::Conv { shape, size }) => {
                 let x = image(&self.x, size, shape.in_channels);
-                packed.run(x, image_mut(&mut self.y, shape.output(size), shape.out_channels), &epilogue);
+                packed.run(x, image_mut(&mut self.y, shape.window.output(size), shape.out_channels), &epilogue);
             }
             (Packed::Mat(packed), Work::Gemm { m, k, n: cols }) => {
                 let a = Rows::new(&self.x[..], n * m, k).spaced(self.x_dist);
@@ -395,16 +397,19 @@ impl<T: Element> Ready<T> {
         };
         match self.case.work {
             Work::Conv { shape, size: [h, w] } => {
-                let [p, q] = shape.output([h, w]);
+                let [p, q] = shape.window.output([h, w]);
                 let (image, oy, ox) = (row / (p * q), row / q % p, row % q);
                 let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
                 let mut sum = 0.0;
-                for (dy, dx) in (0..shape.kernel[0]).flat_map(|dy| (0..shape.kernel[1]).map(move |dx| (dy, dx))) {
-                    let iy = (oy * shape.stride[0] + dy).wrapping_sub(shape.padding[0]);
-                    let ix = (ox * shape.stride[1] + dx).wrapping_sub(shape.padding[1]);
+                for (dy, dx) in
+                    (0..shape.window.kernel[0]).flat_map(|dy| (0..shape.window.kernel[1]).map(move |dx| (dy, dx)))
+                {
+                    let iy = (oy * shape.window.stride[0] + dy).wrapping_sub(shape.window.padding[0]);
+                    let ix = (ox * shape.window.stride[1] + dx).wrapping_sub(shape.window.padding[1]);
                     if iy < h && ix < w {
                         for c in 0..cg {
-                            let weight = self.w[((col * cg + c) * shape.kernel[0] + dy) * shape.kernel[1] + dx];
+                            let weight =
+                                self.w[((col * cg + c) * shape.window.kernel[0] + dy) * shape.window.kernel[1] + dx];
                             sum += x((image * h + iy) * w + ix, col / kg * cg + c) * f64::from(weight.up());
                         }
                     }

@@ -59,7 +59,7 @@ impl Slicing for Cpu {
                 if let Some(found) = found {
                     return Load { work: START + found.work, weights: found.weights };
                 }
-                let [p, q] = shape.output([h, w]);
+                let [p, q] = shape.window.output([h, w]);
                 plain((samples * p * q) as f64, &[weights])
             }
             Kind::Separable { depthwise, pointwise, .. } => plain(pixels(id), &[depthwise, pointwise]),

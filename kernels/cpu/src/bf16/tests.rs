@@ -45,9 +45,9 @@ fn picked<O: Element>(out: &[O], cols: usize, dist: usize, what: &str) -> Vec<f3
 
 /// [n, h, w, c] -> f64 [n, p, q, k], dense.
 fn naive(shape: &ConvShape, x: &Image<bf16>, weight: impl Fn(usize) -> f64) -> Vec<f64> {
-    let [p, q] = shape.output([x.h, x.w]);
+    let [p, q] = shape.window.output([x.h, x.w]);
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
-    let [kh, kw] = shape.kernel;
+    let [kh, kw] = shape.window.kernel;
     let mut y = Vec::new();
     for at in 0..x.n * p * q * shape.out_channels {
         let (k, ox, oy, n) = (
@@ -58,8 +58,10 @@ fn naive(shape: &ConvShape, x: &Image<bf16>, weight: impl Fn(usize) -> f64) -> V
         );
         let mut sum = 0f64;
         for (r, s) in (0..kh).flat_map(|r| (0..kw).map(move |s| (r, s))) {
-            let iy = (oy * shape.stride[0] + r * shape.dilation[0]) as isize - shape.padding[0] as isize;
-            let ix = (ox * shape.stride[1] + s * shape.dilation[1]) as isize - shape.padding[1] as isize;
+            let iy = (oy * shape.window.stride[0] + r * shape.window.dilation[0]) as isize
+                - shape.window.padding[0] as isize;
+            let ix = (ox * shape.window.stride[1] + s * shape.window.dilation[1]) as isize
+                - shape.window.padding[1] as isize;
             if iy < 0 || ix < 0 || iy >= x.h as isize || ix >= x.w as isize {
                 continue;
             }
@@ -79,20 +81,23 @@ struct Case {
 }
 
 fn case(size: [usize; 3], c: usize, k: usize, kernel: [usize; 2], groups: usize) -> Case {
-    Case { shape: ConvShape { kernel, groups, ..ConvShape::new(c, k, 1) }, size }
+    Case {
+        shape: ConvShape { in_channels: c, out_channels: k, window: Window { kernel, ..Window::square(1) }, groups },
+        size,
+    }
 }
 
 impl Case {
     fn stride(mut self, y: usize, x: usize) -> Self {
-        self.shape.stride = [y, x];
+        self.shape.window.stride = [y, x];
         self
     }
     fn pad(mut self, padding: [usize; 4]) -> Self {
-        self.shape.padding = padding;
+        self.shape.window.padding = padding;
         self
     }
     fn dilate(mut self, y: usize, x: usize) -> Self {
-        self.shape.dilation = [y, x];
+        self.shape.window.dilation = [y, x];
         self
     }
 
@@ -107,7 +112,7 @@ impl Case {
         let terms = shape.weight_len() / k;
         let weights: Vec<f32> = rng.vec(shape.weight_len()).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
         let scale: Option<Vec<f32>> = (rng.pick(0, 1) == 0).then(|| rng.vec(k));
-        let [p, q] = shape.output([*h, *w]);
+        let [p, q] = shape.window.output([*h, *w]);
         let pixels = n * p * q;
         let bias: Option<Vec<f32>> = (rng.pick(0, 2) > 0).then(|| rng.vec(k));
         let residual: Option<Vec<bf16>> = (rng.pick(0, 1) == 0).then(|| halves(rng, pixels * res_dist));
@@ -208,7 +213,8 @@ fn winograd_matches_a_plain_loop() {
     for unit in Unit::all() {
         let mut rng = Rng::new(23);
         for case in cases() {
-            let ConvShape { kernel, stride, dilation, groups, in_channels, .. } = case.shape;
+            let ConvShape { in_channels, groups, window, .. } = case.shape;
+            let Window { kernel, stride, dilation, .. } = window;
             if kernel != [3, 3] || stride != [1, 1] || dilation != [1, 1] || groups == in_channels {
                 continue;
             }

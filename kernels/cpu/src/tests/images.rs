@@ -38,33 +38,40 @@ fn on_images(
 
 #[test]
 fn transposed_convolutions() {
-    let base = ConvTransposeShape {
-        in_channels: 5,
-        out_channels: 7,
-        kernel: [3, 3],
-        stride: [2, 2],
-        padding: [0; 4],
-        output_padding: [0; 2],
-        dilation: [1; 2],
-        groups: 1,
-    };
+    let plain = Window { stride: [2; 2], ..Window::square(3) };
+    let base = ConvTransposeShape { in_channels: 5, out_channels: 7, window: plain, output_padding: [0; 2], groups: 1 };
     let cases = [
         base,
-        ConvTransposeShape { kernel: [2, 2], in_channels: 40, out_channels: 65, ..base },
-        ConvTransposeShape { padding: [1; 4], output_padding: [1; 2], ..base },
-        ConvTransposeShape { stride: [1, 3], kernel: [4, 5], padding: [2, 1, 0, 1], ..base },
-        ConvTransposeShape { stride: [3, 3], kernel: [2, 1], ..base },
-        ConvTransposeShape { dilation: [2, 3], padding: [1, 2, 1, 2], stride: [2, 2], ..base },
-        ConvTransposeShape { dilation: [2, 2], stride: [4, 3], output_padding: [3, 1], ..base },
+        ConvTransposeShape { window: Window { kernel: [2, 2], ..plain }, in_channels: 40, out_channels: 65, ..base },
+        ConvTransposeShape { window: Window { padding: [1; 4], ..plain }, output_padding: [1; 2], ..base },
         ConvTransposeShape {
+            window: Window { stride: [1, 3], kernel: [4, 5], padding: [2, 1, 0, 1], ..plain },
+            ..base
+        },
+        ConvTransposeShape { window: Window { stride: [3, 3], kernel: [2, 1], ..plain }, ..base },
+        ConvTransposeShape {
+            window: Window { dilation: [2, 3], padding: [1, 2, 1, 2], stride: [2, 2], ..plain },
+            ..base
+        },
+        ConvTransposeShape {
+            window: Window { dilation: [2, 2], stride: [4, 3], ..plain },
+            output_padding: [3, 1],
+            ..base
+        },
+        ConvTransposeShape {
+            window: Window { padding: [3, 3, 3, 3], kernel: [8, 7], ..plain },
             groups: 3,
             in_channels: 6,
             out_channels: 9,
-            padding: [3, 3, 3, 3],
-            kernel: [8, 7],
             ..base
         },
-        ConvTransposeShape { groups: 8, in_channels: 8, out_channels: 8, kernel: [4, 4], padding: [1; 4], ..base },
+        ConvTransposeShape {
+            window: Window { kernel: [4, 4], padding: [1; 4], ..plain },
+            groups: 8,
+            in_channels: 8,
+            out_channels: 8,
+            ..base
+        },
     ];
     for isa in Isa::all() {
         let mut rng = Rng::new(23);
@@ -81,17 +88,20 @@ fn transposed_convolutions() {
             let got = on_images(&what, &mut rng, &x, [n, h, w, c], [p, q, k], |x, y| packed.run(x, y, &epilogue));
             let mut want = vec![0f64; n * p * q * k];
             for i in 0..n * h * w {
-                for r in 0..shape.kernel[0] {
-                    for s in 0..shape.kernel[1] {
-                        let oy = (i / w % h * shape.stride[0] + r * shape.dilation[0]).wrapping_sub(shape.padding[0]);
-                        let ox = (i % w * shape.stride[1] + s * shape.dilation[1]).wrapping_sub(shape.padding[1]);
+                for r in 0..shape.window.kernel[0] {
+                    for s in 0..shape.window.kernel[1] {
+                        let oy = (i / w % h * shape.window.stride[0] + r * shape.window.dilation[0])
+                            .wrapping_sub(shape.window.padding[0]);
+                        let ox = (i % w * shape.window.stride[1] + s * shape.window.dilation[1])
+                            .wrapping_sub(shape.window.padding[1]);
                         if oy >= p || ox >= q {
                             continue;
                         }
                         for ch in 0..c {
                             for j in 0..kg {
                                 let to = ch / cg * kg + j;
-                                let w = weights[((ch * kg + j) * shape.kernel[0] + r) * shape.kernel[1] + s];
+                                let w =
+                                    weights[((ch * kg + j) * shape.window.kernel[0] + r) * shape.window.kernel[1] + s];
                                 want[((i / (h * 6) * p + oy) * q + ox) * k + to] +=
                                     f64::from(x[i * c + ch]) * f64::from(w);
                             }

@@ -117,7 +117,7 @@ const CALL: f64 = 5.0;
 /// For bf16 images the direct kernel, and the smaller tiles where the CPU multiplies pairs, sum two terms at once.
 pub fn estimate<T: Element>(unit: impl Into<Unit>, shape: &ConvShape, site: &Site, algorithm: Algorithm) -> Estimate {
     let unit = unit.into();
-    let [p, q] = shape.output(site.size);
+    let [p, q] = shape.window.output(site.size);
     let n = unit.isa().lanes();
     let merge = super::merged(unit, shape);
     let groups = shape.groups / merge;
