@@ -48,25 +48,25 @@ impl Act {
     /// `min(max(x, 0), 6)`, as `torch.nn.ReLU6`.
     pub const RELU6: Act = Act::Clamp { lo: 0.0, hi: 6.0 };
 
-    /// One of each, with parameters for a test to draw from. The place is the [code](Act::code), the name the constant of
-    /// CUDA code that has it.
+    /// One of each, with parameters for a test to draw from. The place is the [code](Act::code), the name that by which
+    /// CUDA code knows it.
     pub const ALL: [(&str, Act); 16] = [
-        ("ACT_NONE", Act::None),
-        ("ACT_RELU", Act::Relu),
-        ("ACT_CLAMP", Act::Clamp { lo: -0.25, hi: 2.0 }),
-        ("ACT_ELU", Act::Elu(1.5)),
-        ("ACT_LEAKY_RELU", Act::LeakyRelu(0.01)),
-        ("ACT_GELU", Act::Gelu),
-        ("ACT_GELU_TANH", Act::GeluTanh),
-        ("ACT_SILU", Act::Silu),
-        ("ACT_SIGMOID", Act::Sigmoid),
-        ("ACT_TANH", Act::Tanh),
-        ("ACT_HARD_SWISH", Act::HardSwish),
-        ("ACT_HARD_SIGMOID", Act::HardSigmoid),
-        ("ACT_SOFTPLUS", Act::Softplus),
-        ("ACT_MISH", Act::Mish),
-        ("ACT_EXP", Act::Exp),
-        ("ACT_LINEAR", Act::Linear { scale: 0.5, shift: -2.0 }),
+        ("None", Act::None),
+        ("Relu", Act::Relu),
+        ("Clamp", Act::Clamp { lo: -0.25, hi: 2.0 }),
+        ("Elu", Act::Elu(1.5)),
+        ("LeakyRelu", Act::LeakyRelu(0.01)),
+        ("Gelu", Act::Gelu),
+        ("GeluTanh", Act::GeluTanh),
+        ("Silu", Act::Silu),
+        ("Sigmoid", Act::Sigmoid),
+        ("Tanh", Act::Tanh),
+        ("HardSwish", Act::HardSwish),
+        ("HardSigmoid", Act::HardSigmoid),
+        ("Softplus", Act::Softplus),
+        ("Mish", Act::Mish),
+        ("Exp", Act::Exp),
+        ("Linear", Act::Linear { scale: 0.5, shift: -2.0 }),
     ];
 
     /// The number by which CUDA code knows the function.

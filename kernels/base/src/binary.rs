@@ -16,13 +16,13 @@ pub enum Binary {
 }
 
 impl Binary {
-    /// One of each, with the constant by which CUDA code knows it.
+    /// One of each, with the name by which CUDA code knows it.
     pub const ALL: [(&str, Binary); 5] = [
-        ("BINARY_ADD", Binary::Add),
-        ("BINARY_SUB", Binary::Sub),
-        ("BINARY_SUB_FROM", Binary::SubFrom),
-        ("BINARY_MUL", Binary::Mul),
-        ("BINARY_PRELU", Binary::Prelu),
+        ("Add", Binary::Add),
+        ("Sub", Binary::Sub),
+        ("SubFrom", Binary::SubFrom),
+        ("Mul", Binary::Mul),
+        ("Prelu", Binary::Prelu),
     ];
 
     /// Its place in [`Binary::ALL`].

@@ -6,6 +6,7 @@
 
 mod act;
 mod binary;
+mod dtype;
 mod loss;
 mod pool;
 mod resample;
@@ -14,6 +15,7 @@ mod window;
 
 pub use act::Act;
 pub use binary::Binary;
+pub use dtype::DType;
 pub use loss::Loss;
 pub use pool::{Pool, Reduce};
 pub use resample::{Resample, Taps};

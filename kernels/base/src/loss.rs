@@ -19,13 +19,13 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// One of each, with the constant by which CUDA code knows it.
+    /// One of each, with the name by which CUDA code knows it.
     pub const ALL: [(&str, Loss); 5] = [
-        ("LOSS_CROSS_ENTROPY", Loss::CrossEntropy { smoothing: 0.0, weights: None }),
-        ("LOSS_BCE_WITH_LOGITS", Loss::BceWithLogits),
-        ("LOSS_MSE", Loss::Mse),
-        ("LOSS_L1", Loss::L1),
-        ("LOSS_HUBER", Loss::Huber { delta: 1.0 }),
+        ("CrossEntropy", Loss::CrossEntropy { smoothing: 0.0, weights: None }),
+        ("BceWithLogits", Loss::BceWithLogits),
+        ("Mse", Loss::Mse),
+        ("L1", Loss::L1),
+        ("Huber", Loss::Huber { delta: 1.0 }),
     ];
 
     /// Its place in [`Loss::ALL`].

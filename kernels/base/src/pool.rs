@@ -20,11 +20,11 @@ pub enum Reduce {
 }
 
 impl Pool {
-    /// One of each, with the constant by which CUDA code knows it.
+    /// One of each, with the name by which CUDA code knows it.
     pub const ALL: [(&str, Pool); 3] = [
-        ("POOL_MAX", Pool::Max),
-        ("POOL_MEAN", Pool::Mean { count_padding: true }),
-        ("POOL_MEAN_INSIDE", Pool::Mean { count_padding: false }),
+        ("Max", Pool::Max),
+        ("Mean", Pool::Mean { count_padding: true }),
+        ("MeanInside", Pool::Mean { count_padding: false }),
     ];
 
     /// Its place in [`Pool::ALL`].
@@ -44,8 +44,8 @@ impl From<Reduce> for Pool {
 }
 
 impl Reduce {
-    /// One of each, with the constant by which CUDA code knows it.
-    pub const ALL: [(&str, Reduce); 2] = [("REDUCE_MEAN", Reduce::Mean), ("REDUCE_MAX", Reduce::Max)];
+    /// One of each, with the name by which CUDA code knows it.
+    pub const ALL: [(&str, Reduce); 2] = [("Mean", Reduce::Mean), ("Max", Reduce::Max)];
 
     /// Its place in [`Reduce::ALL`].
     pub fn code(self) -> i32 {

@@ -27,12 +27,9 @@ impl Taps {
 }
 
 impl Resample {
-    /// One of each, with the constant by which CUDA code knows it.
-    pub const ALL: [(&str, Resample); 3] = [
-        ("RESAMPLE_NEAREST", Resample::Nearest),
-        ("RESAMPLE_BILINEAR", Resample::Bilinear),
-        ("RESAMPLE_BICUBIC", Resample::Bicubic),
-    ];
+    /// One of each, with the name by which CUDA code knows it.
+    pub const ALL: [(&str, Resample); 3] =
+        [("Nearest", Resample::Nearest), ("Bilinear", Resample::Bilinear), ("Bicubic", Resample::Bicubic)];
 
     /// Its place in [`Resample::ALL`].
     pub fn code(self) -> i32 {

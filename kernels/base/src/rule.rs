@@ -19,14 +19,14 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// One of each, with the constant by which CUDA code knows it.
+    /// One of each, with the name by which CUDA code knows it.
     pub const ALL: [(&str, Rule); 3] = [
-        ("RULE_SGD", Rule::Sgd { momentum: 0.9, dampening: 0.0, nesterov: false, first: true }),
+        ("Sgd", Rule::Sgd { momentum: 0.9, dampening: 0.0, nesterov: false, first: true }),
         (
             "RULE_ADAM",
             Rule::Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: false, amsgrad: false, corrections: [0.1, 0.001] },
         ),
-        ("RULE_RMSPROP", Rule::RmsProp { alpha: 0.99, eps: 1e-8, momentum: 0.0, centered: false }),
+        ("RmsProp", Rule::RmsProp { alpha: 0.99, eps: 1e-8, momentum: 0.0, centered: false }),
     ];
 
     /// Its place in [`Rule::ALL`].

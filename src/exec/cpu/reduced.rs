@@ -4,7 +4,7 @@
 //! rounded around them; anything else is run by its float32 kernel on widened copies in a part of the arena that all
 //! such steps share. Each result is rounded once.
 
-use archc_base::{Act, Binary, Pool, Reduce, Window};
+use archc_base::{Act, Binary, DType, Pool, Reduce, Window};
 use half::bf16;
 
 use super::bind::{self, FEW_ROWS};
@@ -19,7 +19,7 @@ use crate::diag::Problem;
 use crate::exec::Weights;
 use crate::opt::Kind;
 use crate::plan::pairing::Pairing;
-use crate::plan::{self, DType, Plan, Step};
+use crate::plan::{self, Plan, Step};
 
 /// A step that is ready to run, its values in float32 or bf16.
 pub(super) enum Ready {

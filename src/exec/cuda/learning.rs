@@ -13,9 +13,9 @@ use crate::diag::{Code, Problem};
 use crate::exec::learning::{Array, Arrays, Learning, Learns, Part, Update};
 use crate::exec::{Backend, Program, Weights};
 use crate::opt::Fusion;
-use crate::plan::{self, DType, Plan, Reduced, View};
+use crate::plan::{self, Plan, Reduced, View};
 use crate::tensor::Tensor;
-use archc_base::Rule;
+use archc_base::{DType, Rule};
 use archc_cuda::{Accumulate, Dtype, Norm};
 
 impl Learns for Cuda {

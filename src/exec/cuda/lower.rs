@@ -18,7 +18,8 @@ use crate::diag::{Code, Problem};
 use crate::exec::Weights;
 use crate::opt::{Id, Kind};
 use crate::plan::view::{IMAGE, Matrix};
-use crate::plan::{DType, Place, Plan, Step, View, Work};
+use crate::plan::{Place, Plan, Step, View, Work};
+use archc_base::DType;
 use archc_cuda::{Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK, Tma};
 use rayon::prelude::*;
 
