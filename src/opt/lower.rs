@@ -1,16 +1,13 @@
 //! Says every op of a typed graph in the kinds of a [`Net`], eval mode: dropout is the identity, a batch norm its running
 //! statistics, attention its two matrix products. An op without a plainer form stays itself ([`Kind::Op`]).
 
-use archc_base::{Act, Binary, Pool, Reduce, Window};
+use archc_base::{Act, Binary, Pool, Reduce};
 use rustc_hash::FxHashMap;
 
 use super::lower_training::Training;
 use super::{ChannelMap, Epilogue, Id, Kind, Net, Node, Source, Weights};
 use crate::graph::NodeId;
 use crate::ops::Op;
-use crate::ops::attr::Pair;
-use crate::ops::conv::ConvTranspose2d;
-use crate::ops::pool::Windows;
 use crate::ops::shape::Shape;
 use crate::typed::Typed;
 
@@ -100,18 +97,10 @@ impl Lower<'_> {
         }
         // the shape of the first operand, in full for images
         let input = nodes.first().map(|node| typed.shape(*node).clone()).unwrap_or(Shape::fixed([]));
-        let sides = |shape: &Shape| shape.as_image().map_or([1, 1], |(_, height, width)| [height, width]);
         let axis = |axis: i64| input.resolve_axis(axis).expect("the shape was inferred");
         match op {
             Op::Conv2d(conv) => {
-                let geometry = conv.geometry(&input).expect("the shape was inferred");
-                let window = Window {
-                    kernel: both(conv.kernel),
-                    stride: both(conv.stride),
-                    padding: [geometry.pad_top, geometry.pad_left, 0, 0],
-                    dilation: both(conv.dilation),
-                };
-                let window = window.fitted(sides(&input), sides(&out));
+                let window = conv.window(&input);
                 let weights = self.weights(conv.bias);
                 self.add(Kind::Conv { window, groups: conv.groups, weights }, ins, out)
             }
@@ -155,10 +144,10 @@ impl Lower<'_> {
                 self.add(Kind::Normalize { axis, eps: 1e-12 }, ins, out)
             }
             Op::MultiHeadAttention(attention) => self.attention(attention.heads, ins[0], out),
-            Op::MaxPool2d(pool) => self.pool(Pool::Max, pool.windows(), ins, out),
+            Op::MaxPool2d(pool) => self.add(Kind::Pool { pool: Pool::Max, window: pool.window() }, ins, out),
             Op::AvgPool2d(pool) => {
                 let count_padding = pool.count_include_pad;
-                self.pool(Pool::Mean { count_padding }, pool.windows(), ins, out)
+                self.add(Kind::Pool { pool: Pool::Mean { count_padding }, window: pool.window() }, ins, out)
             }
             Op::AdaptiveAvgPool2d(_) => self.adaptive_pool(Reduce::Mean, ins, out),
             Op::AdaptiveMaxPool2d(_) => self.adaptive_pool(Reduce::Max, ins, out),
@@ -196,8 +185,8 @@ impl Lower<'_> {
                 self.add(Kind::Reshape, vec![moved], out)
             }
             Op::ConvTranspose2d(conv) => {
-                let window = transposed_window(conv);
-                let (groups, output_padding) = (conv.groups, both(conv.output_padding.0));
+                let window = conv.window();
+                let (groups, output_padding) = (conv.groups, conv.output_padding.0.sides());
                 let weights = self.weights(conv.bias);
                 self.add(Kind::ConvTranspose { window, groups, output_padding, weights }, ins, out)
             }
@@ -254,17 +243,6 @@ impl Lower<'_> {
     fn layer_norm(&mut self, axis: usize, eps: f64, ins: Vec<Id>, out: Shape) -> Id {
         let (weight, bias) = (self.param(0), self.param(1));
         self.add(Kind::LayerNorm { axis, eps, weight, bias }, ins, out)
-    }
-
-    fn pool(&mut self, pool: Pool, [rows, columns]: [Windows; 2], ins: Vec<Id>, out: Shape) -> Id {
-        let window = Window {
-            kernel: [rows.kernel, columns.kernel],
-            stride: [rows.stride, columns.stride],
-            // the same on both sides: how far a window may reach beyond it follows from the output's size
-            padding: [rows.padding, columns.padding, rows.padding, columns.padding],
-            dilation: [rows.dilation, columns.dilation],
-        };
-        self.add(Kind::Pool { pool, window }, ins, out)
     }
 
     /// One window over the whole image is a mean or maximum of all pixels.
@@ -331,14 +309,4 @@ impl Lower<'_> {
         let axis = (out.rank() + axis).checked_sub(dims.len())?;
         (self.net.node(x).shape == *out && axis > 0).then(|| (axis, source.clone()))
     }
-}
-
-pub(super) fn transposed_window(conv: &ConvTranspose2d) -> Window {
-    let [h, w] = both(conv.padding.0);
-    let (kernel, stride, dilation) = (both(conv.kernel), both(conv.stride), both(conv.dilation));
-    Window { kernel, stride, padding: [h, w, h, w], dilation }
-}
-
-pub(super) fn both(pair: Pair) -> [usize; 2] {
-    [pair.h, pair.w]
 }

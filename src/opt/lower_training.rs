@@ -1,10 +1,9 @@
 //! Lowering in training mode: tensors that are learned are values, batch norms take the statistics of the batch and move
 //! the running ones, noise is drawn. What is frozen is lowered as in eval mode, so that every pass holds for it.
 
-use archc_base::Window;
 use rustc_hash::FxHashMap;
 
-use super::lower::{Lower, both, transposed_window};
+use super::lower::Lower;
 use super::{Grain, Id, Kind, Learn, Net, State, Weights};
 use crate::graph::NodeId;
 use crate::ops::shape::Shape;
@@ -109,21 +108,13 @@ impl Lower<'_> {
             Op::StochasticDepth(depth) => Some(self.noise(x?, depth.p, Grain::Sample, out)),
             Op::Parameter(_) => Some(self.state(0)),
             Op::Conv2d(conv) => {
-                let geometry = conv.geometry(&image(ins, self)).expect("the shape was inferred");
-                let window = Window {
-                    kernel: both(conv.kernel),
-                    stride: both(conv.stride),
-                    padding: [geometry.pad_top, geometry.pad_left, 0, 0],
-                    dilation: both(conv.dilation),
-                };
-                let sides = |shape: &Shape| shape.as_image().map(|(_, h, w)| [h, w]).expect("images have sides");
-                let window = window.fitted(sides(&image(ins, self)), sides(out));
+                let window = conv.window(&image(ins, self));
                 let operands = self.with_weights(x?, conv.bias);
                 Some(self.learn(Learn::Conv { window, groups: conv.groups }, operands, out.clone()))
             }
             Op::ConvTranspose2d(conv) => {
-                let window = transposed_window(conv);
-                let output_padding = both(conv.output_padding.0);
+                let window = conv.window();
+                let output_padding = conv.output_padding.0.sides();
                 let operands = self.with_weights(x?, conv.bias);
                 let learn = Learn::ConvTranspose { window, groups: conv.groups, output_padding };
                 Some(self.learn(learn, operands, out.clone()))
