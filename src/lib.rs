@@ -57,12 +57,12 @@ mod typed;
 mod weights;
 mod zoo;
 
+pub use archc_base::DType;
 pub use bind::Ledger;
 pub use compile::Files;
 pub use diag::{Code, Severity};
 pub use exec::device::Device;
 pub use face::{Error, Exporter, Inputs, Message, Model, Options, Outputs, Place, Session, Spec};
-pub use plan::DType;
 pub use source::Loader;
 pub use tensor::Tensor;
 

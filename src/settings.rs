@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use archc_base::Resample;
+
 use crate::build::{BaseInfo, Value};
 use crate::diag::{At, Code, Diagnostics, Problem, Result, suggest};
 use crate::graph::OWN_OUTPUT;
 use crate::io::labels::Labels;
 use crate::io::open;
-use crate::io::preprocess::{Interpolation, Preprocess};
+use crate::io::preprocess::Preprocess;
 use crate::io::tensors::Wanted;
 use crate::ops::shape::Shape;
 use crate::resolve::Program;
@@ -247,7 +249,7 @@ fn entry(preprocess: &mut Preprocess, name: &str, value: &Value<'_>) -> std::res
         }
         "interpolation" => {
             let word = if let Value::Word(word) | Value::Str(word) = value { Some(word) } else { None };
-            let known = word.and_then(|word| Interpolation::named(word));
+            let known = word.and_then(|word| Resample::named(word));
             preprocess.interpolation = known.ok_or_else(|| wrong("`nearest`, `bilinear` or `bicubic`"))?;
         }
         "mean" | "std" => {

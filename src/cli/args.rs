@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use archc_base::DType;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::{Failure, threads};
 use crate::exec::device::{Device, Precision};
-use crate::plan::DType;
 
 /// A compiler for edits to pretrained vision networks.
 #[derive(Debug, Parser)]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use archc_base::Loss;
+
 use super::args::Eval;
 use super::backend::backend;
 use super::run::{Finite, bound};
@@ -16,7 +18,6 @@ use crate::exec::{Backend, Executable};
 use crate::io::atomic;
 use crate::io::console::{print, print_json, say};
 use crate::io::results::Scores as Kind;
-use crate::opt::Loss;
 use crate::settings::LabelsSource;
 use crate::source::below;
 use crate::train::run::scores::Scores;

@@ -3,13 +3,14 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use archc_base::DType;
+
 use super::Backend;
 use super::cpu::Cpu;
 use super::cpu::kernels::Policy;
 use super::cuda::{self, Cuda};
 use super::learning::Learns;
 use crate::diag::{Code, Problem};
-use crate::plan::DType;
 
 /// A device by its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::cpu::kernels::grad::Rule;
+use archc_base::Rule;
+
 use super::{Backend, Weights};
 use crate::diag::Problem;
 use crate::opt::Fusion;

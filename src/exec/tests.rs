@@ -3,12 +3,13 @@
 mod reduced;
 mod sliced;
 
+use archc_base::DType;
+
 use super::cpu::Cpu;
 use super::{Backend, Executable, Tensors, reference};
 use crate::diag::Problem;
 use crate::graph::NodeId;
 use crate::opt::testing::network;
-use crate::plan::DType;
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 

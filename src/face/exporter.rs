@@ -8,7 +8,6 @@ use super::{Error, Message, Model};
 use crate::answers::{loss_of, trained};
 use crate::bind::{Bound, Ledger};
 use crate::diag::Problem;
-use crate::plan;
 use crate::weights::DType;
 
 /// A network with its weights, to be written.
@@ -43,7 +42,7 @@ impl Exporter {
     ///
     /// # Errors
     /// Weights that cannot be read; a file that cannot be written.
-    pub fn safetensors(&self, path: impl AsRef<Path>, dtype: plan::DType) -> Result<usize, Error> {
+    pub fn safetensors(&self, path: impl AsRef<Path>, dtype: archc_base::DType) -> Result<usize, Error> {
         // what a trained file says of its outputs travels on, as far as it is still of these
         let mut metadata = IndexMap::new();
         let labels = trained(self.model.compiled(), &self.bound).map_err(|found| self.model.error(found))?;
@@ -52,9 +51,9 @@ impl Exporter {
         }
         metadata.extend(loss_of(self.model.compiled(), &self.bound).map(|loss| ("loss".to_string(), loss)));
         let dtype = match dtype {
-            plan::DType::F32 => DType::F32,
-            plan::DType::F16 => DType::F16,
-            plan::DType::Bf16 => DType::BF16,
+            archc_base::DType::F32 => DType::F32,
+            archc_base::DType::F16 => DType::F16,
+            archc_base::DType::Bf16 => DType::BF16,
         };
         let fail = |problem: Problem| Error::anywhere(problem);
         self.bound.export(path.as_ref(), &dtype, &metadata).map_err(fail)?;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use archc_base::DType;
+
 use super::error::messages;
 use super::{Error, Exporter, Message, Session};
 use crate::bind::{Bound, Ledger, bind_headers};
@@ -10,7 +12,6 @@ use crate::compile::Compiled;
 use crate::diag::{Diagnostics, Problem};
 use crate::exec::Executable;
 use crate::exec::device::{Device, Precision};
-use crate::plan::DType;
 use crate::source::{FileId, Sources};
 use crate::typed::Typed;
 

@@ -133,7 +133,8 @@ fn decode_in(turn: Option<Turn>, bytes: &[u8], name: &str) -> Result<Rgb, Proble
             let frame = JpegFrame::find(bytes).map_err(|what| damaged(name, "JPEG", what))?;
             let turn = admit(name, frame.width, frame.height, frame.bytes_per_pixel(), turn)?;
             let failed = |error| broken_jpeg(name, &error);
-            let options = DecoderOptions::default().set_strict_mode(false).set_max_width(1 << 16).set_max_height(1 << 16);
+            let options =
+                DecoderOptions::default().set_strict_mode(false).set_max_width(1 << 16).set_max_height(1 << 16);
             let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
             decoder.decode_headers().map_err(failed)?;
             let is_grey = decoder.input_colorspace() == Some(ColorSpace::Luma);

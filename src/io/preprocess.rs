@@ -5,8 +5,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use archc_base::Resample;
+
 use super::picture::Rgb;
-pub use super::resample::Interpolation;
 use super::resample::{Window, resample};
 use crate::diag::{Code, Problem};
 use crate::tensor::Tensor;
@@ -18,7 +19,7 @@ pub struct Preprocess {
     pub resize: Option<u32>,
     /// (height, width) that are kept of the middle; without it the input's size.
     pub crop: Option<(u32, u32)>,
-    pub interpolation: Interpolation,
+    pub interpolation: Resample,
     /// Subtracted from red, green and blue, which lie in 0..1.
     pub mean: [f64; 3],
     /// What the rest is divided by.
@@ -28,7 +29,7 @@ pub struct Preprocess {
 impl Default for Preprocess {
     /// `preprocess { }`: no resize, a crop to the input's size, values in 0..1.
     fn default() -> Preprocess {
-        let interpolation = Interpolation::Bilinear;
+        let interpolation = Resample::Bilinear;
         Preprocess { resize: None, crop: None, interpolation, mean: [0.0; 3], std: [1.0; 3] }
     }
 }

@@ -6,37 +6,9 @@
 //! A window of the result costs only what the window needs, so a picture of 20000 x 1 pixels whose short side is
 //! enlarged to 256 is no burden when 224 x 224 of it are kept.
 
+use archc_base::Resample;
+
 use super::picture::Rgb;
-
-/// How the values between pixels are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interpolation {
-    /// The nearest pixel; nothing is averaged.
-    Nearest,
-    /// A triangle, as wide as a step of the result.
-    Bilinear,
-    /// Keys' cubic with a = -0.5, as wide as two steps of the result.
-    Bicubic,
-}
-
-impl Interpolation {
-    /// By the words of the language.
-    pub const ALL: [Interpolation; 3] = [Interpolation::Nearest, Interpolation::Bilinear, Interpolation::Bicubic];
-
-    /// The word of the language.
-    pub fn name(self) -> &'static str {
-        match self {
-            Interpolation::Nearest => "nearest",
-            Interpolation::Bilinear => "bilinear",
-            Interpolation::Bicubic => "bicubic",
-        }
-    }
-
-    /// The one called `name`.
-    pub fn named(name: &str) -> Option<Interpolation> {
-        Interpolation::ALL.into_iter().find(|interpolation| interpolation.name() == name)
-    }
-}
 
 /// A part of one axis of the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +24,13 @@ pub struct Window {
 pub fn resample(
     picture: &Rgb,
     (width, height): (u64, u64),
-    interpolation: Interpolation,
+    interpolation: Resample,
     columns: Window,
     rows: Window,
 ) -> Rgb {
     assert!(columns.len > 0 && columns.from + columns.len as u64 <= width, "the columns lie in the result");
     assert!(rows.len > 0 && rows.from + rows.len as u64 <= height, "the rows lie in the result");
-    if interpolation == Interpolation::Nearest {
+    if interpolation == Resample::Nearest {
         let xs = nearest(picture.width(), width, columns);
         let ys = nearest(picture.height(), height, rows);
         return gather(picture, &xs, &ys);
@@ -88,10 +60,10 @@ struct Weights {
 }
 
 impl Weights {
-    fn new(size: usize, to: u64, interpolation: Interpolation, window: Window) -> Weights {
+    fn new(size: usize, to: u64, interpolation: Resample, window: Window) -> Weights {
         let (filter, support): (fn(f64) -> f64, f64) = match interpolation {
-            Interpolation::Bicubic => (bicubic, 2.0),
-            Interpolation::Bilinear | Interpolation::Nearest => (bilinear, 1.0),
+            Resample::Bicubic => (bicubic, 2.0),
+            Resample::Bilinear | Resample::Nearest => (bilinear, 1.0),
         };
         let scale = size as f64 / to as f64;
         let filter_scale = scale.max(1.0);

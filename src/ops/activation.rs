@@ -1,6 +1,8 @@
 //! Functions of one value (`relu`, `gelu` ..) and along one axis (`softmax`, `normalize`).
 //!
-//! [`Activation`] is what passes and backends fuse: an op that is one says so by [`Operation::activation`].
+//! [`Act`] is what passes and backends fuse: an op that is one says so by [`Operation::activation`].
+
+use archc_base::Act;
 
 use super::attr::words;
 use super::init::Init;
@@ -9,103 +11,9 @@ use super::{Operand, Operation, ParamDecl, bad_value, eval, inner_axis, mismatch
 use crate::diag::Problem;
 use crate::tensor::Tensor;
 
-/// A function of one value that can be fused into the layer before it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Activation {
-    Relu,
-    Relu6,
-    Elu {
-        alpha: f64,
-    },
-    LeakyRelu {
-        slope: f64,
-    },
-    /// By erf.
-    Gelu,
-    /// By tanh.
-    GeluTanh,
-    Silu,
-    Sigmoid,
-    Tanh,
-    HardSwish,
-    HardSigmoid,
-    Softplus,
-    Mish,
-    Exp,
-    /// An infinite bound is none.
-    Clamp {
-        min: f64,
-        max: f64,
-    },
-}
-
-impl Activation {
-    /// The function's value, in float64. NaN stays NaN.
-    pub fn apply(self, x: f64) -> f64 {
-        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-        let softplus = |x: f64| if x > 20.0 { x } else { x.exp().ln_1p() };
-        match self {
-            Activation::Relu => clamp(x, 0.0, f64::INFINITY),
-            Activation::Relu6 => clamp(x, 0.0, 6.0),
-            Activation::Elu { alpha } => {
-                if x > 0.0 {
-                    x
-                } else {
-                    alpha * x.exp_m1()
-                }
-            }
-            Activation::LeakyRelu { slope } => {
-                if x > 0.0 {
-                    x
-                } else {
-                    slope * x
-                }
-            }
-            Activation::Gelu => 0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
-            Activation::GeluTanh => {
-                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
-                0.5 * x * (1.0 + inner.tanh())
-            }
-            Activation::Silu => x * sigmoid(x),
-            Activation::Sigmoid => sigmoid(x),
-            Activation::Tanh => x.tanh(),
-            Activation::HardSwish => x * clamp(x + 3.0, 0.0, 6.0) / 6.0,
-            Activation::HardSigmoid => clamp(x + 3.0, 0.0, 6.0) / 6.0,
-            Activation::Softplus => softplus(x),
-            Activation::Mish => x * softplus(x).tanh(),
-            Activation::Exp => x.exp(),
-            Activation::Clamp { min, max } => clamp(x, min, max),
-        }
-    }
-}
-
-/// As PyTorch: NaN stays, and `max` wins where it is below `min`.
-fn clamp(x: f64, min: f64, max: f64) -> f64 {
-    if x.is_nan() { x } else { x.max(min).min(max) }
-}
-
-/// 1 - erf(x): a series of positive terms near zero, a continued fraction (Abramowitz and Stegun 7.1.14) beyond.
-fn erfc(x: f64) -> f64 {
-    let root_pi = std::f64::consts::PI.sqrt();
-    if x.is_nan() {
-        return x;
-    }
-    if x.abs() > 2.5 {
-        let tail = (1..=60).rev().fold(x.abs(), |rest, n| x.abs() + n as f64 / 2.0 / rest);
-        let tail = (-x * x).exp() / (tail * root_pi);
-        return if x > 0.0 { tail } else { 2.0 - tail };
-    }
-    let (mut term, mut sum) = (x, 0.0);
-    for n in 1..=80 {
-        sum += term;
-        term *= 2.0 * x * x / (2 * n + 1) as f64;
-    }
-    1.0 - 2.0 / root_pi * (-x * x).exp() * sum
-}
-
-/// An op that is an [`Activation`]; everything else follows from that.
+/// An op that is an [`Act`]; everything else follows from that.
 trait Pointwise {
-    fn function(&self) -> Activation;
+    fn function(&self) -> Act;
 
     fn arguments(&self) -> Result<(), Problem> {
         Ok(())
@@ -121,7 +29,7 @@ impl<T: Pointwise> Operation for T {
         Ok(ins[0].clone())
     }
 
-    fn activation(&self) -> Option<Activation> {
+    fn activation(&self) -> Option<Act> {
         Some(self.function())
     }
 
@@ -137,8 +45,8 @@ op! {
 }
 
 impl Pointwise for Relu {
-    fn function(&self) -> Activation {
-        Activation::Relu
+    fn function(&self) -> Act {
+        Act::Relu
     }
 }
 
@@ -148,8 +56,8 @@ op! {
 }
 
 impl Pointwise for Relu6 {
-    fn function(&self) -> Activation {
-        Activation::Relu6
+    fn function(&self) -> Act {
+        Act::RELU6
     }
 }
 
@@ -162,8 +70,8 @@ op! {
 }
 
 impl Pointwise for Elu {
-    fn function(&self) -> Activation {
-        Activation::Elu { alpha: self.alpha }
+    fn function(&self) -> Act {
+        Act::Elu(self.alpha as f32)
     }
 
     fn arguments(&self) -> Result<(), Problem> {
@@ -180,8 +88,8 @@ op! {
 }
 
 impl Pointwise for LeakyRelu {
-    fn function(&self) -> Activation {
-        Activation::LeakyRelu { slope: self.slope }
+    fn function(&self) -> Act {
+        Act::LeakyRelu(self.slope as f32)
     }
 
     fn arguments(&self) -> Result<(), Problem> {
@@ -205,10 +113,10 @@ op! {
 }
 
 impl Pointwise for Gelu {
-    fn function(&self) -> Activation {
+    fn function(&self) -> Act {
         match self.approximate {
-            Approximate::None => Activation::Gelu,
-            Approximate::Tanh => Activation::GeluTanh,
+            Approximate::None => Act::Gelu,
+            Approximate::Tanh => Act::GeluTanh,
         }
     }
 }
@@ -219,8 +127,8 @@ op! {
 }
 
 impl Pointwise for Silu {
-    fn function(&self) -> Activation {
-        Activation::Silu
+    fn function(&self) -> Act {
+        Act::Silu
     }
 }
 
@@ -230,8 +138,8 @@ op! {
 }
 
 impl Pointwise for Sigmoid {
-    fn function(&self) -> Activation {
-        Activation::Sigmoid
+    fn function(&self) -> Act {
+        Act::Sigmoid
     }
 }
 
@@ -241,8 +149,8 @@ op! {
 }
 
 impl Pointwise for Tanh {
-    fn function(&self) -> Activation {
-        Activation::Tanh
+    fn function(&self) -> Act {
+        Act::Tanh
     }
 }
 
@@ -252,8 +160,8 @@ op! {
 }
 
 impl Pointwise for Hardswish {
-    fn function(&self) -> Activation {
-        Activation::HardSwish
+    fn function(&self) -> Act {
+        Act::HardSwish
     }
 }
 
@@ -263,8 +171,8 @@ op! {
 }
 
 impl Pointwise for Hardsigmoid {
-    fn function(&self) -> Activation {
-        Activation::HardSigmoid
+    fn function(&self) -> Act {
+        Act::HardSigmoid
     }
 }
 
@@ -274,8 +182,8 @@ op! {
 }
 
 impl Pointwise for Softplus {
-    fn function(&self) -> Activation {
-        Activation::Softplus
+    fn function(&self) -> Act {
+        Act::Softplus
     }
 }
 
@@ -285,8 +193,8 @@ op! {
 }
 
 impl Pointwise for Mish {
-    fn function(&self) -> Activation {
-        Activation::Mish
+    fn function(&self) -> Act {
+        Act::Mish
     }
 }
 
@@ -296,8 +204,8 @@ op! {
 }
 
 impl Pointwise for Exp {
-    fn function(&self) -> Activation {
-        Activation::Exp
+    fn function(&self) -> Act {
+        Act::Exp
     }
 }
 
@@ -312,8 +220,11 @@ op! {
 }
 
 impl Pointwise for Clamp {
-    fn function(&self) -> Activation {
-        Activation::Clamp { min: self.min.unwrap_or(f64::NEG_INFINITY), max: self.max.unwrap_or(f64::INFINITY) }
+    fn function(&self) -> Act {
+        Act::Clamp {
+            lo: self.min.map_or(f32::NEG_INFINITY, |min| min as f32),
+            hi: self.max.map_or(f32::INFINITY, |max| max as f32),
+        }
     }
 
     fn arguments(&self) -> Result<(), Problem> {

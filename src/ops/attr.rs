@@ -427,6 +427,11 @@ impl Pair {
         Pair { h: value, w: value }
     }
 
+    /// Along y and x.
+    pub fn sides(self) -> [usize; 2] {
+        [self.h, self.w]
+    }
+
     /// Converts with `least` as the smallest number that is meant.
     fn read(attr: &Attr, least: i64) -> Result<Pair, Wanted> {
         let side = |attr: &Attr| match attr {

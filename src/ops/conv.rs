@@ -1,5 +1,7 @@
 //! Convolutions over images.
 
+use archc_base::Window;
+
 use super::attr::{Padding, Pair, Pair0};
 use super::init::Init;
 use super::shape::Shape;
@@ -76,6 +78,18 @@ impl Conv2d {
             )));
         };
         Ok(ConvGeometry { channels, height, width, out_height, out_width, pad_top, pad_left })
+    }
+
+    /// The window over an image of this shape, which was inferred.
+    pub fn window(&self, input: &Shape) -> Window {
+        let geometry = self.geometry(input).expect("the shape was inferred");
+        let window = Window {
+            kernel: self.kernel.sides(),
+            stride: self.stride.sides(),
+            padding: [geometry.pad_top, geometry.pad_left, 0, 0],
+            dilation: self.dilation.sides(),
+        };
+        window.fitted([geometry.height, geometry.width], [geometry.out_height, geometry.out_width])
     }
 }
 
@@ -179,6 +193,15 @@ op! {
         dilation: Pair = "1",
         /// how a fresh weight is filled; PyTorch's default where none
         init: Option<Init> = "none",
+    }
+}
+
+impl ConvTranspose2d {
+    /// The window of the convolution whose gradient this is.
+    pub fn window(&self) -> Window {
+        let Pair { h, w } = self.padding.0;
+        let [kernel, stride, dilation] = [self.kernel, self.stride, self.dilation].map(Pair::sides);
+        Window { kernel, stride, padding: [h, w, h, w], dilation }
     }
 }
 

@@ -26,7 +26,7 @@ pub mod window;
 
 use crate::diag::{Code, Problem};
 use crate::tensor::Tensor;
-use activation::Activation;
+use archc_base::Act;
 use attr::{Arg, ArgDecl, ArgProblem, Attr, FromAttr, Positional};
 use init::Init;
 use shape::Shape;
@@ -117,7 +117,7 @@ pub trait Operation {
     }
 
     /// The function that the op applies to each value, where it does only that.
-    fn activation(&self) -> Option<Activation> {
+    fn activation(&self) -> Option<Act> {
         None
     }
 
@@ -281,7 +281,7 @@ impl Op {
     }
 
     /// The function that the op applies to each value, where it does only that: what a backend fuses.
-    pub fn activation(&self) -> Option<Activation> {
+    pub fn activation(&self) -> Option<Act> {
         self.operation().activation()
     }
 

@@ -1,5 +1,7 @@
 //! Pooling over images: windows, adaptive windows, whole images.
 
+use archc_base::Window;
+
 use super::attr::{Pair, Pair0};
 use super::conv::image;
 use super::shape::Shape;
@@ -27,9 +29,8 @@ op! {
 }
 
 impl MaxPool2d {
-    /// The windows along y and x.
-    pub fn windows(&self) -> [Windows; 2] {
-        windows(self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
+    pub fn window(&self) -> Window {
+        window(self.kernel, self.stride, self.padding, self.dilation)
     }
 }
 
@@ -39,20 +40,20 @@ impl Operation for MaxPool2d {
     }
 
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
-        pooled("max_pool2d", ins[0], self.windows())
+        pooled("max_pool2d", ins[0], self.window(), self.ceil_mode)
     }
 
     fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
-        let (x, [rows, columns]) = (ins[0].value, self.windows());
+        let (x, Window { kernel, stride, padding, dilation }) = (ins[0].value, self.window());
         eval::build(out, |index| {
-            let inside = |windows: &Windows, at: usize, len: usize| {
-                let start = (at * windows.stride) as i64 - windows.padding as i64;
-                let pixels = (0..windows.kernel).map(move |k| start + (k * windows.dilation) as i64);
-                let inside = pixels.take_while(|pixel| *pixel < len as i64).filter(|pixel| *pixel >= 0);
+            let [ys, xs] = [0, 1].map(|axis| {
+                let start = (index[axis + 2] * stride[axis]) as i64 - padding[axis] as i64;
+                let pixels = (0..kernel[axis]).map(|k| start + (k * dilation[axis]) as i64);
+                let len = x.shape()[axis + 2] as i64;
+                let inside = pixels.take_while(|pixel| *pixel < len).filter(|pixel| *pixel >= 0);
                 inside.map(|pixel| pixel as usize).collect::<Vec<_>>()
-            };
-            let ys = inside(&rows, index[2], x.shape()[2]);
-            max_of(x, index[0], index[1], &ys, &inside(&columns, index[3], x.shape()[3]))
+            });
+            max_of(x, index[0], index[1], &ys, &xs)
         })
     }
 }
@@ -77,9 +78,8 @@ op! {
 }
 
 impl AvgPool2d {
-    /// The windows along y and x.
-    pub fn windows(&self) -> [Windows; 2] {
-        windows(self.kernel, self.stride, self.padding, Pair::both(1), self.ceil_mode)
+    pub fn window(&self) -> Window {
+        window(self.kernel, self.stride, self.padding, Pair::both(1))
     }
 }
 
@@ -89,21 +89,19 @@ impl Operation for AvgPool2d {
     }
 
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
-        pooled("avg_pool2d", ins[0], self.windows())
+        pooled("avg_pool2d", ins[0], self.window(), self.ceil_mode)
     }
 
     fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
-        let (x, [rows, columns]) = (ins[0].value, self.windows());
-        // from and to on the image, and the length with the padding
-        let span = |windows: &Windows, at: usize, len: usize| {
-            let start = (at * windows.stride) as i64 - windows.padding as i64;
-            let end = (start + windows.kernel as i64).min((len + windows.padding) as i64);
-            let (from, to) = (start.max(0) as usize, end.clamp(0, len as i64) as usize);
-            (from, to, (end - start) as usize)
-        };
+        let (x, Window { kernel, stride, padding, .. }) = (ins[0].value, self.window());
         eval::build(out, |index| {
-            let (top, bottom, tall) = span(&rows, index[2], x.shape()[2]);
-            let (left, right, wide) = span(&columns, index[3], x.shape()[3]);
+            // from and to on the image, and the length with the padding
+            let [(top, bottom, tall), (left, right, wide)] = [0, 1].map(|axis| {
+                let len = x.shape()[axis + 2];
+                let start = (index[axis + 2] * stride[axis]) as i64 - padding[axis] as i64;
+                let end = (start + kernel[axis] as i64).min((len + padding[axis]) as i64);
+                (start.max(0) as usize, end.clamp(0, len as i64) as usize, (end - start) as usize)
+            });
             if top >= bottom || left >= right {
                 return 0.0;
             }
@@ -119,46 +117,39 @@ impl Operation for AvgPool2d {
     }
 }
 
-/// The windows of a pooling along one axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Windows {
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
-    pub dilation: usize,
-    pub ceil_mode: bool,
-}
-
-impl Windows {
-    /// How many there are along `len` pixels: PyTorch's rule. None where not even one fits.
-    fn count(&self, len: usize) -> Option<usize> {
-        let [kernel, stride, padding, dilation, len] =
-            [self.kernel, self.stride, self.padding, self.dilation, len].map(|value| value as i128);
-        let room = len + 2 * padding - dilation * (kernel - 1) - 1;
-        let extra = if self.ceil_mode { stride - 1 } else { 0 };
-        let mut count = (room + extra).div_euclid(stride) + 1;
-        if self.ceil_mode && (count - 1) * stride >= len + padding {
-            count -= 1;
-        }
-        usize::try_from(count).ok().filter(|count| *count > 0)
+fn window(kernel: Pair, stride: Option<Pair>, Pair0(padding): Pair0, dilation: Pair) -> Window {
+    let stride = stride.unwrap_or(kernel).sides();
+    Window {
+        kernel: kernel.sides(),
+        stride,
+        padding: [padding.h, padding.w, padding.h, padding.w],
+        dilation: dilation.sides(),
     }
 }
 
-fn windows(kernel: Pair, stride: Option<Pair>, padding: Pair0, dilation: Pair, ceil_mode: bool) -> [Windows; 2] {
-    let stride = stride.unwrap_or(kernel);
-    let axis = |kernel, stride, padding, dilation| Windows { kernel, stride, padding, dilation, ceil_mode };
-    [axis(kernel.h, stride.h, padding.0.h, dilation.h), axis(kernel.w, stride.w, padding.0.w, dilation.w)]
-}
-
-fn pooled(op: &str, input: &Shape, [rows, columns]: [Windows; 2]) -> Result<Shape, Problem> {
+fn pooled(op: &str, input: &Shape, window: Window, ceil_mode: bool) -> Result<Shape, Problem> {
     let (channels, height, width) = image(input, op)?;
-    match (rows.count(height), columns.count(width)) {
-        (Some(height), Some(width)) => Ok(Shape::image(channels, height, width)),
+    match [0, 1].map(|axis| places(&window, axis, [height, width][axis], ceil_mode)) {
+        [Some(height), Some(width)] => Ok(Shape::image(channels, height, width)),
         _ => Err(mismatch(format!(
             "`{op}` needs an image of the size of its {} x {} window or larger, got {input}",
-            rows.kernel, columns.kernel
+            window.kernel[0], window.kernel[1]
         ))),
     }
+}
+
+/// How many places a window has along an axis of `len` pixels: PyTorch's rule. None where not even one fits.
+fn places(window: &Window, axis: usize, len: usize, ceil_mode: bool) -> Option<usize> {
+    let Window { kernel, stride, padding, dilation } = window;
+    let [kernel, stride, padding, dilation, len] =
+        [kernel[axis], stride[axis], padding[axis], dilation[axis], len].map(|value| value as i128);
+    let room = len + 2 * padding - dilation * (kernel - 1) - 1;
+    let extra = if ceil_mode { stride - 1 } else { 0 };
+    let mut count = (room + extra).div_euclid(stride) + 1;
+    if ceil_mode && (count - 1) * stride >= len + padding {
+        count -= 1;
+    }
+    usize::try_from(count).ok().filter(|count| *count > 0)
 }
 
 fn half_padding(op: &str, kernel: Pair, padding: Pair0) -> Result<(), Problem> {

@@ -1,15 +1,23 @@
 //! Changing an image's size, and moving values between channels and pixels.
 
-use super::attr::{Pair, words};
+use archc_base::{Resample, Taps};
+
+use super::attr::{Attr, FromAttr, Pair, Wanted};
 use super::conv::image;
 use super::shape::{MAX_DIM, Shape};
 use super::{Operand, Operation, bad_value, eval, mismatch, op};
 use crate::diag::{Code, Problem};
 use crate::tensor::Tensor;
 
-words! {
-    /// How `upsample` makes new pixels.
-    Mode { Nearest = "nearest", Bilinear = "bilinear", Bicubic = "bicubic" }
+impl FromAttr for Resample {
+    const KIND: &'static str = "word";
+    fn from_attr(attr: &Attr) -> Result<Resample, Wanted> {
+        let word = if let Attr::Word(word) = attr { word.as_str() } else { "" };
+        Resample::named(word).ok_or(Wanted::value("one of `nearest` `bilinear` `bicubic`"))
+    }
+    fn to_attr(&self) -> Attr {
+        Attr::Word(self.name().into())
+    }
 }
 
 op! {
@@ -24,7 +32,7 @@ op! {
         /// the output's size, instead of a scale
         size: Option<Pair> = "none",
         /// `nearest`, `bilinear` or `bicubic`
-        mode: Mode = "nearest",
+        mode: Resample = "nearest",
     }
 }
 
@@ -63,45 +71,22 @@ impl Operation for Upsample {
 
     fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
         let x = ins[0].value;
-        let axis = |axis: usize| -> Vec<Vec<(usize, f64)>> {
+        let axis = |axis: usize| -> Vec<Taps> {
             let (from, to) = (x.shape()[axis], out[axis]);
             let ratio = self.scale.map_or(from as f64 / to as f64, |scale| 1.0 / scale);
-            (0..to).map(|at| taps(self.mode, at, ratio, from, to)).collect()
+            (0..to).map(|at| self.mode.taps(at, ratio, from, to)).collect()
         };
         let (rows, columns) = (axis(2), axis(3));
         eval::build(out, |index| {
             let mut sum = 0.0;
-            for (y, row_weight) in &rows[index[2]] {
-                for (x_at, weight) in &columns[index[3]] {
-                    sum += eval::at(x, &[index[0], index[1], *y, *x_at]) as f64 * row_weight * weight;
+            let (row, column) = (&rows[index[2]], &columns[index[3]]);
+            for (y, row_weight) in row.pixels() {
+                for (x_at, weight) in column.pixels() {
+                    sum += eval::at(x, &[index[0], index[1], y, x_at]) as f64 * row_weight * weight;
                 }
             }
             sum as f32
         })
-    }
-}
-
-/// The input pixels, and their weights, that make output pixel `at` along one axis.
-fn taps(mode: Mode, at: usize, ratio: f64, from: usize, to: usize) -> Vec<(usize, f64)> {
-    let source = (at as f64 + 0.5) * ratio - 0.5;
-    let pixel = |at: f64| at.clamp(0.0, (from - 1) as f64) as usize;
-    match mode {
-        Mode::Nearest if from == to => vec![(at, 1.0)],
-        // PyTorch takes this product in float32
-        Mode::Nearest => vec![(pixel((at as f32 * ratio as f32).floor() as f64), 1.0)],
-        Mode::Bilinear => {
-            let source = source.max(0.0);
-            let part = source - source.floor();
-            vec![(pixel(source.floor()), 1.0 - part), (pixel(source.floor() + 1.0), part)]
-        }
-        Mode::Bicubic => {
-            const A: f64 = -0.75;
-            let near = |t: f64| ((A + 2.0) * t - (A + 3.0)) * t * t + 1.0;
-            let far = |t: f64| ((A * t - 5.0 * A) * t + 8.0 * A) * t - 4.0 * A;
-            let (low, part) = (source.floor(), source - source.floor());
-            let weights = [far(part + 1.0), near(part), near(1.0 - part), far(2.0 - part)];
-            weights.iter().enumerate().map(|(k, weight)| (pixel(low + k as f64 - 1.0), *weight)).collect()
-        }
     }
 }
 

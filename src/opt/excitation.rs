@@ -3,7 +3,9 @@
 //! may be two. Only where nothing else reads what lies between, and the weights are few: every part of the device that has
 //! a share of the gate reads the first map's.
 
-use super::{Act, Epilogue, Excite, Id, Kind, Net, Weights};
+use archc_base::Act;
+
+use super::{Epilogue, Excite, Id, Kind, Net, Weights};
 
 /// Weights of the first map and of both.
 const FEW: usize = 256 << 10;

@@ -1,12 +1,14 @@
 //! `mul(x, g)` of an image x and one factor for each of its channels is `identity(x)` with a gate, which `fuse` may join
 //! with what comes before and after.
 
-use super::{Arithmetic, Kind, Net};
+use archc_base::Binary;
+
+use super::{Kind, Net};
 
 pub(super) fn run(net: &mut Net) {
     for id in net.order() {
         let node = net.node(id);
-        let (Kind::Binary { op: Arithmetic::Mul }, [x, gate]) = (&node.kind, node.operands.as_slice()) else {
+        let (Kind::Binary { op: Binary::Mul }, [x, gate]) = (&node.kind, node.operands.as_slice()) else {
             continue;
         };
         let (x, gate) = (*x, *gate);

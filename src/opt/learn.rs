@@ -2,7 +2,7 @@
 //! to step, and the steps of the backward pass. Each computes one value, so that passes and plan need to know nothing of
 //! gradients; what has several (a batch norm's statistics, its sums) is two steps.
 
-use super::{Act, Pool, Reduce, Resample, Window};
+use archc_base::{Act, Loss, Pool, Reduce, Resample, Window};
 
 /// What is zeroed together by noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,24 +13,6 @@ pub enum Grain {
     Channel,
     /// Every sample.
     Sample,
-}
-
-/// What is made small. The result is one number, the mean over the batch as PyTorch takes it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Loss {
-    /// Of logits [N, C] and targets [N, 3]: two classes and the share of the first. Class weights, if any, count as in
-    /// PyTorch: the mean is by their sum.
-    CrossEntropy {
-        smoothing: f32,
-        weights: Option<Vec<f32>>,
-    },
-    BceWithLogits,
-    Mse,
-    L1,
-    /// Squared below `delta`, straight above it.
-    Huber {
-        delta: f32,
-    },
 }
 
 /// What a step computes. Operands are listed in brackets; `dy` is the loss's derivative by the value `y`.

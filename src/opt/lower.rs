@@ -1,19 +1,13 @@
 //! Says every op of a typed graph in the kinds of a [`Net`], eval mode: dropout is the identity, a batch norm its running
 //! statistics, attention its two matrix products. An op without a plainer form stays itself ([`Kind::Op`]).
 
+use archc_base::{Act, Binary, Pool, Reduce};
 use rustc_hash::FxHashMap;
 
 use super::lower_training::Training;
-use super::{
-    Act, Arithmetic, ChannelMap, Epilogue, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Weights, Window,
-};
+use super::{ChannelMap, Epilogue, Id, Kind, Net, Node, Source, Weights};
 use crate::graph::NodeId;
 use crate::ops::Op;
-use crate::ops::activation::Activation;
-use crate::ops::attr::Pair;
-use crate::ops::conv::ConvTranspose2d;
-use crate::ops::pool::Windows;
-use crate::ops::resample::Mode;
 use crate::ops::shape::Shape;
 use crate::typed::Typed;
 
@@ -99,22 +93,14 @@ impl Lower<'_> {
             return self.add(Kind::Identity, ins, out);
         }
         if let Some(function) = op.activation() {
-            return self.map(ins[0], act(function));
+            return self.map(ins[0], function);
         }
         // the shape of the first operand, in full for images
         let input = nodes.first().map(|node| typed.shape(*node).clone()).unwrap_or(Shape::fixed([]));
-        let sides = |shape: &Shape| shape.as_image().map_or([1, 1], |(_, height, width)| [height, width]);
         let axis = |axis: i64| input.resolve_axis(axis).expect("the shape was inferred");
         match op {
             Op::Conv2d(conv) => {
-                let geometry = conv.geometry(&input).expect("the shape was inferred");
-                let window = Window {
-                    kernel: both(conv.kernel),
-                    stride: both(conv.stride),
-                    padding: [geometry.pad_top, geometry.pad_left, 0, 0],
-                    dilation: both(conv.dilation),
-                };
-                let window = window.fitted(sides(&input), sides(&out));
+                let window = conv.window(&input);
                 let weights = self.weights(conv.bias);
                 self.add(Kind::Conv { window, groups: conv.groups, weights }, ins, out)
             }
@@ -158,10 +144,10 @@ impl Lower<'_> {
                 self.add(Kind::Normalize { axis, eps: 1e-12 }, ins, out)
             }
             Op::MultiHeadAttention(attention) => self.attention(attention.heads, ins[0], out),
-            Op::MaxPool2d(pool) => self.pool(Pool::Max, pool.windows(), ins, out),
+            Op::MaxPool2d(pool) => self.add(Kind::Pool { pool: Pool::Max, window: pool.window() }, ins, out),
             Op::AvgPool2d(pool) => {
                 let count_padding = pool.count_include_pad;
-                self.pool(Pool::Mean { count_padding }, pool.windows(), ins, out)
+                self.add(Kind::Pool { pool: Pool::Mean { count_padding }, window: pool.window() }, ins, out)
             }
             Op::AdaptiveAvgPool2d(_) => self.adaptive_pool(Reduce::Mean, ins, out),
             Op::AdaptiveMaxPool2d(_) => self.adaptive_pool(Reduce::Max, ins, out),
@@ -176,11 +162,7 @@ impl Lower<'_> {
                 self.add(Kind::Reduce { reduce: Reduce::Max, axes }, ins, out)
             }
             Op::Upsample(upsample) => {
-                let mode = match upsample.mode {
-                    Mode::Nearest => Resample::Nearest,
-                    Mode::Bilinear => Resample::Bilinear,
-                    Mode::Bicubic => Resample::Bicubic,
-                };
+                let mode = upsample.mode;
                 self.add(Kind::Resize { mode, scale: upsample.scale.map(|scale| [scale; 2]) }, ins, out)
             }
             Op::PixelShuffle(shuffle) => {
@@ -203,8 +185,8 @@ impl Lower<'_> {
                 self.add(Kind::Reshape, vec![moved], out)
             }
             Op::ConvTranspose2d(conv) => {
-                let window = transposed_window(conv);
-                let (groups, output_padding) = (conv.groups, both(conv.output_padding.0));
+                let window = conv.window();
+                let (groups, output_padding) = (conv.groups, conv.output_padding.0.sides());
                 let weights = self.weights(conv.bias);
                 self.add(Kind::ConvTranspose { window, groups, output_padding, weights }, ins, out)
             }
@@ -239,17 +221,17 @@ impl Lower<'_> {
             Op::Matmul(_) => self.add(Kind::Matmul { scale: 1.0 }, ins, out),
             Op::Add(add) => match add.number {
                 Some(number) => self.map(ins[0], Act::Linear { scale: 1.0, shift: number as f32 }),
-                None => self.binary(Arithmetic::Add, &ins, out),
+                None => self.binary(Binary::Add, &ins, out),
             },
             Op::Mul(mul) => match mul.number {
                 Some(number) => self.map(ins[0], Act::Linear { scale: number as f32, shift: 0.0 }),
-                None => self.binary(Arithmetic::Mul, &ins, out),
+                None => self.binary(Binary::Mul, &ins, out),
             },
             Op::Sub(sub) => match (sub.number, sub.swapped) {
                 (Some(number), false) => self.map(ins[0], Act::Linear { scale: 1.0, shift: -number as f32 }),
                 (Some(number), true) => self.map(ins[0], Act::Linear { scale: -1.0, shift: number as f32 }),
-                (None, false) => self.binary(Arithmetic::Sub, &ins, out),
-                (None, true) => self.binary(Arithmetic::Sub, &[ins[1], ins[0]], out),
+                (None, false) => self.binary(Binary::Sub, &ins, out),
+                (None, true) => self.binary(Binary::Sub, &[ins[1], ins[0]], out),
             },
             op => {
                 let params = (0..typed.params(self.node).len()).map(|index| self.param(index)).collect();
@@ -261,17 +243,6 @@ impl Lower<'_> {
     fn layer_norm(&mut self, axis: usize, eps: f64, ins: Vec<Id>, out: Shape) -> Id {
         let (weight, bias) = (self.param(0), self.param(1));
         self.add(Kind::LayerNorm { axis, eps, weight, bias }, ins, out)
-    }
-
-    fn pool(&mut self, pool: Pool, [rows, columns]: [Windows; 2], ins: Vec<Id>, out: Shape) -> Id {
-        let window = Window {
-            kernel: [rows.kernel, columns.kernel],
-            stride: [rows.stride, columns.stride],
-            // the same on both sides: how far a window may reach beyond it follows from the output's size
-            padding: [rows.padding, columns.padding, rows.padding, columns.padding],
-            dilation: [rows.dilation, columns.dilation],
-        };
-        self.add(Kind::Pool { pool, window }, ins, out)
     }
 
     /// One window over the whole image is a mean or maximum of all pixels.
@@ -304,27 +275,27 @@ impl Lower<'_> {
         id
     }
 
-    fn binary(&mut self, op: Arithmetic, ins: &[Id], out: Shape) -> Id {
+    fn binary(&mut self, op: Binary, ins: &[Id], out: Shape) -> Id {
         let shape = |id: Id| &self.net.node(id).shape;
-        if op == Arithmetic::Add && ins.iter().all(|id| *shape(*id) == out) {
+        if op == Binary::Add && ins.iter().all(|id| *shape(*id) == out) {
             let id = self.add(Kind::Identity, vec![ins[0]], out);
             self.net.node_mut(id).epilogue.residual = Some(ins[1]);
             return id;
         }
         // a value of parameters alone that varies along one axis
-        let swapped: Vec<Id> = if op == Arithmetic::Sub { ins.to_vec() } else { vec![ins[1], ins[0]] };
+        let swapped: Vec<Id> = if op == Binary::Sub { ins.to_vec() } else { vec![ins[1], ins[0]] };
         for pair in [ins, &swapped] {
             if let Some((axis, source)) = self.channels(pair[0], pair[1], &out) {
                 let map = match op {
-                    Arithmetic::Add => ChannelMap::Shift(source),
-                    Arithmetic::Mul => ChannelMap::Scale(source),
-                    Arithmetic::Sub => continue,
+                    Binary::Add => ChannelMap::Shift(source),
+                    Binary::Mul => ChannelMap::Scale(source),
+                    Binary::Sub | Binary::SubFrom | Binary::Prelu => continue,
                 };
                 return self.add(Kind::Channels { axis, maps: vec![map] }, vec![pair[0]], out);
             }
         }
         // the larger operand first, as far as that is the same
-        let turned = op != Arithmetic::Sub && *shape(ins[0]) != out && *shape(ins[1]) == out;
+        let turned = op != Binary::Sub && *shape(ins[0]) != out && *shape(ins[1]) == out;
         self.add(Kind::Binary { op }, if turned { swapped } else { ins.to_vec() }, out)
     }
 
@@ -337,46 +308,5 @@ impl Lower<'_> {
         // paired from the right
         let axis = (out.rank() + axis).checked_sub(dims.len())?;
         (self.net.node(x).shape == *out && axis > 0).then(|| (axis, source.clone()))
-    }
-}
-
-impl Window {
-    /// With the padding below and right that gives just the output that there is.
-    pub(super) fn fitted(mut self, from: [usize; 2], to: [usize; 2]) -> Window {
-        for axis in 0..2 {
-            let reach = (to[axis] - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1;
-            self.padding[axis + 2] = reach.saturating_sub(from[axis] + self.padding[axis]);
-        }
-        self
-    }
-}
-
-pub(super) fn transposed_window(conv: &ConvTranspose2d) -> Window {
-    let [h, w] = both(conv.padding.0);
-    let (kernel, stride, dilation) = (both(conv.kernel), both(conv.stride), both(conv.dilation));
-    Window { kernel, stride, padding: [h, w, h, w], dilation }
-}
-
-pub(super) fn both(pair: Pair) -> [usize; 2] {
-    [pair.h, pair.w]
-}
-
-fn act(function: Activation) -> Act {
-    match function {
-        Activation::Relu => Act::Relu,
-        Activation::Relu6 => Act::Clamp { lo: 0.0, hi: 6.0 },
-        Activation::Elu { alpha } => Act::Elu(alpha as f32),
-        Activation::LeakyRelu { slope } => Act::LeakyRelu(slope as f32),
-        Activation::Gelu => Act::Gelu,
-        Activation::GeluTanh => Act::GeluTanh,
-        Activation::Silu => Act::Silu,
-        Activation::Sigmoid => Act::Sigmoid,
-        Activation::Tanh => Act::Tanh,
-        Activation::HardSwish => Act::HardSwish,
-        Activation::HardSigmoid => Act::HardSigmoid,
-        Activation::Softplus => Act::Softplus,
-        Activation::Mish => Act::Mish,
-        Activation::Exp => Act::Exp,
-        Activation::Clamp { min, max } => Act::Clamp { lo: min as f32, hi: max as f32 },
     }
 }

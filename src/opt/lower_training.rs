@@ -3,8 +3,8 @@
 
 use rustc_hash::FxHashMap;
 
-use super::lower::{Lower, both, transposed_window};
-use super::{Act, Grain, Id, Kind, Learn, Net, State, Weights, Window};
+use super::lower::Lower;
+use super::{Grain, Id, Kind, Learn, Net, State, Weights};
 use crate::graph::NodeId;
 use crate::ops::shape::Shape;
 use crate::ops::{Op, Role};
@@ -108,21 +108,13 @@ impl Lower<'_> {
             Op::StochasticDepth(depth) => Some(self.noise(x?, depth.p, Grain::Sample, out)),
             Op::Parameter(_) => Some(self.state(0)),
             Op::Conv2d(conv) => {
-                let geometry = conv.geometry(&image(ins, self)).expect("the shape was inferred");
-                let window = Window {
-                    kernel: both(conv.kernel),
-                    stride: both(conv.stride),
-                    padding: [geometry.pad_top, geometry.pad_left, 0, 0],
-                    dilation: both(conv.dilation),
-                };
-                let sides = |shape: &Shape| shape.as_image().map(|(_, h, w)| [h, w]).expect("images have sides");
-                let window = window.fitted(sides(&image(ins, self)), sides(out));
+                let window = conv.window(&image(ins, self));
                 let operands = self.with_weights(x?, conv.bias);
                 Some(self.learn(Learn::Conv { window, groups: conv.groups }, operands, out.clone()))
             }
             Op::ConvTranspose2d(conv) => {
-                let window = transposed_window(conv);
-                let output_padding = both(conv.output_padding.0);
+                let window = conv.window();
+                let output_padding = conv.output_padding.0.sides();
                 let operands = self.with_weights(x?, conv.bias);
                 let learn = Learn::ConvTranspose { window, groups: conv.groups, output_padding };
                 Some(self.learn(learn, operands, out.clone()))
@@ -233,18 +225,5 @@ impl Lower<'_> {
         let mixed = self.add(Kind::Permute { axes: vec![0, 2, 1, 3] }, vec![mixed], beside);
         let mixed = self.add(Kind::Reshape, vec![mixed], out.clone());
         linear(self, 2, mixed, out.clone())
-    }
-}
-
-impl Act {
-    /// Whether the derivative is a function of the result.
-    pub fn by_result(self) -> bool {
-        match self {
-            Act::Relu | Act::Clamp { .. } | Act::Sigmoid | Act::Tanh | Act::HardSigmoid | Act::Softplus => true,
-            Act::Exp | Act::Linear { .. } | Act::None => true,
-            Act::Elu(alpha) => alpha >= 0.0,
-            Act::LeakyRelu(slope) => slope >= 0.0,
-            Act::Gelu | Act::GeluTanh | Act::Silu | Act::HardSwish | Act::Mish => false,
-        }
     }
 }

@@ -29,15 +29,14 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+use archc_base::Act;
+
 use crate::typed::Typed;
 
-pub use learn::{Grain, Learn, Loss};
+pub use learn::{Grain, Learn};
 pub use lower::lower;
 pub use lower_training::{CLOCK, lower_training};
-pub use net::{
-    Act, Arithmetic, ChannelMap, Epilogue, Excite, Id, Kind, Net, Node, Pool, Reduce, Resample, Source, Squeeze, State,
-    Weights, Window,
-};
+pub use net::{ChannelMap, Epilogue, Excite, Id, Kind, Net, Node, Source, Squeeze, State, Weights};
 
 /// A rewrite of a whole network.
 pub struct Pass {

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use archc_base::{Act, Binary, Pool, Reduce, Resample, Window};
+
 use super::Learn;
 use crate::graph::{NodeId, path};
 use crate::ops::Op;
@@ -70,36 +72,6 @@ pub enum Squeeze {
     Only,
 }
 
-/// A function of one number, as PyTorch defines it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Act {
-    #[default]
-    None,
-    Relu,
-    /// Infinite bounds are none.
-    Clamp {
-        lo: f32,
-        hi: f32,
-    },
-    Elu(f32),
-    LeakyRelu(f32),
-    Gelu,
-    GeluTanh,
-    Silu,
-    Sigmoid,
-    Tanh,
-    HardSwish,
-    HardSigmoid,
-    Softplus,
-    Mish,
-    Exp,
-    /// `scale * x + shift`
-    Linear {
-        scale: f32,
-        shift: f32,
-    },
-}
-
 /// A tensor that is known when the network is loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
@@ -149,51 +121,12 @@ impl Weights {
     }
 }
 
-/// A window that moves over an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    pub kernel: [usize; 2],
-    pub stride: [usize; 2],
-    /// Top, left, bottom, right.
-    pub padding: [usize; 4],
-    pub dilation: [usize; 2],
-}
-
 /// One linear map of a [`Kind::Excitation`], to `width` channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Excite {
     pub weights: Weights,
     pub width: usize,
     pub act: Act,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pool {
-    Max,
-    /// The mean of the window; whether padding counts.
-    Mean {
-        count_padding: bool,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reduce {
-    Mean,
-    Max,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resample {
-    Nearest,
-    Bilinear,
-    Bicubic,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arithmetic {
-    Add,
-    Sub,
-    Mul,
 }
 
 /// What a node computes.
@@ -291,7 +224,7 @@ pub enum Kind {
     },
     /// Of two values under the language's stretching.
     Binary {
-        op: Arithmetic,
+        op: Binary,
     },
     /// Of the last two axes; those before are stretched from the right. The result times `scale`.
     Matmul {
@@ -388,9 +321,11 @@ impl Kind {
             Kind::AdaptivePool { reduce: Reduce::Max } => "adaptive_max_pool2d",
             Kind::Reduce { reduce: Reduce::Mean, .. } => "mean",
             Kind::Reduce { reduce: Reduce::Max, .. } => "amax",
-            Kind::Binary { op: Arithmetic::Add } => "add",
-            Kind::Binary { op: Arithmetic::Sub } => "sub",
-            Kind::Binary { op: Arithmetic::Mul } => "mul",
+            Kind::Binary { op: Binary::Add } => "add",
+            Kind::Binary { op: Binary::Sub } => "sub",
+            Kind::Binary { op: Binary::Mul } => "mul",
+            Kind::Binary { op: Binary::SubFrom } => "sub_from",
+            Kind::Binary { op: Binary::Prelu } => "prelu",
             Kind::Matmul { .. } => "matmul",
             Kind::Concat { .. } => "concat",
             Kind::Reshape => "reshape",
@@ -647,28 +582,5 @@ impl fmt::Display for Dump<'_> {
             writeln!(f, "{name} -> %{}", id.0)?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Act {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Act::None => write!(f, "none"),
-            Act::Relu => write!(f, "relu"),
-            Act::Clamp { lo, hi } => write!(f, "clamp({lo}, {hi})"),
-            Act::Elu(alpha) => write!(f, "elu({alpha})"),
-            Act::LeakyRelu(slope) => write!(f, "leaky_relu({slope})"),
-            Act::Gelu => write!(f, "gelu"),
-            Act::GeluTanh => write!(f, "gelu(tanh)"),
-            Act::Silu => write!(f, "silu"),
-            Act::Sigmoid => write!(f, "sigmoid"),
-            Act::Tanh => write!(f, "tanh"),
-            Act::HardSwish => write!(f, "hardswish"),
-            Act::HardSigmoid => write!(f, "hardsigmoid"),
-            Act::Softplus => write!(f, "softplus"),
-            Act::Mish => write!(f, "mish"),
-            Act::Exp => write!(f, "exp"),
-            Act::Linear { scale, shift } => write!(f, "* {scale} + {shift}"),
-        }
     }
 }

@@ -1,7 +1,9 @@
 //! `max_pool(act(conv(x)))` is one step for an image x of few channels, as a network's input is: the convolution's result
 //! is then much larger than what goes in and what comes out, and is never written. Only where nothing else reads it.
 
-use super::{Epilogue, Kind, Net, Pool};
+use archc_base::Pool;
+
+use super::{Epilogue, Kind, Net};
 
 /// Channels for which the convolution's cost is less than that of its result.
 const FEW: usize = 15;

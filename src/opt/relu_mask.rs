@@ -4,7 +4,9 @@
 //!
 //! Not where something is added before the relu: then the sign is another's, and the masked derivative flows into it too.
 
-use super::{Act, Id, Kind, Learn, Net};
+use archc_base::Act;
+
+use super::{Id, Kind, Learn, Net};
 
 pub(super) fn run(net: &mut Net) {
     let order = net.order();

@@ -1,6 +1,8 @@
 //! `matmul(a, b) * s` as one product with a scale.
 
-use super::{Act, Kind, Net};
+use archc_base::Act;
+
+use super::{Kind, Net};
 
 pub(super) fn run(net: &mut Net) {
     let counts = net.use_counts();

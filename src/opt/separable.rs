@@ -2,7 +2,9 @@
 //! times as wide as what goes in and comes out, need not be written. Only where the weights are few, or few beside the
 //! image: they are read again for every part of it.
 
-use super::{Act, Epilogue, Id, Kind, Net, Squeeze, Weights, Window};
+use archc_base::{Act, Window};
+
+use super::{Epilogue, Id, Kind, Net, Squeeze, Weights};
 
 /// Weights of which each part of the smallest image may read all: 960 x 160, MobileNet's last but one block.
 const FEW_WEIGHTS: usize = 160 << 10;

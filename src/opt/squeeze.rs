@@ -1,7 +1,9 @@
 //! The mean of a convolution's every channel is taken while the convolution stores its result: beside it where something
 //! else reads it, in place of it where nothing does.
 
-use super::{Id, Kind, Net, Reduce, Squeeze};
+use archc_base::Reduce;
+
+use super::{Id, Kind, Net, Squeeze};
 
 pub(super) fn run(net: &mut Net) {
     let counts = net.use_counts();

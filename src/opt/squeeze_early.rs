@@ -5,7 +5,9 @@
 //! Only where the convolution has no other readers than the mean and the gated value, nothing is done to its sums, and the
 //! weights are no more numbers to read again than the image is to write and read again.
 
-use super::{Epilogue, Id, Kind, Net, Node, Reduce, squeeze::is_global_mean};
+use archc_base::Reduce;
+
+use super::{Epilogue, Id, Kind, Net, Node, squeeze::is_global_mean};
 use crate::ops::shape::Shape;
 
 pub(super) fn run(net: &mut Net) {

@@ -48,8 +48,9 @@ pub(super) fn assign(
     Some(total)
 }
 
+/// Floats whose memory holds the buffer.
 fn floats(buffer: &Buffer) -> usize {
-    buffer.dtype.floats(buffer.len)
+    (buffer.len * buffer.dtype.size()).div_ceil(4)
 }
 
 fn same(a: &Buffer, b: &Buffer) -> bool {
@@ -117,7 +118,9 @@ fn merge_in_place(steps: &mut [Step], buffers: &mut [Buffer], outputs: &mut [(St
 #[cfg(test)]
 mod tests {
     use super::super::slices::whole;
-    use super::super::{DType, Work};
+    use archc_base::DType;
+
+    use super::super::Work;
     use super::*;
 
     fn step(from: usize, to: usize, in_place: bool) -> Step {

@@ -4,40 +4,10 @@
 //! there; what is small stays float32, as reducing it would save nothing and cost accuracy: vectors of a sample (pooled
 //! features, the squeeze of a gate, logits), values of parameters alone, and the network's inputs and outputs.
 
+use archc_base::DType;
+
 use super::View;
 use crate::opt::{Id, Kind, Net};
-
-/// A number format of activations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DType {
-    #[default]
-    F32,
-    F16,
-    Bf16,
-}
-
-impl DType {
-    pub fn name(self) -> &'static str {
-        match self {
-            DType::F32 => "f32",
-            DType::F16 => "f16",
-            DType::Bf16 => "bf16",
-        }
-    }
-
-    /// Bytes of a value.
-    pub fn size(self) -> usize {
-        match self {
-            DType::F32 => 4,
-            DType::F16 | DType::Bf16 => 2,
-        }
-    }
-
-    /// Floats whose memory holds `len` values.
-    pub(super) fn floats(self, len: usize) -> usize {
-        if self == DType::F32 { len } else { len.div_ceil(2) }
-    }
-}
 
 /// Which values of a batch a plan of reduced precision reduces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,11 +4,12 @@
 //! need that order. Its result lies in the order that comes naturally: channels-last for images, that of the operand
 //! for what works on rows or single numbers.
 
+use archc_base::DType;
 use rustc_hash::FxHashMap;
 
 use super::dtype::{is_large, outputs};
 use super::pairing::{Pairing, pairing};
-use super::{Buffer, DType, Options, Place, Plan, Reduced, Step, View, Work, learn, slices};
+use super::{Buffer, Options, Place, Plan, Reduced, Step, View, Work, learn, slices};
 use crate::graph::NodeId;
 use crate::opt::{Id, Kind, Net, Source, Squeeze};
 use crate::plan::view::IMAGE;

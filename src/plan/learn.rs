@@ -1,9 +1,11 @@
 //! How the steps of training lie: what is learned in one buffer, its derivatives in another of the same layout, so that an
 //! optimiser goes over both once. Derivatives are written there by what computes them, where that is possible.
 
+use archc_base::DType;
+
 use super::layout::{Layout, Need};
 use super::view::IMAGE;
-use super::{Buffer, DType, Place, Plan, View, Work};
+use super::{Buffer, Place, Plan, View, Work};
 use crate::opt::{Id, Kind, Learn, Net};
 
 /// The first buffers: states, then derivatives.

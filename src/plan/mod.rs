@@ -16,13 +16,15 @@ pub mod pairing;
 mod slices;
 pub mod view;
 
+use archc_base::DType;
+
 use crate::diag::{Code, Problem};
 use crate::graph::{NodeId, path};
 use crate::opt::{Id, Kind, Net, Source};
 use crate::typed::Typed;
 
 pub use cost::Cost;
-pub use dtype::{DType, Reduced};
+pub use dtype::Reduced;
 pub use memory::{available, gigabytes};
 pub use slices::{Level, Load, Segment, Slicing};
 pub use view::{Place, View};

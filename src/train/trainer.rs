@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use archc_base::Loss;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::TrainSpec;
@@ -16,7 +17,7 @@ use crate::exec::learning::{Array, Arrays, Learning, Learns, Part, Update};
 use crate::exec::{Executable, Tensors, Weights};
 use crate::graph::{NodeId, key, path};
 use crate::ops::shape::Shape;
-use crate::opt::{self, CLOCK, Epilogue, Id, Kind, Learn, Loss, Net, Node, State};
+use crate::opt::{self, CLOCK, Epilogue, Id, Kind, Learn, Net, Node, State};
 use crate::plan::{self, Plan, View};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
@@ -373,7 +374,7 @@ impl<'a> Trainer<'a> {
             match parts.last_mut() {
                 Some((last, since)) if last.factor == kept.factor && *since == kept.since => last.range.end = range.end,
                 _ => {
-                    let rule = self.config.optimizer.rule(update - kept.since);
+                    let rule = self.config.optimizer.rule.at(update - kept.since);
                     parts.push((Part { range, factor: kept.factor, rule }, kept.since));
                 }
             }
@@ -524,7 +525,7 @@ fn clock(seed: u64, step: u64) -> [f32; 8] {
 impl Config {
     /// What is kept besides weights and their derivatives.
     fn arrays(&self) -> Arrays {
-        let moments = self.optimizer.rule(1).moments();
+        let moments = self.optimizer.rule.moments();
         Arrays { moments, average: self.ema.is_some(), sums: self.accumulate > 1 }
     }
 

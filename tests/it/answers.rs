@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use archc::Tensor;
-use archc::stages::io::{npy, png};
 use archc::stages::io::tensors::{Loaded, load};
+use archc::stages::io::{npy, png};
 use serde_json::{Value, json};
 
 fn archc(dir: &Path, args: &[&str]) -> Output {

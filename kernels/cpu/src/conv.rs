@@ -5,6 +5,8 @@
 //!           lie; depthwise by a kernel of its own; few channels a group by merging groups (weights with zeros) or by
 //!           `grouped.rs`; windows of 3x3 also by `winograd.rs`, as [`Algorithm`] says
 
+use archc_base::{Reduce, Window};
+
 use super::ahead::{Ahead, room};
 use super::bf16::simd::Unit;
 use super::depthwise::{Depthwise, window};
@@ -14,7 +16,7 @@ use super::formats::Convolved;
 use super::grouped::Grouped;
 use super::means::Means;
 use super::par::{Aligned, Shared, tasks};
-use super::pool::{Pool, adaptive_pool_of};
+use super::pool::adaptive_pool_of;
 use super::stem::{self, Planes};
 use super::view::{Image, ImageMut, RowsMut};
 use super::winograd::{Algorithm, Winograd};
@@ -24,48 +26,25 @@ use super::winograd::{Algorithm, Winograd};
 pub struct ConvShape {
     pub in_channels: usize,
     pub out_channels: usize,
-    pub kernel: [usize; 2],
-    pub stride: [usize; 2],
-    /// Top, left, bottom, right.
-    pub padding: [usize; 4],
-    pub dilation: [usize; 2],
+    pub window: Window,
     pub groups: usize,
 }
 
 impl ConvShape {
     /// A square kernel, stride 1, no padding.
     pub fn new(in_channels: usize, out_channels: usize, kernel: usize) -> Self {
-        ConvShape {
-            in_channels,
-            out_channels,
-            kernel: [kernel; 2],
-            stride: [1; 2],
-            padding: [0; 4],
-            dilation: [1; 2],
-            groups: 1,
-        }
-    }
-
-    /// Height and width of the output of an image of `h` x `w`; 0 where the window does not fit.
-    pub fn output(&self, [h, w]: [usize; 2]) -> [usize; 2] {
-        let one = |size: usize, pad: usize, axis: usize| {
-            let window = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
-            if size + pad < window { 0 } else { (size + pad - window) / self.stride[axis] + 1 }
-        };
-        [one(h, self.padding[0] + self.padding[2], 0), one(w, self.padding[1] + self.padding[3], 1)]
+        ConvShape { in_channels, out_channels, window: Window::square(kernel), groups: 1 }
     }
 
     /// Floats of the weights, [out, in / groups, kernel].
     pub fn weight_len(&self) -> usize {
-        self.out_channels * (self.in_channels / self.groups) * self.kernel[0] * self.kernel[1]
+        self.out_channels * (self.in_channels / self.groups) * self.window.taps()
     }
 
     pub(super) fn check(&self) {
-        let Self { kernel, stride, dilation, groups, .. } = *self;
-        let positive = kernel.iter().chain(&stride).chain(&dilation).all(|&v| v > 0) && groups > 0;
-        assert!(positive, "kernel, stride, dilation and groups are positive");
+        assert!(self.window.is_valid() && self.groups > 0, "kernel, stride, dilation and groups are positive");
         assert!(
-            self.in_channels.is_multiple_of(groups) && self.out_channels.is_multiple_of(groups),
+            self.in_channels.is_multiple_of(self.groups) && self.out_channels.is_multiple_of(self.groups),
             "groups divide the channels"
         );
     }
@@ -251,11 +230,11 @@ impl<T: Element> PackedConv<T> {
         let Kernel::Direct { groups, .. } = &self.kernel else { return 0 };
         let (shape, panel) = (&self.shape, panel_cols(self.unit));
         let panels = groups * (shape.out_channels / groups).div_ceil(panel);
-        let terms = shape.kernel[0] * shape.kernel[1] * (shape.in_channels / groups).div_ceil(T::TERMS);
+        let terms = shape.window.kernel[0] * shape.window.kernel[1] * (shape.in_channels / groups).div_ceil(T::TERMS);
         room(T::tile_rows(self.unit), pixels, panels, terms)
     }
 
-    /// Convolves `x` into `y`, whose size must be `shape().output(..)`.
+    /// Convolves `x` into `y`, whose size must be `shape().window.output(..)`.
     pub fn run<O: Convolved<T>>(&self, x: Image<T>, y: ImageMut<O>, epilogue: &Epilogue<T>) {
         self.run_io(ConvIo { x: Input::Image(x), scale: None, y: Output::Image(y) }, epilogue);
     }
@@ -275,11 +254,12 @@ impl<T: Element> PackedConv<T> {
         let shape = &self.shape;
         let ConvIo { x, scale, y } = io;
         let [n, in_channels, h, w] = x.dims();
-        let [h, w] = shape.output([h, w]);
+        let [h, w] = shape.window.output([h, w]);
         let c = shape.out_channels;
         assert!(in_channels == shape.in_channels, "images of other channels");
         epilogue.check(n * h * w, c, n);
-        let pointwise = shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0; 4];
+        let pointwise =
+            shape.window.kernel == [1, 1] && shape.window.stride == [1, 1] && shape.window.padding == [0; 4];
         if let Some(scale) = scale {
             assert!(pointwise && shape.groups == 1 && scale.len() >= n * in_channels, "factors of other channels");
         }
@@ -340,7 +320,7 @@ impl<T: Element> PackedConv<T> {
     /// What is left of a kernel that takes no sums itself.
     fn mean<O: Element>(&self, y: Image<O>, means: RowsMut) {
         let RowsMut { data, rows, cols, dist } = means;
-        let kind = Pool::Mean { count_include_pad: false };
+        let kind = Reduce::Mean;
         adaptive_pool_of(self.unit, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, dist });
     }
 
@@ -377,7 +357,7 @@ impl<T: Element> PackedConv<T> {
         epilogue: &Epilogue<T>,
     ) {
         let shape = &self.shape;
-        let plain = shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.padding == [0; 4];
+        let plain = shape.window.kernel == [1, 1] && shape.window.stride == [1, 1] && shape.window.padding == [0; 4];
         let source = if plain {
             Source::Rows { x: x.data.as_ptr(), dist: x.dist }
         } else {
@@ -390,7 +370,7 @@ impl<T: Element> PackedConv<T> {
             groups,
             rows: y.pixels(),
             images: y.n,
-            taps: shape.kernel[0] * shape.kernel[1],
+            taps: shape.window.kernel[0] * shape.window.kernel[1],
             depth: shape.in_channels / groups,
             cols: shape.out_channels / groups,
             w: w.as_ptr().cast(),
@@ -427,7 +407,7 @@ impl<T: Element> PackedConv<T> {
             groups: 1,
             rows,
             images,
-            taps: shape.kernel[0] * shape.kernel[1],
+            taps: shape.window.kernel[0] * shape.window.kernel[1],
             depth: shape.in_channels,
             cols: shape.out_channels,
             w: w.as_ptr().cast(),
@@ -469,7 +449,7 @@ pub(super) fn pack_panels<T: Element>(
     scale: Option<&[f32]>,
 ) -> Aligned {
     let kb = panel_cols(unit);
-    let taps = shape.kernel[0] * shape.kernel[1];
+    let taps = shape.window.kernel[0] * shape.window.kernel[1];
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let (depth, cols, groups) = (cg * merge, kg * merge, shape.groups / merge);
     let panels = cols.div_ceil(kb);

@@ -4,8 +4,10 @@
 //! Kernel    output pixels of one phase ((o + pad) mod stride, along both axes) are a convolution of stride 1 with some of
 //!           the taps in reverse; each phase is computed by register tiles (`direct.rs`) and then put in its place
 
+use archc_base::Window;
+
 use super::bf16::simd::Unit;
-use super::direct::{Epilogue, Extra, Job, Source, Window, panel_cols};
+use super::direct::{Epilogue, Extra, Job, Patches, Source, panel_cols};
 use super::movement::copy;
 use super::par::{Aligned, Shared, scratch, tasks};
 use super::simd::Isa;
@@ -17,13 +19,10 @@ use super::walk::Strided;
 pub struct ConvTransposeShape {
     pub in_channels: usize,
     pub out_channels: usize,
-    pub kernel: [usize; 2],
-    pub stride: [usize; 2],
-    /// Top, left, bottom, right: what is cut off.
-    pub padding: [usize; 4],
+    /// Of the convolution whose gradient this is: the padding is cut off.
+    pub window: Window,
     /// What is added at the bottom and at the right.
     pub output_padding: [usize; 2],
-    pub dilation: [usize; 2],
     pub groups: usize,
 }
 
@@ -34,15 +33,16 @@ impl ConvTransposeShape {
             if size == 0 {
                 return 0;
             }
-            let full = (size - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1;
-            (full + self.output_padding[axis]).saturating_sub(self.padding[axis] + self.padding[axis + 2])
+            let Window { stride, padding, .. } = self.window;
+            let full = (size - 1) * stride[axis] + self.window.reach()[axis];
+            (full + self.output_padding[axis]).saturating_sub(padding[axis] + padding[axis + 2])
         };
         [one(h, 0), one(w, 1)]
     }
 
     /// Floats of the weights, [in, out / groups, kernel].
     pub fn weight_len(&self) -> usize {
-        self.in_channels * (self.out_channels / self.groups) * self.kernel[0] * self.kernel[1]
+        self.in_channels * (self.out_channels / self.groups) * self.window.taps()
     }
 }
 
@@ -87,7 +87,8 @@ pub struct PackedConvTranspose {
 impl PackedConvTranspose {
     /// Packs weights [in, out / groups, kh, kw]; `scale` multiplies each output channel.
     pub fn pack(isa: Isa, shape: &ConvTransposeShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
-        let ConvTransposeShape { in_channels, out_channels, kernel, stride, padding, dilation, groups, .. } = *shape;
+        let ConvTransposeShape { in_channels, out_channels, window, groups, .. } = *shape;
+        let Window { kernel, stride, padding, dilation } = window;
         let positive = kernel.iter().chain(&stride).chain(&dilation).all(|&v| v > 0) && groups > 0;
         assert!(positive, "kernel, stride, dilation and groups are positive");
         assert!(
@@ -147,7 +148,7 @@ impl PackedConvTranspose {
         epilogue.check(y.pixels(), y.c, y.n);
         for ([py, px], weights) in &self.phases {
             let count = |size: usize, phase: &Phase, stride: usize| size.saturating_sub(phase.first).div_ceil(stride);
-            let (h, w) = (count(y.h, py, shape.stride[0]), count(y.w, px, shape.stride[1]));
+            let (h, w) = (count(y.h, py, shape.window.stride[0]), count(y.w, px, shape.window.stride[1]));
             let rows = y.n * h * w;
             if rows == 0 {
                 continue;
@@ -155,7 +156,7 @@ impl PackedConvTranspose {
             scratch(rows * y.c, |out| {
                 let job = Job {
                     unit: self.unit,
-                    source: Source::Window(Window {
+                    source: Source::Window(Patches {
                         x: x.data.as_ptr(),
                         h: x.h,
                         w: x.w,
@@ -183,7 +184,8 @@ impl PackedConvTranspose {
                 // SAFETY: the views were checked against the shape, and the weights were packed for it.
                 unsafe { job.run() };
                 let from = [h * w * y.c, w * y.c, y.c, 1];
-                let to = [y.h * y.w * y.dist, shape.stride[0] * y.w * y.dist, shape.stride[1] * y.dist, 1];
+                let to =
+                    [y.h * y.w * y.dist, shape.window.stride[0] * y.w * y.dist, shape.window.stride[1] * y.dist, 1];
                 let start = (py.first * y.w + px.first) * y.dist;
                 copy(&[y.n, h, w, y.c], Strided { data: out, strides: &from }, &mut y.data[start..], &to);
             });

@@ -7,11 +7,11 @@
 //!           the image read a row of zeros; above and below they are left out
 //! Ceiling   FMAs: windows 3 or 5 wide load each column of a row once, others once a tap; on maps beyond L2 it is memory
 
+use super::act::{Fun, HardSwish};
 use super::bf16::simd::{F, Halves, Task, Unit};
 use super::conv::ConvShape;
-use super::direct::{Ending, Epilogue, Place, Window};
+use super::direct::{Ending, Epilogue, Patches, Place};
 use super::element::Element;
-use super::math::{Fun, HardSwish};
 use super::means::{Extent, Means, Sums, with_means};
 use super::par::{Aligned, Shared, blocks, scratch, tasks};
 use super::simd::{Simd, unroll};
@@ -37,7 +37,7 @@ pub(super) struct Depthwise<T> {
 impl<T: Element> Depthwise<T> {
     /// One input and one output channel a group.
     pub fn pack(unit: Unit, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
-        let taps = shape.kernel[0] * shape.kernel[1];
+        let taps = shape.window.kernel[0] * shape.window.kernel[1];
         let channels = shape.out_channels;
         let padded = channels.next_multiple_of(unit.isa().lanes());
         let mut w = Aligned::zeros(taps * padded);
@@ -87,7 +87,7 @@ impl<T: Element> Depthwise<T> {
             unit: self.unit,
             window: window(&self.shape, x, out, &self.zeros),
             images: x.n,
-            taps: self.shape.kernel[0] * self.shape.kernel[1],
+            taps: self.shape.window.kernel[0] * self.shape.window.kernel[1],
             channels: self.shape.out_channels,
             padded: self.padded,
             w: &self.w,
@@ -100,7 +100,7 @@ impl<T: Element> Depthwise<T> {
 /// One run of a layer. Its tiles are counted through the rows of all images.
 pub(super) struct Call<'a, T> {
     unit: Unit,
-    window: Window<T>,
+    window: Patches<T>,
     images: usize,
     taps: usize,
     channels: usize,
@@ -209,18 +209,18 @@ impl<T: Element> Call<'_, T> {
 }
 
 /// The windows of `shape` over `x`.
-pub(super) fn window<T>(shape: &ConvShape, x: &Image<T>, out: [usize; 2], zeros: &[T]) -> Window<T> {
-    Window {
+pub(super) fn window<T>(shape: &ConvShape, x: &Image<T>, out: [usize; 2], zeros: &[T]) -> Patches<T> {
+    Patches {
         x: x.data.as_ptr(),
         h: x.h,
         w: x.w,
         dist: x.dist,
         row_dist: x.w * x.dist,
         out,
-        kernel: shape.kernel,
-        stride: shape.stride,
-        dilation: shape.dilation,
-        padding: [shape.padding[0] as isize, shape.padding[1] as isize],
+        kernel: shape.window.kernel,
+        stride: shape.window.stride,
+        dilation: shape.window.dilation,
+        padding: [shape.window.padding[0] as isize, shape.window.padding[1] as isize],
         zeros: zeros.as_ptr(),
     }
 }

@@ -8,10 +8,12 @@
 //!
 //! Rows are dealt evenly over tiles (49 = 12 + 12 + 12 + 13, not 14 + 14 + 14 + 7).
 
+use archc_base::Act;
+
+use super::act;
 use super::ahead::{Ahead, Lines};
 use super::bf16::simd::{Halves, Task, Unit, vectors};
 use super::element::{Element, scratch_of};
-use super::math::Act;
 use super::means::{Extent, Means, Sums, with_means};
 use super::par::{Shared, scratch, tasks};
 use super::simd::{Simd, ld};
@@ -133,8 +135,8 @@ impl Ending {
 /// The clamp that an epilogue's activations are, if they are one after everything else.
 fn bounds<T: Element>(epi: &Epilogue<T>) -> Option<(f32, f32)> {
     match (epi.before, epi.after) {
-        (Act::None, act) => act.bounds(),
-        (act, Act::None) if epi.residual.is_none() && epi.gate.is_none() => act.bounds(),
+        (Act::None, act) => act::bounds(act),
+        (act, Act::None) if epi.residual.is_none() && epi.gate.is_none() => act::bounds(act),
         _ => None,
     }
 }
@@ -148,7 +150,7 @@ pub(super) enum Source<T> {
         dist: usize,
     },
     /// The pixels that a window covers.
-    Window(Window<T>),
+    Window(Patches<T>),
     /// The same of images of few channels, which each task copies into a frame first.
     Windows(stem::Windows<T>),
     Frame(stem::Frame<T>),
@@ -158,7 +160,7 @@ unsafe impl<T: Sync> Sync for Source<T> {}
 
 /// The windows of a convolution over images [n, h, w] of pixels `dist` apart.
 #[derive(Clone, Copy)]
-pub(super) struct Window<T> {
+pub(super) struct Patches<T> {
     pub x: *const T,
     pub h: usize,
     pub w: usize,
@@ -619,7 +621,7 @@ impl<T: Element, O: Element> Job<'_, T, O> {
     }
 }
 
-impl<T> Window<T> {
+impl<T> Patches<T> {
     /// # Safety
     /// `out` has room for `taps * mr` pointers.
     pub unsafe fn pointers(&self, channel: usize, m0: usize, mr: usize, out: *mut *const T) {

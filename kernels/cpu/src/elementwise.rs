@@ -3,7 +3,9 @@
 //! Rows are cut into blocks that stay in L1, so that an activation that follows costs no memory traffic. Everything
 //! may also be done in place ([`Map::in_place`]).
 
-use super::math::{Act, Apply, apply_rows, visit};
+use archc_base::{Act, Binary};
+
+use super::act::{Apply, apply_rows, bounds, visit};
 use super::par::{Shared, ranges};
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::view::{Rows, RowsMut};
@@ -123,27 +125,6 @@ impl Task for ApplyTask {
     }
 }
 
-/// A function of two values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BinaryOp {
-    Add,
-    /// `a - b`
-    Sub,
-    /// `b - a`
-    SubFrom,
-    Mul,
-    /// `a / b`
-    Div,
-    /// `b / a`
-    DivInto,
-    /// NaN where either is.
-    Max,
-    /// NaN where either is.
-    Min,
-    /// `a > 0 ? a : a * b`
-    Prelu,
-}
-
 /// The second operand of [`binary`].
 #[derive(Clone, Copy, Debug)]
 pub enum Operand<'a> {
@@ -183,11 +164,11 @@ macro_rules! funs2 {
         /// # Safety
         /// That of [`row2`].
         #[inline(always)]
-        unsafe fn row_of<S: Simd>(op: BinaryOp, y: *mut f32, a: Lane, b: Lane, len: usize) {
+        unsafe fn row_of<S: Simd>(op: Binary, y: *mut f32, a: Lane, b: Lane, len: usize) {
             // SAFETY: passed on to the caller.
             unsafe {
                 match op {
-                    $(BinaryOp::$name => row2::<S, $name>(y, a, b, len),)*
+                    $(Binary::$name => row2::<S, $name>(y, a, b, len),)*
                 }
             }
         }
@@ -199,10 +180,6 @@ funs2! {
     Sub |a, b| S::sub(a, b);
     SubFrom |a, b| S::sub(b, a);
     Mul |a, b| S::mul(a, b);
-    Div |a, b| S::div(a, b);
-    DivInto |a, b| S::div(b, a);
-    Max |a, b| S::select(S::is_nan(a), a, S::max(a, b));
-    Min |a, b| S::select(S::is_nan(a), a, S::min(a, b));
     Prelu |a, b| S::select(S::gt(a, S::splat(0.0)), a, S::mul(a, b));
 }
 
@@ -258,7 +235,7 @@ unsafe fn row2<S: Simd, F: Fun2>(y: *mut f32, a: Lane, b: Lane, len: usize) {
 }
 
 /// `y = act(op(x, b))`
-pub fn binary(isa: Isa, op: BinaryOp, io: Map, b: Operand, act: Act) {
+pub fn binary(isa: Isa, op: Binary, io: Map, b: Operand, act: Act) {
     let (mut io, mut b) = (io, b);
     match b {
         Operand::Rows(rows) => {
@@ -282,7 +259,7 @@ pub fn binary(isa: Isa, op: BinaryOp, io: Map, b: Operand, act: Act) {
 }
 
 struct BinaryTask<'a> {
-    op: BinaryOp,
+    op: Binary,
     io: &'a Map<'a>,
     b: Operand<'a>,
     act: Act,
@@ -367,7 +344,7 @@ impl Task for GateTask<'_> {
                 visit(before, Apply::<S> { x, x_dist, y, y_dist, rows, cols, simd: PhantomData });
                 (x, x_dist) = (y, y_dist);
             }
-            let bounds = after.bounds();
+            let bounds = bounds(after);
             let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
             let (lo, hi) = (S::splat(lo), S::splat(hi));
             for i in 0..rows {
@@ -396,7 +373,7 @@ impl Task for GateTask<'_> {
 }
 
 /// `y = act(op(a, b))` over `shape` (rank up to 8), with `y` dense and strides (0 to repeat) of `a` and `b`.
-pub fn broadcast(isa: Isa, op: BinaryOp, shape: &[usize], a: Strided, b: Strided, y: &mut [f32], act: Act) {
+pub fn broadcast(isa: Isa, op: Binary, shape: &[usize], a: Strided, b: Strided, y: &mut [f32], act: Act) {
     check_view(shape, a.strides, a.data.len());
     check_view(shape, b.strides, b.data.len());
     let mut dense = [0; 8];
@@ -422,7 +399,7 @@ pub fn broadcast(isa: Isa, op: BinaryOp, shape: &[usize], a: Strided, b: Strided
 }
 
 struct RowTask {
-    op: BinaryOp,
+    op: Binary,
     y: *mut f32,
     a: Lane,
     b: Lane,

@@ -4,13 +4,14 @@
 //! behind them are compiled here and nowhere else; the entry points that users call, such as [`PackedConv::run`], only pass
 //! on to them. So a pair of formats is listed here or has no kernels.
 
+use archc_base::{Pool, Reduce, Window};
 use half::bf16;
 
 use super::bf16::{RowsIn, Unit, by_rows_of, copy_of};
 use super::conv::{ConvIo, ConvShape, PackedConv};
 use super::direct::Epilogue;
 use super::gemm::{PackedMat, linear_of};
-use super::pool::{Pool, PoolShape, adaptive_pool_of, pool_of};
+use super::pool::{adaptive_pool_of, pool_of};
 use super::view::{Image, ImageMut, Rows, RowsMut};
 use super::walk::Strided;
 use super::winograd::{Algorithm, Estimate, Site, choose_of, estimate_of};
@@ -49,9 +50,9 @@ pub trait Sums<T>: Convolved<T> {
     /// [`PackedMat::run_wide`]
     fn mat_wide(packed: &PackedMat<T>, a: Rows, out: RowsMut<Self>, epilogue: &Epilogue<T>);
     /// [`pool`](super::pool)
-    fn pool(unit: Unit, kind: Pool, shape: &PoolShape, x: Image<T>, y: ImageMut<Self>);
+    fn pool(unit: Unit, kind: Pool, window: &Window, x: Image<T>, y: ImageMut<Self>);
     /// [`adaptive_pool`](super::adaptive_pool)
-    fn adaptive_pool(unit: Unit, kind: Pool, x: Image<T>, y: ImageMut<Self>);
+    fn adaptive_pool(unit: Unit, kind: Reduce, x: Image<T>, y: ImageMut<Self>);
 }
 
 /// A format to which values of `T` are converted.
@@ -116,10 +117,10 @@ macro_rules! sums {
             fn mat_wide(packed: &PackedMat<$T>, a: Rows, out: RowsMut<$O>, epilogue: &Epilogue<$T>) {
                 packed.multiply_wide(a, out, epilogue);
             }
-            fn pool(unit: Unit, kind: Pool, shape: &PoolShape, x: Image<$T>, y: ImageMut<$O>) {
-                pool_of(unit, kind, shape, x, y);
+            fn pool(unit: Unit, kind: Pool, window: &Window, x: Image<$T>, y: ImageMut<$O>) {
+                pool_of(unit, kind, window, x, y);
             }
-            fn adaptive_pool(unit: Unit, kind: Pool, x: Image<$T>, y: ImageMut<$O>) {
+            fn adaptive_pool(unit: Unit, kind: Reduce, x: Image<$T>, y: ImageMut<$O>) {
                 adaptive_pool_of(unit, kind, x, y);
             }
         }

@@ -10,7 +10,7 @@
 use super::bf16::simd::{Halves, Task, Unit};
 use super::conv::ConvShape;
 use super::depthwise::window;
-use super::direct::{Ending, Epilogue, Place, Window};
+use super::direct::{Ending, Epilogue, Patches, Place};
 use super::element::Element;
 use super::par::{Aligned, Shared, ranges, scratch};
 use super::simd::{Isa, Simd, ld, unroll};
@@ -42,7 +42,7 @@ impl<T: Element> Grouped<T> {
 
     pub fn pack(unit: Unit, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
         let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
-        let (n, taps) = (unit.isa().lanes(), shape.kernel[0] * shape.kernel[1]);
+        let (n, taps) = (unit.isa().lanes(), shape.window.kernel[0] * shape.window.kernel[1]);
         let vectors = shape.out_channels.div_ceil(n);
         let mut w = Aligned::zeros(vectors * taps * cg * n);
         for k in 0..shape.out_channels {
@@ -60,7 +60,7 @@ impl<T: Element> Grouped<T> {
 
     pub fn run<O: Element>(&self, x: Image<T>, y: ImageMut<O>, epilogue: &Epilogue<T>) {
         let rows = y.pixels();
-        let taps = self.shape.kernel[0] * self.shape.kernel[1];
+        let taps = self.shape.window.kernel[0] * self.shape.window.kernel[1];
         let ending = Ending::of(epilogue);
         let shape = Shape {
             kernel: self,
@@ -97,7 +97,7 @@ impl<T: Element> Grouped<T> {
 
 struct Shape<'a, T> {
     kernel: &'a Grouped<T>,
-    window: Window<T>,
+    window: Patches<T>,
     taps: usize,
     cg: usize,
     epilogue: &'a Epilogue<'a, T>,

@@ -16,7 +16,7 @@
 //! | products of activations | [`matmul`] over a [`Batch`] |
 //! | attention | [`attention`] over rows of queries, keys and values, all heads side by side |
 //! | pooling | [`pool`] (the image written decides about ceil mode), [`adaptive_pool`] (1 x 1: global) |
-//! | single values, pairs | [`unary`] with an [`Act`], [`binary`] with an [`Operand`], [`gated`] for factors of channels, [`broadcast`] for any strides |
+//! | single values, pairs | [`unary`] with an [`Act`](archc_base::Act), [`binary`] with an [`Operand`], [`gated`] for factors of channels, [`broadcast`] for any strides |
 //! | norms | [`layer_norm`], [`group_norm`], [`scale_shift`], [`softmax`], [`log_softmax`], [`l2_normalize`] |
 //! | reductions | [`reduce`] over any axes |
 //! | movement | [`copy`] (any permutation, slice or repetition) |
@@ -25,6 +25,7 @@
 //! [`Map`] is the pair of rows that a row kernel reads and writes; [`Map::in_place`] is one matrix for both.
 //! Memory that a kernel needs meanwhile is kept by each thread for the next call.
 
+mod act;
 mod ahead;
 mod attention;
 pub mod bf16;
@@ -68,18 +69,17 @@ pub use conv::{ConvIo, ConvShape, Input, Output, PackedConv};
 pub use conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 pub use direct::Epilogue;
 pub use element::Element;
-pub use elementwise::{BinaryOp, Gated, Map, Operand, binary, broadcast, gated, unary};
+pub use elementwise::{Gated, Map, Operand, binary, broadcast, gated, unary};
 pub use formats::{Convolved, Packs, Sums, Takes};
 pub use gemm::{Batch, BatchMut, Layout, PackedMat, linear, matmul};
-pub use math::Act;
 pub use movement::copy;
 pub use norm::{group_norm, l2_normalize, layer_norm, log_softmax, scale_shift, softmax};
 pub use pages::Pages;
 pub use par::{NoMemory, Shared, kept, ranges, tasks};
-pub use pool::{Pool, PoolShape, adaptive_pool, pool};
+pub use pool::{adaptive_pool, pool};
 pub use pooled::PackedPooled;
-pub use reduce::{Reduce, reduce};
-pub use resize::{Resample, resize};
+pub use reduce::reduce;
+pub use resize::resize;
 pub use separable::{PackedSeparable, RawConv};
 pub use simd::Isa;
 pub use stem::{FEW_CHANNELS, Planes};

@@ -2,8 +2,10 @@
 //!
 //! Means and variances are taken in two passes over data that is in cache, in lanes, so that their error is small.
 
+use archc_base::Act;
+
 use super::elementwise::{ApplyTask, Map};
-use super::math::{Act, exp};
+use super::math::exp;
 use super::par::{Shared, ranges};
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::view::{Image, ImageMut};

@@ -1,8 +1,10 @@
 //! Pooling: maxima and means of windows.
 //!
 //! Formula   PyTorch's: padding counts as -inf in a maximum; a mean divides by the window's size clipped to the padded
-//!           image (or to the image itself, without `count_include_pad`); NaN wins a maximum
+//!           image (or to the image itself, without `count_padding`); NaN wins a maximum
 //! Layout    NHWC of float32 or bf16, maxima and sums in float32; channels are the lanes; a large window is summed by rows first, which keeps the error small
+
+use archc_base::{Pool, Reduce, Window};
 
 use super::bf16::simd::{Halves, Task, Unit, vectors};
 use super::element::Element;
@@ -11,35 +13,19 @@ use super::par::{Shared, ranges};
 use super::simd::Simd;
 use super::view::{Image, ImageMut};
 
-/// The windows of a pooling. The size of the output (ceil mode or not) is that of the image written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolShape {
-    pub kernel: [usize; 2],
-    pub stride: [usize; 2],
-    /// Top, left, bottom, right.
-    pub padding: [usize; 4],
-    pub dilation: [usize; 2],
+/// Pools windows; the size of the output (ceil mode or not) is that of the image written.
+pub fn pool<T, O: Sums<T>>(unit: impl Into<Unit>, kind: Pool, window: &Window, x: Image<T>, y: ImageMut<O>) {
+    O::pool(unit.into(), kind, window, x, y);
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pool {
-    Max,
-    Mean { count_include_pad: bool },
+pub(super) fn pool_of<T: Element, O: Element>(unit: Unit, kind: Pool, window: &Window, x: Image<T>, y: ImageMut<O>) {
+    run(unit, kind, axes_of(kind, window, [x.h, x.w]), window.dilation, x, y);
 }
 
-/// Pools windows of `shape`.
-pub fn pool<T, O: Sums<T>>(unit: impl Into<Unit>, kind: Pool, shape: &PoolShape, x: Image<T>, y: ImageMut<O>) {
-    O::pool(unit.into(), kind, shape, x, y);
-}
-
-pub(super) fn pool_of<T: Element, O: Element>(unit: Unit, kind: Pool, shape: &PoolShape, x: Image<T>, y: ImageMut<O>) {
-    run(unit, kind, axes_of(kind, shape, [x.h, x.w]), shape.dilation, x, y);
-}
-
-/// The windows of `shape` over an image of `size`.
-pub(super) fn axes_of(kind: Pool, shape: &PoolShape, size: [usize; 2]) -> [Axis; 2] {
-    let PoolShape { kernel, stride, padding, dilation } = *shape;
-    assert!(kernel.iter().chain(&stride).chain(&dilation).all(|&v| v > 0), "kernel, stride and dilation are positive");
+/// The places of `window` over an image of `size`.
+pub(super) fn axes_of(kind: Pool, window: &Window, size: [usize; 2]) -> [Axis; 2] {
+    let Window { kernel, stride, padding, dilation } = *window;
+    assert!(window.is_valid(), "kernel, stride and dilation are positive");
     assert!(kind == Pool::Max || dilation == [1, 1], "only a maximum may be dilated");
     [0, 1].map(|axis| Axis::Windows {
         size: size[axis],
@@ -53,13 +39,13 @@ pub(super) fn axes_of(kind: Pool, shape: &PoolShape, size: [usize; 2]) -> [Axis;
 
 /// Pools the whole image in as many windows as `y` has pixels: from `i * h / p` to `(i + 1) * h / p`, rounded outwards.
 /// One pixel is the whole image.
-pub fn adaptive_pool<T, O: Sums<T>>(unit: impl Into<Unit>, kind: Pool, x: Image<T>, y: ImageMut<O>) {
+pub fn adaptive_pool<T, O: Sums<T>>(unit: impl Into<Unit>, kind: Reduce, x: Image<T>, y: ImageMut<O>) {
     O::adaptive_pool(unit.into(), kind, x, y);
 }
 
-pub(super) fn adaptive_pool_of<T: Element, O: Element>(unit: Unit, kind: Pool, x: Image<T>, y: ImageMut<O>) {
+pub(super) fn adaptive_pool_of<T: Element, O: Element>(unit: Unit, kind: Reduce, x: Image<T>, y: ImageMut<O>) {
     let axes = [Axis::Parts { size: x.h, parts: y.h }, Axis::Parts { size: x.w, parts: y.w }];
-    run(unit, kind, axes, [1, 1], x, y);
+    run(unit, kind.into(), axes, [1, 1], x, y);
 }
 
 /// The windows along one axis.
@@ -112,7 +98,7 @@ fn run<T: Element, O: Element>(
             let (pixel, part) = (i / parts, i % parts);
             let (rows, cols) = (axes[0].span(pixel / w % h), axes[1].span(pixel % w));
             let (c0, c1) = if parts == 1 { (0, x.c) } else { (part * 64, (part * 64 + 64).min(x.c)) };
-            unit.run(Window {
+            unit.run(Pixel {
                 x: &x,
                 first: pixel / (w * h) * x.h * x.w,
                 rows,
@@ -126,7 +112,7 @@ fn run<T: Element, O: Element>(
     });
 }
 
-struct Window<'a, T, O> {
+struct Pixel<'a, T, O> {
     x: &'a Image<'a, T>,
     /// The first pixel of the image.
     first: usize,
@@ -139,7 +125,7 @@ struct Window<'a, T, O> {
     y: *mut O,
 }
 
-impl<T: Element, O: Element> Task for Window<'_, T, O> {
+impl<T: Element, O: Element> Task for Pixel<'_, T, O> {
     const PAIRS: bool = T::TERMS > 1 || O::TERMS > 1;
 
     /// # Safety
@@ -166,9 +152,9 @@ impl<T: Element, O: Element> Task for Window<'_, T, O> {
                         O::put::<H>(self.y.add(c), max, n);
                     });
                 }
-                Pool::Mean { count_include_pad } => {
+                Pool::Mean { count_padding } => {
                     let inside = (rows.1 - rows.0) * (cols.1 - cols.0);
-                    let count = if count_include_pad { rows.2 * cols.2 } else { inside };
+                    let count = if count_padding { rows.2 * cols.2 } else { inside };
                     let share = H::S::splat(if inside == 0 { 0.0 } else { count as f32 });
                     vectors!(H, channels, |c, n| {
                         let mut sum = H::S::splat(0.0);

@@ -5,12 +5,12 @@
 //!           a network, is never in memory. Rows that two bands need are computed twice: one in 29 for a ResNet
 //! Ceiling   that of the convolution
 
+use archc_base::{Act, Window};
+
 use super::bf16::simd::Unit;
 use super::conv::{ConvShape, Input, PackedConv};
 use super::direct::Epilogue;
-use super::math::Act;
 use super::par::{Shared, scratch, tasks};
-use super::pool::PoolShape;
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::stem::{self, Frame, Windows};
 use super::view::ImageMut;
@@ -22,7 +22,7 @@ pub struct PackedPooled {
     conv: PackedConv,
     bias: Option<Vec<f32>>,
     act: Act,
-    pool: PoolShape,
+    pool: Window,
 }
 
 /// Output rows of a band.
@@ -33,7 +33,7 @@ const MOST: usize = 8;
 
 impl PackedPooled {
     /// Whether there is a kernel for this convolution and these windows.
-    pub fn suits(shape: &ConvShape, pool: &PoolShape) -> bool {
+    pub fn suits(shape: &ConvShape, pool: &Window) -> bool {
         stem::suits::<f32>(shape) && pool.dilation == [1, 1] && pool.kernel[0] <= MOST
     }
 
@@ -44,7 +44,7 @@ impl PackedPooled {
         scale: Option<&[f32]>,
         bias: Option<Vec<f32>>,
         act: Act,
-        pool: PoolShape,
+        pool: Window,
     ) -> Self {
         assert!(Self::suits(shape, &pool), "another kind of convolution or of windows");
         let conv = PackedConv::pack(isa, shape, weights, scale);
@@ -58,7 +58,7 @@ impl PackedPooled {
         y.check();
         let [n, in_channels, h, w] = x.dims;
         assert!(in_channels == shape.in_channels && y.c == shape.out_channels && n == y.n, "images of other channels");
-        let [h, w] = shape.output([h, w]);
+        let [h, w] = shape.window.output([h, w]);
         let epilogue = Epilogue::new(self.bias.as_deref(), self.act);
         epilogue.check(n * h * w, y.c, n);
         let (c, isa) = (y.c, self.isa);

@@ -1,20 +1,14 @@
-//! Sums, means and extremes over any axes of a strided tensor.
+//! Means and maxima over any axes of a strided tensor.
 //!
 //! The lanes are an axis that is contiguous: one that is kept (then no sum crosses lanes), else one that is reduced.
-//! NaN wins an extreme.
+//! NaN wins a maximum.
+
+use archc_base::Reduce;
 
 use super::norm::{first_lanes, tail_or};
 use super::par::{Shared, ranges};
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::walk::{RANK, Strided, Walk, check_view, dense_strides};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reduce {
-    Sum,
-    Mean,
-    Max,
-    Min,
-}
 
 /// Reduces the axes that are marked; `y` is dense over the others, in their order.
 pub fn reduce(isa: Isa, kind: Reduce, shape: &[usize], x: Strided, axes: &[bool], y: &mut [f32]) {
@@ -41,7 +35,7 @@ pub fn reduce(isa: Isa, kind: Reduce, shape: &[usize], x: Strided, axes: &[bool]
     let kept = Walk::new(kept_shape, [dense, &kept_strides[..kept_rank]]);
     let over = Walk::by_first(&over_shape[..over_rank], [&over_strides[..over_rank]]);
     let count = over.len();
-    assert!(count > 0 || matches!(kind, Reduce::Sum | Reduce::Mean), "an extreme of nothing");
+    assert!(count > 0 || kind == Reduce::Mean, "a maximum of nothing");
     if kept.len() == 0 {
         return;
     }
@@ -78,9 +72,8 @@ unsafe fn join<S: Simd>(kind: Reduce, sum: S::F, v: S::F) -> S::F {
     // SAFETY: the caller's.
     unsafe {
         match kind {
-            Reduce::Sum | Reduce::Mean => S::add(sum, v),
+            Reduce::Mean => S::add(sum, v),
             Reduce::Max => S::select(S::is_nan(v), v, S::max(v, sum)),
-            Reduce::Min => S::select(S::is_nan(v), v, S::min(v, sum)),
         }
     }
 }
@@ -88,9 +81,8 @@ unsafe fn join<S: Simd>(kind: Reduce, sum: S::F, v: S::F) -> S::F {
 /// What changes nothing.
 fn start(kind: Reduce) -> f32 {
     match kind {
-        Reduce::Sum | Reduce::Mean => 0.0,
+        Reduce::Mean => 0.0,
         Reduce::Max => f32::NEG_INFINITY,
-        Reduce::Min => f32::INFINITY,
     }
 }
 
@@ -158,7 +150,7 @@ impl Task for One<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let (len, [step]) = self.over.inner();
-        let summing = matches!(self.kind, Reduce::Sum | Reduce::Mean);
+        let summing = self.kind == Reduce::Mean;
         // SAFETY: the caller's.
         unsafe {
             let mut total = S::splat(start(self.kind));
@@ -185,10 +177,8 @@ impl Task for One<'_> {
                 }
             }
             *self.y = match self.kind {
-                Reduce::Sum => S::sum(total),
                 Reduce::Mean => S::sum(total) / self.count as f32,
                 Reduce::Max => S::reduce_max(total),
-                Reduce::Min => -S::reduce_max(S::sub(S::splat(0.0), total)),
             };
         }
     }

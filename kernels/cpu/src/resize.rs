@@ -1,19 +1,12 @@
 //! Resampling of images: nearest, bilinear, bicubic, as PyTorch's `interpolate` with `align_corners = false`.
 //!
-//! Output pixel `i` lies at `(i + 1/2) ratio - 1/2` of the input, `ratio` being 1 / scale where a scale was given and
-//! in / out where a size was; nearest takes `floor(i ratio)`, in f32 as PyTorch does. Channels are the lanes.
+//! [`Resample::taps`] has the formulas. Channels are the lanes.
+
+use archc_base::Resample;
 
 use super::par::{Shared, ranges};
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::view::{Image, ImageMut};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resample {
-    Nearest,
-    Bilinear,
-    /// Cubic convolution with A = -0.75.
-    Bicubic,
-}
 
 /// Resamples `x` to the size of `y`; `scale` (y, x) where the op states a scale, none where it states a size.
 pub fn resize(isa: Isa, mode: Resample, scale: Option<[f64; 2]>, x: Image, y: ImageMut) {
@@ -55,31 +48,9 @@ pub(super) struct Taps {
 }
 
 impl Taps {
-    pub fn new(mode: Resample, i: usize, ratio: f64, from: usize, to: usize) -> Self {
-        let source = ratio * (i as f64 + 0.5) - 0.5;
-        match mode {
-            Resample::Nearest => {
-                let at = if from == to { i } else { (i as f32 * ratio as f32).floor() as usize };
-                Taps { n: 1, at: [at.min(from - 1); 4], weight: [1.0, 0.0, 0.0, 0.0] }
-            }
-            Resample::Bilinear => {
-                let source = source.max(0.0);
-                let low = (source as usize).min(from - 1);
-                let t = source - low as f64;
-                let high = (low + 1).min(from - 1);
-                Taps { n: 2, at: [low, high, 0, 0], weight: [(1.0 - t) as f32, t as f32, 0.0, 0.0] }
-            }
-            Resample::Bicubic => {
-                const A: f64 = -0.75;
-                let near = |t: f64| ((A + 2.0) * t - (A + 3.0)) * t * t + 1.0;
-                let far = |t: f64| ((A * t - 5.0 * A) * t + 8.0 * A) * t - 4.0 * A;
-                let low = source.floor();
-                let t = source - low;
-                let at = std::array::from_fn(|k| (low as i64 + k as i64 - 1).clamp(0, from as i64 - 1) as usize);
-                let weight = [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)].map(|w| w as f32);
-                Taps { n: 4, at, weight }
-            }
-        }
+    pub fn new(mode: Resample, at: usize, ratio: f64, from: usize, to: usize) -> Self {
+        let taps = mode.taps(at, ratio, from, to);
+        Taps { n: taps.n, at: taps.at, weight: taps.weight.map(|weight| weight as f32) }
     }
 }
 

@@ -6,12 +6,13 @@
 //!           the bit
 //! Ceiling   that of the two, without the hidden image's way to memory and back, which is most of it for large batches
 
+use archc_base::Act;
+
 use super::ahead::{Ahead, room};
 use super::bf16::simd::Unit;
 use super::conv::{ConvShape, pack_panels};
 use super::depthwise::Depthwise;
 use super::direct::{Ending, Epilogue, Extra, Job, Source, panel_cols};
-use super::math::Act;
 use super::par::{Aligned, Shared, scratch, tasks};
 use super::view::{Image, ImageMut, Rows, pixel_distance};
 
@@ -81,7 +82,7 @@ impl PackedSeparable {
         x.check();
         y.check();
         assert!(x.c == channels && y.c == self.out_channels && x.n == y.n, "images of other channels");
-        assert!([y.h, y.w] == self.shape.output([x.h, x.w]), "output of another size");
+        assert!([y.h, y.w] == self.shape.window.output([x.h, x.w]), "output of another size");
         assert!(epilogue.gate.is_none(), "an epilogue that this kernel does not know");
         epilogue.check(y.pixels(), y.c, y.n);
         let hidden = Epilogue::new(self.bias.as_deref(), self.act);

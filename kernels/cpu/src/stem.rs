@@ -8,6 +8,8 @@
 //!           says where it goes from term to term
 //! Ceiling   FMAs: per term, MR broadcasts and 2 loads for 2 MR FMAs
 
+use archc_base::Window;
+
 use super::bf16::simd::{Halves, Unit};
 use super::conv::ConvShape;
 use super::element::{Element, words};
@@ -21,7 +23,7 @@ pub const FEW_CHANNELS: usize = 15;
 
 /// Whether it is for convolutions of images of `T` of this shape: it knows no pairs of bf16.
 pub(super) fn suits<T: Element>(shape: &ConvShape) -> bool {
-    T::HAS_STEM && shape.groups == 1 && shape.in_channels <= FEW_CHANNELS && shape.kernel != [1, 1]
+    T::HAS_STEM && shape.groups == 1 && shape.in_channels <= FEW_CHANNELS && shape.window.kernel != [1, 1]
 }
 
 /// Images in any order of axes: value `[n, c, h, w]` is at the sum of each index times its stride.
@@ -80,9 +82,9 @@ impl<T: Element> Windows<T> {
             x: x.data.as_ptr(),
             dims: x.dims,
             strides: x.strides,
-            out: shape.output([h, w]),
+            out: shape.window.output([h, w]),
             shape: *shape,
-            row: w + shape.padding[1] + shape.padding[3],
+            row: w + shape.window.padding[1] + shape.window.padding[3],
             tile: T::tile_rows(unit),
         }
     }
@@ -102,7 +104,8 @@ impl<T: Element> Windows<T> {
     /// # Safety
     /// The planes are valid.
     pub unsafe fn with_frame<R>(&self, lines: Range<usize>, f: impl FnOnce(Frame<T>) -> R) -> R {
-        let ConvShape { in_channels: channels, kernel, stride, dilation, .. } = self.shape;
+        let channels = self.shape.in_channels;
+        let Window { kernel, stride, dilation, .. } = self.shape.window;
         let (image, top) = (lines.start / self.out[0], lines.start % self.out[0] * stride[0]);
         let rows = (lines.len() - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1;
         let terms = kernel[0] * kernel[1] * channels;
@@ -138,7 +141,7 @@ impl<T: Element> Windows<T> {
     /// The planes are valid.
     unsafe fn fill(&self, image: usize, y: usize, channel: usize, out: &mut [T]) {
         let [_, _, h, w] = self.dims;
-        let [top, left, ..] = self.shape.padding;
+        let [top, left, ..] = self.shape.window.padding;
         if y < top || y - top >= h {
             return out.fill(T::ZERO);
         }

@@ -34,63 +34,6 @@ impl Rng {
     }
 }
 
-/// The plain activation.
-pub fn act(act: Act, x: f64) -> f64 {
-    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    let softplus = |x: f64| if x > 20.0 { x } else { x.exp().ln_1p() };
-    match act {
-        Act::None => x,
-        Act::Relu => x.max(0.0),
-        Act::Relu6 => x.clamp(0.0, 6.0),
-        Act::Clamp { lo, hi } => x.clamp(lo.into(), hi.into()),
-        Act::Elu(alpha) => {
-            if x > 0.0 {
-                x
-            } else {
-                f64::from(alpha) * x.exp_m1()
-            }
-        }
-        Act::LeakyRelu(slope) => {
-            if x > 0.0 {
-                x
-            } else {
-                f64::from(slope) * x
-            }
-        }
-        Act::Gelu => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
-        Act::GeluTanh => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
-        Act::Silu => x * sigmoid(x),
-        Act::Sigmoid => sigmoid(x),
-        Act::Tanh => x.tanh(),
-        Act::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
-        Act::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
-        Act::Softplus => softplus(x),
-        Act::Mish => x * softplus(x).tanh(),
-        Act::Exp => x.exp(),
-        Act::Sqrt => x.sqrt(),
-        Act::Abs => x.abs(),
-        Act::Square => x * x,
-        Act::Rsqrt => 1.0 / x.sqrt(),
-        Act::Affine(a, b) => f64::from(a) * x + f64::from(b),
-    }
-}
-
-/// Taylor's series below 3, else the continued fraction of erfc.
-pub fn erf(x: f64) -> f64 {
-    if x.abs() < 3.0 {
-        let (mut term, mut sum) = (x, x);
-        for k in 1..100 {
-            term *= -x * x / f64::from(k);
-            sum += term / f64::from(2 * k + 1);
-        }
-        sum * 2.0 / std::f64::consts::PI.sqrt()
-    } else {
-        let a = x.abs();
-        let tail = (1..60).rev().fold(a, |f, k| a + f64::from(k) / 2.0 / f);
-        (1.0 - (-a * a).exp() / (tail * std::f64::consts::PI.sqrt())).copysign(x)
-    }
-}
-
 /// Asserts that `got` is within `tolerance` of `want`, relative to the largest magnitude of `want` (or 1).
 pub fn close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");

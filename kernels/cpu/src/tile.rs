@@ -7,9 +7,11 @@
 //! Ceiling   all units that multiply: per term, MR broadcasts and 2 loads for 2 MR products
 //! Measured  see `benches`; one thread, 3x3: 96 to 99 % of the ceiling
 
+use archc_base::Act;
+
+use super::act::{Fun, HardSwish, apply_rows};
 use super::bf16::simd::{F, Halves, Task, Unit, vectors};
 use super::element::Element;
-use super::math::{Act, Fun, HardSwish, apply_rows};
 use super::simd::{NO_KERNELS, PORTABLE, Portable, Simd, ld, st, unroll};
 
 /// One tile's work. The kernel adds the bias, multiplies by the gate, adds the residual, and clamps or takes the hard

@@ -59,7 +59,7 @@ const V_BYTES: usize = 384 << 10;
 
 /// Whether the windows are of the kind that this is for.
 fn suits(shape: &ConvShape) -> bool {
-    shape.kernel == [3, 3] && shape.stride == [1, 1] && shape.dilation == [1, 1]
+    shape.window.kernel == [3, 3] && shape.window.stride == [1, 1] && shape.window.dilation == [1, 1]
 }
 
 /// Whether U and V are of the images' type `T`, and not of float32.

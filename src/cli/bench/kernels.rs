@@ -1,5 +1,6 @@
 //! `archc bench --kernels`: the ceilings of this machine, and the kernels alone against them.
 
+use archc_base::DType;
 use serde_json::{Value, json};
 
 use super::super::Outcome;
@@ -14,7 +15,6 @@ use crate::exec::cpu::kernels::{Element, Isa, Policy, Sums};
 use crate::exec::device::cpu;
 use crate::exec::timing::Samples;
 use crate::io::console::{print, print_json};
-use crate::plan::DType;
 
 pub fn run(args: &Bench) -> Outcome {
     match cpu(args.exec.precision(), None)?.dtype() {

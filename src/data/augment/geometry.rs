@@ -1,8 +1,10 @@
 //! Crops, flips, rotations and other affine maps, and the rectangle that is erased.
 
+use archc_base::Resample;
+
 use super::super::Draws;
 use crate::io::picture::Rgb;
-use crate::io::resample::{Interpolation, Window, resample};
+use crate::io::resample::{Window, resample};
 
 /// Attempts at a rectangle that fits, as torchvision makes them.
 const ATTEMPTS: usize = 10;
@@ -13,7 +15,7 @@ pub fn resized_crop(
     size: (usize, usize),
     scale: (f64, f64),
     ratio: (f64, f64),
-    interpolation: Interpolation,
+    interpolation: Resample,
     draws: &mut Draws,
 ) -> Rgb {
     let (height, width) = (picture.height(), picture.width());

@@ -9,10 +9,12 @@ mod colour;
 mod geometry;
 mod policy;
 
+use archc_base::Resample;
+
 use super::Draws;
 use crate::diag::Problem;
 use crate::io::picture::Rgb;
-use crate::io::preprocess::{Interpolation, Preprocess, in_channels};
+use crate::io::preprocess::{Preprocess, in_channels};
 
 /// One change of a picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +87,7 @@ pub fn augmented(
 }
 
 impl Augment {
-    fn apply(&self, pixels: Rgb, size: (usize, usize), interpolation: Interpolation, draws: &mut Draws) -> Rgb {
+    fn apply(&self, pixels: Rgb, size: (usize, usize), interpolation: Resample, draws: &mut Draws) -> Rgb {
         match *self {
             Augment::ResizedCrop { scale, ratio } => {
                 geometry::resized_crop(&pixels, size, scale, ratio, interpolation, draws)

@@ -1,7 +1,9 @@
+use archc_base::Resample;
+
 use super::super::Draws;
 use super::{Augment, augmented, colour, geometry, policy};
 use crate::io::picture::Rgb;
-use crate::io::preprocess::{Interpolation, Preprocess};
+use crate::io::preprocess::Preprocess;
 
 /// tests/reference/augment.py
 fn reference() -> serde_json::Map<String, serde_json::Value> {
@@ -78,7 +80,7 @@ fn every_change_keeps_the_size_and_reaches_both_ends_of_its_range() {
     let mut draws = Draws::named(0, "sizes");
     for op in 0..200 {
         let cropped =
-            geometry::resized_crop(&picture, (8, 8), (0.08, 1.0), (0.75, 1.33), Interpolation::Bilinear, &mut draws);
+            geometry::resized_crop(&picture, (8, 8), (0.08, 1.0), (0.75, 1.33), Resample::Bilinear, &mut draws);
         assert_eq!((cropped.height(), cropped.width()), (8, 8));
         let padded = geometry::padded_crop(&picture, (11, 17), op % 30, &mut draws);
         assert_eq!((padded.height(), padded.width()), (11, 17));
@@ -86,10 +88,9 @@ fn every_change_keeps_the_size_and_reaches_both_ends_of_its_range() {
         assert_eq!((changed.height(), changed.width()), (11, 17));
     }
     // what fits no ratio is cut in the middle, a picture of one pixel stays one
-    let thin =
-        geometry::resized_crop(&noise(90, 1), (4, 4), (1.0, 1.0), (0.9, 1.1), Interpolation::Bilinear, &mut draws);
+    let thin = geometry::resized_crop(&noise(90, 1), (4, 4), (1.0, 1.0), (0.9, 1.1), Resample::Bilinear, &mut draws);
     assert_eq!((thin.height(), thin.width()), (4, 4));
-    let one = geometry::resized_crop(&noise(1, 1), (2, 2), (0.0, 0.0), (0.0, 0.0), Interpolation::Bilinear, &mut draws);
+    let one = geometry::resized_crop(&noise(1, 1), (2, 2), (0.0, 0.0), (0.0, 0.0), Resample::Bilinear, &mut draws);
     assert_eq!(one.data(), noise(1, 1).data().repeat(4));
 }
 
@@ -99,7 +100,7 @@ fn chances_and_ranges_are_kept() {
     let mut draws = Draws::named(5, "chances");
     let flips = (0..2000).filter(|_| {
         let flipped =
-            Augment::HorizontalFlip { p: 0.3 }.apply(picture.clone(), (16, 16), Interpolation::Bilinear, &mut draws);
+            Augment::HorizontalFlip { p: 0.3 }.apply(picture.clone(), (16, 16), Resample::Bilinear, &mut draws);
         flipped != picture
     });
     assert!((500..700).contains(&flips.count()));

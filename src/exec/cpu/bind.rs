@@ -1,15 +1,17 @@
 //! Binds a step of a plan to its kernel: reads and packs its weights, works out its geometry.
 
+use archc_base::{Act, Binary, Window};
+
 use super::kernels::{
-    Act, BinaryOp, ConvShape, ConvTransposeShape, Heads, Isa, Layout, PackedConv, PackedConvTranspose, PackedMat,
-    PackedPooled, PackedSeparable, Policy, Pool, PoolShape, RawConv, Reduce, Resample, Rows, Site, choose,
+    ConvShape, ConvTransposeShape, Heads, Isa, Layout, PackedConv, PackedConvTranspose, PackedMat, PackedPooled,
+    PackedSeparable, Policy, RawConv, Rows, Site, choose,
 };
 use super::memory::Slot;
-use super::step::{Binary, Bound, Matmul, Place, Work};
+use super::step::{Bound, Matmul, Pairs, Place, Work};
 use crate::diag::Problem;
 use crate::exec::Weights;
 use crate::ops::shape::Shape;
-use crate::opt::{self, Arithmetic, Id, Kind, Learn};
+use crate::opt::{Id, Kind, Learn};
 use crate::plan::pairing::{Pairing, pairing};
 use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{self, Plan, Step, View};
@@ -24,7 +26,7 @@ pub(super) fn bind(isa: Isa, policy: Policy, plan: &Plan, step: &Step, weights: 
         plan::Work::Fill(value) => Work::Fill(*value),
         plan::Work::Node(id) => {
             let epilogue = &plan.net().node(*id).epilogue;
-            acts = [act(epilogue.before), act(epilogue.after)];
+            acts = [epilogue.before, epilogue.after];
             node(isa, policy, plan, *id, step, weights)?
         }
     };
@@ -89,24 +91,22 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
             let packed = PackedConv::pack_for(isa, &shape, algorithm, &raw, channels.scale.as_deref());
             Work::Conv { packed, bias: channels.shift, squeeze }
         }
-        Kind::Separable { window, depthwise, act: after, pointwise } => {
+        Kind::Separable { window, depthwise, act, pointwise } => {
             let hidden = operand(0).dims[1];
             let shape = conv_shape(window, hidden, hidden, hidden);
             let (deep, flat) = (weights.channels(depthwise, hidden)?, weights.channels(pointwise, dims[1])?);
             let (deep_raw, flat_raw) = (weights.read(&depthwise.weight)?, weights.read(&pointwise.weight)?);
             let [deep_raw, flat_raw] = [(&deep_raw, &deep.scale), (&flat_raw, &flat.scale)]
                 .map(|(weights, scale)| RawConv { weights, scale: scale.as_deref() });
-            let packed = PackedSeparable::pack(isa, &shape, deep_raw, deep.shift, act(*after), dims[1], flat_raw);
+            let packed = PackedSeparable::pack(isa, &shape, deep_raw, deep.shift, *act, dims[1], flat_raw);
             Work::Separable { packed, bias: flat.shift }
         }
-        Kind::PooledConv { window, weights: expression, act: after, pool } => {
+        Kind::PooledConv { window, weights: expression, act, pool } => {
             let shape = conv_shape(window, operand(0).dims[1], dims[1], 1);
             let channels = weights.channels(expression, dims[1])?;
             let raw = weights.read(&expression.weight)?;
-            let opt::Window { kernel, stride, padding, dilation } = *pool;
-            let pool = PoolShape { kernel, stride, padding, dilation };
             let scale = channels.scale.as_deref();
-            let packed = PackedPooled::pack(isa, &shape, &raw, scale, channels.shift, act(*after), pool);
+            let packed = PackedPooled::pack(isa, &shape, &raw, scale, channels.shift, *act, *pool);
             Work::PooledConv { packed }
         }
         Kind::ConvTranspose { window, groups, output_padding, weights: expression } => {
@@ -146,37 +146,16 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
         Kind::Softmax { log: false, .. } => Work::Softmax,
         Kind::Softmax { log: true, .. } => Work::LogSoftmax,
         Kind::Normalize { eps, .. } => Work::Normalize { eps: *eps as f32 },
-        Kind::Pool { pool, window } => {
-            let pool = match pool {
-                opt::Pool::Max => Pool::Max,
-                opt::Pool::Mean { count_padding } => Pool::Mean { count_include_pad: *count_padding },
-            };
-            let opt::Window { kernel, stride, padding, dilation } = *window;
-            Work::Pool { pool, shape: PoolShape { kernel, stride, padding, dilation } }
-        }
-        Kind::AdaptivePool { reduce: opt::Reduce::Max } => Work::AdaptivePool { pool: Pool::Max },
-        Kind::AdaptivePool { reduce: opt::Reduce::Mean } => {
-            Work::AdaptivePool { pool: Pool::Mean { count_include_pad: false } }
-        }
-        Kind::Resize { mode, scale } => {
-            let mode = match mode {
-                opt::Resample::Nearest => Resample::Nearest,
-                opt::Resample::Bilinear => Resample::Bilinear,
-                opt::Resample::Bicubic => Resample::Bicubic,
-            };
-            Work::Resize { mode, scale: *scale }
-        }
+        Kind::Pool { pool, window } => Work::Pool { pool: *pool, window: *window },
+        Kind::AdaptivePool { reduce } => Work::AdaptivePool { reduce: *reduce },
+        Kind::Resize { mode, scale } => Work::Resize { mode: *mode, scale: *scale },
         Kind::Reduce { reduce, axes } => {
-            let reduce = match reduce {
-                opt::Reduce::Mean => Reduce::Mean,
-                opt::Reduce::Max => Reduce::Max,
-            };
             let from = operand(0);
             // in the order in which the results lie
             let order = if from.dims.len() == dims.len() { step.write.order() } else { (0..from.dims.len()).collect() };
             let view = from.permuted(&order);
             let axes = order.iter().map(|axis| axes.contains(axis)).collect();
-            Work::Reduce { reduce, shape: view.dims, strides: view.strides, axes }
+            Work::Reduce { reduce: *reduce, shape: view.dims, strides: view.strides, axes }
         }
         Kind::Binary { op } => Work::Binary(binary(plan, id, step, *op)),
         Kind::Matmul { scale } => Work::Matmul(matmul(step, *scale)),
@@ -216,22 +195,20 @@ fn node(isa: Isa, policy: Policy, plan: &Plan, id: Id, step: &Step, weights: &We
 }
 
 pub(super) fn transposed_shape(
-    window: &opt::Window,
+    window: &Window,
     output_padding: [usize; 2],
     in_channels: usize,
     out_channels: usize,
     groups: usize,
 ) -> ConvTransposeShape {
-    let opt::Window { kernel, stride, padding, dilation } = *window;
-    ConvTransposeShape { in_channels, out_channels, kernel, stride, padding, output_padding, dilation, groups }
+    ConvTransposeShape { in_channels, out_channels, window: *window, output_padding, groups }
 }
 
-pub(super) fn conv_shape(window: &opt::Window, in_channels: usize, out_channels: usize, groups: usize) -> ConvShape {
-    let opt::Window { kernel, stride, padding, dilation } = *window;
-    ConvShape { in_channels, out_channels, kernel, stride, padding, dilation, groups }
+pub(super) fn conv_shape(window: &Window, in_channels: usize, out_channels: usize, groups: usize) -> ConvShape {
+    ConvShape { in_channels, out_channels, window: *window, groups }
 }
 
-fn binary(plan: &Plan, id: Id, step: &Step, op: Arithmetic) -> Binary {
+fn binary(plan: &Plan, id: Id, step: &Step, op: Binary) -> Pairs {
     let dims = &step.write.dims;
     let order = step.write.order();
     let operands = &plan.net().node(id).operands;
@@ -242,15 +219,10 @@ fn binary(plan: &Plan, id: Id, step: &Step, op: Arithmetic) -> Binary {
     let found = (0..2).find(whole);
     let first = found.unwrap_or(0);
     let pairing = if found.is_some() { pairing(&views[1 - first], &order) } else { Pairing::Broadcast };
-    let op = match (op, first) {
-        (Arithmetic::Add, _) => BinaryOp::Add,
-        (Arithmetic::Mul, _) => BinaryOp::Mul,
-        (Arithmetic::Sub, 0) => BinaryOp::Sub,
-        (Arithmetic::Sub, _) => BinaryOp::SubFrom,
-    };
+    let op = if first == 0 { op } else { op.swapped().expect("the net has sums, differences and products") };
     let lie = |view: &View| view.permuted(&order).strides;
     let strides = [lie(&views[first]), lie(&views[1 - first])];
-    Binary { op, first, pairing, shape: order.iter().map(|axis| dims[*axis]).collect(), strides }
+    Pairs { op, first, pairing, shape: order.iter().map(|axis| dims[*axis]).collect(), strides }
 }
 
 fn matmul(step: &Step, scale: f32) -> Matmul {
@@ -290,25 +262,4 @@ fn matmul(step: &Step, scale: f32) -> Matmul {
         levels.push((1, [0; 3]));
     }
     Matmul { levels, dists, sizes, layout, scale }
-}
-
-pub(super) fn act(act: opt::Act) -> Act {
-    match act {
-        opt::Act::None => Act::None,
-        opt::Act::Relu => Act::Relu,
-        opt::Act::Clamp { lo, hi } => Act::Clamp { lo, hi },
-        opt::Act::Elu(alpha) => Act::Elu(alpha),
-        opt::Act::LeakyRelu(slope) => Act::LeakyRelu(slope),
-        opt::Act::Gelu => Act::Gelu,
-        opt::Act::GeluTanh => Act::GeluTanh,
-        opt::Act::Silu => Act::Silu,
-        opt::Act::Sigmoid => Act::Sigmoid,
-        opt::Act::Tanh => Act::Tanh,
-        opt::Act::HardSwish => Act::HardSwish,
-        opt::Act::HardSigmoid => Act::HardSigmoid,
-        opt::Act::Softplus => Act::Softplus,
-        opt::Act::Mish => Act::Mish,
-        opt::Act::Exp => Act::Exp,
-        opt::Act::Linear { scale, shift } => Act::Affine(scale, shift),
-    }
 }

@@ -3,9 +3,11 @@
 //! A case draws its own data, runs its kernel over the current rayon pool, and can check single results against plain
 //! sums in float64.
 
+use archc_base::{Act, Pool, Reduce, Window};
+
 use super::kernels::{
-    self, Act, ConvShape, Element, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Policy, Pool, PoolShape,
-    Rows, RowsMut, Site, Sums, bf16, choose,
+    self, ConvShape, Element, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Policy, Rows, RowsMut, Site,
+    Sums, bf16, choose,
 };
 use crate::exec::timing::{Budget, Samples, sample};
 use crate::philox::{Philox, unit};
@@ -57,7 +59,8 @@ pub enum Work {
 /// All cases.
 pub fn all() -> Vec<Case> {
     let conv = |family, size: usize, c: usize, k: usize, kernel: usize, stride: usize| {
-        let shape = ConvShape { stride: [stride; 2], padding: [kernel / 2; 4], ..ConvShape::new(c, k, kernel) };
+        let window = Window { stride: [stride; 2], padding: [kernel / 2; 4], ..Window::square(kernel) };
+        let shape = ConvShape { window, ..ConvShape::new(c, k, kernel) };
         Case { family, work: Work::Conv { shape, size: [size; 2] } }
     };
     let depthwise = |family, size, c, kernel, stride| {
@@ -118,7 +121,7 @@ pub fn all() -> Vec<Case> {
         pool(Work::Pool { pool: Pool::Max, kernel: 3, stride: 2, padding: 1, size: [112; 2], channels: 64 }),
         pool(Work::Pool { pool: Pool::Max, kernel: 2, stride: 2, padding: 0, size: [224; 2], channels: 64 }),
         pool(Work::Pool {
-            pool: Pool::Mean { count_include_pad: true },
+            pool: Pool::Mean { count_padding: true },
             kernel: 2,
             stride: 2,
             padding: 0,
@@ -138,8 +141,9 @@ impl Case {
         let family = self.family;
         match self.work {
             Work::Conv { shape, size: [h, w] } => {
-                let stride = if shape.stride == [1, 1] { String::new() } else { format!(" s{}", shape.stride[0]) };
-                let [kh, kw] = shape.kernel;
+                let stride =
+                    if shape.window.stride == [1, 1] { String::new() } else { format!(" s{}", shape.window.stride[0]) };
+                let [kh, kw] = shape.window.kernel;
                 let (c, k) = (shape.in_channels, shape.out_channels);
                 if shape.groups == c && c > 1 {
                     format!("{family} depthwise {kh}x{kw}{stride} {h}x{w} {c}")
@@ -162,7 +166,7 @@ impl Case {
     pub fn flops(&self, batch: usize) -> f64 {
         let macs = match self.work {
             Work::Conv { shape, size } => {
-                let [p, q] = shape.output(size);
+                let [p, q] = shape.window.output(size);
                 batch * p * q * shape.weight_len()
             }
             Work::Gemm { m, k, n } => batch * m * k * n,
@@ -188,7 +192,7 @@ impl Case {
     fn lens(&self) -> [usize; 3] {
         match self.work {
             Work::Conv { shape, size: [h, w] } => {
-                let [p, q] = shape.output([h, w]);
+                let [p, q] = shape.window.output([h, w]);
                 [h * w * shape.in_channels, shape.weight_len(), p * q * shape.out_channels]
             }
             Work::Gemm { m, k, n } => [m * k, k * n, m * n],
@@ -319,7 +323,7 @@ impl<T: Element + Sums<T>> Ready<T> {
         match (&self.packed, self.case.work) {
             (Packed::Conv(packed), Work::Conv { shape, size }) => {
                 let x = image(&self.x, size, shape.in_channels);
-                packed.run(x, image_mut(&mut self.y, shape.output(size), shape.out_channels), &epilogue);
+                packed.run(x, image_mut(&mut self.y, shape.window.output(size), shape.out_channels), &epilogue);
             }
             (Packed::Mat(packed), Work::Gemm { m, k, n: cols }) => {
                 let a = Rows::new(&self.x[..], n * m, k).spaced(self.x_dist);
@@ -330,15 +334,13 @@ impl<T: Element + Sums<T>> Ready<T> {
                 kernels::linear(isa, a, w, RowsMut::new(single_y, n, cols), &Epilogue::new(None, Act::None));
             }
             (_, Work::Pool { pool, kernel, stride, padding, size, channels }) => {
-                let (kernel, stride, padding) = ([kernel; 2], [stride; 2], [padding; 4]);
-                let shape = PoolShape { kernel, stride, padding, dilation: [1; 2] };
+                let window = Window { stride: [stride; 2], padding: [padding; 4], ..Window::square(kernel) };
                 let y = image_mut(&mut self.y, self.case.pooled(), channels);
-                kernels::pool(isa, pool, &shape, image(&self.x, size, channels), y);
+                kernels::pool(isa, pool, &window, image(&self.x, size, channels), y);
             }
             (_, Work::GlobalPool { size, channels }) => {
-                let pool = Pool::Mean { count_include_pad: false };
                 let y = image_mut(&mut self.y, [1, 1], channels);
-                kernels::adaptive_pool(isa, pool, image(&self.x, size, channels), y);
+                kernels::adaptive_pool(isa, Reduce::Mean, image(&self.x, size, channels), y);
             }
             (_, Work::Softmax { rows, cols }) => {
                 // of float32 alone
@@ -395,16 +397,19 @@ impl<T: Element + Sums<T>> Ready<T> {
         };
         match self.case.work {
             Work::Conv { shape, size: [h, w] } => {
-                let [p, q] = shape.output([h, w]);
+                let [p, q] = shape.window.output([h, w]);
                 let (image, oy, ox) = (row / (p * q), row / q % p, row % q);
                 let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
                 let mut sum = 0.0;
-                for (dy, dx) in (0..shape.kernel[0]).flat_map(|dy| (0..shape.kernel[1]).map(move |dx| (dy, dx))) {
-                    let iy = (oy * shape.stride[0] + dy).wrapping_sub(shape.padding[0]);
-                    let ix = (ox * shape.stride[1] + dx).wrapping_sub(shape.padding[1]);
+                for (dy, dx) in
+                    (0..shape.window.kernel[0]).flat_map(|dy| (0..shape.window.kernel[1]).map(move |dx| (dy, dx)))
+                {
+                    let iy = (oy * shape.window.stride[0] + dy).wrapping_sub(shape.window.padding[0]);
+                    let ix = (ox * shape.window.stride[1] + dx).wrapping_sub(shape.window.padding[1]);
                     if iy < h && ix < w {
                         for c in 0..cg {
-                            let weight = self.w[((col * cg + c) * shape.kernel[0] + dy) * shape.kernel[1] + dx];
+                            let weight =
+                                self.w[((col * cg + c) * shape.window.kernel[0] + dy) * shape.window.kernel[1] + dx];
                             sum += x((image * h + iy) * w + ix, col / kg * cg + c) * f64::from(weight.up());
                         }
                     }

@@ -1,14 +1,15 @@
 //! The steps of training bound to their kernels. Weights are values here, and are packed by the step that uses them.
 
+use archc_base::Act;
+
 use super::bind::{FEW_ROWS, conv_shape, transposed_shape};
-use super::kernels::grad::{self, BatchNorm, Draw, LossKind, Slope};
+use super::kernels::grad::{self, BatchNorm, Draw};
 use super::kernels::{
-    self, Epilogue, Isa, Map, PackedConv, PackedConvTranspose, PackedMat, Policy, Pool, PoolShape, Resample, Rows,
-    Site, Strided, choose,
+    self, Epilogue, Isa, Map, PackedConv, PackedConvTranspose, PackedMat, Policy, Rows, Site, Strided, choose,
 };
 use super::memory::{Memory, Slot};
 use super::step::{Bound, Place};
-use crate::opt::{self, Act, Grain, Learn, Loss};
+use crate::opt::{Grain, Learn};
 use crate::philox::{Philox, unit};
 use crate::plan::view::IMAGE;
 use crate::plan::{Step, View};
@@ -39,44 +40,9 @@ pub(super) fn order(learn: &Learn, step: &Step, view: &View) -> Vec<usize> {
     }
 }
 
-fn slope(act: Act) -> Slope {
-    match act {
-        Act::None => Slope::Line(1.0),
-        Act::Linear { scale, .. } => Slope::Line(scale),
-        Act::Relu => Slope::Between(0.0, f32::INFINITY),
-        Act::Clamp { lo, hi } => Slope::Between(lo, hi),
-        Act::Elu(alpha) => Slope::Elu(alpha),
-        Act::LeakyRelu(slope) => Slope::Leaky(slope),
-        Act::Gelu => Slope::Gelu,
-        Act::GeluTanh => Slope::GeluTanh,
-        Act::Silu => Slope::Silu,
-        Act::Sigmoid => Slope::Sigmoid,
-        Act::Tanh => Slope::Tanh,
-        Act::HardSwish => Slope::HardSwish,
-        Act::HardSigmoid => Slope::HardSigmoid,
-        Act::Softplus => Slope::Softplus,
-        Act::Mish => Slope::Mish,
-        Act::Exp => Slope::Exp,
-    }
-}
-
-fn pool_of(pool: opt::Pool) -> Pool {
-    match pool {
-        opt::Pool::Max => Pool::Max,
-        opt::Pool::Mean { count_padding } => Pool::Mean { count_include_pad: count_padding },
-    }
-}
-
-fn loss_of(loss: &Loss, classes: usize) -> LossKind {
-    match loss {
-        Loss::CrossEntropy { smoothing, weights } => {
-            LossKind::CrossEntropy { classes, smoothing: *smoothing, weights: weights.clone() }
-        }
-        Loss::BceWithLogits => LossKind::BceWithLogits,
-        Loss::Mse => LossKind::Mse,
-        Loss::L1 => LossKind::L1,
-        Loss::Huber { delta } => LossKind::Huber { delta: *delta },
-    }
+/// Values of a row.
+fn classes(dims: &[usize]) -> usize {
+    dims[dims.len() - 1]
 }
 
 /// The uniform numbers of a draw in a run whose clock reads so.
@@ -184,11 +150,11 @@ impl Bound {
             }
             Learn::LayerNorm { eps, .. } => {
                 let io = self.mapped(to, data[0]);
-                kernels::layer_norm(isa, io, Some(data[1]), Some(data[2]), *eps, kernels::Act::None);
+                kernels::layer_norm(isa, io, Some(data[1]), Some(data[2]), *eps, Act::None);
             }
             Learn::GroupNorm { groups, eps } => {
                 let (x, y) = (reads[0].image(data[0]), write.image_mut(to));
-                kernels::group_norm(isa, *groups, x, Some(data[1]), Some(data[2]), *eps, kernels::Act::None, y);
+                kernels::group_norm(isa, *groups, x, Some(data[1]), Some(data[2]), *eps, Act::None, y);
             }
             Learn::LayerNormData { eps, .. } => {
                 grad::layer_norm_data(isa, self.mapped(to, data[0]), reads[1].rows(data[1]), data[2], *eps);
@@ -228,7 +194,7 @@ impl Bound {
                 grad::noise(self.mapped(to, data[0]), &draw);
             }
             Learn::ActData { act } => {
-                grad::act_data(isa, slope(*act), self.mapped(to, data[0]), reads[1].rows(data[1]));
+                grad::act_data(isa, *act, self.mapped(to, data[0]), reads[1].rows(data[1]));
             }
             Learn::SoftmaxData { log, .. } => {
                 grad::softmax_data(isa, self.mapped(to, data[0]), reads[1].rows(data[1]), *log);
@@ -237,26 +203,15 @@ impl Bound {
                 grad::normalize_data(isa, self.mapped(to, data[0]), reads[1].rows(data[1]), *eps);
             }
             Learn::PoolData { pool, window } => {
-                let opt::Window { kernel, stride, padding, dilation } = *window;
-                let shape = PoolShape { kernel, stride, padding, dilation };
                 let (dy, x) = (reads[0].image(data[0]), reads[1].image(data[1]));
-                grad::pool_data(isa, pool_of(*pool), &shape, dy, x, write.image_mut(to));
+                grad::pool_data(isa, *pool, window, dy, x, write.image_mut(to));
             }
             Learn::AdaptivePoolData { reduce } => {
-                let pool = match reduce {
-                    opt::Reduce::Max => Pool::Max,
-                    opt::Reduce::Mean => Pool::Mean { count_include_pad: false },
-                };
                 let (dy, x) = (reads[0].image(data[0]), reads[1].image(data[1]));
-                grad::adaptive_pool_data(isa, pool, dy, x, write.image_mut(to));
+                grad::adaptive_pool_data(isa, *reduce, dy, x, write.image_mut(to));
             }
             Learn::ResizeData { mode, scale } => {
-                let mode = match mode {
-                    opt::Resample::Nearest => Resample::Nearest,
-                    opt::Resample::Bilinear => Resample::Bilinear,
-                    opt::Resample::Bicubic => Resample::Bicubic,
-                };
-                grad::resize_data(isa, mode, *scale, reads[0].image(data[0]), write.image_mut(to));
+                grad::resize_data(isa, *mode, *scale, reads[0].image(data[0]), write.image_mut(to));
             }
             Learn::MeanData { axes } => {
                 let mut strides = reads[0].strides.clone();
@@ -287,9 +242,9 @@ impl Bound {
                 let cols = write.dims[1..].iter().product();
                 grad::gather_data(data[0], data[1], cols, to);
             }
-            Learn::Loss(loss) => to[0] = grad::loss(&loss_of(loss, dims(0)[dims(0).len() - 1]), data[0], data[1]),
+            Learn::Loss(loss) => to[0] = grad::loss(loss, classes(dims(0)), data[0], data[1]),
             Learn::LossData(loss) => {
-                grad::loss_data(&loss_of(loss, dims(0)[dims(0).len() - 1]), data[0], data[1], to);
+                grad::loss_data(loss, classes(dims(0)), data[0], data[1], to);
             }
             Learn::Gradient { .. } => unreachable!("the plan makes copies of these"),
         }

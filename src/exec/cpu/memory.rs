@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::kernels::Pages;
 use crate::diag::{Code, Problem};
-use crate::plan::{DType, Place, Plan, View, gigabytes};
+use crate::plan::{Place, Plan, View, gigabytes};
+use archc_base::DType;
 use half::bf16;
 
 /// A zeroed allocation that starts on a cache line.

@@ -14,12 +14,13 @@ mod training;
 
 use std::time::{Duration, Instant};
 
+use archc_base::DType;
 use rayon::prelude::*;
 
 use super::{Backend, Program, Weights};
 use crate::diag::{Code, Problem};
 use crate::opt::Fusion;
-use crate::plan::{self, DType, Plan, Segment, View};
+use crate::plan::{self, Plan, Segment, View};
 use crate::tensor::Tensor;
 use ahead::Fetch;
 pub use archc_cpu as kernels;

@@ -4,13 +4,14 @@
 //! rounded around them; anything else is run by its float32 kernel on widened copies in a part of the arena that all
 //! such steps share. Each result is rounded once.
 
+use archc_base::{Act, Binary, DType, Pool, Reduce, Window};
 use half::bf16;
 
 use super::bind::{self, FEW_ROWS};
 use super::kernels::bf16::{self as reduced, RowsIn, Unit};
 use super::kernels::{
-    self, Act, BinaryOp, ConvIo, Element, Epilogue, Map, Operand, Output, PackedConv, PackedMat, Policy, Pool,
-    PoolShape, Rows, RowsMut, Site, Strided, Takes, choose,
+    self, ConvIo, Element, Epilogue, Map, Operand, Output, PackedConv, PackedMat, Policy, Rows, RowsMut, Site, Strided,
+    Takes, choose,
 };
 use super::memory::{Data, DataMut, Memory, Slot};
 use super::step::{self, Bound, Place};
@@ -18,7 +19,7 @@ use crate::diag::Problem;
 use crate::exec::Weights;
 use crate::opt::Kind;
 use crate::plan::pairing::Pairing;
-use crate::plan::{self, DType, Plan, Step};
+use crate::plan::{self, Plan, Step};
 
 /// A step that is ready to run, its values in float32 or bf16.
 pub(super) enum Ready {
@@ -64,10 +65,10 @@ pub(super) enum Work {
     },
     Pool {
         pool: Pool,
-        shape: PoolShape,
+        window: Window,
     },
     AdaptivePool {
-        pool: Pool,
+        reduce: Reduce,
     },
     /// A float32 kernel over rows.
     Rows(step::Work),
@@ -102,8 +103,8 @@ pub(super) fn bind(unit: Unit, policy: Policy, plan: &Plan, step: &Step, weights
     }
     let (places, dtypes) = places(plan, step);
     let work = match bound.work {
-        step::Work::Pool { pool, shape } if dtypes[0] == DType::Bf16 => Work::Pool { pool, shape },
-        step::Work::AdaptivePool { pool } if dtypes[0] == DType::Bf16 => Work::AdaptivePool { pool },
+        step::Work::Pool { pool, window } if dtypes[0] == DType::Bf16 => Work::Pool { pool, window },
+        step::Work::AdaptivePool { reduce } if dtypes[0] == DType::Bf16 => Work::AdaptivePool { reduce },
         work if is_over_rows(&work, &dtypes) => Work::Rows(work),
         work => staged(plan, Bound { work, ..bound }, &places),
     };
@@ -117,7 +118,7 @@ fn places(plan: &Plan, step: &Step) -> (Places, Vec<DType>) {
     let acts = match step.work {
         plan::Work::Node(id) => {
             let epilogue = &plan.net().node(id).epilogue;
-            [bind::act(epilogue.before), bind::act(epilogue.after)]
+            [epilogue.before, epilogue.after]
         }
         _ => [Act::None; 2],
     };
@@ -340,15 +341,15 @@ impl Places {
                 let weights = Rows::new(&weights[..], self.write.matrix.cols, x.cols);
                 kernels::linear(unit, x, weights, self.write.rows_mut(to), &epilogue);
             }
-            Work::Pool { pool, shape } => {
+            Work::Pool { pool, window } => {
                 let (to, [x]) = memory.open_any(&self.write.slot, [&self.reads[0].slot]);
                 let x = self.reads[0].image(x.bf16());
-                either!(to, |to| kernels::pool(unit, *pool, shape, x, self.write.image_mut(to)));
+                either!(to, |to| kernels::pool(unit, *pool, window, x, self.write.image_mut(to)));
             }
-            Work::AdaptivePool { pool } => {
+            Work::AdaptivePool { reduce } => {
                 let (to, [x]) = memory.open_any(&self.write.slot, [&self.reads[0].slot]);
                 let x = self.reads[0].image(x.bf16());
-                either!(to, |to| kernels::adaptive_pool(unit, *pool, x, self.write.image_mut(to)));
+                either!(to, |to| kernels::adaptive_pool(unit, *reduce, x, self.write.image_mut(to)));
             }
             Work::Rows(work) => self.rows(unit, work, memory),
             Work::Staged { inner, widen, round } => {
@@ -456,7 +457,7 @@ impl OverRows<'_> {
             }
             step::Work::PRelu { slope } => {
                 let slope = if slope.len() == 1 { Operand::Scalar(slope[0]) } else { Operand::Row(slope) };
-                kernels::binary(isa, BinaryOp::Prelu, Map::in_place(RowsMut::new(data, rows, cols)), slope, Act::None);
+                kernels::binary(isa, Binary::Prelu, Map::in_place(RowsMut::new(data, rows, cols)), slope, Act::None);
             }
             step::Work::LayerNorm { weight, bias, eps } => {
                 kernels::layer_norm(
@@ -481,7 +482,7 @@ impl OverRows<'_> {
             self.with_rows(self.residual, matrix, row, rows, |residual| {
                 kernels::binary(
                     isa,
-                    BinaryOp::Add,
+                    Binary::Add,
                     Map::in_place(RowsMut::new(data, rows, cols)),
                     Operand::Rows(residual),
                     after,
@@ -490,7 +491,7 @@ impl OverRows<'_> {
         }
     }
 
-    fn binary(&self, binary: &step::Binary, row: usize, wide: RowsMut, act: Act) {
+    fn binary(&self, binary: &step::Pairs, row: usize, wide: RowsMut, act: Act) {
         let (isa, op) = (self.unit.isa(), binary.op);
         let RowsMut { data, rows, cols, .. } = wide;
         match binary.pairing {

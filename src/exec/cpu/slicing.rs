@@ -10,7 +10,8 @@ use super::bind::conv_shape;
 use super::ceilings::cache_sizes;
 use super::kernels::{Algorithm, ConvShape, Element, Estimate, Isa, Site, choose, estimate};
 use crate::opt::{Id, Kind, Net, Source, Weights};
-use crate::plan::{DType, Level, Load, Slicing, Step, Work};
+use crate::plan::{Level, Load, Slicing, Step, Work};
+use archc_base::DType;
 use half::bf16;
 
 /// Cycles a second.
@@ -59,7 +60,7 @@ impl Slicing for Cpu {
                 if let Some(found) = found {
                     return Load { work: START + found.work, weights: found.weights };
                 }
-                let [p, q] = shape.output([h, w]);
+                let [p, q] = shape.window.output([h, w]);
                 plain((samples * p * q) as f64, &[weights])
             }
             Kind::Separable { depthwise, pointwise, .. } => plain(pixels(id), &[depthwise, pointwise]),

@@ -1,9 +1,11 @@
 //! One step bound to its kernel: packed weights and the geometry of what it reads and writes.
 
+use archc_base::{Act, Binary, Pool, Reduce, Resample, Window};
+
 use super::kernels::{
-    self, Act, Batch, BatchMut, BinaryOp, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Input, Isa, Layout, Map,
-    Operand, Output, PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Planes, Policy, Pool,
-    PoolShape, Reduce, Resample, Rows, RowsMut, Shared, Strided, ranges, tasks,
+    self, Batch, BatchMut, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Input, Isa, Layout, Map, Operand, Output,
+    PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Planes, Policy, Rows, RowsMut, Shared,
+    Strided, ranges, tasks,
 };
 use super::memory::{Memory, Slot};
 use crate::ops::{self, Op};
@@ -89,10 +91,10 @@ pub(super) enum Work {
     },
     Pool {
         pool: Pool,
-        shape: PoolShape,
+        window: Window,
     },
     AdaptivePool {
-        pool: Pool,
+        reduce: Reduce,
     },
     Resize {
         mode: Resample,
@@ -105,7 +107,7 @@ pub(super) enum Work {
         strides: Vec<usize>,
         axes: Vec<bool>,
     },
-    Binary(Binary),
+    Binary(Pairs),
     Matmul(Matmul),
     Attention {
         heads: Heads,
@@ -122,8 +124,8 @@ pub(super) enum Work {
 }
 
 /// How the second operand pairs with the first. `op` is turned where the operands were.
-pub(super) struct Binary {
-    pub op: BinaryOp,
+pub(super) struct Pairs {
+    pub op: Binary,
     /// Which read is the first operand.
     pub first: usize,
     pub pairing: Pairing,
@@ -297,7 +299,7 @@ impl Bound {
             }
             Work::PRelu { slope } => {
                 let slope = if slope.len() == 1 { Operand::Scalar(slope[0]) } else { Operand::Row(slope) };
-                self.map(memory, |io| kernels::binary(isa, BinaryOp::Prelu, io, slope, Act::None));
+                self.map(memory, |io| kernels::binary(isa, Binary::Prelu, io, slope, Act::None));
             }
             Work::LayerNorm { weight, bias, eps } => {
                 self.map(memory, |io| kernels::layer_norm(isa, io, Some(weight), Some(bias), *eps, Act::None));
@@ -308,8 +310,8 @@ impl Bound {
             Work::GroupNorm { groups, weight, bias, eps } => self.images(memory, |x, y| {
                 kernels::group_norm(isa, *groups, x, Some(weight), Some(bias), *eps, Act::None, y);
             }),
-            Work::Pool { pool, shape } => self.images(memory, |x, y| kernels::pool(isa, *pool, shape, x, y)),
-            Work::AdaptivePool { pool } => self.images(memory, |x, y| kernels::adaptive_pool(isa, *pool, x, y)),
+            Work::Pool { pool, window } => self.images(memory, |x, y| kernels::pool(isa, *pool, window, x, y)),
+            Work::AdaptivePool { reduce } => self.images(memory, |x, y| kernels::adaptive_pool(isa, *reduce, x, y)),
             Work::Resize { mode, scale } => self.images(memory, |x, y| kernels::resize(isa, *mode, *scale, x, y)),
             Work::Reduce { reduce, shape, strides, axes } => {
                 let from = &self.reads[0];
@@ -426,15 +428,15 @@ impl Bound {
         if written || self.in_place {
             let (to, [data]) = memory.open(&self.write.slot, [&residual.slot]);
             let io = Map::in_place(self.write.rows_mut(to));
-            kernels::binary(isa, BinaryOp::Add, io, Operand::Rows(residual.rows(data)), after);
+            kernels::binary(isa, Binary::Add, io, Operand::Rows(residual.rows(data)), after);
         } else {
             let (to, [x, data]) = memory.open(&self.write.slot, [&self.reads[0].slot, &residual.slot]);
             let io = Map::new(self.reads[0].rows(x), self.write.rows_mut(to));
-            kernels::binary(isa, BinaryOp::Add, io, Operand::Rows(residual.rows(data)), after);
+            kernels::binary(isa, Binary::Add, io, Operand::Rows(residual.rows(data)), after);
         }
     }
 
-    fn binary(&self, isa: Isa, memory: &mut Memory, binary: &Binary) {
+    fn binary(&self, isa: Isa, memory: &mut Memory, binary: &Pairs) {
         let [before, after] = self.acts;
         let act = if self.residual.is_some() { before } else { after };
         let (first, second) = (&self.reads[binary.first], &self.reads[1 - binary.first]);

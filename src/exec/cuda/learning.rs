@@ -10,12 +10,12 @@ use super::lower::Kept;
 use super::program::{self, Loaded};
 use super::{Cuda, Pace};
 use crate::diag::{Code, Problem};
-use crate::exec::cpu::kernels::grad::Rule;
 use crate::exec::learning::{Array, Arrays, Learning, Learns, Part, Update};
 use crate::exec::{Backend, Program, Weights};
 use crate::opt::Fusion;
-use crate::plan::{self, DType, Plan, Reduced, View};
+use crate::plan::{self, Plan, Reduced, View};
 use crate::tensor::Tensor;
+use archc_base::{DType, Rule};
 use archc_cuda::{Accumulate, Dtype, Norm};
 
 impl Learns for Cuda {
@@ -249,9 +249,9 @@ impl OnDevice {
 
 /// An update by a rule.
 fn with_rule(update: archc_cuda::Update, rule: Rule) -> archc_cuda::Update {
+    let update = archc_cuda::Update { rule: rule.code(), ..update };
     match rule {
         Rule::Sgd { momentum, dampening, nesterov, first } => archc_cuda::Update {
-            rule: archc_cuda::Update::SGD,
             nesterov: nesterov.into(),
             moving: i32::from(momentum != 0.0),
             begins: first.into(),
@@ -259,20 +259,18 @@ fn with_rule(update: archc_cuda::Update, rule: Rule) -> archc_cuda::Update {
             take: 1.0 - dampening,
             ..update
         },
-        Rule::Adam { betas: [first, second], eps, decoupled, amsgrad, corrections } => archc_cuda::Update {
-            rule: archc_cuda::Update::ADAM,
+        Rule::Adam { betas, eps, decoupled, amsgrad, corrections } => archc_cuda::Update {
             decoupled: decoupled.into(),
             amsgrad: amsgrad.into(),
-            keep: first,
-            take: 1.0 - first,
-            keep_second: second,
+            keep: betas[0] as f32,
+            take: 1.0 - betas[0] as f32,
+            keep_second: betas[1] as f32,
             eps,
             root: 1.0 / corrections[1].sqrt() as f32,
             corrected: update.rate / corrections[0],
             ..update
         },
         Rule::RmsProp { alpha, eps, momentum, centered } => archc_cuda::Update {
-            rule: archc_cuda::Update::RMSPROP,
             centered: centered.into(),
             moving: i32::from(momentum != 0.0),
             keep: alpha,

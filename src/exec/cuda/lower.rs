@@ -16,9 +16,10 @@ use super::driver::{Facts, Packed};
 use super::place::{Layout, Pool, stored};
 use crate::diag::{Code, Problem};
 use crate::exec::Weights;
-use crate::opt::{self, Id, Kind};
+use crate::opt::{Id, Kind};
 use crate::plan::view::{IMAGE, Matrix};
-use crate::plan::{DType, Place, Plan, Step, View, Work};
+use crate::plan::{Place, Plan, Step, View, Work};
+use archc_base::DType;
 use archc_cuda::{Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK, Tma};
 use rayon::prelude::*;
 
@@ -295,23 +296,7 @@ fn rows(view: &View, order: &[usize]) -> Matrix {
     matrix
 }
 
-pub(super) fn act(act: opt::Act) -> Act {
-    match act {
-        opt::Act::None => Act::NONE,
-        opt::Act::Relu => Act::RELU,
-        opt::Act::Clamp { lo, hi } => Act::clamp(lo, hi),
-        opt::Act::Elu(alpha) => Act::elu(alpha),
-        opt::Act::LeakyRelu(slope) => Act::leaky_relu(slope),
-        opt::Act::Gelu => Act::GELU,
-        opt::Act::GeluTanh => Act::GELU_TANH,
-        opt::Act::Silu => Act::SILU,
-        opt::Act::Sigmoid => Act::SIGMOID,
-        opt::Act::Tanh => Act::TANH,
-        opt::Act::HardSwish => Act::HARD_SWISH,
-        opt::Act::HardSigmoid => Act::HARD_SIGMOID,
-        opt::Act::Softplus => Act::SOFTPLUS,
-        opt::Act::Mish => Act::MISH,
-        opt::Act::Exp => Act::EXP,
-        opt::Act::Linear { scale, shift } => Act::linear(scale, shift),
-    }
+pub(super) fn act(act: archc_base::Act) -> Act {
+    let [a, b] = act.parameters();
+    Act { code: act.code(), a, b }
 }

@@ -86,7 +86,7 @@ impl Backend for Cuda {
         plan::Options {
             batch,
             pixel_distance: lower::pixel_distance(self.dtype),
-            dtype: plan::DType::F32,
+            dtype: archc_base::DType::F32,
             reduced: plan::Reduced::Large,
             few_channels: 0,
             slicing: None,

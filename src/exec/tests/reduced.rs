@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use archc_base::DType;
+
 use super::{Random, distance, noise};
 use crate::diag::Problem;
 use crate::exec::cpu::Cpu;
@@ -11,7 +13,6 @@ use crate::exec::cpu::kernels::Policy;
 use crate::exec::{Executable, Tensors};
 use crate::graph::{NodeId, path};
 use crate::opt::testing::network;
-use crate::plan::DType;
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 

@@ -1,12 +1,14 @@
 //! A CPU whose plans cut the batch into slices wherever chance wants it.
 
+use archc_base::DType;
+
 use crate::diag::Problem;
 use crate::exec::cpu::Cpu;
 use crate::exec::tests::{Random, noise};
 use crate::exec::{Backend, Executable, Program, Weights};
 use crate::opt::testing::network;
 use crate::opt::{Fusion, Net};
-use crate::plan::{self, DType, Level, Load, Plan, Slicing, Step};
+use crate::plan::{self, Level, Load, Plan, Slicing, Step};
 use crate::tensor::Tensor;
 
 #[derive(Debug)]

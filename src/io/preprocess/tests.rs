@@ -1,3 +1,5 @@
+use archc_base::Resample;
+
 use super::*;
 use crate::io::picture;
 use std::path::Path;
@@ -29,12 +31,12 @@ fn resizing_and_cropping_are_pillows_bit_for_bit() {
             ["resize", name, to] => {
                 let (w, h) = size(to);
                 let whole = |len: u32| Window { from: 0, len: len as usize };
-                let interpolation = Interpolation::named(name).unwrap();
+                let interpolation = Resample::named(name).unwrap();
                 let result = resample(&picture, (w.into(), h.into()), interpolation, whole(w), whole(h));
                 result.data().to_vec()
             }
             ["fit", name, short, crop] => {
-                let interpolation = Interpolation::named(name).unwrap();
+                let interpolation = Resample::named(name).unwrap();
                 let crop = size(crop);
                 let resize = Some(short.parse().unwrap());
                 let preprocess = Preprocess { resize, crop: Some(crop), interpolation, ..Preprocess::default() };
@@ -55,7 +57,7 @@ fn the_sample_pictures_are_what_torchvision_makes_of_them() {
     let shared = if shared.is_dir() { shared } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared") };
     let Ok(bytes) = std::fs::read(shared.join("models/efficientnet_lite0.reference.safetensors")) else { return };
     let expected = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let interpolation = Interpolation::Bicubic;
+    let interpolation = Resample::Bicubic;
     let preprocess =
         Preprocess { resize: Some(256), crop: Some((224, 224)), interpolation, mean: [0.5; 3], std: [0.5; 3] };
     for name in ["astronaut", "chelsea", "coffee", "rocket"] {
@@ -71,7 +73,7 @@ fn the_sample_pictures_are_what_torchvision_makes_of_them() {
 #[test]
 fn a_picture_of_the_inputs_size_is_left_alone() {
     let picture = Rgb::new(2, 1, vec![0, 51, 102, 153, 204, 255]);
-    let interpolation = Interpolation::Bicubic;
+    let interpolation = Resample::Bicubic;
     let preprocess = Preprocess { resize: Some(256), interpolation, ..Preprocess::default() };
     let tensor = preprocess.apply(&picture, [3, 1, 2]).unwrap();
     assert_eq!(tensor.data(), [0.0, 0.6, 0.2, 0.8, 0.4, 1.0]);
@@ -100,7 +102,7 @@ fn one_channel_gets_pils_grey() {
 #[test]
 fn extreme_shapes_cost_only_what_is_kept() {
     let wide = Rgb::new(20_000, 1, [10, 20, 30].repeat(20_000));
-    for interpolation in Interpolation::ALL {
+    for (_, interpolation) in Resample::ALL {
         let preprocess = Preprocess { resize: Some(256), interpolation, ..Preprocess::default() };
         let tensor = preprocess.apply(&wide, [3, 224, 224]).unwrap();
         assert!(tensor.data()[..224 * 224].iter().all(|value| *value == 10.0 / 255.0), "{interpolation:?}");
@@ -114,7 +116,7 @@ fn extreme_shapes_cost_only_what_is_kept() {
 
 #[test]
 fn another_input_size_scales_the_resize() {
-    let interpolation = Interpolation::Bilinear;
+    let interpolation = Resample::Bilinear;
     let base = Preprocess { resize: Some(256), crop: Some((224, 224)), interpolation, mean: [0.0; 3], std: [1.0; 3] };
     assert_eq!(base.scaled((224, 224), (224, 224)), base);
     let larger = base.scaled((224, 224), (320, 480));
@@ -136,7 +138,7 @@ fn what_cannot_be_meant_is_refused() {
 
 #[test]
 fn it_is_described_in_one_line() {
-    let interpolation = Interpolation::Bicubic;
+    let interpolation = Resample::Bicubic;
     let preprocess = Preprocess {
         resize: Some(256),
         crop: Some((224, 224)),

@@ -8,9 +8,11 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+use archc_base::Act;
+
 use crate::graph::NodeId;
 use crate::ops::shape::Shape;
-use crate::opt::{Act, Epilogue, Id, Kind, Learn, Net, Node, Source};
+use crate::opt::{Epilogue, Id, Kind, Learn, Net, Node, Source};
 
 /// A summand of a value's derivative.
 #[derive(Clone, Copy, Debug)]

@@ -1,9 +1,11 @@
 //! The rules: what the derivative `dy` of a step's result gives its operands. `y` is the step, `x` its first operand.
 
+use archc_base::{Act, Binary, Reduce, Window};
+
 use super::{Backward, Part};
 use crate::ops::Op;
 use crate::ops::shape::Shape;
-use crate::opt::{Act, Arithmetic, ChannelMap, Id, Kind, Learn, Reduce, Weights, Window};
+use crate::opt::{ChannelMap, Id, Kind, Learn, Weights};
 
 impl Backward<'_> {
     /// # Panics
@@ -291,18 +293,18 @@ impl Backward<'_> {
         self.learn(Learn::Conv { window, groups }, vec![dy, weight], shape)
     }
 
-    fn binary(&mut self, op: Arithmetic, dy: Id, a: Id, b: Id) {
+    fn binary(&mut self, op: Binary, dy: Id, a: Id, b: Id) {
         let (a_shape, b_shape) = (self.shape(a), self.shape(b));
         let from_left = a_shape.batched && b_shape.batched;
         if self.needs(a) {
-            let other = (op == Arithmetic::Mul).then_some(b);
+            let other = (op == Binary::Mul).then_some(b);
             let da = self.unstretched(dy, other, &a_shape, from_left);
             self.give(a, da);
         }
         if self.needs(b) {
-            let other = (op == Arithmetic::Mul).then_some(a);
+            let other = (op == Binary::Mul).then_some(a);
             let db = self.unstretched(dy, other, &b_shape, from_left);
-            let db = self.scaled(db, if op == Arithmetic::Sub { -1.0 } else { 1.0 });
+            let db = self.scaled(db, if op == Binary::Sub { -1.0 } else { 1.0 });
             self.give(b, db);
         }
     }
@@ -313,7 +315,7 @@ impl Backward<'_> {
         let mut read = vec![dy];
         if let Some(other) = other {
             if whole == *shape || self.shape(other) != whole {
-                read = vec![self.add(Kind::Binary { op: Arithmetic::Mul }, vec![dy, other], whole.clone())];
+                read = vec![self.add(Kind::Binary { op: Binary::Mul }, vec![dy, other], whole.clone())];
             } else {
                 read.push(other);
             }

@@ -1,7 +1,8 @@
 //! Losses of outputs, in float64 with PyTorch's formulas: what validation prints.
 
+use archc_base::Loss;
+
 use crate::data::Targets;
-use crate::opt::Loss;
 use crate::tensor::Tensor;
 
 /// The mean loss of `outputs`, [B, ..].
@@ -11,9 +12,9 @@ pub fn loss(kind: &Loss, outputs: &Tensor, targets: &Targets) -> f64 {
             Loss::CrossEntropy { smoothing, weights },
             Targets::Classes(classes) | Targets::Mixed { first: classes, .. },
         ) => cross_entropy(outputs, classes, f64::from(*smoothing), weights.as_deref()),
-        (_, Targets::Values(values)) => {
+        (Loss::BceWithLogits | Loss::Mse | Loss::L1 | Loss::Huber { .. }, Targets::Values(values)) => {
             let pairs = outputs.data().iter().zip(values.data());
-            let sum: f64 = pairs.map(|(x, y)| each(kind, f64::from(*x), f64::from(*y))).sum();
+            let sum: f64 = pairs.map(|(x, y)| kind.value(f64::from(*x), f64::from(*y))).sum();
             sum / outputs.len().max(1) as f64
         }
         // numbers have no class, and classes no numbers: a checked run has neither
@@ -34,19 +35,6 @@ fn cross_entropy(outputs: &Tensor, classes: &[usize], smoothing: f64, weights: O
         whole += weight(*class);
     }
     sum / whole
-}
-
-fn each(kind: &Loss, x: f64, y: f64) -> f64 {
-    let difference = (x - y).abs();
-    match kind {
-        Loss::Mse => difference * difference,
-        Loss::L1 => difference,
-        Loss::Huber { delta } => {
-            let delta = f64::from(*delta);
-            if difference <= delta { 0.5 * difference * difference } else { delta * (difference - 0.5 * delta) }
-        }
-        Loss::BceWithLogits | Loss::CrossEntropy { .. } => x.max(0.0) - x * y + (-x.abs()).exp().ln_1p(),
-    }
 }
 
 #[cfg(test)]

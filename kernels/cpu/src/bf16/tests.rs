@@ -4,12 +4,13 @@
 //! Results in bf16 are within half a unit of the last place of the exact ones (2^-8 of a value at most) and the error of float32
 //! sums; results in float32 within the latter.
 
-use super::super::tests::{Rng, act, close, on_threads, poison};
+use super::super::tests::{Rng, close, on_threads, poison};
 use super::super::{
-    Act, Algorithm, ConvShape, Convolved, Element, Epilogue, Image, ImageMut, Map, PackedConv, PackedMat, Pool,
-    PoolShape, Rows, RowsMut, Strided, adaptive_pool, linear, pool, unary,
+    Algorithm, ConvShape, Convolved, Element, Epilogue, Image, ImageMut, Map, PackedConv, PackedMat, Rows, RowsMut,
+    Strided, adaptive_pool, linear, pool, unary,
 };
 use super::*;
+use archc_base::{Act, Pool, Reduce, Window};
 use half::bf16;
 
 /// Rounding a result, relative to the largest one.
@@ -44,9 +45,9 @@ fn picked<O: Element>(out: &[O], cols: usize, dist: usize, what: &str) -> Vec<f3
 
 /// [n, h, w, c] -> f64 [n, p, q, k], dense.
 fn naive(shape: &ConvShape, x: &Image<bf16>, weight: impl Fn(usize) -> f64) -> Vec<f64> {
-    let [p, q] = shape.output([x.h, x.w]);
+    let [p, q] = shape.window.output([x.h, x.w]);
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
-    let [kh, kw] = shape.kernel;
+    let [kh, kw] = shape.window.kernel;
     let mut y = Vec::new();
     for at in 0..x.n * p * q * shape.out_channels {
         let (k, ox, oy, n) = (
@@ -57,8 +58,10 @@ fn naive(shape: &ConvShape, x: &Image<bf16>, weight: impl Fn(usize) -> f64) -> V
         );
         let mut sum = 0f64;
         for (r, s) in (0..kh).flat_map(|r| (0..kw).map(move |s| (r, s))) {
-            let iy = (oy * shape.stride[0] + r * shape.dilation[0]) as isize - shape.padding[0] as isize;
-            let ix = (ox * shape.stride[1] + s * shape.dilation[1]) as isize - shape.padding[1] as isize;
+            let iy = (oy * shape.window.stride[0] + r * shape.window.dilation[0]) as isize
+                - shape.window.padding[0] as isize;
+            let ix = (ox * shape.window.stride[1] + s * shape.window.dilation[1]) as isize
+                - shape.window.padding[1] as isize;
             if iy < 0 || ix < 0 || iy >= x.h as isize || ix >= x.w as isize {
                 continue;
             }
@@ -78,20 +81,23 @@ struct Case {
 }
 
 fn case(size: [usize; 3], c: usize, k: usize, kernel: [usize; 2], groups: usize) -> Case {
-    Case { shape: ConvShape { kernel, groups, ..ConvShape::new(c, k, 1) }, size }
+    Case {
+        shape: ConvShape { in_channels: c, out_channels: k, window: Window { kernel, ..Window::square(1) }, groups },
+        size,
+    }
 }
 
 impl Case {
     fn stride(mut self, y: usize, x: usize) -> Self {
-        self.shape.stride = [y, x];
+        self.shape.window.stride = [y, x];
         self
     }
     fn pad(mut self, padding: [usize; 4]) -> Self {
-        self.shape.padding = padding;
+        self.shape.window.padding = padding;
         self
     }
     fn dilate(mut self, y: usize, x: usize) -> Self {
-        self.shape.dilation = [y, x];
+        self.shape.window.dilation = [y, x];
         self
     }
 
@@ -106,12 +112,12 @@ impl Case {
         let terms = shape.weight_len() / k;
         let weights: Vec<f32> = rng.vec(shape.weight_len()).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
         let scale: Option<Vec<f32>> = (rng.pick(0, 1) == 0).then(|| rng.vec(k));
-        let [p, q] = shape.output([*h, *w]);
+        let [p, q] = shape.window.output([*h, *w]);
         let pixels = n * p * q;
         let bias: Option<Vec<f32>> = (rng.pick(0, 2) > 0).then(|| rng.vec(k));
         let residual: Option<Vec<bf16>> = (rng.pick(0, 1) == 0).then(|| halves(rng, pixels * res_dist));
         let gate: Option<Vec<f32>> = (rng.pick(0, 2) == 0).then(|| rng.vec(n * k));
-        let acts = [Act::None, Act::Relu, Act::Relu6, Act::Silu, Act::HardSwish, Act::Clamp { lo: -0.5, hi: 0.7 }];
+        let acts = [Act::None, Act::Relu, Act::RELU6, Act::Silu, Act::HardSwish, Act::Clamp { lo: -0.5, hi: 0.7 }];
         let (before, after) = (acts[rng.pick(0, 5)], acts[rng.pick(0, 5)]);
         let before = if rng.pick(0, 1) == 0 { before } else { Act::None };
         let epilogue = Epilogue {
@@ -136,10 +142,10 @@ impl Case {
         for (i, v) in want.iter_mut().enumerate() {
             let (m, j) = (i / k, i % k);
             *v += bias.as_ref().map_or(0.0, |b| b[j].into());
-            *v = act(before, *v);
+            *v = before.apply(*v);
             *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
             *v += residual.as_ref().map_or(0.0, |r| exact(r[m * res_dist + j]));
-            *v = act(after, *v);
+            *v = after.apply(*v);
         }
         close(&got, &want, tolerance, &what);
     }
@@ -207,7 +213,8 @@ fn winograd_matches_a_plain_loop() {
     for unit in Unit::all() {
         let mut rng = Rng::new(23);
         for case in cases() {
-            let ConvShape { kernel, stride, dilation, groups, in_channels, .. } = case.shape;
+            let ConvShape { in_channels, groups, window, .. } = case.shape;
+            let Window { kernel, stride, dilation, .. } = window;
             if kernel != [3, 3] || stride != [1, 1] || dilation != [1, 1] || groups == in_channels {
                 continue;
             }
@@ -263,14 +270,14 @@ fn linear_layers_match_a_plain_loop() {
 #[test]
 fn pools_are_those_of_float32_rounded() {
     let mut rng = Rng::new(11);
-    let shape = PoolShape { kernel: [3, 2], stride: [2, 1], padding: [1, 0, 1, 1], dilation: [1, 1] };
+    let shape = Window { kernel: [3, 2], stride: [2, 1], padding: [1, 0, 1, 1], dilation: [1, 1] };
     for unit in Unit::all() {
         for c in [1, 16, 37, 100] {
             let mut data = halves(&mut rng, 2 * 9 * 8 * c);
             data[c / 2] = bf16::NAN;
             let floats = wide(&data);
             let (x, wide_x) = (Image::new(&data[..], [2, 9, 8, c]), Image::new(&floats[..], [2, 9, 8, c]));
-            for kind in [Pool::Max, Pool::Mean { count_include_pad: true }, Pool::Mean { count_include_pad: false }] {
+            for kind in [Pool::Max, Pool::Mean { count_padding: true }, Pool::Mean { count_padding: false }] {
                 let sizes = [[2, 5, 8, c], [2, 3, 2, c], [2, 1, 1, c]];
                 for (at, size) in sizes.into_iter().enumerate() {
                     let len = size.iter().product();
@@ -282,6 +289,7 @@ fn pools_are_those_of_float32_rounded() {
                         pool(unit, kind, &shape, x, got_y);
                         pool(unit, kind, &shape, x, rounded_y);
                     } else {
+                        let kind = if kind == Pool::Max { Reduce::Max } else { Reduce::Mean };
                         super::super::adaptive_pool(unit.isa(), kind, wide_x, want_y);
                         adaptive_pool(unit, kind, x, got_y);
                         adaptive_pool(unit, kind, x, rounded_y);

@@ -6,9 +6,11 @@
 //!           pixel, so that a mean far from 0 costs no digits; backward reads dy and x twice and writes once
 //! Relu      that follows is undone by the sign of y, which is computed again from x with the same instructions
 
+use archc_base::Act;
+
+use super::super::act::bounds;
 use super::super::direct::Epilogue;
 use super::super::elementwise::Map;
-use super::super::math::Act;
 use super::super::par::{ranges, scratch};
 use super::super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::super::view::Rows;
@@ -107,7 +109,7 @@ pub fn batch_norm(isa: Isa, io: Map, norm: &BatchNorm, epilogue: &Epilogue) {
     norm.check(cols);
     epilogue.check(io.rows, cols, 1);
     assert!(epilogue.before == Act::None && epilogue.gate.is_none(), "an epilogue that this kernel does not know");
-    let bounds = epilogue.after.bounds();
+    let bounds = bounds(epilogue.after);
     let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
     scratch(2 * cols, |line| {
         norm.line(cols, line);

@@ -3,11 +3,12 @@
 //! With stride 1 it is a convolution itself, of the weights turned by half a turn and with their channels exchanged:
 //! whatever algorithm is fastest for that. With larger strides it is a transposed convolution, by its phases.
 
+use archc_base::{Act, Binary, Window};
+
 use super::super::conv::{ConvShape, PackedConv};
 use super::super::conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 use super::super::direct::Epilogue;
-use super::super::elementwise::{BinaryOp, Map, Operand, binary, unary};
-use super::super::math::Act;
+use super::super::elementwise::{Map, Operand, binary, unary};
 use super::super::par::{Shared, scratch, tasks};
 use super::super::simd::Isa;
 use super::super::view::{Image, ImageMut};
@@ -26,34 +27,26 @@ pub enum ConvGrad {
 impl ConvGrad {
     /// For a convolution of images of `size`.
     pub fn new(shape: &ConvShape, size: [usize; 2]) -> ConvGrad {
-        let ConvShape { in_channels, out_channels, kernel, stride, padding, dilation, groups } = *shape;
-        let reach = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis]);
+        let ConvShape { in_channels, out_channels, window, groups } = *shape;
+        let Window { stride, padding, .. } = window;
+        let reach = window.reach().map(|reach| reach - 1);
         let turned = [0, 1, 2, 3].map(|side| reach[side % 2].checked_sub(padding[side]));
         let depthwise = groups > 1 && in_channels == groups && out_channels == groups;
         if let (true, [Some(top), Some(left), Some(bottom), Some(right)]) = (stride == [1, 1], turned) {
-            let padding = [top, left, bottom, right];
+            let window = Window { padding: [top, left, bottom, right], ..window };
             let [in_channels, out_channels] = [out_channels, in_channels];
-            return ConvGrad::Turned(ConvShape { in_channels, out_channels, padding, ..*shape });
+            return ConvGrad::Turned(ConvShape { in_channels, out_channels, window, groups });
         }
         if depthwise {
             return ConvGrad::Depthwise;
         }
-        let out = shape.output(size);
+        let out = window.output(size);
         let output_padding = [0, 1].map(|axis| {
             let full = (out[axis] - 1) * stride[axis] + reach[axis] + 1;
             (size[axis] + padding[axis] + padding[axis + 2]).saturating_sub(full)
         });
         let [in_channels, out_channels] = [out_channels, in_channels];
-        ConvGrad::Transposed(ConvTransposeShape {
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            padding,
-            output_padding,
-            dilation,
-            groups,
-        })
+        ConvGrad::Transposed(ConvTransposeShape { in_channels, out_channels, window, output_padding, groups })
     }
 }
 
@@ -75,7 +68,7 @@ pub fn conv_data(
     match ConvGrad::new(shape, [dx.h, dx.w]) {
         ConvGrad::Turned(turned) => {
             let (k, c) = (shape.out_channels / shape.groups, shape.in_channels / shape.groups);
-            let taps = shape.kernel[0] * shape.kernel[1];
+            let taps = shape.window.kernel[0] * shape.window.kernel[1];
             scratch(shape.weight_len(), |own| {
                 let base = Shared(own.as_mut_ptr());
                 tasks(shape.in_channels, |channel| {
@@ -105,7 +98,7 @@ pub fn conv_data(
             );
             if let Some(residual) = epilogue.residual {
                 let io = Map::in_place(dx.rows());
-                binary(isa, BinaryOp::Add, io, Operand::Rows(residual), epilogue.after);
+                binary(isa, Binary::Add, io, Operand::Rows(residual), epilogue.after);
             } else if epilogue.after != Act::None {
                 unary(isa, epilogue.after, Map::in_place(dx.rows()));
             }

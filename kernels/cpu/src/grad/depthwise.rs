@@ -10,7 +10,7 @@ use super::super::view::{Image, ImageMut};
 
 /// As [`conv_weight`](super::conv_weight), which has checked the sizes.
 pub(super) fn weight(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f32]) {
-    let taps = shape.kernel[0] * shape.kernel[1];
+    let taps = shape.window.kernel[0] * shape.window.kernel[1];
     let (lanes, lines) = (isa.lanes(), dy.n * dy.h);
     let strips = x.c.div_ceil(lanes);
     let parts = lines.min(64 / strips.min(64)).clamp(1, 16);
@@ -53,13 +53,14 @@ impl Task for Weight<'_> {
     unsafe fn run<S: Simd>(self) {
         let Weight { shape, x, dy, lines, first, sums } = self;
         let n = S::N.min(x.c - first);
-        let [kh, kw] = shape.kernel;
+        let [kh, kw] = shape.window.kernel;
         // SAFETY: taps outside the image are left out, the others lie inside it.
         unsafe {
             for line in lines {
                 let (image, p) = (line / dy.h, line % dy.h);
                 for r in 0..kh {
-                    let iy = (p * shape.stride[0] + r * shape.dilation[0]).wrapping_sub(shape.padding[0]);
+                    let iy = (p * shape.window.stride[0] + r * shape.window.dilation[0])
+                        .wrapping_sub(shape.window.padding[0]);
                     if iy >= x.h {
                         continue;
                     }
@@ -68,11 +69,14 @@ impl Task for Weight<'_> {
                     for s in 0..kw {
                         // two sums, as each waits for the last
                         let mut acc = [S::splat(0.0); 2];
-                        let shift = s * shape.dilation[1];
-                        let from = shape.padding[1].saturating_sub(shift).div_ceil(shape.stride[1]);
-                        let end = (x.w + shape.padding[1]).saturating_sub(shift).div_ceil(shape.stride[1]).min(dy.w);
+                        let shift = s * shape.window.dilation[1];
+                        let from = shape.window.padding[1].saturating_sub(shift).div_ceil(shape.window.stride[1]);
+                        let end = (x.w + shape.window.padding[1])
+                            .saturating_sub(shift)
+                            .div_ceil(shape.window.stride[1])
+                            .min(dy.w);
                         for q in from..end {
-                            let ix = q * shape.stride[1] + shift - shape.padding[1];
+                            let ix = q * shape.window.stride[1] + shift - shape.window.padding[1];
                             let v = ld::<S>(row.add(ix * x.dist), n);
                             acc[q % 2] = S::fma(v, ld::<S>(dys.add(q * dy.dist), n), acc[q % 2]);
                         }
@@ -87,7 +91,7 @@ impl Task for Weight<'_> {
 
 /// The derivative by x.
 pub(super) fn data(isa: Isa, shape: &ConvShape, weights: &[f32], dy: Image, dx: ImageMut) {
-    let taps = shape.kernel[0] * shape.kernel[1];
+    let taps = shape.window.kernel[0] * shape.window.kernel[1];
     let c = dx.c;
     // [taps][channels]
     scratch(taps * c, |packed| {
@@ -121,12 +125,13 @@ impl Task for Line<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Line { shape, w, dy, line, size: [h, width], c, dx, dist } = self;
-        let [kh, kw] = shape.kernel;
+        let [kh, kw] = shape.window.kernel;
         let (image, iy) = (line / h, line % h);
         // which window sees position `i` by tap `t`
         let window = |i: usize, t: usize, axis: usize, count: usize| {
-            let at = (i + shape.padding[axis]).checked_sub(t * shape.dilation[axis])?;
-            (at.is_multiple_of(shape.stride[axis]) && at / shape.stride[axis] < count).then(|| at / shape.stride[axis])
+            let at = (i + shape.window.padding[axis]).checked_sub(t * shape.window.dilation[axis])?;
+            (at.is_multiple_of(shape.window.stride[axis]) && at / shape.window.stride[axis] < count)
+                .then(|| at / shape.window.stride[axis])
         };
         // SAFETY: windows are those that exist.
         unsafe {

@@ -3,21 +3,23 @@
 //! A task is some channels of one image, so that windows may overlap. A maximum's derivative goes to the first value that
 //! is as large, as in PyTorch.
 
+use archc_base::{Pool, Reduce, Resample, Window};
+
 use super::super::par::{Shared, tasks};
-use super::super::pool::{Axis, Pool, PoolShape, axes_of};
-use super::super::resize::{Resample, Taps};
+use super::super::pool::{Axis, axes_of};
+use super::super::resize::Taps;
 use super::super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::super::view::{Image, ImageMut};
 
 /// The derivative by x of a pooling of windows.
-pub fn pool_data(isa: Isa, kind: Pool, shape: &PoolShape, dy: Image, x: Image, dx: ImageMut) {
-    run(isa, kind, axes_of(kind, shape, [x.h, x.w]), shape.dilation, dy, x, dx);
+pub fn pool_data(isa: Isa, kind: Pool, window: &Window, dy: Image, x: Image, dx: ImageMut) {
+    run(isa, kind, axes_of(kind, window, [x.h, x.w]), window.dilation, dy, x, dx);
 }
 
 /// The derivative by x of an adaptive pooling.
-pub fn adaptive_pool_data(isa: Isa, kind: Pool, dy: Image, x: Image, dx: ImageMut) {
+pub fn adaptive_pool_data(isa: Isa, kind: Reduce, dy: Image, x: Image, dx: ImageMut) {
     let axes = [Axis::Parts { size: x.h, parts: dy.h }, Axis::Parts { size: x.w, parts: dy.w }];
-    run(isa, kind, axes, [1, 1], dy, x, dx);
+    run(isa, kind.into(), axes, [1, 1], dy, x, dx);
 }
 
 fn run(isa: Isa, kind: Pool, axes: [Axis; 2], dilation: [usize; 2], dy: Image, x: Image, dx: ImageMut) {
@@ -136,9 +138,9 @@ impl Windows<'_> {
                         iy += dilation[0];
                     }
                 }
-                Pool::Mean { count_include_pad } => {
+                Pool::Mean { count_padding } => {
                     let inside = (rows.1 - rows.0) * (cols.1 - cols.0);
-                    let count = if count_include_pad { rows.2 * cols.2 } else { inside };
+                    let count = if count_padding { rows.2 * cols.2 } else { inside };
                     d = S::div(d, S::splat(count.max(1) as f32));
                     for iy in rows.0..rows.1 {
                         for ix in cols.0..cols.1 {

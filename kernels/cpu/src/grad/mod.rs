@@ -16,16 +16,16 @@ mod spread;
 mod update;
 mod weight;
 
-pub use act::{Slope, act_data};
+pub use act::act_data;
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_data, batch_norm_sums, batch_stats, running};
 pub use conv::{ConvGrad, conv_data};
 pub use group_norm::{group_norm_data, group_norm_sums};
 pub use image::{adaptive_pool_data, pool_data, resize_data};
-pub use loss::{LossKind, loss, loss_data};
+pub use loss::{loss, loss_data};
 pub use noise::{Draw, noise};
 pub use rows::{layer_norm_data, layer_norm_sums, normalize_data, prelu_data, prelu_sums, softmax_data, sums};
 pub use spread::{gather_data, max_data, mean_data, unstretch};
-pub use update::{Rule, Slots, norm_squared, update};
+pub use update::{Slots, norm_squared, update};
 pub use weight::{conv_weight, linear_weight};
 
 use super::par::{Shared, scratch, tasks};

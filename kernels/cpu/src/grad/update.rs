@@ -3,45 +3,10 @@
 //! Memory is the ceiling: every number is read and written once. The loops are plain, and vector code where the
 //! instruction set allows.
 
+use archc_base::Rule;
+
 use super::super::par::{Shared, ranges};
 use super::super::simd::{Isa, Simd, Task};
-
-/// How a derivative changes a weight.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rule {
-    /// `first`: the momentum begins with this derivative.
-    Sgd {
-        momentum: f32,
-        dampening: f32,
-        nesterov: bool,
-        first: bool,
-    },
-    /// `corrections`: 1 - beta^step for both. `decoupled` decay is adamw's.
-    Adam {
-        betas: [f32; 2],
-        eps: f32,
-        decoupled: bool,
-        amsgrad: bool,
-        corrections: [f64; 2],
-    },
-    RmsProp {
-        alpha: f32,
-        eps: f32,
-        momentum: f32,
-        centered: bool,
-    },
-}
-
-impl Rule {
-    /// Numbers that are kept for each weight.
-    pub fn moments(&self) -> usize {
-        match self {
-            Rule::Sgd { momentum, .. } => usize::from(*momentum != 0.0),
-            Rule::Adam { amsgrad, .. } => 2 + usize::from(*amsgrad),
-            Rule::RmsProp { momentum, centered, .. } => 1 + usize::from(*centered) + usize::from(*momentum != 0.0),
-        }
-    }
-}
 
 /// Arrays of the same length.
 pub struct Slots<'a> {
@@ -106,9 +71,10 @@ impl Task for Part<'_, '_> {
                     *w -= rate * (direct * d + by * *m);
                 }
             }
-            Rule::Adam { betas: [b1, b2], eps, decoupled, amsgrad, corrections } => {
+            Rule::Adam { betas, eps, decoupled, amsgrad, corrections } => {
                 let shrink = if decoupled { (1.0 - lr * decay) as f32 } else { 1.0 };
                 let decay = if decoupled { 0.0 } else { decay32 };
+                let [b1, b2] = betas.map(|beta| beta as f32);
                 let (rate, root) = ((lr / corrections[0]) as f32, 1.0 / (corrections[1].sqrt() as f32));
                 let pairs = w.iter_mut().zip(g).zip(first.iter_mut()).zip(second.iter_mut());
                 if amsgrad {

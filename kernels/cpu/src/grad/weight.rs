@@ -25,27 +25,28 @@ pub fn conv_weight(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f
     if shape.groups > 1 && cg == 1 && kg == 1 {
         return depthwise::weight(isa, shape, x, dy, dw);
     }
-    if shape.groups == 1 && cg < 16 && shape.kernel[1] > 1 && shape.dilation[1] == 1 {
+    if shape.groups == 1 && cg < 16 && shape.window.kernel[1] > 1 && shape.window.dilation[1] == 1 {
         return framed(isa, shape, x, dy, dw);
     }
     let see = |tap: usize, first: usize, seen: &mut [Seen]| {
-        let (r, s) = (tap / shape.kernel[1], tap % shape.kernel[1]);
+        let (r, s) = (tap / shape.window.kernel[1], tap % shape.window.kernel[1]);
         let (mut row, mut q) = (first / dy.w, first % dy.w);
         let mut rest = seen;
         while !rest.is_empty() {
             let (n, p) = (row / dy.h, row % dy.h);
             let (line, more) = rest.split_at_mut((dy.w - q).min(rest.len()));
             // below 0 wraps to far beyond the image
-            let iy = (p * shape.stride[0] + r * shape.dilation[0]).wrapping_sub(shape.padding[0]);
-            let mut ix = (q * shape.stride[1] + s * shape.dilation[1]).wrapping_sub(shape.padding[1]);
+            let iy = (p * shape.window.stride[0] + r * shape.window.dilation[0]).wrapping_sub(shape.window.padding[0]);
+            let mut ix =
+                (q * shape.window.stride[1] + s * shape.window.dilation[1]).wrapping_sub(shape.window.padding[1]);
             for seen in line {
                 *seen = (iy < x.h && ix < x.w).then(|| ((n * x.h + iy) * x.w + ix) * x.dist);
-                ix = ix.wrapping_add(shape.stride[1]);
+                ix = ix.wrapping_add(shape.window.stride[1]);
             }
             (rest, row, q) = (more, row + 1, 0);
         }
     };
-    let taps = shape.kernel[0] * shape.kernel[1];
+    let taps = shape.window.kernel[0] * shape.window.kernel[1];
     let to = To { col: cg * taps, row: (0..cg).map(|c| c * taps).collect(), tap: 1 };
     let job = Job { isa, groups: shape.groups, taps, rows: cg, cols: kg, x: x.data, dy: dy.rows(), see: &see, to: &to };
     job.run(dw);
@@ -66,7 +67,7 @@ pub fn linear_weight(isa: Isa, x: Rows, dy: Rows, dw: &mut [f32]) {
 
 /// Few channels: a frame of zeros, in which the taps of one window row are neighbours.
 fn framed(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f32]) {
-    let [top, left, bottom, right] = shape.padding;
+    let [top, left, bottom, right] = shape.window.padding;
     let (fh, fw, c) = (x.h + top + bottom, x.w + left + right, x.c);
     let row = fw * c;
     scratch(x.n * fh * row, |frame| {
@@ -85,15 +86,15 @@ fn framed(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f32]) {
             let (mut line, mut q) = (first / dy.w, first % dy.w);
             for seen in seen {
                 let (n, p) = (line / dy.h, line % dy.h);
-                let iy = p * shape.stride[0] + tap * shape.dilation[0];
-                *seen = Some((n * fh + iy) * row + q * shape.stride[1] * c);
+                let iy = p * shape.window.stride[0] + tap * shape.window.dilation[0];
+                *seen = Some((n * fh + iy) * row + q * shape.window.stride[1] * c);
                 q += 1;
                 if q == dy.w {
                     (line, q) = (line + 1, 0);
                 }
             }
         };
-        let [kh, kw] = shape.kernel;
+        let [kh, kw] = shape.window.kernel;
         // a row of the job is a tap of the window's row and a channel
         let to = To { col: c * kh * kw, row: (0..kw * c).map(|at| at % c * kh * kw + at / c).collect(), tap: kw };
         let job =

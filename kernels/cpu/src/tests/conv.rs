@@ -1,12 +1,14 @@
 //! Convolution of all kinds.
 
+use archc_base::{Act, Pool, Window};
+
 use super::*;
 
 /// [n, h, w, c] -> f64 [n, p, q, k], dense.
 pub fn naive(shape: &ConvShape, x: &Image, w: &[f32]) -> Vec<f64> {
-    let [p, q] = shape.output([x.h, x.w]);
+    let [p, q] = shape.window.output([x.h, x.w]);
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
-    let [kh, kw] = shape.kernel;
+    let [kh, kw] = shape.window.kernel;
     let mut y = Vec::new();
     for n in 0..x.n {
         for oy in 0..p {
@@ -15,10 +17,10 @@ pub fn naive(shape: &ConvShape, x: &Image, w: &[f32]) -> Vec<f64> {
                     let mut sum = 0f64;
                     for r in 0..kh {
                         for s in 0..kw {
-                            let iy =
-                                (oy * shape.stride[0] + r * shape.dilation[0]) as isize - shape.padding[0] as isize;
-                            let ix =
-                                (ox * shape.stride[1] + s * shape.dilation[1]) as isize - shape.padding[1] as isize;
+                            let iy = (oy * shape.window.stride[0] + r * shape.window.dilation[0]) as isize
+                                - shape.window.padding[0] as isize;
+                            let ix = (ox * shape.window.stride[1] + s * shape.window.dilation[1]) as isize
+                                - shape.window.padding[1] as isize;
                             if iy < 0 || ix < 0 || iy >= x.h as isize || ix >= x.w as isize {
                                 continue;
                             }
@@ -42,20 +44,23 @@ pub struct Case {
 }
 
 pub fn case(n: usize, h: usize, w: usize, c: usize, k: usize, kernel: [usize; 2], groups: usize) -> Case {
-    Case { shape: ConvShape { kernel, groups, ..ConvShape::new(c, k, 1) }, size: [n, h, w] }
+    Case {
+        shape: ConvShape { in_channels: c, out_channels: k, window: Window { kernel, ..Window::square(1) }, groups },
+        size: [n, h, w],
+    }
 }
 
 impl Case {
     fn stride(mut self, y: usize, x: usize) -> Self {
-        self.shape.stride = [y, x];
+        self.shape.window.stride = [y, x];
         self
     }
     pub fn pad(mut self, padding: [usize; 4]) -> Self {
-        self.shape.padding = padding;
+        self.shape.window.padding = padding;
         self
     }
     fn dilate(mut self, y: usize, x: usize) -> Self {
-        self.shape.dilation = [y, x];
+        self.shape.window.dilation = [y, x];
         self
     }
 
@@ -71,12 +76,12 @@ impl Case {
         let terms = shape.weight_len() / k;
         let weights: Vec<f32> = rng.vec(shape.weight_len()).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
         let scale: Option<Vec<f32>> = (rng.pick(0, 1) == 0).then(|| rng.vec(k));
-        let [p, q] = shape.output([*h, *w]);
+        let [p, q] = shape.window.output([*h, *w]);
         let pixels = n * p * q;
         let bias: Option<Vec<f32>> = (rng.pick(0, 2) > 0).then(|| rng.vec(k));
         let residual: Option<Vec<f32>> = (rng.pick(0, 1) == 0).then(|| rng.vec(pixels * res_dist));
         let gate: Option<Vec<f32>> = (rng.pick(0, 2) == 0).then(|| rng.vec(n * k));
-        let acts = [Act::None, Act::Relu, Act::Relu6, Act::Silu, Act::HardSwish, Act::Clamp { lo: -0.5, hi: 0.7 }];
+        let acts = [Act::None, Act::Relu, Act::RELU6, Act::Silu, Act::HardSwish, Act::Clamp { lo: -0.5, hi: 0.7 }];
         let (before, after) = (acts[rng.pick(0, 5)], acts[rng.pick(0, 5)]);
         let before = if rng.pick(0, 1) == 0 { before } else { Act::None };
         let epilogue = Epilogue {
@@ -103,10 +108,10 @@ impl Case {
             let (m, j) = (i / k, i % k);
             *v *= scale.as_ref().map_or(1.0, |s| s[j].into());
             *v += bias.as_ref().map_or(0.0, |b| b[j].into());
-            *v = act(before, *v);
+            *v = before.apply(*v);
             *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
             *v += residual.as_ref().map_or(0.0, |r| r[m * res_dist + j].into());
-            *v = act(after, *v);
+            *v = after.apply(*v);
         }
         close(&got, &want, 4e-6, &what);
         self.check_means(isa, &packed, x, &epilogue);
@@ -117,7 +122,7 @@ impl Case {
         let rng = &mut Rng::new(self.shape.out_channels as u64);
         let (shape, n, c, k) = (&self.shape, x.n, x.c, self.shape.out_channels);
         let what = format!("means, {} {shape:?} {:?}", isa.name(), self.size);
-        let [p, q] = shape.output([x.h, x.w]);
+        let [p, q] = shape.window.output([x.h, x.w]);
         let pointwise = ConvShape::new(c, k, 1) == *shape;
         let factors = (pointwise && rng.pick(0, 1) == 0).then(|| rng.vec(n * c));
         let mut scaled = x.data.to_vec();
@@ -227,12 +232,12 @@ fn stems_read_images_in_any_order_of_axes() {
     for isa in Isa::all() {
         let mut rng = Rng::new(31);
         let cases = cases().into_iter().filter(|case| {
-            case.shape.groups == 1 && case.shape.in_channels <= FEW_CHANNELS && case.shape.kernel != [1, 1]
+            case.shape.groups == 1 && case.shape.in_channels <= FEW_CHANNELS && case.shape.window.kernel != [1, 1]
         });
         for Case { shape, size: [n, h, w] } in cases {
             let what = format!("{} {shape:?} {n} x {h} x {w}", isa.name());
             let (c, k) = (shape.in_channels, shape.out_channels);
-            let [p, q] = shape.output([h, w]);
+            let [p, q] = shape.window.output([h, w]);
             let (x, weights, bias) = (rng.vec(n * h * w * c), rng.vec(shape.weight_len()), rng.vec(k));
             let packed = PackedConv::pack(isa, &shape, &weights, None);
             let epilogue = Epilogue::new(Some(&bias), Act::HardSwish);
@@ -264,13 +269,13 @@ fn separable_convolutions_are_the_two_alone() {
         let cases = [
             (case(1, 9, 8, 33, 33, [3, 3], 33).pad([1; 4]), 20, Act::Relu),
             (case(3, 15, 14, 96, 96, [5, 5], 96).pad([2; 4]).stride(2, 2), 40, Act::HardSwish),
-            (case(2, 56, 41, 64, 64, [3, 3], 64).pad([1; 4]), 24, Act::Relu6),
+            (case(2, 56, 41, 64, 64, [3, 3], 64).pad([1; 4]), 24, Act::RELU6),
             (case(1, 7, 7, 512, 512, [3, 3], 512).pad([1; 4]), 70, Act::None),
         ];
         for (Case { shape, size: [n, h, w] }, out, act) in cases {
             let what = format!("{} {shape:?} {n} x {h} x {w} to {out}", isa.name());
             let c = shape.out_channels;
-            let [p, q] = shape.output([h, w]);
+            let [p, q] = shape.window.output([h, w]);
             let (x, deep, flat) = (rng.vec(n * h * w * c), rng.vec(shape.weight_len()), rng.vec(out * c));
             let (bias, scale, last) = (rng.vec(c), rng.vec(out), rng.vec(out));
             let residual = rng.vec(n * p * q * out);
@@ -302,7 +307,7 @@ fn separable_convolutions_are_the_two_alone() {
 fn pooled_convolutions_are_the_two_alone() {
     for isa in Isa::all() {
         let mut rng = Rng::new(29);
-        let pool = |kernel: usize, stride: usize, padding: usize| PoolShape {
+        let pool = |kernel: usize, stride: usize, padding: usize| Window {
             kernel: [kernel; 2],
             stride: [stride; 2],
             padding: [padding; 4],
@@ -318,7 +323,7 @@ fn pooled_convolutions_are_the_two_alone() {
         for (Case { shape, size: [n, h, w] }, pooling, [p, q]) in cases {
             let what = format!("{} {shape:?} {pooling:?}", isa.name());
             let (c, k) = (shape.in_channels, shape.out_channels);
-            let [ch, cw] = shape.output([h, w]);
+            let [ch, cw] = shape.window.output([h, w]);
             let (x, weights, bias) = (rng.vec(n * h * w * c), rng.vec(shape.weight_len()), rng.vec(k));
             let x = Image::new(&x, [n, h, w, c]);
             let mut image = poison(n * ch * cw * k);

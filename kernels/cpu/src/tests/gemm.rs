@@ -1,5 +1,7 @@
 //! Products of matrices.
 
+use archc_base::Act;
+
 use super::*;
 
 fn naive(a: impl Fn(usize, usize) -> f32, b: impl Fn(usize, usize) -> f32, [m, k, n]: [usize; 3]) -> Vec<f64> {
@@ -48,9 +50,9 @@ fn packed_and_plain_linear_layers_match() {
                 };
                 let mut want = naive(|i, t| a[i * a_dist + t], |t, j| w[j * w_dist + t], [m, k, n]);
                 for (i, v) in want.iter_mut().enumerate() {
-                    *v =
-                        act(before, *v + f64::from(bias[i % n])) * if with_gate { f64::from(gate[i % n]) } else { 1.0 };
-                    *v = act(after, *v + if with_res { f64::from(res[i]) } else { 0.0 });
+                    *v = before.apply(*v + f64::from(bias[i % n]))
+                        * if with_gate { f64::from(gate[i % n]) } else { 1.0 };
+                    *v = after.apply(*v + if with_res { f64::from(res[i]) } else { 0.0 });
                 }
                 let kn: Vec<f32> = (0..k * n).map(|i| w[i % n * w_dist + i / n]).collect();
                 let from_nk = PackedMat::from_nk(isa, w_rows);

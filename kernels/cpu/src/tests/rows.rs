@@ -1,30 +1,8 @@
 //! Functions of values, pairs and rows; attention.
 
-use super::*;
+use archc_base::{Act, Binary};
 
-const ACTS: [Act; 21] = [
-    Act::None,
-    Act::Relu,
-    Act::Relu6,
-    Act::Clamp { lo: -0.25, hi: 2.0 },
-    Act::Elu(1.5),
-    Act::LeakyRelu(0.01),
-    Act::Gelu,
-    Act::GeluTanh,
-    Act::Silu,
-    Act::Sigmoid,
-    Act::Tanh,
-    Act::HardSwish,
-    Act::HardSigmoid,
-    Act::Softplus,
-    Act::Mish,
-    Act::Exp,
-    Act::Sqrt,
-    Act::Abs,
-    Act::Square,
-    Act::Rsqrt,
-    Act::Affine(0.5, -2.0),
-];
+use super::*;
 
 #[test]
 fn activations_are_accurate() {
@@ -32,12 +10,12 @@ fn activations_are_accurate() {
     let xs: Vec<f32> = (0..40_001).map(|i| (i - 20_000) as f32 * 1e-3 * if i % 7 == 0 { 4.4 } else { 1.0 }).collect();
     let tiny: Vec<f32> = (1..1000).flat_map(|i| [i as f32 * 1e-6, i as f32 * -1e-6, i as f32 * 1e-20]).collect();
     for isa in Isa::all() {
-        for f in ACTS {
+        for (_, f) in Act::ALL {
             for xs in [&xs, &tiny] {
                 let mut ys = poison(xs.len());
                 unary(isa, f, Map::new(Rows::new(xs, 1, xs.len()), RowsMut::new(&mut ys, 1, xs.len())));
                 for (&x, &y) in xs.iter().zip(&ys) {
-                    let want = act(f, x.into());
+                    let want = f.apply(x.into());
                     if want.is_nan() || want.abs() > f64::from(f32::MAX) || (want != 0.0 && want.abs() < 1e-37) {
                         continue;
                     }
@@ -45,7 +23,7 @@ fn activations_are_accurate() {
                     // Where 1 + erf or 1 + tanh cancels, the error is that of the sum.
                     let limit = match f {
                         Act::Gelu | Act::GeluTanh => 3e-7 * want.abs() + 1.5e-7 * f64::from(x.abs()),
-                        Act::HardSwish | Act::HardSigmoid | Act::Affine(..) => 3e-7 * want.abs() + 4e-7,
+                        Act::HardSwish | Act::HardSigmoid | Act::Linear { .. } => 3e-7 * want.abs() + 4e-7,
                         _ => 4e-7 * want.abs() + 1e-37,
                     };
                     assert!(error <= limit, "{} {f:?}({x}) is {y}, not {want}: {error:e}", isa.name());
@@ -58,13 +36,13 @@ fn activations_are_accurate() {
 #[test]
 fn nan_and_infinity_go_through() {
     for isa in Isa::all() {
-        for f in ACTS {
+        for (_, f) in Act::ALL {
             let xs = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.0];
             let mut ys = [0.0; 5];
             unary(isa, f, Map::new(Rows::new(&xs, 1, 5), RowsMut::new(&mut ys, 1, 5)));
             assert!(ys[0].is_nan() && ys[3].is_nan(), "{} {f:?}: {ys:?}", isa.name());
             for i in [1, 2, 4] {
-                let want = act(f, xs[i].into());
+                let want = f.apply(xs[i].into());
                 if want.is_infinite() {
                     assert_eq!(f64::from(ys[i]), want, "{} {f:?}({})", isa.name(), xs[i]);
                 } else if !want.is_nan() {
@@ -92,44 +70,12 @@ fn overflow_and_underflow_of_exp() {
     }
 }
 
-fn op2(op: BinaryOp, a: f64, b: f64) -> f64 {
-    match op {
-        BinaryOp::Add => a + b,
-        BinaryOp::Sub => a - b,
-        BinaryOp::SubFrom => b - a,
-        BinaryOp::Mul => a * b,
-        BinaryOp::Div => a / b,
-        BinaryOp::DivInto => b / a,
-        BinaryOp::Max => a.max(b),
-        BinaryOp::Min => a.min(b),
-        BinaryOp::Prelu => {
-            if a > 0.0 {
-                a
-            } else {
-                a * b
-            }
-        }
-    }
-}
-
-const OPS: [BinaryOp; 9] = [
-    BinaryOp::Add,
-    BinaryOp::Sub,
-    BinaryOp::SubFrom,
-    BinaryOp::Mul,
-    BinaryOp::Div,
-    BinaryOp::DivInto,
-    BinaryOp::Max,
-    BinaryOp::Min,
-    BinaryOp::Prelu,
-];
-
 #[test]
 fn pairs_of_all_kinds() {
     for isa in Isa::all() {
         let mut rng = Rng::new(11);
         for (rows, cols) in [(1, 1), (6, 3), (40, 17), (12, 64), (3, 5000), (700, 100)] {
-            for op in OPS {
+            for (_, op) in Binary::ALL {
                 let what = format!("{} {op:?} {rows} x {cols}", isa.name());
                 let (xd, yd, bd) = (cols + rng.pick(0, 2), cols + rng.pick(0, 2), cols + rng.pick(0, 1));
                 let away = |v: f32| v + if v < 0.0 { -0.5 } else { 0.5 };
@@ -163,7 +109,7 @@ fn pairs_of_all_kinds() {
                                 Operand::Gate { data, .. } => data[r / each * cols + c],
                                 Operand::Column(column) => column[r],
                             };
-                            act(f, op2(op, x[r * xd + c].into(), b.into()))
+                            f.apply(op.apply(x[r * xd + c].into(), b.into()))
                         })
                         .collect();
                     close(&got, &want, 1e-6, &what);
@@ -172,7 +118,7 @@ fn pairs_of_all_kinds() {
                 let mut y: Vec<f32> = x.chunks(xd).flat_map(|r| r[..cols].to_vec()).collect();
                 binary(isa, op, Map::in_place(RowsMut::new(&mut y, rows, cols)), Operand::Scalar(0.75), Act::None);
                 let want: Vec<f64> =
-                    (0..rows * cols).map(|i| op2(op, x[i / cols * xd + i % cols].into(), 0.75)).collect();
+                    (0..rows * cols).map(|i| op.apply(x[i / cols * xd + i % cols].into(), 0.75)).collect();
                 close(&y, &want, 1e-6, &what);
             }
         }
@@ -199,7 +145,7 @@ fn broadcasts_of_any_strides() {
             let got = on_threads(&what, || {
                 let mut y = poison(len);
                 let [sa, sb] = [0, 1].map(|i| Strided { data: &a, strides: &strides[i] });
-                broadcast(isa, BinaryOp::Sub, &shape, sa, sb, &mut y, Act::None);
+                broadcast(isa, Binary::Sub, &shape, sa, sb, &mut y, Act::None);
                 y
             });
             let at = |mut i: usize, strides: &[usize]| {
@@ -247,7 +193,7 @@ fn norms_and_softmax_of_rows() {
                 let mean = r.iter().sum::<f64>() / cols as f64;
                 let var = r.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / cols as f64;
                 let norm = |i: usize| (r[i] - mean) / (var + 1e-3).sqrt() * f64::from(w[i]) + f64::from(b[i]);
-                (0..cols).map(|i| act(Act::Gelu, norm(i))).collect()
+                (0..cols).map(|i| Act::Gelu.apply(norm(i))).collect()
             });
             close(&run(&|io| layer_norm(isa, io, Some(&w), Some(&b), 1e-3, Act::Gelu)), &want, 2e-6, &what);
             let want = by_row(&|r| {
@@ -264,7 +210,7 @@ fn norms_and_softmax_of_rows() {
             let want = by_row(&|r| soft(r).iter().map(|v| v.exp()).collect());
             close(&run(&|io| softmax(isa, io)), &want, 1e-6, &what);
             let want =
-                by_row(&|r| (0..cols).map(|i| act(Act::Relu, r[i] * f64::from(w[i]) + f64::from(b[i]))).collect());
+                by_row(&|r| (0..cols).map(|i| Act::Relu.apply(r[i] * f64::from(w[i]) + f64::from(b[i]))).collect());
             close(&run(&|io| scale_shift(isa, io, &w, &b, Act::Relu)), &want, 1e-6, &what);
         }
         let mut bad = [1.0, f32::NAN, 2.0];
@@ -348,8 +294,8 @@ fn gates_match_a_plain_loop() {
                 gated(isa, Map::in_place(RowsMut { data: &mut own, rows, cols, dist }), gated_by);
                 let at = |i: usize| {
                     let (row, col) = (i / cols, i % cols);
-                    let v = act(before, f64::from(x[row * dist + col])) * f64::from(gate[row / each * cols + col]);
-                    act(after, v + residual.map_or(0.0, |r| f64::from(r.data[row * dist + col])))
+                    let v = before.apply(f64::from(x[row * dist + col])) * f64::from(gate[row / each * cols + col]);
+                    after.apply(v + residual.map_or(0.0, |r| f64::from(r.data[row * dist + col])))
                 };
                 let want: Vec<f64> = (0..rows * cols).map(at).collect();
                 close(&got, &want, 2e-6, &what);

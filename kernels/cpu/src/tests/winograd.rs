@@ -1,5 +1,7 @@
 //! Winograd's algorithm: all sizes of tiles against a plain loop, and its error for data that is hard on it.
 
+use archc_base::Window;
+
 use super::conv::{case, naive};
 use super::*;
 
@@ -48,7 +50,7 @@ fn normal(rng: &mut Rng) -> f32 {
 
 /// The relative L2 error of each algorithm, and the largest error over the outputs' root mean square.
 fn errors(isa: Isa, c: usize, x: &[f32], size: usize, rng: &mut Rng) -> [[f64; 2]; 3] {
-    let shape = ConvShape { padding: [1; 4], ..ConvShape::new(c, 32, 3) };
+    let shape = ConvShape { window: Window { padding: [1; 4], ..Window::square(3) }, ..ConvShape::new(c, 32, 3) };
     let weights: Vec<f32> = (0..shape.weight_len()).map(|_| normal(rng) / ((9 * c) as f32).sqrt()).collect();
     let x = Image::new(x, [1, size, size, c]);
     let want = naive(&shape, &x, &weights);
@@ -101,7 +103,11 @@ fn the_error_stays_near_that_of_the_direct_kernel() {
 fn the_choice_follows_sizes_and_policy() {
     let Some(isa) = Isa::named("avx512") else { return };
     let pick = |batch, size, policy, shape: ConvShape| {
-        choose::<f32>(isa, &ConvShape { padding: [1; 4], ..shape }, &Site { batch, size: [size; 2], policy })
+        choose::<f32>(
+            isa,
+            &ConvShape { window: Window { padding: [1; 4], ..shape.window }, ..shape },
+            &Site { batch, size: [size; 2], policy },
+        )
     };
     let square = |c| ConvShape::new(c, c, 3);
     let fast = |batch, size, c| pick(batch, size, Policy::Fast, square(c));
@@ -120,8 +126,14 @@ fn the_choice_follows_sizes_and_policy() {
     assert_eq!(pick(1, 56, Policy::Fast, ConvShape { groups: 64, ..square(64) }), Algorithm::Direct);
     assert_eq!(pick(1, 56, Policy::Fast, ConvShape { groups: 32, ..square(128) }), Algorithm::Direct);
     assert_eq!(pick(1, 28, Policy::Fast, ConvShape { groups: 8, ..square(256) }), Algorithm::Winograd4);
-    assert_eq!(pick(1, 56, Policy::Fast, ConvShape { stride: [2; 2], ..square(64) }), Algorithm::Direct);
-    assert_eq!(pick(1, 56, Policy::Fast, ConvShape { dilation: [2; 2], ..square(64) }), Algorithm::Direct);
+    assert_eq!(
+        pick(1, 56, Policy::Fast, ConvShape { window: Window { stride: [2; 2], ..Window::square(3) }, ..square(64) }),
+        Algorithm::Direct
+    );
+    assert_eq!(
+        pick(1, 56, Policy::Fast, ConvShape { window: Window { dilation: [2; 2], ..Window::square(3) }, ..square(64) }),
+        Algorithm::Direct
+    );
     assert_eq!(pick(1, 56, Policy::Fast, ConvShape::new(64, 64, 5)), Algorithm::Direct);
     // what is to run once does not pay for its start where weights are many
     assert_eq!(pick(1, 56, Policy::Exact, square(64)), Algorithm::Direct);

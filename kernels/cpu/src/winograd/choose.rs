@@ -129,7 +129,7 @@ pub(in super::super) fn estimate_of<T: Element>(
     site: &Site,
     algorithm: Algorithm,
 ) -> Estimate {
-    let [p, q] = shape.output(site.size);
+    let [p, q] = shape.window.output(site.size);
     let n = unit.isa().lanes();
     let merge = super::merged(unit, shape);
     let groups = shape.groups / merge;

@@ -104,7 +104,7 @@ impl<T: Element, V: Element, O: Element> Input<'_, T, V, O> {
         let job = self.job;
         let [h, w] = job.size;
         let [rows, cols] = job.grid;
-        let [top, left, ..] = job.layer.shape.padding;
+        let [top, left, ..] = job.layer.shape.window.padding;
         let ([channels, _], vectors) = (job.channels(), job.vectors());
         let all = (1 << AL) - 1;
         for (i, tile) in self.tiles.clone().enumerate() {

@@ -3,9 +3,10 @@
 use super::excitation::Squeezed;
 use super::{Lower, Pending, act, ready, rows};
 use crate::diag::Problem;
-use crate::opt::{self, Id, Squeeze, Weights as Expression, Window};
+use crate::opt::{self, Id, Squeeze, Weights as Expression};
 use crate::plan::view::IMAGE;
 use crate::plan::{Step, View};
+use archc_base::Window;
 use archc_cuda::{Conv, Depthwise, Dtype, Epilogue, LinearRows, Phase, Sums, conv_row, pack_conv, phases};
 
 /// An image in memory: distances in elements.

@@ -5,13 +5,12 @@ use std::mem::offset_of;
 use super::products::Outputs;
 use super::{Args, Lower, Packed, Pending, act, axes, ready, rows};
 use crate::diag::{Code, Problem};
-use crate::opt::{self, Grain, Id, Kind, Learn};
+use crate::opt::{Grain, Id, Kind, Learn};
 use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{Step, View};
 use archc_cuda::{
     ActData, BatchNorm, BatchNormData, ColumnEnd, Columns, Dropout, Dtype, Gather, GroupNorm, GroupNormData, Launch,
-    Loss, LossEnd, MaxData, Pool, PoolData, Resize, ResizeData, Rows, RowsData, Running, Spread, SpreadRows, Unstretch,
-    UnstretchEnd,
+    Loss, LossEnd, MaxData, PoolData, ResizeData, Rows, RowsData, Running, Spread, SpreadRows, Unstretch, UnstretchEnd,
 };
 
 /// A launch that works in scratch memory: `fields` of its argument are addresses there, each so many bytes from the start.
@@ -160,9 +159,9 @@ impl Lower<'_> {
             }
             Learn::PRelu => {
                 let order = with_last(write, 1);
-                Ok(vec![self.bent(step, &order, [0, 0, 1], opt::Act::None)])
+                Ok(vec![self.bent(step, &order, [0, 0, 1], archc_base::Act::None)])
             }
-            Learn::PReluData => Ok(vec![self.bent(step, &with_last(write, 1), [0, 1, 2], opt::Act::None)]),
+            Learn::PReluData => Ok(vec![self.bent(step, &with_last(write, 1), [0, 1, 2], archc_base::Act::None)]),
             Learn::ActData { act } => Ok(vec![self.bent(step, &write.order(), [0, 1, usize::MAX], *act)]),
             Learn::PReluSums => {
                 let order = with_last(&reads[1], 1);
@@ -244,11 +243,7 @@ impl Lower<'_> {
             }
             Learn::Noise { p, grain, stream } => Ok(vec![self.noise(step, *p, *grain, *stream)]),
             Learn::PoolData { pool, window } => {
-                let mode = match pool {
-                    opt::Pool::Max => Pool::MAX,
-                    opt::Pool::Mean { count_padding: true } => Pool::MEAN,
-                    opt::Pool::Mean { count_padding: false } => Pool::MEAN_INSIDE,
-                };
+                let mode = pool.code();
                 let [pad_top, pad_left, pad_bottom, pad_right] = window.padding.map(|pad| pad as i32);
                 let [r, s] = window.kernel.map(|len| len as i32);
                 let [stride_h, stride_w] = window.stride.map(|len| len as i32);
@@ -258,10 +253,7 @@ impl Lower<'_> {
                 Ok(vec![ready(args.launch(self.dtype), &args)])
             }
             Learn::AdaptivePoolData { reduce } => {
-                let mode = match reduce {
-                    opt::Reduce::Max => Pool::MAX,
-                    opt::Reduce::Mean => Pool::MEAN_INSIDE,
-                };
+                let mode = archc_base::Pool::from(*reduce).code();
                 let args = PoolData { adaptive: 1, ..self.pooled(step, mode) };
                 Ok(vec![ready(args.launch(self.dtype), &args)])
             }
@@ -364,7 +356,7 @@ impl Lower<'_> {
     }
 
     /// `d`, `seen` and a slope of those numbers among the operands, the last beyond them where there is none.
-    fn bent(&self, step: &Step, order: &[usize], [d, seen, slope]: [usize; 3], function: opt::Act) -> Pending {
+    fn bent(&self, step: &Step, order: &[usize], [d, seen, slope]: [usize; 3], function: archc_base::Act) -> Pending {
         let matrix = |view: &View| rows(view, order);
         let (from, other, to) = (matrix(&step.reads[d]), matrix(&step.reads[seen]), matrix(&step.write));
         let slopes = step.reads.get(slope);
@@ -461,7 +453,7 @@ impl Lower<'_> {
         }
     }
 
-    fn resize_data(&self, step: &Step, mode: opt::Resample, scale: Option<[f64; 2]>) -> Pending {
+    fn resize_data(&self, step: &Step, mode: archc_base::Resample, scale: Option<[f64; 2]>) -> Pending {
         let (d, dx) = (&step.reads[0], &step.write);
         let ratio = |axis: usize| match scale {
             Some(scale) => 1.0 / scale[axis],
@@ -480,7 +472,7 @@ impl Lower<'_> {
             out_width: d.dims[3] as i32,
             d_dist: rows(d, &IMAGE).dist as i32,
             dx_dist: rows(dx, &IMAGE).dist as i32,
-            mode: resample(mode),
+            mode: mode.code(),
             reserved: 0,
         };
         ready(args.launch(self.dtype), &args)
@@ -592,7 +584,7 @@ impl Lower<'_> {
         ]
     }
 
-    fn loss(&self, step: &Step, loss: &opt::Loss) -> Result<Loss, Problem> {
+    fn loss(&self, step: &Step, loss: &archc_base::Loss) -> Result<Loss, Problem> {
         let (z, target) = (&step.reads[0], &step.reads[1]);
         let classes = z.dims[z.dims.len() - 1];
         let mut args = Loss {
@@ -600,18 +592,16 @@ impl Lower<'_> {
             targets: self.raw(target).0,
             rows: (z.len() / classes) as i32,
             classes: classes as i32,
+            kind: loss.code(),
             ..Loss::default()
         };
         match loss {
-            opt::Loss::CrossEntropy { smoothing, weights } => {
-                args.kind = Loss::CROSS_ENTROPY;
+            archc_base::Loss::CrossEntropy { smoothing, weights } => {
                 args.smoothing = *smoothing;
                 args.weights = self.floats(weights.as_deref())?;
             }
-            opt::Loss::BceWithLogits => args.kind = Loss::BCE,
-            opt::Loss::Mse => args.kind = Loss::MSE,
-            opt::Loss::L1 => args.kind = Loss::L1,
-            opt::Loss::Huber { delta } => (args.kind, args.delta) = (Loss::HUBER, *delta),
+            archc_base::Loss::Huber { delta } => args.delta = *delta,
+            archc_base::Loss::BceWithLogits | archc_base::Loss::Mse | archc_base::Loss::L1 => {}
         }
         Ok(args)
     }
@@ -620,14 +610,6 @@ impl Lower<'_> {
 /// Whether a step reads an input as it came, float32: targets, and the clock of noise.
 pub(in crate::exec::cuda) fn reads_raw(kind: &Kind, operand: usize) -> bool {
     matches!(kind, Kind::Learn(Learn::Noise { .. } | Learn::Loss(_) | Learn::LossData(_))) && operand == 1
-}
-
-fn resample(mode: opt::Resample) -> i32 {
-    match mode {
-        opt::Resample::Nearest => Resize::NEAREST,
-        opt::Resample::Bilinear => Resize::BILINEAR,
-        opt::Resample::Bicubic => Resize::BICUBIC,
-    }
 }
 
 /// Sums over the rows of a matrix.

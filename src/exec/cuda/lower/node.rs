@@ -3,7 +3,7 @@
 use super::{Lower, Pending, act, axes, ready, rows};
 use crate::diag::{Code, Problem};
 use crate::ops::Op;
-use crate::opt::{self, Arithmetic, Id, Kind, Source};
+use crate::opt::{self, Id, Kind, Source};
 use crate::plan::pairing::{Pairing, pairing};
 use crate::plan::view::IMAGE;
 use crate::plan::{Step, View};
@@ -66,11 +66,7 @@ impl Lower<'_> {
                 ready(norm.launch(self.dtype), &norm)
             }
             Kind::Pool { pool, window } => {
-                let mode = match pool {
-                    opt::Pool::Max => Pool::MAX,
-                    opt::Pool::Mean { count_padding: true } => Pool::MEAN,
-                    opt::Pool::Mean { count_padding: false } => Pool::MEAN_INSIDE,
-                };
+                let mode = pool.code();
                 let [pad_top, pad_left, pad_bottom, pad_right] = window.padding.map(|pad| pad as i32);
                 let [r, s] = window.kernel.map(|len| len as i32);
                 let [stride_h, stride_w] = window.stride.map(|len| len as i32);
@@ -80,10 +76,7 @@ impl Lower<'_> {
                 ready(pool.launch(self.dtype), &pool)
             }
             Kind::AdaptivePool { reduce } => {
-                let mode = match reduce {
-                    opt::Reduce::Max => Pool::MAX,
-                    opt::Reduce::Mean => Pool::MEAN_INSIDE,
-                };
+                let mode = archc_base::Pool::from(*reduce).code();
                 let pool = Pool { mode, adaptive: 1, ..self.pool_of(step) };
                 ready(pool.launch(self.dtype), &pool)
             }
@@ -107,11 +100,7 @@ impl Lower<'_> {
                     out_width: image.out_width,
                     x_dist: image.x_dist,
                     y_dist: image.y_dist,
-                    mode: match mode {
-                        opt::Resample::Nearest => Resize::NEAREST,
-                        opt::Resample::Bilinear => Resize::BILINEAR,
-                        opt::Resample::Bicubic => Resize::BICUBIC,
-                    },
+                    mode: mode.code(),
                     reserved: 0,
                 };
                 ready(resize.launch(self.dtype), &resize)
@@ -207,11 +196,11 @@ impl Lower<'_> {
             b_row: 0,
             b_col: 1,
             op: Binary::MUL,
-            before: act(opt::Act::None),
+            before: act(archc_base::Act::None),
             after: act(epilogue.after),
         };
         let mut launches = vec![];
-        if epilogue.before != opt::Act::None {
+        if epilogue.before != archc_base::Act::None {
             // what comes before the gate goes where the result will be
             let map = opt::Epilogue { after: epilogue.before, ..opt::Epilogue::default() };
             launches.push(self.map(&Step { residual: None, ..step.clone() }, &map, order, Map::default()));
@@ -259,7 +248,7 @@ impl Lower<'_> {
         }
     }
 
-    fn reduce(&self, step: &Step, reduce: opt::Reduce, over: &[usize]) -> Pending {
+    fn reduce(&self, step: &Step, reduce: archc_base::Reduce, over: &[usize]) -> Pending {
         let (from, to) = (&step.reads[0], &step.write);
         // in the order in which the results lie
         let order =
@@ -280,16 +269,13 @@ impl Lower<'_> {
             outer_strides: axes(&outer_strides),
             inner_shape: axes(&inner_shape),
             inner_strides: axes(&inner_strides),
-            op: match reduce {
-                opt::Reduce::Mean => Reduce::MEAN,
-                opt::Reduce::Max => Reduce::MAX,
-            },
+            op: reduce.code(),
             reserved: 0,
         };
         ready(args.launch(self.dtype), &args)
     }
 
-    fn binary(&self, id: Id, step: &Step, op: Arithmetic, epilogue: &opt::Epilogue) -> Pending {
+    fn binary(&self, id: Id, step: &Step, op: archc_base::Binary, epilogue: &opt::Epilogue) -> Pending {
         let (dims, order) = (&step.write.dims, step.write.order());
         let operands = &self.plan.net().node(id).operands;
         let from_left = operands.iter().all(|operand| self.plan.net().node(*operand).shape.batched);
@@ -297,12 +283,7 @@ impl Lower<'_> {
         let whole = |at: &usize| step.reads[*at].dims == *dims && step.reads[*at].matrix(&order).is_some();
         let found = (0..2).find(whole).filter(|_| step.write.matrix(&order).is_some());
         let first = found.unwrap_or(0);
-        let op = match (op, first) {
-            (Arithmetic::Add, _) => Binary::ADD,
-            (Arithmetic::Mul, _) => Binary::MUL,
-            (Arithmetic::Sub, 0) => Binary::SUB,
-            (Arithmetic::Sub, _) => Binary::SUB_FROM,
-        };
+        let op = if first == 0 { op } else { op.swapped().expect("the net has sums, differences and products") };
         let (a, b) = (self.address(&step.reads[first]), self.address(&step.reads[1 - first]));
         let residual = step.residual.as_ref();
         let (y, residual_at) = (self.address(&step.write), residual.map_or(0, |view| self.address(view)));
@@ -335,7 +316,7 @@ impl Lower<'_> {
                 b_outer: outer as i32,
                 b_row: row as i32,
                 b_col: col as i32,
-                op,
+                op: op.code(),
                 before,
                 after,
             };
@@ -348,7 +329,7 @@ impl Lower<'_> {
             y,
             residual: residual_at,
             rank: dims.len() as i32,
-            op,
+            op: op.code(),
             shape: axes(&order.iter().map(|axis| dims[*axis]).collect::<Vec<_>>()),
             a_strides: lie(&views[first]),
             b_strides: lie(&views[1 - first]),

@@ -8,8 +8,9 @@ use super::conv::{Image, depthwise, images};
 use super::learn::scratch;
 use super::{Copy_, Lower, Pending, axes, ready, rows};
 use crate::diag::Problem;
-use crate::opt::{self, Window};
+use crate::opt;
 use crate::plan::{Place, Step, View};
+use archc_base::Window;
 use archc_cuda::{Conv, ConvWeight, Depthwise, Dtype, Epilogue, WeightEnd, conv_row};
 
 /// Where the numbers of a tensor go in a packed one, in elements.

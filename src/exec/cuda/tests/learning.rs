@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use archc_base::Loss;
+
 use super::{Random, SAMPLES, compiled, emulated, network, noise, sample_network};
 use crate::compile::{self, Outcome};
 use crate::exec::cpu::Cpu;
@@ -9,7 +11,7 @@ use crate::exec::cuda::driver::Driver;
 use crate::exec::cuda::{Cuda, Dtype};
 use crate::exec::learning::{Array, Arrays, Learning, Learns};
 use crate::exec::{Tensors, Weights};
-use crate::opt::{self, CLOCK, Epilogue, Id, Kind, Loss, Net, Node};
+use crate::opt::{self, CLOCK, Epilogue, Id, Kind, Net, Node};
 use crate::plan::{self, Plan};
 use crate::source::Sources;
 use crate::tensor::Tensor;

@@ -54,7 +54,7 @@ impl Learner for Softmax {
     }
 
     fn loss(&self, outputs: &Tensor, targets: &Targets) -> f64 {
-        loss(&crate::opt::Loss::CrossEntropy { smoothing: 0.0, weights: None }, outputs, targets)
+        loss(&archc_base::Loss::CrossEntropy { smoothing: 0.0, weights: None }, outputs, targets)
     }
 
     fn state(&mut self) -> Result<State<'static>, Problem> {
