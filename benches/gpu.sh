@@ -147,7 +147,7 @@ if [ -z "$compile$quick" ] && [ "$device" != cpu ]; then
 fi
 if [ "$device" != cpu ] && [ -z "$compile" ]; then
     step "fragment layouts"
-    limited 60 python3 $here/gpu_layouts.py 3 >"$out/layouts.txt" 2>&1 || fail "fragment layouts"
+    limited 60 python3 $here/gpu_layouts.py "$carry/kernels" 3 >"$out/layouts.txt" 2>&1 || fail "fragment layouts"
     tail -25 "$out/layouts.txt"
 fi
 

@@ -1,19 +1,43 @@
 """Checks conv_igemm and attention on a GPU against PyTorch, and times them.
 
-Needs PyTorch with CUDA and nvcc; run from the repository's root: python3 benches/gpu_layouts.py [seconds]. After so many
-seconds (60) no further timing begins; the checks come first and always run.
-The structs come from kernels/cuda/src/args.rs (gpu_structs.py), so that this page cannot disagree with them.
+Needs PyTorch with CUDA and nvcc, and the kernels as a compiler takes them:
+
+    cargo run -p archc-cuda --example sources -- target/kernels && python3 benches/gpu_layouts.py target/kernels [seconds]
+
+After so many seconds (60) no further timing begins; the checks come first and always run. The structs come from the same
+text, so that this page cannot disagree with the kernels; with `structs` in place of seconds their sizes are all it says.
 """
-import ctypes, os, subprocess, sys, tempfile, time
+import ctypes, os, re, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
+
+KERNELS = sys.argv[1]
+
+
+def structs(file):
+    """The structs that the kernels of a file take, as ctypes."""
+    text = open(os.path.join(KERNELS, file + ".cu")).read()
+    found = {"int": ctypes.c_int32, "u32": ctypes.c_uint32, "float": ctypes.c_float, "double": ctypes.c_double}
+    found.update((name, ctypes.c_int32) for name in re.findall(r"^enum class (\w+) : int", text, re.M))
+    for name, body, size in re.findall(r"^struct (\w+) \{\n((?:    .*\n)*)\};\nstatic_assert\(sizeof\(\w+\) == (\d+)", text, re.M):
+        fields = []
+        for kind, pointer, field, count in re.findall(r"^    (?:const )?(\w+)(\*?) (\w+)(?:\[(\d+)\])?;", body, re.M):
+            kind = ctypes.c_uint64 if pointer else found[kind]
+            fields.append((field, kind * int(count) if count else kind))
+        found[name] = type(name, (ctypes.Structure,), {"_fields_": fields})
+        assert ctypes.sizeof(found[name]) == int(size), name
+    return found
+
+
+S = {**structs("conv_igemm"), **structs("attention")}
+if sys.argv[2:] == ["structs"]:
+    print("\n".join("%s %d" % (name, ctypes.sizeof(kind)) for name, kind in S.items()))
+    sys.exit()
 
 import torch
 import torch.nn.functional as F
 
-from gpu_structs import KERNELS, structs
-
 START = time.monotonic()
-SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 60
+SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else 60
 WORK = tempfile.mkdtemp()
 ARCH = "sm_%d%d" % torch.cuda.get_device_capability()
 if ARCH in ("sm_90", "sm_100"):
@@ -23,8 +47,6 @@ TOLERANCE = {"bf16": 4e-3, "f16": 5e-4, "f32": 2e-6, "tf32": 5e-4}
 TILES = {"large": (128, 128, 2, 4), "narrow": (128, 64, 2, 2), "small": (64, 64, 2, 2),
          "hopper_large": (128, 128, 8, 1), "hopper_narrow": (128, 64, 8, 1)}
 
-
-S = structs()
 cuda = ctypes.CDLL("libcuda.so.1")
 torch.zeros(1, device="cuda")
 

@@ -37,8 +37,8 @@ done
 grep -v '^#' examples/squeeze_and_excitation.arch >"$to/specs/se_resnet50.arch"
 
 # so that the folder alone is enough: FOLDER/benches/gpu.sh --carry .
-mkdir -p "$to/kernels/cuda" "$to/benches"
-cp -r kernels/cuda/src "$to/kernels/cuda/"
+cargo run --quiet -p archc-cuda --example sources -- "$to/kernels"
+mkdir -p "$to/benches"
 cp benches/gpu*.sh benches/gpu*.py "$to/benches/"
 
 du -sh "$to"/* | sort -h

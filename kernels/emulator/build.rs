@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use archc_cuda::{COMMON, FILES, Variant};
+use archc_cuda::{FILES, Variant, prelude};
 
 fn main() {
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
@@ -19,25 +19,23 @@ fn main() {
     let mut shared: Vec<PathBuf> = emulator.filter(|path| path.extension().is_some_and(|end| end == "h")).collect();
     shared.sort();
     shared.push(here.join("build.rs"));
-    let mut shared: Vec<String> = shared.iter().map(|path| read(path)).collect();
-    shared.push(COMMON.into());
+    let shared: Vec<String> = shared.iter().map(|path| read(path)).collect();
     let (units, kernels) = (out.join("units"), out.join("kernels"));
     for folder in [&units, &kernels] {
         fs::create_dir_all(folder).expect("the output folder can be written");
     }
-    let sources = FILES.iter().map(|file| (format!("{}.cu", file.name), file.source.to_string()));
-    let misuse = (format!("{MISUSE}.cu"), read(&here.join("emu/misuse.cu")));
-    let sources: BTreeMap<String, String> = sources.chain([misuse, ("common.cuh".into(), COMMON.into())]).collect();
+    let misuse = prelude() + &read(&here.join("emu/misuse.cu"));
+    let sources: BTreeMap<&str, String> =
+        FILES.iter().map(|file| (file.name, file.text())).chain([(MISUSE, misuse)]).collect();
     for (name, text) in &sources {
-        fs::write(kernels.join(name), text).expect("the output folder can be written");
+        fs::write(kernels.join(name).with_extension("cu"), text).expect("the output folder can be written");
     }
     let (mut declared, mut listed, mut objects) = (String::new(), String::new(), vec![]);
     for variant in &all {
         let space = space(variant);
         let text = unit(&space, variant);
-        let source = &sources[&format!("{}.cu", variant.file)];
         let mut hasher = DefaultHasher::new();
-        (&text, source, &shared, env::var("TARGET").ok()).hash(&mut hasher);
+        (&text, &sources[variant.file], &shared, env::var("TARGET").ok()).hash(&mut hasher);
         let path = units.join(format!("{space}.{:016x}.cpp", hasher.finish()));
         fs::write(&path, text).expect("the output folder can be written");
         objects.push(path.with_extension("o"));
@@ -71,10 +69,10 @@ fn main() {
 /// A file of kernels whose mistakes must be reported.
 const MISUSE: &str = "misuse";
 
-fn kernels_of(variant: &Variant) -> &'static [&'static str] {
+fn kernels_of(variant: &Variant) -> Vec<&'static str> {
     match variant.file {
-        MISUSE => &["unmet_barrier", "divergent", "misaligned", "unwaited", "beyond_shared", "spinning"],
-        _ => variant.kernels(),
+        MISUSE => vec!["unmet_barrier", "divergent", "misaligned", "unwaited", "beyond_shared", "spinning"],
+        _ => variant.of().kernels(),
     }
 }
 

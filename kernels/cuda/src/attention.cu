@@ -11,16 +11,7 @@
 // Ceiling   the tensor cores', behind the exponentials for small heads
 // Measured  32 images, 12 heads of 64, 197 rows on an H100: 67 us before tiles were fetched ahead, PyTorch 27 us; not yet
 //           measured since
-#include "common.cuh"
 
-struct Args {
-    const T *q, *k, *v;
-    T* y;
-    int n, heads, dim, queries, keys, q_dist, k_dist, v_dist, y_dist;
-    float scale;
-};
-
-const int THREADS = 128;
 #if MATH == IS_f32 || MATH == IS_tf32
 // queries of a warp: those of long heads leave no room
 const int ROWS = DIM <= 128 ? 16 : 4, QUERIES = 4 * ROWS, KEYS = 32, PITCH = DIM + 4;
@@ -48,7 +39,7 @@ DEV void load_rows(T* to, const T* from, int dist, int rows, int valid, int dim,
 }
 
 #if MATH == IS_f32 || MATH == IS_tf32
-KERNEL(attention, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(attention, THREADS, 2)(const __grid_constant__ Attention a) {
     follow();
     DYNAMIC_SHARED(shared);
     T* q = (T*)shared;
@@ -229,7 +220,7 @@ DEV void attend(State& state, const u32 (&queries)[DIM / 16][1][4], const T* q, 
     }
 }
 
-KERNEL(attention, THREADS, DIM <= 32 ? 4 : DIM <= 64 ? 3 : 2)(const __grid_constant__ Args a) {
+KERNEL(attention, THREADS, DIM <= 32 ? 4 : DIM <= 64 ? 3 : 2)(const __grid_constant__ Attention a) {
     follow();
     DYNAMIC_SHARED(shared);
     T* buffers = (T*)shared;

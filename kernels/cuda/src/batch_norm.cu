@@ -5,20 +5,6 @@
 //           norm's result is positive: the same instructions say so as in norm_sums of columns.cu
 // Tile      a thread keeps eight columns and what they need in registers, and goes down the rows
 // Ceiling   memory's: each operand is read once
-#include "common.cuh"
-
-const int THREADS = 256;
-
-struct Args {
-    const T* x;
-    T* y;
-    const T* residual;
-    // float32 [2][cols], [cols], [cols]
-    const float *stats, *weight, *bias;
-    int rows, cols, x_dist, y_dist, residual_dist;
-    float eps;
-    Act after;
-};
 
 DEV float rstd_of(float variance, float eps) { return 1.f / sqrtf(variance + eps); }
 
@@ -36,7 +22,7 @@ DEV void line_of(float (&scale)[8], float (&shift)[8], const float* stats, const
     }
 }
 
-KERNEL(batch_norm, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(batch_norm, THREADS, 2)(const __grid_constant__ BatchNorm a) {
     follow();
     const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 8, count = a.cols - c < 8 ? a.cols - c : 8;
     if (count <= 0) return;
@@ -60,19 +46,7 @@ KERNEL(batch_norm, THREADS, 2)(const __grid_constant__ Args a) {
     }
 }
 
-struct DataArgs {
-    const T* d;
-    const T* x;
-    T* dx;
-    const float *stats, *weight, *bias;
-    // what norm_sums came to: the derivatives of weight and bias
-    const float* sums;
-    int rows, cols, d_dist, x_dist, dx_dist, relu;
-    float eps;
-    int reserved;
-};
-
-KERNEL(batch_norm_data, THREADS, 2)(const __grid_constant__ DataArgs a) {
+KERNEL(batch_norm_data, THREADS, 2)(const __grid_constant__ BatchNormData a) {
     follow();
     const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 8, count = a.cols - c < 8 ? a.cols - c : 8;
     if (count <= 0) return;

@@ -9,28 +9,9 @@
 // Tile      a block has up to 256 columns, eight a thread, and some of the rows; threads of a column are joined in shared
 //           memory
 // Ceiling   memory's: one read of each operand
-#include "common.cuh"
-
-const int THREADS = 256;
-const int STATISTICS = 1, NORM = 2;
-
-struct Args {
-    const T* d;
-    const T* x;
-    // [parts][kinds][cols]
-    float* partials;
-    // float32 [2][cols], [cols], [cols]
-    const float *stats, *weight, *bias;
-    // mean and rstd, a pair for each group of `size` columns of `rows_each` rows
-    const float* moments;
-    int rows, cols, d_dist, x_dist, rows_each, groups, size, relu;
-    float eps;
-    // rows of a part
-    int per;
-};
 
 // Calls f(row, sums) for this thread's rows, which adds to its K sums of eight columns; leaves the block's.
-template <int K, class F> DEV void columns(const Args& a, F f) {
+template <int K, class F> DEV void columns(const Columns& a, F f) {
     SHARED(float, joined, [THREADS * 8]);
     const int across = blockDim.x, beside = blockDim.y;
     const int c = (blockIdx.x * across + threadIdx.x) * 8, count = a.cols - c < 8 ? a.cols - c : 8;
@@ -55,7 +36,7 @@ template <int K, class F> DEV void columns(const Args& a, F f) {
     }
 }
 
-KERNEL(sums, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(sums, THREADS, 2)(const __grid_constant__ Columns a) {
     follow();
     const bool wide = on_16_bytes(a.d, a.d_dist);
     columns<1>(a, [&](int c, int count, int from, int to, int step, float(&sums)[1][8]) {
@@ -69,7 +50,7 @@ KERNEL(sums, THREADS, 2)(const __grid_constant__ Args a) {
     });
 }
 
-KERNEL(statistics, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(statistics, THREADS, 2)(const __grid_constant__ Columns a) {
     follow();
     const bool wide = on_16_bytes(a.x, a.x_dist);
     columns<2>(a, [&](int c, int count, int from, int to, int step, float(&sums)[2][8]) {
@@ -91,7 +72,7 @@ KERNEL(statistics, THREADS, 2)(const __grid_constant__ Args a) {
 
 DEV float rstd_of(float variance, float eps) { return 1.f / sqrtf(variance + eps); }
 
-KERNEL(norm_sums, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(norm_sums, THREADS, 2)(const __grid_constant__ Columns a) {
     follow();
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist);
     columns<2>(a, [&](int c, int count, int from, int to, int step, float(&sums)[2][8]) {
@@ -120,7 +101,7 @@ KERNEL(norm_sums, THREADS, 2)(const __grid_constant__ Args a) {
     });
 }
 
-KERNEL(normed_sums, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(normed_sums, THREADS, 2)(const __grid_constant__ Columns a) {
     follow();
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist);
     columns<2>(a, [&](int c, int count, int from, int to, int step, float(&sums)[2][8]) {
@@ -140,7 +121,7 @@ KERNEL(normed_sums, THREADS, 2)(const __grid_constant__ Args a) {
     });
 }
 
-KERNEL(slope_sums, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(slope_sums, THREADS, 2)(const __grid_constant__ Columns a) {
     follow();
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist);
     columns<1>(a, [&](int c, int count, int from, int to, int step, float(&sums)[1][8]) {
@@ -155,21 +136,8 @@ KERNEL(slope_sums, THREADS, 2)(const __grid_constant__ Args a) {
     });
 }
 
-struct EndArgs {
-    const float* partials;
-    // [cols], or [2][cols]
-    float* y;
-    // the first row, for statistics
-    const T* x;
-    const float* stats;
-    int parts, kinds, cols, mode;
-    // rows in all
-    int rows;
-    float eps;
-};
-
 // 32 columns x 8 threads, each of which adds every eighth part.
-KERNEL(column_end, THREADS, 2)(const __grid_constant__ EndArgs a) {
+KERNEL(column_end, THREADS, 2)(const __grid_constant__ ColumnEnd a) {
     follow();
     SHARED(double, joined, [2][8][32]);
     const int col = blockIdx.x * 32 + threadIdx.x;
@@ -188,11 +156,11 @@ KERNEL(column_end, THREADS, 2)(const __grid_constant__ EndArgs a) {
         first += joined[0][i][threadIdx.x];
         if (a.kinds > 1) second += joined[1][i][threadIdx.x];
     }
-    if (a.mode == STATISTICS) {
+    if (a.mode == ColumnMode::Statistics) {
         const double shift = first / a.rows, variance = second / a.rows - shift * shift;
         first = to_float(a.x[col]) + shift;
         second = variance > 0.0 ? variance : 0.0;
-    } else if (a.mode == NORM) {
+    } else if (a.mode == ColumnMode::Norm) {
         first *= rstd_of(a.stats[a.cols + col], a.eps);
     }
     a.y[col] = (float)first;
@@ -200,7 +168,7 @@ KERNEL(column_end, THREADS, 2)(const __grid_constant__ EndArgs a) {
 }
 
 // One slope for all columns: one block.
-KERNEL(slope_end, THREADS, 2)(const __grid_constant__ EndArgs a) {
+KERNEL(slope_end, THREADS, 2)(const __grid_constant__ ColumnEnd a) {
     follow();
     SHARED(double, joined, [THREADS]);
     double sum = 0.0;
@@ -212,15 +180,8 @@ KERNEL(slope_end, THREADS, 2)(const __grid_constant__ EndArgs a) {
     a.y[0] = (float)sum;
 }
 
-struct RunningArgs {
-    const float* stats;
-    float *mean, *variance;
-    int channels;
-    float momentum, unbiased;
-};
-
 // running += momentum (stats - running), the variance unbiased.
-KERNEL(running, THREADS, 2)(const __grid_constant__ RunningArgs a) {
+KERNEL(running, THREADS, 2)(const __grid_constant__ Running a) {
     follow();
     const int c = blockIdx.x * THREADS + threadIdx.x;
     if (c >= a.channels) return;

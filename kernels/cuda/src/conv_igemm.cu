@@ -17,23 +17,6 @@
 // Sums      where they are wanted, a warp adds up the columns of its slabs of 16 pixels, each a part with one writer
 // Ceiling   the tensor cores' for deep products; memory's for 1 x 1 of few channels, hence 16-byte stores and residual
 //           loads through a transposition in shared memory
-#include "common.cuh"
-
-struct Args {
-    const T* x;
-    const T* w;
-    T* y;
-    float* partials;
-    u32* counters;
-    Epilogue epilogue;
-    // with an address, y may have none
-    Sums sums;
-    // for -DGATED: [n][scale_dist]
-    const T* scale;
-    int scale_dist, reserved;
-    int n, height, width, c, k, groups, r, s, out_height, out_width, stride_h, stride_w, pad_h, pad_w;
-    int dilation_h, dilation_w, x_image, x_row, x_pixel, y_image, y_row, y_pixel, w_dist, splits;
-};
 
 const int THREADS = WARPS_M * WARPS_N * 32;
 // A multiprocessor should hold so many; multiply-adds keep more at hand than fragments. Those of sm_86, sm_89 and sm_120 have
@@ -73,14 +56,14 @@ struct Pixel {
 // Follows one piece of the depth from step to step.
 struct Depth {
     int r, s, c, padded;
-    DEV_MEMBER Depth(const Args& a, int k) {
+    DEV_MEMBER Depth(const Conv& a, int k) {
         padded = (a.c + VEC - 1) / VEC * VEC;
         int tap = k / padded;
         c = k - tap * padded;
         r = a.s ? tap / a.s : 0;
         s = tap - r * a.s;
     }
-    DEV_MEMBER void advance(const Args& a, int by) {
+    DEV_MEMBER void advance(const Conv& a, int by) {
         c += by;
         while (c >= padded) {
             c -= padded;
@@ -117,7 +100,7 @@ DEV void load_gated(u8* to, const T* from, const T* scale, int left, bool wide) 
 #endif
 
 // A piece of the left side: VEC channels at a time.
-DEV void load_piece(u8* to, const T* x, const Args& a, const Pixel& pixel, Depth depth) {
+DEV void load_piece(u8* to, const T* x, const Conv& a, const Pixel& pixel, Depth depth) {
 #pragma unroll
     for (int part = 0; part < PIECE; part += VEC) {
         int ih = pixel.ih + depth.r * a.dilation_h, iw = pixel.iw + depth.s * a.dilation_w;
@@ -211,7 +194,7 @@ DEV void multiply(float (&sums)[MI][NJ][4], const u8* a, const u8* b, int lane, 
 DEV int tile_row(int lane, int q) { return MATH == IS_f32 ? q * 4 + (lane >> 3) : (lane >> 2) + (q >> 1) * 8; }
 DEV int tile_col(int lane, int q) { return MATH == IS_f32 ? lane & 7 : (lane & 3) * 2 + (q & 1); }
 
-KERNEL(conv_igemm, THREADS, BLOCKS)(const Args a) {
+KERNEL(conv_igemm, THREADS, BLOCKS)(const Conv a) {
     DYNAMIC_SHARED(shared);
     const int tid = threadIdx.x, lane = tid & 31, warp = tid >> 5;
     const int wm = warp % WARPS_M * WM, wn = warp / WARPS_M * WN;

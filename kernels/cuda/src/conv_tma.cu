@@ -15,34 +15,20 @@
 // Ceiling   deep products: the second cache, (1 / BM + 1 / BN) bytes an operation, then the tensor cores; 1 x 1 of few
 //           channels: memory, hence residuals that are fetched a slab ahead
 // Measured  nothing yet: written without a GPU, proved on the emulator
-#include "common.cuh"
 
-struct Args {
-    TensorMap x, w;
-    T* y;
-    Epilogue epilogue;
-    // with an address, y may have none
-    Sums sums;
-    // 64 channels a step; `windows` says what kind of map `x` is
-    int pixels, k, steps_c, r, s, windows, out_height, out_width, stride_h, stride_w, pad_h, pad_w;
-    // `plain`: pixels of y and of the residual lie one after another
-    int dilation_h, dilation_w, plain, y_image, y_row, y_pixel;
-};
-
-const int WARPS = 8, THREADS = WARPS * 32 + 128;
 // 64 pixels x BN channels are one wgmma's
 const int MI = BM / 64 * TURNS / 2;
-const int ROW = 128, STEP = 64;
+const int STEP = 64;
 const int A_BYTES = BM * ROW, STAGE_BYTES = (BM + BN) * ROW;
-// columns of a warp's slab, sums of 16 pixels on their way to y
-const int SLAB = 64, SLABS = BN / SLAB, FETCHES = SLAB / 16;
+// a warp's slabs of SLAB columns, sums of 16 pixels on their way to y
+const int SLABS = BN / SLAB, FETCHES = SLAB / 16;
 static_assert(MATH == IS_bf16 || MATH == IS_f16, "what wgmma multiplies");
 static_assert((TURNS == 1 || TURNS == 2) && MI >= 1 && BN % SLAB == 0 && BM <= 256 && BN <= 256, "boxes and warpgroups");
 static_assert(MI * BN <= 256, "sums in registers");
 
 struct Tile {
     int m0, n0;
-    DEV_MEMBER Tile(const Args& a, int tile) {
+    DEV_MEMBER Tile(const ConvTma& a, int tile) {
         const int beside = (a.k + BN - 1) / BN;
         m0 = tile / beside * BM;
         n0 = tile % beside * BN;
@@ -66,7 +52,7 @@ struct Place {
     }
 };
 
-DEV void bring(const Args& a, u8* shared, u64* full, u64* empty, int tiles) {
+DEV void bring(const ConvTma& a, u8* shared, u64* full, u64* empty, int tiles) {
     const int out_pixels = a.out_height * a.out_width, steps = a.r * a.s * a.steps_c;
     auto bring_weights = [&](int stage, int c, int tap, int n0) {
         barrier_arrive_expect(full + stage, BUG(FEW_BYTES) ? A_BYTES : STAGE_BYTES);
@@ -139,7 +125,7 @@ DEV void multiply(float (&sums)[MI][BN / 2], const u8* shared, u64* full, u64* e
 // Where a pixel of y, and of the residual, begins.
 struct Spot {
     int y, residual, image;
-    DEV_MEMBER Spot(const Args& a, int m) {
+    DEV_MEMBER Spot(const ConvTma& a, int m) {
         const Epilogue& e = a.epilogue;
         y = m * a.y_pixel;
         residual = m * e.residual_pixel;
@@ -158,7 +144,7 @@ struct Spot {
 
 // A warp's 16 pixels x SLAB channels at a time through shared memory: a lane then has eight neighbouring channels of a
 // few pixels. `row0` is the first pixel of the warp's first slab.
-DEV void store(const float (&sums)[MI][BN / 2], const Args& a, float* slab, int row0, int n0, int lane) {
+DEV void store(const float (&sums)[MI][BN / 2], const ConvTma& a, float* slab, int row0, int n0, int lane) {
     const Epilogue& e = a.epilogue;
     const bool wide_y = on_16_bytes(a.y, a.y_image, a.y_row, a.y_pixel), wide_e = wide_epilogue(e);
     const int row = lane >> 3, piece = lane & 7;
@@ -229,7 +215,7 @@ DEV void store(const float (&sums)[MI][BN / 2], const Args& a, float* slab, int 
     }
 }
 
-KERNEL(conv_tma, THREADS, 1)(const __grid_constant__ Args a) {
+KERNEL(conv_tma, THREADS, 1)(const __grid_constant__ ConvTma a) {
     DYNAMIC_SHARED(shared);
     u64* full = (u64*)(shared + STAGES * STAGE_BYTES + WARPS * 16 * SLAB * 4);
     u64 *empty = full + STAGES, *turns = empty + STAGES;

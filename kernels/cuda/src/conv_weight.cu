@@ -10,24 +10,13 @@
 //           in order: same bits each run
 // Ceiling   the tensor cores' where both sides have many channels; columns of a block keep their tap, so that a step
 //           only moves its pixels
-#include "common.cuh"
-
-struct Args {
-    const T* x;
-    const T* dy;
-    float* partials;
-    int n, height, width, c, k, groups, r, s, out_height, out_width, stride_h, stride_w, pad_h, pad_w;
-    int dilation_h, dilation_w, x_dist, dy_dist;
-    // pixels of a split
-    int per;
-};
 
 #if MATH == IS_f32
 const int DEPTH = 16;
 #else
 const int DEPTH = 32, WM = BM / WARPS_M, WN = BN / WARPS_N, MI = WM / 16, NJ = WN / 8;
 #endif
-const int THREADS = WARPS_M * WARPS_N * 32, STAGES = 3;
+const int THREADS = WARPS_M * WARPS_N * 32;
 const int PIECE = 16 / (int)sizeof(T), PARTS = PIECE / VEC;
 const int A_ROW = BM * (int)sizeof(T), B_ROW = BN * (int)sizeof(T), STAGE_BYTES = DEPTH * (A_ROW + B_ROW);
 const int A_PIECES = BM / PIECE, B_PIECES = BN / PIECE, A_APART = THREADS / A_PIECES, B_APART = THREADS / B_PIECES;
@@ -51,7 +40,7 @@ DEV void load_part(u8* to, const T* from, int count) {
 // A tap and a channel: where it lies from the first pixel of a window.
 struct Column { int ih, iw, c, count; };
 
-KERNEL(conv_weight, THREADS, THREADS == 256 ? 2 : 3)(const __grid_constant__ Args a) {
+KERNEL(conv_weight, THREADS, THREADS == 256 ? 2 : 3)(const __grid_constant__ ConvWeight a) {
     DYNAMIC_SHARED(shared);
     const int tid = threadIdx.x;
     const int wide = (a.c + VEC - 1) / VEC * VEC, columns = a.r * a.s * wide;

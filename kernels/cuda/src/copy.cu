@@ -5,19 +5,10 @@
 //           takes 32 x 32 values through shared memory, so that both sides are read and written in whole lines; copy_few
 //           gives a thread all of the last axis where that is short (the channels of a picture)
 // Ceiling   memory's
-#include "common.cuh"
 
 typedef TO U;
-const int THREADS = 256, SIDE = 32;
 
-struct Args {
-    const T* x;
-    U* y;
-    int rank, zeros;
-    int shape[RANK], x_strides[RANK], y_strides[RANK];
-};
-
-KERNEL(copy, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(copy, THREADS, 2)(const __grid_constant__ Copy_ a) {
     follow();
     const int total = product(a.shape, a.rank);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
@@ -25,7 +16,7 @@ KERNEL(copy, THREADS, 2)(const __grid_constant__ Args a) {
     }
 }
 
-KERNEL(copy_few, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(copy_few, THREADS, 2)(const __grid_constant__ Copy_ a) {
     follow();
     const int last = a.rank - 1, total = product(a.shape, last);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
@@ -37,7 +28,7 @@ KERNEL(copy_few, THREADS, 2)(const __grid_constant__ Args a) {
     }
 }
 
-KERNEL(copy_tiles, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(copy_tiles, THREADS, 2)(const __grid_constant__ Copy_ a) {
     follow();
     SHARED(float, tile, [SIDE][SIDE + 1]);
     const int last = a.rank - 1, second = a.rank - 2, width = a.shape[last], height = a.shape[second];

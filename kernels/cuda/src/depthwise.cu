@@ -7,25 +7,11 @@
 // Sums      where they are asked for, a block keeps to `beside` vectors of channels of one image, a strip a thread, and leaves
 //           their sums as one part
 // Ceiling   memory's; neighbouring rows find their inputs in the caches
-#include "common.cuh"
-
-const int STRIP = 4, THREADS = 256;
-
-struct Args {
-    const T* x;
-    const T* w;
-    T* y;
-    Epilogue epilogue;
-    // with an address, y may have none
-    Sums sums;
-    int n, height, width, c, r, s, out_height, out_width, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-    int x_dist, y_dist, beside, reserved;
-};
 
 struct Place { int image, oh, ow, c; };
 
 // The outputs `at`: channels vary fastest, so that neighbouring threads read neighbouring addresses.
-DEV Place place_of(const Args& a, int at) {
+DEV Place place_of(const Depthwise& a, int at) {
     const int vectors = (a.c + 7) / 8, strips = (a.out_width + STRIP - 1) / STRIP;
     Place p;
     p.c = at % vectors * 8;
@@ -37,14 +23,14 @@ DEV Place place_of(const Args& a, int at) {
     return p;
 }
 
-DEV int work(const Args& a) {
+DEV int work(const Depthwise& a) {
     return a.n * a.out_height * ((a.out_width + STRIP - 1) / STRIP) * ((a.c + 7) / 8);
 }
 
 // A block's place where sums are asked for.
 struct Part {
     int image, group, part;
-    DEV_MEMBER Part(const Args& a) {
+    DEV_MEMBER Part(const Depthwise& a) {
         const int groups = ((a.c + 7) / 8 + a.beside - 1) / a.beside;
         part = blockIdx.x % a.sums.parts;
         group = blockIdx.x / a.sums.parts % groups;
@@ -53,7 +39,7 @@ struct Part {
 };
 
 // Which outputs a thread has first; all there are where it has none.
-DEV int first_of(const Args& a) {
+DEV int first_of(const Depthwise& a) {
     if (!a.sums.at) return blockIdx.x * THREADS + threadIdx.x;
     const Part p(a);
     const int vectors = (a.c + 7) / 8, strips = a.out_height * ((a.out_width + STRIP - 1) / STRIP), deep = THREADS / a.beside;
@@ -61,7 +47,7 @@ DEV int first_of(const Args& a) {
     return down < deep && strip < strips && vector < vectors ? (p.image * strips + strip) * vectors + vector : work(a);
 }
 
-DEV void store_strip(const Args& a, const Place& p, float (&sums)[STRIP][8], int count, float* own) {
+DEV void store_strip(const Depthwise& a, const Place& p, float (&sums)[STRIP][8], int count, float* own) {
     const bool wide_y = on_16_bytes(a.y, a.y_dist), wide_e = wide_epilogue(a.epilogue);
     const Epilogue& e = a.epilogue;
     const int left = a.out_width - p.ow < STRIP ? a.out_width - p.ow : STRIP;
@@ -86,7 +72,7 @@ DEV void store_strip(const Args& a, const Place& p, float (&sums)[STRIP][8], int
 }
 
 // The sums of a block's strips, of which each thread has left its own.
-DEV void leave_sums(const Args& a, const float (*own)[8]) {
+DEV void leave_sums(const Depthwise& a, const float (*own)[8]) {
     SHARED(float, joined, [THREADS]);
     if (!BUG(NO_BARRIER)) __syncthreads();
     const int columns = a.beside * 8, deep = THREADS / a.beside, ways = THREADS / columns;
@@ -104,7 +90,7 @@ DEV void leave_sums(const Args& a, const float (*own)[8]) {
 }
 
 // Calls sums_of(place, channels, sums) for each of a thread's strips, and stores them.
-template <class F> DEV void each_strip(const Args& a, F sums_of) {
+template <class F> DEV void each_strip(const Depthwise& a, F sums_of) {
     SHARED(float, own, [THREADS][8]);
     if (a.sums.at) {
         const float none[8] = {};
@@ -122,7 +108,7 @@ template <class F> DEV void each_strip(const Args& a, F sums_of) {
 }
 
 // A window of K x K without dilation, moved by STRIDE, whose loops unroll.
-template <int K, int STRIDE> DEV void strips(const Args& a) {
+template <int K, int STRIDE> DEV void strips(const Depthwise& a) {
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
     each_strip(a, [&](const Place& p, int count, float(&sums)[STRIP][8]) {
         const int iw0 = p.ow * STRIDE - a.pad_w;
@@ -152,27 +138,27 @@ template <int K, int STRIDE> DEV void strips(const Args& a) {
     });
 }
 
-KERNEL(depthwise_3x3, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(depthwise_3x3, THREADS, 2)(const __grid_constant__ Depthwise a) {
     follow();
     strips<3, 1>(a);
 }
 
-KERNEL(depthwise_3x3_by_2, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(depthwise_3x3_by_2, THREADS, 2)(const __grid_constant__ Depthwise a) {
     follow();
     strips<3, 2>(a);
 }
 
-KERNEL(depthwise_5x5, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(depthwise_5x5, THREADS, 2)(const __grid_constant__ Depthwise a) {
     follow();
     strips<5, 1>(a);
 }
 
-KERNEL(depthwise_5x5_by_2, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(depthwise_5x5_by_2, THREADS, 2)(const __grid_constant__ Depthwise a) {
     follow();
     strips<5, 2>(a);
 }
 
-KERNEL(depthwise, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(depthwise, THREADS, 2)(const __grid_constant__ Depthwise a) {
     follow();
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
     each_strip(a, [&](const Place& p, int count, float(&sums)[STRIP][8]) {

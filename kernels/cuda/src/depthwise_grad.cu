@@ -7,23 +7,11 @@
 //           channels, a row of taps and some lines of dy; a thread keeps eight channels of up to TAPS taps, and sums of
 //           threads are added in shared memory, those of blocks by weight_end
 // Ceiling   memory's; rows of taps read dy once each, from the second cache
-#include "common.cuh"
 
-const int THREADS = 256, TAPS = 5;
-
-// depthwise.cu's; it leaves no sums
-struct Args {
-    const T* x;
-    const T* w;
-    T* y;
-    Epilogue epilogue;
-    Sums sums;
-    int n, height, width, c, r, s, out_height, out_width, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-    int x_dist, y_dist, beside, reserved;
-};
+const int TAPS = 5;
 
 // x is dy here, y is dx.
-KERNEL(depthwise_data, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(depthwise_data, THREADS, 2)(const __grid_constant__ Depthwise a) {
     follow();
     const int vectors = (a.c + 7) / 8, total = a.n * a.out_height * a.out_width * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist), wide_w = on_16_bytes(a.w, a.c);
@@ -51,18 +39,7 @@ KERNEL(depthwise_data, THREADS, 2)(const __grid_constant__ Args a) {
     }
 }
 
-struct WeightArgs {
-    const T* x;
-    const T* dy;
-    // [splits][taps][c]
-    float* partials;
-    int n, height, width, c, k, groups, r, s, out_height, out_width, stride_h, stride_w, pad_h, pad_w;
-    int dilation_h, dilation_w, x_dist, dy_dist;
-    // lines of a split
-    int per;
-};
-
-KERNEL(depthwise_weight, THREADS, 2)(const __grid_constant__ WeightArgs a) {
+KERNEL(depthwise_weight, THREADS, 2)(const __grid_constant__ ConvWeight a) {
     follow();
     SHARED(float, joined, [THREADS * 8]);
     const int across = blockDim.x, beside = blockDim.y, channels = a.groups;

@@ -3,19 +3,6 @@
 // Formula   y = unit(philox(seed, stream, number)) < p ? 0 : x / (1 - p), the bits of src/philox.rs; the number of a value
 //           says which values fall together (single ones, channels, samples)
 // Ceiling   memory's
-#include "common.cuh"
-
-const int THREADS = 256;
-
-struct Args {
-    const T* x;
-    T* y;
-    u32 seed[2], stream[2];
-    // seed and step, each as four numbers of 16 bits, the lowest first; 0 where `seed` and `stream` say it all
-    const float* clock;
-    int rows, cols, x_dist, y_dist, rows_each, index_row, index_col;
-    float p;
-};
 
 struct Words { u32 word[4]; };
 
@@ -34,7 +21,7 @@ DEV Words philox(u32 block, const u32 (&seed)[2], const u32 (&stream)[2]) {
     return w;
 }
 
-KERNEL(dropout, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(dropout, THREADS, 2)(const __grid_constant__ Dropout a) {
     follow();
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);

@@ -5,20 +5,8 @@
 //           broadcast  the same for operands of any strides
 // Tile      a thread has eight neighbouring columns of a row; broadcast: one value
 // Ceiling   memory's
-#include "common.cuh"
 
-const int THREADS = 256, ADD = 0, SUB = 1, SUB_FROM = 2;
-
-struct Args {
-    const T* x;
-    T* y;
-    const float *scale, *shift, *slope;
-    const T* residual;
-    int rows, cols, x_dist, y_dist, residual_dist, slope_col;
-    Act before, after;
-};
-
-KERNEL(map, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(map, THREADS, 2)(const __grid_constant__ Map a) {
     follow();
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
@@ -53,24 +41,16 @@ KERNEL(map, THREADS, 2)(const __grid_constant__ Args a) {
     }
 }
 
-DEV float combine(int op, float a, float b) {
+DEV float combine(BinaryOp op, float a, float b) {
     switch (op) {
-    case ADD: return a + b;
-    case SUB: return a - b;
-    case SUB_FROM: return b - a;
+    case BinaryOp::Add: return a + b;
+    case BinaryOp::Sub: return a - b;
+    case BinaryOp::SubFrom: return b - a;
     default: return a * b;
     }
 }
 
-struct BinaryArgs {
-    const T *a, *b;
-    T* y;
-    const T* residual;
-    int rows, cols, a_dist, y_dist, residual_dist, rows_each, b_outer, b_row, b_col, op;
-    Act before, after;
-};
-
-KERNEL(binary, THREADS, 2)(const __grid_constant__ BinaryArgs a) {
+KERNEL(binary, THREADS, 2)(const __grid_constant__ Binary a) {
     follow();
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.a, a.a_dist), wide_y = on_16_bytes(a.y, a.y_dist);
@@ -98,16 +78,7 @@ KERNEL(binary, THREADS, 2)(const __grid_constant__ BinaryArgs a) {
     }
 }
 
-struct BroadcastArgs {
-    const T *a, *b;
-    T* y;
-    const T* residual;
-    int rank, op;
-    int shape[RANK], a_strides[RANK], b_strides[RANK], y_strides[RANK], residual_strides[RANK];
-    Act before, after;
-};
-
-KERNEL(broadcast, THREADS, 2)(const __grid_constant__ BroadcastArgs a) {
+KERNEL(broadcast, THREADS, 2)(const __grid_constant__ Broadcast a) {
     follow();
     const int total = product(a.shape, a.rank);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {

@@ -8,34 +8,21 @@
 // Order     parts are added in strides and then those sums, lanes as a tree: the same every time
 // Ceiling   latency; for many samples the second cache, whence every block reads the weights
 // Measured  nothing yet: written without a GPU, proved on the emulator
-#include "common.cuh"
 
-const int THREADS = 512, WARPS = THREADS / 32, MOST_SAMPLES = 4;
+const int WARPS = THREADS / 32;
 // rows whose loads are in flight together
 const int ROWS = 4;
 
-struct Args {
-    Sums sums;
-    T* y;
-    const T* w1;
-    const float* b1;
-    const T* w2;
-    const float* b2;
-    // `part`: pixels of a part, counted over all images; 0 where every image has as many parts as any
-    int n, pixels, part, c, hidden, k, w1_dist, w2_dist, y_dist, samples, chunk, maps;
-    Act first, second;
-};
-
 DEV int whole(int len) { return (len + 7) / 8 * 8; }
 
-DEV int parts_of(const Args& a, int image) {
+DEV int parts_of(const Excitation& a, int image) {
     if (!a.part) return a.sums.parts;
     return ((image + 1) * a.pixels - 1) / a.part - image * a.pixels / a.part + 1;
 }
 
 // Calls done(sample, channel, mean) for channels from..to, `from` a multiple of four, of the samples from `image0` on. The
 // threads are spread over four channels each, and the rest of them over parts.
-template <class F> DEV void each_mean(const Args& a, int image0, int samples, int from, int to, F done) {
+template <class F> DEV void each_mean(const Excitation& a, int image0, int samples, int from, int to, F done) {
     SHARED(float4, partial, [THREADS]);
     const int quads = (to - from + 3) / 4, total = samples * quads, width = min(total, THREADS), ways = THREADS / width;
     const int own = threadIdx.x % width, way = threadIdx.x / width;
@@ -118,7 +105,7 @@ DEV float activated(float sum, const Act& act) {
     return v[0];
 }
 
-KERNEL(excitation, THREADS, 1)(const __grid_constant__ Args a) {
+KERNEL(excitation, THREADS, 1)(const __grid_constant__ Excitation a) {
     DYNAMIC_SHARED(shared);
     const int chunks = (a.k + a.chunk - 1) / a.chunk, group = blockIdx.x / chunks;
     const int image0 = group * a.samples, samples = min(a.samples, a.n - image0);

@@ -3,20 +3,8 @@
 // Formula   (x - mean) / sqrt(variance + eps) * weight[c] + bias[c]
 // Tile      a block has one group of one image and passes over it three times, the second and third from the caches
 // Ceiling   memory's while a group fits the second cache
-#include "common.cuh"
 
-const int THREADS = 256;
-
-struct Args {
-    const T* x;
-    T* y;
-    const float *weight, *bias;
-    int n, pixels, c, groups, x_dist, y_dist;
-    float eps;
-    int reserved;
-};
-
-KERNEL(group_norm, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(group_norm, THREADS, 2)(const __grid_constant__ GroupNorm a) {
     follow();
     SHARED(float, partial, [8]);
     const int channels = a.c / a.groups, image = blockIdx.x / a.groups, c0 = blockIdx.x % a.groups * channels;

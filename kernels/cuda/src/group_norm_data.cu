@@ -3,20 +3,6 @@
 // Formula   dx = rstd (g - mean(g) - n mean(g n)), g = d weight, n the normalised x, means over the group of the image
 // Tile      a block has one group of one image and passes over it, the second time from the caches
 // Ceiling   memory's while a group fits the second cache
-#include "common.cuh"
-
-const int THREADS = 256;
-
-struct Args {
-    const T* d;
-    const T* x;
-    T* dx;
-    const float* weight;
-    // float32, mean and rstd of each group of each image
-    float* moments;
-    int n, pixels, c, groups, d_dist, x_dist, dx_dist;
-    float eps;
-};
 
 // The sum over the block, in the same order every time; all threads must ask.
 DEV float block_sum(float own, float* partial) {
@@ -29,7 +15,7 @@ DEV float block_sum(float own, float* partial) {
     return sum;
 }
 
-KERNEL(group_moments, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(group_moments, THREADS, 2)(const __grid_constant__ GroupNormData a) {
     follow();
     SHARED(float, partial, [THREADS / 32]);
     const int channels = a.c / a.groups, image = blockIdx.x / a.groups, c0 = blockIdx.x % a.groups * channels;
@@ -48,7 +34,7 @@ KERNEL(group_moments, THREADS, 2)(const __grid_constant__ Args a) {
     a.moments[blockIdx.x * 2 + 1] = 1.f / sqrtf(squares / total + a.eps);
 }
 
-KERNEL(group_norm_data, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(group_norm_data, THREADS, 2)(const __grid_constant__ GroupNormData a) {
     follow();
     SHARED(float, partial, [THREADS / 32]);
     const int channels = a.c / a.groups, image = blockIdx.x / a.groups, c0 = blockIdx.x % a.groups * channels;

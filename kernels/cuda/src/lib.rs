@@ -1,23 +1,118 @@
-//! The CUDA kernels: their sources, which variants of them there are, what each kernel takes and how it is launched.
-//! kernels/README.md says the rules that all of them keep.
+//! The CUDA kernels, in pairs: `pool.cu` computes, `pool.rs` beside it says what its kernels take, which variants of the
+//! file there are and how each kernel is launched. kernels/README.md says the rules that all of them keep, and how to add one.
 //!
-//! Every kernel takes one struct by value, whose twin in C++ stands at the head of the kernel's file. Addresses are device
-//! addresses as numbers, 0 for none; lengths and distances count elements. Nothing here runs a kernel, and nothing but `std`
-//! is needed: the runtime, the emulator and its build script share this crate.
+//! Every kernel takes one struct by value. Addresses are device addresses as numbers, 0 for none; lengths and distances count
+//! elements. The struct and the numbers that both sides know are declared in Rust alone: [`File::text`] puts their
+//! twins in C++ before the source. Nothing here runs a kernel, and nothing but `std` is needed.
 
 #[macro_use]
 mod args;
-mod conv;
+mod common;
 mod launch;
-mod learn;
-mod tma;
-mod update;
 
-pub use args::*;
-pub use conv::*;
-pub use learn::*;
-pub use tma::*;
-pub use update::*;
+pub use args::{Args, Element, Field, RANK, Stored, TensorMap, To, Twin};
+pub use common::{Act, ActCode, Epilogue, Sums};
+
+/// The pairs, by name.
+macro_rules! kernels {
+    ($($name:ident)*) => {
+        $(
+            mod $name;
+            #[allow(unused_imports, reason = "a pair may launch structs of others alone")]
+            pub use $name::*;
+        )*
+
+        /// All files of kernels.
+        pub static FILES: &[File] = &[$(File {
+            name: stringify!($name),
+            source: include_str!(concat!(stringify!($name), ".cu")),
+            header: $name::header,
+            variants: $name::variants,
+        },)*];
+    };
+}
+
+kernels! {
+    act_data
+    attention
+    batch_norm
+    columns
+    conv_igemm
+    conv_tma
+    conv_weight
+    copy
+    depthwise
+    depthwise_grad
+    dropout
+    elementwise
+    excitation
+    fill
+    group_norm
+    group_norm_data
+    linear_rows
+    loss
+    matmul
+    pool
+    pool_data
+    reduce
+    resize
+    resize_data
+    rows
+    rows_data
+    spread
+    update
+    weight_end
+}
+
+/// A file of kernels.
+#[derive(Debug)]
+pub struct File {
+    /// Without `.cu`.
+    pub name: &'static str,
+    source: &'static str,
+    header: fn() -> String,
+    variants: fn() -> Vec<Variant>,
+}
+
+impl File {
+    /// All that a compiler needs: what every kernel shares, the structs that these kernels take, the source.
+    #[must_use]
+    pub fn text(&self) -> String {
+        [prelude(), part(self.name, "rs", &(self.header)()), part(self.name, "cu", self.source)].concat()
+    }
+
+    /// The kernels in it.
+    #[must_use]
+    pub fn kernels(&self) -> Vec<&'static str> {
+        let name = |rest: &'static str| rest.split(',').next().expect("a split has a first part");
+        let mut kernels: Vec<&str> = self.source.split("\nKERNEL(").skip(1).map(name).collect();
+        // where dtypes have kernels of their own, both have the name
+        kernels.dedup();
+        kernels
+    }
+}
+
+/// What stands before the structs of a file: the device's instructions and storage types, and what every kernel shares.
+#[must_use]
+pub fn prelude() -> String {
+    let parts = [
+        part("device", "cuh", include_str!("device.cuh")),
+        part("common", "rs", &common::header()),
+        part("common", "cuh", include_str!("common.cuh")),
+    ];
+    parts.concat()
+}
+
+/// A part of a text, of which messages name the file.
+fn part(name: &str, end: &str, text: &str) -> String {
+    format!("#line 1 \"{name}.{end}\"\n{text}")
+}
+
+/// Every variant that a launch can name.
+#[must_use]
+pub fn variants() -> Vec<Variant> {
+    FILES.iter().flat_map(|file| (file.variants)()).collect()
+}
 
 /// What values are stored as and multiplied in; sums are float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,13 +173,11 @@ impl Variant {
     }
 
     /// The file that it is made of.
+    ///
+    /// # Panics
+    /// If the list has no file of that name.
     pub fn of(&self) -> &'static File {
         FILES.iter().find(|file| file.name == self.file).expect("variants name files of the list")
-    }
-
-    /// The kernels in it.
-    pub fn kernels(&self) -> &'static [&'static str] {
-        self.of().kernels
     }
 
     fn stored(file: &'static str, dtype: Dtype) -> Variant {
@@ -96,110 +189,6 @@ impl Variant {
     }
 }
 
-/// A file of kernels.
-#[derive(Debug)]
-pub struct File {
-    /// Without `.cu`.
-    pub name: &'static str,
-    pub source: &'static str,
-    pub kernels: &'static [&'static str],
-}
-
-/// What every file includes.
-pub const COMMON: &str = include_str!("common.cuh");
-
-macro_rules! files {
-    ($($name:ident: $kernels:expr,)*) => {
-        &[$(File {
-            name: stringify!($name),
-            source: include_str!(concat!(stringify!($name), ".cu")),
-            kernels: &$kernels,
-        },)*]
-    };
-}
-
-/// All files.
-pub const FILES: &[File] = files! {
-    conv_igemm: ["conv_igemm"],
-    conv_tma: ["conv_tma"],
-    linear_rows: ["linear_rows"],
-    depthwise: ["depthwise", "depthwise_3x3", "depthwise_3x3_by_2", "depthwise_5x5", "depthwise_5x5_by_2"],
-    excitation: ["excitation"],
-    pool: ["pool"],
-    resize: ["resize"],
-    elementwise: ["map", "binary", "broadcast"],
-    copy: ["copy", "copy_few", "copy_tiles"],
-    fill: ["fill"],
-    rows: ["layer_norm", "normalize", "softmax", "log_softmax"],
-    group_norm: ["group_norm"],
-    reduce: ["reduce_columns", "reduce_rows"],
-    matmul: ["matmul"],
-    attention: ["attention"],
-    dropout: ["dropout"],
-    conv_weight: ["conv_weight"],
-    weight_end: ["weight_end"],
-    depthwise_grad: ["depthwise_data", "depthwise_weight"],
-    columns: ["sums", "statistics", "norm_sums", "normed_sums", "slope_sums", "column_end", "slope_end", "running"],
-    batch_norm: ["batch_norm", "batch_norm_data"],
-    act_data: ["act_data", "prelu_data"],
-    rows_data: ["row_moments", "layer_norm_data", "softmax_data", "log_softmax_data", "normalize_data"],
-    group_norm_data: ["group_moments", "group_norm_data"],
-    pool_data: ["pool_data"],
-    resize_data: ["resize_data"],
-    spread: ["spread", "spread_rows", "max_data", "unstretch", "unstretch_rows", "unstretch_end", "gather", "gather_data"],
-    loss: ["cross_entropy", "cross_entropy_data", "value_loss", "value_loss_data", "loss_end"],
-    update: ["update", "squares", "norm_of", "accumulate"],
-};
-
-/// Every variant that a launch can name.
-#[must_use]
-pub fn variants() -> Vec<Variant> {
-    let mut all = vec![];
-    for dtype in Dtype::ALL {
-        for tile in TILES {
-            all.push(conv::variant(dtype, tile, dtype.vector()));
-        }
-        if dtype.size() == 2 {
-            all.push(conv::variant(dtype, NARROW, 4));
-            all.push(conv::gated(conv::variant(dtype, NARROW, 4)));
-            all.extend([HOPPER_LARGE, HOPPER_NARROW].map(|tile| conv::variant(dtype, tile, 8)));
-            all.push(conv::variant(dtype, HOPPER_NARROW, 4));
-            all.extend(TmaTile::ALL.map(|tile| tile.variant(dtype)));
-        }
-        all.push(conv::variant(dtype, SMALL, 1));
-        let gated = [(NARROW, dtype.vector()), (SMALL, dtype.vector()), (SMALL, 1)];
-        all.extend(gated.map(|(tile, vec)| conv::gated(conv::variant(dtype, tile, vec))));
-    }
-    for dtype in Dtype::STORED {
-        let files = [
-            "linear_rows",
-            "depthwise",
-            "excitation",
-            "pool",
-            "resize",
-            "elementwise",
-            "fill",
-            "rows",
-            "group_norm",
-            "reduce",
-            "dropout",
-            "matmul",
-        ];
-        all.extend(files.map(|file| Variant::stored(file, dtype)));
-        all.extend(Attention::DIMS.map(|dim| launch::attention_variant(dtype, dim)));
-    }
-    all.extend(learn::variants());
-    for from in Dtype::STORED {
-        all.extend(
-            Dtype::STORED
-                .iter()
-                .filter(|to| from == **to || from == Dtype::F32 || **to == Dtype::F32)
-                .map(|to| launch::copy_variant(from, *to)),
-        );
-    }
-    all
-}
-
 /// One launch, but for its argument.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
@@ -209,4 +198,23 @@ pub struct Launch {
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory.
     pub shared: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn files_and_variants_belong_together() {
+        let all = variants();
+        let names: BTreeSet<String> = all.iter().map(Variant::name).collect();
+        assert_eq!(names.len(), all.len(), "a name has one variant");
+        for file in FILES {
+            assert!(!file.kernels().is_empty(), "{} has kernels", file.name);
+            assert!((file.variants)().iter().all(|variant| variant.file == file.name), "{} names itself", file.name);
+            assert!(!(file.variants)().is_empty(), "{} has variants", file.name);
+        }
+    }
 }

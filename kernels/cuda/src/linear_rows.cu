@@ -4,26 +4,15 @@
 // Layout    weights [out][w_dist], rows on 16 bytes
 // Tile      a warp computes one output of all rows: it reads a row of weights once, 16 bytes a lane
 // Ceiling   memory's: every weight is read once
-#include "common.cuh"
 
-const int MOST_ROWS = 8, WARPS = 8;
-
-struct Args {
-    const T* x;
-    const T* w;
-    T* y;
-    Epilogue epilogue;
-    int rows, inputs, outputs, x_dist, w_dist, y_dist;
-};
-
-KERNEL(linear_rows, WARPS * 32, 2)(const __grid_constant__ Args a) {
+KERNEL(linear_rows, WARPS * 32, 2)(const __grid_constant__ LinearRows a) {
     const int lane = threadIdx.x & 31, out = blockIdx.x * WARPS + (threadIdx.x >> 5);
     if (out < a.outputs) fetch_rows_ahead(a.w + out * a.w_dist, 1, 0, a.inputs * (int)sizeof(T), lane, 32);
     follow();
     if (out >= a.outputs) return;
     const T* w = a.w + out * a.w_dist;
     const bool wide = on_16_bytes(a.x, a.x_dist);
-    float sums[MOST_ROWS] = {};
+    float sums[LinearRows::MOST] = {};
     // two loads of weights in flight
 #pragma unroll 2
     for (int i = lane * 8; i < a.inputs; i += 256) {
@@ -31,7 +20,7 @@ KERNEL(linear_rows, WARPS * 32, 2)(const __grid_constant__ Args a) {
         int count = a.inputs - i;
         load8(weights, w + i, count, true);
 #pragma unroll
-        for (int row = 0; row < MOST_ROWS; ++row) {
+        for (int row = 0; row < LinearRows::MOST; ++row) {
             if (row >= a.rows) break;
             float v[8];
             load8(v, a.x + row * a.x_dist + i, count, wide);
@@ -40,12 +29,12 @@ KERNEL(linear_rows, WARPS * 32, 2)(const __grid_constant__ Args a) {
         }
     }
 #pragma unroll
-    for (int row = 0; row < MOST_ROWS; ++row)
+    for (int row = 0; row < LinearRows::MOST; ++row)
         if (row < a.rows) sums[row] = warp_sum(sums[row]);
     // lane `row` finishes that row
     float own = 0.f;
 #pragma unroll
-    for (int row = 0; row < MOST_ROWS; ++row)
+    for (int row = 0; row < LinearRows::MOST; ++row)
         if (lane == row) own = sums[row];
     if (lane < a.rows) {
         float v[8] = {own};

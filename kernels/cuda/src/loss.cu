@@ -9,27 +9,11 @@
 // Tile      cross entropy: a warp a row, W by every block; others: a thread a value. Each block leaves its sums, loss_end
 //           adds them in order and in float64
 // Ceiling   memory's; it is small beside a network
-#include "common.cuh"
 
-const int THREADS = 256;
-const int CROSS_ENTROPY = 0, BCE = 1, MSE = 2, L1 = 3;
-
-struct Args {
-    const T* z;
-    const float* targets;
-    T* dz;
-    // [blocks][2] sums of the loss: of the targets, of smoothing
-    float* partials;
-    const float* weights;
-    int rows, classes, kind;
-    float smoothing, delta;
-    int reserved;
-};
-
-DEV float weight_of(const Args& a, int c) { return !a.weights ? 1.f : c >= 0 && c < a.classes ? a.weights[c] : 0.f; }
+DEV float weight_of(const Loss& a, int c) { return !a.weights ? 1.f : c >= 0 && c < a.classes ? a.weights[c] : 0.f; }
 
 // The sum of the targets' weights; all threads of a block must ask.
-DEV float total_of(const Args& a, float* shared) {
+DEV float total_of(const Loss& a, float* shared) {
     const int tid = threadIdx.y * 32 + threadIdx.x;
     float sum = 0.f;
     for (int row = tid; row < a.rows; row += THREADS) {
@@ -46,7 +30,7 @@ DEV float total_of(const Args& a, float* shared) {
 }
 
 // The logarithm of the sum of e^z over a row, for all lanes of a warp.
-DEV float log_sum(const Args& a, const T* z) {
+DEV float log_sum(const Loss& a, const T* z) {
     float top = -INFINITE, sum = 0.f;
     for (int c = threadIdx.x; c < a.classes; c += 32) top = larger(top, to_float(z[c]));
     top = warp_all(top, [](float a, float b) { return larger(a, b); });
@@ -54,7 +38,7 @@ DEV float log_sum(const Args& a, const T* z) {
     return top + logf(warp_sum(sum));
 }
 
-KERNEL(cross_entropy, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(cross_entropy, THREADS, 2)(const __grid_constant__ Loss a) {
     follow();
     SHARED(float, shared, [THREADS / 32][2]);
     const int row = blockIdx.x * (THREADS / 32) + threadIdx.y;
@@ -82,7 +66,7 @@ KERNEL(cross_entropy, THREADS, 2)(const __grid_constant__ Args a) {
     a.partials[blockIdx.x * 2 + threadIdx.x] = sum;
 }
 
-KERNEL(cross_entropy_data, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(cross_entropy_data, THREADS, 2)(const __grid_constant__ Loss a) {
     follow();
     SHARED(float, shared, [THREADS / 32]);
     const float total = total_of(a, shared), rows = a.weights ? total : (float)a.rows;
@@ -105,17 +89,17 @@ KERNEL(cross_entropy_data, THREADS, 2)(const __grid_constant__ Args a) {
 }
 
 // The loss of one value, and its slope.
-DEV float value_of(const Args& a, float z, float t, float& slope) {
+DEV float value_of(const Loss& a, float z, float t, float& slope) {
     const float d = z - t, size = fabsf(d), sign = d > 0.f ? 1.f : d < 0.f ? -1.f : d;
     switch (a.kind) {
-    case BCE: slope = sigmoid(z) - t; return (z > 0.f ? z : 0.f) - z * t + log1pf(expf(-fabsf(z)));
-    case MSE: slope = 2.f * d; return d * d;
-    case L1: slope = sign; return size;
+    case LossKind::Bce: slope = sigmoid(z) - t; return (z > 0.f ? z : 0.f) - z * t + log1pf(expf(-fabsf(z)));
+    case LossKind::Mse: slope = 2.f * d; return d * d;
+    case LossKind::L1: slope = sign; return size;
     default: slope = size <= a.delta ? d : a.delta * sign; return size <= a.delta ? 0.5f * d * d : a.delta * (size - 0.5f * a.delta);
     }
 }
 
-KERNEL(value_loss, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(value_loss, THREADS, 2)(const __grid_constant__ Loss a) {
     follow();
     SHARED(float, shared, [THREADS / 32]);
     const int total = a.rows * a.classes, tid = threadIdx.y * 32 + threadIdx.x;
@@ -131,7 +115,7 @@ KERNEL(value_loss, THREADS, 2)(const __grid_constant__ Args a) {
     a.partials[blockIdx.x * 2 + 1] = 0.f;
 }
 
-KERNEL(value_loss_data, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(value_loss_data, THREADS, 2)(const __grid_constant__ Loss a) {
     follow();
     const int total = a.rows * a.classes;
     const float share = 1.f / total;
@@ -142,25 +126,19 @@ KERNEL(value_loss_data, THREADS, 2)(const __grid_constant__ Args a) {
     }
 }
 
-struct EndArgs {
-    Args loss;
-    float* y;
-    int parts, reserved;
-};
-
 // One block.
-KERNEL(loss_end, THREADS, 2)(const __grid_constant__ EndArgs e) {
+KERNEL(loss_end, THREADS, 2)(const __grid_constant__ LossEnd e) {
     follow();
-    const Args& a = e.loss;
+    const Loss& a = e.loss;
     SHARED(float, shared, [THREADS / 32]);
-    const float total = a.kind == CROSS_ENTROPY ? total_of(a, shared) : 1.f;
+    const float total = a.kind == LossKind::CrossEntropy ? total_of(a, shared) : 1.f;
     if (threadIdx.x != 0 || threadIdx.y != 0) return;
     double own = 0.0, smooth = 0.0;
     for (int part = 0; part < e.parts; ++part) {
         own += a.partials[part * 2];
         smooth += a.partials[part * 2 + 1];
     }
-    if (a.kind == CROSS_ENTROPY) {
+    if (a.kind == LossKind::CrossEntropy) {
         const double rows = a.weights ? total : a.rows;
         *e.y = (float)((1.0 - a.smoothing) * own / total + a.smoothing / a.classes * smooth / rows);
     } else {

@@ -5,29 +5,17 @@
 // Tile      64 x 64 outputs a block, a step of the depth at a time through shared memory
 // Math      bf16, f16: mma.sync, 16 x 32 outputs a warp; f32: fused multiply-adds, 4 x 4 outputs a thread
 // Ceiling   the reads of single elements; attention has a kernel of its own, so that this one is rare
-#include "common.cuh"
 
-const int THREADS = 256, SIDE = 64;
 #if MATH == IS_f32
 const int STEP = 16;
 #else
 const int STEP = 32, PITCH = STEP + 8;
 #endif
 
-struct Args {
-    const T *a, *b;
-    T* y;
-    int m, n, k, a_dist, b_dist, y_dist, transposed;
-    float scale;
-    int rank;
-    int shape[RANK], a_strides[RANK], b_strides[RANK], y_strides[RANK];
-    int reserved;
-};
-
 // A block's matrices, and its first row and column.
 struct Tile { const T *a, *b; T* y; int m0, n0; };
 
-DEV Tile tile_of(const Args& p) {
+DEV Tile tile_of(const Matmul& p) {
     Tile t;
     const int tiles_n = (p.n + SIDE - 1) / SIDE, tiles_m = (p.m + SIDE - 1) / SIDE;
     int rest = blockIdx.x;
@@ -49,12 +37,12 @@ DEV Tile tile_of(const Args& p) {
 }
 
 // The element of a at row `r` of the tile, of b at its column `c`; 0 beyond them.
-DEV T left_of(const Args& p, const Tile& t, int r, int k) {
+DEV T left_of(const Matmul& p, const Tile& t, int r, int k) {
     T zero;
     put(zero, 0.f);
     return t.m0 + r < p.m && k < p.k ? t.a[(t.m0 + r) * p.a_dist + k] : zero;
 }
-DEV T right_of(const Args& p, const Tile& t, int c, int k) {
+DEV T right_of(const Matmul& p, const Tile& t, int c, int k) {
     T zero;
     put(zero, 0.f);
     int at = p.transposed ? (t.n0 + c) * p.b_dist + k : k * p.b_dist + t.n0 + c;
@@ -62,7 +50,7 @@ DEV T right_of(const Args& p, const Tile& t, int c, int k) {
 }
 
 #if MATH == IS_f32
-KERNEL(matmul, THREADS, 2)(const __grid_constant__ Args p) {
+KERNEL(matmul, THREADS, 2)(const __grid_constant__ Matmul p) {
     follow();
     SHARED(float, left, [STEP][SIDE + 4]);
     SHARED(float, right, [STEP][SIDE + 4]);
@@ -102,7 +90,7 @@ KERNEL(matmul, THREADS, 2)(const __grid_constant__ Args p) {
         }
 }
 #else
-KERNEL(matmul, THREADS, 2)(const __grid_constant__ Args p) {
+KERNEL(matmul, THREADS, 2)(const __grid_constant__ Matmul p) {
     follow();
     SHARED(T, left, [SIDE][PITCH]);
     SHARED(T, right, [SIDE][PITCH]);

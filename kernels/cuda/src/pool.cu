@@ -4,16 +4,6 @@
 //           or to the image itself
 // Tile      a thread has eight channels of one output; rows are summed one by one, which keeps the error small
 // Ceiling   memory's; windows that overlap find their inputs in the caches
-#include "common.cuh"
-
-const int THREADS = 256, MAX = 0, MEAN = 1;
-
-struct Args {
-    const T* x;
-    T* y;
-    int n, height, width, c, r, s, out_height, out_width, stride_h, stride_w;
-    int pad_top, pad_left, pad_bottom, pad_right, dilation_h, dilation_w, x_dist, y_dist, mode, adaptive;
-};
 
 // What a window covers along one axis: `from`, `from + step`, .. below `to`, and its length with padding.
 struct Span { int from, to, step, length; };
@@ -32,7 +22,7 @@ DEV Span part(int at, int size, int parts) {
     return span;
 }
 
-KERNEL(pool, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(pool, THREADS, 2)(const __grid_constant__ Pool a) {
     follow();
     const int vectors = (a.c + 7) / 8, total = a.n * a.out_height * a.out_width * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
@@ -45,7 +35,7 @@ KERNEL(pool, THREADS, 2)(const __grid_constant__ Args a) {
         const Span cols = a.adaptive ? part(ow, a.width, a.out_width)
                                      : window(ow, a.width, a.s, a.stride_w, a.pad_left, a.pad_right, a.dilation_w);
         float result[8];
-        const bool max = a.mode == MAX;
+        const bool max = a.mode == PoolMode::Max;
 #pragma unroll
         for (int i = 0; i < 8; ++i) result[i] = max ? -INFINITE : 0.f;
         for (int ih = rows.from; ih < rows.to; ih += rows.step) {
@@ -65,7 +55,7 @@ KERNEL(pool, THREADS, 2)(const __grid_constant__ Args a) {
         }
         const int inside = (rows.to - rows.from) * (cols.to - cols.from);
         if (!max && inside > 0) {
-            const float share = (float)(a.mode == MEAN ? rows.length * cols.length : inside);
+            const float share = (float)(a.mode == PoolMode::Mean ? rows.length * cols.length : inside);
 #pragma unroll
             for (int i = 0; i < 8; ++i) result[i] /= share;
         }

@@ -4,18 +4,6 @@
 //           by row, as in PyTorch: found by going through the window again
 // Tile      a thread has eight channels of one input
 // Ceiling   memory's; windows overlap in the caches
-#include "common.cuh"
-
-const int THREADS = 256, MAX = 0, MEAN = 1;
-
-// As those of pool.cu, and the derivative of its result.
-struct Args {
-    const T* x;
-    const T* d;
-    T* dx;
-    int n, height, width, c, r, s, out_height, out_width, stride_h, stride_w;
-    int pad_top, pad_left, pad_bottom, pad_right, dilation_h, dilation_w, x_dist, d_dist, dx_dist, mode, adaptive;
-};
 
 struct Span { int from, to, step, length; };
 
@@ -46,7 +34,7 @@ DEV void seen_by(int i, int size, int out, int kernel, int stride, int before, i
     last = min(last, out - 1);
 }
 
-KERNEL(pool_data, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(pool_data, THREADS, 2)(const __grid_constant__ PoolData a) {
     follow();
     const int vectors = (a.c + 7) / 8, total = a.n * a.height * a.width * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist), wide_dx = on_16_bytes(a.dx, a.dx_dist);
@@ -69,7 +57,7 @@ KERNEL(pool_data, THREADS, 2)(const __grid_constant__ Args a) {
                 if (w < cols.from || w >= cols.to || (w - cols.from) % cols.step != 0) continue;
                 float d[8];
                 load8(d, a.d + ((image * a.out_height + p) * a.out_width + q) * a.d_dist + c, count, wide_d);
-                if (a.mode == MAX) {
+                if (a.mode == PoolMode::Max) {
                     for (int ih = rows.from; ih < rows.to; ih += rows.step)
                         for (int iw = cols.from; iw < cols.to; iw += cols.step) {
                             const bool before = ih < h || (ih == h && iw < w);
@@ -80,7 +68,7 @@ KERNEL(pool_data, THREADS, 2)(const __grid_constant__ Args a) {
                                 if (v[i] > own[i] || (before && v[i] == own[i])) d[i] = 0.f;
                         }
                 } else {
-                    const int share = a.mode == MEAN ? rows.length * cols.length : (rows.to - rows.from) * (cols.to - cols.from);
+                    const int share = a.mode == PoolMode::Mean ? rows.length * cols.length : (rows.to - rows.from) * (cols.to - cols.from);
 #pragma unroll
                     for (int i = 0; i < 8; ++i) d[i] /= (float)share;
                 }

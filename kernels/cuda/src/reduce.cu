@@ -4,29 +4,18 @@
 // Tile      reduce_columns: 32 neighbouring results x 8 threads each, for images whose channels stay (global pooling);
 //           reduce_rows: a warp a result, where what is reduced lies densely
 // Ceiling   memory's where there are results enough to fill the device
-#include "common.cuh"
 
-const int THREADS = 256, MAX = 1;
-
-struct Args {
-    const T* x;
-    T* y;
-    int outer_rank, inner_rank;
-    int outer_shape[RANK], outer_strides[RANK], inner_shape[RANK], inner_strides[RANK];
-    int op, reserved;
-};
-
-DEV float join(int op, float a, float b) { return op == MAX ? larger(a, b) : a + b; }
+DEV float join(ReduceOp op, float a, float b) { return op == ReduceOp::Max ? larger(a, b) : a + b; }
 
 // Of every `step`th inner index from `from` on.
-DEV float part(const Args& a, const T* x, int from, int step, int inner) {
-    float result = a.op == MAX ? -INFINITE : 0.f;
+DEV float part(const Reduce& a, const T* x, int from, int step, int inner) {
+    float result = a.op == ReduceOp::Max ? -INFINITE : 0.f;
     for (int i = from; i < inner; i += step)
         result = join(a.op, result, to_float(x[offset(i, a.inner_rank, a.inner_shape, a.inner_strides)]));
     return result;
 }
 
-KERNEL(reduce_columns, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(reduce_columns, THREADS, 2)(const __grid_constant__ Reduce a) {
     follow();
     SHARED(float, partial, [8][32]);
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
@@ -40,16 +29,16 @@ KERNEL(reduce_columns, THREADS, 2)(const __grid_constant__ Args a) {
     float result = partial[0][threadIdx.x];
 #pragma unroll
     for (int i = 1; i < 8; ++i) result = join(a.op, result, partial[i][threadIdx.x]);
-    put(a.y[out], a.op == MAX ? result : result / inner);
+    put(a.y[out], a.op == ReduceOp::Max ? result : result / inner);
 }
 
-KERNEL(reduce_rows, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(reduce_rows, THREADS, 2)(const __grid_constant__ Reduce a) {
     follow();
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
     const int out = blockIdx.x * 8 + threadIdx.y;
     if (out >= outputs) return;
     const T* x = a.x + offset(out, a.outer_rank, a.outer_shape, a.outer_strides);
-    const int op = a.op;
+    const ReduceOp op = a.op;
     float result = warp_all(part(a, x, threadIdx.x, 32, inner), [=](float a, float b) { return join(op, a, b); });
-    if (threadIdx.x == 0) put(a.y[out], op == MAX ? result : result / inner);
+    if (threadIdx.x == 0) put(a.y[out], op == ReduceOp::Max ? result : result / inner);
 }

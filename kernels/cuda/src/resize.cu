@@ -4,27 +4,17 @@
 //           bicubic is cubic convolution with A = -3/4
 // Tile      a thread has eight channels of one output
 // Ceiling   memory's
-#include "common.cuh"
-
-const int THREADS = 256, NEAREST = 0, BILINEAR = 1;
-
-struct Args {
-    const T* x;
-    T* y;
-    double ratio_h, ratio_w;
-    int n, height, width, c, out_height, out_width, x_dist, y_dist, mode, reserved;
-};
 
 // Inputs and their weights along one axis.
 struct Taps { int count, at[4]; float weight[4]; };
 
-DEV Taps taps_of(int mode, int i, double ratio, int from, int to) {
+DEV Taps taps_of(ResizeMode mode, int i, double ratio, int from, int to) {
     Taps taps = {1, {0, 0, 0, 0}, {1.f, 0.f, 0.f, 0.f}};
     const double source = ratio * (i + 0.5) - 0.5;
-    if (mode == NEAREST) {
+    if (mode == ResizeMode::Nearest) {
         int at = from == to ? i : (int)floorf((float)i * (float)ratio);
         taps.at[0] = min(at, from - 1);
-    } else if (mode == BILINEAR) {
+    } else if (mode == ResizeMode::Bilinear) {
         double inside = source > 0.0 ? source : 0.0;
         int low = min((int)inside, from - 1);
         float t = (float)(inside - low);
@@ -49,7 +39,7 @@ DEV Taps taps_of(int mode, int i, double ratio, int from, int to) {
     return taps;
 }
 
-KERNEL(resize, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(resize, THREADS, 2)(const __grid_constant__ Resize a) {
     follow();
     const int vectors = (a.c + 7) / 8, total = a.n * a.out_height * a.out_width * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);

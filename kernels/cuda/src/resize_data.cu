@@ -4,27 +4,16 @@
 // Tile      a thread has eight channels of one input; outputs that may read it are a few neighbours, and at the edges, where
 //           reads are clamped, those beyond
 // Ceiling   memory's
-#include "common.cuh"
-
-const int THREADS = 256, NEAREST = 0, BILINEAR = 1;
-
-// Sizes and ratios are those of the forward pass: d is of its output, dx of its input.
-struct Args {
-    const T* d;
-    T* dx;
-    double ratio_h, ratio_w;
-    int n, height, width, c, out_height, out_width, d_dist, dx_dist, mode, reserved;
-};
 
 struct Taps { int count, at[4]; float weight[4]; };
 
-DEV Taps taps_of(int mode, int i, double ratio, int from, int to) {
+DEV Taps taps_of(ResizeMode mode, int i, double ratio, int from, int to) {
     Taps taps = {1, {0, 0, 0, 0}, {1.f, 0.f, 0.f, 0.f}};
     const double source = ratio * (i + 0.5) - 0.5;
-    if (mode == NEAREST) {
+    if (mode == ResizeMode::Nearest) {
         int at = from == to ? i : (int)floorf((float)i * (float)ratio);
         taps.at[0] = min(at, from - 1);
-    } else if (mode == BILINEAR) {
+    } else if (mode == ResizeMode::Bilinear) {
         double inside = source > 0.0 ? source : 0.0;
         int low = min((int)inside, from - 1);
         float t = (float)(inside - low);
@@ -50,7 +39,7 @@ DEV Taps taps_of(int mode, int i, double ratio, int from, int to) {
 }
 
 // How much input `i` counts in output `o`.
-DEV float share_of(int mode, int i, int o, double ratio, int from, int to) {
+DEV float share_of(ResizeMode mode, int i, int o, double ratio, int from, int to) {
     const Taps taps = taps_of(mode, o, ratio, from, to);
     float share = 0.f;
 #pragma unroll
@@ -65,7 +54,7 @@ DEV void readers(int i, double ratio, int from, int to, int& first, int& last) {
     last = i == from - 1 ? to - 1 : min(to - 1, (int)ceil((i + 3.0) / ratio + 1.0));
 }
 
-KERNEL(resize_data, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(resize_data, THREADS, 2)(const __grid_constant__ ResizeData a) {
     follow();
     const int vectors = (a.c + 7) / 8, total = a.n * a.height * a.width * vectors;
     const bool wide = on_16_bytes(a.d, a.d_dist), wide_dx = on_16_bytes(a.dx, a.dx_dist);

@@ -6,18 +6,6 @@
 //           log_softmax  x - max - ln(sum of e^(x - max))
 // Tile      a warp a row where rows are short, else a block a row; the row is read again for each pass, from the caches
 // Ceiling   memory's: one read and one write
-#include "common.cuh"
-
-const int THREADS = 256;
-
-struct Args {
-    const T* x;
-    T* y;
-    const float *weight, *bias;
-    int rows, cols, x_dist, y_dist;
-    float eps;
-    int reserved;
-};
 
 // Several warps may share a row. All threads of a block must ask together.
 struct Team {
@@ -58,7 +46,7 @@ struct Row {
 };
 
 // The row of a block of 32 x warps threads: short ones have a warp each.
-DEV Row row_of(const Args& a, Team& team, float* partial) {
+DEV Row row_of(const Rows& a, Team& team, float* partial) {
     const bool shared = a.cols > 1024;
     const int warps = blockDim.y, row = shared ? blockIdx.x : blockIdx.x * warps + threadIdx.y;
     team.index = shared ? threadIdx.y * 32 + threadIdx.x : threadIdx.x;
@@ -75,7 +63,7 @@ DEV Row row_of(const Args& a, Team& team, float* partial) {
     return r;
 }
 
-KERNEL(layer_norm, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(layer_norm, THREADS, 2)(const __grid_constant__ Rows a) {
     follow();
     SHARED(float, partial, [8]);
     Team team;
@@ -101,7 +89,7 @@ KERNEL(layer_norm, THREADS, 2)(const __grid_constant__ Args a) {
     });
 }
 
-KERNEL(normalize, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(normalize, THREADS, 2)(const __grid_constant__ Rows a) {
     follow();
     SHARED(float, partial, [8]);
     Team team;
@@ -133,7 +121,7 @@ DEV void exponents(const Row& row, Team& team, float& top, float& sum) {
     sum = team.sum(own_sum);
 }
 
-KERNEL(softmax, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(softmax, THREADS, 2)(const __grid_constant__ Rows a) {
     follow();
     SHARED(float, partial, [8]);
     Team team;
@@ -147,7 +135,7 @@ KERNEL(softmax, THREADS, 2)(const __grid_constant__ Args a) {
     });
 }
 
-KERNEL(log_softmax, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(log_softmax, THREADS, 2)(const __grid_constant__ Rows a) {
     follow();
     SHARED(float, partial, [8]);
     Team team;

@@ -7,23 +7,11 @@
 //           row_moments       mean and rstd of each row, float32, for normed_sums of columns.cu
 // Tile      a warp a row, which is read again from the caches for each pass
 // Ceiling   memory's: one read of each operand and one write
-#include "common.cuh"
 
-const int THREADS = 256, ROWS = THREADS / 32;
-
-struct Args {
-    const T* d;
-    // x, or y of a softmax
-    const T* seen;
-    T* dx;
-    const float* weight;
-    float* moments;
-    int rows, cols, d_dist, seen_dist, dx_dist;
-    float eps;
-};
+const int ROWS = THREADS / 32;
 
 // Calls f with eight columns at a time: of d, of what is seen, the first, how many there are.
-template <class F> DEV void each8(const Args& a, int row, F f) {
+template <class F> DEV void each8(const RowsData& a, int row, F f) {
     const bool wide = on_16_bytes(a.d, a.d_dist), wide_seen = on_16_bytes(a.seen, a.seen_dist);
     for (int col = threadIdx.x * 8; col < a.cols; col += 256) {
         const int count = a.cols - col < 8 ? a.cols - col : 8;
@@ -34,12 +22,12 @@ template <class F> DEV void each8(const Args& a, int row, F f) {
     }
 }
 
-DEV void store_row(const Args& a, int row, const float (&v)[8], int col, int count) {
+DEV void store_row(const RowsData& a, int row, const float (&v)[8], int col, int count) {
     store8(a.dx + row * a.dx_dist + col, v, count, on_16_bytes(a.dx, a.dx_dist));
 }
 
 // Mean and 1 / standard deviation of what is seen.
-DEV void moments_of(const Args& a, int row, float& mean, float& rstd) {
+DEV void moments_of(const RowsData& a, int row, float& mean, float& rstd) {
     float sum = 0.f, squares = 0.f;
     each8(a, row, [&](float(&)[8], float(&x)[8], int, int) {
 #pragma unroll
@@ -57,7 +45,7 @@ DEV void moments_of(const Args& a, int row, float& mean, float& rstd) {
     rstd = 1.f / sqrtf(warp_sum(squares) / a.cols + a.eps);
 }
 
-KERNEL(row_moments, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(row_moments, THREADS, 2)(const __grid_constant__ RowsData a) {
     follow();
     const int row = blockIdx.x * ROWS + threadIdx.y;
     if (row >= a.rows) return;
@@ -69,7 +57,7 @@ KERNEL(row_moments, THREADS, 2)(const __grid_constant__ Args a) {
     }
 }
 
-KERNEL(layer_norm_data, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(layer_norm_data, THREADS, 2)(const __grid_constant__ RowsData a) {
     follow();
     const int row = blockIdx.x * ROWS + threadIdx.y;
     if (row >= a.rows) return;
@@ -96,7 +84,7 @@ KERNEL(layer_norm_data, THREADS, 2)(const __grid_constant__ Args a) {
     });
 }
 
-KERNEL(softmax_data, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(softmax_data, THREADS, 2)(const __grid_constant__ RowsData a) {
     follow();
     const int row = blockIdx.x * ROWS + threadIdx.y;
     if (row >= a.rows) return;
@@ -113,7 +101,7 @@ KERNEL(softmax_data, THREADS, 2)(const __grid_constant__ Args a) {
     });
 }
 
-KERNEL(log_softmax_data, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(log_softmax_data, THREADS, 2)(const __grid_constant__ RowsData a) {
     follow();
     const int row = blockIdx.x * ROWS + threadIdx.y;
     if (row >= a.rows) return;
@@ -130,7 +118,7 @@ KERNEL(log_softmax_data, THREADS, 2)(const __grid_constant__ Args a) {
     });
 }
 
-KERNEL(normalize_data, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(normalize_data, THREADS, 2)(const __grid_constant__ RowsData a) {
     follow();
     const int row = blockIdx.x * ROWS + threadIdx.y;
     if (row >= a.rows) return;

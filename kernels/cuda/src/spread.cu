@@ -12,33 +12,15 @@
 //           thread a column of a row
 // Splits    unstretch of few results cuts the inner axes into gridDim.y parts, which unstretch_end adds in order
 // Ceiling   memory's
-#include "common.cuh"
 
-const int THREADS = 256;
-
-struct Args {
-    const T* x;
-    T* y;
-    int rank;
-    float scale;
-    int shape[RANK], x_strides[RANK], y_strides[RANK];
-};
-
-KERNEL(spread, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(spread, THREADS, 2)(const __grid_constant__ Spread a) {
     follow();
     const int total = product(a.shape, a.rank);
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS)
         put(a.y[offset(at, a.rank, a.shape, a.y_strides)], a.scale * to_float(a.x[offset(at, a.rank, a.shape, a.x_strides)]));
 }
 
-struct RowsArgs {
-    const T* x;
-    T* y;
-    int rows, cols, rows_each, x_dist, y_dist;
-    float scale;
-};
-
-KERNEL(spread_rows, THREADS, 2)(const __grid_constant__ RowsArgs a) {
+KERNEL(spread_rows, THREADS, 2)(const __grid_constant__ SpreadRows a) {
     follow();
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
@@ -52,15 +34,7 @@ KERNEL(spread_rows, THREADS, 2)(const __grid_constant__ RowsArgs a) {
     }
 }
 
-struct MaxArgs {
-    const T *d, *x, *y;
-    T* dx;
-    // d and y are dense over the outer axes
-    int outer_rank, inner_rank;
-    int outer_shape[RANK], x_outer[RANK], dx_outer[RANK], inner_shape[RANK], x_inner[RANK], dx_inner[RANK];
-};
-
-KERNEL(max_data, THREADS, 2)(const __grid_constant__ MaxArgs a) {
+KERNEL(max_data, THREADS, 2)(const __grid_constant__ MaxData a) {
     follow();
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
     const int out = blockIdx.x * 8 + threadIdx.y;
@@ -77,18 +51,8 @@ KERNEL(max_data, THREADS, 2)(const __grid_constant__ MaxArgs a) {
     }
 }
 
-struct UnstretchArgs {
-    const T *d, *x;
-    // [parts][results]
-    float* partials;
-    int outer_rank, inner_rank;
-    int outer_shape[RANK], d_outer[RANK], x_outer[RANK], inner_shape[RANK], d_inner[RANK], x_inner[RANK];
-    // inner indices of a part
-    int per, reserved;
-};
-
 // Of every `step`th inner index from `from` on.
-DEV float sum_of(const UnstretchArgs& a, int out, int from, int to, int step) {
+DEV float sum_of(const Unstretch& a, int out, int from, int to, int step) {
     const T* d = a.d + offset(out, a.outer_rank, a.outer_shape, a.d_outer);
     const T* x = a.x ? a.x + offset(out, a.outer_rank, a.outer_shape, a.x_outer) : 0;
     float sum = 0.f;
@@ -101,7 +65,7 @@ DEV float sum_of(const UnstretchArgs& a, int out, int from, int to, int step) {
     return sum;
 }
 
-KERNEL(unstretch, THREADS, 2)(const __grid_constant__ UnstretchArgs a) {
+KERNEL(unstretch, THREADS, 2)(const __grid_constant__ Unstretch a) {
     follow();
     SHARED(float, partial, [8][32]);
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
@@ -115,7 +79,7 @@ KERNEL(unstretch, THREADS, 2)(const __grid_constant__ UnstretchArgs a) {
     a.partials[blockIdx.y * outputs + out] = result;
 }
 
-KERNEL(unstretch_rows, THREADS, 2)(const __grid_constant__ UnstretchArgs a) {
+KERNEL(unstretch_rows, THREADS, 2)(const __grid_constant__ Unstretch a) {
     follow();
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
     const int out = blockIdx.x * 8 + threadIdx.y, first = blockIdx.y * a.per, last = min(inner, first + a.per);
@@ -124,15 +88,7 @@ KERNEL(unstretch_rows, THREADS, 2)(const __grid_constant__ UnstretchArgs a) {
     if (threadIdx.x == 0) a.partials[blockIdx.y * outputs + out] = result;
 }
 
-struct EndArgs {
-    const float* partials;
-    // stored, or where that is 0 float32
-    T* y;
-    float* floats;
-    int parts, outputs;
-};
-
-KERNEL(unstretch_end, THREADS, 2)(const __grid_constant__ EndArgs a) {
+KERNEL(unstretch_end, THREADS, 2)(const __grid_constant__ UnstretchEnd a) {
     follow();
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < a.outputs; at += gridDim.x * THREADS) {
         float sum = 0.f;
@@ -142,16 +98,8 @@ KERNEL(unstretch_end, THREADS, 2)(const __grid_constant__ EndArgs a) {
     }
 }
 
-struct GatherArgs {
-    const T* d;
-    const T* index;
-    T* y;
-    int rows, cols, table;
-    int reserved;
-};
-
 // d is the table here.
-KERNEL(gather, THREADS, 2)(const __grid_constant__ GatherArgs a) {
+KERNEL(gather, THREADS, 2)(const __grid_constant__ Gather a) {
     follow();
     const int total = a.rows * a.cols;
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
@@ -161,7 +109,7 @@ KERNEL(gather, THREADS, 2)(const __grid_constant__ GatherArgs a) {
     }
 }
 
-KERNEL(gather_data, THREADS, 2)(const __grid_constant__ GatherArgs a) {
+KERNEL(gather_data, THREADS, 2)(const __grid_constant__ Gather a) {
     follow();
     const int total = a.table * a.cols;
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {

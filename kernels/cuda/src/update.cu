@@ -7,33 +7,8 @@
 //           one tensor
 // Tile      a thread has one number
 // Ceiling   memory's: every number is read and written once
-#include "common.cuh"
 
-const int THREADS = 256, LINE = 16;
-const int SGD = 0, ADAM = 1;
-
-struct Args {
-    float *states, *derivatives, *first, *second, *third, *average;
-    // float32, one for each line; 0 for 1 everywhere
-    const float* factors;
-    // float64, of the derivatives that are counted; 0 where nothing is clipped
-    const double* norm;
-    // the states that this launch changes, and how many are learned
-    int from, to, learned, rule;
-    // flags: nesterov, decoupled, amsgrad, centered, has momentum, the derivatives are sums that begin again
-    int nesterov, decoupled, amsgrad, centered, moving, begins, sums;
-    // momentum, or the share of the first moment that is kept; what is added; then of the second
-    float keep, take, keep_second, eps;
-    // 1 / sqrt(1 - beta2^step)
-    float root;
-    // of what moves the weights of rmsprop
-    float momentum;
-    float kept_average;
-    // of the rate: divided by 1 - beta1^step
-    double rate, corrected, decay, scale, most;
-};
-
-KERNEL(update, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(update, THREADS, 2)(const __grid_constant__ Update a) {
     follow();
     float scale = (float)a.scale;
     if (a.norm) {
@@ -43,10 +18,10 @@ KERNEL(update, THREADS, 2)(const __grid_constant__ Args a) {
     for (int at = a.from + blockIdx.x * THREADS + threadIdx.x; at < a.to; at += gridDim.x * THREADS) {
         float w = a.states[at];
         if (at < a.learned) {
-            const float factor = a.factors ? a.factors[at / LINE] : 1.f;
+            const float factor = a.factors ? a.factors[at / Update::LINE] : 1.f;
             const float rate = (float)(a.rate * factor), decay = (float)a.decay, g = a.derivatives[at] * scale;
             if (a.sums) a.derivatives[at] = 0.f;
-            if (a.rule == SGD) {
+            if (a.rule == UpdateRule::Sgd) {
                 float d = g + decay * w;
                 if (a.moving) {
                     // the first derivative is the momentum as it is
@@ -55,7 +30,7 @@ KERNEL(update, THREADS, 2)(const __grid_constant__ Args a) {
                     d = a.nesterov ? d + a.keep * m : m;
                 }
                 w -= rate * d;
-            } else if (a.rule == ADAM) {
+            } else if (a.rule == UpdateRule::Adam) {
                 const float d = g + (a.decoupled ? 0.f : decay * w);
                 const float m = a.first[at] + a.take * (d - a.first[at]), v = a.keep_second * a.second[at] + (1.f - a.keep_second) * d * d;
                 a.first[at] = m;
@@ -90,15 +65,8 @@ KERNEL(update, THREADS, 2)(const __grid_constant__ Args a) {
     }
 }
 
-struct NormArgs {
-    const float* x;
-    double* partials;
-    double* norm;
-    int len, parts;
-};
-
 // The sum of squares of each block's share.
-KERNEL(squares, THREADS, 2)(const __grid_constant__ NormArgs a) {
+KERNEL(squares, THREADS, 2)(const __grid_constant__ Norm a) {
     follow();
     SHARED(double, shared, [THREADS]);
     double sum = 0.0;
@@ -111,7 +79,7 @@ KERNEL(squares, THREADS, 2)(const __grid_constant__ NormArgs a) {
 }
 
 // One thread.
-KERNEL(norm_of, 32, 2)(const __grid_constant__ NormArgs a) {
+KERNEL(norm_of, 32, 2)(const __grid_constant__ Norm a) {
     follow();
     if (threadIdx.x != 0) return;
     double sum = 0.0;
@@ -119,13 +87,7 @@ KERNEL(norm_of, 32, 2)(const __grid_constant__ NormArgs a) {
     *a.norm = sqrt(sum);
 }
 
-struct AddArgs {
-    const float* x;
-    float* y;
-    int len, reserved;
-};
-
-KERNEL(accumulate, THREADS, 2)(const __grid_constant__ AddArgs a) {
+KERNEL(accumulate, THREADS, 2)(const __grid_constant__ Accumulate a) {
     follow();
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < a.len; at += gridDim.x * THREADS) a.y[at] += a.x[at];
 }

@@ -4,17 +4,8 @@
 //           filter a channel [tap][k]
 // Tile      a thread has one sum; it goes through the partial sums as they lie
 // Ceiling   memory's
-#include "common.cuh"
 
-const int THREADS = 256;
-
-struct Args {
-    const float* partials;
-    float* dw;
-    int splits, k, c, wide, taps, depthwise;
-};
-
-KERNEL(weight_end, THREADS, 2)(const __grid_constant__ Args a) {
+KERNEL(weight_end, THREADS, 2)(const __grid_constant__ WeightEnd a) {
     follow();
     const int each = a.depthwise ? a.taps * a.k : a.k * a.taps * a.wide;
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < each; at += gridDim.x * THREADS) {

@@ -1,5 +1,4 @@
 // Kernels with mistakes in them, which the emulator must report.
-#include "common.cuh"
 
 struct Args { u32* word; };
 

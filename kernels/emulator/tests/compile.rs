@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs, ptr};
 
-use archc_cuda::{COMMON, Variant, variants};
+use archc_cuda::{Variant, variants};
 use rayon::prelude::*;
 
 const ARCHITECTURES: [&str; 6] = ["sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120"];
@@ -176,7 +176,7 @@ fn every_variant_compiles_for_every_architecture() {
         jobs.into_iter().filter(|(variant, arch)| !variant.is_hopper() || *arch == "sm_90a").collect();
     let check = |(variant, arch): &(Variant, &'static str)| -> (String, Result<Report, String>) {
         let file = format!("{}.cu", variant.file);
-        let source = variant.of().source.replace("#include \"common.cuh\"", COMMON).replace("#pragma once", "");
+        let source = variant.of().text();
         let mut options =
             vec!["--std=c++17".to_string(), format!("--gpu-architecture={arch}"), "--ptxas-options=-v".into()];
         options.extend(variant.defines.iter().map(|(name, value)| format!("-D{name}={value}")));
@@ -209,8 +209,8 @@ fn every_variant_compiles_for_every_architecture() {
                 continue;
             }
         };
-        for kernel in variant.kernels() {
-            let [registers, shared, spilled] = report.get(*kernel).copied().unwrap_or_default();
+        for kernel in variant.of().kernels() {
+            let [registers, shared, spilled] = report.get(kernel).copied().unwrap_or_default();
             if registers == 0 || registers > cap(kernel) || spilled > 0 {
                 let cap = cap(kernel);
                 wrong.push(format!("{what}: {kernel} takes {registers} registers of {cap}, spills {spilled} bytes"));

@@ -12,7 +12,8 @@ use super::place::stored;
 use crate::diag::{Code, Problem};
 use crate::philox::{Philox, unit};
 use archc_cuda::{
-    Act, Attention, Conv, Copy_, Depthwise, Dtype, Excitation, Launch as Shape, LinearRows, Pool, RANK, Sums, conv_row,
+    Act, Attention, Conv, Copy_, Depthwise, Dtype, Excitation, Launch as Shape, LinearRows, Pool, PoolMode, RANK, Sums,
+    conv_row,
 };
 
 /// A kernel at one size, for one image (or row).
@@ -316,7 +317,7 @@ impl Case {
                     dilation_w: 1,
                     x_dist: number(dist(c)),
                     y_dist: number(dist(c)),
-                    mode: Pool::MAX,
+                    mode: PoolMode::Max,
                     ..Pool::default()
                 };
                 ("pool".into(), pool.launch(dtype), Packed::new(&pool))

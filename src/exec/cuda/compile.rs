@@ -8,9 +8,6 @@ use crate::diag::{Code, Problem};
 use crate::io::console::say;
 use archc_cuda::Variant;
 
-/// What the sources include.
-const HEADERS: &[(&str, &str)] = &[("common.cuh", archc_cuda::COMMON)];
-
 /// `sm_90a`: the architecture's own instructions where it has some.
 pub fn architecture((major, minor): (u32, u32)) -> String {
     let own = if matches!(major, 9 | 10) { "a" } else { "" };
@@ -29,12 +26,12 @@ pub fn compile(
 ) -> Result<Vec<Vec<u8>>, Problem> {
     let unkept = std::sync::Once::new();
     let one = |variant: &Variant| {
-        let (source, options) = (variant.of().source, options(variant, architecture));
-        let key = key(nvrtc, source, &options);
+        let (source, options) = (variant.of().text(), options(variant, architecture));
+        let key = key(nvrtc, &source, &options);
         if let Some(code) = cache.read(&key) {
             return Ok(code);
         }
-        let (code, _) = nvrtc.cubin(&variant.name(), source, HEADERS, &options).map_err(|error| {
+        let (code, _) = nvrtc.cubin(&variant.name(), &source, &options).map_err(|error| {
             Problem::new(Code::Resource, format!("the kernel `{}` does not compile for {architecture}", variant.name()))
                 .note(format!("NVRTC {}.{} says: {error}", nvrtc.version.0, nvrtc.version.1))
         })?;
@@ -49,10 +46,10 @@ pub fn compile(
 
 /// Compiles one variant anew, whatever the cache has.
 pub fn again(nvrtc: &Nvrtc, cache: &Cache, architecture: &str, variant: &Variant) -> Result<Vec<u8>, String> {
-    let (source, options) = (variant.of().source, options(variant, architecture));
-    let (code, _) = nvrtc.cubin(&variant.name(), source, HEADERS, &options)?;
+    let (source, options) = (variant.of().text(), options(variant, architecture));
+    let (code, _) = nvrtc.cubin(&variant.name(), &source, &options)?;
     // the entry was broken, and whether it can be mended is not what the caller asked
-    let _ = cache.write(&key(nvrtc, source, &options), &code);
+    let _ = cache.write(&key(nvrtc, &source, &options), &code);
     Ok(code)
 }
 
@@ -64,9 +61,8 @@ fn options(variant: &Variant, architecture: &str) -> Vec<String> {
 
 fn key(nvrtc: &Nvrtc, source: &str, options: &[String]) -> String {
     let version = format!("{}.{}", nvrtc.version.0, nvrtc.version.1);
-    let headers = HEADERS.iter().flat_map(|(name, text)| [*name, *text]);
     let options = options.iter().map(String::as_str);
-    cache::key(&[version.as_str(), source].into_iter().chain(headers).chain(options).collect::<Vec<_>>())
+    cache::key(&[version.as_str(), source].into_iter().chain(options).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

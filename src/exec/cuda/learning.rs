@@ -16,7 +16,7 @@ use crate::opt::Fusion;
 use crate::plan::{self, Plan, Reduced, View};
 use crate::tensor::Tensor;
 use archc_base::{DType, Rule};
-use archc_cuda::{Accumulate, Dtype, Norm};
+use archc_cuda::{Accumulate, Dtype, Norm, UpdateRule};
 
 impl Learns for Cuda {
     fn learning_options(&self, batch: usize) -> plan::Options<'_> {
@@ -249,7 +249,7 @@ impl OnDevice {
 
 /// An update by a rule.
 fn with_rule(update: archc_cuda::Update, rule: Rule) -> archc_cuda::Update {
-    let update = archc_cuda::Update { rule: rule.code(), ..update };
+    let update = archc_cuda::Update { rule: UpdateRule::of(rule.code()), ..update };
     match rule {
         Rule::Sgd { momentum, dampening, nesterov, first } => archc_cuda::Update {
             nesterov: nesterov.into(),

@@ -20,7 +20,7 @@ use crate::opt::{Id, Kind};
 use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{Place, Plan, Step, View, Work};
 use archc_base::DType;
-use archc_cuda::{Act, Args, Choice, Conv, Copy_, Dtype, Fill, RANK, Tma};
+use archc_cuda::{Act, ActCode, Args, Choice, Conv, Copy_, Dtype, Fill, RANK, Tma};
 use rayon::prelude::*;
 
 pub use conv::pixel_distance;
@@ -298,5 +298,5 @@ fn rows(view: &View, order: &[usize]) -> Matrix {
 
 pub(super) fn act(act: archc_base::Act) -> Act {
     let [a, b] = act.parameters();
-    Act { code: act.code(), a, b }
+    Act { code: ActCode::of(act.code()), a, b }
 }

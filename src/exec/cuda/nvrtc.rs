@@ -42,9 +42,6 @@ struct Calls {
     archs: unsafe extern "C" fn(*mut c_int) -> Status,
 }
 
-/// A file that others include, and its text.
-pub type Header<'a> = (&'a str, &'a str);
-
 /// The compiler of this process, or why there is none.
 pub fn nvrtc() -> Result<&'static Nvrtc, String> {
     static FOUND: OnceLock<Result<Nvrtc, String>> = OnceLock::new();
@@ -191,32 +188,17 @@ impl Nvrtc {
     ///
     /// # Errors
     /// What the compiler says where it refuses.
-    pub fn cubin(
-        &self,
-        name: &str,
-        source: &str,
-        headers: &[Header],
-        options: &[String],
-    ) -> Result<(Vec<u8>, String), String> {
+    pub fn cubin(&self, name: &str, source: &str, options: &[String]) -> Result<(Vec<u8>, String), String> {
         let text = |text: &str| CString::new(text).map_err(|_| "a zero byte in a kernel's source".to_string());
         let (name, source) = (text(name)?, text(source)?);
-        let texts = headers.iter().map(|(_, body)| text(body)).collect::<Result<Vec<_>, _>>()?;
-        let names = headers.iter().map(|(name, _)| text(name)).collect::<Result<Vec<_>, _>>()?;
         let options = options.iter().map(|option| text(option)).collect::<Result<Vec<_>, _>>()?;
-        let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
-        let (text_pointers, name_pointers, option_pointers) = (pointers(&texts), pointers(&names), pointers(&options));
+        let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
+        let none = std::ptr::null();
         let mut program: Program = std::ptr::null_mut();
         // SAFETY: all strings end with a zero byte and outlive the calls; the buffers are as long as the compiler asks.
         unsafe {
-            self.check((self.calls.create)(
-                &mut program,
-                source.as_ptr(),
-                name.as_ptr(),
-                headers.len() as c_int,
-                text_pointers.as_ptr(),
-                name_pointers.as_ptr(),
-            ))?;
-            let status = (self.calls.compile)(program, options.len() as c_int, option_pointers.as_ptr());
+            self.check((self.calls.create)(&mut program, source.as_ptr(), name.as_ptr(), 0, none, none))?;
+            let status = (self.calls.compile)(program, options.len() as c_int, pointers.as_ptr());
             let log = self.log(program);
             let cubin = self.check(status).and_then(|()| {
                 let mut len = 0;

@@ -61,7 +61,7 @@ fn every_op_has_a_kernel() {
 fn on_the_device_every_op() {
     let Some(driver) = device() else { return };
     let variants = archc_cuda::variants().into_iter().filter(|one| driver.facts().wgmma || !one.is_hopper());
-    let wanted: Vec<_> = variants.map(|one| (one.kernels()[0], one)).collect();
+    let wanted: Vec<_> = variants.map(|one| (one.of().kernels()[0], one)).collect();
     let wanted: Vec<_> = wanted.into_iter().map(|(kernel, variant)| (variant, kernel, 0)).collect();
     driver.kernels(&wanted).expect("everything compiles and loads");
     for dtype in Dtype::ALL {

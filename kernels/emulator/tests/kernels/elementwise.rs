@@ -1,6 +1,6 @@
 //! Functions of single values and pairs, copies, fills, dropout.
 
-use archc_cuda::{Act, Binary, Broadcast, Copy_, Dropout, Dtype, Fill, Map, RANK};
+use archc_cuda::{Act, Binary, BinaryOp, Broadcast, Copy_, Dropout, Dtype, Fill, Map, RANK};
 use archc_emu::Buffer;
 
 use crate::support::{ACTS, Random, Values, activate, check, run, tolerance};
@@ -97,7 +97,7 @@ fn pairs_of_all_kinds() {
     let pairings = [[12, 0, 20, 1, 240], [1, 0, 0, 0, 1], [1, 0, 0, 1, 20], [4, 20, 0, 1, 60], [12, 0, 1, 0, 12]];
     for dtype in Dtype::STORED {
         for [rows_each, b_outer, b_row, b_col, len] in pairings {
-            for op in [Binary::ADD, Binary::SUB, Binary::SUB_FROM, Binary::MUL] {
+            for op in [BinaryOp::Add, BinaryOp::Sub, BinaryOp::SubFrom, BinaryOp::Mul] {
                 let mut random = Random::new(9);
                 let (a, b, residual) =
                     (random.numbers(rows * cols), random.numbers(len as usize), random.numbers(rows * cols));
@@ -130,7 +130,7 @@ fn pairs_of_all_kinds() {
                         [a + b, a - b, b - a, a * b][op as usize].max(0.0) + f64::from(residual[at])
                     })
                     .collect();
-                check(&format!("{dtype:?} {op} {rows_each}"), &y.read(), &want, tolerance(dtype));
+                check(&format!("{dtype:?} {op:?} {rows_each}"), &y.read(), &want, tolerance(dtype));
             }
         }
     }
@@ -163,7 +163,7 @@ fn operands_of_any_strides() {
             b: b_values.address(),
             y: y.address(),
             rank: 4,
-            op: Binary::MUL,
+            op: BinaryOp::Mul,
             shape: padded(&shape),
             a_strides: padded(&a_strides),
             b_strides: padded(&b_strides),

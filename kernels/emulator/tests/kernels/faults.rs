@@ -299,7 +299,7 @@ fn misuse_is_reported_with_block_and_thread() {
 #[test]
 fn every_kernel_is_there() {
     for variant in variants() {
-        for kernel in variant.kernels() {
+        for kernel in variant.of().kernels() {
             assert!(archc_emu::args_bytes(&variant.name(), kernel) > 0, "{} {kernel}", variant.name());
         }
     }

@@ -1,6 +1,8 @@
 //! Depthwise convolution, transposed convolution, linear maps of few rows, pooling, resampling.
 
-use archc_cuda::{Act, Conv, Depthwise, Dtype, Epilogue, LinearRows, Pool, Resize, conv_row, pack_conv, phases};
+use archc_cuda::{
+    Act, Conv, Depthwise, Dtype, Epilogue, LinearRows, Pool, PoolMode, Resize, ResizeMode, conv_row, pack_conv, phases,
+};
 use archc_emu::Buffer;
 
 use crate::support::{Random, Values, activate, check, run, tolerance};
@@ -303,8 +305,8 @@ fn pool_all(dtype: Dtype, args: Pool, axes: &[Vec<(Vec<usize>, usize)>; 2]) {
     let [h, w, oh, ow] = [args.height, args.width, args.out_height, args.out_width].map(|len| len as usize);
     let x = Random::new(15).numbers(n * h * w * c);
     let on_device = Values::rows(dtype, &x, c, c + gap, 0);
-    for mode in [Pool::MAX, Pool::MEAN, Pool::MEAN_INSIDE] {
-        if mode != Pool::MAX && args.dilation_h > 1 {
+    for mode in [PoolMode::Max, PoolMode::Mean, PoolMode::MeanInside] {
+        if mode != PoolMode::Max && args.dilation_h > 1 {
             continue;
         }
         let y = Values::poison(dtype, (n * oh * ow - 1) * (c + gap) + c, 0);
@@ -318,8 +320,8 @@ fn pool_all(dtype: Dtype, args: Pool, axes: &[Vec<(Vec<usize>, usize)>; 2]) {
             let values = rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col)));
             let values = values.map(|(row, col)| f64::from(x[((pixel / (oh * ow) * h + row) * w + col) * c + channel]));
             want.push(match mode {
-                Pool::MAX => values.fold(f64::NEG_INFINITY, f64::max),
-                Pool::MEAN => values.sum::<f64>() / (high * wide) as f64,
+                PoolMode::Max => values.fold(f64::NEG_INFINITY, f64::max),
+                PoolMode::Mean => values.sum::<f64>() / (high * wide) as f64,
                 _ => values.sum::<f64>() / (rows.len() * cols.len()) as f64,
             });
         }
@@ -328,12 +330,12 @@ fn pool_all(dtype: Dtype, args: Pool, axes: &[Vec<(Vec<usize>, usize)>; 2]) {
 }
 
 /// Inputs and weights of an output, along one axis.
-fn taps(mode: i32, at: usize, ratio: f64, size: usize) -> Vec<(usize, f64)> {
+fn taps(mode: ResizeMode, at: usize, ratio: f64, size: usize) -> Vec<(usize, f64)> {
     let source = ratio * (at as f64 + 0.5) - 0.5;
     let inside = |at: f64| at.clamp(0.0, size as f64 - 1.0) as usize;
     match mode {
-        Resize::NEAREST => vec![(inside((at as f32 * ratio as f32).floor().into()), 1.0)],
-        Resize::BILINEAR => {
+        ResizeMode::Nearest => vec![(inside((at as f32 * ratio as f32).floor().into()), 1.0)],
+        ResizeMode::Bilinear => {
             let source = source.max(0.0);
             let t = source - source.floor();
             vec![(inside(source.floor()), 1.0 - t), (inside(source.floor() + 1.0), t)]
@@ -358,7 +360,7 @@ fn resampling() {
             let x = Random::new(16).numbers(n * h * w * c);
             let on_device = Values::of(dtype, &x);
             let [ratio_h, ratio_w] = [(h, oh), (w, ow)].map(|(from, to)| from as f64 / to as f64);
-            for mode in [Resize::NEAREST, Resize::BILINEAR, Resize::BICUBIC] {
+            for mode in [ResizeMode::Nearest, ResizeMode::Bilinear, ResizeMode::Bicubic] {
                 let y = Values::poison(dtype, n * oh * ow * c, 0);
                 let args = Resize {
                     x: on_device.address(),
@@ -390,7 +392,7 @@ fn resampling() {
                     }
                     want.push(sum);
                 }
-                check(&format!("{dtype:?} {mode} {h} to {oh}"), &y.read(), &want, tolerance(dtype));
+                check(&format!("{dtype:?} {mode:?} {h} to {oh}"), &y.read(), &want, tolerance(dtype));
             }
         }
     }

@@ -2,8 +2,8 @@
 //! gaps that must not be touched, tails, parts, and single kernels against float64.
 
 use archc_cuda::{
-    Act, ActData, Args, BatchNorm, BatchNormData, ColumnEnd, Columns, ConvWeight, Dtype, Launch, Norm, PoolData,
-    Update, WeightEnd,
+    Act, ActData, Args, BatchNorm, BatchNormData, ColumnMode, Columns, ConvWeight, Dtype, Launch, Norm, PoolData,
+    Update, UpdateRule, WeightEnd,
 };
 use archc_emu::Buffer;
 
@@ -175,7 +175,7 @@ fn sums_of_columns_in_parts() {
                 ..Columns::default()
             };
             args.cut(processors);
-            for (kernel, kinds, mode) in [("sums", 1, ColumnEnd::PLAIN), ("statistics", 2, ColumnEnd::STATISTICS)] {
+            for (kernel, kinds, mode) in [("sums", 1, ColumnMode::Plain), ("statistics", 2, ColumnMode::Statistics)] {
                 let (partials, y) = (floats(args.partials(kinds)), floats(kinds * cols));
                 args.partials = partials.address();
                 run(&args.launch(dtype, kernel), &args);
@@ -258,7 +258,7 @@ fn batch_norms_and_their_derivatives_in_place() {
         let (partials, both) = (floats(sums.partials(2)), floats(2 * cols));
         sums.partials = partials.address();
         run(&sums.launch(dtype, "norm_sums"), &sums);
-        let end = sums.end(both.address(), 2, ColumnEnd::NORM);
+        let end = sums.end(both.address(), 2, ColumnMode::Norm);
         run(&end.launch(dtype), &end);
         let masked = |at: usize| if normed(at) > 0.0 { f64::from(d[at]) } else { 0.0 };
         let unit = |at: usize| {
@@ -385,7 +385,7 @@ fn an_update_of_a_range() {
         from,
         to,
         learned: learned as i32,
-        rule: Update::SGD,
+        rule: UpdateRule::Sgd,
         sums: 1,
         kept_average: 0.75,
         rate: 0.1,

@@ -1,6 +1,6 @@
 //! Rows, groups, reductions, products of two values, attention.
 
-use archc_cuda::{Attention, Dtype, GroupNorm, Matmul, RANK, Reduce, Rows};
+use archc_cuda::{Attention, Dtype, GroupNorm, Matmul, RANK, Reduce, ReduceOp, Rows};
 use archc_emu::Buffer;
 
 use crate::support::{Random, Values, check, run, tolerance};
@@ -129,7 +129,7 @@ fn reductions() {
             let (outside, inside) = (offsets(outer, outer_strides), offsets(inner, inner_strides));
             let x = Random::new(3).numbers(outside.iter().max().unwrap() + inside.iter().max().unwrap() + 1);
             let (on_device, y) = (Values::of(dtype, &x), Values::poison(dtype, outside.len(), 0));
-            for op in [Reduce::MEAN, Reduce::MAX] {
+            for op in [ReduceOp::Mean, ReduceOp::Max] {
                 let args = Reduce {
                     x: on_device.address(),
                     y: y.address(),
@@ -146,12 +146,12 @@ fn reductions() {
                 let of = |out: &usize| {
                     let values = inside.iter().map(|at| f64::from(x[out + at]));
                     match op {
-                        Reduce::MEAN => values.sum::<f64>() / inside.len() as f64,
+                        ReduceOp::Mean => values.sum::<f64>() / inside.len() as f64,
                         _ => values.fold(f64::NEG_INFINITY, f64::max),
                     }
                 };
                 let want: Vec<f64> = outside.iter().map(of).collect();
-                check(&format!("{dtype:?} {outer:?} {inner:?} {op}"), &y.read(), &want, tolerance(dtype));
+                check(&format!("{dtype:?} {outer:?} {inner:?} {op:?}"), &y.read(), &want, tolerance(dtype));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Values in the kernels' types, seeded numbers, comparisons.
 
-use archc_cuda::{Act, Args, Dtype, Launch};
+use archc_cuda::{Act, ActCode, Args, Dtype, Launch};
 use archc_emu::Buffer;
 use half::{bf16, f16};
 
@@ -145,35 +145,36 @@ pub fn activate(act: Act, x: f64) -> f64 {
     let softplus = |x: f64| if x > 20.0 { x } else { x.exp().ln_1p() };
     let clamp = |x: f64, lo: f64, hi: f64| if x.is_nan() { x } else { x.max(lo).min(hi) };
     match act.code {
-        0 => x,
-        1 => clamp(x, 0.0, f64::INFINITY),
-        2 => clamp(x, a, b),
-        3 => {
+        ActCode::None => x,
+        ActCode::Relu => clamp(x, 0.0, f64::INFINITY),
+        ActCode::Clamp => clamp(x, a, b),
+        ActCode::Elu => {
             if x > 0.0 {
                 x
             } else {
                 a * x.exp_m1()
             }
         }
-        4 => {
+        ActCode::LeakyRelu => {
             if x > 0.0 {
                 x
             } else {
                 a * x
             }
         }
-        5 => 0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
-        6 => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh()),
-        7 => x * sigmoid(x),
-        8 => sigmoid(x),
-        9 => x.tanh(),
-        10 => x * clamp(x + 3.0, 0.0, 6.0) / 6.0,
-        11 => clamp(x + 3.0, 0.0, 6.0) / 6.0,
-        12 => softplus(x),
-        13 => x * softplus(x).tanh(),
-        14 => x.exp(),
-        15 => a * x + b,
-        code => panic!("no activation has the code {code}"),
+        ActCode::Gelu => 0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
+        ActCode::GeluTanh => {
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
+        }
+        ActCode::Silu => x * sigmoid(x),
+        ActCode::Sigmoid => sigmoid(x),
+        ActCode::Tanh => x.tanh(),
+        ActCode::HardSwish => x * clamp(x + 3.0, 0.0, 6.0) / 6.0,
+        ActCode::HardSigmoid => clamp(x + 3.0, 0.0, 6.0) / 6.0,
+        ActCode::Softplus => softplus(x),
+        ActCode::Mish => x * softplus(x).tanh(),
+        ActCode::Exp => x.exp(),
+        ActCode::Linear => a * x + b,
     }
 }
 

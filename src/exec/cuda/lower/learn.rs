@@ -9,8 +9,9 @@ use crate::opt::{Grain, Id, Kind, Learn};
 use crate::plan::view::{IMAGE, Matrix};
 use crate::plan::{Step, View};
 use archc_cuda::{
-    ActData, BatchNorm, BatchNormData, ColumnEnd, Columns, Dropout, Dtype, Gather, GroupNorm, GroupNormData, Launch,
-    Loss, LossEnd, MaxData, PoolData, ResizeData, Rows, RowsData, Running, Spread, SpreadRows, Unstretch, UnstretchEnd,
+    ActData, BatchNorm, BatchNormData, ColumnEnd, ColumnMode, Columns, Dropout, Dtype, Gather, GroupNorm,
+    GroupNormData, Launch, Loss, LossEnd, LossKind, MaxData, PoolData, PoolMode, ResizeData, ResizeMode, Rows,
+    RowsData, Running, Spread, SpreadRows, Unstretch, UnstretchEnd,
 };
 
 /// A launch that works in scratch memory: `fields` of its argument are addresses there, each so many bytes from the start.
@@ -50,7 +51,7 @@ impl Lower<'_> {
             Learn::BatchStats => {
                 let x = rows(&reads[0], &IMAGE);
                 let args = Columns { x: self.address(&reads[0]), x_dist: x.dist as i32, ..over(x) };
-                Ok(self.columns(args, "statistics", 2, ColumnEnd::STATISTICS, write))
+                Ok(self.columns(args, "statistics", 2, ColumnMode::Statistics, write))
             }
             Learn::Running { momentum, count, .. } => {
                 let count = (*count * self.plan.batch()) as f64;
@@ -100,7 +101,7 @@ impl Lower<'_> {
                     eps: *eps,
                     ..over(x)
                 };
-                Ok(self.columns(args, "norm_sums", 2, ColumnEnd::NORM, write))
+                Ok(self.columns(args, "norm_sums", 2, ColumnMode::Norm, write))
             }
             Learn::BatchNormData { eps, relu } => {
                 let (d, x, dx) = (rows(&reads[0], &IMAGE), rows(&reads[1], &IMAGE), rows(write, &IMAGE));
@@ -173,13 +174,13 @@ impl Lower<'_> {
                     x_dist: x.dist as i32,
                     ..over(x)
                 };
-                let mode = if write.dims[0] == 1 { ColumnEnd::SLOPE } else { ColumnEnd::PLAIN };
+                let mode = if write.dims[0] == 1 { ColumnMode::Slope } else { ColumnMode::Plain };
                 Ok(self.columns(args, "slope_sums", 1, mode, write))
             }
             Learn::Sums { axis } => {
                 let d = rows(&reads[0], &with_last(&reads[0], *axis));
                 let args = Columns { d: self.address(&reads[0]), d_dist: d.dist as i32, ..over(d) };
-                Ok(self.columns(args, "sums", 1, ColumnEnd::PLAIN, write))
+                Ok(self.columns(args, "sums", 1, ColumnMode::Plain, write))
             }
             Learn::LayerNormSums { axis, eps } => {
                 let order = with_last(&reads[1], *axis);
@@ -243,7 +244,7 @@ impl Lower<'_> {
             }
             Learn::Noise { p, grain, stream } => Ok(vec![self.noise(step, *p, *grain, *stream)]),
             Learn::PoolData { pool, window } => {
-                let mode = pool.code();
+                let mode = PoolMode::of(pool.code());
                 let [pad_top, pad_left, pad_bottom, pad_right] = window.padding.map(|pad| pad as i32);
                 let [r, s] = window.kernel.map(|len| len as i32);
                 let [stride_h, stride_w] = window.stride.map(|len| len as i32);
@@ -253,7 +254,7 @@ impl Lower<'_> {
                 Ok(vec![ready(args.launch(self.dtype), &args)])
             }
             Learn::AdaptivePoolData { reduce } => {
-                let mode = archc_base::Pool::from(*reduce).code();
+                let mode = PoolMode::of(archc_base::Pool::from(*reduce).code());
                 let args = PoolData { adaptive: 1, ..self.pooled(step, mode) };
                 Ok(vec![ready(args.launch(self.dtype), &args)])
             }
@@ -309,7 +310,14 @@ impl Lower<'_> {
         step.reads.get(at).map_or(0, |view| self.address(view))
     }
 
-    fn columns(&self, mut args: Columns, kernel: &'static str, kinds: usize, mode: i32, write: &View) -> Vec<Pending> {
+    fn columns(
+        &self,
+        mut args: Columns,
+        kernel: &'static str,
+        kinds: usize,
+        mode: ColumnMode,
+        write: &View,
+    ) -> Vec<Pending> {
         args.cut(self.facts.processors);
         let bytes = 4 * args.partials(kinds);
         let end = args.end(self.address(write), kinds, mode);
@@ -325,7 +333,7 @@ impl Lower<'_> {
         args.cut(self.facts.processors);
         let before = before.next_multiple_of(16);
         let bytes = before + 4 * args.partials(2);
-        let end = args.end(self.address(&step.write), 2, ColumnEnd::PLAIN);
+        let end = args.end(self.address(&step.write), 2, ColumnMode::Plain);
         let fields = [(offset_of!(Columns, moments), 0), (offset_of!(Columns, partials), before)];
         vec![
             first,
@@ -427,7 +435,7 @@ impl Lower<'_> {
     }
 
     /// Addresses and sizes of the derivative of a pooling, its window being a pixel.
-    fn pooled(&self, step: &Step, mode: i32) -> PoolData {
+    fn pooled(&self, step: &Step, mode: PoolMode) -> PoolData {
         let (d, x) = (&step.reads[0], &step.reads[1]);
         PoolData {
             x: self.address(x),
@@ -472,7 +480,7 @@ impl Lower<'_> {
             out_width: d.dims[3] as i32,
             d_dist: rows(d, &IMAGE).dist as i32,
             dx_dist: rows(dx, &IMAGE).dist as i32,
-            mode: mode.code(),
+            mode: ResizeMode::of(mode.code()),
             reserved: 0,
         };
         ready(args.launch(self.dtype), &args)
@@ -592,7 +600,7 @@ impl Lower<'_> {
             targets: self.raw(target).0,
             rows: (z.len() / classes) as i32,
             classes: classes as i32,
-            kind: loss.code(),
+            kind: LossKind::of(loss.code()),
             ..Loss::default()
         };
         match loss {

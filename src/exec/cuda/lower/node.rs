@@ -7,7 +7,10 @@ use crate::opt::{self, Id, Kind, Source};
 use crate::plan::pairing::{Pairing, pairing};
 use crate::plan::view::IMAGE;
 use crate::plan::{Step, View};
-use archc_cuda::{Attention, Binary, Broadcast, GroupNorm, Map, Matmul, Pool, Reduce, Resize, Rows};
+use archc_cuda::{
+    Attention, Binary, BinaryOp, Broadcast, GroupNorm, Map, Matmul, Pool, PoolMode, Reduce, ReduceOp, Resize,
+    ResizeMode, Rows,
+};
 
 /// The kernels of [`Rows`].
 const LAYER_NORM: &str = "layer_norm";
@@ -66,7 +69,7 @@ impl Lower<'_> {
                 ready(norm.launch(self.dtype), &norm)
             }
             Kind::Pool { pool, window } => {
-                let mode = pool.code();
+                let mode = PoolMode::of(pool.code());
                 let [pad_top, pad_left, pad_bottom, pad_right] = window.padding.map(|pad| pad as i32);
                 let [r, s] = window.kernel.map(|len| len as i32);
                 let [stride_h, stride_w] = window.stride.map(|len| len as i32);
@@ -76,7 +79,7 @@ impl Lower<'_> {
                 ready(pool.launch(self.dtype), &pool)
             }
             Kind::AdaptivePool { reduce } => {
-                let mode = archc_base::Pool::from(*reduce).code();
+                let mode = PoolMode::of(archc_base::Pool::from(*reduce).code());
                 let pool = Pool { mode, adaptive: 1, ..self.pool_of(step) };
                 ready(pool.launch(self.dtype), &pool)
             }
@@ -100,7 +103,7 @@ impl Lower<'_> {
                     out_width: image.out_width,
                     x_dist: image.x_dist,
                     y_dist: image.y_dist,
-                    mode: mode.code(),
+                    mode: ResizeMode::of(mode.code()),
                     reserved: 0,
                 };
                 ready(resize.launch(self.dtype), &resize)
@@ -195,7 +198,7 @@ impl Lower<'_> {
             b_outer: channels as i32,
             b_row: 0,
             b_col: 1,
-            op: Binary::MUL,
+            op: BinaryOp::Mul,
             before: act(archc_base::Act::None),
             after: act(epilogue.after),
         };
@@ -269,7 +272,7 @@ impl Lower<'_> {
             outer_strides: axes(&outer_strides),
             inner_shape: axes(&inner_shape),
             inner_strides: axes(&inner_strides),
-            op: reduce.code(),
+            op: ReduceOp::of(reduce.code()),
             reserved: 0,
         };
         ready(args.launch(self.dtype), &args)
@@ -316,7 +319,7 @@ impl Lower<'_> {
                 b_outer: outer as i32,
                 b_row: row as i32,
                 b_col: col as i32,
-                op: op.code(),
+                op: BinaryOp::of(op.code()),
                 before,
                 after,
             };
@@ -329,7 +332,7 @@ impl Lower<'_> {
             y,
             residual: residual_at,
             rank: dims.len() as i32,
-            op: op.code(),
+            op: BinaryOp::of(op.code()),
             shape: axes(&order.iter().map(|axis| dims[*axis]).collect::<Vec<_>>()),
             a_strides: lie(&views[first]),
             b_strides: lie(&views[1 - first]),

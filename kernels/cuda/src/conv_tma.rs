@@ -1,6 +1,49 @@
-//! Convolutions whose operands the copy engine brings (`conv_tma`, sm_90a): where they apply, their tiles, their maps.
+//! Convolutions whose operands the copy engine brings (sm_90a): where they apply, their tiles, their maps.
 
-use super::{Conv, ConvTma, Dtype, Epilogue, Launch, TensorMap, Variant};
+use super::{Conv, Dtype, Epilogue, Launch, Stored, Sums, TensorMap, Variant};
+
+args! {
+    const WARPS: usize = 8;
+    const THREADS: usize = WARPS * 32 + 128;
+    const ROW: usize = 128;
+    const SLAB: usize = 64;
+
+    /// A convolution of 16-bit values whose operands the copy engine brings; [`Conv::choose_tma`] fills it in.
+    pub struct ConvTma {
+        x: TensorMap,
+        w: TensorMap,
+        y: *mut Stored,
+        epilogue: Epilogue,
+        sums: Sums,
+        /// Of the output.
+        pixels: i32,
+        k: i32,
+        /// Steps of 64 channels a tap.
+        steps_c: i32,
+        r: i32,
+        s: i32,
+        /// Whether `x` is a map of windows.
+        windows: i32,
+        out_height: i32,
+        out_width: i32,
+        stride_h: i32,
+        stride_w: i32,
+        pad_h: i32,
+        pad_w: i32,
+        dilation_h: i32,
+        dilation_w: i32,
+        /// Whether pixels of the output, and of the residual, lie one after another.
+        plain: i32,
+        y_image: i32,
+        y_row: i32,
+        y_pixel: i32,
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    let wide = Dtype::STORED.into_iter().filter(|dtype| dtype.size() == 2);
+    wide.flat_map(|dtype| TmaTile::ALL.map(|tile| tile.variant(dtype))).collect()
+}
 
 /// An output tile of `conv_tma`: pixels x channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,10 +67,10 @@ impl TmaTile {
 
     /// Bytes of shared memory: the ring, slabs of the epilogue, barriers.
     fn shared(self) -> usize {
-        self.stages * (self.bm + self.bn) * 128 + 8 * 16 * 64 * 4 + 8 * (2 * self.stages + 2)
+        self.stages * (self.bm + self.bn) * ROW + WARPS * 16 * SLAB * 4 + 8 * (2 * self.stages + 2)
     }
 
-    pub(super) fn variant(self, dtype: Dtype) -> Variant {
+    fn variant(self, dtype: Dtype) -> Variant {
         let defines = [("BM", self.bm), ("BN", self.bn), ("STAGES", self.stages), ("TURNS", self.turns), ("HOPPER", 1)];
         let mut variant = Variant::multiplied("conv_tma", dtype);
         variant.defines.extend(defines.map(|(name, value)| (name, value.to_string())));
@@ -178,7 +221,7 @@ impl Conv {
             variant: tile.variant(dtype),
             kernel: "conv_tma",
             grid: [self.tma_tiles(tile).min(processors) as u32, 1, 1],
-            block: [384, 1, 1],
+            block: [THREADS as u32, 1, 1],
             shared: tile.shared() as u32,
         };
         Tma { tile, launch, args, x, w }

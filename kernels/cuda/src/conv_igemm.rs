@@ -1,6 +1,70 @@
-//! Convolutions: tiles, packed weights, phases of transposed ones.
+//! Convolutions of every kind: tiles, packed weights, phases of transposed ones.
 
-use super::{Conv, Dtype, Launch, Sums, Variant};
+use super::{Dtype, Epilogue, Launch, Stored, Sums, Variant};
+
+args! {
+    /// A convolution of NHWC images, or a linear map (of rows that are images of one pixel).
+    pub struct Conv {
+        x: *const Stored,
+        /// `[groups * k][w_dist]` as `pack_conv` lays them out, on 16 bytes.
+        w: *const Stored,
+        y: *mut Stored,
+        /// With `splits` above 1: `splits * tiles * bm * bn` floats, and a zero for each tile that is zero again afterwards.
+        partials: *mut f32,
+        counters: *mut u32,
+        epilogue: Epilogue,
+        /// [`Conv::sums`]; with them, `y` may be 0.
+        sums: Sums,
+        /// A factor for each channel that is read, stored, `[images][scale_dist]`; only of 1 x 1 convolutions of one group.
+        scale: *const Stored,
+        scale_dist: i32,
+        reserved: i32,
+        n: i32,
+        height: i32,
+        width: i32,
+        /// Channels of a group, read and written.
+        c: i32,
+        k: i32,
+        groups: i32,
+        /// The window.
+        r: i32,
+        s: i32,
+        out_height: i32,
+        out_width: i32,
+        stride_h: i32,
+        stride_w: i32,
+        /// Above and left; may be negative.
+        pad_h: i32,
+        pad_w: i32,
+        dilation_h: i32,
+        dilation_w: i32,
+        x_image: i32,
+        x_row: i32,
+        x_pixel: i32,
+        y_image: i32,
+        y_row: i32,
+        y_pixel: i32,
+        w_dist: i32,
+        splits: i32,
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    let mut all = vec![];
+    for dtype in Dtype::ALL {
+        all.extend(TILES.map(|tile| variant(dtype, tile, dtype.vector())));
+        if dtype.size() == 2 {
+            all.push(variant(dtype, NARROW, 4));
+            all.push(gated(variant(dtype, NARROW, 4)));
+            all.extend([HOPPER_LARGE, HOPPER_NARROW].map(|tile| variant(dtype, tile, 8)));
+            all.push(variant(dtype, HOPPER_NARROW, 4));
+        }
+        all.push(variant(dtype, SMALL, 1));
+        let pairs = [(NARROW, dtype.vector()), (SMALL, dtype.vector()), (SMALL, 1)];
+        all.extend(pairs.map(|(tile, vec)| gated(variant(dtype, tile, vec))));
+    }
+    all
+}
 
 /// An output tile of `conv_igemm`: pixels x channels of a block, and into how many warps it is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,10 +82,15 @@ pub struct Tile {
 }
 
 pub const LARGE: Tile = Tile { bm: 128, bn: 128, warps_m: 2, warps_n: 4, stages: 4, row: 64, hopper: false };
+
 pub const NARROW: Tile = Tile { bm: 128, bn: 64, warps_m: 2, warps_n: 2, stages: 4, row: 64, hopper: false };
+
 pub const SMALL: Tile = Tile { bm: 64, bn: 64, warps_m: 2, warps_n: 2, stages: 4, row: 64, hopper: false };
+
 pub const HOPPER_LARGE: Tile = Tile { bm: 128, bn: 128, warps_m: 8, warps_n: 1, stages: 3, row: 128, hopper: true };
+
 pub const HOPPER_NARROW: Tile = Tile { bm: 128, bn: 64, warps_m: 8, warps_n: 1, stages: 3, row: 128, hopper: true };
+
 pub const TILES: [Tile; 3] = [LARGE, NARROW, SMALL];
 
 impl Tile {
@@ -42,7 +111,7 @@ impl Tile {
     }
 }
 
-pub(super) fn variant(dtype: Dtype, tile: Tile, vec: usize) -> Variant {
+fn variant(dtype: Dtype, tile: Tile, vec: usize) -> Variant {
     let defines = [
         ("BM", tile.bm),
         ("BN", tile.bn),
@@ -60,17 +129,17 @@ pub(super) fn variant(dtype: Dtype, tile: Tile, vec: usize) -> Variant {
     variant
 }
 
+/// The same for a convolution with a factor for each channel that it reads.
+fn gated(mut variant: Variant) -> Variant {
+    variant.defines.push(("GATED", "1".into()));
+    variant
+}
+
 /// How a convolution is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Choice {
     pub tile: Tile,
     pub splits: usize,
-}
-
-/// The same for a convolution with a factor for each channel that it reads.
-pub(super) fn gated(mut variant: Variant) -> Variant {
-    variant.defines.push(("GATED", "1".into()));
-    variant
 }
 
 impl Conv {

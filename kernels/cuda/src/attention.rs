@@ -1,0 +1,66 @@
+//! Fused attention.
+
+use super::{Dtype, Launch, Stored, Variant};
+
+args! {
+    const THREADS: usize = 128;
+
+    /// `softmax(q k^T scale) v` in each head of each image; rows of q and y `[n, queries]`, of k and v `[n, keys]`, columns
+    /// `[heads, dim]`. `dim` is at most [`Attention::MOST_DIM`].
+    pub struct Attention {
+        q: *const Stored,
+        k: *const Stored,
+        v: *const Stored,
+        y: *mut Stored,
+        n: i32,
+        heads: i32,
+        dim: i32,
+        queries: i32,
+        keys: i32,
+        q_dist: i32,
+        k_dist: i32,
+        v_dist: i32,
+        y_dist: i32,
+        scale: f32,
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    Dtype::STORED.into_iter().flat_map(|dtype| Attention::DIMS.map(|dim| variant(dtype, dim))).collect()
+}
+
+fn variant(dtype: Dtype, dim: usize) -> Variant {
+    let mut variant = Variant::stored("attention", dtype);
+    variant.defines.push(("DIM", dim.to_string()));
+    variant
+}
+
+impl Attention {
+    pub const MOST_DIM: usize = 256;
+    const DIMS: [usize; 4] = [32, 64, 128, 256];
+
+    /// # Panics
+    /// If `dim` is above [`Attention::MOST_DIM`].
+    pub fn launch(&self, dtype: Dtype) -> Launch {
+        let dim =
+            *Attention::DIMS.iter().find(|dim| **dim >= self.dim as usize).expect("heads of at most 256 channels");
+        // long heads leave room for fewer queries or keys at a time
+        let long = dim > 128;
+        let queries = if long && dtype.size() == 4 { 16 } else { 64 };
+        let grid = [((self.queries as usize).div_ceil(queries) * (self.heads * self.n) as usize) as u32, 1, 1];
+        let shared = match dtype.size() {
+            // queries, keys and values, and the weights of a tile
+            4 => ((queries + 2 * 32) * (dim + 4) + queries * 32) * 4,
+            // two tiles of keys and values; long queries beside them
+            _ if long => (64 + 2 * 2 * 16) * (dim + 8) * 2,
+            _ => 2 * 2 * 64 * (dim + 8) * 2,
+        };
+        Launch {
+            variant: variant(dtype, dim),
+            kernel: "attention",
+            grid,
+            block: [THREADS as u32, 1, 1],
+            shared: shared as u32,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Noise for training.
+
+use super::launch::strided;
+use super::{Dtype, Launch, Stored, Variant};
+
+args! {
+    const THREADS: usize = 256;
+
+    /// Zero with probability p, else `x / (1 - p)`; y may be x. Row `i`, column `j` has the number
+    /// `i / rows_each * index_row + j * index_col` in the stream of `philox`.
+    pub struct Dropout {
+        x: *const Stored,
+        y: *mut Stored,
+        /// Low and high half.
+        seed: [u32; 2],
+        stream: [u32; 2],
+        /// float32 `[8]`: seed and step that change from launch to launch, each as four numbers of 16 bits, the lowest
+        /// first. The step is mixed into the stream.
+        clock: *const f32,
+        rows: i32,
+        cols: i32,
+        x_dist: i32,
+        y_dist: i32,
+        rows_each: i32,
+        index_row: i32,
+        index_col: i32,
+        p: f32,
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    Dtype::STORED.map(|dtype| Variant::stored("dropout", dtype)).into()
+}
+
+impl Dropout {
+    pub fn launch(&self, dtype: Dtype) -> Launch {
+        let work = self.rows as usize * (self.cols as usize).div_ceil(8);
+        strided(Variant::stored("dropout", dtype), "dropout", work, THREADS)
+    }
+}

@@ -1,0 +1,104 @@
+//! Functions of single values and of pairs.
+
+use super::launch::{len, strided};
+use super::{Act, Dtype, Launch, RANK, Stored, Variant};
+
+codes! {
+    /// Of two values.
+    pub enum BinaryOp {
+        Add,
+        Sub,
+        /// `b - a`
+        SubFrom,
+        Mul,
+    }
+}
+
+args! {
+    use BinaryOp;
+
+    const THREADS: usize = 256;
+
+    /// `after(before(prelu(x * scale[col] + shift[col])) + residual)`; y may be x.
+    pub struct Map {
+        x: *const Stored,
+        y: *mut Stored,
+        /// float32 `[cols]`, 0 for none.
+        scale: *const f32,
+        shift: *const f32,
+        /// float32, one a column or one for all.
+        slope: *const f32,
+        residual: *const Stored,
+        rows: i32,
+        cols: i32,
+        x_dist: i32,
+        y_dist: i32,
+        residual_dist: i32,
+        /// 1 or 0: what the column counts for in `slope`.
+        slope_col: i32,
+        before: Act,
+        after: Act,
+    }
+
+    /// `after(before(a op b) + residual)`; y may be a. Row `i`, column `j` of b lies at
+    /// `i / rows_each * b_outer + i % rows_each * b_row + j * b_col`.
+    pub struct Binary {
+        a: *const Stored,
+        b: *const Stored,
+        y: *mut Stored,
+        residual: *const Stored,
+        rows: i32,
+        cols: i32,
+        a_dist: i32,
+        y_dist: i32,
+        residual_dist: i32,
+        rows_each: i32,
+        b_outer: i32,
+        b_row: i32,
+        b_col: i32,
+        op: BinaryOp,
+        before: Act,
+        after: Act,
+    }
+
+    /// As [`Binary`] for operands of any strides. Axes from the outermost; those beyond `rank` are not read.
+    pub struct Broadcast {
+        a: *const Stored,
+        b: *const Stored,
+        y: *mut Stored,
+        residual: *const Stored,
+        rank: i32,
+        op: BinaryOp,
+        shape: [i32; RANK],
+        a_strides: [i32; RANK],
+        b_strides: [i32; RANK],
+        y_strides: [i32; RANK],
+        residual_strides: [i32; RANK],
+        before: Act,
+        after: Act,
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    Dtype::STORED.map(|dtype| Variant::stored("elementwise", dtype)).into()
+}
+
+impl Map {
+    pub fn launch(&self, dtype: Dtype) -> Launch {
+        let work = self.rows as usize * (self.cols as usize).div_ceil(8);
+        strided(Variant::stored("elementwise", dtype), "map", work, THREADS)
+    }
+}
+
+impl Binary {
+    pub fn launch(&self, dtype: Dtype) -> Launch {
+        let work = self.rows as usize * (self.cols as usize).div_ceil(8);
+        strided(Variant::stored("elementwise", dtype), "binary", work, THREADS)
+    }
+}
+
+impl Broadcast {
+    pub fn launch(&self, dtype: Dtype) -> Launch {
+        strided(Variant::stored("elementwise", dtype), "broadcast", len(&self.shape, self.rank), THREADS)
+    }
+}

@@ -1,0 +1,43 @@
+//! Derivatives of group norms.
+
+use super::{Dtype, Launch, Stored, Variant};
+
+args! {
+    const THREADS: usize = 256;
+
+    /// A group norm's derivative, or its moments: a pair for each group of each image.
+    pub struct GroupNormData {
+        d: *const Stored,
+        x: *const Stored,
+        dx: *mut Stored,
+        weight: *const f32,
+        /// float32: mean and 1 / standard deviation of each group of each image.
+        moments: *mut f32,
+        n: i32,
+        pixels: i32,
+        c: i32,
+        groups: i32,
+        d_dist: i32,
+        x_dist: i32,
+        dx_dist: i32,
+        eps: f32,
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    Dtype::STORED.map(|dtype| Variant::stored("group_norm_data", dtype)).into()
+}
+
+impl GroupNormData {
+    /// Of `group_moments` or `group_norm_data`.
+    pub fn launch(&self, dtype: Dtype, kernel: &'static str) -> Launch {
+        let grid = [(self.groups * self.n) as u32, 1, 1];
+        Launch {
+            variant: Variant::stored("group_norm_data", dtype),
+            kernel,
+            grid,
+            block: [THREADS as u32, 1, 1],
+            shared: 0,
+        }
+    }
+}

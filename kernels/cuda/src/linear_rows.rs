@@ -1,0 +1,42 @@
+//! Linear maps of a few rows.
+
+use super::launch::blocks;
+use super::{Dtype, Epilogue, Launch, Stored, Variant};
+
+args! {
+    const WARPS: usize = 8;
+
+    /// A linear map of at most [`LinearRows::MOST`] rows. Weights `[outputs][w_dist]`; rows count as images for the epilogue.
+    pub struct LinearRows {
+        x: *const Stored,
+        w: *const Stored,
+        y: *mut Stored,
+        epilogue: Epilogue,
+        rows: i32,
+        inputs: i32,
+        outputs: i32,
+        x_dist: i32,
+        w_dist: i32,
+        y_dist: i32,
+    }
+    impl LinearRows {
+        const MOST: usize = 8;
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    Dtype::STORED.map(|dtype| Variant::stored("linear_rows", dtype)).into()
+}
+
+impl LinearRows {
+    pub fn launch(&self, dtype: Dtype) -> Launch {
+        let grid = blocks(self.outputs as usize, WARPS);
+        Launch {
+            variant: Variant::stored("linear_rows", dtype),
+            kernel: "linear_rows",
+            grid,
+            block: [WARPS as u32 * 32, 1, 1],
+            shared: 0,
+        }
+    }
+}

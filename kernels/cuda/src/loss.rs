@@ -1,0 +1,87 @@
+//! Losses and their derivatives.
+
+use super::launch::blocks;
+use super::{Dtype, Launch, Stored, Variant};
+
+codes! {
+    /// Losses by name.
+    pub enum LossKind {
+        CrossEntropy,
+        Bce,
+        Mse,
+        L1,
+        Huber,
+    }
+}
+
+args! {
+    use LossKind;
+
+    const THREADS: usize = 256;
+
+    /// A loss, or its derivative: outputs stored and dense, targets float32.
+    pub struct Loss {
+        z: *const Stored,
+        targets: *const f32,
+        dz: *mut Stored,
+        /// [`Loss::partials`] floats, `[blocks][2]`: sums of the loss, of the targets and of smoothing.
+        partials: *mut f32,
+        /// float32, one a class; 0 for none.
+        weights: *const f32,
+        rows: i32,
+        /// Values of a row.
+        classes: i32,
+        kind: LossKind,
+        smoothing: f32,
+        delta: f32,
+        reserved: i32,
+    }
+
+    /// The loss of the parts that a [`Loss`] left: one float.
+    pub struct LossEnd {
+        loss: Loss,
+        y: *mut f32,
+        parts: i32,
+        reserved: i32,
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    Dtype::STORED.map(|dtype| Variant::stored("loss", dtype)).into()
+}
+
+impl Loss {
+    fn start(&self, dtype: Dtype, [rows, values]: [&'static str; 2], most: usize) -> Launch {
+        let (kernel, grid) = match self.kind {
+            LossKind::CrossEntropy => (rows, blocks(self.rows as usize, 8)),
+            _ => {
+                let [x, ..] = blocks(self.rows as usize * self.classes as usize, 4 * THREADS);
+                (values, [x.min(most as u32), 1, 1])
+            }
+        };
+        Launch { variant: Variant::stored("loss", dtype), kernel, grid, block: [32, THREADS as u32 / 32, 1], shared: 0 }
+    }
+
+    pub fn launch(&self, dtype: Dtype) -> Launch {
+        self.start(dtype, ["cross_entropy", "value_loss"], 256)
+    }
+
+    pub fn launch_data(&self, dtype: Dtype) -> Launch {
+        self.start(dtype, ["cross_entropy_data", "value_loss_data"], 1 << 16)
+    }
+
+    pub fn partials(&self, dtype: Dtype) -> usize {
+        2 * self.launch(dtype).grid[0] as usize
+    }
+
+    pub fn end(&self, dtype: Dtype, y: u64) -> LossEnd {
+        LossEnd { loss: *self, y, parts: self.launch(dtype).grid[0] as i32, reserved: 0 }
+    }
+}
+
+impl LossEnd {
+    pub fn launch(&self, dtype: Dtype) -> Launch {
+        let variant = Variant::stored("loss", dtype);
+        Launch { variant, kernel: "loss_end", grid: [1; 3], block: [32, THREADS as u32 / 32, 1], shared: 0 }
+    }
+}

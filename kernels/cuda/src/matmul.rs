@@ -1,0 +1,49 @@
+//! Products of two values.
+
+use super::launch::len;
+use super::{Dtype, Launch, RANK, Stored, Variant};
+
+args! {
+    const THREADS: usize = 256;
+    const SIDE: usize = 64;
+
+    /// `y = scale * a b` for each matrix of a batch of `rank` axes. a `[m][k]`, y `[m][n]`.
+    pub struct Matmul {
+        a: *const Stored,
+        b: *const Stored,
+        y: *mut Stored,
+        m: i32,
+        n: i32,
+        k: i32,
+        a_dist: i32,
+        /// Between the rows of b: `[k][n]`, or `[n][k]` where `transposed` is not 0.
+        b_dist: i32,
+        y_dist: i32,
+        transposed: i32,
+        scale: f32,
+        rank: i32,
+        shape: [i32; RANK],
+        a_strides: [i32; RANK],
+        b_strides: [i32; RANK],
+        y_strides: [i32; RANK],
+        reserved: i32,
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    Dtype::STORED.map(|dtype| Variant::stored("matmul", dtype)).into()
+}
+
+impl Matmul {
+    pub fn launch(&self, dtype: Dtype) -> Launch {
+        let tiles: usize = [self.m, self.n].iter().map(|len| (*len as usize).div_ceil(SIDE)).product();
+        let grid = [(tiles * len(&self.shape, self.rank)) as u32, 1, 1];
+        Launch {
+            variant: Variant::stored("matmul", dtype),
+            kernel: "matmul",
+            grid,
+            block: [THREADS as u32, 1, 1],
+            shared: 0,
+        }
+    }
+}

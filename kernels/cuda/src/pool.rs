@@ -1,0 +1,59 @@
+//! Maxima and means of windows.
+
+use super::launch::strided;
+use super::{Dtype, Launch, Stored, Variant};
+
+codes! {
+    /// What a window comes to.
+    pub enum PoolMode {
+        Max,
+        /// Padding counts.
+        Mean,
+        /// Padding does not count.
+        MeanInside,
+    }
+}
+
+args! {
+    use PoolMode;
+
+    const THREADS: usize = 256;
+
+    /// Maxima or means of windows, PyTorch's.
+    pub struct Pool {
+        x: *const Stored,
+        y: *mut Stored,
+        n: i32,
+        height: i32,
+        width: i32,
+        c: i32,
+        r: i32,
+        s: i32,
+        out_height: i32,
+        out_width: i32,
+        stride_h: i32,
+        stride_w: i32,
+        pad_top: i32,
+        pad_left: i32,
+        pad_bottom: i32,
+        pad_right: i32,
+        dilation_h: i32,
+        dilation_w: i32,
+        x_dist: i32,
+        y_dist: i32,
+        mode: PoolMode,
+        /// Not 0: the windows are the parts of the image that adaptive pooling takes; the rest of the window is not read.
+        adaptive: i32,
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    Dtype::STORED.map(|dtype| Variant::stored("pool", dtype)).into()
+}
+
+impl Pool {
+    pub fn launch(&self, dtype: Dtype) -> Launch {
+        let pixels = self.n as usize * self.out_height as usize * self.out_width as usize;
+        strided(Variant::stored("pool", dtype), "pool", pixels * (self.c as usize).div_ceil(8), THREADS)
+    }
+}

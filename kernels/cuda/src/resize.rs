@@ -1,0 +1,48 @@
+//! Resampling.
+
+use super::launch::strided;
+use super::{Dtype, Launch, Stored, Variant};
+
+codes! {
+    /// How values between pixels are found.
+    pub enum ResizeMode {
+        Nearest,
+        Bilinear,
+        Bicubic,
+    }
+}
+
+args! {
+    use ResizeMode;
+
+    const THREADS: usize = 256;
+
+    /// Resampling. Ratios are 1 / scale where the op states a scale, in / out where it states a size.
+    pub struct Resize {
+        x: *const Stored,
+        y: *mut Stored,
+        ratio_h: f64,
+        ratio_w: f64,
+        n: i32,
+        height: i32,
+        width: i32,
+        c: i32,
+        out_height: i32,
+        out_width: i32,
+        x_dist: i32,
+        y_dist: i32,
+        mode: ResizeMode,
+        reserved: i32,
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    Dtype::STORED.map(|dtype| Variant::stored("resize", dtype)).into()
+}
+
+impl Resize {
+    pub fn launch(&self, dtype: Dtype) -> Launch {
+        let pixels = self.n as usize * self.out_height as usize * self.out_width as usize;
+        strided(Variant::stored("resize", dtype), "resize", pixels * (self.c as usize).div_ceil(8), THREADS)
+    }
+}

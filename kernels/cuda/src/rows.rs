@@ -1,0 +1,36 @@
+//! Each row by itself.
+
+use super::launch::blocks;
+use super::{Dtype, Launch, Stored, Variant};
+
+args! {
+    const THREADS: usize = 256;
+
+    /// Each row by itself; y may be x. Weight and bias are float32 `[cols]`, for the layer norm alone.
+    pub struct Rows {
+        x: *const Stored,
+        y: *mut Stored,
+        weight: *const f32,
+        bias: *const f32,
+        rows: i32,
+        cols: i32,
+        x_dist: i32,
+        y_dist: i32,
+        eps: f32,
+        reserved: i32,
+    }
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    Dtype::STORED.map(|dtype| Variant::stored("rows", dtype)).into()
+}
+
+impl Rows {
+    /// Of `layer_norm`, `normalize`, `softmax` or `log_softmax`.
+    pub fn launch(&self, dtype: Dtype, kernel: &'static str) -> Launch {
+        // a warp a row, or a block a row
+        let (threads, rows) = if self.cols <= 1024 { (128, 4) } else { (THREADS, 1) };
+        let grid = blocks(self.rows as usize, rows);
+        Launch { variant: Variant::stored("rows", dtype), kernel, grid, block: [32, threads as u32 / 32, 1], shared: 0 }
+    }
+}
