@@ -23,7 +23,7 @@ impl Rule {
     pub const ALL: [(&str, Rule); 3] = [
         ("Sgd", Rule::Sgd { momentum: 0.9, dampening: 0.0, nesterov: false, first: true }),
         (
-            "RULE_ADAM",
+            "Adam",
             Rule::Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: false, amsgrad: false, corrections: [0.1, 0.001] },
         ),
         ("RmsProp", Rule::RmsProp { alpha: 0.99, eps: 1e-8, momentum: 0.0, centered: false }),

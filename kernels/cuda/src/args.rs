@@ -250,6 +250,7 @@ static_assert(OFFSET(Some, mode) == 48, \"as in Rust\");
 static_assert(OFFSET(Some, eps) == 52, \"as in Rust\");
 ";
         assert_eq!(header(), twin);
+        assert_eq!([0, 1].map(Mode::of), [Mode::Plain, Mode::Other]);
         assert_eq!((size_of::<Some>(), Some::LINE, THREADS), (56, 16, 128));
     }
 }

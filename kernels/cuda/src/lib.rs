@@ -217,4 +217,22 @@ mod tests {
             assert!(!(file.variants)().is_empty(), "{} has variants", file.name);
         }
     }
+
+    /// `of` takes a code of the vocabulary.
+    #[test]
+    fn codes_are_those_of_the_vocabulary() {
+        fn same<C: Twin, V>(vocabulary: &[(&str, V)]) {
+            let codes = vocabulary.iter().enumerate().map(|(code, (name, _))| format!("{name} = {code}"));
+            let list = codes.collect::<Vec<_>>().join(", ");
+            assert!(C::declaration().contains(&format!("{{ {list} }}")), "{} has {list}", C::declaration());
+        }
+        same::<ActCode, _>(&archc_base::Act::ALL);
+        same::<PoolMode, _>(&archc_base::Pool::ALL);
+        same::<ReduceOp, _>(&archc_base::Reduce::ALL);
+        same::<ResizeMode, _>(&archc_base::Resample::ALL);
+        same::<UpdateRule, _>(&archc_base::Rule::ALL);
+        same::<LossKind, _>(&archc_base::Loss::ALL);
+        // no kernel has the last one
+        same::<BinaryOp, _>(&archc_base::Binary::ALL[..4]);
+    }
 }

@@ -92,7 +92,7 @@ KERNEL(cross_entropy_data, THREADS, 2)(const __grid_constant__ Loss a) {
 DEV float value_of(const Loss& a, float z, float t, float& slope) {
     const float d = z - t, size = fabsf(d), sign = d > 0.f ? 1.f : d < 0.f ? -1.f : d;
     switch (a.kind) {
-    case LossKind::Bce: slope = sigmoid(z) - t; return (z > 0.f ? z : 0.f) - z * t + log1pf(expf(-fabsf(z)));
+    case LossKind::BceWithLogits: slope = sigmoid(z) - t; return (z > 0.f ? z : 0.f) - z * t + log1pf(expf(-fabsf(z)));
     case LossKind::Mse: slope = 2.f * d; return d * d;
     case LossKind::L1: slope = sign; return size;
     default: slope = size <= a.delta ? d : a.delta * sign; return size <= a.delta ? 0.5f * d * d : a.delta * (size - 0.5f * a.delta);

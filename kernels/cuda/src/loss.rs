@@ -7,7 +7,7 @@ codes! {
     /// Losses by name.
     pub enum LossKind {
         CrossEntropy,
-        Bce,
+        BceWithLogits,
         Mse,
         L1,
         Huber,
