@@ -21,8 +21,8 @@ use crate::settings::Settings;
 use crate::source::below;
 use crate::typed::Typed;
 use crate::weights::{
-    DType, Data, Mapped, Store, TensorOut, WeightsSource, Whose, check_from, fill, fits, from_file, non_finite,
-    write_safetensors,
+    DType, Data, Downloads, Mapped, Store, TensorOut, WeightsSource, Whose, check_from, fill, fits, from_file,
+    non_finite, write_safetensors,
 };
 
 type FxIndexMap<K, V> = IndexMap<K, V, FxBuildHasher>;
@@ -127,7 +127,13 @@ fn layers(keys: &[String]) -> String {
 ///
 /// # Errors
 /// A file that cannot be read; every key that is missing, unexpected or of another shape.
-pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>) -> Result<Bound, Diagnostics> {
+pub fn bind(
+    settings: &Settings,
+    base: &Typed,
+    typed: &Typed,
+    seed: Option<u64>,
+    downloads: &dyn Downloads,
+) -> Result<Bound, Diagnostics> {
     let at = |problem: Problem| match settings.weights_span {
         Some(span) => problem.at(span),
         None => problem.anywhere(),
@@ -137,7 +143,7 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
         _ => seed.unwrap_or(0),
     };
     let mut problems = Diagnostics::new();
-    let store = Store::open(&settings.weights, &settings.dir).map_err(at);
+    let store = Store::open(&settings.weights, &settings.dir, downloads).map_err(at);
     let store = problems.take(store).flatten();
     let mut ledger = Ledger::default();
     // the base's own tensors by key
@@ -222,11 +228,11 @@ pub fn bind(settings: &Settings, base: &Typed, typed: &Typed, seed: Option<u64>)
 /// Those of [`bind`], as far as files on this machine are concerned.
 pub fn bind_headers(settings: &Settings, base: &Typed, typed: &Typed) -> Result<Bound, Diagnostics> {
     if !matches!(settings.weights, WeightsSource::Hub(_)) {
-        return bind(settings, base, typed, None);
+        return bind(settings, base, typed, None, &());
     }
     let mut settings = settings.clone();
     settings.weights = WeightsSource::Random { seed: 0 };
-    bind(&settings, base, typed, None)
+    bind(&settings, base, typed, None, &())
 }
 
 /// Binds the edited network to a file of its own keys, strictly, as `--weights FILE` does.

@@ -17,7 +17,7 @@ use crate::syntax::{self, tree};
 use crate::train::run::setup::{Given, setup};
 use crate::train::{TrainSpec, frozen_at_random};
 use crate::typed::{self, Typed};
-use crate::weights::WeightsSource;
+use crate::weights::{Downloads, WeightsSource};
 use crate::zoo;
 
 /// Deep nesting recurses; this is far more than the deepest that the limits allow.
@@ -45,13 +45,18 @@ impl Compiled {
     ///
     /// # Errors
     /// A file that cannot be read, or does not fit.
-    pub fn bind(&self, weights: Option<&Path>, seed: Option<u64>) -> Result<(Bound, String), Diagnostics> {
+    pub fn bind(
+        &self,
+        weights: Option<&Path>,
+        seed: Option<u64>,
+        downloads: &dyn Downloads,
+    ) -> Result<(Bound, String), Diagnostics> {
         if let Some(path) = weights {
             let bound = bind_edited(&self.typed, path)?;
             let line = format!("weights: {} from {}", bound.ledger(), path.display());
             return Ok((bound, line));
         }
-        let bound = bind(&self.settings, &self.base, &self.typed, seed)?;
+        let bound = bind(&self.settings, &self.base, &self.typed, seed, downloads)?;
         let line = match (&self.settings.weights, self.settings.weights_span) {
             (WeightsSource::Random { .. }, None) => {
                 let (seed, ledger) = (seed.unwrap_or(0), bound.ledger().drawn());

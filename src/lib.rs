@@ -60,11 +60,15 @@ mod zoo;
 pub use archc_base::DType;
 pub use bind::Ledger;
 pub use compile::Files;
-pub use diag::{Code, Severity};
+pub use diag::{Code, Diagnostics, Severity};
 pub use exec::device::Device;
-pub use face::{Error, Exporter, Inputs, Message, Model, Options, Outputs, Place, Session, Spec};
+pub use face::{
+    Error, Exporter, Inputs, Message, Model, Options, Outputs, Place, Results, Session, Spec, Start, Trained, Trainer,
+};
 pub use source::Loader;
 pub use tensor::Tensor;
+pub use train::run::Watch;
+pub use weights::Downloads;
 
 /// The stages behind the face, for this repository's tests and benches, which look at what each of them gives. Nothing here
 /// is promised to anybody else.

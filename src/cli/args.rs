@@ -1,12 +1,16 @@
 //! All arguments of all commands, as clap types.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use archc_base::DType;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use super::progress::Bars;
 use super::{Failure, threads};
 use crate::exec::device::{Device, Precision};
+use crate::face::Options;
+use crate::weights::Downloads;
 
 /// A compiler for edits to pretrained vision networks.
 #[derive(Debug, Parser)]
@@ -103,12 +107,24 @@ impl std::ops::Deref for ExecArgs {
 }
 
 impl ExecArgs {
+    /// The same for whom the face serves.
+    pub fn options(&self) -> Options {
+        let Precision { dtype, tf32, exact } = self.precision();
+        Options { dtype, tf32, exact, ..self.source.options() }
+    }
+
     pub fn precision(&self) -> Precision {
         Precision { dtype: self.dtype.into(), tf32: self.tf32, exact: self.exact }
     }
 }
 
 impl WeightArgs {
+    /// The same for whom the face serves.
+    pub fn options(&self) -> Options {
+        let downloads: Arc<dyn Downloads> = Arc::new(Bars);
+        Options { weights: self.weights.clone(), seed: self.seed, downloads: Some(downloads), ..Options::default() }
+    }
+
     /// Runs `inside` on as many threads as were asked for.
     ///
     /// # Errors

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::args::{Export, Target, WeightArgs};
+use super::args::{Export, Target};
 use super::run::own_files;
 use super::session::Session;
 use crate::diag::{Code, Problem};
-use crate::face::Options;
 use crate::io::console::say;
 use crate::io::{atomic, output};
 
@@ -22,8 +21,7 @@ pub fn run(session: &mut Session, args: &Export) -> Outcome {
     let own = own_files(model.compiled(), &args.spec, &args.source);
     output::refuse_what_is_read(&args.output, own.iter().map(PathBuf::as_path))?;
     args.source.with_threads(|| {
-        let WeightArgs { weights, seed, .. } = args.source.clone();
-        let exporter = model.exporter(&Options { weights, seed, ..Options::default() })?;
+        let exporter = model.exporter(&args.source.options())?;
         say(exporter.remark());
         let count = exporter.safetensors(&args.output, args.dtype.into())?;
         session.report(&exporter.bound().warnings());

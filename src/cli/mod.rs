@@ -1,7 +1,6 @@
 //! The command line: a file a command. Data goes to stdout, everything else to stderr. Exit status 0, 1 for a mistake in
 //! the user's files, 2 for wrong usage, 3 where a device or resource is missing.
 
-mod again;
 mod answers;
 pub mod args;
 mod backend;
@@ -16,6 +15,7 @@ mod export;
 mod fmt;
 mod inputs;
 mod plan;
+mod progress;
 mod run;
 mod session;
 mod show;
@@ -95,7 +95,7 @@ pub fn main() -> ExitCode {
         Err(Failure::Status(status)) => status,
         Err(Failure::Diagnostics(diagnostics)) => {
             session.report(&diagnostics);
-            again::after(&args.command, status(&diagnostics))
+            status(&diagnostics)
         }
     };
     let unwritten = if matches!(args.command, Command::Diff(_)) { 2 } else { 1 };

@@ -1,22 +1,19 @@
 //! `archc run`: compiles a spec and executes it on pictures, tensors or noise.
 
 use std::path::PathBuf;
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::answers::{Collected, text};
 use super::args::{Run, SpecArgs, WeightArgs};
 use super::backend::backend;
 use super::inputs::{Given, given};
 use super::session::Session;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, progress};
 use crate::answers::{Answer, answer, loss_of, names};
 use crate::bind::Bound;
 use crate::compile::Compiled;
 use crate::diag::{Diagnostics, Problem};
 use crate::exec::{Backend, Executable, finite, noise};
-use crate::io::console::{self, print, say};
+use crate::io::console::{print, say};
 use crate::io::output::{self, Output};
 use crate::io::tensors::Wanted;
 use crate::tensor::Tensor;
@@ -90,7 +87,7 @@ fn execute(
             let plural = if given.skipped() == 1 { "" } else { "s" };
             say(format!("skipped: {} other file{plural}", given.skipped()));
         }
-        let bar = progress(given.len());
+        let bar = progress::files(given.len());
         let mut samples = given.samples(&wanted, batch);
         while let Some(now) = samples.next()? {
             for problem in now.problems {
@@ -159,7 +156,7 @@ fn prepared(compiled: &Compiled, given: &Given, wanted: &[Wanted]) -> Vec<String
 
 /// The network's tensors: the spec's own, or `--weights`; says what became of each.
 pub fn bound(compiled: &Compiled, source: &WeightArgs) -> Result<Bound, Failure> {
-    let (bound, line) = compiled.bind(source.weights.as_deref(), source.seed)?;
+    let (bound, line) = compiled.bind(source.weights.as_deref(), source.seed, &progress::Bars)?;
     say(line);
     Ok(bound)
 }
@@ -205,15 +202,4 @@ impl<'a> Finite<'a> {
 /// Tensors by the names of the inputs that they are for.
 fn named<'a>(wanted: &'a [Wanted], tensors: &'a [Tensor]) -> Vec<(&'a str, &'a Tensor)> {
     wanted.iter().map(|wanted| wanted.name.as_str()).zip(tensors).collect()
-}
-
-fn progress(files: usize) -> ProgressBar {
-    if files < 2 || !console::is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style =
-        ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}").expect("the template is well formed");
-    let bar = ProgressBar::new(files as u64).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

@@ -53,11 +53,6 @@ impl Error {
         Error { diagnostics, sources }
     }
 
-    /// Of something that has no place in a text.
-    pub(crate) fn anywhere(problem: Problem) -> Error {
-        Error::new(problem.anywhere().into(), Arc::default())
-    }
-
     /// The messages, at most a hundred errors and as many warnings of them.
     pub fn messages(&self) -> Vec<Message> {
         messages(&self.diagnostics, &self.sources)
@@ -75,6 +70,12 @@ impl Error {
 
     pub(crate) fn into_diagnostics(self) -> Diagnostics {
         self.diagnostics
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Error {
+        Error::new(problem.anywhere().into(), Arc::default())
     }
 }
 

@@ -7,7 +7,6 @@ use indexmap::IndexMap;
 use super::{Error, Message, Model};
 use crate::answers::{loss_of, trained};
 use crate::bind::{Bound, Ledger};
-use crate::diag::Problem;
 use crate::weights::DType;
 
 /// A network with its weights, to be written.
@@ -55,8 +54,7 @@ impl Exporter {
             archc_base::DType::F16 => DType::F16,
             archc_base::DType::Bf16 => DType::BF16,
         };
-        let fail = |problem: Problem| Error::anywhere(problem);
-        self.bound.export(path.as_ref(), &dtype, &metadata).map_err(fail)?;
+        self.bound.export(path.as_ref(), &dtype, &metadata)?;
         Ok(self.bound.keys().count())
     }
 

@@ -8,9 +8,11 @@ mod exporter;
 mod model;
 mod session;
 mod spec;
+mod trainer;
 
 pub use error::{Error, Message, Place};
 pub use exporter::Exporter;
 pub use model::{Model, Options};
 pub use session::{Inputs, Outputs, Session};
 pub use spec::Spec;
+pub use trainer::{Results, Start, Trained, Trainer};

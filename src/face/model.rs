@@ -6,14 +6,15 @@ use std::sync::Arc;
 use archc_base::DType;
 
 use super::error::messages;
-use super::{Error, Exporter, Message, Session};
+use super::{Error, Exporter, Message, Session, Trainer};
 use crate::bind::{Bound, Ledger, bind_headers};
 use crate::compile::Compiled;
-use crate::diag::{Diagnostics, Problem};
+use crate::diag::Diagnostics;
 use crate::exec::Executable;
 use crate::exec::device::{Device, Precision};
 use crate::source::{FileId, Sources};
 use crate::typed::Typed;
+use crate::weights::Downloads;
 
 /// A network that passed every check. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub struct Options {
     pub weights: Option<PathBuf>,
     /// The seed of whatever is random and has none in the spec.
     pub seed: Option<u64>,
+    /// Who is told how far downloads are.
+    pub downloads: Option<Arc<dyn Downloads>>,
 }
 
 impl Options {
@@ -101,14 +104,21 @@ impl Model {
     /// # Errors
     /// Weights that cannot be read or do not fit, a device that is missing, too little memory.
     pub fn load(&self, device: Device, options: Options) -> Result<Session, Error> {
-        let chosen = device.backend(options.precision(), None).map_err(Error::anywhere)?;
+        let chosen = device.backend(options.precision(), None)?;
         let (bound, remark) = self.bind(&options)?;
-        let fail = |problem: Problem| Error::anywhere(problem);
-        bound.check_memory().map_err(fail)?;
+        bound.check_memory()?;
         let batch = options.batch.unwrap_or(1);
-        let executable = Executable::new(self.typed(), &bound, chosen.backend.as_ref(), batch).map_err(fail)?;
+        let executable = Executable::new(self.typed(), &bound, chosen.backend.as_ref(), batch)?;
         let remarks = chosen.remark.into_iter().chain([remark]).collect();
         Ok(Session::new(self.clone(), executable, remarks, self.messages(&bound.warnings())))
+    }
+
+    /// The network on a device where it is to learn, as the spec's `train` block says.
+    ///
+    /// # Errors
+    /// A spec without that block; a device that is missing, or on which networks do not learn so.
+    pub fn trainer(&self, device: Device, options: Options) -> Result<Trainer, Error> {
+        Trainer::new(self.clone(), device, options)
     }
 
     /// The network with its weights, to be written. Of `options` those of weights count.
@@ -125,7 +135,9 @@ impl Model {
     /// Weights that cannot be read or do not fit.
     #[doc(hidden)]
     pub fn bind(&self, options: &Options) -> Result<(Bound, String), Error> {
-        self.compiled().bind(options.weights.as_deref(), options.seed).map_err(|found| self.error(found))
+        let downloads: &dyn Downloads = options.downloads.as_deref().unwrap_or(&());
+        let bound = self.compiled().bind(options.weights.as_deref(), options.seed, downloads);
+        bound.map_err(|found| self.error(found))
     }
 
     /// Diagnostics of this model as an error.
@@ -133,7 +145,13 @@ impl Model {
         Error::new(diagnostics, self.inner.sources.clone())
     }
 
-    pub(super) fn messages(&self, diagnostics: &Diagnostics) -> Vec<Message> {
+    /// The spec's text, among those that it uses.
+    pub(super) fn text(&self) -> (&Sources, FileId) {
+        (&self.inner.sources, self.inner.file)
+    }
+
+    /// Diagnostics with their places spelt out, such as those that a [`Watch`](crate::Watch) is given.
+    pub fn messages(&self, diagnostics: &Diagnostics) -> Vec<Message> {
         messages(diagnostics, &self.inner.sources)
     }
 

@@ -78,7 +78,7 @@ impl Session {
     }
 
     fn run_named(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs, Error> {
-        self.executable.run_samples(inputs).map(Outputs).map_err(Error::anywhere)
+        Ok(Outputs(self.executable.run_samples(inputs)?))
     }
 
     /// The loaded plan. No part of the face: for this repository's tests and benches, which look at plans and count what

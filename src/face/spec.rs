@@ -57,7 +57,7 @@ impl Spec {
     }
 
     fn read(mut sources: Sources, path: &Path) -> Result<Spec, Error> {
-        let file = compile::open(&mut sources, path).map_err(Error::anywhere)?;
+        let file = compile::open(&mut sources, path)?;
         Ok(Spec { sources, file, set: vec![] })
     }
 
@@ -85,7 +85,7 @@ impl Spec {
     /// Every independent mistake; a text that has no base.
     pub fn compile(self) -> Result<Model, Error> {
         let library = compile::not_a_spec(&self.sources, self.file);
-        self.check(Files::Later)?.ok_or_else(|| Error::anywhere(library))
+        self.check(Files::Later)?.ok_or_else(|| library.into())
     }
 
     /// Compiles it, and looks into the files that it names as `archc check` does. None for a library of definitions, which

@@ -15,16 +15,14 @@ mod proof;
 mod repo;
 mod token;
 
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
 use super::index;
-use crate::diag::{Code, Problem, one_line};
+use crate::diag::{Code, Problem};
 use crate::io::atomic::{self, AtomicFile};
-use crate::io::console;
 use ask::Answer;
 use cache::{Cached, Folder};
 use proof::Sum;
@@ -50,6 +48,19 @@ pub struct Hub {
     pub offline: bool,
     /// How long a silent server is waited for.
     pub patience: Duration,
+}
+
+/// Whoever wants to see how far a download is; `()` does not.
+pub trait Downloads: fmt::Debug + Send + Sync {
+    /// A file begins to come, of so many bytes where that is known. The result is told how many have come, and dropped when
+    /// the file is there, or will not be.
+    fn begin(&self, file: &str, bytes: Option<u64>) -> Box<dyn FnMut(u64)>;
+}
+
+impl Downloads for () {
+    fn begin(&self, _file: &str, _bytes: Option<u64>) -> Box<dyn FnMut(u64)> {
+        Box::new(|_| ())
+    }
 }
 
 /// Why a file does not come.
@@ -98,8 +109,8 @@ impl Hub {
     ///
     /// # Errors
     /// Where they are not to be had, or not what the hub promises.
-    pub fn fetch(&self, spec: &str) -> Result<PathBuf, Problem> {
-        let found = self.find(spec);
+    pub fn fetch(&self, spec: &str, downloads: &dyn Downloads) -> Result<PathBuf, Problem> {
+        let found = self.find(spec, downloads);
         match &self.token {
             // a server may send the token back, as the name of a host that it redirects to
             Ok(Some(token)) => found.map_err(|problem| token.hidden(problem)),
@@ -107,7 +118,7 @@ impl Hub {
         }
     }
 
-    fn find(&self, spec: &str) -> Result<PathBuf, Problem> {
+    fn find(&self, spec: &str, downloads: &dyn Downloads) -> Result<PathBuf, Problem> {
         let repo = Repo::parse(spec)?;
         let folder = Folder::of(&self.cache, &repo);
         let mut damage = None;
@@ -128,13 +139,14 @@ impl Hub {
         }
         let explain = |file: &str, failure| self.explain(&repo, file, failure, damage.as_deref());
         for file in FILES {
-            match self.download(&repo, &folder, file) {
+            match self.download(&repo, &folder, file, downloads) {
                 Ok((path, commit)) => {
                     // all of one version, whatever becomes of the branch meanwhile
                     let pinned = Repo { revision: commit, ..repo.clone() };
                     for shard in shard_names(&path)? {
                         if !matches!(folder.cached(&pinned.revision, &shard), Cached::Whole(_)) {
-                            self.download(&pinned, &folder, &shard).map_err(|failure| explain(&shard, failure))?;
+                            self.download(&pinned, &folder, &shard, downloads)
+                                .map_err(|failure| explain(&shard, failure))?;
                         }
                     }
                     return Ok(path);
@@ -160,7 +172,13 @@ impl Hub {
     }
 
     /// Fetches a file into the cache; its path there, and the commit that it is of.
-    fn download(&self, repo: &Repo, folder: &Folder, file: &str) -> Result<(PathBuf, String), Failure> {
+    fn download(
+        &self,
+        repo: &Repo,
+        folder: &Folder,
+        file: &str,
+        downloads: &dyn Downloads,
+    ) -> Result<(PathBuf, String), Failure> {
         let token = self.token.as_ref().map_err(|problem| Failure::Broken(problem.clone()))?;
         let wrong = |what: String| {
             Failure::Broken(
@@ -187,7 +205,7 @@ impl Hub {
         if !is_there {
             cache::clear(&blob).map_err(stored)?;
             let mut out = AtomicFile::create(&blob).map_err(stored)?;
-            receive(answer, file, &mut out).map_err(|failure| match failure {
+            receive(answer, file, &mut out, downloads).map_err(|failure| match failure {
                 Incomplete::Network(why) => wrong(why),
                 Incomplete::Disk(error) => stored(atomic::problem(&blob, &error)),
             })?;
@@ -243,9 +261,9 @@ enum Incomplete {
 }
 
 /// Writes an answer's body and proves what was written.
-fn receive(answer: Answer, file: &str, out: &mut AtomicFile) -> Result<(), Incomplete> {
+fn receive(answer: Answer, file: &str, out: &mut AtomicFile, downloads: &dyn Downloads) -> Result<(), Incomplete> {
     let Answer { etag, length, limit, mut body, .. } = answer;
-    let bar = progress(file, length);
+    let mut come = downloads.begin(file, length);
     let (mut total, mut sum) = (0, Sum::new(&etag));
     while let Some(piece) = body.next().map_err(|why| Incomplete::Network(format!("broke off: {why}")))? {
         total += piece.len() as u64;
@@ -254,9 +272,9 @@ fn receive(answer: Answer, file: &str, out: &mut AtomicFile) -> Result<(), Incom
         }
         sum.update(&piece);
         out.write_all(&piece).map_err(Incomplete::Disk)?;
-        bar.set_position(total);
+        come(total);
     }
-    bar.finish_and_clear();
+    drop(come);
     if let Some(length) = length.filter(|length| *length != total) {
         return Err(Incomplete::Network(format!("broke off: expected {length} bytes, got {total}")));
     }
@@ -276,13 +294,4 @@ fn shard_names(path: &Path) -> Result<Vec<String>, Problem> {
             .hint("fetch them by other means and name the index: `weights \"model.safetensors.index.json\"`"));
     }
     Ok(shards.into_keys().collect())
-}
-
-fn progress(file: &str, length: Option<u64>) -> ProgressBar {
-    let target = if console::is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(length, target).with_message(one_line(file).into_owned());
-    match ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }

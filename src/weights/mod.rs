@@ -22,6 +22,7 @@ mod write;
 pub use dtype::DType;
 pub use finite::non_finite;
 pub use fit::{Whose, fits};
+pub use hub::Downloads;
 pub use init::{check_from, fill, from_file};
 pub use keymap::{Fault, KeyMap, Line, Mapped};
 pub use source::WeightsSource;

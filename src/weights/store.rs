@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::dtype::{DType, to_f32};
 use super::file::{self, Contents};
-use super::hub::Hub;
+use super::hub::{Downloads, Hub};
 use super::index;
 use super::pytorch::Checkpoint;
 use super::source::WeightsSource;
@@ -48,10 +48,10 @@ enum Place {
 
 impl Store {
     /// Opens what `weights ..` names, files relative to `base`. None for `random(..)`, which has no file.
-    pub fn open(source: &WeightsSource, base: &Path) -> Result<Option<Store>, Problem> {
+    pub fn open(source: &WeightsSource, base: &Path, downloads: &dyn Downloads) -> Result<Option<Store>, Problem> {
         match source {
             WeightsSource::File(file) => Store::open_file(&below(base, file)).map(Some),
-            WeightsSource::Hub(repo) => Store::open_hub(repo).map(Some),
+            WeightsSource::Hub(repo) => Store::open_hub(repo, downloads).map(Some),
             WeightsSource::Random { .. } => Ok(None),
         }
     }
@@ -67,8 +67,8 @@ impl Store {
     }
 
     /// Opens a repository of the Hugging Face hub, `owner/repo`, from its cache or over the network.
-    pub fn open_hub(repo: &str) -> Result<Store, Problem> {
-        let mut store = Store::open_file(&Hub::from_env()?.fetch(repo)?)?;
+    pub fn open_hub(repo: &str, downloads: &dyn Downloads) -> Result<Store, Problem> {
+        let mut store = Store::open_file(&Hub::from_env()?.fetch(repo, downloads)?)?;
         store.name = format!("hf(\"{repo}\")");
         Ok(store)
     }
@@ -383,6 +383,6 @@ mod tests {
 
     #[test]
     fn random_weights_have_no_file() {
-        assert!(Store::open(&WeightsSource::Random { seed: 0 }, Path::new(".")).unwrap().is_none());
+        assert!(Store::open(&WeightsSource::Random { seed: 0 }, Path::new("."), &()).unwrap().is_none());
     }
 }

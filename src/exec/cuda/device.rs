@@ -92,21 +92,6 @@ fn switched_off(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| value == "0")
 }
 
-/// GPUs that this process has opened.
-static OPENED: Mutex<Vec<c_int>> = Mutex::new(vec![]);
-
-/// Gives back everything that this process has on its GPUs, when nothing of it will be used any more: another process may
-/// want the memory. What fails is left to the end of the process.
-pub fn let_go() {
-    let opened = OPENED.lock().map(|opened| opened.clone()).unwrap_or_default();
-    for ordinal in opened {
-        if let Ok(device) = result::device::get(ordinal) {
-            // SAFETY: the caller uses nothing of the context any more.
-            let _ = unsafe { sys::cuDevicePrimaryCtxReset_v2(device) };
-        }
-    }
-}
-
 /// How a kernel follows the one before it in the queue.
 #[derive(Clone, Copy, PartialEq)]
 enum Pace {
@@ -178,9 +163,6 @@ impl Device {
             let message = format!("cuda:{ordinal} ({}) cannot be opened: {}", facts.name, text(error).1);
             Problem::new(Code::Resource, message)
         })?;
-        if let Ok(mut opened) = OPENED.lock() {
-            opened.push(ordinal as c_int);
-        }
         let loaded = Mutex::new(FxHashMap::default());
         Ok(Device { facts, driver, context, stream, nvrtc, cache: Cache::new(), loaded })
     }

@@ -27,9 +27,7 @@ use crate::opt::Fusion;
 use crate::plan::{self, Plan};
 
 pub use archc_cuda::Dtype;
-pub use device::let_go;
 pub use found::{Found, find};
-pub use program::is_lost;
 
 /// A GPU and a dtype.
 #[derive(Clone)]
@@ -59,7 +57,7 @@ impl Pace {
 }
 
 /// The variable that asks for steps one by one.
-pub const STEPWISE: &str = "ARCHC_CUDA_SYNC";
+const STEPWISE: &str = "ARCHC_CUDA_SYNC";
 
 impl Cuda {
     /// GPU number `ordinal`.

@@ -1,6 +1,5 @@
 //! A plan on a device: its memory, its kernels recorded as one graph, and what goes in and out.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,15 +46,6 @@ enum Part {
     Input,
     Step(usize),
     Output,
-}
-
-/// Set where recorded kernels failed: the driver wants a new process, after which the step is still to be found.
-static LOST: AtomicBool = AtomicBool::new(false);
-
-/// Whether this process has lost its GPU to a fault whose step it could not name. The same work in another process, with
-/// `ARCHC_CUDA_SYNC=1`, names it.
-pub fn is_lost() -> bool {
-    LOST.load(Ordering::Relaxed)
 }
 
 /// Loads `plan`: memory, weights, kernels, and all launches recorded.
@@ -263,11 +253,10 @@ fn too_large(driver: &Arc<dyn Driver>, plan: &Plan, needed: usize, fault: &Fault
 impl Loaded {
     pub(super) fn problem(&self, fault: &Fault) -> Problem {
         let Some(at) = fault.launch else {
-            LOST.store(true, Ordering::Relaxed);
             let message = format!("the GPU failed: {}: {}", fault.call, fault.message);
             return Problem::new(Code::Resource, message)
                 .note("recorded kernels run on their own, and a process whose GPU failed can ask it no more: the step is not known")
-                .hint("with ARCHC_CUDA_SYNC=1 a new process runs step by step, and names the one that fails");
+                .hint("run with ARCHC_CUDA_SYNC=1: step by step, and the one that fails is named");
         };
         let what = match self.works[at] {
             Part::Input => "converting the input".into(),

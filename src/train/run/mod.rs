@@ -39,7 +39,7 @@ pub use results::{Written, write};
 use samples::{Part, Samples};
 
 use crate::data::{Batch, Data, Dataset, Loader, Order, Recipe};
-use crate::diag::{Code, Problem, count};
+use crate::diag::{Code, Diagnostics, Problem, count};
 use crate::io::{atomic, open, picture};
 
 /// What a run does.
@@ -68,6 +68,10 @@ pub struct Job {
 
 /// What happens during a run, for whoever watches it, and whether it should stop.
 pub trait Watch {
+    /// From here on [`Watch::stops`] is asked; `epochs` are those of the whole run.
+    fn begin(&mut self, _epochs: usize) {}
+    /// No step comes any more.
+    fn end(&mut self) {}
     /// Epoch `epoch` (from 0 on) goes on at `step` of `steps`.
     fn epoch(&mut self, _epoch: usize, _step: usize, _steps: usize) {}
     fn step(&mut self, _stepped: Stepped) {}
@@ -76,7 +80,7 @@ pub trait Watch {
     /// Something worth a line.
     fn note(&mut self, _text: &str) {}
     /// Something that the run goes on without, such as a picture that cannot be read.
-    fn warn(&mut self, _problem: &Problem) {}
+    fn warn(&mut self, _found: &Diagnostics) {}
     /// Whether the run should stop after the step at work.
     fn stops(&self) -> bool {
         false
@@ -248,6 +252,10 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
+    fn warn(&mut self, problem: Problem) {
+        self.watch.warn(&problem.anywhere().warning().into());
+    }
+
     /// Says where the run goes on, and what of its folder is lost.
     fn goes_on(&mut self) -> Result<(), Problem> {
         let (epoch, epochs) = (self.position.epoch, self.job.epochs);
@@ -268,7 +276,7 @@ impl<'a> Run<'a> {
                 None => format!("`{}` is gone with the lines of the {step} steps done", path.display()),
             };
             let problem = Problem::new(Code::Input, what);
-            self.watch.warn(&problem.note("it begins anew with the next step; nothing else depends on it"));
+            self.warn(problem.note("it begins anew with the next step; nothing else depends on it"));
         }
         let Some(best) = self.position.best.clone() else { return Ok(()) };
         let found = Checkpoint::open(&self.folder.best());
@@ -284,8 +292,7 @@ impl<'a> Run<'a> {
             (self.position.best, self.position.waited) = (None, 0);
             let what =
                 format!("the weights of epoch {}, the best one so far, are lost: {}", best.epoch, problem.message);
-            self.watch
-                .warn(&Problem::new(Code::Input, what).note("the best one of the epochs to come takes its place"));
+            self.warn(Problem::new(Code::Input, what).note("the best one of the epochs to come takes its place"));
         }
         Ok(())
     }
@@ -341,8 +348,8 @@ impl<'a> Run<'a> {
             line.val_accuracy = accuracy;
             if !found.loss.is_finite() {
                 let what = format!("the validation loss of epoch {epoch} is not finite: {}", found.loss);
-                self.watch.warn(
-                    &Problem::new(Code::NonFinite, what)
+                self.warn(
+                    Problem::new(Code::NonFinite, what)
                         .note("the training loss is: look at what eval mode alone uses, the running statistics"),
                 );
             }
@@ -463,7 +470,7 @@ impl<'a> Run<'a> {
                 Part::Validation => &mut self.left_out.val,
             };
             if known.insert(problem.message.clone()) && known.len() <= NAMED {
-                self.watch.warn(problem);
+                self.watch.warn(&problem.clone().anywhere().warning().into());
             }
         }
     }
@@ -489,7 +496,7 @@ impl<'a> Run<'a> {
         for cache in [&self.caches.train, &self.caches.val].into_iter().flatten() {
             if let Some(problem) = cache.failure() {
                 let message = format!("no more values of the frozen prefix are kept: {}", problem.message);
-                self.watch.warn(&Problem { message, ..problem });
+                self.watch.warn(&Problem { message, ..problem }.anywhere().warning().into());
             }
         }
     }

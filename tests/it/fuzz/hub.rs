@@ -131,7 +131,7 @@ fn survives(repo: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut hub = hub(&SERVER.endpoint, folder.path());
     hub.patience = Duration::from_secs(2);
-    let found = hub.fetch(repo).map_err(|problem| text(&problem));
+    let found = hub.fetch(repo, &()).map_err(|problem| text(&problem));
     assert!(start.elapsed() < SLOWEST, "took {:?}", start.elapsed());
     for path in files(folder.path()) {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
@@ -156,7 +156,7 @@ fn unchanged_answers_are_good() {
     for (at, reply) in replies().iter().enumerate() {
         let (folder, repo) = (tempfile::tempdir().expect("a folder"), format!("x/unchanged{at}"));
         SERVER.put(model(&repo), Reply::raw(&apply(&reply.bytes, &[]), reply.then));
-        let found = hub(&SERVER.endpoint, folder.path()).fetch(&repo);
+        let found = hub(&SERVER.endpoint, folder.path()).fetch(&repo, &());
         let path = found.unwrap_or_else(|problem| panic!("{at}: {}", text(&problem)));
         assert_eq!(std::fs::read(path).expect("a file"), *GOOD);
     }

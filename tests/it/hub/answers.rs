@@ -29,7 +29,7 @@ fn every_answer_is_what_the_hub_promises_or_an_error() {
         }
         let repo = format!("x/{name}");
         server.put(model(&repo), reply.clone());
-        match (hub.fetch(&repo), want) {
+        match (hub.fetch(&repo, &()), want) {
             (Ok(path), Weights) if std::fs::read(&path).is_ok_and(|bytes| bytes == good) => {}
             (Ok(_), _) => return Err("was taken for good".into()),
             (Err(problem), Weights) => return Err(text(&problem)),
@@ -42,7 +42,7 @@ fn every_answer_is_what_the_hub_promises_or_an_error() {
         }
         server.put(model(&repo), Reply::large(&good));
         hub.patience = Duration::from_secs(20);
-        let path = hub.fetch(&repo).map_err(|problem| format!("again: {}", text(&problem)))?;
+        let path = hub.fetch(&repo, &()).map_err(|problem| format!("again: {}", text(&problem)))?;
         if std::fs::read(path).is_ok_and(|bytes| bytes == good) { Ok(()) } else { Err("wrong again".into()) }
     };
     let (check, wrong) = (&check, &Mutex::new(vec![]));

@@ -149,8 +149,10 @@ impl Watch for Watcher {
     fn note(&mut self, text: &str) {
         self.said.push(text.into());
     }
-    fn warn(&mut self, problem: &Problem) {
-        self.said.push(format!("warning: {}\n{}", problem.message, problem.notes.join("\n")));
+    fn warn(&mut self, found: &Diagnostics) {
+        for one in found.iter() {
+            self.said.push(format!("warning: {}\n{}", one.problem.message, one.problem.notes.join("\n")));
+        }
     }
     fn stops(&self) -> bool {
         self.left == Some(0)
