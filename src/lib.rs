@@ -1,38 +1,78 @@
 //! archc: a declarative compiler for edits to pretrained networks.
 //!
-//! Text goes in; out come predictions, a report or edited weights. The way of the data:
+//! Text goes in; out come predictions, a report or edited weights. A [`Spec`] is text, compiled it is a [`Model`], and a
+//! model is loaded as a [`Session`] that runs, taken by a [`Trainer`] that learns, or written by an [`Exporter`]:
+//!
+//! ```
+//! use archc::{Device, Options, Spec, Tensor};
+//!
+//! let spec = Spec::from_text(
+//!     "network tiny(classes = 2) { input [N, 3, 8, 8]; conv2d(4, kernel = 3); relu; global_avg_pool2d; fc: linear(classes) }
+//!      param classes = 5
+//!      base tiny
+//!      replace fc with linear(classes)",
+//! );
+//! let model = spec.set("classes", 10).compile()?;
+//! let mut session = model.load(Device::Cpu, Options::default())?;
+//! let output = session.run(&Tensor::zeros([1, 3, 8, 8]))?.into_one();
+//! assert_eq!(output.shape(), [1, 10]);
+//! # Ok::<(), archc::Error>(())
+//! ```
+//!
+//! From a file it is a line: `Spec::open("se.arch")?.set("classes", 10).compile()?.load(Device::Cpu, Options::default())?`.
+//! What goes wrong is one [`Error`], whose text is what the `archc` program prints and whose [`Message`]s have a code, a
+//! place and ways out:
+//!
+//! ```
+//! let error = archc::Spec::from_text("base resnet49").compile().unwrap_err();
+//! let message = &error.messages()[0];
+//! assert_eq!(message.code.name(), "unknown-name");
+//! assert_eq!(message.place.as_ref().map(|place| (place.line, place.column)), Some((1, 6)));
+//! assert!(error.to_string().starts_with("error[unknown-name]: "));
+//! ```
+//!
+//! # Inside
 //!
 //! ```text
 //! .arch text --syntax--> tree --resolve--> Program --build--> Graph --edit--> Graph --typed--> Typed
-//!   --weights--> Bound --opt--> Net --plan--> Plan --exec--> outputs
+//!   --bind--> Bound --opt--> Net --plan--> Plan --exec--> outputs
 //! ```
 //!
-//! Each stage is a function to a new type. The fields of [`plan::Plan`], of [`typed::Typed`] and of the types before it are
-//! private, so that holding one of them proves that its stage ran. After [`typed::Typed`] exists nothing fails because of the
-//! user's program, only for files and resources. Inner code returns a [`diag::Problem`] (code, message, hints, no place);
-//! whoever knows the place adds it; independent mistakes are collected.
+//! Each stage is a function to a new type. The fields of `Plan`, of `Typed` and of the types before it are private, so that
+//! holding one of them proves that its stage ran. After `Typed` exists nothing fails because of the user's program, only for
+//! files and resources. Inner code returns a `Problem` (code, message, hints, no place); whoever knows the place adds it;
+//! independent mistakes are collected.
 //!
-//! Data flows down this list, and nothing imports upwards (a test checks):
+//! The modules in the order in which data flows; nothing imports upwards (a test checks):
 //!
-//! - [`diag`], [`source`], [`tensor`], [`philox`]: messages, texts, values, random numbers; they know nothing of networks.
-//! - [`io`]: pictures, tensors, labels and results on the machine's disk. [`data`]: samples, augmentation and batches of
+//! - `source`, `diag`, `tensor`, `philox`: texts, messages, values, random numbers; they know nothing of networks.
+//! - `io`: pictures, tensors, labels and results on the machine's disk. `data`: samples, augmentation and batches of
 //!   what a network learns from.
-//! - [`ops`]: every op by one declaration: arguments, shapes, parameters, cost, a plain reference evaluation.
-//! - [`syntax`]: text to tree, total: what does not parse is reported and left out. Knows neither ops nor blocks.
-//! - [`zoo`]: the networks and blocks that ship with archc, written in the language.
-//! - [`graph`]: the network; a node a layer, changed only by patches whose commit checks the invariants.
-//! - [`resolve`]: which names a file sees. [`build`]: an interpreter that makes layers of text. [`edit`]: the verbs.
-//! - [`typed`]: the check after the last edit.
-//! - [`settings`]: weights, preprocessing and labels of a spec.
-//! - [`opt`], [`plan`], [`exec`]: rewrites, steps and memory, kernels. One layout for images: channels last.
-//! - [`weights`]: files, key maps, initialisers. [`bind`]: which tensor comes from where, and the ledger that accounts
-//!   for every one.
-//! - [`train`]: the `train` block, gradients, and the steps that learn.
-//! - [`compile`]: the stages one after another; [`cli`]: a file a command.
+//! - `ops`: every op by one declaration: arguments, shapes, parameters, cost, a plain reference evaluation.
+//! - `syntax`: text to tree, total: what does not parse is reported and left out. Knows neither ops nor blocks.
+//! - `zoo`: the networks and blocks that ship with archc, written in the language.
+//! - `graph`: the network; a node a layer, changed only by patches whose commit checks the invariants.
+//! - `resolve`: which names a file sees. `build`: an interpreter that makes layers of text. `edit`: the verbs.
+//! - `typed`: the check after the last edit.
+//! - `weights`: files, key maps, initialisers. `settings`: weights, preprocessing and labels of a spec.
+//! - `opt`, `plan`, `exec`: rewrites, steps and memory, kernels. One layout for images: channels last.
+//! - `bind`: which tensor comes from where, and the ledger that accounts for every one.
+//! - `train`: the `train` block, gradients, and the steps that learn.
+//! - `compile`: the stages one after another. `answers`: what the outputs of a network mean.
+//! - `face`: what is public. `cli`: a file a command.
+//!
+//! # Features
+//!
+//! All are on by default. `cli` is the `archc` program; `cuda` runs on NVIDIA GPUs, which are looked for at run time;
+//! `hub` fetches weights over the network.
+
+// some of what lies below the program, GPUs and the network is asked for by them alone
+#![cfg_attr(not(all(feature = "cli", feature = "cuda", feature = "hub")), allow(dead_code, unused_imports))]
 
 mod answers;
 mod bind;
 mod build;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 mod compile;

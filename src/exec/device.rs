@@ -8,7 +8,6 @@ use archc_base::DType;
 use super::Backend;
 use super::cpu::Cpu;
 use super::cpu::kernels::Policy;
-use super::cuda::{self, Cuda};
 use super::learning::Learns;
 use crate::diag::{Code, Problem};
 
@@ -67,20 +66,17 @@ impl Device {
     pub fn backend(self, precision: Precision, runs: Option<usize>) -> Result<Chosen, Problem> {
         let without = |backend| Chosen { backend, remark: None };
         match self {
-            Device::Cuda(ordinal) => Ok(without(Box::new(gpu(precision, ordinal)?))),
+            Device::Cuda(ordinal) => Ok(without(gpus::backend(precision, ordinal)?)),
             Device::Cpu => Ok(without(runs_on_cpu(precision, runs)?)),
-            Device::Auto => {
-                let found = cuda::find();
-                match (found.problem(), &found.gpus) {
-                    (None, _) => Ok(without(Box::new(gpu(precision, 0)?))),
-                    // who has a GPU wants to know why it is not used
-                    (Some(why), Ok(gpus)) if !gpus.is_empty() => Ok(Chosen {
-                        backend: runs_on_cpu(precision, runs)?,
-                        remark: Some(format!("device: the CPU; the GPU is not used: {why}")),
-                    }),
-                    _ => Ok(without(runs_on_cpu(precision, runs)?)),
-                }
-            }
+            Device::Auto => match gpus::refusal() {
+                None => Ok(without(gpus::backend(precision, 0)?)),
+                // who has a GPU wants to know why it is not used
+                Some(Refusal { why, is_there: true }) => Ok(Chosen {
+                    backend: runs_on_cpu(precision, runs)?,
+                    remark: Some(format!("device: the CPU; the GPU is not used: {why}")),
+                }),
+                Some(_) => Ok(without(runs_on_cpu(precision, runs)?)),
+            },
         }
     }
 
@@ -97,10 +93,10 @@ impl Device {
         let ordinal = match self {
             Device::Cuda(ordinal) => Some(ordinal),
             Device::Cpu => None,
-            Device::Auto => cuda::find().problem().is_none().then_some(0),
+            Device::Auto => gpus::refusal().is_none().then_some(0),
         };
         if let Some(ordinal) = ordinal {
-            return Ok(Arc::new(gpu(precision, ordinal)?));
+            return gpus::learns(precision, ordinal);
         }
         if precision.dtype != DType::F32 {
             let message = format!("on the CPU networks learn in f32 only, not in {}", precision.dtype.name());
@@ -113,20 +109,6 @@ impl Device {
         }
         Ok(Arc::new(cpu(precision, None)?))
     }
-}
-
-/// GPU number `ordinal`.
-///
-/// # Errors
-/// What is missing.
-pub fn gpu(precision: Precision, ordinal: usize) -> Result<Cuda, Problem> {
-    let dtype = match precision.dtype {
-        DType::F32 if precision.tf32 && !precision.exact => cuda::Dtype::Tf32,
-        DType::F32 => cuda::Dtype::F32,
-        DType::Bf16 => cuda::Dtype::Bf16,
-        DType::F16 => cuda::Dtype::F16,
-    };
-    Cuda::new(ordinal, dtype)
 }
 
 /// The CPU with the algorithms that are allowed, and that pay for `runs` where that is known.
@@ -157,3 +139,69 @@ fn runs_on_cpu(precision: Precision, runs: Option<usize>) -> Result<Box<dyn Back
 fn tf32_on_a_cpu() -> Problem {
     Problem::new(Code::Usage, "`--tf32` is for GPUs").hint("leave it out on a CPU")
 }
+
+/// Why no GPU can be used.
+struct Refusal {
+    why: String,
+    /// Whether there is one all the same.
+    is_there: bool,
+}
+
+#[cfg(feature = "cuda")]
+mod gpus {
+    use super::super::cuda::{self, Cuda};
+    use super::{Arc, Backend, DType, Learns, Precision, Problem, Refusal};
+
+    /// GPU number `ordinal`, computing so.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn gpu(precision: Precision, ordinal: usize) -> Result<Cuda, Problem> {
+        let dtype = match precision.dtype {
+            DType::F32 if precision.tf32 && !precision.exact => cuda::Dtype::Tf32,
+            DType::F32 => cuda::Dtype::F32,
+            DType::Bf16 => cuda::Dtype::Bf16,
+            DType::F16 => cuda::Dtype::F16,
+        };
+        Cuda::new(ordinal, dtype)
+    }
+
+    pub fn backend(precision: Precision, ordinal: usize) -> Result<Box<dyn Backend>, Problem> {
+        Ok(Box::new(gpu(precision, ordinal)?))
+    }
+
+    pub fn learns(precision: Precision, ordinal: usize) -> Result<Arc<dyn Learns>, Problem> {
+        Ok(Arc::new(gpu(precision, ordinal)?))
+    }
+
+    /// Why the first GPU cannot be used, if so.
+    pub fn refusal() -> Option<Refusal> {
+        let found = cuda::find();
+        let is_there = found.gpus.as_ref().is_ok_and(|gpus| !gpus.is_empty());
+        found.problem().map(|why| Refusal { why, is_there })
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+mod gpus {
+    use super::{Arc, Backend, Code, Learns, Precision, Problem, Refusal, WITHOUT_CUDA};
+
+    pub fn backend(_precision: Precision, _ordinal: usize) -> Result<Box<dyn Backend>, Problem> {
+        Err(Problem::new(Code::Resource, WITHOUT_CUDA))
+    }
+
+    pub fn learns(_precision: Precision, _ordinal: usize) -> Result<Arc<dyn Learns>, Problem> {
+        Err(Problem::new(Code::Resource, WITHOUT_CUDA))
+    }
+
+    pub fn refusal() -> Option<Refusal> {
+        Some(Refusal { why: WITHOUT_CUDA.into(), is_there: false })
+    }
+}
+
+/// Why there are no GPUs, whatever the machine has.
+#[cfg(not(feature = "cuda"))]
+pub const WITHOUT_CUDA: &str = "this archc was built without its feature `cuda`";
+
+#[cfg(feature = "cuda")]
+pub use gpus::gpu;

@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod cpu;
+#[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod device;
 pub mod finite;

@@ -1,5 +1,6 @@
 //! `archc bench`: latency and throughput of a network, step by step where asked, or the kernels alone.
 
+#[cfg(feature = "cuda")]
 mod device;
 mod kernels;
 mod profile;
@@ -16,7 +17,11 @@ use super::session::Session;
 use crate::compile::Compiled;
 use crate::diag::{Code, Problem};
 use crate::exec::cpu::ceilings;
-use crate::exec::device::{Device, gpu};
+use crate::exec::device::Device;
+#[cfg(not(feature = "cuda"))]
+use crate::exec::device::WITHOUT_CUDA;
+#[cfg(feature = "cuda")]
+use crate::exec::device::gpu;
 use crate::exec::timing::{Budget, LEAST, Samples, sample};
 use crate::exec::{Backend, Executable, noise};
 use crate::io::console::{print, print_json};
@@ -31,7 +36,10 @@ pub fn run(session: &mut Session, args: &Bench) -> Outcome {
             }
         }
         return args.exec.with_threads(|| match args.exec.device {
+            #[cfg(feature = "cuda")]
             Device::Cuda(ordinal) => device::run(args, &gpu(args.exec.precision(), ordinal)?),
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => Err(Problem::new(Code::Resource, WITHOUT_CUDA).into()),
             Device::Auto | Device::Cpu => kernels::run(args),
         });
     };

@@ -3,11 +3,15 @@
 //! or leaves undone, is waited for longer than the patience: not a name that is looked up, not a header that arrives letter
 //! by letter.
 
-use std::io::Read;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use url::{Host, Url};
+
+#[cfg_attr(not(feature = "hub"), path = "ask/nobody.rs")]
+mod http;
+
+use http::{Client, Request};
 
 use super::Failure;
 use super::proof::Etag;
@@ -23,7 +27,6 @@ const LARGEST: u64 = 256 << 30;
 const LARGEST_UNSAID: u64 = 1 << 30;
 /// Bytes a second below which a server counts as silent.
 const SLOWEST: f64 = 4096.0;
-const PIECE: usize = 1 << 17;
 
 /// What the hub says of a file, and the file.
 pub struct Answer {
@@ -38,25 +41,14 @@ pub struct Answer {
 
 /// Asks for the file at `first`.
 pub fn get(first: &Url, token: Option<&Token>, patience: Duration) -> Result<Answer, Failure> {
-    let agent = ureq::AgentBuilder::new()
-        .redirects(0)
-        .timeout_connect(patience)
-        .timeout_read(patience)
-        .timeout_write(patience)
-        .user_agent(concat!("archc/", env!("CARGO_PKG_VERSION")))
-        .try_proxy_from_env(true)
-        .build();
+    let client = Client::new(patience);
     let home = first.origin();
     let (mut url, mut commit, mut etag, mut size) = (first.clone(), None, None, None);
     for _ in 0..=REDIRECTIONS {
         let at_home = url.origin() == home;
         let unreachable = |what: String| Failure::Unreachable(format!("{} {what}", origin(url.as_str())));
         let token = token.filter(|_| at_home && is_confidential(url.as_str()));
-        let mut request = agent.request_url("GET", &url).set("Accept-Encoding", "identity");
-        if let Some(token) = token {
-            request = request.set("Authorization", &token.header());
-        }
-        let (head, body) = ask(request, patience).map_err(unreachable)?;
+        let (head, body) = ask(client.request(&url, token), patience).map_err(unreachable)?;
         let header = |name: &str| head.one(name).map_err(unreachable);
         if at_home {
             commit = commit.or(header("x-repo-commit")?);
@@ -239,61 +231,17 @@ fn wait(events: &Receiver<Event>, patience: Duration) -> Result<Event, String> {
     })
 }
 
-fn ask(request: ureq::Request, patience: Duration) -> Result<(Head, Body), String> {
+fn ask(request: Request, patience: Duration) -> Result<(Head, Body), String> {
     let (send, events) = sync_channel(4);
     let thread = std::thread::Builder::new().name("hub".into()).spawn(move || {
         // an error means that nobody listens any more
-        let _ = answer(request, &send);
+        let _ = request.answer(&send);
     });
     thread.map_err(|error| format!("cannot be asked: {}", reason(&error)))?;
     match wait(&events, patience)? {
         Event::Head(head) => Ok((head, Body { events, patience, since: Instant::now(), recent: 0 })),
         Event::Broke(why) => Err(why),
         Event::Piece(_) | Event::End => unreachable!("an answer begins with its head"),
-    }
-}
-
-fn answer(request: ureq::Request, send: &SyncSender<Event>) -> Result<(), std::sync::mpsc::SendError<Event>> {
-    let response = match request.call() {
-        Ok(response) | Err(ureq::Error::Status(_, response)) => response,
-        Err(ureq::Error::Transport(transport)) => return send.send(Event::Broke(why(&transport))),
-    };
-    let values = |name| response.all(name).into_iter().map(move |value| (name, value.to_string()));
-    let headers = HEADERS.into_iter().flat_map(values).collect();
-    send.send(Event::Head(Head { status: response.status(), headers }))?;
-    let mut body = response.into_reader();
-    loop {
-        let mut piece = vec![0; PIECE];
-        match body.read(&mut piece) {
-            Ok(0) => return send.send(Event::End),
-            Ok(count) => {
-                piece.truncate(count);
-                send.send(Event::Piece(piece))?;
-            }
-            Err(error) => return send.send(Event::Broke(reason(&error))),
-        }
-    }
-}
-
-/// The system's reason alone: the transport's own text may hold headers of the request, and addresses with signatures.
-fn why(transport: &ureq::Transport) -> String {
-    use ureq::ErrorKind;
-    let mut detail = None;
-    let mut source = std::error::Error::source(transport);
-    while let Some(error) = source {
-        detail = error.downcast_ref::<std::io::Error>().map(reason).or(detail);
-        source = error.source();
-    }
-    let with = |what: &str| detail.as_ref().map_or(what.to_string(), |detail| format!("{what}: {detail}"));
-    match transport.kind() {
-        ErrorKind::Dns => "has no address (is there a network?)".into(),
-        ErrorKind::ConnectionFailed => with("cannot be connected to"),
-        ErrorKind::InvalidUrl | ErrorKind::UnknownScheme => "is no address".into(),
-        ErrorKind::BadStatus | ErrorKind::BadHeader => "does not speak HTTP".into(),
-        ErrorKind::InvalidProxyUrl | ErrorKind::ProxyConnect | ErrorKind::ProxyUnauthorized => {
-            "cannot be reached through the proxy that the environment names".into()
-        }
-        _ => with("does not answer"),
     }
 }
 
