@@ -36,7 +36,7 @@ struct Backward<'a> {
 }
 
 /// Adds the backward pass from `seeds`, values with their derivatives. The derivative of every learned state is kept by
-/// a [`Learn::Gradient`]. Returns the derivatives of the inputs `wanted`, where there are any.
+/// a `Learn::Gradient`. Returns the derivatives of the inputs `wanted`, where there are any.
 pub fn backward(net: &mut Net, seeds: &[(Id, Id)], wanted: &[Id]) -> Vec<Option<Id>> {
     let order = net.order();
     let mut needs = vec![false; net.bound()];
