@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::args::Devices;
 use super::session::Session;
+use crate::exec::cpu::NO_KERNELS;
 use crate::exec::cpu::kernels::Isa;
 use crate::exec::cpu::kernels::bf16::Unit;
 use crate::io::console::{print, print_json};
@@ -15,13 +16,14 @@ use crate::plan::memory;
 
 pub fn run(_session: &mut Session, args: &Devices) -> Outcome {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let best = Isa::detect().name();
+    let isa = Isa::detect();
+    let best = isa.is_there().then(|| isa.name());
     let all: Vec<&str> = Isa::all().into_iter().map(Isa::name).collect();
-    let dots = Unit::of(Isa::detect()).has_dots();
+    let dots = Unit::of(isa).has_dots();
     let free = memory::available();
     if args.json {
         let mut list = vec![json!({
-            "device": "cpu", "available": true, "threads": threads, "kernels": best, "instruction_sets": all,
+            "device": "cpu", "available": isa.is_there(), "threads": threads, "kernels": best, "instruction_sets": all,
             "bf16_dot_products": dots,
             "memory_available_bytes": if free == usize::MAX { None } else { Some(free) },
         })];
@@ -31,7 +33,11 @@ pub fn run(_session: &mut Session, args: &Devices) -> Outcome {
     }
     let free = if free == usize::MAX { "memory unknown".into() } else { format!("{} free", memory::gigabytes(free)) };
     let dots = if dots { ", bf16 dot products" } else { "" };
-    let cpu = format!("cpu   {threads} threads, {best} kernels (has {}{dots}), {free}\n", all.join(", "));
+    let kernels = match best {
+        Some(best) => format!("{best} kernels (has {}{dots})", all.join(", ")),
+        None => format!("no kernels: {NO_KERNELS}"),
+    };
+    let cpu = format!("cpu   {threads} threads, {kernels}, {free}\n");
     print(&(cpu + &cuda::text()));
     Ok(())
 }

@@ -142,7 +142,12 @@ fn decode_in(turn: Option<Turn>, bytes: &[u8], name: &str) -> Result<Rgb, Proble
             decoder.set_options(decoder.options().jpeg_set_out_colorspace(space));
             let raw = decoder.decode().map_err(failed)?;
             let layout = (if is_grey { 1 } else { 3 }, 1);
-            (Rgb::new(frame.width as usize, frame.height as usize, rgb(raw, layout)), turn)
+            let (width, height) = (frame.width as usize, frame.height as usize);
+            // of a file with several frames the decoder may take another than the first
+            if raw.len() != width * height * layout.0 {
+                return Err(damaged(name, "JPEG", "it has more than one frame"));
+            }
+            (Rgb::new(width, height, rgb(raw, layout)), turn)
         }
         None => return Err(not_a_picture(name, bytes)),
     };

@@ -15,7 +15,7 @@ pub use common::{Act, ActCode, Epilogue, Sums};
 
 /// The pairs, by name.
 macro_rules! kernels {
-    ($($name:ident)*) => {
+    ($($name:ident $(+ $shared:ident)?)*) => {
         $(
             mod $name;
             #[allow(unused_imports, reason = "a pair may launch structs of others alone")]
@@ -26,6 +26,7 @@ macro_rules! kernels {
         pub static FILES: &[File] = &[$(File {
             name: stringify!($name),
             source: include_str!(concat!(stringify!($name), ".cu")),
+            shared: &[$((stringify!($shared), include_str!(concat!(stringify!($shared), ".cuh"))))?],
             header: $name::header,
             variants: $name::variants,
         },)*];
@@ -52,11 +53,11 @@ kernels! {
     linear_rows
     loss
     matmul
-    pool
-    pool_data
+    pool + windows
+    pool_data + windows
     reduce
-    resize
-    resize_data
+    resize + taps
+    resize_data + taps
     rows
     rows_data
     spread
@@ -70,6 +71,8 @@ pub struct File {
     /// Without `.cu`.
     pub name: &'static str,
     source: &'static str,
+    /// Name and text of what it has in common with another file, `+ NAME` in the list.
+    shared: &'static [(&'static str, &'static str)],
     header: fn() -> String,
     variants: fn() -> Vec<Variant>,
 }
@@ -78,7 +81,8 @@ impl File {
     /// All that a compiler needs: what every kernel shares, the structs that these kernels take, the source.
     #[must_use]
     pub fn text(&self) -> String {
-        [prelude(), part(self.name, "rs", &(self.header)()), part(self.name, "cu", self.source)].concat()
+        let shared: String = self.shared.iter().map(|(name, text)| part(name, "cuh", text)).collect();
+        [prelude(), part(self.name, "rs", &(self.header)()), shared, part(self.name, "cu", self.source)].concat()
     }
 
     /// The kernels in it.

@@ -5,22 +5,6 @@
 // Tile      a thread has eight channels of one input
 // Ceiling   memory's; windows overlap in the caches
 
-struct Span { int from, to, step, length; };
-
-DEV Span window(int at, int size, int kernel, int stride, int before, int after, int dilation) {
-    int start = at * stride - before, end = start + (kernel - 1) * dilation + 1;
-    end = min(end, size + after);
-    Span span = {start, min(end, size), dilation, end - start};
-    if (start < 0) span.from += (-start + dilation - 1) / dilation * dilation;
-    return span;
-}
-
-DEV Span part(int at, int size, int parts) {
-    Span span = {(int)((u64)at * size / parts), (int)(((u64)(at + 1) * size + parts - 1) / parts), 1, 0};
-    span.length = span.to - span.from;
-    return span;
-}
-
 // The first and the last window that may see input `i`.
 DEV void seen_by(int i, int size, int out, int kernel, int stride, int before, int dilation, int adaptive, int& first, int& last) {
     if (adaptive) {

@@ -9,6 +9,7 @@ use super::super::table::{Align, table};
 use super::profile::{ceilings_json, ceilings_text};
 use super::{Cores, budget, giga, percent};
 use crate::diag::{Code, Problem};
+use crate::exec::cpu::Cpu;
 use crate::exec::cpu::cases::{self, Case};
 use crate::exec::cpu::ceilings::{self, Arithmetic, Ceilings, Ideal, Traffic};
 use crate::exec::cpu::kernels::{Element, Isa, Policy, Sums};
@@ -32,6 +33,7 @@ fn run_in<T: Element + Sums<T>>(args: &Bench) -> Outcome {
             .hint("leave `--filter` out to see them all")
             .into());
     }
+    Cpu::new().check()?;
     let isa = Isa::detect();
     let before = ceilings::core_to_core();
     // each instruction set alone, then what networks run on with all threads

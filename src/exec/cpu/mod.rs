@@ -30,6 +30,9 @@ use memory::{Arena, Data, Memory, Slot};
 use reduced::Ready;
 pub use training::Training;
 
+/// Why a CPU [has no kernels](Isa::is_there).
+pub const NO_KERNELS: &str = "this CPU lacks AVX2 or FMA, which the kernels need";
+
 /// The CPU with an instruction set.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
@@ -126,11 +129,11 @@ impl Backend for Cpu {
 impl Cpu {
     /// # Errors
     /// If there are no kernels for this CPU.
-    fn check(&self) -> Result<(), Problem> {
+    pub fn check(&self) -> Result<(), Problem> {
         if self.isa.is_there() {
             return Ok(());
         }
-        Err(Problem::new(Code::Resource, "this CPU lacks AVX2 or FMA, which the kernels need")
+        Err(Problem::new(Code::Resource, NO_KERNELS)
             .hint("`--device cuda` runs on a GPU, and a debug build (`cargo build`) has slow kernels for any CPU"))
     }
 

@@ -205,6 +205,26 @@ fn data_that_is_missing_before_the_end_marker_is_filled() {
 }
 
 #[test]
+fn a_second_frame_of_another_size_is_damage() {
+    for name in ["baseline.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg"] {
+        let whole = bytes(name);
+        let at = whole.windows(2).position(|pair| pair[0] == 0xff && (0xc0..=0xc2).contains(&pair[1])).unwrap();
+        let length = usize::from(u16::from_be_bytes([whole[at + 2], whole[at + 3]]));
+        let mut frame = whole[at..at + 2 + length].to_vec();
+        // as high as before, and half as wide, and the other way round
+        for (high, low) in [(7, 8), (5, 6)] {
+            let size = u16::from_be_bytes([frame[high], frame[low]]) / 2;
+            [frame[high], frame[low]] = size.to_be_bytes();
+            let behind = [&whole[..at + 2 + length], &frame, &whole[at + 2 + length..]].concat();
+            let before = [&whole[..at], &frame, &whole[at..]].concat();
+            for two in [behind, before] {
+                assert!(refused(&two).contains("damaged JPEG file"), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_palette_holds_whole_colours() {
     let whole = bytes("palette.png");
     let at = whole.windows(4).position(|bytes| bytes == b"PLTE").unwrap();

@@ -1,0 +1,18 @@
+// Windows, and the parts of an image that adaptive pooling takes, along one axis: for pool.cu, and for its derivative.
+
+// What a window covers along one axis: `from`, `from + step`, .. below `to`, and its length with padding.
+struct Span { int from, to, step, length; };
+
+DEV Span window(int at, int size, int kernel, int stride, int before, int after, int dilation) {
+    int start = at * stride - before, end = start + (kernel - 1) * dilation + 1;
+    end = min(end, size + after);
+    Span span = {start, min(end, size), dilation, end - start};
+    if (start < 0) span.from += (-start + dilation - 1) / dilation * dilation;
+    return span;
+}
+
+DEV Span part(int at, int size, int parts) {
+    Span span = {(int)((u64)at * size / parts), (int)(((u64)(at + 1) * size + parts - 1) / parts), 1, 0};
+    span.length = span.to - span.from;
+    return span;
+}
