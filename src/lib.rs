@@ -83,6 +83,7 @@ mod exec;
 mod face;
 mod graph;
 mod io;
+mod net;
 mod ops;
 mod opt;
 mod philox;

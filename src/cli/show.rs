@@ -16,7 +16,7 @@ use crate::exec::cpu::Cpu;
 use crate::graph::{Graph, Node, NodeId, key, path};
 use crate::io::console::{print, print_json};
 use crate::ops::shape::Shape;
-use crate::opt::{self, Fusion};
+use crate::opt;
 use crate::plan::{self, Plan};
 use crate::source::Sources;
 use crate::typed::Typed;
@@ -213,7 +213,8 @@ fn origin(sources: &Sources, node: &Node) -> String {
 }
 
 fn steps(typed: &Typed, as_json: bool) -> Result<(), Failure> {
-    let plan = plan::plan(opt::optimise(typed, Fusion::Deep), &Cpu::new().options(1))?;
+    let cpu = Cpu::new();
+    let plan = plan::plan(opt::optimise(typed, cpu.fusions()), &cpu.options(1))?;
     if as_json {
         print_json(&steps_json(&plan, typed));
         return Ok(());

@@ -10,7 +10,7 @@ use archc_base::Rule;
 
 use super::{Backend, Weights};
 use crate::diag::Problem;
-use crate::opt::Fusion;
+use crate::opt::Fusions;
 use crate::plan::{self, Plan};
 use crate::tensor::Tensor;
 
@@ -20,16 +20,16 @@ pub enum Array {
     /// Weights and running statistics; what is learned comes first.
     States,
     /// Of what is learned, by the last run.
-    Derivatives,
+    Gradients,
     /// What the optimizer keeps of what is learned.
     Moment(usize),
     /// Averaged states.
     Average,
-    /// Sums of the derivatives of runs since the last update.
+    /// Sums of the gradients of runs since the last update.
     Sums,
 }
 
-/// Which arrays there are besides states and derivatives.
+/// Which arrays there are besides states and gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrays {
     pub moments: usize,
@@ -42,9 +42,9 @@ pub struct Arrays {
 pub struct Update<'a> {
     pub lr: f64,
     pub weight_decay: f64,
-    /// Runs whose derivatives are averaged: those in [`Array::Sums`] where there are several.
+    /// Runs whose gradients are averaged: those in [`Array::Sums`] where there are several.
     pub runs: u64,
-    /// The most that the norm of the averaged derivatives may be.
+    /// The most that the norm of the averaged gradients may be.
     pub clip: Option<f64>,
     /// How much of the averaged states is kept.
     pub ema: Option<f64>,
@@ -67,12 +67,12 @@ pub trait Learns: Backend + Send {
     fn learning_options(&self, batch: usize) -> plan::Options<'_>;
 
     /// How much passes may ask of it in training.
-    fn learning_fusion(&self) -> Fusion {
-        self.fusion()
+    fn learning_fusions(&self) -> Fusions {
+        self.fusions()
     }
 
     /// The backend for what comes before everything that learns: a sample's bits do not depend on its place in a batch.
-    fn steady(&self) -> Box<dyn Backend>;
+    fn batch_invariant(&self) -> Box<dyn Backend>;
 
     /// Room for a run; the first program decides how large.
     fn learning(&self, arrays: Arrays) -> Box<dyn Learning>;
@@ -117,13 +117,13 @@ pub trait Learning: Send {
     /// If the device fails.
     fn write(&mut self, array: Array, values: &[f32]) -> Result<(), Problem>;
 
-    /// Adds the derivatives of the last run to [`Array::Sums`].
+    /// Adds the gradients of the last run to [`Array::Sums`].
     ///
     /// # Errors
     /// If the device fails.
     fn accumulate(&mut self) -> Result<(), Problem>;
 
-    /// Changes what is learned, and sets [`Array::Sums`] to 0. Returns the norm of the averaged derivatives before they
+    /// Changes what is learned, and sets [`Array::Sums`] to 0. Returns the norm of the averaged gradients before they
     /// were clipped, where they are.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::diag::{Code, Problem};
 use crate::graph::NodeId;
-use crate::opt::{self, Fusion};
+use crate::opt::{self, Fusions};
 use crate::plan::{self, Plan};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
@@ -43,9 +43,9 @@ pub trait Backend: Sync {
     /// What a plan for this backend should heed.
     fn options(&self, batch: usize) -> plan::Options<'_>;
 
-    /// How much passes may ask of it.
-    fn fusion(&self) -> Fusion {
-        Fusion::Plain
+    /// What passes may ask of it.
+    fn fusions(&self) -> Fusions {
+        Fusions::PLAIN
     }
 
     /// Allocates the plan's memory and packs its weights.
@@ -116,7 +116,7 @@ impl Executable {
         backend: &dyn Backend,
         batch: usize,
     ) -> Result<Executable, Problem> {
-        let plan = plan::plan(opt::optimise(typed, backend.fusion()), &backend.options(batch))?;
+        let plan = plan::plan(opt::optimise(typed, backend.fusions()), &backend.options(batch))?;
         let weights = Weights::new(typed, tensors, &plan)?;
         let program = backend.load(&plan, &weights)?;
         Ok(Executable { plan, program })

@@ -55,8 +55,8 @@ fn compare_cut(cpu: Cpu, typed: &Typed, batch: usize, tolerance: f64) {
     compare_on(&cpu, typed, batch, tolerance);
     if batch > 1 {
         (0..3).for_each(|seed| compare_on(&sliced::Sliced { cpu, seed }, typed, batch, tolerance));
-        compare_on(&cpu.steady(), typed, batch, tolerance);
-        moved_samples_keep_their_bits(&cpu.steady(), typed, batch);
+        compare_on(&cpu.batch_invariant(), typed, batch, tolerance);
+        moved_samples_keep_their_bits(&cpu.batch_invariant(), typed, batch);
     }
 }
 

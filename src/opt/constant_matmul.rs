@@ -1,24 +1,21 @@
 //! `matmul(x, W)` with a matrix W of parameters alone is `linear` with W transposed.
 
-use super::{Epilogue, Kind, Net, Weights};
+use crate::net::{Constant, Kind, Lies, Linear, Net, Node};
 
 pub(super) fn run(net: &mut Net) {
     for id in net.order() {
-        let node = net.node(id);
-        let (Kind::Matmul { scale }, [x, w]) = (&node.kind, node.operands.as_slice()) else { continue };
-        let Kind::Constant(source) = &net.node(*w).kind else { continue };
-        if *scale != 1.0 || source.shape().len() != 2 || !node.shape.batched || node.shape.rank() < 2 {
+        let Some(Node { kind: Kind::Matmul(product), operands, shape, layers, .. }) = net.get(id) else { continue };
+        let [x, w] = operands[..] else { continue };
+        let Some(source) = net.constant(w).and_then(Constant::as_plain).cloned() else { continue };
+        if product.scale != 1.0 || source.shape().len() != 2 || !shape.batched || shape.rank() < 2 {
             continue;
         }
-        // a batchless or missing axis on the left would be stretched, which linear does not do
-        if net.node(*x).shape.rank() != node.shape.rank() {
+        // a batchless or missing axis on the left would be broadcast, which linear does not do
+        if net.node(x).shape.rank() != shape.rank() {
             continue;
         }
-        let weights = Weights { transposed: true, ..Weights::new(source.clone(), None) };
-        let x = *x;
-        let node = net.node_mut(id);
-        node.kind = Kind::Linear { weights };
-        node.operands = vec![x];
-        node.epilogue = Epilogue::default();
+        let (shape, layers, of) = (shape.clone(), layers.clone(), net.node(w).layers.clone());
+        let weight = net.add_constant(Constant::Tensor { source, lies: Lies::Transposed, maps: vec![] }, of);
+        net.set(id, Node::new(Linear, vec![x, weight], shape, layers));
     }
 }

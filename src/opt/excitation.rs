@@ -5,7 +5,7 @@
 
 use archc_base::Act;
 
-use super::{Epilogue, Excite, Id, Kind, Net, Weights};
+use crate::net::{Excitation, Excite, Id, Kind, Net, Node};
 
 /// Weights of the first map and of both.
 const FEW: usize = 256 << 10;
@@ -15,37 +15,33 @@ const MOST: usize = 1 << 20;
 const WIDE: usize = 4096;
 
 pub(super) fn run(net: &mut Net) {
-    let counts = net.use_counts();
-    let mut readers: Vec<Vec<Id>> = vec![vec![]; net.bound()];
-    for id in net.order() {
-        net.node(id).reads().for_each(|read| readers[read.0].push(id));
-    }
     for means in net.order() {
-        if net.get(means).is_none_or(|node| node.kind != Kind::Means) {
+        if !matches!(net.get(means), Some(Node { kind: Kind::Means(_), .. })) {
             continue;
         }
-        for first in readers[means.0].clone() {
-            let Some((maps, nodes)) = chain(net, &counts, &readers, means, first) else { continue };
-            let (last, between) = nodes.split_last().expect("a chain has a node");
+        for first in net.readers(means) {
+            let Some((maps, nodes)) = chain(net, means, first) else { continue };
+            let last = net.node(*nodes.last().expect("a chain has a node"));
             let layers = nodes.iter().flat_map(|id| net.node(*id).layers.clone()).collect();
-            between.iter().for_each(|id| net.remove(*id));
-            let node = net.node_mut(*last);
-            node.kind = Kind::Excitation { maps };
-            node.operands = vec![means];
-            node.epilogue = Epilogue::default();
-            node.layers = layers;
+            let weights = maps.iter().flat_map(|(_, weights)| weights.clone());
+            let operands = [means].into_iter().chain(weights).collect();
+            let kind = Excitation { maps: maps.into_iter().map(|(map, _)| map).collect() };
+            net.set(nodes[nodes.len() - 1], Node::new(kind, operands, last.shape.clone(), layers));
         }
     }
 }
 
+/// A map with its weight and, where it has one, its bias.
+type Map = (Excite, Vec<Id>);
+
 /// The linear maps from `first` on, each of which reads the one before and nothing else does, with the nodes that they are
 /// in; None where they are no excitation.
-fn chain(net: &Net, counts: &[usize], readers: &[Vec<Id>], means: Id, first: Id) -> Option<(Vec<Excite>, Vec<Id>)> {
-    let (mut maps, mut nodes, mut last) = (vec![], vec![], 0);
+fn chain(net: &Net, means: Id, first: Id) -> Option<(Vec<Map>, Vec<Id>)> {
+    let (mut maps, mut nodes, mut last): (Vec<Map>, _, _) = (vec![], vec![], 0);
     let (mut from, mut at) = (means, first);
     loop {
         let node = net.node(at);
-        let alone = node.operands == [from] && node.epilogue.gate.is_none() && node.epilogue.residual.is_none();
+        let alone = node.operands[0] == from && node.epilogue.gate.is_none() && node.epilogue.residual.is_none();
         if !alone {
             break;
         }
@@ -53,17 +49,17 @@ fn chain(net: &Net, counts: &[usize], readers: &[Vec<Id>], means: Id, first: Id)
         if let Some(map) = linear(net, at) {
             maps.push(map);
             last = nodes.len();
-        } else if node.kind != Kind::Reshape || net.node(from).shape.len() != node.shape.len() {
+        } else if !matches!(node.kind, Kind::Reshape(_)) || net.node(from).shape.len() != node.shape.len() {
             nodes.pop();
             break;
         }
-        let ([next], 1) = (&readers[at.0][..], counts[at.0]) else { break };
-        (from, at) = (at, *next);
+        let (Some(next), 1) = (net.only_reader(at), net.uses(at)) else { break };
+        (from, at) = (at, next);
     }
     // a reshape after the last map stays
     nodes.truncate(last);
     let mut widths = vec![net.node(means).shape.len()];
-    for (at, map) in maps.iter().enumerate() {
+    for (at, (map, _)) in maps.iter().enumerate() {
         if map.act != Act::None || at + 1 == maps.len() {
             widths.push(map.width);
         }
@@ -75,19 +71,20 @@ fn chain(net: &Net, counts: &[usize], readers: &[Vec<Id>], means: Id, first: Id)
 }
 
 /// A linear map of all features of a sample, or a convolution of one pixel.
-fn linear(net: &Net, id: Id) -> Option<Excite> {
+fn linear(net: &Net, id: Id) -> Option<Map> {
     let node = net.node(id);
-    let Epilogue { before, after, .. } = node.epilogue;
-    let act = match (before, after) {
+    let epilogue = node.epilogue;
+    let act = match (epilogue.before, epilogue.after) {
         (Act::None, act) | (act, Act::None) => act,
         _ => return None,
     };
     let is_pixel = node.shape.as_image().is_some_and(|(_, height, width)| height * width == 1);
-    let weights: &Weights = match &node.kind {
-        Kind::Linear { weights } if node.shape.rank() == 2 => weights,
-        Kind::Conv { weights, .. } if node.kind.is_pointwise() && is_pixel => weights,
-        _ => return None,
+    let maps = match &node.kind {
+        Kind::Linear(_) => node.shape.rank() == 2,
+        Kind::Conv(conv) => conv.is_pointwise() && is_pixel && node.operands.len() == 2,
+        _ => false,
     };
-    let features = node.shape.len();
-    Some(Excite { weights: weights.clone(), width: features, act })
+    let weights = [node.operands.get(1).copied()?].into_iter().chain(epilogue.bias).collect();
+    let map = Excite { width: node.shape.len(), act, bias: epilogue.bias.is_some() };
+    (maps && net.is_known(id)).then_some((map, weights))
 }

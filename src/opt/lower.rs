@@ -1,58 +1,105 @@
-//! Says every op of a typed graph in the kinds of a [`Net`], eval mode: dropout is the identity, a batch norm its running
-//! statistics, attention its two matrix products. An op without a plainer form stays itself ([`Kind::Op`]).
+//! Says every op of a typed graph in the kinds of a [`Net`]. What is frozen is in eval mode: dropout is the identity, a batch
+//! norm its running statistics, attention its two matrix products, and its tensors are constants, so that every pass holds
+//! for it. What learns is in training mode: its tensors are states, batch norms take the statistics of the batch and move
+//! the running ones, dropout is drawn. An op without a plainer form stays itself ([`Reference`]).
 
-use archc_base::{Act, Binary, Pool, Reduce};
-use rustc_hash::FxHashMap;
+use archc_base::{Act, Binary as Of, Pool as Kernel, Reduce as By};
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::lower_training::Training;
-use super::{ChannelMap, Epilogue, Id, Kind, Net, Node, Source, Weights};
 use crate::graph::NodeId;
-use crate::ops::Op;
+use crate::net::*;
 use crate::ops::shape::Shape;
+use crate::ops::{Op, Role};
+use crate::philox::name_hash;
 use crate::typed::Typed;
 
-/// The graph's nodes that some output needs, and its inputs.
+/// The graph's nodes that some output needs, and its inputs, in eval mode.
 pub fn lower(typed: &Typed) -> Net {
-    run(typed, None)
+    lower_training(typed, &|_| true)
 }
 
-pub(super) fn run(typed: &Typed, training: Option<Training>) -> Net {
+/// The same in training mode. A layer learns if it is not `frozen`; tied layers go with the owner of their tensors.
+pub fn lower_training(typed: &Typed, frozen: &dyn Fn(NodeId) -> bool) -> Net {
     let graph = typed.graph();
     let live = graph.live();
-    let mut lower = Lower { typed, net: Net::default(), ids: FxHashMap::default(), node: NodeId::default(), training };
-    for (number, (name, id)) in graph.inputs().iter().enumerate() {
-        lower.node = *id;
-        let value = lower.add(Kind::Input(number), vec![], typed.shape(*id).clone());
+    let mut lower = Lower {
+        typed,
+        net: Net::default(),
+        ids: FxHashMap::default(),
+        node: NodeId::default(),
+        frozen,
+        numbers: FxHashMap::default(),
+        tensors: FxHashMap::default(),
+        learned: FxHashSet::default(),
+        clock: None,
+    };
+    lower.find_states(&live);
+    for (name, id) in graph.inputs() {
+        let value = lower.net.add_input(name, typed.shape(*id).clone(), vec![*id]);
         lower.ids.insert(*id, value);
-        lower.net.inputs.push((name.clone(), value));
     }
     for id in typed.order() {
-        let is_value = lower.training.as_ref().is_some_and(|training| training.is_value(*id));
-        if live.contains(id) && !lower.ids.contains_key(id) && (typed.shape(*id).batched || is_value) {
+        let is_value = typed.shape(*id).batched || lower.learned.contains(id);
+        if live.contains(id) && !lower.ids.contains_key(id) && is_value {
             lower.node = *id;
             let value = lower.op();
             lower.ids.insert(*id, value);
         }
     }
-    for (name, output) in graph.outputs() {
-        let value = lower.value(output.node);
-        lower.net.outputs.push((name.clone(), value));
-    }
+    let outputs = graph.outputs().iter().map(|(name, output)| (name.clone(), lower.value(output.node))).collect();
+    lower.net.set_outputs(outputs);
     lower.net
 }
 
-pub(super) struct Lower<'a> {
-    pub(super) typed: &'a Typed,
-    pub(super) net: Net,
+struct Lower<'a> {
+    typed: &'a Typed,
+    net: Net,
     ids: FxHashMap<NodeId, Id>,
     /// The node that is lowered now.
-    pub(super) node: NodeId,
-    pub(super) training: Option<Training<'a>>,
+    node: NodeId,
+    frozen: &'a dyn Fn(NodeId) -> bool,
+    /// The state of each tensor that changes, by its owner and index.
+    numbers: FxHashMap<(NodeId, usize), usize>,
+    /// The value of each state.
+    tensors: FxHashMap<usize, Id>,
+    /// Nodes whose value depends on a learned tensor.
+    learned: FxHashSet<NodeId>,
+    /// The input [`CLOCK`].
+    clock: Option<Id>,
 }
 
 impl Lower<'_> {
-    pub(super) fn add(&mut self, kind: Kind, operands: Vec<Id>, shape: Shape) -> Id {
-        self.net.add(Node { kind, operands, epilogue: Epilogue::default(), shape, layers: vec![self.node] })
+    /// Numbers the tensors that change, those that are learned first.
+    fn find_states(&mut self, live: &FxHashSet<NodeId>) {
+        let (typed, graph) = (self.typed, self.typed.graph());
+        let owners = typed.order().iter().filter(|id| live.contains(id)).map(|id| graph.owner(*id));
+        let mut seen = FxHashSet::default();
+        let learning: Vec<NodeId> = owners.filter(|id| seen.insert(*id) && !(self.frozen)(*id)).collect();
+        for role in [Role::Weight, Role::Statistic] {
+            for node in &learning {
+                let own = typed.params(*node).into_iter().enumerate().filter(|(_, param)| param.role == role);
+                for (index, param) in own {
+                    self.numbers.insert((*node, index), self.net.states.len());
+                    let learned = role == Role::Weight;
+                    self.net.states.push(State { node: *node, index, shape: param.shape, learned });
+                }
+            }
+        }
+        for id in typed.order().iter().filter(|id| live.contains(id)) {
+            let own = || typed.params(*id).iter().any(|param| param.role == Role::Weight);
+            let learns = !(self.frozen)(graph.owner(*id)) && own();
+            if learns || graph.operands(*id).iter().any(|operand| self.learned.contains(operand)) {
+                self.learned.insert(*id);
+            }
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        (self.frozen)(self.typed.graph().owner(self.node))
+    }
+
+    fn add(&mut self, kind: impl Into<Kind>, operands: Vec<Id>, shape: Shape) -> Id {
+        self.net.add(Node::new(kind, operands, shape, vec![self.node]))
     }
 
     /// The value of a node of the graph; one of parameters alone becomes a constant.
@@ -60,23 +107,65 @@ impl Lower<'_> {
         if let Some(id) = self.ids.get(&node) {
             return *id;
         }
-        let shape = self.typed.shape(node).clone();
-        let source = Source::Value { node, shape: shape.dims.clone() };
-        let kind = Kind::Constant(source);
-        let id =
-            self.net.add(Node { kind, operands: vec![], epilogue: Epilogue::default(), shape, layers: vec![node] });
+        let shape = self.typed.shape(node).dims.clone();
+        let id = self.net.add_constant(Constant::plain(Source::Value { node, shape }), vec![node]);
         self.ids.insert(node, id);
         id
     }
 
-    /// Tensor `index` of the node that is lowered now.
-    pub(super) fn param(&self, index: usize) -> Source {
+    fn source(&self, index: usize) -> Source {
         let shape = self.typed.params(self.node)[index].shape.clone();
         Source::Param { node: self.typed.graph().owner(self.node), index, shape }
     }
 
-    fn weights(&self, bias: bool) -> Weights {
-        Weights::new(self.param(0), bias.then(|| self.param(1)))
+    /// Tensor `index` of the node that is lowered now.
+    fn tensor(&mut self, index: usize) -> Id {
+        let owner = self.typed.graph().owner(self.node);
+        let Some(number) = self.numbers.get(&(owner, index)).copied() else {
+            return self.net.add_constant(Constant::plain(self.source(index)), vec![self.node]);
+        };
+        if let Some(id) = self.tensors.get(&number) {
+            return *id;
+        }
+        let shape = Shape::fixed(self.typed.params(self.node)[index].shape.clone());
+        let id = self.add(Stored(number), vec![], shape);
+        self.tensors.insert(number, id);
+        id
+    }
+
+    /// A step with tensor 0 as its weight and, where it has one, tensor 1 as its bias.
+    fn with_weight(&mut self, kind: impl Into<Kind>, x: Id, bias: bool, out: Shape) -> Id {
+        self.with_weights(kind, x, [0, 1], bias, out)
+    }
+
+    fn with_weights(
+        &mut self,
+        kind: impl Into<Kind>,
+        x: Id,
+        [weight, bias]: [usize; 2],
+        has_bias: bool,
+        out: Shape,
+    ) -> Id {
+        let operands = vec![x, self.tensor(weight)];
+        let bias = has_bias.then(|| self.bias(bias));
+        let node = Node::new(kind, operands, out, vec![self.node]);
+        self.net.add(Node { epilogue: Epilogue::bias(bias), ..node })
+    }
+
+    fn bias(&mut self, index: usize) -> Id {
+        let id = self.tensor(index);
+        let Some(source) = self.net.constant(id).and_then(Constant::as_plain).cloned() else { return id };
+        // what scales and shifts channels is folded into it
+        let channels = source.shape().iter().product();
+        self.net.add_constant(Constant::Shift { bias: Some(source), maps: vec![], channels }, vec![self.node])
+    }
+
+    fn channels(&mut self, axis: usize, map: ChannelMap, x: Id, out: Shape) -> Id {
+        let channels = out.concrete(1)[axis];
+        let maps = vec![map];
+        let scale = self.net.add_constant(Constant::Scale { maps: maps.clone(), channels }, vec![self.node]);
+        let shift = self.net.add_constant(Constant::Shift { bias: None, maps, channels }, vec![self.node]);
+        self.add(Channels { axis }, vec![x, scale, shift], out)
     }
 
     fn op(&mut self) -> Id {
@@ -86,12 +175,6 @@ impl Lower<'_> {
         let nodes = graph.operands(self.node);
         let ins: Vec<Id> = nodes.iter().map(|node| self.value(*node)).collect();
         let op = &graph.node(self.node).op;
-        if let Some(value) = self.training(op, &ins, &out) {
-            return value;
-        }
-        if op.is_random() || matches!(op, Op::Identity(_)) {
-            return self.add(Kind::Identity, ins, out);
-        }
         if let Some(function) = op.activation() {
             return self.map(ins[0], function);
         }
@@ -99,79 +182,85 @@ impl Lower<'_> {
         let input = nodes.first().map(|node| typed.shape(*node).clone()).unwrap_or(Shape::fixed([]));
         let axis = |axis: i64| input.resolve_axis(axis).expect("the shape was inferred");
         match op {
+            Op::Identity(_) => self.add(Identity, ins, out),
+            Op::Dropout(drop) => self.dropout(ins[0], drop.p, Grain::Value, out),
+            Op::Dropout2d(drop) => self.dropout(ins[0], drop.p, Grain::Channel, out),
+            Op::StochasticDepth(depth) => self.dropout(ins[0], depth.p, Grain::Sample, out),
+            Op::Parameter(_) => self.tensor(0),
             Op::Conv2d(conv) => {
-                let window = conv.window(&input);
-                let weights = self.weights(conv.bias);
-                self.add(Kind::Conv { window, groups: conv.groups, weights }, ins, out)
+                let kind = Conv { window: conv.window(&input), groups: conv.groups };
+                self.with_weight(kind, ins[0], conv.bias, out)
             }
-            Op::Linear(linear) => {
-                let weights = self.weights(linear.bias);
-                self.add(Kind::Linear { weights }, ins, out)
+            Op::ConvTranspose2d(conv) => {
+                let (window, output_padding) = (conv.window(), conv.output_padding.0.sides());
+                let kind = ConvTranspose { window, groups: conv.groups, output_padding };
+                self.with_weight(kind, ins[0], conv.bias, out)
+            }
+            Op::Linear(linear) => self.with_weight(Linear, ins[0], linear.bias, out),
+            Op::BatchNorm2d(norm) if self.is_frozen() => {
+                let [weight, bias, mean, var] = [0, 1, 2, 3].map(|index| self.source(index));
+                self.channels(1, ChannelMap::Norm { weight, bias, mean, var, eps: norm.eps }, ins[0], out)
             }
             Op::BatchNorm2d(norm) => {
-                let [weight, bias, mean, var] = [0, 1, 2, 3].map(|index| self.param(index));
-                let maps = vec![ChannelMap::Norm { weight, bias, mean, var, eps: norm.eps }];
-                self.add(Kind::Channels { axis: 1, maps }, ins, out)
+                let (channels, height, width) = out.as_image().expect("the shape was inferred");
+                let both = Shape::fixed([2, channels]);
+                let stats = self.add(BatchStats, ins.clone(), both.clone());
+                let state = self.numbers[&(graph.owner(self.node), 2)];
+                let running = Running { state, momentum: norm.momentum as f32, count: height * width };
+                self.add(running, vec![stats], both);
+                let operands = vec![ins[0], stats, self.tensor(0), self.tensor(1)];
+                self.add(BatchNorm { eps: norm.eps as f32 }, operands, out)
             }
-            Op::LayerNorm(norm) => self.layer_norm(input.rank() - 1, norm.eps, ins, out),
-            Op::LayerNorm2d(norm) => self.layer_norm(1, norm.eps, ins, out),
+            Op::LayerNorm(norm) => self.layer_norm(input.rank() - 1, norm.eps, ins[0], out),
+            Op::LayerNorm2d(norm) => self.layer_norm(1, norm.eps, ins[0], out),
             Op::GroupNorm(norm) => {
-                let (weight, bias) = (self.param(0), self.param(1));
-                let kind = Kind::GroupNorm { groups: norm.groups, eps: norm.eps, weight, bias };
+                let kind = GroupNorm { groups: norm.groups, eps: norm.eps as f32 };
+                let (weight, bias) = (self.tensor(0), self.tensor(1));
                 if out.as_image().is_some() {
-                    return self.add(kind, ins, out);
+                    return self.add(kind, vec![ins[0], weight, bias], out);
                 }
                 // whatever follows the channels is one line of pixels
                 let line = Shape::image(out.dims[0], out.dims[1..].iter().product(), 1);
-                let line_in = self.add(Kind::Reshape, ins, line.clone());
-                let normed = self.add(kind, vec![line_in], line);
-                self.add(Kind::Reshape, vec![normed], out)
+                let line_in = self.add(Reshape, ins, line.clone());
+                let normed = self.add(kind, vec![line_in, weight, bias], line);
+                self.add(Reshape, vec![normed], out)
             }
             Op::Prelu(_) => {
-                let slope = self.param(0);
-                self.add(Kind::PRelu { slope }, ins, out)
+                let slope = self.tensor(0);
+                self.add(PRelu, vec![ins[0], slope], out)
             }
-            Op::Softmax(softmax) => {
-                let axis = axis(softmax.axis);
-                self.add(Kind::Softmax { axis, log: false }, ins, out)
-            }
-            Op::LogSoftmax(softmax) => {
-                let axis = axis(softmax.axis);
-                self.add(Kind::Softmax { axis, log: true }, ins, out)
-            }
-            Op::Normalize(normalize) => {
-                let axis = axis(normalize.axis);
-                self.add(Kind::Normalize { axis, eps: 1e-12 }, ins, out)
-            }
-            Op::MultiHeadAttention(attention) => self.attention(attention.heads, ins[0], out),
-            Op::MaxPool2d(pool) => self.add(Kind::Pool { pool: Pool::Max, window: pool.window() }, ins, out),
+            Op::Softmax(softmax) => self.add(Softmax { axis: axis(softmax.axis), log: false }, ins, out),
+            Op::LogSoftmax(softmax) => self.add(Softmax { axis: axis(softmax.axis), log: true }, ins, out),
+            Op::Normalize(normalize) => self.add(Normalize { axis: axis(normalize.axis), eps: 1e-12 }, ins, out),
+            Op::MultiHeadAttention(attention) => self.attention(attention.heads, attention.dropout, ins[0], out),
+            Op::MaxPool2d(pool) => self.add(Pool { pool: Kernel::Max, window: pool.window() }, ins, out),
             Op::AvgPool2d(pool) => {
                 let count_padding = pool.count_include_pad;
-                self.add(Kind::Pool { pool: Pool::Mean { count_padding }, window: pool.window() }, ins, out)
+                self.add(Pool { pool: Kernel::Mean { count_padding }, window: pool.window() }, ins, out)
             }
-            Op::AdaptiveAvgPool2d(_) => self.adaptive_pool(Reduce::Mean, ins, out),
-            Op::AdaptiveMaxPool2d(_) => self.adaptive_pool(Reduce::Max, ins, out),
-            Op::GlobalAvgPool2d(_) => self.add(Kind::Reduce { reduce: Reduce::Mean, axes: vec![2, 3] }, ins, out),
-            Op::GlobalMaxPool2d(_) => self.add(Kind::Reduce { reduce: Reduce::Max, axes: vec![2, 3] }, ins, out),
+            Op::AdaptiveAvgPool2d(_) => self.adaptive_pool(By::Mean, ins, out),
+            Op::AdaptiveMaxPool2d(_) => self.adaptive_pool(By::Max, ins, out),
+            Op::GlobalAvgPool2d(_) => self.add(Reduce { reduce: By::Mean, axes: vec![2, 3] }, ins, out),
+            Op::GlobalMaxPool2d(_) => self.add(Reduce { reduce: By::Max, axes: vec![2, 3] }, ins, out),
             Op::Mean(mean) => {
                 let axes = mean.axis.iter().map(|at| axis(*at)).collect();
-                self.add(Kind::Reduce { reduce: Reduce::Mean, axes }, ins, out)
+                self.add(Reduce { reduce: By::Mean, axes }, ins, out)
             }
             Op::Amax(amax) => {
                 let axes = amax.axis.iter().map(|at| axis(*at)).collect();
-                self.add(Kind::Reduce { reduce: Reduce::Max, axes }, ins, out)
+                self.add(Reduce { reduce: By::Max, axes }, ins, out)
             }
             Op::Upsample(upsample) => {
-                let mode = upsample.mode;
-                self.add(Kind::Resize { mode, scale: upsample.scale.map(|scale| [scale; 2]) }, ins, out)
+                let (mode, scale) = (upsample.mode, upsample.scale.map(|scale| [scale; 2]));
+                self.add(Resize { mode, scale }, ins, out)
             }
             Op::PixelShuffle(shuffle) => {
                 let (r, dims) = (shuffle.r, out.dims.clone());
                 let split = Shape::batched([dims[0], r, r, dims[1] / r, dims[2] / r]);
-                let split = self.add(Kind::Reshape, ins, split);
+                let split = self.add(Reshape, ins, split);
                 let moved = Shape::batched([dims[0], dims[1] / r, r, dims[2] / r, r]);
-                let moved = self.add(Kind::Permute { axes: vec![0, 1, 4, 2, 5, 3] }, vec![split], moved);
-                self.add(Kind::Reshape, vec![moved], out)
+                let moved = self.add(Permute { axes: vec![0, 1, 4, 2, 5, 3] }, vec![split], moved);
+                self.add(Reshape, vec![moved], out)
             }
             Op::ChannelShuffle(shuffle) => {
                 let (groups, dims) = (shuffle.groups, out.dims.clone());
@@ -179,129 +268,155 @@ impl Lower<'_> {
                     let dims = [first, second].into_iter().chain(dims[1..].iter().copied());
                     Shape::batched(dims.collect::<Vec<_>>())
                 };
-                let split = self.add(Kind::Reshape, ins, with(groups, dims[0] / groups));
+                let split = self.add(Reshape, ins, with(groups, dims[0] / groups));
                 let axes = [0, 2, 1].into_iter().chain(3..out.rank() + 1).collect();
-                let moved = self.add(Kind::Permute { axes }, vec![split], with(dims[0] / groups, groups));
-                self.add(Kind::Reshape, vec![moved], out)
+                let moved = self.add(Permute { axes }, vec![split], with(dims[0] / groups, groups));
+                self.add(Reshape, vec![moved], out)
             }
-            Op::ConvTranspose2d(conv) => {
-                let window = conv.window();
-                let (groups, output_padding) = (conv.groups, conv.output_padding.0.sides());
-                let weights = self.weights(conv.bias);
-                self.add(Kind::ConvTranspose { window, groups, output_padding, weights }, ins, out)
-            }
-            Op::Flatten(_) | Op::Reshape(_) => self.add(Kind::Reshape, ins, out),
+            Op::Flatten(_) | Op::Reshape(_) => self.add(Reshape, ins, out),
             Op::Permute(permute) => {
                 let axes = permute.order(&input).expect("the shape was inferred");
-                self.add(Kind::Permute { axes }, ins, out)
+                self.add(Permute { axes }, ins, out)
             }
             Op::Chunk(chunk) => {
                 let axis = axis(chunk.axis);
                 let from = chunk.part.unsigned_abs() as usize * out.axis(axis).expect("the shape was inferred");
-                self.add(Kind::Slice { axis, from }, ins, out)
+                self.add(Slice { axis, from }, ins, out)
             }
             Op::Slice(slice) => {
                 let (axis, range) = slice.range(&input).expect("the shape was inferred");
-                self.add(Kind::Slice { axis, from: range.start }, ins, out)
+                self.add(Slice { axis, from: range.start }, ins, out)
             }
             Op::Pad(pad) => {
                 let each = pad.each_axis(&input).expect("the shape was inferred");
                 let before = each.into_iter().map(|(before, _)| before).collect();
-                self.add(Kind::Pad { before, value: 0.0 }, ins, out)
+                self.add(Pad { before, value: 0.0 }, ins, out)
             }
             Op::Roll(roll) => {
                 let each = roll.each_axis(&input).expect("the shape was inferred");
                 let shifts = each.into_iter().enumerate().filter(|(_, shift)| *shift != 0).collect();
-                self.add(Kind::Roll { shifts }, ins, out)
+                self.add(Roll { shifts }, ins, out)
             }
             Op::Concat(concat) => {
                 let axis = out.resolve_axis(concat.axis).expect("the shape was inferred");
-                self.add(Kind::Concat { axis }, ins, out)
+                self.add(Concat { axis }, ins, out)
             }
-            Op::Matmul(_) => self.add(Kind::Matmul { scale: 1.0 }, ins, out),
+            Op::Matmul(_) => self.add(Matmul { scale: 1.0 }, ins, out),
+            Op::Gather(_) => self.add(Gather, ins, out),
             Op::Add(add) => match add.number {
                 Some(number) => self.map(ins[0], Act::Linear { scale: 1.0, shift: number as f32 }),
-                None => self.binary(Binary::Add, &ins, out),
+                None => self.binary(Of::Add, &ins, out),
             },
             Op::Mul(mul) => match mul.number {
                 Some(number) => self.map(ins[0], Act::Linear { scale: number as f32, shift: 0.0 }),
-                None => self.binary(Binary::Mul, &ins, out),
+                None => self.binary(Of::Mul, &ins, out),
             },
             Op::Sub(sub) => match (sub.number, sub.swapped) {
                 (Some(number), false) => self.map(ins[0], Act::Linear { scale: 1.0, shift: -number as f32 }),
                 (Some(number), true) => self.map(ins[0], Act::Linear { scale: -1.0, shift: number as f32 }),
-                (None, false) => self.binary(Binary::Sub, &ins, out),
-                (None, true) => self.binary(Binary::Sub, &[ins[1], ins[0]], out),
+                (None, false) => self.binary(Of::Sub, &ins, out),
+                (None, true) => self.binary(Of::Sub, &[ins[1], ins[0]], out),
             },
-            op => {
-                let params = (0..typed.params(self.node).len()).map(|index| self.param(index)).collect();
-                self.add(Kind::Op { op: Box::new(op.clone()), params }, ins, out)
-            }
+            op => self.add(Reference { op: Box::new(op.clone()) }, ins, out),
         }
     }
 
-    fn layer_norm(&mut self, axis: usize, eps: f64, ins: Vec<Id>, out: Shape) -> Id {
-        let (weight, bias) = (self.param(0), self.param(1));
-        self.add(Kind::LayerNorm { axis, eps, weight, bias }, ins, out)
+    fn layer_norm(&mut self, axis: usize, eps: f64, x: Id, out: Shape) -> Id {
+        let operands = vec![x, self.tensor(0), self.tensor(1)];
+        self.add(LayerNorm { axis, eps: eps as f32 }, operands, out)
     }
 
     /// One window over the whole image is a mean or maximum of all pixels.
-    fn adaptive_pool(&mut self, reduce: Reduce, ins: Vec<Id>, out: Shape) -> Id {
-        let kind = match out.as_image() {
-            Some((_, 1, 1)) => Kind::Reduce { reduce, axes: vec![2, 3] },
-            _ => Kind::AdaptivePool { reduce },
+    fn adaptive_pool(&mut self, reduce: By, ins: Vec<Id>, out: Shape) -> Id {
+        match out.as_image() {
+            Some((_, 1, 1)) => self.add(Reduce { reduce, axes: vec![2, 3] }, ins, out),
+            _ => self.add(AdaptivePool { reduce }, ins, out),
+        }
+    }
+
+    /// A draw, or where it is frozen the operand.
+    fn dropout(&mut self, x: Id, p: f64, grain: Grain, out: Shape) -> Id {
+        if self.is_frozen() {
+            return self.add(Identity, vec![x], out);
+        }
+        // by the layer's path, so that a draw does not depend on what else there is
+        let stream = name_hash(&self.typed.graph().node(self.node).path);
+        let clock = match self.clock {
+            Some(clock) => clock,
+            None => self.net.add_input(CLOCK, Shape::fixed([8]), vec![self.node]),
         };
-        self.add(kind, ins, out)
+        self.clock = Some(clock);
+        self.add(Dropout { p, grain, stream }, vec![x, clock], out)
     }
 
     /// Queries, keys and values side by side, their attention, and the map of its result.
-    fn attention(&mut self, heads: usize, x: Id, out: Shape) -> Id {
-        let [into, into_bias, onto, onto_bias] = [0, 1, 2, 3].map(|index| self.param(index));
+    fn attention(&mut self, heads: usize, dropout: f64, x: Id, out: Shape) -> Id {
         let features = out.last().expect("the shape was inferred");
-        let all = out.with_axis(2, 3 * features);
-        let all = self.add(Kind::Linear { weights: Weights::new(into, Some(into_bias)) }, vec![x], all);
-        let parts =
-            [0, 1, 2].map(|part| self.add(Kind::Slice { axis: 2, from: part * features }, vec![all], out.clone()));
-        let scale = 1.0 / ((features / heads) as f32).sqrt();
-        let attended = self.add(Kind::Attention { heads, scale }, parts.to_vec(), out.clone());
-        self.add(Kind::Linear { weights: Weights::new(onto, Some(onto_bias)) }, vec![attended], out)
+        let all = self.with_weights(Linear, x, [0, 1], true, out.with_axis(2, 3 * features));
+        let parts = [0, 1, 2].map(|part| self.add(Slice { axis: 2, from: part * features }, vec![all], out.clone()));
+        // backward needs its inside, where something learned flows into it
+        let attended = match self.learned.contains(&self.node) {
+            true => self.attention_spelt_out(heads, dropout, parts, &out),
+            false => {
+                let scale = 1.0 / ((features / heads) as f32).sqrt();
+                self.add(Attention { heads, scale }, parts.to_vec(), out.clone())
+            }
+        };
+        self.with_weights(Linear, attended, [2, 3], true, out)
+    }
+
+    /// Attention spelt out, so that what backward needs of it are values.
+    fn attention_spelt_out(&mut self, heads: usize, dropout: f64, parts: [Id; 3], out: &Shape) -> Id {
+        let (tokens, dim) = (out.dims[0], out.dims[1] / heads);
+        let beside = Shape::batched([tokens, heads, dim]);
+        let by_head = Shape::batched([heads, tokens, dim]);
+        let [q, k, v] = parts.map(|part| self.add(Reshape, vec![part], beside.clone()));
+        let [q, v] = [q, v].map(|part| self.add(Permute { axes: vec![0, 2, 1, 3] }, vec![part], by_head.clone()));
+        let k = self.add(Permute { axes: vec![0, 2, 3, 1] }, vec![k], Shape::batched([heads, dim, tokens]));
+        let square = Shape::batched([heads, tokens, tokens]);
+        let scores = self.add(Matmul { scale: 1.0 / (dim as f32).sqrt() }, vec![q, k], square.clone());
+        let mut shares = self.add(Softmax { axis: 3, log: false }, vec![scores], square.clone());
+        if dropout > 0.0 && !self.is_frozen() {
+            shares = self.dropout(shares, dropout, Grain::Value, square);
+        }
+        let mixed = self.add(Matmul { scale: 1.0 }, vec![shares, v], by_head);
+        let mixed = self.add(Permute { axes: vec![0, 2, 1, 3] }, vec![mixed], beside);
+        self.add(Reshape, vec![mixed], out.clone())
     }
 
     /// A function of each number.
     fn map(&mut self, x: Id, act: Act) -> Id {
         let shape = self.net.node(x).shape.clone();
-        let id = self.add(Kind::Identity, vec![x], shape);
-        self.net.node_mut(id).epilogue.after = act;
-        id
+        let node = Node::new(Identity, vec![x], shape, vec![self.node]);
+        self.net.add(Node { epilogue: Epilogue::act(act), ..node })
     }
 
-    fn binary(&mut self, op: Binary, ins: &[Id], out: Shape) -> Id {
+    fn binary(&mut self, op: Of, ins: &[Id], out: Shape) -> Id {
         let shape = |id: Id| &self.net.node(id).shape;
-        if op == Binary::Add && ins.iter().all(|id| *shape(*id) == out) {
-            let id = self.add(Kind::Identity, vec![ins[0]], out);
-            self.net.node_mut(id).epilogue.residual = Some(ins[1]);
-            return id;
+        if op == Of::Add && ins.iter().all(|id| *shape(*id) == out) {
+            let epilogue = Epilogue { residual: Some(ins[1]), ..Epilogue::default() };
+            return self.net.add(Node { epilogue, ..Node::new(Identity, vec![ins[0]], out, vec![self.node]) });
         }
         // a value of parameters alone that varies along one axis
-        let swapped: Vec<Id> = if op == Binary::Sub { ins.to_vec() } else { vec![ins[1], ins[0]] };
+        let swapped: Vec<Id> = if op == Of::Sub { ins.to_vec() } else { vec![ins[1], ins[0]] };
         for pair in [ins, &swapped] {
-            if let Some((axis, source)) = self.channels(pair[0], pair[1], &out) {
+            if let Some((axis, source)) = self.along(pair[0], pair[1], &out) {
                 let map = match op {
-                    Binary::Add => ChannelMap::Shift(source),
-                    Binary::Mul => ChannelMap::Scale(source),
-                    Binary::Sub | Binary::SubFrom | Binary::Prelu => continue,
+                    Of::Add => ChannelMap::Shift(source),
+                    Of::Mul => ChannelMap::Scale(source),
+                    Of::Sub | Of::SubFrom | Of::Prelu => continue,
                 };
-                return self.add(Kind::Channels { axis, maps: vec![map] }, vec![pair[0]], out);
+                return self.channels(axis, map, pair[0], out);
             }
         }
         // the larger operand first, as far as that is the same
-        let turned = op != Binary::Sub && *shape(ins[0]) != out && *shape(ins[1]) == out;
-        self.add(Kind::Binary { op }, if turned { swapped } else { ins.to_vec() }, out)
+        let turned = op != Of::Sub && *shape(ins[0]) != out && *shape(ins[1]) == out;
+        self.add(Binary { op }, if turned { swapped } else { ins.to_vec() }, out)
     }
 
     /// The one axis of `x` along which the constant `c` varies, where `x` has the shape of the result.
-    fn channels(&self, x: Id, c: Id, out: &Shape) -> Option<(usize, Source)> {
-        let Kind::Constant(source) = &self.net.node(c).kind else { return None };
+    fn along(&self, x: Id, c: Id, out: &Shape) -> Option<(usize, Source)> {
+        let source = self.net.constant(c)?.as_plain()?;
         let dims = source.shape();
         let long: Vec<usize> = (0..dims.len()).filter(|axis| dims[*axis] != 1).collect();
         let [axis] = long.as_slice() else { return None };

@@ -1,52 +1,34 @@
 //! `f(permute(x)) = permute(f(x))` for what works on single numbers, so that `f` meets what computes `x`. A residual is
 //! permuted back; that is a view, and often undoes a permutation that was there.
 
-use super::{Epilogue, Kind, Net, Node};
+use crate::net::{Accepts, Channels, Epilogue, Kind, Net, Node, Permute, inverse};
 
 pub(super) fn run(net: &mut Net) {
-    let mut counts = net.use_counts();
     for id in net.order() {
-        let node = net.node(id);
-        let (Kind::Identity | Kind::Channels { .. }, [permuted]) = (&node.kind, node.operands.as_slice()) else {
-            continue;
-        };
-        let below = net.node(*permuted);
-        let Kind::Permute { axes } = &below.kind else { continue };
-        let x = below.operands[0];
-        if counts[permuted.0] != 1 || counts[x.0] != 1 || !net.node(x).kind.takes_epilogue() {
+        let Some(outer) = net.get(id) else { continue };
+        if !matches!(outer.kind, Kind::Identity(_) | Kind::Channels(_)) {
             continue;
         }
-        if node.epilogue.residual == Some(*permuted) {
+        let permuted = outer.operands[0];
+        let Kind::Permute(Permute { axes }) = &net.node(permuted).kind else { continue };
+        let (axes, x) = (axes.clone(), net.node(permuted).operands[0]);
+        if net.uses(permuted) != 1 || net.uses(x) != 1 || net.node(x).kind.accepts() == Accepts::Nothing {
             continue;
         }
-        let (permuted, axes, inner) = (*permuted, axes.clone(), net.node(x).shape.clone());
-        let outer = net.node(id).clone();
+        let (outer, inner) = (outer.clone(), net.node(x).shape.clone());
+        let layers = net.node(permuted).layers.clone();
         let residual = outer.epilogue.residual.map(|residual| {
-            let mut back = vec![0; axes.len()];
-            axes.iter().enumerate().for_each(|(to, from)| back[*from] = to);
-            let layers = net.node(permuted).layers.clone();
-            let kind = Kind::Permute { axes: back };
-            let shape = inner.clone();
-            let node = Node { kind, operands: vec![residual], epilogue: Epilogue::default(), shape, layers };
-            net.add(node)
+            let back = Permute { axes: inverse(&axes) };
+            net.add(Node::new(back, vec![residual], inner.clone(), layers.clone()))
         });
+        let mut operands = outer.operands.clone();
+        operands[0] = x;
         let kind = match outer.kind {
-            Kind::Channels { axis, maps } => Kind::Channels { axis: axes[axis], maps },
+            Kind::Channels(Channels { axis }) => Channels { axis: axes[axis] }.into(),
             kind => kind,
         };
-        let layers = net.node(permuted).layers.clone();
         let epilogue = Epilogue { residual, ..outer.epilogue };
-        let first = net.add(Node { kind, operands: vec![x], epilogue, shape: inner, layers: outer.layers.clone() });
-        let node = net.node_mut(id);
-        *node = Node {
-            kind: Kind::Permute { axes },
-            operands: vec![first],
-            epilogue: Epilogue::default(),
-            shape: outer.shape,
-            layers,
-        };
-        net.remove(permuted);
-        counts.resize(net.bound(), 1);
-        counts[first.0] = 1;
+        let first = net.add(Node { epilogue, ..Node::new(kind, operands, inner, outer.layers) });
+        net.set(id, Node::new(Permute { axes }, vec![first], outer.shape, layers));
     }
 }

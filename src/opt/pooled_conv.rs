@@ -1,9 +1,7 @@
 //! `max_pool(act(conv(x)))` is one step for an image x of few channels, as a network's input is: the convolution's result
 //! is then much larger than what goes in and what comes out, and is never written. Only where nothing else reads it.
 
-use archc_base::Pool;
-
-use super::{Epilogue, Kind, Net};
+use crate::net::{Epilogue, Kind, Net, PooledConv};
 
 /// Channels for which the convolution's cost is less than that of its result.
 const FEW: usize = 15;
@@ -12,27 +10,26 @@ const FEW: usize = 15;
 const ROWS: usize = 8;
 
 pub(super) fn run(net: &mut Net) {
-    let counts = net.use_counts();
     for id in net.order() {
-        let node = net.node(id);
-        let Kind::Pool { pool: Pool::Max, window: pool } = &node.kind else { continue };
-        let (pool, conv) = (*pool, node.operands[0]);
+        let Some(node) = net.get(id) else { continue };
+        let Kind::Pool(maxima) = &node.kind else { continue };
+        let (pool, conv) = (maxima.window, node.operands[0]);
         let below = net.node(conv);
-        let (Kind::Conv { window, groups: 1, weights }, [x]) = (&below.kind, &below.operands[..]) else { continue };
+        let (Kind::Conv(kind), [x, _]) = (&below.kind, &below.operands[..]) else { continue };
         let Some((channels, ..)) = net.node(*x).shape.as_image() else { continue };
-        let act = below.epilogue.after;
-        let alone = below.epilogue == Epilogue { after: act, ..Epilogue::default() };
+        let window = kind.window;
         let windows =
             window.kernel[1] > 1 && window.dilation[1] == 1 && pool.dilation == [1, 1] && pool.kernel[0] <= ROWS;
-        if counts[conv.0] != 1 || channels > FEW || !alone || !windows {
+        let fits = maxima.pool == archc_base::Pool::Max && kind.groups == 1 && channels <= FEW && windows;
+        if !fits || net.uses(conv) != 1 || !below.epilogue.is_act() || !net.is_known(conv) {
             continue;
         }
-        let kind = Kind::PooledConv { window: *window, weights: weights.clone(), act, pool };
         let below = below.clone();
-        let node = net.node_mut(id);
-        node.kind = kind;
-        node.operands = below.operands;
-        node.layers.splice(0..0, below.layers);
-        net.remove(conv);
+        net.change(id, |node| {
+            node.kind = PooledConv { window, act: below.epilogue.after, pool }.into();
+            node.operands = below.operands;
+            node.epilogue = Epilogue::bias(below.epilogue.bias);
+            node.layers.splice(0..0, below.layers);
+        });
     }
 }

@@ -2,24 +2,21 @@
 
 use archc_base::Act;
 
-use super::{Kind, Net};
+use crate::net::{Epilogue, Kind, Matmul, Net};
 
 pub(super) fn run(net: &mut Net) {
-    let counts = net.use_counts();
     for id in net.order() {
-        let node = net.node(id);
-        let (Kind::Identity, [x]) = (&node.kind, node.operands.as_slice()) else { continue };
-        let before = net.get(*x).map(|below| &below.kind);
-        let Some(Kind::Matmul { scale: first }) = before else { continue };
-        let (true, None, Act::None) = (counts[x.0] == 1, node.epilogue.residual, node.epilogue.before) else {
-            continue;
-        };
+        let Some(node) = net.get(id) else { continue };
+        let (Kind::Identity(_), [x]) = (&node.kind, &node.operands[..]) else { continue };
+        let below = net.node(*x);
+        let Kind::Matmul(Matmul { scale: first }) = below.kind else { continue };
         let Act::Linear { scale, shift: 0.0 } = node.epilogue.after else { continue };
-        let (x, scale) = (*x, first * scale);
-        let mut product = net.node(x).clone();
-        product.kind = Kind::Matmul { scale };
-        product.layers.extend(node.layers.clone());
-        *net.node_mut(id) = product;
-        net.remove(x);
+        if net.uses(*x) != 1 || node.epilogue != Epilogue::act(node.epilogue.after) {
+            continue;
+        }
+        let mut product = below.clone();
+        product.kind = Matmul { scale: first * scale }.into();
+        product.layers.extend(&node.layers);
+        net.set(id, product);
     }
 }

@@ -2,45 +2,42 @@
 //! times as wide as what goes in and comes out, need not be written. Only where the weights are few, or few beside the
 //! image: they are read again for every part of it.
 
-use archc_base::{Act, Window};
-
-use super::{Epilogue, Id, Kind, Net, Squeeze, Weights};
+use crate::net::{Id, Kind, Net, Separable, Squeeze};
 
 /// Weights of which each part of the smallest image may read all: 960 x 160, MobileNet's last but one block.
 const FEW_WEIGHTS: usize = 160 << 10;
 
 pub(super) fn run(net: &mut Net) {
-    let counts = net.use_counts();
     for id in net.order() {
-        let node = net.node(id);
-        let ([hidden], Kind::Conv { weights, .. }) = (&node.operands[..], &node.kind) else { continue };
-        let (hidden, pointwise) = (*hidden, weights.clone());
+        let Some(node) = net.get(id) else { continue };
+        let (Kind::Conv(conv), [hidden, weight]) = (&node.kind, &node.operands[..]) else { continue };
+        let (hidden, weight) = (*hidden, *weight);
         let plain = node.epilogue.squeeze == Squeeze::None && node.epilogue.gate.is_none();
-        if !node.kind.is_pointwise() || !plain || counts[hidden.0] != 1 {
+        if !conv.is_pointwise() || !plain || net.uses(hidden) != 1 || !is_depthwise(net, hidden) {
             continue;
         }
-        let Some((window, depthwise, act)) = depthwise(net, hidden) else { continue };
         let Some((out, height, width)) = node.shape.as_image() else { continue };
-        let (channels, ..) = net.node(hidden).shape.as_image().expect("a convolution of images");
-        if height * width < 2 * out && channels * out > FEW_WEIGHTS {
+        let below = net.node(hidden).clone();
+        let (channels, ..) = below.shape.as_image().expect("a convolution of images");
+        if (height * width < 2 * out && channels * out > FEW_WEIGHTS) || !net.is_known(id) || !net.is_known(hidden) {
             continue;
         }
-        let below = net.node(hidden).clone();
-        let node = net.node_mut(id);
-        node.kind = Kind::Separable { window, depthwise, act, pointwise };
-        node.operands = below.operands;
-        node.layers.splice(0..0, below.layers);
-        net.remove(hidden);
+        let Kind::Conv(depthwise) = below.kind else { unreachable!("a convolution was asked for") };
+        net.change(id, |node| {
+            node.kind = Separable { window: depthwise.window, act: below.epilogue.after }.into();
+            node.operands = vec![below.operands[0], below.operands[1], weight];
+            node.operands.extend(below.epilogue.bias);
+            node.layers.splice(0..0, below.layers);
+        });
     }
 }
 
 /// A depthwise convolution after which there is at most an activation.
-fn depthwise(net: &Net, id: Id) -> Option<(Window, Weights, Act)> {
+fn is_depthwise(net: &Net, id: Id) -> bool {
     let node = net.node(id);
-    let (Kind::Conv { window, groups, weights }, [x]) = (&node.kind, &node.operands[..]) else { return None };
-    let (from, to) = (net.node(*x).shape.as_image()?.0, node.shape.as_image()?.0);
-    let act = node.epilogue.after;
-    let each = *groups > 1 && *groups == from && *groups == to;
-    let alone = node.epilogue == Epilogue { after: act, ..Epilogue::default() };
-    (each && alone).then(|| (*window, weights.clone(), act))
+    let (Kind::Conv(conv), [x, _]) = (&node.kind, &node.operands[..]) else { return false };
+    let (Some((from, ..)), Some((to, ..))) = (net.node(*x).shape.as_image(), node.shape.as_image()) else {
+        return false;
+    };
+    conv.groups > 1 && conv.groups == from && conv.groups == to && node.epilogue.is_act()
 }

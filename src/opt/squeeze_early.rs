@@ -5,61 +5,45 @@
 //! Only where the convolution has no other readers than the mean and the gated value, nothing is done to its sums, and the
 //! weights are no more numbers to read again than the image is to write and read again.
 
-use archc_base::Reduce;
+use archc_base::Reduce as By;
 
-use super::{Epilogue, Id, Kind, Net, Node, squeeze::is_global_mean};
+use super::squeeze::is_global_mean;
+use crate::net::{Epilogue, Kind, Linear, Net, Node, Reduce};
 use crate::ops::shape::Shape;
 
 pub(super) fn run(net: &mut Net) {
-    let mut counts = net.use_counts();
     for id in net.order() {
-        let node = net.node(id);
-        let (Kind::Identity, Some(_), [conv]) = (&node.kind, node.epilogue.gate, node.operands.as_slice()) else {
+        let Some(node) = net.get(id) else { continue };
+        let (Kind::Identity(_), Some(_), [conv]) = (&node.kind, node.epilogue.gate, &node.operands[..]) else {
             continue;
         };
         let conv = *conv;
-        let (Some(weights), Some(mean)) = (pointwise(net, conv), mean_of(net, conv)) else { continue };
+        let below = net.node(conv);
+        let (Kind::Conv(kind), [z, _]) = (&below.kind, &below.operands[..]) else { continue };
+        let is_mean = |other: &_| is_global_mean(net, *other) == Some(conv);
+        let Some(mean) = net.readers(conv).into_iter().find(is_mean) else { continue };
         // a residual that is the convolution itself is a third use
-        if counts[conv.0] != 2 || !net.node(conv).epilogue.is_none() {
-            continue;
-        }
-        let z = net.node(conv).operands[0];
-        let depth = net.node(z).shape.dims[0];
-        let (_, height, width) = net.node(conv).shape.as_image().expect("a convolution of images");
-        if depth > 2 * height * width || height * width == 1 {
+        let alone = net.uses(conv) == 2 && below.epilogue.is_none();
+        let (z, depth) = (*z, net.node(*z).shape.dims[0]);
+        let (_, height, width) = below.shape.as_image().expect("a convolution of images");
+        let pays = depth <= 2 * height * width && height * width > 1;
+        if !kind.is_pointwise() || !net.is_known(conv) || !alone || !pays {
             continue;
         }
         // the map of the mean in place of the mean of the map
-        let kept = net.node(mean).shape.rank() == 4;
+        let (below, old) = (below.clone(), net.node(mean).clone());
+        let kept = old.shape.rank() == 4;
         let shape = if kept { Shape::image(depth, 1, 1) } else { Shape::batched([depth]) };
-        let kind = Kind::Reduce { reduce: Reduce::Mean, axes: vec![2, 3] };
-        let layers = net.node(mean).layers.clone();
-        let small = net.add(Node { kind, operands: vec![z], epilogue: Epilogue::default(), shape, layers });
-        let mapped = net.node(conv).clone();
-        let node = net.node_mut(mean);
-        node.kind = if kept { mapped.kind.clone() } else { Kind::Linear { weights } };
-        node.operands = vec![small];
-        node.layers = mapped.layers.clone();
+        let small = net.add(Node::new(Reduce { reduce: By::Mean, axes: vec![2, 3] }, vec![z], shape, old.layers));
+        let kind = if kept { below.kind.clone() } else { Linear.into() };
+        let mapped = Node::new(kind, vec![small, below.operands[1]], old.shape, below.layers.clone());
+        net.set(mean, Node { epilogue: below.epilogue, ..mapped });
         // the convolution where its gated value was
-        let node = net.node_mut(id);
-        node.kind = mapped.kind;
-        node.operands = mapped.operands;
-        node.layers.splice(0..0, mapped.layers);
-        net.remove(conv);
-        counts.resize(net.bound(), 1);
-        counts[conv.0] = 0;
-        counts[z.0] += 1;
+        net.change(id, |node| {
+            node.kind = below.kind;
+            node.operands = below.operands;
+            node.epilogue = Epilogue { bias: below.epilogue.bias, ..node.epilogue };
+            node.layers.splice(0..0, below.layers);
+        });
     }
-}
-
-/// The weights of a convolution that maps every pixel alone, all channels together.
-fn pointwise(net: &Net, id: Id) -> Option<super::Weights> {
-    let node = net.node(id);
-    let plain = node.kind.is_pointwise() && node.operands.len() == 1;
-    let Kind::Conv { weights, .. } = &node.kind else { return None };
-    plain.then(|| weights.clone())
-}
-
-fn mean_of(net: &Net, id: Id) -> Option<Id> {
-    net.order().into_iter().find(|other| is_global_mean(net, *other) == Some(id))
 }

@@ -125,8 +125,7 @@ mod tests {
 
     fn step(from: usize, to: usize, in_place: bool) -> Step {
         let view = |buffer| View::plain(Place::Buffer(buffer), &[100]);
-        let (reads, write) = (vec![view(from)], view(to));
-        Step { work: Work::Copy, reads, gate: None, residual: None, write, means: None, in_place, layers: vec![] }
+        Step { reads: vec![view(from)], in_place, ..Step::new(Work::Copy, view(to), &[]) }
     }
 
     fn buffers(n: usize) -> Vec<Buffer> {

@@ -1,7 +1,7 @@
 //! What a step asks of the machine by the plain algorithm, whatever the kernel does.
 
 use super::slices::distinct;
-use super::{Plan, Work};
+use super::{Plan, View, Work};
 use crate::typed::Typed;
 
 /// Of one step and a whole batch.
@@ -27,7 +27,10 @@ impl Plan {
             cost.weights +=
                 typed.params(*layer).iter().map(|param| param.shape.iter().product::<usize>() as u64).sum::<u64>();
         }
-        let values: u64 = step.views().map(|view| (distinct(view) * self.dtype(view).size()) as u64).sum();
+        let weights = |(at, _): &(usize, &View)| !self.is_weight(step, *at);
+        let values = step.reads.iter().enumerate().filter(weights).map(|(_, view)| view);
+        let beside = step.gate.iter().chain(&step.residual).chain([&step.write]).chain(&step.means);
+        let values: u64 = values.chain(beside).map(|view| (distinct(view) * self.dtype(view).size()) as u64).sum();
         cost.values = values * self.slices(at) as u64;
         cost
     }

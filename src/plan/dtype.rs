@@ -7,7 +7,7 @@
 use archc_base::DType;
 
 use super::View;
-use crate::opt::{Id, Kind, Net};
+use crate::net::{Id, Kind, Net};
 
 /// Which values of a batch a plan of reduced precision reduces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub(super) fn is_large(dims: &[usize]) -> bool {
 /// Which values are outputs of the network, if only under another shape.
 pub(super) fn outputs(net: &Net) -> Vec<bool> {
     let mut is_output = vec![false; net.bound()];
-    for (_, id) in &net.outputs {
+    for (_, id) in net.outputs() {
         let mut id: Id = *id;
         is_output[id.0] = true;
-        while let Kind::Reshape | Kind::Permute { .. } = net.node(id).kind {
+        while let Kind::Reshape(_) | Kind::Permute(_) = net.node(id).kind {
             id = net.node(id).operands[0];
             is_output[id.0] = true;
         }

@@ -1,39 +1,25 @@
 //! Decides how every value lies in memory, and with that which steps there are.
 //!
-//! A kernel names the order of axes that it needs ([`needs`]); a value that lies otherwise is copied once for all who
-//! need that order. Its result lies in the order that comes naturally: channels-last for images, that of the operand
-//! for what works on rows or single numbers.
+//! A kind says the order of axes that its kernels need ([`Layout`](crate::net::Layout)); a value that lies otherwise is
+//! copied once for all who need that order. Its result lies in the order that comes naturally: channels-last for images,
+//! that of the operand for what works on rows or single numbers.
+//!
+//! What is learned lies in one buffer, its gradients in another of the same layout, so that an optimizer goes over both
+//! once. Gradients are written there by what computes them, where that is possible.
 
 use archc_base::DType;
 use rustc_hash::FxHashMap;
 
 use super::dtype::{is_large, outputs};
-use super::pairing::{Pairing, pairing};
-use super::{Buffer, Options, Place, Plan, Reduced, Step, View, Work, learn, slices};
+use super::geometry::{Geometry, Pairing, pairing};
+use super::states;
+use super::{Buffer, Options, Place, Plan, Reduced, Step, View, Work, slices};
 use crate::graph::NodeId;
-use crate::opt::{Id, Kind, Net, Source, Squeeze};
+use crate::net::{Constant, Id, Kind, Need, Net, Node, Order, Squeeze};
 use crate::plan::view::IMAGE;
 
-/// What a kernel can read.
-pub(super) enum Need {
-    /// Any view.
-    Any,
-    /// A matrix with whatever order of axes it has.
-    Own,
-    /// A matrix with this order of axes.
-    Order(Vec<usize>),
-    /// A matrix whose columns are this axis.
-    Rows(usize),
-    /// Row-major without gaps.
-    Plain,
-    /// Matrices of the last two axes, whose rows have no gaps.
-    Left,
-    /// The same, or their columns.
-    Right,
-}
-
-pub(super) struct Layout<'a> {
-    pub(super) net: &'a Net,
+struct Layout<'a> {
+    net: &'a Net,
     options: &'a Options<'a>,
     /// Where each value lies, once it is computed.
     views: Vec<Option<View>>,
@@ -46,18 +32,18 @@ pub(super) struct Layout<'a> {
     copies: FxHashMap<(View, Vec<usize>), View>,
     /// Values that the network gives out.
     is_output: Vec<bool>,
-    /// Where each state lies, and the derivatives that are written where they are kept.
-    pub(super) states: Vec<View>,
-    pub(super) kept: Vec<Option<View>>,
+    /// Where each state lies, and the gradients that are written where they are kept.
+    states: Vec<View>,
+    kept: Vec<Option<View>>,
     steps: Vec<Step>,
     buffers: Vec<Buffer>,
-    constants: Vec<Source>,
+    constants: Vec<Constant>,
 }
 
 /// Steps and buffers, without lives and offsets.
 pub(super) fn lay_out(net: Net, options: &Options) -> Plan {
-    let (buffers, states) = learn::states(&net);
-    let kept = learn::kept(&net, &states);
+    let (buffers, states) = states::lay_out(&net);
+    let kept = states::kept(&net, &states);
     let mut layout = Layout {
         net: &net,
         options,
@@ -77,9 +63,9 @@ pub(super) fn lay_out(net: Net, options: &Options) -> Plan {
         let view = layout.place(id);
         layout.views[id.0] = Some(view);
     }
-    let outputs = net.outputs.iter().map(|(name, id)| (name.clone(), layout.view(*id))).collect();
+    let outputs = net.outputs().iter().map(|(name, id)| (name.clone(), layout.view(*id))).collect();
     let dims = |id: Id| net.node(id).shape.concrete(options.batch);
-    let inputs = net.inputs.iter().map(|(name, id)| (name.clone(), dims(*id))).collect();
+    let inputs = net.inputs().iter().map(|(name, id)| (name.clone(), dims(*id))).collect();
     let Layout { steps, buffers, constants, states, .. } = layout;
     let segments = slices::whole(&steps);
     Plan { batch: options.batch, steps, segments, buffers, arena: 0, constants, inputs, outputs, states, net }
@@ -90,7 +76,8 @@ fn find_parts(net: &Net) -> Vec<Option<(Id, usize)>> {
     let mut parts = vec![None; net.bound()];
     let is_image = |id: Id| net.node(id).shape.as_image().is_some();
     let mut concats: Vec<Id> = net.order();
-    concats.retain(|id| matches!(net.node(*id).kind, Kind::Concat { axis: 1 }) && is_image(*id));
+    let of_channels = |id: Id| matches!(&net.node(id).kind, Kind::Concat(concat) if concat.axis == 1);
+    concats.retain(|id| of_channels(*id) && is_image(*id));
     concats.sort_by_key(|id| std::cmp::Reverse((net.node(*id).shape.len(), id.0)));
     for concat in concats {
         let operands = &net.node(concat).operands;
@@ -98,7 +85,7 @@ fn find_parts(net: &Net) -> Vec<Option<(Id, usize)>> {
         for operand in operands {
             let node = net.node(*operand);
             let once = operands.iter().filter(|other| *other == operand).count() == 1;
-            let writes = writes_images(&node.kind) && is_image(*operand);
+            let writes = (of_channels(*operand) || node.kind.layout(node, net).gaps) && is_image(*operand);
             if once && writes && parts[operand.0].is_none() {
                 parts[operand.0] = Some((concat, at));
             }
@@ -108,26 +95,8 @@ fn find_parts(net: &Net) -> Vec<Option<(Id, usize)>> {
     parts
 }
 
-/// Whether the kind computes images, and can leave gaps between their pixels.
-fn writes_images(kind: &Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Identity
-            | Kind::Conv { .. }
-            | Kind::Separable { .. }
-            | Kind::PooledConv { .. }
-            | Kind::ConvTranspose { .. }
-            | Kind::Channels { .. }
-            | Kind::PRelu { .. }
-            | Kind::Pool { .. }
-            | Kind::AdaptivePool { .. }
-            | Kind::Resize { .. }
-            | Kind::Concat { axis: 1 }
-    ) || matches!(kind, Kind::Learn(learn) if learn::writes_images(learn))
-}
-
 impl Layout<'_> {
-    pub(super) fn view(&self, id: Id) -> View {
+    fn view(&self, id: Id) -> View {
         self.views[id.0].clone().expect("operands come first")
     }
 
@@ -135,152 +104,135 @@ impl Layout<'_> {
     fn place(&mut self, id: Id) -> View {
         let node = self.net.node(id);
         let dims = node.shape.concrete(self.options.batch);
-        let image = dims.len() == 4 && node.shape.batched;
-        let last = dims.len().saturating_sub(1);
         match &node.kind {
-            Kind::Input(number) => View::plain(Place::Input(*number), &dims),
-            Kind::Constant(source) => self.constant(source),
-            Kind::State(state) => self.states[*state].clone(),
-            Kind::Learn(learn) => self.learn(id, learn),
-            Kind::Permute { axes } => self.view(node.operands[0]).permuted(axes),
-            Kind::Slice { axis, from } => self.view(node.operands[0]).sliced(*axis, *from, dims[*axis]),
-            Kind::Reshape => {
+            Kind::Input(input) => View::plain(Place::Input(input.0), &dims),
+            Kind::Constant(constant) => self.constant(constant),
+            Kind::State(state) => self.states[state.0].clone(),
+            Kind::Permute(permute) => self.view(node.operands[0]).permuted(&permute.axes),
+            Kind::Slice(slice) => self.view(node.operands[0]).sliced(slice.axis, slice.from, dims[slice.axis]),
+            Kind::Reshape(_) => {
                 let view = self.view(node.operands[0]);
                 view.reshaped(&dims).unwrap_or_else(|| {
-                    let copy = self.conform(&view, &Need::Plain, &node.layers);
+                    let copy = self.conform(&view, Need::RowMajor, &[], &node.layers);
                     copy.reshaped(&dims).expect("a plain value takes any shape")
                 })
             }
-            Kind::Concat { axis } => self.concat(id, *axis, &dims),
-            Kind::Pad { before, value } => {
+            Kind::Concat(concat) => self.concat(id, concat.axis, &dims),
+            Kind::Pad(pad) => {
                 let from = self.view(node.operands[0]);
                 let write = self.output(id, &from.order(), &[], true);
-                self.step(Work::Fill(*value), vec![], write.clone(), &node.layers);
+                self.step(Work::Fill(pad.value), vec![], write.clone(), &node.layers);
                 let mut inner = write.clone();
-                for (axis, before) in before.iter().enumerate() {
+                for (axis, before) in pad.before.iter().enumerate() {
                     inner = inner.sliced(axis, *before, from.dims[axis]);
                 }
                 self.step(Work::Copy, vec![from], inner, &node.layers);
                 write
             }
-            Kind::Roll { shifts } => {
+            Kind::Roll(roll) => {
                 let from = self.view(node.operands[0]);
                 let write = self.output(id, &from.order(), &[], true);
-                self.roll(from, write.clone(), shifts, &node.layers);
+                self.roll(from, write.clone(), &roll.shifts, &node.layers);
                 write
             }
-            Kind::Means => {
+            Kind::Means(_) => {
                 let means = self.means[node.operands[0].0].as_ref().expect("the operand leaves its means");
                 means.reshaped(&dims).expect("as many as there are channels")
             }
-            Kind::Conv { .. } => {
-                let order = if image { IMAGE.to_vec() } else { (0..dims.len()).collect() };
-                self.compute(id, &[self.window_need(id), Need::Plain], Some(order))
+            Kind::Gradient(gradient) => {
+                let (from, to) = (self.view(node.operands[0]), states::gradient(&self.states[gradient.state]));
+                if self.kept[node.operands[0].0].is_none() {
+                    self.step(Work::Copy, vec![from], to.clone(), &node.layers);
+                }
+                to
             }
-            Kind::PooledConv { .. } => self.compute(id, &[self.window_need(id)], Some(IMAGE.to_vec())),
-            Kind::Separable { .. }
-            | Kind::ConvTranspose { .. }
-            | Kind::Pool { .. }
-            | Kind::AdaptivePool { .. }
-            | Kind::Resize { .. } => self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec())),
-            Kind::GroupNorm { .. } => self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec())),
-            Kind::Linear { .. } => self.compute(id, &[Need::Rows(last)], None),
-            Kind::LayerNorm { axis, .. } | Kind::Softmax { axis, .. } | Kind::Normalize { axis, .. } => {
-                self.compute(id, &[Need::Rows(*axis)], None)
+            Kind::Running(running) => {
+                let mean = self.states[running.state].clone();
+                let channels = mean.dims[0];
+                let strides = vec![self.states[running.state + 1].offset - mean.offset, 1];
+                let write = View { dims: vec![2, channels], strides, ..mean };
+                let from = self.view(node.operands[0]);
+                self.step(Work::Node(id), vec![from], write.clone(), &node.layers);
+                write
             }
-            Kind::Channels { axis, .. } => self.compute(id, &[Need::Rows(*axis)], None),
-            Kind::PRelu { .. } => self.compute(id, &[Need::Rows(1)], None),
-            Kind::Identity if node.epilogue.gate.is_some() => {
-                self.compute(id, &[Need::Order(IMAGE.to_vec())], Some(IMAGE.to_vec()))
+            _ => self.compute(id),
+        }
+    }
+
+    /// One step that reads its operands as its kind needs them.
+    fn compute(&mut self, id: Id) -> View {
+        let node = self.net.node(id);
+        let layers = &node.layers;
+        let layout = node.kind.layout(node, self.net);
+        let order = self.order(id, &layout.order);
+        let mut reads: Vec<View> = vec![];
+        for (at, operand) in node.operands.iter().enumerate() {
+            let view = self.view(*operand);
+            let need = layout.needs.get(at).copied().unwrap_or(Need::RowMajor);
+            let need = if need == Need::Window && self.reads_any(node, &view) { Need::Any } else { need };
+            reads.push(self.conform(&view, need, &order, layers));
+        }
+        let epilogue = node.epilogue;
+        let beside = |own: &mut Self, read: Option<Id>, need: Need| {
+            read.map(|read| own.conform(&own.view(read), need, &order, layers))
+        };
+        let residual = beside(self, epilogue.residual, Need::Matrix);
+        let gate = beside(self, epilogue.gate, Need::RowMajor);
+        let bias = beside(self, epilogue.bias, Need::RowMajor);
+        let seen: Vec<&View> = reads.iter().chain(&gate).chain(&residual).collect();
+        let gaps = match node.kind {
+            Kind::Binary(_) => self.pairs(id, &reads, &order) != Pairing::Broadcast,
+            _ => layout.gaps,
+        };
+        let plain: Vec<usize> = (0..node.shape.rank()).collect();
+        let write = self.output(id, if layout.in_order { &order } else { &plain }, &seen, gaps);
+        let in_place = layout.in_place && gaps && reads[0].dims == write.dims;
+        let of_means = if self.options.reduced == Reduced::Batched { self.options.dtype } else { DType::F32 };
+        let means =
+            (epilogue.squeeze == Squeeze::Also).then(|| self.fresh(&write.dims[..2], &[0, 1], false, of_means, true));
+        self.means[id.0] = means.clone();
+        let step =
+            Step { reads, bias, gate, residual, means, in_place, order, ..Step::new(Work::Node(id), write, layers) };
+        let write = step.write.clone();
+        self.steps.push(step);
+        write
+    }
+
+    /// The order of axes in which a node goes through its values.
+    fn order(&self, id: Id, order: &Order) -> Vec<usize> {
+        let node = self.net.node(id);
+        match order {
+            Order::Image => IMAGE.to_vec(),
+            Order::As { of, last } => {
+                let mut order = self.view(node.operands[*of]).order();
+                if let Some(last) = last {
+                    order.retain(|axis| axis != last);
+                    order.push(*last);
+                }
+                order
             }
-            Kind::Identity => self.compute(id, &[Need::Own], None),
-            Kind::Attention { .. } => {
-                let rows = || Need::Order((0..dims.len()).collect());
-                self.compute(id, &[rows(), rows(), rows()], Some((0..dims.len()).collect()))
-            }
-            Kind::Binary { .. } => {
-                let whole = node.operands.iter().find(|operand| self.view(**operand).dims == dims);
-                let order = match whole {
-                    Some(operand) => self.view(*operand).order(),
-                    None if image => IMAGE.to_vec(),
-                    None => (0..dims.len()).collect(),
-                };
-                let needs = node.operands.iter().map(|operand| match whole {
-                    Some(whole) if whole == operand => Need::Order(order.clone()),
-                    _ => Need::Any,
-                });
-                let needs: Vec<Need> = needs.collect();
-                self.compute(id, &needs, Some(order))
-            }
-            Kind::Matmul { .. } => {
-                let order = self.wanted_order(id).unwrap_or((0..dims.len()).collect());
-                self.compute(id, &[Need::Left, Need::Right], Some(order))
-            }
-            Kind::Excitation { .. } => self.compute(id, &[Need::Plain], Some((0..dims.len()).collect())),
-            Kind::Reduce { .. } => {
-                let keep = node.shape.rank() == self.view(node.operands[0]).dims.len();
-                let order = if keep && image { IMAGE.to_vec() } else { (0..dims.len()).collect() };
-                self.compute(id, &[Need::Any], Some(order))
-            }
-            Kind::Op { .. } => {
-                let needs: Vec<Need> = node.operands.iter().map(|_| Need::Plain).collect();
-                self.compute(id, &needs, Some((0..dims.len()).collect()))
+            Order::Wanted => self.wanted_order(id).unwrap_or((0..node.shape.rank()).collect()),
+            // sums have fewer axes than what they are sums of
+            Order::RowMajor => {
+                let rank = node.operands.first().map_or(0, |operand| self.net.node(*operand).shape.rank());
+                (0..rank.max(node.shape.rank())).collect()
             }
         }
     }
 
-    /// One step that reads the operands as `needs` says and writes in `order`, or in that of the first operand.
-    pub(super) fn compute(&mut self, id: Id, needs: &[Need], order: Option<Vec<usize>>) -> View {
-        let node = self.net.node(id);
-        let layers = &node.layers;
-        let reads: Vec<View> = node
-            .operands
-            .iter()
-            .zip(needs)
-            .map(|(operand, need)| self.conform(&self.view(*operand), need, layers))
-            .collect();
-        let order = order.unwrap_or_else(|| match needs[0] {
-            Need::Rows(axis) => with_last(&reads[0], axis),
-            _ => reads[0].order(),
-        });
-        let single =
-            matches!(node.kind, Kind::Identity | Kind::Channels { .. } | Kind::PRelu { .. } | Kind::Binary { .. })
-                || matches!(&node.kind, Kind::Learn(learn) if learn.is_single());
-        // of a convolution it has the pixels of the image, also where only their means are kept
-        let added = if matches!(node.kind, Kind::Conv { .. }) { IMAGE.to_vec() } else { order.clone() };
-        let residual =
-            node.epilogue.residual.map(|residual| self.conform(&self.view(residual), &Need::Order(added), layers));
-        let gate = node.epilogue.gate.map(|gate| self.conform(&self.view(gate), &Need::Plain, layers));
-        let seen: Vec<&View> = reads.iter().chain(&gate).chain(&residual).collect();
-        let gaps = match node.kind {
-            Kind::Binary { .. } => self.pairs(id, &reads, &order) != Pairing::Broadcast,
-            _ => writes_images(&node.kind),
-        };
-        let write = self.output(id, &order, &seen, gaps);
-        let in_place = single && gaps && reads[0].dims == write.dims;
-        let means = (node.epilogue.squeeze == Squeeze::Also)
-            .then(|| self.fresh(&write.dims[..2], &[0, 1], false, DType::F32, true));
-        self.means[id.0] = means.clone();
-        let (work, layers) = (Work::Node(id), layers.clone());
-        self.steps.push(Step { work, reads, gate, residual, write: write.clone(), means, in_place, layers });
-        write
-    }
-
-    /// What a convolution needs of its image.
-    fn window_need(&self, id: Id) -> Need {
-        let node = self.net.node(id);
+    /// Whether a convolution of `node` can read an image as it lies.
+    fn reads_any(&self, node: &Node, x: &View) -> bool {
         let (window, groups) = match &node.kind {
-            Kind::Conv { window, groups, .. } => (window, *groups),
-            Kind::PooledConv { window, .. } => (window, 1),
-            _ => unreachable!("the caller has seen a convolution"),
+            Kind::Conv(conv) => (conv.window, conv.groups),
+            Kind::PooledConv(conv) => (conv.window, 1),
+            _ => return false,
         };
-        let x = self.view(node.operands[0]);
         let few = groups == 1 && x.dims[1] <= self.options.few_channels && window.kernel != [1, 1];
         let float = match x.place {
             Place::Buffer(buffer) => self.buffers[buffer].dtype == DType::F32,
             _ => true,
         };
-        if few && float { Need::Any } else { Need::Order(IMAGE.to_vec()) }
+        few && float && self.net.constant(node.operands[1]).is_some()
     }
 
     /// How the second operand of a binary node pairs with the first.
@@ -391,41 +343,26 @@ impl Layout<'_> {
         self.roll(from.sliced(*axis, kept, *shift), to.sliced(*axis, 0, *shift), rest, layers);
     }
 
-    fn constant(&mut self, source: &Source) -> View {
-        let number = self.constants.iter().position(|other| other == source).unwrap_or_else(|| {
-            self.constants.push(source.clone());
+    fn constant(&mut self, constant: &Constant) -> View {
+        let number = self.constants.iter().position(|other| other == constant).unwrap_or_else(|| {
+            self.constants.push(constant.clone());
             self.constants.len() - 1
         });
-        View::plain(Place::Constant(number), source.shape())
+        View::plain(Place::Constant(number), &constant.shape())
     }
 
     /// The view, or a copy of it that a kernel with this need can read.
-    fn conform(&mut self, view: &View, need: &Need, layers: &[NodeId]) -> View {
+    fn conform(&mut self, view: &View, need: Need, order: &[usize], layers: &[NodeId]) -> View {
         let rank = view.dims.len();
-        let order = match need {
+        let dense = |axis: usize| view.strides[axis] == 1 || view.dims[axis] == 1;
+        let (fits, order) = match need {
             Need::Any => return view.clone(),
-            Need::Plain if view.is_plain() => return view.clone(),
-            Need::Plain => (0..rank).collect(),
-            Need::Own if view.matrix(&view.order()).is_some() => return view.clone(),
-            Need::Own => view.order(),
-            Need::Order(order) if view.matrix(order).is_some() => return view.clone(),
-            Need::Order(order) => order.clone(),
-            Need::Rows(axis) => {
-                let order = with_last(view, *axis);
-                if view.matrix(&order).is_some() {
-                    return view.clone();
-                }
-                order
-            }
-            Need::Left | Need::Right => {
-                let dense = |axis: usize| view.strides[axis] == 1 || view.dims[axis] == 1;
-                if dense(rank - 1) || (matches!(need, Need::Right) && dense(rank - 2)) {
-                    return view.clone();
-                }
-                (0..rank).collect()
-            }
+            Need::RowMajor => (view.is_plain(), (0..rank).collect()),
+            Need::Matrix | Need::Window => (view.matrix(order).is_some(), order.to_vec()),
+            Need::Left => (dense(rank - 1), (0..rank).collect()),
+            Need::Right => (dense(rank - 1) || dense(rank - 2), (0..rank).collect()),
         };
-        self.copy(view, &order, layers)
+        if fits { view.clone() } else { self.copy(view, &order, layers) }
     }
 
     fn copy(&mut self, view: &View, order: &[usize], layers: &[NodeId]) -> View {
@@ -436,7 +373,7 @@ impl Layout<'_> {
         let (dtype, batched) = match view.place {
             Place::Buffer(buffer) => (self.buffers[buffer].dtype, self.buffers[buffer].sample.is_some()),
             Place::Input(number) => {
-                let batched = self.net.node(self.net.inputs[number].1).shape.batched;
+                let batched = self.net.node(self.net.inputs()[number].1).shape.batched;
                 let all = self.options.reduced == Reduced::Batched;
                 (if batched || !all { self.dtype(&view.dims) } else { DType::F32 }, batched)
             }
@@ -448,42 +385,23 @@ impl Layout<'_> {
         copy
     }
 
-    pub(super) fn step(&mut self, work: Work, reads: Vec<View>, write: View, layers: &[NodeId]) {
-        let layers = layers.to_vec();
-        self.steps.push(Step { work, reads, gate: None, residual: None, write, means: None, in_place: false, layers });
+    fn step(&mut self, work: Work, reads: Vec<View>, write: View, layers: &[NodeId]) {
+        self.steps.push(Step { reads, ..Step::new(work, write, layers) });
     }
 
     /// The order in which the only reader of a value would have to copy it: a permutation that is then reshaped.
     fn wanted_order(&self, id: Id) -> Option<Vec<usize>> {
-        let reader = self.only_reader(id)?;
-        let Kind::Permute { axes } = &self.net.node(reader).kind else { return None };
-        let next = self.only_reader(reader)?;
+        let reader = self.net.only_reader(id)?;
+        let Kind::Permute(permute) = &self.net.node(reader).kind else { return None };
+        let next = self.net.only_reader(reader)?;
         // the rows of a product may lie among its innermost batch of matrices, and nowhere else
-        let rank = axes.len();
+        let rank = permute.axes.len();
         let mut swapped: Vec<usize> = (0..rank).collect();
         if rank >= 3 {
             swapped.swap(rank - 3, rank - 2);
         }
-        (matches!(self.net.node(next).kind, Kind::Reshape) && *axes == swapped).then_some(swapped)
+        (matches!(self.net.node(next).kind, Kind::Reshape(_)) && permute.axes == swapped).then_some(swapped)
     }
-
-    fn only_reader(&self, id: Id) -> Option<Id> {
-        let mut readers = (0..self.net.bound()).filter_map(|at| {
-            let reads = self.net.get(Id(at))?.reads().filter(|read| *read == id).count();
-            (reads > 0).then_some(Id(at))
-        });
-        let reader = readers.next()?;
-        let output = self.net.outputs.iter().any(|(_, output)| *output == id);
-        (readers.next().is_none() && !output).then_some(reader)
-    }
-}
-
-/// The order of the view with `axis` as the innermost.
-fn with_last(view: &View, axis: usize) -> Vec<usize> {
-    let mut order = view.order();
-    order.retain(|other| *other != axis);
-    order.push(axis);
-    order
 }
 
 /// Parts that already lie next to each other along `axis`, as one view.

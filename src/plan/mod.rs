@@ -9,22 +9,23 @@
 mod arena;
 mod cost;
 mod dtype;
+pub mod geometry;
 mod layout;
-mod learn;
 pub mod memory;
-pub mod pairing;
 mod slices;
+mod states;
 pub mod view;
 
 use archc_base::DType;
 
 use crate::diag::{Code, Problem};
 use crate::graph::{NodeId, path};
-use crate::opt::{Id, Kind, Net, Source};
+use crate::net::{Constant, Id, Kind, Net};
 use crate::typed::Typed;
 
 pub use cost::Cost;
 pub use dtype::Reduced;
+pub use geometry::Geometry;
 pub use memory::{available, gigabytes};
 pub use slices::{Level, Load, Segment, Slicing};
 pub use view::{Place, View};
@@ -63,6 +64,8 @@ pub enum Work {
 pub struct Step {
     pub work: Work,
     pub reads: Vec<View>,
+    /// One number a channel, [C], of an epilogue.
+    pub bias: Option<View>,
     /// The factors of channels [N, C] of an epilogue.
     pub gate: Option<View>,
     pub residual: Option<View>,
@@ -70,6 +73,10 @@ pub struct Step {
     /// The means of channels [N, C] that are written besides.
     pub means: Option<View>,
     pub in_place: bool,
+    /// The axes from the outermost to the innermost in which a node goes through its values: rows of the last.
+    pub order: Vec<usize>,
+    /// What else its kernel needs to know of views.
+    pub geometry: Geometry,
     /// The layers that it does the work of.
     pub layers: Vec<NodeId>,
 }
@@ -89,19 +96,37 @@ pub struct Buffer {
 }
 
 impl Step {
+    /// A step that reads nothing yet.
+    pub fn new(work: Work, write: View, layers: &[NodeId]) -> Step {
+        Step {
+            work,
+            reads: vec![],
+            bias: None,
+            gate: None,
+            residual: None,
+            write,
+            means: None,
+            in_place: false,
+            order: vec![],
+            geometry: Geometry::Rows,
+            layers: layers.to_vec(),
+        }
+    }
+
     /// What it reads besides the first operand.
     pub fn further(&self) -> impl Iterator<Item = &View> {
-        self.reads.iter().skip(1).chain(&self.gate).chain(&self.residual)
+        self.reads.iter().skip(1).chain(&self.bias).chain(&self.gate).chain(&self.residual)
     }
 
     /// Everything it touches.
     pub fn views(&self) -> impl Iterator<Item = &View> {
-        self.reads.iter().chain(&self.gate).chain(&self.residual).chain([&self.write]).chain(&self.means)
+        let beside = self.bias.iter().chain(&self.gate).chain(&self.residual);
+        self.reads.iter().chain(beside).chain([&self.write]).chain(&self.means)
     }
 
     fn views_mut(&mut self) -> impl Iterator<Item = &mut View> {
-        let more = self.gate.iter_mut().chain(&mut self.residual).chain([&mut self.write]).chain(&mut self.means);
-        self.reads.iter_mut().chain(more)
+        let beside = self.bias.iter_mut().chain(&mut self.gate).chain(&mut self.residual);
+        self.reads.iter_mut().chain(beside).chain([&mut self.write]).chain(&mut self.means)
     }
 }
 
@@ -114,7 +139,7 @@ pub struct Plan {
     segments: Vec<Segment>,
     buffers: Vec<Buffer>,
     arena: usize,
-    constants: Vec<Source>,
+    constants: Vec<Constant>,
     inputs: Vec<(String, Vec<usize>)>,
     outputs: Vec<(String, View)>,
     /// Where each of the net's states lies.
@@ -138,9 +163,12 @@ pub fn plan(net: Net, options: &Options) -> Result<Plan, Problem> {
         plan.segments = slices::choose(&plan.net, &plan.steps, &plan.buffers, plan.batch, slicing);
         slices::cut(&plan.net, &mut plan.steps, &mut plan.buffers, plan.batch, &plan.segments);
     }
-    let kept = if plan.states.is_empty() { 0 } else { learn::KEPT };
+    let kept = if plan.states.is_empty() { 0 } else { states::KEPT };
     plan.arena = arena::assign(&mut plan.steps, &plan.segments, &mut plan.buffers, &mut plan.outputs, kept)
         .ok_or_else(|| memory::too_large(usize::MAX, options.batch))?;
+    for step in &mut plan.steps {
+        step.geometry = Geometry::of(&plan.net, step);
+    }
     match plan.bytes() {
         Some(bytes) if bytes <= options.memory => Ok(plan),
         bytes => Err(memory::too_large(bytes.unwrap_or(usize::MAX), options.batch)),
@@ -208,7 +236,7 @@ impl Plan {
     }
 
     /// The values of parameters alone that steps read, by [`Place::Constant`].
-    pub fn constants(&self) -> &[Source] {
+    pub fn constants(&self) -> &[Constant] {
         &self.constants
     }
 
@@ -232,13 +260,18 @@ impl Plan {
         }
     }
 
+    /// Whether read `at` of a step is a weight.
+    pub fn is_weight(&self, step: &Step, at: usize) -> bool {
+        matches!(step.work, Work::Node(id) if self.net.node(id).kind.is_weight(at))
+    }
+
     /// One line for a step: number, kind, layers, shapes.
     pub fn describe(&self, step: &Step, typed: &Typed) -> String {
         let kind = match &step.work {
             Work::Node(id) => match &self.net.node(*id).kind {
-                Kind::Identity if step.gate.is_some() => "mul",
-                Kind::Identity if step.residual.is_some() => "add",
-                Kind::Identity => "map",
+                Kind::Identity(_) if step.gate.is_some() => "mul",
+                Kind::Identity(_) if step.residual.is_some() => "add",
+                Kind::Identity(_) => "map",
                 kind => kind.name(),
             },
             Work::Copy => "copy",
@@ -251,7 +284,8 @@ impl Plan {
             let layout = if view.pixel_distance().is_some() && !view.is_plain() { "nhwc " } else { "" };
             format!("{layout}[{}]", dims.join(", "))
         };
-        let reads: Vec<String> = step.reads.iter().chain(&step.gate).chain(&step.residual).map(shape).collect();
+        let reads = step.reads.iter().enumerate().filter(|(at, _)| !self.is_weight(step, *at)).map(|(_, view)| view);
+        let reads: Vec<String> = reads.chain(&step.gate).chain(&step.residual).map(shape).collect();
         let place = if step.in_place { " in place" } else { "" };
         let means = step.means.as_ref().map_or(String::new(), |means| format!(", {}", shape(means)));
         format!("{kind} {} : {} -> {}{means}{place}", layers.join(" + "), reads.join(", "), shape(&step.write))

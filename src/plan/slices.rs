@@ -13,7 +13,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use super::{Buffer, Place, Step, View, Work};
-use crate::opt::Net;
+use crate::net::Net;
 
 /// Steps that are run for all samples of the batch, a slice after another, before the next segment's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,7 +166,8 @@ impl Model<'_> {
             _ => (0, self.steps.len()),
         };
         let (mut sample, mut reads, mut writes) = (0.0, vec![], vec![]);
-        for view in step.views() {
+        // weights are the backend's to count
+        for view in step.views().filter(|view| !matches!(view.place, Place::Constant(_))) {
             sample += bytes(view) / batch;
             let (first, last) = life(view);
             let writes_it = std::iter::once(&step.write).chain(&step.means).any(|own| std::ptr::eq(own, view));
@@ -234,7 +235,7 @@ pub(super) fn distinct(view: &View) -> usize {
 fn sliced_views(net: &Net, buffers: &[Buffer], step: &Step, batch: usize) -> Option<Vec<bool>> {
     let batched = |view: &View| match view.place {
         Place::Buffer(buffer) => buffers[buffer].sample.is_some(),
-        Place::Input(number) => net.node(net.inputs[number].1).shape.batched,
+        Place::Input(number) => net.node(net.inputs()[number].1).shape.batched,
         Place::Constant(_) => false,
     };
     let is_copy = !matches!(step.work, Work::Node(_));

@@ -1,9 +1,9 @@
 //! Fine-tuning. What a `train` block says is read and checked by [`check`]; the result, [`TrainSpec`], proves that every word
-//! of it is known, of its type and in its range, and that there is something to train. [`grad`] makes a net of the backward
-//! pass, and a [`Trainer`] runs it.
+//! of it is known, of its type and in its range, and that there is something to train. A [`Trainer`] runs it.
 
 mod check;
-pub mod grad;
+#[cfg(test)]
+mod gradients;
 mod optimizer;
 mod reach;
 pub mod run;

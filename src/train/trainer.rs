@@ -9,15 +9,15 @@ use archc_base::Loss;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::TrainSpec;
-use super::grad::backward;
 use super::optimizer::Optimizer;
 use super::spec::Setting;
 use crate::diag::{Code, Problem};
 use crate::exec::learning::{Array, Arrays, Learning, Learns, Part, Update};
 use crate::exec::{Executable, Tensors, Weights};
 use crate::graph::{NodeId, key, path};
+use crate::net::{self, CLOCK, Net, Node, State, backward};
 use crate::ops::shape::Shape;
-use crate::opt::{self, CLOCK, Epilogue, Id, Kind, Learn, Net, Node, State};
+use crate::opt;
 use crate::plan::{self, Plan, View};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
@@ -221,19 +221,15 @@ impl<'a> Trainer<'a> {
     fn net(&self) -> Result<Net, Problem> {
         let frozen = |node: NodeId| self.frozen.contains(&node);
         let mut net = opt::lower_training(self.typed, &frozen);
-        let output = net.outputs.first().expect("a network has an output").1;
-        let shape = net.node(output).shape.clone();
-        let add = |net: &mut Net, kind: Kind, operands: Vec<Id>, shape: Shape| {
-            let layers = net.node(output).layers.clone();
-            net.add(Node { kind, operands, epilogue: Epilogue::default(), shape, layers })
-        };
+        let output = net.outputs().first().expect("a network has an output").1;
+        let (shape, layers) = (net.node(output).shape.clone(), net.node(output).layers.clone());
         let is_classes = matches!(self.config.loss, Loss::CrossEntropy { .. });
         let wrong = |message: String| Err(Problem::new(Code::Train, message));
         if is_classes && (!shape.batched || shape.rank() != 2) {
             return wrong(format!("`cross_entropy` needs an output [N, classes], this network's is {shape}"));
         }
         let target = if self.config.target_is_image {
-            let (name, input) = net.inputs[0].clone();
+            let (name, input) = net.inputs()[0].clone();
             let given = &net.node(input).shape;
             if *given != shape {
                 return wrong(format!(
@@ -243,21 +239,19 @@ impl<'a> Trainer<'a> {
             input
         } else {
             let own = if is_classes { Shape::batched([3]) } else { shape.clone() };
-            let number = net.inputs.len();
-            let id = add(&mut net, Kind::Input(number), vec![], own);
-            net.inputs.push((TARGET.into(), id));
-            id
+            net.add_input(TARGET, own, layers.clone())
         };
-        let loss = Kind::Learn(Learn::Loss(self.config.loss.clone()));
-        let loss = add(&mut net, loss, vec![output, target], Shape::fixed([1]));
-        let derivative = Kind::Learn(Learn::LossData(self.config.loss.clone()));
-        let derivative = add(&mut net, derivative, vec![output, target], shape.clone());
-        net.outputs = vec![(LOSS.into(), loss)];
+        let loss = net::Loss(self.config.loss.clone());
+        let loss = net.add(Node::new(loss, vec![output, target], Shape::fixed([1]), layers.clone()));
+        let gradient = net::LossData(self.config.loss.clone());
+        let gradient = net.add(Node::new(gradient, vec![output, target], shape.clone(), layers));
+        let mut outputs = vec![(LOSS.to_string(), loss)];
         if shape.rank() == 2 {
-            net.outputs.push((OUTPUT.into(), output));
+            outputs.push((OUTPUT.into(), output));
         }
-        backward(&mut net, &[(output, derivative)], &[]);
-        opt::rewrite(&mut net, self.device.learning_fusion());
+        net.set_outputs(outputs);
+        backward(&mut net, &[(output, gradient)], &[]);
+        opt::rewrite(&mut net, self.device.learning_fusions());
         Ok(net)
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The modules from the bottom up.
 const FLOW: &[&str] = &[
     "source", "diag", "tensor", "philox", "io", "data", "ops", "syntax", "zoo", "graph", "resolve", "build", "edit",
-    "typed", "weights", "settings", "opt", "plan", "exec", "bind", "train", "compile", "answers", "face", "cli",
+    "typed", "weights", "settings", "net", "opt", "plan", "exec", "bind", "train", "compile", "answers", "face", "cli",
 ];
 
 #[test]

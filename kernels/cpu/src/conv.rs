@@ -144,35 +144,21 @@ impl<T> Kernel<T> {
 }
 
 impl<T: Element> PackedConv<T> {
-    /// Packs weights [out, in / groups, kh, kw] for the direct kernels; `scale` multiplies each output channel (a batch
-    /// norm that is folded in).
-    pub fn pack(unit: impl Into<Unit>, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
-        Self::pack_for(unit, shape, Algorithm::Direct, weights, scale)
+    /// Packs weights [out, in / groups, kh, kw] for the direct kernels.
+    pub fn pack(unit: impl Into<Unit>, shape: &ConvShape, weights: &[f32]) -> Self {
+        Self::pack_for(unit, shape, Algorithm::Direct, weights)
     }
 
     /// The same for an algorithm that [`choose`] has chosen.
     ///
     /// [`choose`]: super::choose
-    pub fn pack_for(
-        unit: impl Into<Unit>,
-        shape: &ConvShape,
-        algorithm: Algorithm,
-        weights: &[f32],
-        scale: Option<&[f32]>,
-    ) -> Self {
-        T::pack_conv(unit.into(), shape, algorithm, weights, scale)
+    pub fn pack_for(unit: impl Into<Unit>, shape: &ConvShape, algorithm: Algorithm, weights: &[f32]) -> Self {
+        T::pack_conv(unit.into(), shape, algorithm, weights)
     }
 
-    pub(super) fn packed(
-        unit: Unit,
-        shape: &ConvShape,
-        algorithm: Algorithm,
-        weights: &[f32],
-        scale: Option<&[f32]>,
-    ) -> Self {
+    pub(super) fn packed(unit: Unit, shape: &ConvShape, algorithm: Algorithm, weights: &[f32]) -> Self {
         shape.check();
         assert!(weights.len() >= shape.weight_len(), "too few weights");
-        assert!(scale.is_none_or(|s| s.len() >= shape.out_channels), "too few scales");
         let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
         let tile = match algorithm {
             Algorithm::Direct => None,
@@ -180,13 +166,13 @@ impl<T: Element> PackedConv<T> {
             Algorithm::Winograd4 => Some(4),
         };
         let kernel = if let Some(tile) = tile {
-            Kernel::Winograd(Winograd::pack(unit, shape, tile, weights, scale))
+            Kernel::Winograd(Winograd::pack(unit, shape, tile, weights))
         } else if shape.groups > 1 && cg == 1 && kg == 1 {
-            Kernel::Depthwise(Depthwise::pack(unit, shape, weights, scale))
+            Kernel::Depthwise(Depthwise::pack(unit, shape, weights))
         } else if Grouped::<T>::suits(unit.isa(), shape) {
-            Kernel::Grouped(Grouped::pack(unit, shape, weights, scale))
+            Kernel::Grouped(Grouped::pack(unit, shape, weights))
         } else if stem::suits::<T>(shape) {
-            Kernel::Stem { weights: pack_panels::<T>(unit, shape, 1, weights, scale) }
+            Kernel::Stem { weights: pack_panels::<T>(unit, shape, 1, weights) }
         } else {
             // Groups narrower than a vector are merged, so that no more lanes than needed are wasted.
             let mut merge = 1;
@@ -196,7 +182,7 @@ impl<T: Element> PackedConv<T> {
             let groups = shape.groups / merge;
             Kernel::Direct {
                 groups,
-                weights: pack_panels::<T>(unit, shape, merge, weights, scale),
+                weights: pack_panels::<T>(unit, shape, merge, weights),
                 zeros: vec![T::ZERO; shape.in_channels / groups],
             }
         };
@@ -441,13 +427,7 @@ impl<T: Element> PackedConv<T> {
 
 /// `[groups][panels][taps][terms][panel columns]` of `T`, where `merge` groups of the shape make one, with zeros between
 /// channels that do not meet.
-pub(super) fn pack_panels<T: Element>(
-    unit: Unit,
-    shape: &ConvShape,
-    merge: usize,
-    weights: &[f32],
-    scale: Option<&[f32]>,
-) -> Aligned {
+pub(super) fn pack_panels<T: Element>(unit: Unit, shape: &ConvShape, merge: usize, weights: &[f32]) -> Aligned {
     let kb = panel_cols(unit);
     let taps = shape.window.kernel[0] * shape.window.kernel[1];
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
@@ -470,12 +450,11 @@ pub(super) fn pack_panels<T: Element>(
             for j in 0..kb.min(cols - first) {
                 let k = group * cols + first + j;
                 let at = (first + j) / kg * cg;
-                let scale = scale.map_or(1.0, |s| s[k]);
                 for c in c0..(c0 + CHUNK).min(cg) {
                     let value = at + c;
                     for (tap, &w) in weights[(k * cg + c) * taps..][..taps].iter().enumerate() {
                         let term = (tap * terms + value / T::TERMS) * kb + j;
-                        panel[term * T::TERMS + value % T::TERMS] = T::down(w * scale);
+                        panel[term * T::TERMS + value % T::TERMS] = T::down(w);
                     }
                 }
             }

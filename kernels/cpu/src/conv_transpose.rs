@@ -85,8 +85,8 @@ pub struct PackedConvTranspose {
 }
 
 impl PackedConvTranspose {
-    /// Packs weights [in, out / groups, kh, kw]; `scale` multiplies each output channel.
-    pub fn pack(isa: Isa, shape: &ConvTransposeShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
+    /// Packs weights [in, out / groups, kh, kw].
+    pub fn pack(isa: Isa, shape: &ConvTransposeShape, weights: &[f32]) -> Self {
         let ConvTransposeShape { in_channels, out_channels, window, groups, .. } = *shape;
         let Window { kernel, stride, padding, dilation } = window;
         let positive = kernel.iter().chain(&stride).chain(&dilation).all(|&v| v > 0) && groups > 0;
@@ -96,7 +96,6 @@ impl PackedConvTranspose {
             "groups divide the channels"
         );
         assert!(weights.len() >= shape.weight_len(), "too few weights");
-        assert!(scale.is_none_or(|s| s.len() >= out_channels), "too few scales");
         let (cg, kg) = (in_channels / groups, out_channels / groups);
         let unit = Unit::from(isa);
         let kb = panel_cols(unit);
@@ -121,8 +120,7 @@ impl PackedConvTranspose {
                         let s = x.tap + (x.taps - 1 - tap % x.taps) * x.tap_step;
                         for (j, out) in row.iter_mut().enumerate().take(kg - first) {
                             let k = first + j;
-                            let w = weights[((c * kg + k) * kernel[0] + r) * kernel[1] + s];
-                            *out = w * scale.map_or(1.0, |scale| scale[group * kg + k]);
+                            *out = weights[((c * kg + k) * kernel[0] + r) * kernel[1] + s];
                         }
                     }
                 });

@@ -36,14 +36,14 @@ pub(super) struct Depthwise<T> {
 
 impl<T: Element> Depthwise<T> {
     /// One input and one output channel a group.
-    pub fn pack(unit: Unit, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
+    pub fn pack(unit: Unit, shape: &ConvShape, weights: &[f32]) -> Self {
         let taps = shape.window.kernel[0] * shape.window.kernel[1];
         let channels = shape.out_channels;
         let padded = channels.next_multiple_of(unit.isa().lanes());
         let mut w = Aligned::zeros(taps * padded);
         for c in 0..channels {
             for tap in 0..taps {
-                w[tap * padded + c] = weights[c * taps + tap] * scale.map_or(1.0, |s| s[c]);
+                w[tap * padded + c] = weights[c * taps + tap];
             }
         }
         Depthwise { unit, shape: *shape, w, padded, zeros: vec![T::ZERO; padded] }

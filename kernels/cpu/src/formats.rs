@@ -19,13 +19,7 @@ use super::winograd::{Algorithm, Estimate, Site, choose_of, estimate_of};
 /// A format that weights are packed in.
 pub trait Packs: Sized {
     /// [`PackedConv::pack_for`]
-    fn pack_conv(
-        unit: Unit,
-        shape: &ConvShape,
-        algorithm: Algorithm,
-        weights: &[f32],
-        scale: Option<&[f32]>,
-    ) -> PackedConv<Self>;
+    fn pack_conv(unit: Unit, shape: &ConvShape, algorithm: Algorithm, weights: &[f32]) -> PackedConv<Self>;
     /// [`PackedMat::from_nk`]
     fn pack_mat(unit: Unit, w: Rows) -> PackedMat<Self>;
     /// [`linear`](super::linear)
@@ -66,14 +60,8 @@ pub trait Takes<T>: Sized {
 macro_rules! packs {
     ($($T:ty),*) => {$(
         impl Packs for $T {
-            fn pack_conv(
-                unit: Unit,
-                shape: &ConvShape,
-                algorithm: Algorithm,
-                weights: &[f32],
-                scale: Option<&[f32]>,
-            ) -> PackedConv<$T> {
-                PackedConv::packed(unit, shape, algorithm, weights, scale)
+            fn pack_conv(unit: Unit, shape: &ConvShape, algorithm: Algorithm, weights: &[f32]) -> PackedConv<$T> {
+                PackedConv::packed(unit, shape, algorithm, weights)
             }
             fn pack_mat(unit: Unit, w: Rows) -> PackedMat<$T> {
                 PackedMat::packed(unit, w)

@@ -40,7 +40,7 @@ impl<T: Element> Grouped<T> {
         shape.groups > 1 && kg * 2 <= n && n.is_multiple_of(kg) && cg * (n / kg) <= n
     }
 
-    pub fn pack(unit: Unit, shape: &ConvShape, weights: &[f32], scale: Option<&[f32]>) -> Self {
+    pub fn pack(unit: Unit, shape: &ConvShape, weights: &[f32]) -> Self {
         let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
         let (n, taps) = (unit.isa().lanes(), shape.window.kernel[0] * shape.window.kernel[1]);
         let vectors = shape.out_channels.div_ceil(n);
@@ -49,7 +49,7 @@ impl<T: Element> Grouped<T> {
             for c in 0..cg {
                 for tap in 0..taps {
                     let to = (((k / n) * taps + tap) * cg + c) * n + k % n;
-                    w[to] = weights[(k * cg + c) * taps + tap] * scale.map_or(1.0, |s| s[k]);
+                    w[to] = weights[(k * cg + c) * taps + tap];
                 }
             }
         }

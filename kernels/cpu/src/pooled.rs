@@ -20,7 +20,6 @@ use super::view::ImageMut;
 pub struct PackedPooled {
     isa: Isa,
     conv: PackedConv,
-    bias: Option<Vec<f32>>,
     act: Act,
     pool: Window,
 }
@@ -37,29 +36,21 @@ impl PackedPooled {
         stem::suits::<f32>(shape) && pool.dilation == [1, 1] && pool.kernel[0] <= MOST
     }
 
-    pub fn pack(
-        isa: Isa,
-        shape: &ConvShape,
-        weights: &[f32],
-        scale: Option<&[f32]>,
-        bias: Option<Vec<f32>>,
-        act: Act,
-        pool: Window,
-    ) -> Self {
+    pub fn pack(isa: Isa, shape: &ConvShape, weights: &[f32], act: Act, pool: Window) -> Self {
         assert!(Self::suits(shape, &pool), "another kind of convolution or of windows");
-        let conv = PackedConv::pack(isa, shape, weights, scale);
-        PackedPooled { isa, conv, bias, act, pool }
+        let conv = PackedConv::pack(isa, shape, weights);
+        PackedPooled { isa, conv, act, pool }
     }
 
     /// The size of the windows' image that `y` has decides about ceil mode.
-    pub fn run(&self, x: Input, y: ImageMut) {
+    pub fn run(&self, x: Input, bias: Option<&[f32]>, y: ImageMut) {
         let shape = self.conv.shape();
         let x = x.planes();
         y.check();
         let [n, in_channels, h, w] = x.dims;
         assert!(in_channels == shape.in_channels && y.c == shape.out_channels && n == y.n, "images of other channels");
         let [h, w] = shape.window.output([h, w]);
-        let epilogue = Epilogue::new(self.bias.as_deref(), self.act);
+        let epilogue = Epilogue::new(bias, self.act);
         epilogue.check(n * h * w, y.c, n);
         let (c, isa) = (y.c, self.isa);
         let [kernel, stride, padding] =

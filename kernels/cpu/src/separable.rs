@@ -29,13 +29,6 @@ pub struct PackedSeparable {
     out_channels: usize,
 }
 
-/// The weights of one of the two: `scale` multiplies and `bias` is added to each output channel.
-#[derive(Clone, Copy, Debug)]
-pub struct RawConv<'a> {
-    pub weights: &'a [f32],
-    pub scale: Option<&'a [f32]>,
-}
-
 /// Floats of the hidden image that a task keeps, at most.
 const HIDDEN: usize = 48 << 10;
 
@@ -44,11 +37,11 @@ impl PackedSeparable {
     pub fn pack(
         unit: impl Into<Unit>,
         shape: &ConvShape,
-        depthwise: RawConv,
+        depthwise: &[f32],
         bias: Option<Vec<f32>>,
         act: Act,
         out_channels: usize,
-        pointwise: RawConv,
+        pointwise: &[f32],
     ) -> Self {
         let unit = unit.into();
         shape.check();
@@ -56,17 +49,16 @@ impl PackedSeparable {
         assert!(shape.groups == channels && shape.in_channels == channels, "not a depthwise convolution");
         assert!(bias.as_ref().is_none_or(|bias| bias.len() >= channels), "too few values of bias");
         let flat = ConvShape::new(channels, out_channels, 1);
-        for (raw, shape) in [(&depthwise, shape), (&pointwise, &flat)] {
-            assert!(raw.weights.len() >= shape.weight_len(), "too few weights");
-            assert!(raw.scale.is_none_or(|s| s.len() >= shape.out_channels), "too few scales");
+        for (weights, shape) in [(depthwise, shape), (pointwise, &flat)] {
+            assert!(weights.len() >= shape.weight_len(), "too few weights");
         }
         PackedSeparable {
             unit,
             shape: *shape,
-            depthwise: Depthwise::pack(unit, shape, depthwise.weights, depthwise.scale),
+            depthwise: Depthwise::pack(unit, shape, depthwise),
             bias,
             act,
-            pointwise: pack_panels::<f32>(unit, &flat, 1, pointwise.weights, pointwise.scale),
+            pointwise: pack_panels::<f32>(unit, &flat, 1, pointwise),
             out_channels,
         }
     }

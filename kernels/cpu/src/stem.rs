@@ -26,6 +26,11 @@ pub(super) fn suits<T: Element>(shape: &ConvShape) -> bool {
     T::HAS_STEM && shape.groups == 1 && shape.in_channels <= FEW_CHANNELS && shape.window.kernel != [1, 1]
 }
 
+/// Whether convolutions of float32 images of this shape may read them in any order of axes.
+pub fn reads_planes(shape: &ConvShape) -> bool {
+    suits::<f32>(shape)
+}
+
 /// Images in any order of axes: value `[n, c, h, w]` is at the sum of each index times its stride.
 #[derive(Clone, Copy, Debug)]
 pub struct Planes<'a, T = f32> {

@@ -68,14 +68,14 @@ fn keeps<T: Element>(unit: Unit, m: usize) -> bool {
 }
 
 impl<T: Element> Winograd<T> {
-    /// Transforms weights [out, in / groups, 3, 3]; `scale` multiplies each output channel.
-    pub fn pack(unit: Unit, shape: &ConvShape, m: usize, weights: &[f32], scale: Option<&[f32]>) -> Self {
+    /// Transforms weights [out, in / groups, 3, 3].
+    pub fn pack(unit: Unit, shape: &ConvShape, m: usize, weights: &[f32]) -> Self {
         assert!(suits(shape) && (m == 2 || m == 4), "not a convolution for Winograd's algorithm");
         let merge = merged(unit, shape);
         let u = if keeps::<T>(unit, m) {
-            weights::transform::<T>(unit, shape, [m, merge], weights, scale)
+            weights::transform::<T>(unit, shape, [m, merge], weights)
         } else {
-            weights::transform::<f32>(unit, shape, [m, merge], weights, scale)
+            weights::transform::<f32>(unit, shape, [m, merge], weights)
         };
         Winograd { unit, shape: *shape, m, groups: shape.groups / merge, u, of: PhantomData }
     }

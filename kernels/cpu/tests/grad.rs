@@ -636,7 +636,7 @@ fn what_was_repeated_is_summed() {
             let run = |other: Option<Strided>| {
                 on_threads(&what, || {
                     let mut out = vec![f32::NAN; rest];
-                    grad::unstretch(isa, &shape, &marks, view(&dy), other, &mut out);
+                    grad::sum_to(isa, &shape, &marks, view(&dy), other, &mut out);
                     out
                 })
             };

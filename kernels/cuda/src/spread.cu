@@ -3,14 +3,14 @@
 // Formula   spread        y = x scale, x repeated where its strides are 0
 //           spread_rows   the same where rows of an image take one row of x, which global pooling's derivative is
 //           max_data      d for what is as large as the maximum y, shared where several are
-//           unstretch     sums of d, or of d x, over the inner axes for each index of the outer ones
+//           sum_to     sums of d, or of d x, over the inner axes for each index of the outer ones
 //           gather        row r of the result is the row of the table that index r names; no number where it names none
 //           gather_data   row t of the result is the sum of the rows of d whose index is t
-// Layout    any strides; results of unstretch dense over the outer axes
-// Tile      spread: a thread has one value; spread_rows: eight columns of a row; max_data: a warp a maximum; unstretch: 32
+// Layout    any strides; results of sum_to dense over the outer axes
+// Tile      spread: a thread has one value; spread_rows: eight columns of a row; max_data: a warp a maximum; sum_to: 32
 //           neighbouring results x 8 threads, or a warp a result where what is summed lies densely; gather, gather_data: a
 //           thread a column of a row
-// Splits    unstretch of few results cuts the inner axes into gridDim.y parts, which unstretch_end adds in order
+// Splits    sum_to of few results cuts the inner axes into gridDim.y parts, which sum_to_end adds in order
 // Ceiling   memory's
 
 KERNEL(spread, THREADS, 2)(const __grid_constant__ Spread a) {
@@ -52,7 +52,7 @@ KERNEL(max_data, THREADS, 2)(const __grid_constant__ MaxData a) {
 }
 
 // Of every `step`th inner index from `from` on.
-DEV float sum_of(const Unstretch& a, int out, int from, int to, int step) {
+DEV float sum_of(const SumTo& a, int out, int from, int to, int step) {
     const T* d = a.d + offset(out, a.outer_rank, a.outer_shape, a.d_outer);
     const T* x = a.x ? a.x + offset(out, a.outer_rank, a.outer_shape, a.x_outer) : 0;
     float sum = 0.f;
@@ -65,7 +65,7 @@ DEV float sum_of(const Unstretch& a, int out, int from, int to, int step) {
     return sum;
 }
 
-KERNEL(unstretch, THREADS, 2)(const __grid_constant__ Unstretch a) {
+KERNEL(sum_to, THREADS, 2)(const __grid_constant__ SumTo a) {
     follow();
     SHARED(float, partial, [8][32]);
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
@@ -79,7 +79,7 @@ KERNEL(unstretch, THREADS, 2)(const __grid_constant__ Unstretch a) {
     a.partials[blockIdx.y * outputs + out] = result;
 }
 
-KERNEL(unstretch_rows, THREADS, 2)(const __grid_constant__ Unstretch a) {
+KERNEL(sum_to_rows, THREADS, 2)(const __grid_constant__ SumTo a) {
     follow();
     const int outputs = product(a.outer_shape, a.outer_rank), inner = product(a.inner_shape, a.inner_rank);
     const int out = blockIdx.x * 8 + threadIdx.y, first = blockIdx.y * a.per, last = min(inner, first + a.per);
@@ -88,7 +88,7 @@ KERNEL(unstretch_rows, THREADS, 2)(const __grid_constant__ Unstretch a) {
     if (threadIdx.x == 0) a.partials[blockIdx.y * outputs + out] = result;
 }
 
-KERNEL(unstretch_end, THREADS, 2)(const __grid_constant__ UnstretchEnd a) {
+KERNEL(sum_to_end, THREADS, 2)(const __grid_constant__ SumToEnd a) {
     follow();
     for (int at = blockIdx.x * THREADS + threadIdx.x; at < a.outputs; at += gridDim.x * THREADS) {
         float sum = 0.f;

@@ -45,11 +45,11 @@ args! {
         dx_inner: [i32; RANK],
     }
 
-    /// Sums of `d`, times `x` where there is one, over the inner axes; [`Unstretch::cut`] chooses the parts.
-    pub struct Unstretch {
+    /// Sums of `d`, times `x` where there is one, over the inner axes; [`SumTo::cut`] chooses the parts.
+    pub struct SumTo {
         d: *const Stored,
         x: *const Stored,
-        /// [`Unstretch::partials`] floats.
+        /// [`SumTo::partials`] floats.
         partials: *mut f32,
         outer_rank: i32,
         inner_rank: i32,
@@ -64,8 +64,8 @@ args! {
         reserved: i32,
     }
 
-    /// Adds the parts of an [`Unstretch`] into `y`, stored, or where that is 0 into `floats`.
-    pub struct UnstretchEnd {
+    /// Adds the parts of an [`SumTo`] into `y`, stored, or where that is 0 into `floats`.
+    pub struct SumToEnd {
         partials: *const f32,
         y: *mut Stored,
         floats: *mut f32,
@@ -116,7 +116,7 @@ impl MaxData {
     }
 }
 
-impl Unstretch {
+impl SumTo {
     fn outputs(&self) -> usize {
         len(&self.outer_shape, self.outer_rank)
     }
@@ -145,21 +145,21 @@ impl Unstretch {
         let along = stride(&self.d_inner, self.inner_rank) == 1;
         let beside = stride(&self.d_outer, self.outer_rank) == 1;
         let rows = along && !beside;
-        let (kernel, each) = if rows { ("unstretch_rows", 8) } else { ("unstretch", 32) };
+        let (kernel, each) = if rows { ("sum_to_rows", 8) } else { ("sum_to", 32) };
         let [x, ..] = blocks(self.outputs(), each);
         Launch { variant, kernel, grid: [x, self.parts() as u32, 1], block: [32, THREADS as u32 / 32, 1], shared: 0 }
     }
 
     /// The sum of the parts, stored or float32.
-    pub fn end(&self, y: u64, floats: u64) -> UnstretchEnd {
+    pub fn end(&self, y: u64, floats: u64) -> SumToEnd {
         let (parts, outputs) = (self.parts() as i32, self.outputs() as i32);
-        UnstretchEnd { partials: self.partials, y, floats, parts, outputs }
+        SumToEnd { partials: self.partials, y, floats, parts, outputs }
     }
 }
 
-impl UnstretchEnd {
+impl SumToEnd {
     pub fn launch(&self, dtype: Dtype) -> Launch {
-        strided(Variant::stored("spread", dtype), "unstretch_end", self.outputs as usize, THREADS)
+        strided(Variant::stored("spread", dtype), "sum_to_end", self.outputs as usize, THREADS)
     }
 }
 

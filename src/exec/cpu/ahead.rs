@@ -1,7 +1,7 @@
 //! Which step fetches the weights of which later one; see `kernels/ahead.rs`.
 
 use super::kernels;
-use super::reduced::Ready;
+use super::step::Bound;
 use std::ops::Range;
 
 /// What a step fetches while it computes: some weights of a later step.
@@ -11,12 +11,11 @@ pub(super) struct Fetch {
 }
 
 /// For each step what it fetches. Each takes as much as it has room for of what is needed next.
-pub(super) fn assign(steps: &[Ready]) -> Vec<Option<Fetch>> {
+pub(super) fn assign(steps: &[Bound]) -> Vec<Option<Fetch>> {
     let mut fetches: Vec<Option<Fetch>> = steps.iter().map(|_| None).collect();
     // the steps whose weights nobody fetches yet, the next one last, and how many of them
     let mut open: Vec<(usize, usize)> = vec![];
     for (at, step) in steps.iter().enumerate().rev() {
-        let Some(step) = step.as_floats() else { continue };
         let streamed = step.streamed().filter(|weights| weights.len() >= WORTH);
         if let (None, Some((of, left))) = (streamed, open.last_mut()) {
             let some = step.room().min(*left);
@@ -40,8 +39,8 @@ const WORTH: usize = 8 << 10;
 
 impl Fetch {
     /// Asks the next kernel for it.
-    pub(super) fn announce(&self, steps: &[Ready]) {
-        if let Some(weights) = steps[self.step].as_floats().and_then(|step| step.streamed()) {
+    pub(super) fn announce(&self, steps: &[Bound]) {
+        if let Some(weights) = steps[self.step].streamed() {
             kernels::announce(&weights[self.range.clone()]);
         }
     }

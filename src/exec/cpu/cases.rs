@@ -242,7 +242,7 @@ impl Case {
         let packed = match self.work {
             Work::Conv { shape, size } => {
                 let algorithm = choose::<T>(isa, &shape, &Site { batch, size, policy });
-                Packed::Conv(Box::new(PackedConv::pack_for(isa, &shape, algorithm, &w, None)))
+                Packed::Conv(Box::new(PackedConv::pack_for(isa, &shape, algorithm, &w)))
             }
             Work::Gemm { k, n, .. } => Packed::Mat(PackedMat::from_nk(isa, Rows::new(&w, n, k))),
             _ => Packed::None,

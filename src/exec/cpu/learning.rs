@@ -1,4 +1,4 @@
-//! [`Learning`] on the CPU: states and derivatives lie in the current program's arena, the other arrays beside it.
+//! [`Learning`] on the CPU: states and gradients lie in the current program's arena, the other arrays beside it.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ impl Learns for Cpu {
         plan::Options { slicing: None, ..self.options(batch) }
     }
 
-    fn steady(&self) -> Box<dyn Backend> {
-        Box::new(Cpu::steady(*self))
+    fn batch_invariant(&self) -> Box<dyn Backend> {
+        Box::new(Cpu::batch_invariant(*self))
     }
 
     fn learning(&self, arrays: Arrays) -> Box<dyn Learning> {
@@ -47,7 +47,7 @@ impl OnCpu {
     fn array(&mut self, array: Array) -> &mut [f32] {
         match array {
             Array::States => self.programs[self.current].kept().0,
-            Array::Derivatives => self.programs[self.current].kept().1,
+            Array::Gradients => self.programs[self.current].kept().1,
             Array::Moment(number) => &mut self.moments[number],
             Array::Average => &mut self.average,
             Array::Sums => &mut self.sums,
@@ -59,8 +59,8 @@ impl Learning for OnCpu {
     fn load(&mut self, plan: &Plan, weights: &Weights) -> Result<(), Problem> {
         let mut program = self.cpu.load_training(plan, weights)?;
         if self.programs.is_empty() {
-            let (states, derivatives) = program.kept();
-            let (states, learned) = (states.len(), derivatives.len());
+            let (states, gradients) = program.kept();
+            let (states, learned) = (states.len(), gradients.len());
             let Arrays { moments, average, sums } = self.arrays;
             self.moments = vec![vec![0.0; learned]; moments];
             self.average = vec![0.0; if average { states } else { 0 }];
@@ -105,18 +105,18 @@ impl Learning for OnCpu {
     }
 
     fn accumulate(&mut self) -> Result<(), Problem> {
-        let derivatives = self.programs[self.current].kept().1;
-        self.sums.iter_mut().zip(&*derivatives).for_each(|(sum, value)| *sum += value);
+        let gradients = self.programs[self.current].kept().1;
+        self.sums.iter_mut().zip(&*gradients).for_each(|(sum, value)| *sum += value);
         Ok(())
     }
 
     fn update(&mut self, wanted: &Update) -> Result<Option<f64>, Problem> {
         let Update { lr, weight_decay, runs, clip, ema, parts } = *wanted;
-        let (states, derivatives) = self.programs[self.current].kept();
-        let derivatives: &[f32] = if runs > 1 { &self.sums } else { derivatives };
+        let (states, gradients) = self.programs[self.current].kept();
+        let gradients: &[f32] = if runs > 1 { &self.sums } else { gradients };
         let mut scale = 1.0 / runs as f64;
         let norm = clip.map(|most| {
-            let norm = norm_squared(derivatives).sqrt() * scale;
+            let norm = norm_squared(gradients).sqrt() * scale;
             // PyTorch's clip_grad_norm_
             scale *= (most / (norm + 1e-6)).min(1.0);
             norm
@@ -124,8 +124,7 @@ impl Learning for OnCpu {
         for Part { range, factor, rule } in parts {
             let moments =
                 self.moments.iter_mut().take(rule.moments()).map(|moment| &mut moment[range.clone()]).collect();
-            let slots =
-                Slots { weights: &mut states[range.clone()], derivatives: &derivatives[range.clone()], moments };
+            let slots = Slots { weights: &mut states[range.clone()], derivatives: &gradients[range.clone()], moments };
             update(self.cpu.isa(), *rule, lr * factor, weight_decay, scale as f32, slots);
         }
         if let Some(keep) = ema {

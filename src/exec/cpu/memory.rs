@@ -38,6 +38,10 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// A slot without values.
+    pub(super) const NOTHING: Slot =
+        Slot { place: Place::Buffer(usize::MAX), range: 0..0, slice: 0, dtype: DType::F32 };
+
     pub(super) fn new(plan: &Plan, view: &View) -> Slot {
         let (start, span) = (plan.start(view), view.span());
         Slot { place: view.place, range: start..start + span.len(), slice: view.slice, dtype: plan.dtype(view) }
@@ -48,9 +52,12 @@ impl Slot {
         Slot { place: Place::Buffer(usize::MAX), range: at..at + self.range.len(), slice: 0, dtype: DType::F32 }
     }
 
-    /// A slot without values.
-    pub(super) fn nothing(&self) -> Slot {
-        Slot { place: Place::Buffer(usize::MAX), range: 0..0, slice: 0, dtype: DType::F32 }
+    /// The constant that it is of, if it is.
+    pub(super) fn constant(&self) -> Option<usize> {
+        match self.place {
+            Place::Constant(number) => Some(number),
+            _ => None,
+        }
     }
 
     /// The float after the last, of a slot in float32.
@@ -113,12 +120,6 @@ pub(super) struct Memory<'a> {
 }
 
 impl Memory<'_> {
-    /// One slot to be written and others to be read, none of which overlaps it.
-    pub(super) fn open<const N: usize>(&mut self, write: &Slot, reads: [&Slot; N]) -> (&mut [f32], [&[f32]; N]) {
-        let ([own], reads) = self.open_all([write], reads);
-        (own, reads)
-    }
-
     /// Slots to be written and others to be read, none of which overlaps any that is written.
     pub(super) fn open_all<const W: usize, const R: usize>(
         &mut self,
@@ -141,6 +142,9 @@ impl Memory<'_> {
         }
         let last = (start, &*rest);
         let read = |slot: &Slot| {
+            if slot.range.is_empty() {
+                return &[][..];
+            }
             let range = slot.at(slice);
             match slot.place {
                 Place::Input(number) => &inputs[number][range],

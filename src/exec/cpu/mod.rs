@@ -4,14 +4,14 @@ mod ahead;
 mod bind;
 pub mod cases;
 pub mod ceilings;
-mod learn;
+mod kinds;
 mod learning;
 mod memory;
-mod reduced;
 mod slicing;
 mod step;
 mod training;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use archc_base::DType;
@@ -19,7 +19,7 @@ use rayon::prelude::*;
 
 use super::{Backend, Program, Weights};
 use crate::diag::{Code, Problem};
-use crate::opt::Fusion;
+use crate::opt::Fusions;
 use crate::plan::{self, Plan, Segment, View};
 use crate::tensor::Tensor;
 use ahead::Fetch;
@@ -27,7 +27,7 @@ pub use archc_cpu as kernels;
 use kernels::bf16::Unit;
 use kernels::{Isa, Policy, Strided};
 use memory::{Arena, Data, Memory, Slot};
-use reduced::Ready;
+use step::Bound;
 pub use training::Training;
 
 /// Why a CPU [has no kernels](Isa::is_there).
@@ -39,7 +39,7 @@ pub struct Cpu {
     isa: Isa,
     policy: Policy,
     dtype: DType,
-    steady: bool,
+    batch_invariant: bool,
 }
 
 impl Cpu {
@@ -49,7 +49,7 @@ impl Cpu {
     }
 
     pub fn with_isa(isa: Isa) -> Cpu {
-        Cpu { isa, policy: Policy::default(), dtype: DType::F32, steady: false }
+        Cpu { isa, policy: Policy::default(), dtype: DType::F32, batch_invariant: false }
     }
 
     /// Which algorithms it may use.
@@ -72,8 +72,8 @@ impl Cpu {
     }
 
     /// Computes a sample to the same bits wherever in its batch it stands, at the price of a few more trips to memory.
-    pub fn steady(self) -> Cpu {
-        Cpu { steady: true, ..self }
+    pub fn batch_invariant(self) -> Cpu {
+        Cpu { batch_invariant: true, ..self }
     }
 
     pub fn isa(&self) -> Isa {
@@ -113,11 +113,12 @@ impl Backend for Cpu {
         }
     }
 
-    fn fusion(&self) -> Fusion {
+    fn fusions(&self) -> Fusions {
+        let gates = Fusions::GATES.and(Fusions::CHAINS);
         match self.dtype {
-            DType::F32 if self.steady => Fusion::Steady,
-            DType::F32 => Fusion::Deep,
-            _ => Fusion::Plain,
+            DType::F32 if self.batch_invariant => gates,
+            DType::F32 => gates.and(Fusions::MEANS),
+            _ => Fusions::PLAIN,
         }
     }
 
@@ -139,17 +140,17 @@ impl Cpu {
 
     fn bound(&self, plan: &Plan, weights: &Weights) -> Result<Loaded, Problem> {
         self.check()?;
-        let constants = plan.constants().iter().map(|source| weights.read(source)).collect::<Result<_, _>>()?;
-        let unit = Unit::of(self.isa);
-        let bind = |step| match self.dtype {
-            DType::F32 => bind::bind(self.isa, self.policy, plan, step, weights).map(Ready::floats),
-            _ => reduced::bind(unit, self.policy, plan, step, weights),
-        };
-        let steps: Vec<Ready> = plan.steps().par_iter().with_max_len(1).map(bind).collect::<Result<_, _>>()?;
-        let arena = Arena::new(steps.iter().map(Ready::reach).fold(plan.arena(), usize::max))?;
+        let bind = |step| bind::bind(self, plan, step, weights);
+        let steps: Vec<Bound> = plan.steps().par_iter().with_max_len(1).map(bind).collect::<Result<_, _>>()?;
+        // those that no step has packed
+        let mut constants = vec![vec![]; plan.constants().len()];
+        for number in steps.iter().flat_map(Bound::constants).collect::<BTreeSet<_>>() {
+            constants[number] = weights.read(&plan.constants()[number])?;
+        }
+        let arena = Arena::new(steps.iter().map(Bound::reach).fold(plan.arena(), usize::max))?;
         let outputs = plan.outputs().iter().map(|(_, view)| (Slot::new(plan, view), view.clone())).collect();
         let (fetches, segments) = (ahead::assign(&steps), plan.segments().to_vec());
-        Ok(Loaded { unit, arena, constants, steps, segments, fetches, outputs })
+        Ok(Loaded { unit: Unit::of(self.isa), arena, constants, steps, segments, fetches, outputs })
     }
 }
 
@@ -158,7 +159,7 @@ struct Loaded {
     unit: Unit,
     arena: Arena,
     constants: Vec<Vec<f32>>,
-    steps: Vec<Ready>,
+    steps: Vec<Bound>,
     segments: Vec<Segment>,
     /// What each step fetches for a later one.
     fetches: Vec<Option<Fetch>>,
@@ -180,7 +181,7 @@ impl Loaded {
                         if let Some(fetch) = fetches[at].as_ref().filter(now) {
                             fetch.announce(steps);
                         }
-                        steps[at].run(unit.isa(), &mut memory);
+                        steps[at].run(&mut memory);
                         done(at);
                     }
                 }
@@ -227,6 +228,6 @@ impl Program for Loaded {
     }
 
     fn kernels(&self) -> Vec<String> {
-        self.steps.iter().map(|step| step.kernel(self.unit.isa())).collect()
+        self.steps.iter().map(Bound::kernel).collect()
     }
 }

@@ -6,10 +6,11 @@
 use std::sync::OnceLock;
 
 use super::Cpu;
-use super::bind::conv_shape;
 use super::ceilings::cache_sizes;
 use super::kernels::{Algorithm, ConvShape, Element, Estimate, Isa, Site, choose, estimate};
-use crate::opt::{Id, Kind, Net, Source, Weights};
+use super::kinds::conv_shape;
+use crate::net::{Kind, Net};
+use crate::ops::shape::Shape;
 use crate::plan::{Level, Load, Slicing, Step, Work};
 use archc_base::DType;
 use half::bf16;
@@ -33,25 +34,19 @@ impl Slicing for Cpu {
         let node = net.node(id);
         let batch = step.write.dims.first().copied().unwrap_or(1).max(1);
         let of_samples = |len: usize| (len / batch * samples) as f64;
-        let sums = |multiply_adds: f64, weights: &[&Source]| {
-            let numbers: usize = weights.iter().map(|source| source.shape().iter().product::<usize>()).sum();
+        // multiply-adds where each number of the weights meets each pixel, or each row
+        let plain = |meets: f64| {
+            let weights = step.reads.iter().enumerate().filter(|(at, _)| node.kind.is_weight(*at));
+            let numbers: usize = weights.map(|(_, view)| view.len()).sum();
             let size = self.dtype.size();
             let rate = 2 * self.isa.lanes() * if size == 2 { 2 } else { 1 };
-            Load { work: START + multiply_adds / rate as f64 / CLOCK, weights: (numbers * size) as f64 }
+            Load { work: START + meets * numbers as f64 / rate as f64 / CLOCK, weights: (numbers * size) as f64 }
         };
-        // multiply-adds where each number of the weights meets each pixel
-        let pixels = |id: Id| of_samples(batch * pixels_of(net, id));
-        let plain = |pixels: f64, weights: &[&Weights]| {
-            let sources: Vec<&Source> = weights.iter().map(|weights| &weights.weight).collect();
-            let numbers: usize = sources.iter().map(|source| source.shape().iter().product::<usize>()).sum();
-            sums(pixels * numbers as f64, &sources)
-        };
+        let pixels = |shape: &Shape| of_samples(batch * shape.as_image().map_or(1, |(_, h, w)| h * w));
         match &node.kind {
-            Kind::Conv { window, groups, weights } => {
+            Kind::Conv(conv) => {
                 let [_, channels, h, w] = step.reads[0].dims[..] else { unreachable!("images have four axes") };
-                // of an image of which only the means are written, the node's shape does not tell the size
-                let out = weights.weight.shape()[0];
-                let shape = conv_shape(window, channels, out, *groups);
+                let shape = conv_shape(&conv.window, channels, step.reads[1].dims[0], conv.groups);
                 let site = Site { batch: samples, size: [h, w], policy: self.policy };
                 let found = match self.dtype {
                     DType::F32 => winograd::<f32>(self.isa, &shape, &site),
@@ -60,18 +55,14 @@ impl Slicing for Cpu {
                 if let Some(found) = found {
                     return Load { work: START + found.work, weights: found.weights };
                 }
+                // of an image of which only the means are written, the node's shape does not tell the size
                 let [p, q] = shape.window.output([h, w]);
-                plain((samples * p * q) as f64, &[weights])
+                plain((samples * p * q) as f64)
             }
-            Kind::Separable { depthwise, pointwise, .. } => plain(pixels(id), &[depthwise, pointwise]),
-            Kind::PooledConv { weights, pool, .. } => {
-                plain(pixels(id) * (pool.stride[0] * pool.stride[1]) as f64, &[weights])
-            }
-            Kind::ConvTranspose { weights, .. } => plain(pixels(node.operands[0]), &[weights]),
-            Kind::Linear { weights } => {
-                let out = step.write.dims.last().copied().unwrap_or(1);
-                plain(of_samples(step.write.len() / out), &[weights])
-            }
+            Kind::Separable(_) => plain(pixels(&node.shape)),
+            Kind::PooledConv(conv) => plain(pixels(&node.shape) * (conv.pool.stride[0] * conv.pool.stride[1]) as f64),
+            Kind::ConvTranspose(_) => plain(pixels(&net.node(node.operands[0]).shape)),
+            Kind::Linear(_) => plain(of_samples(step.write.len() / step.write.dims.last().copied().unwrap_or(1))),
             _ => Load { work: START, weights: 0.0 },
         }
     }
@@ -91,10 +82,4 @@ impl Slicing for Cpu {
 fn winograd<T: Element>(isa: Isa, shape: &ConvShape, site: &Site) -> Option<Estimate> {
     let algorithm = choose::<T>(isa, shape, site);
     (algorithm != Algorithm::Direct).then(|| estimate::<T>(isa, shape, site, algorithm))
-}
-
-/// Pixels of one sample of an image.
-fn pixels_of(net: &Net, id: Id) -> usize {
-    let shape = &net.node(id).shape;
-    shape.as_image().map_or(1, |(_, h, w)| h * w)
 }

@@ -1,33 +1,91 @@
-//! One step bound to its kernel: packed weights and the geometry of what it reads and writes.
+//! One step of a plan bound to its kernel: where it reads and writes, and how it runs in float32 or on values in bf16.
+//!
+//! A kernel works on float32 ([`Float`]), on rows of it ([`OverRows`]), or on values as they are kept ([`Kept`]). Where
+//! values are bf16, a kernel over rows works on some rows at a time, widened and rounded around them, and one on float32
+//! works on widened copies in a part of the arena that all such steps share. Each result is rounded once.
 
-use archc_base::{Act, Binary, Pool, Reduce, Resample, Window};
+use archc_base::{Act, DType};
+use half::bf16;
 
+use super::kernels::bf16::{self as reduced, RowsIn, Unit};
 use super::kernels::{
-    self, Batch, BatchMut, ConvIo, Epilogue, Gated, Heads, Image, ImageMut, Input, Isa, Layout, Map, Operand, Output,
-    PackedConv, PackedConvTranspose, PackedMat, PackedPooled, PackedSeparable, Planes, Policy, Rows, RowsMut, Shared,
-    Strided, ranges, tasks,
+    self, Element, Epilogue, Image, ImageMut, Input, Isa, Map, Operand, Planes, Rows, RowsMut, Strided, Takes,
 };
-use super::memory::{Memory, Slot};
-use crate::ops::{self, Op};
-use crate::opt::{Learn, Squeeze};
-use crate::plan::pairing::Pairing;
-use crate::plan::view::Matrix;
-use crate::tensor::Tensor;
+use super::memory::{Data, DataMut, Memory, Slot};
+use crate::plan::view::{IMAGE, Matrix};
+use crate::plan::{Geometry, Plan, Step, View};
 
 /// A step that is ready to run.
 pub(super) struct Bound {
-    pub work: Work,
+    unit: Unit,
+    work: Work,
+    pub io: Io,
+    /// Whether it packs weights for one run.
+    learns: bool,
+}
+
+/// A kernel with the weights that were packed for it.
+pub(super) enum Work {
+    Float(Box<dyn Float>),
+    Rows(Box<dyn OverRows>),
+    Kept(Box<dyn Kept>),
+    /// A kernel on float32 copies: those to be widened before, and where the result is to be rounded to after.
+    Staged {
+        inner: Box<dyn Float>,
+        widen: Vec<(Slot, Slot)>,
+        round: Option<Place>,
+    },
+}
+
+/// What every kernel says.
+pub(super) trait Kernel: Send + Sync {
+    /// As `bench --profile` prints it.
+    fn name(&self, isa: Isa, io: &Io) -> String;
+
+    /// The weights, if to read them is most of the work.
+    fn streamed(&self, _io: &Io) -> Option<&[f32]> {
+        None
+    }
+
+    /// Floats of other weights that it can fetch meanwhile.
+    fn room(&self, _io: &Io) -> usize {
+        0
+    }
+}
+
+/// A kernel on float32.
+pub(super) trait Float: Kernel {
+    fn run(&self, isa: Isa, io: &Io, opened: Opened);
+}
+
+/// A float32 kernel each row of whose result depends on one row of the first operand.
+pub(super) trait OverRows: Kernel {
+    fn rows(&self, chunk: &Chunk, io: RowsIo);
+}
+
+/// A kernel on values as they are kept.
+pub(super) trait Kept: Kernel {
+    fn run(&self, unit: Unit, io: &Io, memory: &mut Memory);
+}
+
+/// Where a step reads and writes.
+pub(super) struct Io {
     pub reads: Vec<Place>,
+    pub bias: Option<Place>,
     pub gate: Option<Place>,
     pub residual: Option<Place>,
     pub write: Place,
     pub means: Option<Place>,
+    /// The result is written over the first operand.
     pub in_place: bool,
     /// Before and after the residual is added.
-    pub acts: [Act; 2],
+    pub before: Act,
+    pub after: Act,
+    pub geometry: Geometry,
 }
 
 /// A view with what kernels want to know of it.
+#[derive(Clone)]
 pub(super) struct Place {
     pub slot: Slot,
     pub dims: Vec<usize>,
@@ -36,117 +94,85 @@ pub(super) struct Place {
     pub matrix: Matrix,
 }
 
-/// What a step does, with the weights it does it with.
-pub(super) enum Work {
-    Copy,
-    Fill(f32),
-    Identity,
-    Conv {
-        packed: PackedConv,
-        bias: Option<Vec<f32>>,
-        squeeze: Squeeze,
-    },
-    Separable {
-        packed: PackedSeparable,
-        bias: Option<Vec<f32>>,
-    },
-    PooledConv {
-        packed: PackedPooled,
-    },
-    ConvTranspose {
-        packed: PackedConvTranspose,
-        bias: Option<Vec<f32>>,
-    },
-    /// Few rows: weights [out, in] as they are.
-    Rows {
-        weights: Vec<f32>,
-        bias: Option<Vec<f32>>,
-    },
-    Linear {
-        packed: PackedMat,
-        bias: Option<Vec<f32>>,
-    },
-    Channels {
-        scale: Vec<f32>,
-        shift: Vec<f32>,
-    },
-    PRelu {
-        slope: Vec<f32>,
-    },
-    LayerNorm {
-        weight: Vec<f32>,
-        bias: Vec<f32>,
-        eps: f32,
-    },
-    GroupNorm {
-        groups: usize,
-        weight: Vec<f32>,
-        bias: Vec<f32>,
-        eps: f32,
-    },
-    Softmax,
-    LogSoftmax,
-    Normalize {
-        eps: f32,
-    },
-    Pool {
-        pool: Pool,
-        window: Window,
-    },
-    AdaptivePool {
-        reduce: Reduce,
-    },
-    Resize {
-        mode: Resample,
-        scale: Option<[f64; 2]>,
-    },
-    /// `shape` and `strides` of the operand in the order in which the results lie.
-    Reduce {
-        reduce: Reduce,
-        shape: Vec<usize>,
-        strides: Vec<usize>,
-        axes: Vec<bool>,
-    },
-    Binary(Pairs),
-    Matmul(Matmul),
-    Attention {
-        heads: Heads,
-        scale: f32,
-    },
-    /// A step of training.
-    Learn(Learn, Policy),
-    /// By the op's own meaning: for what is too rare for a kernel.
-    Reference {
-        op: Box<Op>,
-        params: Vec<Tensor>,
-        batched: Vec<bool>,
-    },
+/// Operands of a step at most.
+const MOST: usize = 6;
+
+/// The numbers that a step reads and writes. Where it writes over the first operand, that is empty.
+pub(super) struct Opened<'m> {
+    pub y: &'m mut [f32],
+    pub means: &'m mut [f32],
+    pub reads: [&'m [f32]; MOST],
+    pub bias: Option<&'m [f32]>,
+    pub gate: Option<&'m [f32]>,
+    pub residual: Option<&'m [f32]>,
 }
 
-/// How the second operand pairs with the first. `op` is turned where the operands were.
-pub(super) struct Pairs {
-    pub op: Binary,
-    /// Which read is the first operand.
-    pub first: usize,
-    pub pairing: Pairing,
-    /// Of both operands and the sizes in the order of the output's memory, for [`Pairing::Broadcast`].
-    pub shape: Vec<usize>,
-    pub strides: [Vec<usize>; 2],
-}
+impl Io {
+    /// The operand that the result is made from row by row.
+    pub(super) fn first(&self) -> usize {
+        match &self.geometry {
+            Geometry::Pairs(pairs) => pairs.first,
+            _ => 0,
+        }
+    }
 
-/// Batches of products of matrices.
-pub(super) struct Matmul {
-    /// Axes of matrices from the outermost: how many, and how far apart they are in both operands and the result.
-    pub levels: Vec<(usize, [usize; 3])>,
-    /// Floats from one row to the next.
-    pub dists: [usize; 3],
-    /// Rows, terms and columns.
-    pub sizes: [usize; 3],
-    pub layout: Layout,
-    pub scale: f32,
+    /// The activation before a residual, or the only one.
+    pub(super) fn act(&self) -> Act {
+        if self.residual.is_some() { self.before } else { self.after }
+    }
+
+    fn open<'m>(&self, memory: &'m mut Memory) -> Opened<'m> {
+        let nothing = Slot::NOTHING;
+        let mut slots: [&Slot; MOST + 3] = [&nothing; MOST + 3];
+        for (slot, place) in slots.iter_mut().zip(&self.reads) {
+            *slot = &place.slot;
+        }
+        if self.in_place {
+            slots[self.first()] = &nothing;
+        }
+        let beside = [&self.bias, &self.gate, &self.residual];
+        for (slot, place) in slots[MOST..].iter_mut().zip(beside) {
+            *slot = place.as_ref().map_or(&nothing, |place| &place.slot);
+        }
+        let means = self.means.as_ref().map_or(&nothing, |place| &place.slot);
+        let ([y, means], [a, b, c, d, e, f, bias, gate, residual]) = memory.open_all([&self.write.slot, means], slots);
+        Opened {
+            y,
+            means,
+            reads: [a, b, c, d, e, f],
+            bias: self.bias.as_ref().map(|_| bias),
+            gate: self.gate.as_ref().map(|_| gate),
+            residual: self.residual.as_ref().map(|_| residual),
+        }
+    }
+
+    /// What follows the sums of a step.
+    pub(super) fn epilogue<'a>(&self, opened: &Opened<'a>) -> Epilogue<'a> {
+        let residual = self.residual.as_ref().zip(opened.residual).map(|(place, data)| place.rows(data));
+        Epilogue { bias: opened.bias, before: self.before, gate: opened.gate, residual, after: self.after }
+    }
+
+    /// The rows of the first operand and of the result.
+    pub(super) fn map<'a>(&self, y: &'a mut [f32], x: &'a [f32]) -> Map<'a> {
+        match self.in_place {
+            true => Map::in_place(self.write.rows_mut(y)),
+            false => Map::new(self.reads[self.first()].rows(x), self.write.rows_mut(y)),
+        }
+    }
 }
 
 impl Place {
+    pub(super) fn new(plan: &Plan, view: &View, order: &[usize]) -> Place {
+        let as_rows = || view.matrix(&(0..view.dims.len()).collect::<Vec<_>>());
+        Place {
+            slot: Slot::new(plan, view),
+            // what has other axes than the step is read row by row, or not as rows
+            matrix: view.matrix(order).or_else(as_rows).unwrap_or(Matrix { rows: 1, cols: 1, dist: 1 }),
+            dims: view.dims.clone(),
+            strides: view.strides.clone(),
+        }
+    }
+
     pub(super) fn rows<'a, T>(&self, data: &'a [T]) -> Rows<'a, T> {
         Rows { data, rows: self.matrix.rows, cols: self.matrix.cols, dist: self.matrix.dist }
     }
@@ -155,344 +181,297 @@ impl Place {
         RowsMut { data, rows: self.matrix.rows, cols: self.matrix.cols, dist: self.matrix.dist }
     }
 
+    fn four(sizes: &[usize]) -> [usize; 4] {
+        sizes.try_into().expect("images have four axes")
+    }
+
     pub(super) fn image<'a, T>(&self, data: &'a [T]) -> Image<'a, T> {
-        let [n, c, h, w] = self.dims[..] else { unreachable!("images have four axes") };
+        let [n, c, h, w] = Place::four(&self.dims);
         Image { data, n, h, w, c, dist: self.matrix.dist }
+    }
+
+    pub(super) fn image_mut<'a, T>(&self, data: &'a mut [T]) -> ImageMut<'a, T> {
+        let [n, c, h, w] = Place::four(&self.dims);
+        ImageMut { data, n, h, w, c, dist: self.matrix.dist }
     }
 
     /// As images in any order of axes.
     pub(super) fn planes<'a>(&self, data: &'a [f32]) -> Input<'a> {
-        let four = |sizes: &[usize]| <[usize; 4]>::try_from(sizes).expect("images have four axes");
-        Input::Planes(Planes { data, dims: four(&self.dims), strides: four(&self.strides) })
+        Input::Planes(Planes { data, dims: Place::four(&self.dims), strides: Place::four(&self.strides) })
     }
 
-    pub(super) fn image_mut<'a, T>(&self, data: &'a mut [T]) -> ImageMut<'a, T> {
-        let [n, c, h, w] = self.dims[..] else { unreachable!("images have four axes") };
-        ImageMut { data, n, h, w, c, dist: self.matrix.dist }
+    pub(super) fn strided<'a, T>(&'a self, data: &'a [T]) -> Strided<'a, T> {
+        Strided { data, strides: &self.strides }
     }
 }
 
-impl Work {
-    /// What does the work.
-    pub(super) fn name(&self, isa: Isa, has_residual: bool) -> String {
-        let name = match self {
-            Work::Copy => "copy",
-            Work::Fill(_) => "fill",
-            Work::Identity if has_residual => "binary rows",
-            Work::Identity => "unary",
-            Work::Conv { packed, .. } => return packed.kernel(),
-            Work::Separable { .. } => return format!("separable {}", isa.tile()),
-            Work::PooledConv { .. } => return format!("stem, pooled {}", isa.tile()),
-            Work::ConvTranspose { .. } => return format!("transposed {}", isa.tile()),
-            Work::Rows { .. } => "dot products",
-            Work::Linear { .. } => return format!("gemm {}", isa.tile()),
-            Work::Channels { .. } => "scale and shift",
-            Work::PRelu { .. } => "prelu",
-            Work::LayerNorm { .. } => "layer norm",
-            Work::GroupNorm { .. } => "group norm",
-            Work::Softmax => "softmax",
-            Work::LogSoftmax => "log softmax",
-            Work::Normalize { .. } => "l2 norm",
-            Work::Pool { .. } => "pool",
-            Work::AdaptivePool { .. } => "adaptive pool",
-            Work::Resize { .. } => "resize",
-            Work::Reduce { .. } => "reduce",
-            Work::Binary(binary) => match binary.pairing {
-                Pairing::Rows(_) => "binary rows",
-                Pairing::Scalar => "binary scalar",
-                Pairing::Row => "binary row",
-                Pairing::Gate { .. } => "binary gate",
-                Pairing::Column => "binary column",
-                Pairing::Broadcast => "broadcast",
-            },
-            Work::Matmul(_) => return format!("matmul {}", isa.tile()),
-            Work::Attention { .. } => "attention",
-            Work::Reference { .. } => "reference",
-            Work::Learn(learn, _) => learn.name(),
-        };
-        name.to_string()
+/// The places of a step, `packed` being the operands that its kernel has packed.
+pub(super) fn places(plan: &Plan, step: &Step, acts: [Act; 2], packed: &[usize]) -> Io {
+    let place = |view: &View| Place::new(plan, view, if step.order.is_empty() { &IMAGE } else { &step.order });
+    let read = |(at, view): (usize, &View)| {
+        let place = place(view);
+        if packed.contains(&at) { Place { slot: Slot::NOTHING, ..place } } else { place }
+    };
+    let [bias, gate, residual, means] =
+        [&step.bias, &step.gate, &step.residual, &step.means].map(|view| view.as_ref().map(place));
+    Io {
+        reads: step.reads.iter().enumerate().map(read).collect(),
+        bias,
+        gate,
+        residual,
+        write: place(&step.write),
+        means,
+        in_place: step.in_place,
+        before: acts[0],
+        after: acts[1],
+        geometry: step.geometry.clone(),
     }
 }
 
 impl Bound {
-    /// What does the work, as `bench --profile` prints it.
-    pub(super) fn kernel(&self, isa: Isa) -> String {
+    /// The copies of a step that is staged lie behind the values of the plan.
+    pub(super) fn new(unit: Unit, plan: &Plan, work: Work, mut io: Io) -> Bound {
+        let is_reduced =
+            io.reads.iter().chain(&io.residual).chain([&io.write]).any(|place| place.slot.dtype != DType::F32);
+        let work = match work {
+            Work::Float(inner) if is_reduced => staged(plan.arena(), inner, &mut io),
+            work => work,
+        };
+        Bound { unit, work, io, learns: !plan.states().is_empty() }
+    }
+
+    fn inner(&self) -> &dyn Kernel {
         match &self.work {
-            Work::Identity if self.gate.is_some() => "gate".into(),
-            work => work.name(isa, self.residual.is_some()),
+            Work::Float(kernel) | Work::Staged { inner: kernel, .. } => kernel.as_ref(),
+            Work::Rows(kernel) => kernel.as_ref(),
+            Work::Kept(kernel) => kernel.as_ref(),
+        }
+    }
+
+    /// What does the work, as `bench --profile` prints it.
+    pub(super) fn kernel(&self) -> String {
+        let name = self.inner().name(self.unit.isa(), &self.io);
+        let is_reduced = |place: &Place| place.slot.dtype != DType::F32;
+        match &self.work {
+            Work::Rows(_) if self.io.reads.iter().chain([&self.io.write]).any(is_reduced) => format!("{name} bf16"),
+            Work::Staged { .. } => format!("{name} widened"),
+            _ => name,
         }
     }
 
     /// The weights, if to read them is most of the work.
     pub(super) fn streamed(&self) -> Option<&[f32]> {
-        let rows = self.write.matrix.rows;
-        match &self.work {
-            Work::Conv { packed, .. } => packed.streamed(rows),
-            Work::Linear { packed, .. } => packed.streamed(rows),
-            Work::Rows { weights, .. } => Some(weights),
-            _ => None,
-        }
+        self.inner().streamed(&self.io)
     }
 
     /// Floats of other weights that it can fetch meanwhile.
     pub(super) fn room(&self) -> usize {
-        match &self.work {
-            Work::Conv { packed, squeeze, .. } if *squeeze != Squeeze::Only => packed.room(self.write.matrix.rows),
-            Work::Separable { packed, .. } => packed.room(self.write.matrix.rows),
-            _ => 0,
-        }
+        self.inner().room(&self.io)
     }
 
-    pub(super) fn run(&self, isa: Isa, memory: &mut Memory) {
-        let [before, after] = self.acts;
+    /// Floats of memory that it needs.
+    pub(super) fn reach(&self) -> usize {
+        let Work::Staged { widen, .. } = &self.work else { return 0 };
+        widen.iter().map(|(_, copy)| copy).chain([&self.io.write.slot]).map(Slot::end).max().unwrap_or(0)
+    }
+
+    /// The constants that it reads as they are.
+    pub(super) fn constants(&self) -> impl Iterator<Item = usize> {
+        let io = &self.io;
+        let beside = io.bias.iter().chain(&io.gate).chain(&io.residual);
+        io.reads.iter().chain(beside).filter_map(|place| place.slot.constant())
+    }
+
+    /// Where a step in float32 writes.
+    pub(super) fn written(&self) -> Option<&Slot> {
+        let slot = &self.io.write.slot;
+        (slot.dtype == DType::F32).then_some(slot)
+    }
+
+    pub(super) fn run(&self, memory: &mut Memory) {
+        let (unit, io) = (self.unit, &self.io);
         match &self.work {
-            Work::Copy => {
-                let (to, [from]) = memory.open(&self.write.slot, [&self.reads[0].slot]);
-                let from = Strided { data: from, strides: &self.reads[0].strides };
-                kernels::copy(&self.write.dims, from, to, &self.write.strides);
-            }
-            Work::Fill(value) => {
-                let (to, []) = memory.open(&self.write.slot, []);
-                let (base, len) = (Shared(to.as_mut_ptr()), to.len());
-                ranges(len, 1, |range| {
-                    // SAFETY: each task has its own part.
-                    unsafe { std::slice::from_raw_parts_mut(base.at(range.start), range.len()) }.fill(*value);
-                });
-            }
-            Work::Conv { packed, bias, squeeze } => self.conv(memory, packed, bias.as_deref(), *squeeze),
-            Work::Separable { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
-                packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
-            }),
-            Work::PooledConv { packed } => {
-                let (to, [x]) = memory.open(&self.write.slot, [&self.reads[0].slot]);
-                packed.run(self.reads[0].planes(x), self.write.image_mut(to));
-            }
-            Work::ConvTranspose { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
-                packed.run(self.reads[0].image(x), self.write.image_mut(y), epilogue)
-            }),
-            Work::Linear { packed, bias } => self.sums(memory, bias, |x, y, epilogue| {
-                packed.run(self.reads[0].rows(x), self.write.rows_mut(y), epilogue)
-            }),
-            Work::Rows { weights, bias } => self.sums(memory, bias, |x, y, epilogue| {
-                let x = self.reads[0].rows(x);
-                let weights = Rows::new(weights, self.write.matrix.cols, x.cols);
-                kernels::linear(isa, x, weights, self.write.rows_mut(y), epilogue)
-            }),
-            Work::Learn(learn, policy) => kernels::kept(|| self.learn(isa, *policy, learn, memory)),
-            Work::Identity if self.gate.is_some() => self.gated(isa, memory),
-            Work::Identity => match &self.residual {
-                None => self.map(memory, |io| kernels::unary(isa, after, io)),
-                Some(_) => {
-                    if before == Act::None {
-                        return self.add_residual(isa, memory, false);
-                    }
-                    self.map(memory, |io| kernels::unary(isa, before, io));
-                    self.add_residual(isa, memory, true);
+            Work::Float(kernel) if self.learns => kernels::kept(|| kernel.run(unit.isa(), io, io.open(memory))),
+            Work::Float(kernel) => kernel.run(unit.isa(), io, io.open(memory)),
+            Work::Rows(kernel) => over_rows(unit, io, kernel.as_ref(), memory),
+            Work::Kept(kernel) => kernel.run(unit, io, memory),
+            Work::Staged { inner, widen, round } => {
+                for (slot, copy) in widen {
+                    let (to, [from]) = memory.open_any(copy, [slot]);
+                    let (DataMut::F32(to), Data::Bf16(from)) = (to, from) else { unreachable!("they were made so") };
+                    reduced::copy(unit, &[to.len()], Strided { data: from, strides: &[1] }, to, &[1]);
                 }
-            },
-            Work::Channels { scale, shift } => {
-                let act = if self.residual.is_some() { before } else { after };
-                self.map(memory, |io| kernels::scale_shift(isa, io, scale, shift, act));
-                if self.residual.is_some() {
-                    self.add_residual(isa, memory, true);
+                inner.run(unit.isa(), io, io.open(memory));
+                if let Some(place) = round {
+                    let (to, [from]) = memory.open_any(&place.slot, [&io.write.slot]);
+                    let DataMut::Bf16(to) = to else { unreachable!("it is to be rounded") };
+                    reduced::copy(unit, &place.dims, place.strided(from.f32()), to, &place.strides);
                 }
             }
-            Work::PRelu { slope } => {
-                let slope = if slope.len() == 1 { Operand::Scalar(slope[0]) } else { Operand::Row(slope) };
-                self.map(memory, |io| kernels::binary(isa, Binary::Prelu, io, slope, Act::None));
-            }
-            Work::LayerNorm { weight, bias, eps } => {
-                self.map(memory, |io| kernels::layer_norm(isa, io, Some(weight), Some(bias), *eps, Act::None));
-            }
-            Work::Softmax => self.map(memory, |io| kernels::softmax(isa, io)),
-            Work::LogSoftmax => self.map(memory, |io| kernels::log_softmax(isa, io)),
-            Work::Normalize { eps } => self.map(memory, |io| kernels::l2_normalize(isa, io, *eps)),
-            Work::GroupNorm { groups, weight, bias, eps } => self.images(memory, |x, y| {
-                kernels::group_norm(isa, *groups, x, Some(weight), Some(bias), *eps, Act::None, y);
-            }),
-            Work::Pool { pool, window } => self.images(memory, |x, y| kernels::pool(isa, *pool, window, x, y)),
-            Work::AdaptivePool { reduce } => self.images(memory, |x, y| kernels::adaptive_pool(isa, *reduce, x, y)),
-            Work::Resize { mode, scale } => self.images(memory, |x, y| kernels::resize(isa, *mode, *scale, x, y)),
-            Work::Reduce { reduce, shape, strides, axes } => {
-                let from = &self.reads[0];
-                let (to, [data]) = memory.open(&self.write.slot, [&from.slot]);
-                kernels::reduce(isa, *reduce, shape, Strided { data, strides }, axes, to);
-            }
-            Work::Binary(binary) => self.binary(isa, memory, binary),
-            Work::Matmul(matmul) => self.matmul(isa, memory, matmul),
-            Work::Attention { heads, scale } => {
-                let [q, k, v] = &self.reads[..] else { unreachable!("attention has three operands") };
-                let (to, data) = memory.open(&self.write.slot, [&q.slot, &k.slot, &v.slot]);
-                let (q, k, v) = (q.rows(data[0]), k.rows(data[1]), v.rows(data[2]));
-                kernels::attention(isa, heads, *scale, q, k, v, self.write.rows_mut(to));
-            }
-            Work::Reference { op, params, batched } => {
-                let read = |place: &Place| Tensor::new(place.dims.clone(), memory.read(&place.slot).to_vec());
-                let ins: Vec<Tensor> = self.reads.iter().map(read).collect();
-                let batched = ins.iter().zip(batched);
-                let ins: Vec<_> = batched.map(|(value, batched)| ops::Operand { value, batched: *batched }).collect();
-                let result = super::super::reference::eval(op, &ins, params, &self.write.dims);
-                memory.open(&self.write.slot, []).0.copy_from_slice(result.data());
-            }
         }
-    }
-
-    /// A kernel with an epilogue.
-    fn sums(&self, memory: &mut Memory, bias: &Option<Vec<f32>>, run: impl FnOnce(&[f32], &mut [f32], &Epilogue)) {
-        let [before, after] = self.acts;
-        let bias = bias.as_deref();
-        match &self.residual {
-            None => {
-                let (to, [x]) = memory.open(&self.write.slot, [&self.reads[0].slot]);
-                run(x, to, &Epilogue { bias, before, residual: None, after, gate: None });
-            }
-            Some(residual) => {
-                let (to, [x, data]) = memory.open(&self.write.slot, [&self.reads[0].slot, &residual.slot]);
-                run(x, to, &Epilogue { bias, before, residual: Some(residual.rows(data)), after, gate: None });
-            }
-        }
-    }
-
-    fn conv(&self, memory: &mut Memory, packed: &PackedConv, bias: Option<&[f32]>, squeeze: Squeeze) {
-        let [before, after] = self.acts;
-        let (x, scale) = (&self.reads[0], self.reads.get(1));
-        // what there is not is as good as the operand
-        let [factors, gate, residual] =
-            [scale, self.gate.as_ref(), self.residual.as_ref()].map(|place| place.map_or(&x.slot, |place| &place.slot));
-        let run = |[x_data, scale_data, gate, residual]: [&[f32]; 4], y: Output| {
-            let gate = self.gate.as_ref().map(|_| gate);
-            let residual = self.residual.as_ref().map(|place| place.rows(residual));
-            let x = if packed.reads_planes() { x.planes(x_data) } else { Input::Image(x.image(x_data)) };
-            let io = ConvIo { x, scale: scale.map(|_| scale_data), y };
-            packed.run_io(io, &Epilogue { bias, before, gate, residual, after });
-        };
-        let reads = [&x.slot, factors, gate, residual];
-        match (squeeze, &self.means) {
-            (Squeeze::None, _) => {
-                let (to, data) = memory.open(&self.write.slot, reads);
-                run(data, Output::Image(self.write.image_mut(to)));
-            }
-            (Squeeze::Also, Some(means)) => {
-                let ([to, own], data) = memory.open_all([&self.write.slot, &means.slot], reads);
-                let own = RowsMut::new(own, means.dims[0], means.dims[1]);
-                run(data, Output::Both(self.write.image_mut(to), own));
-            }
-            (Squeeze::Only, _) => {
-                let (to, data) = memory.open(&self.write.slot, reads);
-                run(data, Output::Means(self.write.rows_mut(to)));
-            }
-            (Squeeze::Also, None) => unreachable!("the plan gives the means a place"),
-        }
-    }
-
-    /// Factors of channels, with all that may stand around them.
-    fn gated(&self, isa: Isa, memory: &mut Memory) {
-        let [before, after] = self.acts;
-        let gate = self.gate.as_ref().expect("the caller has seen it");
-        let x = &self.reads[0].slot;
-        let residual = self.residual.as_ref().map_or(&gate.slot, |place| &place.slot);
-        let rows_each = self.write.matrix.rows / self.write.dims[0];
-        let run = |io: Map, gate: &[f32], residual: &[f32]| {
-            let residual = self.residual.as_ref().map(|place| place.rows(residual));
-            kernels::gated(isa, io, Gated { before, gate, rows_each, residual, after });
-        };
-        if self.in_place {
-            let (to, [gate, residual]) = memory.open(&self.write.slot, [&gate.slot, residual]);
-            run(Map::in_place(self.write.rows_mut(to)), gate, residual);
-        } else {
-            let (to, [x, gate, residual]) = memory.open(&self.write.slot, [x, &gate.slot, residual]);
-            run(Map::new(self.reads[0].rows(x), self.write.rows_mut(to)), gate, residual);
-        }
-    }
-
-    /// A kernel over rows, in place where the plan says so.
-    fn map(&self, memory: &mut Memory, run: impl FnOnce(Map)) {
-        if self.in_place {
-            let (to, []) = memory.open(&self.write.slot, []);
-            run(Map::in_place(self.write.rows_mut(to)));
-        } else {
-            let (to, [x]) = memory.open(&self.write.slot, [&self.reads[0].slot]);
-            run(Map::new(self.reads[0].rows(x), self.write.rows_mut(to)));
-        }
-    }
-
-    fn images(&self, memory: &mut Memory, run: impl FnOnce(Image, ImageMut)) {
-        let (to, [x]) = memory.open(&self.write.slot, [&self.reads[0].slot]);
-        run(self.reads[0].image(x), self.write.image_mut(to));
-    }
-
-    /// Adds the residual to what was written already, or to the operand.
-    fn add_residual(&self, isa: Isa, memory: &mut Memory, written: bool) {
-        let residual = self.residual.as_ref().expect("the caller has seen it");
-        let after = self.acts[1];
-        if written || self.in_place {
-            let (to, [data]) = memory.open(&self.write.slot, [&residual.slot]);
-            let io = Map::in_place(self.write.rows_mut(to));
-            kernels::binary(isa, Binary::Add, io, Operand::Rows(residual.rows(data)), after);
-        } else {
-            let (to, [x, data]) = memory.open(&self.write.slot, [&self.reads[0].slot, &residual.slot]);
-            let io = Map::new(self.reads[0].rows(x), self.write.rows_mut(to));
-            kernels::binary(isa, Binary::Add, io, Operand::Rows(residual.rows(data)), after);
-        }
-    }
-
-    fn binary(&self, isa: Isa, memory: &mut Memory, binary: &Pairs) {
-        let [before, after] = self.acts;
-        let act = if self.residual.is_some() { before } else { after };
-        let (first, second) = (&self.reads[binary.first], &self.reads[1 - binary.first]);
-        let operand = |data| match binary.pairing {
-            Pairing::Rows(matrix) => {
-                Operand::Rows(Rows { data, rows: matrix.rows, cols: matrix.cols, dist: matrix.dist })
-            }
-            Pairing::Scalar => Operand::Scalar(data[0]),
-            Pairing::Row => Operand::Row(data),
-            Pairing::Gate { rows_each } => Operand::Gate { data, rows_each },
-            Pairing::Column => Operand::Column(data),
-            Pairing::Broadcast => unreachable!("has a kernel of its own"),
-        };
-        if binary.pairing == Pairing::Broadcast {
-            let (to, [a, b]) = memory.open(&self.write.slot, [&first.slot, &second.slot]);
-            let a = Strided { data: a, strides: &binary.strides[0] };
-            let b = Strided { data: b, strides: &binary.strides[1] };
-            kernels::broadcast(isa, binary.op, &binary.shape, a, b, to, act);
-        } else if self.in_place {
-            let (to, [b]) = memory.open(&self.write.slot, [&second.slot]);
-            kernels::binary(isa, binary.op, Map::in_place(self.write.rows_mut(to)), operand(b), act);
-        } else {
-            let (to, [a, b]) = memory.open(&self.write.slot, [&first.slot, &second.slot]);
-            kernels::binary(isa, binary.op, Map::new(first.rows(a), self.write.rows_mut(to)), operand(b), act);
-        }
-        if self.residual.is_some() {
-            self.add_residual(isa, memory, true);
-        }
-    }
-
-    fn matmul(&self, isa: Isa, memory: &mut Memory, product: &Matmul) {
-        let (to, [a, b]) = memory.open(&self.write.slot, [&self.reads[0].slot, &self.reads[1].slot]);
-        product.run(isa, &product.levels, [a, b], to);
     }
 }
 
-impl Matmul {
-    fn run(&self, isa: Isa, levels: &[(usize, [usize; 3])], [a, b]: [&[f32]; 2], to: &mut [f32]) {
-        let (count, steps) = levels[0];
-        if levels.len() > 1 {
-            // the plan lets outer matrices of the result follow one another
-            let (base, len) = (Shared(to.as_mut_ptr()), to.len());
-            tasks(len.div_ceil(steps[2]), |at| {
-                let from = at * steps[2];
-                // SAFETY: each task has its own matrices.
-                let to = unsafe { std::slice::from_raw_parts_mut(base.at(from), steps[2].min(len - from)) };
-                self.run(isa, &levels[1..], [&a[at * steps[0]..], &b[at * steps[1]..]], to);
-            });
-            return;
-        }
-        let [m, k, n] = self.sizes;
-        let [a_dist, b_dist, dist] = self.dists;
-        let (rows, cols) = if self.layout == Layout::Kn { (k, n) } else { (n, k) };
-        let a = Batch { data: a, rows: m, cols: k, dist: a_dist, batch: steps[0] };
-        let b = Batch { data: b, rows, cols, dist: b_dist, batch: steps[1] };
-        let out = BatchMut { data: to, rows: m, cols: n, dist, batch: steps[2] };
-        kernels::matmul(isa, count, a, b, self.layout, out, self.scale);
+fn staged(arena: usize, inner: Box<dyn Float>, io: &mut Io) -> Work {
+    let (mut at, mut widen) = (arena, vec![]);
+    let mut stage = |slot: &Slot| {
+        let copy = slot.widened(at);
+        at = copy.end().next_multiple_of(16);
+        copy
+    };
+    for place in io.reads.iter_mut().chain(&mut io.residual).filter(|place| place.slot.dtype == DType::Bf16) {
+        let copy = stage(&place.slot);
+        widen.push((std::mem::replace(&mut place.slot, copy.clone()), copy));
     }
+    let round = (io.write.slot.dtype == DType::Bf16).then(|| io.write.clone());
+    if io.in_place {
+        io.write.slot = io.reads[io.first()].slot.clone();
+    } else if round.is_some() {
+        io.write.slot = stage(&io.write.slot);
+    }
+    Work::Staged { inner, widen, round }
+}
+
+/// Some rows of a step, the first of them `row`, with what belongs to them.
+pub(super) struct Chunk<'a> {
+    pub isa: Isa,
+    pub io: &'a Io,
+    pub row: usize,
+    unit: Unit,
+    /// The operand that is paired with the first.
+    other: Data<'a>,
+    residual: Data<'a>,
+    /// Operands 1 and 2, of no rows.
+    pub weights: [&'a [f32]; 2],
+}
+
+/// Rows of the first operand, none where they are those of the result, and of the result.
+pub(super) struct RowsIo<'a> {
+    pub x: Option<Rows<'a>>,
+    pub y: RowsMut<'a>,
+}
+
+impl RowsIo<'_> {
+    pub(super) fn count(&self) -> usize {
+        self.y.rows
+    }
+
+    /// From the operand to the result, which from then on is its own operand.
+    pub(super) fn map(&mut self) -> Map<'_> {
+        let RowsMut { rows, cols, dist, .. } = self.y;
+        let y = RowsMut { data: &mut *self.y.data, rows, cols, dist };
+        match self.x.take() {
+            Some(x) => Map::new(x, y),
+            None => Map::in_place(y),
+        }
+    }
+
+    /// The rows from `from` to `to`, in place.
+    pub(super) fn part(&mut self, from: usize, to: usize) -> Map<'_> {
+        let RowsMut { cols, dist, .. } = self.y;
+        let end = if to == self.y.rows { self.y.data.len() } else { to * dist };
+        Map::in_place(RowsMut { data: &mut self.y.data[from * dist..end], rows: to - from, cols, dist })
+    }
+}
+
+impl Chunk<'_> {
+    /// Adds the residual to what was written, where there is one.
+    pub(super) fn add_residual(&self, io: &mut RowsIo) {
+        let Some(residual) = &self.io.residual else { return };
+        let (rows, after) = (io.count(), self.io.after);
+        self.with_rows(self.residual, residual.matrix, rows, |residual| {
+            kernels::binary(self.isa, archc_base::Binary::Add, io.map(), Operand::Rows(residual), after);
+        });
+    }
+
+    /// So many rows of the paired operand, of which `matrix` are all.
+    pub(super) fn with_other(&self, matrix: Matrix, rows: usize, run: impl FnOnce(Rows)) {
+        self.with_rows(self.other, matrix, rows, run);
+    }
+
+    /// The paired operand, which is float32.
+    pub(super) fn other(&self) -> &[f32] {
+        self.other.f32()
+    }
+
+    fn with_rows(&self, from: Data, matrix: Matrix, rows: usize, run: impl FnOnce(Rows)) {
+        let Matrix { cols, dist, .. } = matrix;
+        match from {
+            Data::F32(data) => run(Rows { data: &data[self.row * dist..], rows, cols, dist }),
+            Data::Bf16(data) => {
+                reduced::widened(self.unit, Rows { data: &data[self.row * dist..], rows, cols, dist }, run);
+            }
+        }
+    }
+}
+
+/// A kernel over rows on all of them at once.
+pub(super) struct Whole<K>(pub K);
+
+impl<K: Kernel> Kernel for Whole<K> {
+    fn name(&self, isa: Isa, io: &Io) -> String {
+        self.0.name(isa, io)
+    }
+}
+
+impl<K: OverRows> Float for Whole<K> {
+    fn run(&self, isa: Isa, io: &Io, opened: Opened) {
+        let (first, reads) = (io.first(), opened.reads);
+        let chunk = Chunk {
+            isa,
+            io,
+            row: 0,
+            unit: Unit::of(isa),
+            other: Data::F32(reads[1 - first]),
+            residual: Data::F32(opened.residual.unwrap_or_default()),
+            weights: [reads[1], reads[2]],
+        };
+        let x = (!io.in_place).then(|| io.reads[first].rows(reads[first]));
+        self.0.rows(&chunk, RowsIo { x, y: io.write.rows_mut(opened.y) });
+    }
+}
+
+/// Calls a kernel that writes either type.
+macro_rules! either {
+    ($data:expr, |$to:ident| $call:expr) => {
+        match $data {
+            $crate::exec::cpu::memory::DataMut::F32($to) => $call,
+            $crate::exec::cpu::memory::DataMut::Bf16($to) => $call,
+        }
+    };
+}
+pub(super) use either;
+
+fn over_rows(unit: Unit, io: &Io, kernel: &dyn OverRows, memory: &mut Memory) {
+    let nothing = Slot::NOTHING;
+    let at = |at: usize| io.reads.get(at).map_or(&nothing, |place| &place.slot);
+    let first = io.first();
+    let x = if io.in_place { &nothing } else { at(first) };
+    // a paired operand may be bf16, weights are float32
+    let (other, weights) = match &io.geometry {
+        Geometry::Pairs(_) => (at(1 - first), [&nothing, &nothing]),
+        _ => (&nothing, [at(1), at(2)]),
+    };
+    let residual = io.residual.as_ref().map_or(&nothing, |place| &place.slot);
+    let (to, [x, other, residual, weight, bias]) =
+        memory.open_any(&io.write.slot, [x, other, residual, weights[0], weights[1]]);
+    let weights = [weight.f32(), bias.f32()];
+    let chunk = |row| Chunk { isa: unit.isa(), io, row, unit, other, residual, weights };
+    let wide = |row: usize, wide: RowsMut| kernel.rows(&chunk(row), RowsIo { x: None, y: wide });
+    let from = &io.reads[first];
+    match (to, x) {
+        (DataMut::F32(to), Data::F32(x)) => {
+            let x = (!io.in_place).then(|| from.rows(x));
+            kernel.rows(&chunk(0), RowsIo { x, y: io.write.rows_mut(to) });
+        }
+        (DataMut::Bf16(to), _) if io.in_place => by_rows::<bf16, bf16>(unit, RowsIn::Same, io.write.rows_mut(to), wide),
+        (to, Data::F32(x)) => either!(to, |to| by_rows(unit, RowsIn::Other(from.rows(x)), io.write.rows_mut(to), wide)),
+        (to, Data::Bf16(x)) => {
+            either!(to, |to| by_rows(unit, RowsIn::Other(from.rows(x)), io.write.rows_mut(to), wide))
+        }
+    }
+}
+
+fn by_rows<A, B: Element + Takes<A>>(unit: Unit, x: RowsIn<A>, y: RowsMut<B>, run: impl Fn(usize, RowsMut) + Sync) {
+    reduced::by_rows::<A, B>(unit, x, y, run);
 }

@@ -61,10 +61,10 @@ impl Training {
 
     /// Runs the steps one by one and returns the first whose result is not finite.
     pub fn first_non_finite(&mut self, inputs: &[&[f32]]) -> Option<usize> {
-        let Loaded { unit, arena, constants, steps, .. } = &mut self.loaded;
+        let Loaded { arena, constants, steps, .. } = &mut self.loaded;
         let mut memory = Memory { arena, inputs, constants, slice: 0 };
         steps.iter().position(|step| {
-            step.run(unit.isa(), &mut memory);
+            step.run(&mut memory);
             step.written().is_some_and(|slot| memory.read(slot).iter().any(|value| !value.is_finite()))
         })
     }

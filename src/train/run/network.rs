@@ -252,7 +252,7 @@ const SINCE: &str = "since/";
 impl<'a> Front<'a> {
     fn new(stage: &'a Stage, bound: &Bound, device: &dyn Learns, batch: usize) -> Result<Option<Front<'a>>, Problem> {
         let Some(split) = &stage.split else { return Ok(None) };
-        let program = Executable::new(&split.prefix, bound, device.steady().as_ref(), batch)?;
+        let program = Executable::new(&split.prefix, bound, device.batch_invariant().as_ref(), batch)?;
         // another device gives other bits, which must not be mixed
         let key = Sha256::new_with_prefix(split.key(bound)?).chain_update(device.name()).finalize().into();
         Ok(Some(Front { split, program, key }))

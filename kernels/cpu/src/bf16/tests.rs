@@ -111,7 +111,6 @@ impl Case {
         let x = Image { data: &data[..], n: *n, h: *h, w: *w, c, dist: x_dist };
         let terms = shape.weight_len() / k;
         let weights: Vec<f32> = rng.vec(shape.weight_len()).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
-        let scale: Option<Vec<f32>> = (rng.pick(0, 1) == 0).then(|| rng.vec(k));
         let [p, q] = shape.window.output([*h, *w]);
         let pixels = n * p * q;
         let bias: Option<Vec<f32>> = (rng.pick(0, 2) > 0).then(|| rng.vec(k));
@@ -127,7 +126,7 @@ impl Case {
             after,
             gate: gate.as_deref(),
         };
-        let packed = PackedConv::<bf16>::pack_for(unit, shape, algorithm, &weights, scale.as_deref());
+        let packed = PackedConv::<bf16>::pack_for(unit, shape, algorithm, &weights);
         let got = on_threads(&what, || {
             let mut out = poisoned::<O>(pixels * y_dist);
             packed.run(x, ImageMut { data: &mut out[..], n: *n, h: p, w: q, c: k, dist: y_dist }, &epilogue);
@@ -136,7 +135,7 @@ impl Case {
         // what is multiplied in float32 has weights in float32
         let floats = !packed.kernel().starts_with("direct");
         let mut want = naive(shape, &x, |at| {
-            let value = weights[at] * scale.as_ref().map_or(1.0, |s| s[at / terms]);
+            let value = weights[at];
             if floats { value.into() } else { exact(bf16::from_f32(value)) }
         });
         for (i, v) in want.iter_mut().enumerate() {

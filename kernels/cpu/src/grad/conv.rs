@@ -81,14 +81,14 @@ pub fn conv_data(
                     }
                 });
                 let algorithm = choose::<f32>(isa, &turned, &Site { batch: dy.n, size: [dy.h, dy.w], policy });
-                PackedConv::pack_for(isa, &turned, algorithm, own, None).run(dy, dx, epilogue);
+                PackedConv::pack_for(isa, &turned, algorithm, own).run(dy, dx, epilogue);
             });
         }
         grad => {
             let whole = ImageMut { data: &mut *dx.data, ..dx };
             match grad {
                 ConvGrad::Transposed(transposed) => {
-                    PackedConvTranspose::pack(isa, &transposed, weights, None).run(dy, whole, &Epilogue::default());
+                    PackedConvTranspose::pack(isa, &transposed, weights).run(dy, whole, &Epilogue::default());
                 }
                 _ => depthwise::data(isa, shape, weights, dy, whole),
             }

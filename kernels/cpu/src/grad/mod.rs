@@ -24,7 +24,7 @@ pub use image::{adaptive_pool_data, pool_data, resize_data};
 pub use loss::{loss, loss_data};
 pub use noise::{Draw, noise};
 pub use rows::{layer_norm_data, layer_norm_sums, normalize_data, prelu_data, prelu_sums, softmax_data, sums};
-pub use spread::{gather_data, max_data, mean_data, unstretch};
+pub use spread::{gather_data, max_data, mean_data, sum_to};
 pub use update::{Slots, norm_squared, update};
 pub use weight::{conv_weight, linear_weight};
 

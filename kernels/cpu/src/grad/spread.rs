@@ -7,7 +7,7 @@ use super::super::walk::{RANK, Strided, Walk, check_view, dense_strides};
 
 /// `dy`, times `other` where there is one (both of `shape`), summed over the axes that are marked, into `out`, dense over
 /// the other axes.
-pub fn unstretch(isa: Isa, shape: &[usize], axes: &[bool], dy: Strided, other: Option<Strided>, out: &mut [f32]) {
+pub fn sum_to(isa: Isa, shape: &[usize], axes: &[bool], dy: Strided, other: Option<Strided>, out: &mut [f32]) {
     check_view(shape, dy.strides, dy.data.len());
     let x = other.unwrap_or(dy);
     check_view(shape, x.strides, x.data.len());

@@ -75,7 +75,6 @@ impl Case {
         // Sums of about unit size, so that the tolerance means the same for all.
         let terms = shape.weight_len() / k;
         let weights: Vec<f32> = rng.vec(shape.weight_len()).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
-        let scale: Option<Vec<f32>> = (rng.pick(0, 1) == 0).then(|| rng.vec(k));
         let [p, q] = shape.window.output([*h, *w]);
         let pixels = n * p * q;
         let bias: Option<Vec<f32>> = (rng.pick(0, 2) > 0).then(|| rng.vec(k));
@@ -91,7 +90,7 @@ impl Case {
             residual: residual.as_deref().map(|data| Rows { data, rows: pixels, cols: k, dist: res_dist }),
             after,
         };
-        let packed = PackedConv::pack_for(isa, shape, algorithm, &weights, scale.as_deref());
+        let packed = PackedConv::pack_for(isa, shape, algorithm, &weights);
         let got = on_threads(&what, || {
             let mut out = poison(pixels * y_dist);
             packed.run(x, ImageMut { data: &mut out, n: *n, h: p, w: q, c: k, dist: y_dist }, &epilogue);
@@ -106,7 +105,6 @@ impl Case {
         let mut want = naive(shape, &x, &weights);
         for (i, v) in want.iter_mut().enumerate() {
             let (m, j) = (i / k, i % k);
-            *v *= scale.as_ref().map_or(1.0, |s| s[j].into());
             *v += bias.as_ref().map_or(0.0, |b| b[j].into());
             *v = before.apply(*v);
             *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
@@ -239,7 +237,7 @@ fn stems_read_images_in_any_order_of_axes() {
             let (c, k) = (shape.in_channels, shape.out_channels);
             let [p, q] = shape.window.output([h, w]);
             let (x, weights, bias) = (rng.vec(n * h * w * c), rng.vec(shape.weight_len()), rng.vec(k));
-            let packed = PackedConv::pack(isa, &shape, &weights, None);
+            let packed = PackedConv::pack(isa, &shape, &weights);
             let epilogue = Epilogue::new(Some(&bias), Act::HardSwish);
             let run = |x: Input| {
                 on_threads(&what, || {
@@ -277,22 +275,20 @@ fn separable_convolutions_are_the_two_alone() {
             let c = shape.out_channels;
             let [p, q] = shape.window.output([h, w]);
             let (x, deep, flat) = (rng.vec(n * h * w * c), rng.vec(shape.weight_len()), rng.vec(out * c));
-            let (bias, scale, last) = (rng.vec(c), rng.vec(out), rng.vec(out));
+            let (bias, last) = (rng.vec(c), rng.vec(out));
             let residual = rng.vec(n * p * q * out);
             let x = Image::new(&x, [n, h, w, c]);
             let rows = Rows::new(&residual, n * p * q, out);
             let epilogue =
                 Epilogue { bias: Some(&last), residual: Some(rows), after: Act::Relu, ..Epilogue::default() };
             let mut hidden = poison(n * p * q * c);
-            let depthwise = PackedConv::pack(isa, &shape, &deep, None);
+            let depthwise = PackedConv::pack(isa, &shape, &deep);
             depthwise.run(x, ImageMut::new(&mut hidden, [n, p, q, c]), &Epilogue::new(Some(&bias), act));
             let mut want = poison(n * p * q * out);
-            let pointwise = PackedConv::pack(isa, &ConvShape::new(c, out, 1), &flat, Some(&scale));
+            let pointwise = PackedConv::pack(isa, &ConvShape::new(c, out, 1), &flat);
             let hidden = Image::new(&hidden, [n, p, q, c]);
             pointwise.run(hidden, ImageMut::new(&mut want, [n, p, q, out]), &epilogue);
-            let [deep, flat] =
-                [(&deep, None), (&flat, Some(&scale[..]))].map(|(weights, scale)| RawConv { weights, scale });
-            let packed = PackedSeparable::pack(isa, &shape, deep, Some(bias.clone()), act, out, flat);
+            let packed = PackedSeparable::pack(isa, &shape, &deep, Some(bias.clone()), act, out, &flat);
             let got = on_threads(&what, || {
                 let mut y = poison(n * p * q * out);
                 packed.run(x, ImageMut::new(&mut y, [n, p, q, out]), &epilogue);
@@ -328,14 +324,14 @@ fn pooled_convolutions_are_the_two_alone() {
             let x = Image::new(&x, [n, h, w, c]);
             let mut image = poison(n * ch * cw * k);
             let epilogue = Epilogue::new(Some(&bias), Act::Relu);
-            PackedConv::pack(isa, &shape, &weights, None).run(x, ImageMut::new(&mut image, [n, ch, cw, k]), &epilogue);
+            PackedConv::pack(isa, &shape, &weights).run(x, ImageMut::new(&mut image, [n, ch, cw, k]), &epilogue);
             let mut want = poison(n * p * q * k);
             let image = Image::new(&image, [n, ch, cw, k]);
             super::super::pool(isa, Pool::Max, &pooling, image, ImageMut::new(&mut want, [n, p, q, k]));
-            let packed = PackedPooled::pack(isa, &shape, &weights, None, Some(bias.clone()), Act::Relu, pooling);
+            let packed = PackedPooled::pack(isa, &shape, &weights, Act::Relu, pooling);
             let got = on_threads(&what, || {
                 let mut y = poison(n * p * q * k);
-                packed.run(Input::Image(x), ImageMut::new(&mut y, [n, p, q, k]));
+                packed.run(Input::Image(x), Some(&bias), ImageMut::new(&mut y, [n, p, q, k]));
                 y
             });
             assert_eq!(got, want, "{what}");

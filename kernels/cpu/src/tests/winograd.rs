@@ -56,7 +56,7 @@ fn errors(isa: Isa, c: usize, x: &[f32], size: usize, rng: &mut Rng) -> [[f64; 2
     let want = naive(&shape, &x, &weights);
     let square = want.iter().map(|v| v * v).sum::<f64>();
     [Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4].map(|algorithm| {
-        let packed = PackedConv::pack_for(isa, &shape, algorithm, &weights, None);
+        let packed = PackedConv::pack_for(isa, &shape, algorithm, &weights);
         let mut y = poison(size * size * 32);
         packed.run(x, ImageMut::new(&mut y, [1, size, size, 32]), &Epilogue::default());
         let errors = y.iter().zip(&want).map(|(&y, want)| (f64::from(y) - want).abs());

@@ -18,13 +18,7 @@ const CHUNK: usize = 16;
 
 /// `[group][panel][point][terms of C][2 N]`, where `merge` groups of the shape make one. C is padded to whole vectors, and
 /// what is padding, or between channels that do not meet, is zero.
-pub(super) fn transform<V: Element>(
-    unit: Unit,
-    shape: &ConvShape,
-    [m, merge]: [usize; 2],
-    weights: &[f32],
-    scale: Option<&[f32]>,
-) -> Aligned {
+pub(super) fn transform<V: Element>(unit: Unit, shape: &ConvShape, [m, merge]: [usize; 2], weights: &[f32]) -> Aligned {
     let kb = panel_cols(unit);
     let (cg, kg) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let (cols, groups) = (kg * merge, shape.groups / merge);
@@ -56,11 +50,10 @@ pub(super) fn transform<V: Element>(
                     }
                 }
                 let lanes = (from - first) / LANES * LANES..(to - first).next_multiple_of(LANES);
-                let scale = scale.map(|scale| &scale[group * cols + first..][..kb.min(cols - first)]);
                 // Groups meet in no vector of outputs, or in none of inputs: where a block of lanes is shared, it is
                 // written for each group's own input channels.
                 let (first, out) = (own * cg + channels.start, base.at(panel * points * depth * kb));
-                unit.isa().run(Panel { raw, scale, lanes, kb, m, plane: depth * kb, first, out });
+                unit.isa().run(Panel { raw, lanes, kb, m, plane: depth * kb, first, out });
             }
         });
     });
@@ -71,8 +64,6 @@ pub(super) fn transform<V: Element>(
 struct Panel<'a, V> {
     /// `[channels][9][kb]`
     raw: &'a [f32],
-    /// Of the panel's columns.
-    scale: Option<&'a [f32]>,
     /// The columns to write.
     lanes: std::ops::Range<usize>,
     kb: usize,
@@ -92,13 +83,10 @@ impl<V: Element> Task for Panel<'_, V> {
     unsafe fn run<S: Simd>(self) {
         for (channel, taps) in self.raw.chunks_exact(9 * self.kb).enumerate() {
             for lane in self.lanes.clone().step_by(LANES) {
-                let scale: [f64; LANES] = std::array::from_fn(|i| {
-                    self.scale.map_or(1.0, |scale| scale.get(lane + i).map_or(1.0, |&scale| scale.into()))
-                });
                 let w: [[[f64; LANES]; 3]; 3] = std::array::from_fn(|r| {
                     std::array::from_fn(|s| {
                         let from = &taps[(r * 3 + s) * self.kb + lane..][..LANES];
-                        std::array::from_fn(|i| f64::from(from[i]) * scale[i])
+                        std::array::from_fn(|i| f64::from(from[i]))
                     })
                 });
                 let channel = self.first + channel;

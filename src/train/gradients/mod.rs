@@ -3,14 +3,14 @@
 
 mod golden;
 
-use super::backward;
 use crate::diag::Problem;
 use crate::exec::cpu::{Cpu, Training};
 use crate::exec::tests::{Random, SAMPLES, noise, sample_network};
 use crate::exec::{Backend, Tensors, Weights, reference};
 use crate::graph::NodeId;
+use crate::net::{CLOCK, Id, Net, backward};
+use crate::opt;
 use crate::opt::testing::network;
-use crate::opt::{self, CLOCK, Epilogue, Fusion, Id, Kind, Net, Node};
 use crate::plan::{self, Plan};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
@@ -54,21 +54,21 @@ impl<'a> Case<'a> {
 
     fn with(typed: &'a Typed, tensors: &dyn Tensors, frozen: &dyn Fn(NodeId) -> bool, batch: usize) -> Case<'a> {
         let mut net = opt::lower_training(typed, frozen);
-        let wanted: Vec<(String, Id)> = net.inputs.iter().filter(|(name, _)| name != CLOCK).cloned().collect();
+        let wanted: Vec<(String, Id)> = net.inputs().iter().filter(|(name, _)| name != CLOCK).cloned().collect();
         let mut seeds = vec![];
-        for (name, value) in net.outputs.clone() {
+        for (name, value) in net.outputs().to_vec() {
             let shape = net.node(value).shape.clone();
-            let kind = Kind::Input(net.inputs.len());
-            let seed = net.add(Node { kind, operands: vec![], epilogue: Epilogue::default(), shape, layers: vec![] });
-            net.inputs.push((format!("d.{name}"), seed));
+            let seed = net.add_input(format!("d.{name}"), shape, vec![]);
             seeds.push((value, seed));
         }
         let ids: Vec<Id> = wanted.iter().map(|(_, id)| *id).collect();
-        let derivatives = backward(&mut net, &seeds, &ids);
-        for ((name, _), derivative) in wanted.iter().zip(derivatives) {
-            net.outputs.extend(derivative.map(|id| (format!("d.{name}"), id)));
+        let gradients = backward(&mut net, &seeds, &ids);
+        let mut outputs = net.outputs().to_vec();
+        for ((name, _), gradient) in wanted.iter().zip(gradients) {
+            outputs.extend(gradient.map(|id| (format!("d.{name}"), id)));
         }
-        opt::rewrite(&mut net, Fusion::Deep);
+        net.set_outputs(outputs);
+        opt::rewrite(&mut net, Cpu::new().fusions());
         Case::load(typed, tensors, net, batch)
     }
 

@@ -1,0 +1,128 @@
+//! Values that are known when the network is loaded, as expressions of the tensors in the file. A pass folds what scales
+//! and shifts channels into them; a backend evaluates them in float64 and packs the result.
+
+use super::{Layout, Net, Node, Step};
+use crate::graph::NodeId;
+
+/// A tensor that is known when the network is loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A tensor of a weight file: the layer that owns it, its index in the layer's tensors, its shape.
+    Param { node: NodeId, index: usize, shape: Vec<usize> },
+    /// The value of a batchless node of the graph: of parameters alone.
+    Value { node: NodeId, shape: Vec<usize> },
+}
+
+impl Source {
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Source::Param { shape, .. } | Source::Value { shape, .. } => shape,
+        }
+    }
+}
+
+/// A function of each channel: `x * scale[c] + shift[c]`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChannelMap {
+    /// Batch norm by its running statistics.
+    Norm { weight: Source, bias: Source, mean: Source, var: Source, eps: f64 },
+    /// One factor a channel.
+    Scale(Source),
+    /// One number a channel that is added.
+    Shift(Source),
+}
+
+/// Which axis of a tensor in the file counts output channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lies {
+    /// [out, ..]
+    #[default]
+    Rows,
+    /// [in, out], and comes as [out, in].
+    Transposed,
+    /// [in, out / groups, ..] of a transposed convolution.
+    Inward { groups: usize },
+    /// [out, C H W], and comes as [out, H W C]: of a linear map of a flattened image.
+    ChannelsLast([usize; 3]),
+}
+
+/// A value of parameters alone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Constant {
+    /// A tensor, its output channels times the factors of `maps`.
+    Tensor { source: Source, lies: Lies, maps: Vec<ChannelMap> },
+    /// What `maps` multiply each channel by.
+    Scale { maps: Vec<ChannelMap>, channels: usize },
+    /// What `maps` make of `bias`, of 0 where there is none.
+    Shift { bias: Option<Source>, maps: Vec<ChannelMap>, channels: usize },
+}
+
+impl Constant {
+    /// A tensor as it is.
+    pub fn plain(source: Source) -> Constant {
+        Constant::Tensor { source, lies: Lies::Rows, maps: vec![] }
+    }
+
+    /// The tensor, where nothing is done to it.
+    pub fn as_plain(&self) -> Option<&Source> {
+        match self {
+            Constant::Tensor { source, lies: Lies::Rows, maps } if maps.is_empty() => Some(source),
+            _ => None,
+        }
+    }
+
+    /// The maps that have been folded into it, in their order.
+    pub fn maps(&self) -> &[ChannelMap] {
+        match self {
+            Constant::Tensor { maps, .. } | Constant::Scale { maps, .. } | Constant::Shift { maps, .. } => maps,
+        }
+    }
+
+    /// The same with `more` after its maps.
+    pub fn then(&self, more: &[ChannelMap]) -> Constant {
+        let mut constant = self.clone();
+        match &mut constant {
+            Constant::Tensor { maps, .. } | Constant::Scale { maps, .. } | Constant::Shift { maps, .. } => {
+                maps.extend_from_slice(more);
+            }
+        }
+        constant
+    }
+
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Constant::Tensor { source, lies: Lies::Transposed, .. } => source.shape().iter().rev().copied().collect(),
+            Constant::Tensor { source, .. } => source.shape().to_vec(),
+            Constant::Scale { channels, .. } | Constant::Shift { channels, .. } => vec![*channels],
+        }
+    }
+
+    /// Every tensor that it needs.
+    pub fn sources(&self) -> Vec<&Source> {
+        let own = match self {
+            Constant::Tensor { source, .. } => Some(source),
+            Constant::Scale { .. } => None,
+            Constant::Shift { bias, .. } => bias.as_ref(),
+        };
+        own.into_iter().chain(self.maps().iter().flat_map(ChannelMap::sources)).collect()
+    }
+}
+
+impl ChannelMap {
+    fn sources(&self) -> Vec<&Source> {
+        match self {
+            ChannelMap::Norm { weight, bias, mean, var, .. } => vec![weight, bias, mean, var],
+            ChannelMap::Scale(source) | ChannelMap::Shift(source) => vec![source],
+        }
+    }
+}
+
+impl Step for Constant {
+    fn name(&self) -> &'static str {
+        "constant"
+    }
+
+    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
+        Layout::row_major(&[])
+    }
+}

@@ -1,0 +1,77 @@
+//! Mean 0 and variance 1 along an axis, as `torch.nn.LayerNorm`.
+
+use super::{Backward, Id, Layout, Net, Node, Step};
+use crate::ops::shape::Shape;
+
+/// `[x, weight, bias]`: normalised over `axis`, then weight and bias along it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerNorm {
+    pub axis: usize,
+    pub eps: f32,
+}
+
+/// `[dy, x, weight]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerNormData {
+    pub axis: usize,
+    pub eps: f32,
+}
+
+/// `[dy, x]`: gradients of weight and bias, [2, C].
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerNormSums {
+    pub axis: usize,
+    pub eps: f32,
+}
+
+impl Step for LayerNorm {
+    fn name(&self) -> &'static str {
+        "layer_norm"
+    }
+
+    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
+        Layout::rows(0, self.axis, 1)
+    }
+
+    fn is_weight(&self, at: usize) -> bool {
+        at > 0
+    }
+
+    fn gradient(&self, back: &mut Backward, y: Id, dy: Id) {
+        let [x, weight, bias] = back.node(y).operands[..] else { unreachable!("three operands") };
+        let LayerNorm { axis, eps } = *self;
+        if back.needs(weight) {
+            let both = Shape::fixed([2, back.shape(weight).dims[0]]);
+            let sums = back.add(LayerNormSums { axis, eps }, vec![dy, x], both);
+            back.give_affine(sums, weight, bias);
+        }
+        if back.needs(x) {
+            let dx = back.add(LayerNormData { axis, eps }, vec![dy, x, weight], back.shape(x));
+            back.give(x, dx);
+        }
+    }
+}
+
+impl Step for LayerNormData {
+    fn name(&self) -> &'static str {
+        "layer_norm_data"
+    }
+
+    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
+        Layout::rows(1, self.axis, 2)
+    }
+
+    fn is_weight(&self, at: usize) -> bool {
+        at == 2
+    }
+}
+
+impl Step for LayerNormSums {
+    fn name(&self) -> &'static str {
+        "layer_norm_sums"
+    }
+
+    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
+        Layout::rows(1, self.axis, 2).sums()
+    }
+}
