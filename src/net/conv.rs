@@ -36,6 +36,12 @@ impl Conv {
     }
 }
 
+/// Pixels of the image that a window makes of the first operand; the node's own shape may be that of means, or of maxima.
+pub(super) fn pixels(window: &Window, node: &Node, net: &Net) -> usize {
+    let (_, h, w) = net.node(node.operands[0]).shape.as_image().expect("images");
+    window.output([h, w]).iter().product()
+}
+
 /// `3x3 in 4 groups`
 pub(super) fn dump(f: &mut fmt::Formatter<'_>, window: &Window, groups: usize) -> fmt::Result {
     write!(f, " {}x{}", window.kernel[0], window.kernel[1])?;
@@ -61,6 +67,10 @@ impl Step for Conv {
 
     fn is_weight(&self, at: usize) -> bool {
         at == 1
+    }
+
+    fn reuse(&self, node: &Node, net: &Net) -> usize {
+        pixels(&self.window, node, net)
     }
 
     fn gradient(&self, back: &mut Backward, y: Id, dy: Id) {

@@ -31,6 +31,11 @@ impl Step for ConvTranspose {
         at == 1
     }
 
+    fn reuse(&self, node: &Node, net: &Net) -> usize {
+        let (_, h, w) = net.node(node.operands[0]).shape.as_image().expect("images");
+        h * w
+    }
+
     fn gradient(&self, back: &mut Backward, y: Id, dy: Id) {
         let [x, weight] = back.node(y).operands[..] else { unreachable!("two operands") };
         let (window, groups) = (self.window, self.groups);

@@ -229,6 +229,8 @@ impl Net {
     pub fn order(&self) -> Vec<Id> {
         let mut order = Vec::with_capacity(self.nodes.len());
         let mut done = vec![false; self.nodes.len()];
+        // a node that depends on itself, which only a mistake makes, is no reason to go round for ever
+        let mut entered = done.clone();
         // Iterative, so that a network of any depth fits the stack.
         let mut stack: Vec<(Id, bool)> = vec![];
         for start in (0..self.nodes.len()).filter(|at| self.nodes[*at].is_some()) {
@@ -240,7 +242,7 @@ impl Net {
                 if ready {
                     done[id.0] = true;
                     order.push(id);
-                } else {
+                } else if !std::mem::replace(&mut entered[id.0], true) {
                     stack.push((id, true));
                     let reads: Vec<Id> = self.node(id).reads().filter(|read| !done[read.0]).collect();
                     stack.extend(reads.into_iter().rev().map(|read| (read, false)));
@@ -304,6 +306,91 @@ impl Net {
         match self.node(id).kind {
             Kind::State(Stored(state)) => Some(state),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::net::{Identity, Softmax};
+
+    fn shape() -> Shape {
+        Shape::batched([4])
+    }
+
+    /// x, then as many functions of it in a row, the last of which is the output.
+    fn line(count: usize) -> (Net, Vec<Id>) {
+        let mut net = Net::default();
+        let mut ids = vec![net.add_input("x", shape(), vec![])];
+        for _ in 0..count {
+            let last = ids[ids.len() - 1];
+            ids.push(net.add(Node::new(Softmax { axis: 1, log: false }, vec![last], shape(), vec![])));
+        }
+        net.set_outputs(vec![("output".into(), ids[count])]);
+        net.check("line");
+        (net, ids)
+    }
+
+    #[test]
+    fn what_nobody_reads_goes_with_all_that_it_alone_needed() {
+        let (mut net, ids) = line(4);
+        net.redirect(ids[3], ids[0]);
+        assert!([1, 2, 3].iter().all(|at| net.get(ids[*at]).is_none()));
+        assert_eq!(net.node(ids[4]).operands, [ids[0]]);
+        assert_eq!((net.uses(ids[0]), net.uses(ids[4])), (1, 1));
+        net.check("redirect");
+        // an output that moves, and an input that nobody reads
+        net.redirect(ids[4], ids[0]);
+        assert_eq!(net.order(), [ids[0]]);
+        assert!(net.is_output(ids[0]));
+        net.check("redirect");
+    }
+
+    #[test]
+    fn readers_are_those_of_the_node_that_is_there() {
+        let (mut net, ids) = line(2);
+        let twice = Epilogue { residual: Some(ids[1]), ..Epilogue::default() };
+        net.set(ids[2], Node { epilogue: twice, ..Node::new(Identity, vec![ids[1]], shape(), vec![]) });
+        assert_eq!((net.uses(ids[1]), net.readers(ids[1])), (2, vec![ids[2]]));
+        assert_eq!(net.only_reader(ids[1]), Some(ids[2]));
+        net.change(ids[2], |node| node.operands[0] = ids[0]);
+        assert_eq!((net.uses(ids[1]), net.uses(ids[0])), (1, 2));
+        net.check("change");
+        // two of one are moved both
+        net.change(ids[2], |node| node.operands[0] = ids[1]);
+        net.redirect(ids[1], ids[0]);
+        assert_eq!((net.get(ids[1]), net.uses(ids[0])), (None, 2));
+        net.check("redirect");
+    }
+
+    #[test]
+    fn sweeping_leaves_inputs_and_what_outputs_need() {
+        let (mut net, ids) = line(1);
+        let unused = net.add_input("unused", shape(), vec![]);
+        let dead = net.add(Node::new(Identity, vec![unused], shape(), vec![]));
+        net.sweep();
+        assert_eq!((net.get(dead), net.uses(unused)), (None, 0));
+        assert!([ids[0], ids[1], unused].iter().all(|id| net.get(*id).is_some()));
+        net.check("sweep");
+    }
+
+    #[test]
+    fn what_does_not_hold_is_found() {
+        let breaks: &[(&str, fn(&mut Node, &[Id]))] = &[
+            ("depends on itself", |node, ids| node.operands[0] = ids[2]),
+            ("takes no epilogue", |node, _| node.epilogue.after = archc_base::Act::Relu),
+            ("takes no epilogue", |node, ids| node.epilogue.gate = Some(ids[0])),
+            ("needs a bias", |node, ids| node.epilogue.bias = Some(ids[0])),
+        ];
+        for (what, broken) in breaks {
+            let (mut net, ids) = line(3);
+            net.change(ids[1], |node| broken(node, &ids));
+            let message = catch_unwind(AssertUnwindSafe(|| net.check("a pass"))).expect_err("it does not hold");
+            let message = message.downcast_ref::<String>().expect("a text");
+            assert!(message.contains(what) && message.contains("a pass"), "{message}");
         }
     }
 }

@@ -31,6 +31,10 @@ impl Step for Linear {
         at == 1
     }
 
+    fn reuse(&self, node: &Node, _net: &Net) -> usize {
+        node.shape.len() / node.shape.last().unwrap_or(1)
+    }
+
     fn gradient(&self, back: &mut Backward, y: Id, dy: Id) {
         let [x, weight] = back.node(y).operands[..] else { unreachable!("two operands") };
         if back.needs(weight) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use archc_base::{Act, Window};
 
-use super::{Layout, Need, Net, Node, Order, Step};
+use super::{Layout, Need, Net, Node, Order, Step, conv};
 
 /// `[x, weight]`
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,10 @@ impl Step for PooledConv {
 
     fn is_weight(&self, at: usize) -> bool {
         at == 1
+    }
+
+    fn reuse(&self, node: &Node, net: &Net) -> usize {
+        conv::pixels(&self.window, node, net)
     }
 
     fn dump(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use archc_base::{Act, Window};
 
-use super::{Accepts, Layout, Net, Node, Step};
+use super::{Accepts, Layout, Net, Node, Step, conv};
 
 /// `[x, depthwise weight, pointwise weight]`, or with the depthwise bias behind them; the bias of the epilogue is that of the
 /// pointwise convolution.
@@ -29,6 +29,10 @@ impl Step for Separable {
 
     fn is_weight(&self, at: usize) -> bool {
         at > 0
+    }
+
+    fn reuse(&self, node: &Node, net: &Net) -> usize {
+        conv::pixels(&self.window, node, net)
     }
 
     fn dump(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,6 +24,12 @@ pub trait Step: Debug {
         false
     }
 
+    /// How often each number of its weights is multiplied for a sample.
+    fn reuse(&self, node: &Node, net: &Net) -> usize {
+        let _ = (node, net);
+        0
+    }
+
     /// Whether it is run for what it keeps, not for its value.
     fn is_sink(&self) -> bool {
         false

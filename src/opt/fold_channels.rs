@@ -17,8 +17,7 @@ pub(super) fn run(net: &mut Net) {
             Kind::Channels(first) => first.axis == axis,
             _ => false,
         };
-        let known = below.operands[1..].iter().chain(&below.epilogue.bias).all(|read| net.constant(*read).is_some());
-        if !makes_channels || !known || net.uses(x) != 1 || !below.epilogue.is_none() {
+        if !makes_channels || !net.is_known(x) || net.uses(x) != 1 || !below.epilogue.is_none() {
             continue;
         }
         let maps = net.constant(scale).expect("lowering makes constants of both").maps().to_vec();

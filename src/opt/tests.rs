@@ -1,11 +1,16 @@
-//! Every pass on a small network: what it makes of it, and a network that it must leave alone.
+//! Every pass on a small network, in the pipeline that a backend really runs: what it makes of it, and a network that it
+//! must leave alone.
 //!
 //! Snapshots hold the network as the pass finds it and as it leaves it.
 
 use super::testing::network;
-use super::{Epilogue, Kind, Net, Node, PASSES, lower, lower_training};
-use crate::train::grad::backward;
+use super::{Fusions, PASSES, lower, lower_training};
+use crate::net::{Net, backward};
 use crate::typed::Typed;
+
+/// What the CPU can run, and what a GPU can: [`crate::exec::Backend::fusions`] of both.
+const CPU: Fusions = Fusions::GATES.and(Fusions::MEANS).and(Fusions::CHAINS);
+const GPU: Fusions = Fusions::GATES.and(Fusions::MEANS).and(Fusions::EXCITATIONS);
 
 /// What becomes of a network before the first pass.
 type Lower = fn(&Typed) -> Net;
@@ -13,11 +18,9 @@ type Lower = fn(&Typed) -> Net;
 /// Training: all layers learn, and the backward pass starts at the input `d.output`.
 fn learning(typed: &Typed) -> Net {
     let mut net = lower_training(typed, &|_| false);
-    let output = net.outputs[0].1;
+    let output = net.outputs()[0].1;
     let shape = net.node(output).shape.clone();
-    let kind = Kind::Input(net.inputs.len());
-    let seed = net.add(Node { kind, operands: vec![], epilogue: Epilogue::default(), shape, layers: vec![] });
-    net.inputs.push(("d.output".into(), seed));
+    let seed = net.add_input("d.output", shape, vec![]);
     backward(&mut net, &[(output, seed)], &[]);
     net
 }
@@ -25,14 +28,18 @@ fn learning(typed: &Typed) -> Net {
 /// The network as the pass `name` finds it after those before it, and as it leaves it.
 fn around(typed: &Typed, lower: Lower, name: &str) -> [String; 2] {
     let mut net = lower(typed);
-    for pass in PASSES {
+    let own = PASSES.iter().find(|pass| pass.name == name).unwrap_or_else(|| panic!("no pass {name}"));
+    let fusions = if CPU.contains(own.needs) { CPU } else { GPU };
+    assert!(fusions.contains(own.needs), "{name} runs on a backend");
+    for pass in PASSES.iter().filter(|pass| fusions.contains(pass.needs)) {
         let before = net.dump(typed);
         (pass.run)(&mut net);
+        net.check(pass.name);
         if pass.name == name {
             return [before, net.dump(typed)];
         }
     }
-    panic!("no pass {name}")
+    unreachable!("its own pass is among them")
 }
 
 /// Compares with the snapshot of the pass.
@@ -319,10 +326,4 @@ fn separable() {
     leaves("separable", &block("relu6").replace("groups = 6", "groups = 3"));
     let wide = block("relu6").replace("[6, 8, 8]", "[512, 3, 3]").replace("(6,", "(512,");
     leaves("separable", &wide.replace("groups = 6", "groups = 512"));
-}
-
-#[test]
-fn dead() {
-    fires("dead", "x = input([4])\n w = parameter([4, 5])\n y = matmul <- x, w");
-    leaves("dead", "x = input([4])\n unused = input([3])\n y = relu <- x");
 }

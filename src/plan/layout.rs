@@ -185,7 +185,9 @@ impl Layout<'_> {
             _ => layout.gaps,
         };
         let plain: Vec<usize> = (0..node.shape.rank()).collect();
-        let write = self.output(id, if layout.in_order { &order } else { &plain }, &seen, gaps);
+        // row-major values of another rank than what they are made from
+        let in_order = layout.in_order && order.len() == plain.len();
+        let write = self.output(id, if in_order { &order } else { &plain }, &seen, gaps);
         let in_place = layout.in_place && gaps && reads[0].dims == write.dims;
         let of_means = if self.options.reduced == Reduced::Batched { self.options.dtype } else { DType::F32 };
         let means =

@@ -128,7 +128,7 @@ impl Memory<'_> {
     ) -> ([&mut [f32]; W], [&[f32]; R]) {
         let (inputs, constants, slice) = (self.inputs, self.constants, self.slice);
         let mut order: [usize; W] = std::array::from_fn(|at| at);
-        order.sort_unstable_by_key(|at| writes[*at].at(slice).start);
+        order.sort_unstable_by_key(|at| (writes[*at].at(slice).start, writes[*at].range.len()));
         let mut owned: [&mut [f32]; W] = std::array::from_fn(|_| Default::default());
         // what lies between the slots that are written, and where it starts
         let mut between: [(usize, &[f32]); W] = [(0, &[]); W];

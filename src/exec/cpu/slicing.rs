@@ -10,7 +10,6 @@ use super::ceilings::cache_sizes;
 use super::kernels::{Algorithm, ConvShape, Element, Estimate, Isa, Site, choose, estimate};
 use super::kinds::conv_shape;
 use crate::net::{Kind, Net};
-use crate::ops::shape::Shape;
 use crate::plan::{Level, Load, Slicing, Step, Work};
 use archc_base::DType;
 use half::bf16;
@@ -32,39 +31,26 @@ impl Slicing for Cpu {
     fn load(&self, net: &Net, step: &Step, samples: usize) -> Load {
         let Work::Node(id) = step.work else { return Load { work: START, weights: 0.0 } };
         let node = net.node(id);
-        let batch = step.write.dims.first().copied().unwrap_or(1).max(1);
-        let of_samples = |len: usize| (len / batch * samples) as f64;
-        // multiply-adds where each number of the weights meets each pixel, or each row
-        let plain = |meets: f64| {
-            let weights = step.reads.iter().enumerate().filter(|(at, _)| node.kind.is_weight(*at));
-            let numbers: usize = weights.map(|(_, view)| view.len()).sum();
-            let size = self.dtype.size();
-            let rate = 2 * self.isa.lanes() * if size == 2 { 2 } else { 1 };
-            Load { work: START + meets * numbers as f64 / rate as f64 / CLOCK, weights: (numbers * size) as f64 }
-        };
-        let pixels = |shape: &Shape| of_samples(batch * shape.as_image().map_or(1, |(_, h, w)| h * w));
-        match &node.kind {
-            Kind::Conv(conv) => {
-                let [_, channels, h, w] = step.reads[0].dims[..] else { unreachable!("images have four axes") };
-                let shape = conv_shape(&conv.window, channels, step.reads[1].dims[0], conv.groups);
-                let site = Site { batch: samples, size: [h, w], policy: self.policy };
-                let found = match self.dtype {
-                    DType::F32 => winograd::<f32>(self.isa, &shape, &site),
-                    _ => winograd::<bf16>(self.isa, &shape, &site),
-                };
-                if let Some(found) = found {
-                    return Load { work: START + found.work, weights: found.weights };
-                }
-                // of an image of which only the means are written, the node's shape does not tell the size
-                let [p, q] = shape.window.output([h, w]);
-                plain((samples * p * q) as f64)
+        if let Kind::Conv(conv) = &node.kind {
+            let [_, channels, h, w] = step.reads[0].dims[..] else { unreachable!("images have four axes") };
+            let shape = conv_shape(&conv.window, channels, step.reads[1].dims[0], conv.groups);
+            let site = Site { batch: samples, size: [h, w], policy: self.policy };
+            let found = match self.dtype {
+                DType::F32 => winograd::<f32>(self.isa, &shape, &site),
+                _ => winograd::<bf16>(self.isa, &shape, &site),
+            };
+            if let Some(found) = found {
+                return Load { work: START + found.work, weights: found.weights };
             }
-            Kind::Separable(_) => plain(pixels(&node.shape)),
-            Kind::PooledConv(conv) => plain(pixels(&node.shape) * (conv.pool.stride[0] * conv.pool.stride[1]) as f64),
-            Kind::ConvTranspose(_) => plain(pixels(&net.node(node.operands[0]).shape)),
-            Kind::Linear(_) => plain(of_samples(step.write.len() / step.write.dims.last().copied().unwrap_or(1))),
-            _ => Load { work: START, weights: 0.0 },
         }
+        // each number of the weights meets each pixel, or each row
+        let weights = step.reads.iter().enumerate().filter(|(at, _)| node.kind.is_weight(*at));
+        let numbers: usize = weights.map(|(_, view)| view.len()).sum();
+        let sums = (node.kind.reuse(node, net) * samples * numbers) as f64;
+        let size = self.dtype.size();
+        let rate = 2 * self.isa.lanes() * if size == 2 { 2 } else { 1 };
+        let streamed = if sums > 0.0 { numbers * size } else { 0 };
+        Load { work: START + sums / rate as f64 / CLOCK, weights: streamed as f64 }
     }
 
     fn levels(&self) -> [Level; 3] {

@@ -6,8 +6,9 @@ use crate::diag::Problem;
 use crate::exec::cpu::Cpu;
 use crate::exec::tests::{Random, noise};
 use crate::exec::{Backend, Executable, Program, Weights};
+use crate::net::Net;
+use crate::opt::Fusions;
 use crate::opt::testing::network;
-use crate::opt::{Fusion, Net};
 use crate::plan::{self, Level, Load, Plan, Slicing, Step};
 use crate::tensor::Tensor;
 
@@ -41,8 +42,8 @@ impl Backend for Sliced {
         plan::Options { slicing: Some(self), ..self.cpu.options(batch) }
     }
 
-    fn fusion(&self) -> Fusion {
-        self.cpu.fusion()
+    fn fusions(&self) -> Fusions {
+        self.cpu.fusions()
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
