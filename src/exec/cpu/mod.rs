@@ -142,13 +142,14 @@ impl Cpu {
         self.check()?;
         let bind = |step| bind::bind(self, plan, step, weights);
         let steps: Vec<Bound> = plan.steps().par_iter().with_max_len(1).map(bind).collect::<Result<_, _>>()?;
-        // those that no step has packed
+        let outputs: Vec<_> = plan.outputs().iter().map(|(_, view)| (Slot::new(plan, view), view.clone())).collect();
+        // those that are not packed
         let mut constants = vec![vec![]; plan.constants().len()];
-        for number in steps.iter().flat_map(Bound::constants).collect::<BTreeSet<_>>() {
+        let given = outputs.iter().filter_map(|(slot, _)| slot.constant());
+        for number in steps.iter().flat_map(Bound::constants).chain(given).collect::<BTreeSet<_>>() {
             constants[number] = weights.read(&plan.constants()[number])?;
         }
         let arena = Arena::new(steps.iter().map(Bound::reach).fold(plan.arena(), usize::max))?;
-        let outputs = plan.outputs().iter().map(|(_, view)| (Slot::new(plan, view), view.clone())).collect();
         let (fetches, segments) = (ahead::assign(&steps), plan.segments().to_vec());
         Ok(Loaded { unit: Unit::of(self.isa), arena, constants, steps, segments, fetches, outputs })
     }
