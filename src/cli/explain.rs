@@ -12,7 +12,8 @@ use crate::io::console::print;
 use crate::ops::attr::{Arg, Attr};
 use crate::ops::shape::Shape;
 use crate::ops::{Entry, MANUAL, OPERAND_OPS};
-use crate::train::spec::{self, Call, Takes};
+use crate::train::spec::{self, Takes};
+use crate::words::{self, Call};
 use crate::zoo;
 
 const LANGUAGE: &str = include_str!("../../docs/LANGUAGE.md");
@@ -140,8 +141,8 @@ fn sections() -> Vec<Section> {
 /// The words of the `train` block, with what may follow each.
 fn train_page() -> String {
     let of = |call: &Call| {
-        let arg = |arg: &spec::Arg| match &arg.default {
-            Some(default) => format!("{} = {default}", arg.name),
+        let arg = |arg: &words::Arg| match &arg.default {
+            Some(default) => format!("{} = {}", arg.name, default()),
             None => arg.name.to_string(),
         };
         let args: Vec<String> = call.args.iter().map(arg).collect();

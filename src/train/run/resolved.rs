@@ -6,6 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::source::{FileId, Sources, Span, below};
 use crate::syntax;
 use crate::syntax::tree::{self, Expr, ExprKind, Item, TrainLine};
+use crate::train::spec;
+use crate::words::{Arg, Kind};
 
 /// The text of the spec `file` as it is to lie in `folder`. `set` holds the values of `--set` options.
 pub fn resolved(sources: &Sources, file: FileId, set: &[(String, String)], folder: &Path) -> String {
@@ -35,15 +37,17 @@ pub fn resolved(sources: &Sources, file: FileId, set: &[(String, String)], folde
             Item::Train(train) => {
                 for line in &train.lines {
                     let TrainLine::Values { word, values, .. } = line else { continue };
-                    if word.value != "data" {
-                        continue;
-                    }
                     for value in values {
-                        let ExprKind::Call(_, args) = &value.kind else { continue };
+                        let ExprKind::Call(name, args) = &value.kind else { continue };
+                        let Some(call) = spec::call(&word.value, &name.value) else { continue };
                         for arg in &args.args {
-                            let is_path =
-                                arg.name.as_ref().is_none_or(|name| name.value == "path" || name.value == "val");
-                            if let (true, ExprKind::Str(text)) = (is_path, &arg.value.kind) {
+                            let declared = match &arg.name {
+                                Some(name) => call.args.iter().find(|one| one.name == name.value),
+                                None => call.args.first(),
+                            };
+                            if let (Some(Arg { kind: Kind::Path, .. }), ExprKind::Str(text)) =
+                                (declared, &arg.value.kind)
+                            {
                                 path(arg.value.span, text);
                             }
                         }
