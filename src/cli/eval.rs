@@ -1,10 +1,12 @@
 //! `archc eval`: how good a classifier is on a folder of pictures.
 
+use std::path::PathBuf;
+
 use std::sync::Arc;
 
 use archc_base::Loss;
 
-use super::args::Eval;
+use super::args::{ExecArgs, SpecArgs, positive};
 use super::backend::backend;
 use super::run::{Finite, bound};
 use super::session::Session;
@@ -27,6 +29,30 @@ use crate::words::Choices;
 
 /// Pictures that are run at once where `--batch` does not say.
 const BATCH: usize = 8;
+
+/// Say how good a classifier is on a folder of pictures.
+#[derive(Debug, clap::Args)]
+pub struct Eval {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// The pictures, a folder a class; the validation pictures of the `train` block where it is left out.
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// Where to write the confusion matrix: .csv, or .json with all figures.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Leave out pictures that cannot be read, with a warning; else they are an error.
+    #[arg(long)]
+    pub skip_corrupt: bool,
+    /// Pictures that are run at once.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
+    #[command(flatten)]
+    pub exec: ExecArgs,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(session: &mut Session, args: &Eval) -> Outcome {
     let model = session.compile(&args.spec)?;

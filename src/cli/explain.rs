@@ -2,7 +2,6 @@
 //!
 //! What it says of the language are the sections of docs/LANGUAGE.md.
 
-use super::args::Explain;
 use super::session::Session;
 use super::table::{Align, table};
 use super::{Failure, Outcome};
@@ -17,6 +16,14 @@ use crate::words::{self, Call};
 use crate::zoo;
 
 const LANGUAGE: &str = include_str!("../../docs/LANGUAGE.md");
+
+/// Explain an op, a block, a verb or the code of a message.
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// An op, a block, a verb or the code of a message; all topics where it is left out.
+    #[arg(value_name = "TOPIC")]
+    pub topic: Option<String>,
+}
 
 pub fn run(_session: &mut Session, args: &Explain) -> Outcome {
     let Some(topic) = &args.topic else {

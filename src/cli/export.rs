@@ -3,12 +3,35 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::args::{Export, Target};
+use super::args::{Dtype, SpecArgs, WeightArgs};
 use super::run::own_files;
 use super::session::Session;
 use crate::diag::{Code, Problem};
 use crate::io::console::say;
 use crate::io::{atomic, output};
+
+/// Write the edited network's weights.
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// The format.
+    #[arg(long, value_enum)]
+    pub to: Target,
+    /// The file to write.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// The number format of the tensors that are written.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub dtype: Dtype,
+    #[command(flatten)]
+    pub source: WeightArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Target {
+    Safetensors,
+}
 
 pub fn run(session: &mut Session, args: &Export) -> Outcome {
     let Target::Safetensors = args.to;
