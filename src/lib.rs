@@ -110,7 +110,7 @@ pub use face::{
 pub use source::Loader;
 pub use tensor::Tensor;
 pub use train::run::Watch;
-pub use weights::Downloads;
+pub use weights::{Downloads, Format};
 
 /// The stages behind the face, for this repository's tests and benches, which look at what each of them gives. Nothing here
 /// is promised to anybody else.
