@@ -6,7 +6,7 @@ use super::session::Session;
 use super::table::{Align, table};
 use super::{Failure, Outcome};
 use crate::diag::{Code, Problem, suggest};
-use crate::edit::manual::{VERBS, Verb};
+use crate::edit::{VERBS, Verb};
 use crate::io::console::print;
 use crate::ops::attr::{Arg, Attr};
 use crate::ops::shape::Shape;

@@ -29,9 +29,12 @@ pub fn resolved(sources: &Sources, file: FileId, set: &[(String, String)], folde
                     }
                 }
             }
-            Item::Edit(tree::Edit { kind: tree::EditKind::Init { with, .. }, .. }) => {
-                if let Some((file, span)) = call(with, "from").and_then(|args| first(args)) {
-                    path(span, file);
+            Item::Edit(edit) => {
+                for part in &edit.parts {
+                    let tree::Part::Expr(with) = part else { continue };
+                    if let Some((file, span)) = call(with, "from").and_then(|args| first(args)) {
+                        path(span, file);
+                    }
                 }
             }
             Item::Train(train) => {

@@ -19,8 +19,10 @@ pub struct Format {
     /// As `--to` says it, and as files end.
     pub name: &'static str,
     /// Writes tensors and metadata into a file that takes its place only when it is whole.
-    pub(crate) write: fn(&Path, &[TensorOut<'_>], &IndexMap<String, String>) -> Result<(), Problem>,
+    pub(crate) write: Write,
 }
+
+type Write = fn(&Path, &[TensorOut<'_>], &IndexMap<String, String>) -> Result<(), Problem>;
 
 /// A tensor to be written.
 #[derive(Clone, Debug)]
