@@ -19,7 +19,7 @@ use archc::stages::exec::device::Precision;
 use archc::stages::train::run::learner::Learner;
 use archc::stages::train::run::network::{NetworkLearner, Pace};
 use archc::stages::train::stage::stages;
-use archc::stages::train::{self, Config, Schedule};
+use archc::stages::train::{self, Config};
 use archc::stages::weights::{Data, TensorOut, write_safetensors};
 use archc::{DType, Device, Options, Spec, Tensor};
 
@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         (image, targets)
     };
     if flag("--profile") || value("--device-times").is_some() {
-        let lr = config.optimizer.lr;
+        let lr = config.optimizer.lr();
         let mut trainer = train::Trainer::new(&compiled.typed, &bound, device, config, batch).map_err(fail)?;
         let (image, targets) = given(0);
         let targets = match &targets {
@@ -102,7 +102,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{all:8.3} ms in {} steps, {:.1} MiB", times.len(), trainer.plan().arena() as f64 / 262_144.0);
         return Ok(());
     }
-    let pace = Pace { schedule: Schedule::new(block), lr: config.optimizer.lr, steps_per_epoch: 1 << 20, epochs: 1 };
+    let pace = Pace { schedule: block.schedule.value, lr: config.optimizer.lr(), steps_per_epoch: 1 << 20, epochs: 1 };
     let stages = stages(&compiled.typed, block);
     let mut learner = NetworkLearner::new(&stages, &bound, device, config, batch, pace).map_err(fail)?;
     let known: Vec<Vec<Tensor>> = match flag("--cached") {

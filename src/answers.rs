@@ -11,7 +11,9 @@ use crate::graph::OWN_OUTPUT;
 use crate::io::labels::Labels;
 use crate::io::results::Scores;
 use crate::settings::LabelsSource;
+use crate::train::loss::Loss;
 use crate::typed::Typed;
+use crate::words::Choices;
 
 /// What a network answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +37,10 @@ pub fn own_answer(typed: &Typed, loss: Option<&str>) -> Answer {
         return Answer::Tensors;
     }
     let last = typed.graph().node(output.node).op.name();
-    match loss {
-        Some("mse" | "l1" | "huber") => Answer::Numbers,
-        Some("bce_with_logits") if last != "sigmoid" => Answer::Classes(Scores::Sigmoids),
-        None if shape.dims == [1] => Answer::Numbers,
+    match loss.and_then(Loss::named).map(|loss| loss.scores()) {
+        Some(None) => Answer::Numbers,
+        Some(Some(Scores::Sigmoids)) if last != "sigmoid" => Answer::Classes(Scores::Sigmoids),
+        None if loss.is_none() && shape.dims == [1] => Answer::Numbers,
         _ if matches!(last, "softmax" | "sigmoid") => Answer::Classes(Scores::Probabilities),
         _ => Answer::Classes(Scores::Logits),
     }
@@ -47,7 +49,7 @@ pub fn own_answer(typed: &Typed, loss: Option<&str>) -> Answer {
 /// The name of the loss that the network learned by, or is to learn by.
 pub fn loss_of(compiled: &Compiled, bound: &Bound) -> Option<String> {
     let learned = bound.metadata().get("loss").cloned();
-    let block = compiled.train.as_ref().and_then(|spec| spec.choice("loss")).map(|choice| choice.name().to_string());
+    let block = compiled.train.as_ref().map(|spec| spec.loss.value.name().to_string());
     match bound.is_own() {
         true => learned.or(block),
         // the file is the base's, and speaks of another output where an edit made this one

@@ -21,8 +21,8 @@ use crate::settings::Settings;
 use crate::source::below;
 use crate::typed::Typed;
 use crate::weights::{
-    DType, Data, Downloads, Mapped, Store, TensorOut, WeightsSource, Whose, check_from, fill, fits, from_file,
-    non_finite, write_safetensors,
+    DType, Data, Downloads, Format, Mapped, Store, TensorOut, WeightsSource, Whose, check_from, fill, fits, from_file,
+    non_finite,
 };
 
 type FxIndexMap<K, V> = IndexMap<K, V, FxBuildHasher>;
@@ -488,7 +488,13 @@ impl Bound {
     }
 
     /// Writes every tensor under its key, as a PyTorch user expects them.
-    pub fn export(&self, path: &Path, dtype: &DType, metadata: &IndexMap<String, String>) -> Result<(), Problem> {
+    pub fn export(
+        &self,
+        path: &Path,
+        format: Format,
+        dtype: &DType,
+        metadata: &IndexMap<String, String>,
+    ) -> Result<(), Problem> {
         use rayon::prelude::*;
         let values: Vec<Vec<f32>> =
             self.tensors.par_iter().map(|(name, tensor)| self.values(name, tensor)).collect::<Result<_, _>>()?;
@@ -514,7 +520,7 @@ impl Bound {
                 TensorOut { key, shape: &tensor.decl.shape, data }
             })
             .collect();
-        write_safetensors(path, &out, metadata)
+        (format.write)(path, &out, metadata)
     }
 }
 

@@ -12,8 +12,8 @@ use crate::io::open::plain_or_stream;
 use crate::ops::constant::Input;
 use crate::resolve;
 use crate::settings::Settings;
-use crate::source::{FileId, Sources, Span};
-use crate::syntax::{self, tree};
+use crate::source::{FileId, Sources};
+use crate::syntax;
 use crate::train::run::setup::{Given, setup};
 use crate::train::{TrainSpec, frozen_at_random};
 use crate::typed::{self, Typed};
@@ -291,7 +291,7 @@ fn edited<'a>(
         problems.extend(why_unknown(unknown.graph, unknown.asked));
     }
     let edits_fit = !problems.has_errors();
-    match typed::check(graph, &replaced(program, &reports)) {
+    match typed::check(graph, &replaced(&reports)) {
         Ok(typed) => (reports, Some(typed)),
         Err(found) => {
             // after an edit that failed, shapes may be wrong only because it is missing
@@ -335,12 +335,9 @@ fn recast_inputs(graph: &mut Graph, inputs: &[(String, Vec<i64>)]) {
 }
 
 /// The `replace` statements of one place.
-fn replaced(program: &resolve::Program, reports: &[Report]) -> Vec<typed::Replaced> {
-    let is_replace = |span: Span| {
-        program.edits().any(|edit| edit.span == span && matches!(edit.kind, tree::EditKind::Replace { .. }))
-    };
-    let single = reports.iter().filter(|report| report.matched.len() == 1 && is_replace(report.span));
-    single.map(|report| typed::Replaced { span: report.span, place: report.matched[0].clone() }).collect()
+fn replaced(reports: &[Report]) -> Vec<typed::Replaced> {
+    let of = |report: &Report| Some(typed::Replaced { span: report.span, place: report.replaced.clone()? });
+    reports.iter().filter_map(of).collect()
 }
 
 /// The spec of a program, for messages about it as a whole.

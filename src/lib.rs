@@ -46,6 +46,7 @@
 //! The modules in the order in which data flows; nothing imports upwards (a test checks):
 //!
 //! - `source`, `diag`, `tensor`, `philox`: texts, messages, values, random numbers; they know nothing of networks.
+//! - `words`: how the words of a `train` block are declared, each once.
 //! - `io`: pictures, tensors, labels and results on the machine's disk. `data`: samples, augmentation and batches of
 //!   what a network learns from.
 //! - `ops`: every op by one declaration: arguments, shapes, parameters, cost, a plain reference evaluation.
@@ -96,6 +97,7 @@ mod tensor;
 mod train;
 mod typed;
 mod weights;
+mod words;
 mod zoo;
 
 pub use archc_base::DType;
@@ -109,7 +111,7 @@ pub use face::{
 pub use source::Loader;
 pub use tensor::Tensor;
 pub use train::run::Watch;
-pub use weights::Downloads;
+pub use weights::{Downloads, Format};
 
 /// The stages behind the face, for this repository's tests and benches, which look at what each of them gives. Nothing here
 /// is promised to anybody else.

@@ -2,12 +2,22 @@
 
 use std::sync::Arc;
 
-use super::args::Check;
+use super::args::SpecArgs;
 use super::session::Session;
 use super::{Failure, Outcome};
 use crate::compile::{self, Files};
 use crate::diag::{Diagnostics, count, one_line, to_json};
 use crate::io::console::{print, print_json};
+
+/// Check a spec: everything short of running it.
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Print the messages as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(session: &mut Session, args: &Check) -> Outcome {
     let result = check(session, args);

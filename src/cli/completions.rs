@@ -2,10 +2,16 @@
 
 use clap::CommandFactory;
 
-use super::Outcome;
-use super::args::{Args, Completions};
 use super::session::Session;
+use super::{Args, Outcome};
 use crate::io::console::print;
+
+/// Print a shell's completions.
+#[derive(Debug, clap::Args)]
+pub struct Completions {
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
 
 pub fn run(_session: &mut Session, args: &Completions) -> Outcome {
     let mut script = vec![];

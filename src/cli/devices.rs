@@ -6,13 +6,20 @@ mod cuda;
 use serde_json::{Value, json};
 
 use super::Outcome;
-use super::args::Devices;
 use super::session::Session;
 use crate::exec::cpu::NO_KERNELS;
 use crate::exec::cpu::kernels::Isa;
 use crate::exec::cpu::kernels::bf16::Unit;
 use crate::io::console::{print, print_json};
 use crate::plan::memory;
+
+/// List what can execute here, and why not the rest.
+#[derive(Debug, clap::Args)]
+pub struct Devices {
+    /// Print them as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(_session: &mut Session, args: &Devices) -> Outcome {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -1,12 +1,12 @@
 //! `archc diff`: what is different between the networks of two specs. As diff(1), it ends with 0 where they are the same,
 //! 1 where not, 2 for anything else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::args::{Diff, SpecArgs};
+use super::args::{SpecArgs, name_and_value};
 use super::session::Session;
 use super::show::{op_text, totals};
 use super::table::{change, count, giga, giga_change, thousands};
@@ -19,7 +19,25 @@ use crate::ops::attr::FromAttr;
 use crate::typed::Typed;
 use crate::weights::WeightsSource;
 
+/// Compare the networks of two specs; exit status 0 if they are the same, 1 if not, 2 for anything else.
+#[derive(Debug, clap::Args)]
+pub struct Diff {
+    /// The one spec.
+    #[arg(value_name = "A.arch")]
+    pub a: PathBuf,
+    /// The other.
+    #[arg(value_name = "B.arch")]
+    pub b: PathBuf,
+    /// Give a `param` of both specs another value; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub set: Vec<(String, String)>,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 pub fn run(session: &mut Session, args: &Diff) -> Outcome {
+    session.unwritten = 2;
     match compare(session, args) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::Status(1)),

@@ -1,10 +1,12 @@
 //! `archc eval`: how good a classifier is on a folder of pictures.
 
+use std::path::PathBuf;
+
 use std::sync::Arc;
 
 use archc_base::Loss;
 
-use super::args::Eval;
+use super::args::{ExecArgs, SpecArgs, positive};
 use super::backend::backend;
 use super::run::{Finite, bound};
 use super::session::Session;
@@ -12,7 +14,7 @@ use super::table::{Align, table};
 use super::{Failure, Outcome};
 use crate::answers::{Answer, loss_of, own_answer, spec_names, trained};
 use crate::compile::Compiled;
-use crate::data::{Loader, Recipe, Want, eval_folder};
+use crate::data::{DataSource, Loader, Recipe, Want, eval_folder};
 use crate::diag::{Code, Problem};
 use crate::exec::{Backend, Executable};
 use crate::io::atomic;
@@ -20,20 +22,46 @@ use crate::io::console::{print, print_json, say};
 use crate::io::results::Scores as Kind;
 use crate::settings::LabelsSource;
 use crate::source::below;
+use crate::train;
+use crate::train::loss::ClassWeights;
 use crate::train::run::scores::Scores;
-use crate::train::spec::Setting;
+use crate::words::Choices;
 
 /// Pictures that are run at once where `--batch` does not say.
 const BATCH: usize = 8;
+
+/// Say how good a classifier is on a folder of pictures.
+#[derive(Debug, clap::Args)]
+pub struct Eval {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// The pictures, a folder a class; the validation pictures of the `train` block where it is left out.
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// Where to write the confusion matrix: .csv, or .json with all figures.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Leave out pictures that cannot be read, with a warning; else they are an error.
+    #[arg(long)]
+    pub skip_corrupt: bool,
+    /// Pictures that are run at once.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
+    #[command(flatten)]
+    pub exec: ExecArgs,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(session: &mut Session, args: &Eval) -> Outcome {
     let model = session.compile(&args.spec)?;
     let compiled = model.compiled();
     let path = match (&args.data, &compiled.train) {
         (Some(path), _) => path.clone(),
-        (None, Some(spec)) => match spec.choice("data").map(|choice| (choice.name(), choice.arg("path"))) {
-            Some(("folder", Some(Setting::Text(path)))) => below(&compiled.settings.dir, path),
-            _ => {
+        (None, Some(spec)) => match &spec.data.value {
+            DataSource::Folder { path, .. } => below(&compiled.settings.dir, path),
+            DataSource::Csv { .. } => {
                 let problem = Problem::new(Code::Usage, "`--data` is needed: the spec's data is a table");
                 return Err(problem.hint("`--data FOLDER`, a folder a class in it").into());
             }
@@ -104,7 +132,6 @@ fn evaluate(
         preprocess: compiled.settings.preprocess.clone(),
         input: shape,
         augments: vec![],
-        mixup: None,
         want: if is_binary { Want::OneHot } else { Want::Classes },
         classes: classes.len(),
         seed: 0,
@@ -166,8 +193,7 @@ fn evaluate(
 
 /// Whether the spec's own data, where that is evaluated, does without pictures that cannot be read.
 fn skips(compiled: &Compiled, args: &Eval) -> bool {
-    let data = compiled.train.as_ref().and_then(|spec| spec.choice("data"));
-    args.data.is_none() && data.is_some_and(|data| data.flag("skip_corrupt"))
+    args.data.is_none() && compiled.train.as_ref().is_some_and(|spec| spec.data.value.skip_corrupt())
 }
 
 /// The shape of the picture that the network takes, and how many classes it answers with.
@@ -202,15 +228,12 @@ fn logit(share: f32) -> f32 {
 
 /// What makes the loss that the `train` block names another one than that of `eval`.
 fn beside_cross_entropy(compiled: &Compiled) -> Option<String> {
-    let loss = compiled.train.as_ref()?.choice("loss")?;
-    let smoothing = match loss.arg("label_smoothing") {
-        Some(Setting::Float(smoothing)) if *smoothing > 0.0 => Some(format!("label_smoothing = {smoothing}")),
-        _ => None,
-    };
-    let weights = match loss.arg("class_weights") {
-        Some(Setting::Word(word @ "balanced")) => Some(format!("class_weights = {word}")),
-        _ => None,
-    };
+    let loss = &compiled.train.as_ref()?.loss.value;
+    let train::loss::Loss::CrossEntropy { label_smoothing, class_weights } = loss else { return None };
+    let smoothing = Some(label_smoothing).filter(|smoothing| **smoothing > 0.0);
+    let weights = Some(class_weights.name()).filter(|_| *class_weights != ClassWeights::None);
+    let smoothing = smoothing.map(|smoothing| format!("label_smoothing = {smoothing}"));
+    let weights = weights.map(|weights| format!("class_weights = {weights}"));
     let extra: Vec<String> = smoothing.into_iter().chain(weights).collect();
     (!extra.is_empty()).then(|| extra.join(" and "))
 }

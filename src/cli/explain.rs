@@ -2,20 +2,28 @@
 //!
 //! What it says of the language are the sections of docs/LANGUAGE.md.
 
-use super::args::Explain;
 use super::session::Session;
 use super::table::{Align, table};
 use super::{Failure, Outcome};
 use crate::diag::{Code, Problem, suggest};
-use crate::edit::manual::{VERBS, Verb};
+use crate::edit::{VERBS, Verb};
 use crate::io::console::print;
 use crate::ops::attr::{Arg, Attr};
 use crate::ops::shape::Shape;
 use crate::ops::{Entry, MANUAL, OPERAND_OPS};
-use crate::train::spec::{self, Call, Takes};
+use crate::train::spec::{self, Takes};
+use crate::words::{self, Call};
 use crate::zoo;
 
 const LANGUAGE: &str = include_str!("../../docs/LANGUAGE.md");
+
+/// Explain an op, a block, a verb or the code of a message.
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// An op, a block, a verb or the code of a message; all topics where it is left out.
+    #[arg(value_name = "TOPIC")]
+    pub topic: Option<String>,
+}
 
 pub fn run(_session: &mut Session, args: &Explain) -> Outcome {
     let Some(topic) = &args.topic else {
@@ -140,8 +148,8 @@ fn sections() -> Vec<Section> {
 /// The words of the `train` block, with what may follow each.
 fn train_page() -> String {
     let of = |call: &Call| {
-        let arg = |arg: &spec::Arg| match &arg.default {
-            Some(default) => format!("{} = {default}", arg.name),
+        let arg = |arg: &words::Arg| match &arg.default {
+            Some(default) => format!("{} = {}", arg.name, default()),
             None => arg.name.to_string(),
         };
         let args: Vec<String> = call.args.iter().map(arg).collect();

@@ -2,19 +2,47 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use super::Outcome;
-use super::args::{Export, Target};
+use super::args::{Dtype, SpecArgs, WeightArgs};
 use super::run::own_files;
 use super::session::Session;
 use crate::diag::{Code, Problem};
 use crate::io::console::say;
 use crate::io::{atomic, output};
+use crate::weights::{FORMATS, Format};
+
+/// Write the edited network's weights.
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// The format.
+    #[arg(long, value_parser = formats())]
+    pub to: Format,
+    /// The file to write.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// The number format of the tensors that are written.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub dtype: Dtype,
+    #[command(flatten)]
+    pub source: WeightArgs,
+}
+
+/// What `--to` may say.
+fn formats() -> impl TypedValueParser<Value = Format> {
+    let named = |name: String| FORMATS.iter().find(|format| format.name == name).copied();
+    PossibleValuesParser::new(FORMATS.iter().map(|format| format.name))
+        .map(move |name| named(name).expect("clap lets these alone through"))
+}
 
 pub fn run(session: &mut Session, args: &Export) -> Outcome {
-    let Target::Safetensors = args.to;
-    if args.output.extension().is_none_or(|extension| extension != "safetensors") {
-        let problem = Problem::new(Code::Usage, format!("`{}` does not end in .safetensors", args.output.display()));
-        return Err(problem.into());
+    let format = args.to;
+    if args.output.extension().is_none_or(|extension| extension != format.name) {
+        let message = format!("`{}` does not end in .{}", args.output.display(), format.name);
+        return Err(Problem::new(Code::Usage, message).into());
     }
     atomic::check_writable(&args.output)?;
     let model = session.compile(&args.spec)?;
@@ -23,7 +51,7 @@ pub fn run(session: &mut Session, args: &Export) -> Outcome {
     args.source.with_threads(|| {
         let exporter = model.exporter(&args.source.options())?;
         say(exporter.remark());
-        let count = exporter.safetensors(&args.output, args.dtype.into())?;
+        let count = exporter.write(&args.output, format, args.dtype.into())?;
         session.report(&exporter.bound().warnings());
         say(format!("wrote {count} tensors to {}", args.output.display()));
         Ok(())

@@ -1,8 +1,9 @@
 //! `archc fmt`: specs in their canonical form.
 
+use std::path::PathBuf;
+
 use std::sync::Arc;
 
-use super::args::Fmt;
 use super::session::Session;
 use super::{Failure, Outcome, status};
 use crate::compile;
@@ -10,6 +11,17 @@ use crate::diag::{Diagnostics, one_line};
 use crate::io::atomic;
 use crate::io::console::{print, print_exact};
 use crate::syntax;
+
+/// Write specs in their canonical form.
+#[derive(Debug, clap::Args)]
+pub struct Fmt {
+    /// The files; `-` formats standard input to standard output.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; list the files that would change, and exit with 1 if there are any.
+    #[arg(long)]
+    pub check: bool,
+}
 
 pub fn run(session: &mut Session, args: &Fmt) -> Outcome {
     let mut failed = Diagnostics::new();

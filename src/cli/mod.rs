@@ -2,7 +2,7 @@
 //! the user's files, 2 for wrong usage, 3 where a device or resource is missing.
 
 mod answers;
-pub mod args;
+mod args;
 mod backend;
 mod bench;
 mod check;
@@ -34,7 +34,49 @@ use clap::Parser;
 
 use crate::diag::{Code, Diagnostics, one_line};
 use crate::io::console;
-use args::{Args, Command};
+use session::Session;
+
+/// A compiler for edits to pretrained vision networks.
+#[derive(Debug, Parser)]
+#[command(name = "archc", version, about, max_term_width = 100)]
+struct Args {
+    /// Print lists of keys and places in full, not the first eight.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One line a command, in the order of the help: its module and the struct of its arguments, which says what it does.
+macro_rules! commands {
+    ($($module:ident::$Name:ident,)*) => {
+        #[derive(Debug, clap::Subcommand)]
+        enum Command { $($Name($module::$Name)),* }
+
+        impl Command {
+            fn run(&self, session: &mut Session) -> Outcome {
+                match self { $(Command::$Name(args) => $module::run(session, args)),* }
+            }
+        }
+    };
+}
+
+commands! {
+    run::Run,
+    check::Check,
+    show::Show,
+    plan::Plan,
+    diff::Diff,
+    train::Train,
+    eval::Eval,
+    bench::Bench,
+    export::Export,
+    zoo::Zoo,
+    explain::Explain,
+    fmt::Fmt,
+    devices::Devices,
+    completions::Completions,
+}
 
 /// Why a command did not do what it was asked.
 pub enum Failure {
@@ -68,29 +110,13 @@ pub type Outcome = Result<(), Failure>;
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     stop::install();
-    let mut session = session::Session::new();
+    let mut session = Session::new();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return ExitCode::from(usage(&session, &usage::explained(error))),
     };
     session.verbose = args.verbose;
-    let outcome = match &args.command {
-        Command::Run(args) => run::run(&mut session, args),
-        Command::Train(args) => train::run(&mut session, args),
-        Command::Eval(args) => eval::run(&mut session, args),
-        Command::Bench(args) => bench::run(&mut session, args),
-        Command::Check(args) => check::run(&mut session, args),
-        Command::Show(args) => show::run(&mut session, args),
-        Command::Plan(args) => plan::run(&mut session, args),
-        Command::Diff(args) => diff::run(&mut session, args),
-        Command::Export(args) => export::run(&mut session, args),
-        Command::Zoo(args) => zoo::run(&mut session, args),
-        Command::Explain(args) => explain::run(&mut session, args),
-        Command::Fmt(args) => fmt::run(&mut session, args),
-        Command::Devices(args) => devices::run(&mut session, args),
-        Command::Completions(args) => completions::run(&mut session, args),
-    };
-    let status = match outcome {
+    let status = match args.command.run(&mut session) {
         Ok(()) => 0,
         Err(Failure::Status(status)) => status,
         Err(Failure::Diagnostics(diagnostics)) => {
@@ -98,12 +124,11 @@ pub fn main() -> ExitCode {
             status(&diagnostics)
         }
     };
-    let unwritten = if matches!(args.command, Command::Diff(_)) { 2 } else { 1 };
-    ExitCode::from(written(&session, status, unwritten))
+    ExitCode::from(written(&session, status))
 }
 
 /// Prints the help or the version that was asked for, or what is wrong with the arguments.
-fn usage(session: &session::Session, error: &clap::Error) -> u8 {
+fn usage(session: &Session, error: &clap::Error) -> u8 {
     // an argument that is not printable would have to be told from clap's colours
     let is_printable = std::env::args_os().all(|arg| {
         let arg = arg.to_string_lossy();
@@ -121,16 +146,16 @@ fn usage(session: &session::Session, error: &clap::Error) -> u8 {
         true => console::print_rendered(&text.ansi().to_string()),
         false => console::print(&text.to_string()),
     }
-    written(session, 0, 1)
+    written(session, 0)
 }
 
-/// The status to end with: `status`, but at least `unwritten` where stdout could not be written.
-fn written(session: &session::Session, status: u8, unwritten: u8) -> u8 {
+/// The status to end with: `status`, but at least the session's `unwritten` where stdout could not be written.
+fn written(session: &Session, status: u8) -> u8 {
     match console::stdout_problem() {
         None => status,
         Some(problem) => {
             session.report(&problem.anywhere().into());
-            status.max(unwritten)
+            status.max(session.unwritten)
         }
     }
 }

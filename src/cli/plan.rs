@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Outcome;
-use super::args::Plan;
+use super::args::SpecArgs;
 use super::session::Session;
 use super::show::totals;
 use super::table::{bytes_change, change, count, giga, giga_change, thousands};
@@ -20,6 +20,16 @@ use crate::weights::WeightsSource;
 
 /// Places that a line names before it only counts them.
 const NAMED: usize = 6;
+
+/// Show what each edit does, and what becomes of the weights.
+#[derive(Debug, clap::Args)]
+pub struct Plan {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(session: &mut Session, args: &Plan) -> Outcome {
     let model = session.compile(&args.spec)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::answers::{Collected, text};
-use super::args::{Run, SpecArgs, WeightArgs};
+use super::args::{ExecArgs, SpecArgs, WeightArgs, positive};
 use super::backend::backend;
 use super::inputs::{Given, given};
 use super::session::Session;
@@ -21,6 +21,25 @@ use crate::weights::WeightsSource;
 
 /// Pictures that are run at once where `--batch` does not say.
 const BATCH: usize = 8;
+
+/// Compile a spec and execute it on pictures, tensors or noise.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// A picture (png, jpeg), a folder of them, a .safetensors or .npy file; may be repeated. Noise where none is given.
+    /// NAME=PATH where the network has several inputs, whose samples pair up in order.
+    #[arg(long, value_name = "PATH")]
+    pub input: Vec<PathBuf>,
+    /// Where to write results: .safetensors, .npy, .png, .json or .csv; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub output: Vec<PathBuf>,
+    /// Samples that are run at once; of noise, how many there are.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
+    #[command(flatten)]
+    pub exec: ExecArgs,
+}
 
 pub fn run(session: &mut Session, args: &Run) -> Outcome {
     let model = session.compile(&args.spec)?;

@@ -14,11 +14,13 @@ pub struct Session {
     pub sources: Arc<Sources>,
     /// Whether lists in messages are printed whole.
     pub verbose: bool,
+    /// The least exit status where stdout cannot be written.
+    pub unwritten: u8,
 }
 
 impl Session {
     pub fn new() -> Session {
-        Session { sources: Arc::default(), verbose: false }
+        Session { sources: Arc::default(), verbose: false, unwritten: 1 }
     }
 
     /// Prints messages to stderr, in colour on a terminal unless NO_COLOR is set.

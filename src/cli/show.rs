@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use std::sync::Arc;
 
-use super::args::Show;
+use super::args::{SpecArgs, positive};
 use super::session::Session;
 use super::table::{Align, bytes_of, count, giga, table, thousands};
 use super::{Failure, Outcome};
@@ -20,6 +20,28 @@ use crate::opt;
 use crate::plan::{self, Plan};
 use crate::source::Sources;
 use crate::typed::Typed;
+
+/// Show the network layer by layer.
+#[derive(Debug, clap::Args)]
+pub struct Show {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Fold what lies deeper than N labels into one row.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub depth: Option<usize>,
+    /// The base network, before the edits.
+    #[arg(long)]
+    pub base: bool,
+    /// Only what a selector matches: 'layer4.**:conv2d where kernel == 3'.
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "depth")]
+    pub select: Option<String>,
+    /// The steps that will execute, after fusion, for one sample on the CPU.
+    #[arg(long, conflicts_with_all = ["depth", "select"])]
+    pub steps: bool,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(session: &mut Session, args: &Show) -> Outcome {
     let file = session.open(&args.spec)?;

@@ -1,10 +1,12 @@
 //! `archc train`: fine-tunes as the spec's `train` block says, into a folder.
 
+use std::path::PathBuf;
+
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::Train;
+use super::args::{ExecArgs, SpecArgs, positive};
 use super::session::Session;
 use super::{Failure, Outcome, stop};
 use crate::diag::Diagnostics;
@@ -13,6 +15,27 @@ use crate::io::console::{self, print, say};
 use crate::train::run::Watch;
 use crate::train::run::learner::Stepped;
 use crate::train::run::metrics::Line;
+
+/// Fine-tune the network as the spec's `train` block says.
+#[derive(Debug, clap::Args)]
+pub struct Train {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// The run's folder, which is made: checkpoints, metrics, the trained weights, a report.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Go on with the run in the folder.
+    #[arg(long)]
+    pub resume: bool,
+    /// Compute the frozen layers before the first that learns in every step, instead of once a picture.
+    #[arg(long)]
+    pub no_prefix_cache: bool,
+    /// Pictures a step, instead of the block's.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
+    #[command(flatten)]
+    pub exec: ExecArgs,
+}
 
 pub fn run(session: &mut Session, args: &Train) -> Outcome {
     let model = session.compile(&args.spec)?;

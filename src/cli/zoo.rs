@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::args::Zoo;
 use super::session::Session;
 use super::show::totals;
 use super::table::{Align, giga, table, thousands};
@@ -14,6 +13,17 @@ use crate::diag::{Code, Diagnostics, Problem, render, suggest};
 use crate::io::console::{print, print_json};
 use crate::source::Sources;
 use crate::zoo;
+
+/// List the base networks that ship with archc, or print one's source.
+#[derive(Debug, clap::Args)]
+pub struct Zoo {
+    /// A network or a file of the zoo, whose source is printed.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Print the list as JSON.
+    #[arg(long, conflicts_with = "name")]
+    pub json: bool,
+}
 
 pub fn run(_session: &mut Session, args: &Zoo) -> Outcome {
     if let Some(name) = &args.name {

@@ -41,20 +41,12 @@ pub struct Recipe {
     /// [C, H, W].
     pub input: [usize; 3],
     pub augments: Vec<Augment>,
-    pub mixup: Option<Mixup>,
     pub want: Want,
     /// How many classes there are.
     pub classes: usize,
     pub seed: u64,
     /// Whether pictures that cannot be read are left out; else they end the run.
     pub skip_corrupt: bool,
-}
-
-/// Each sample of a batch is mixed with the next (Zhang et al. 2017), as torchvision's RandomMixup: shares of
-/// Beta(`alpha`, `alpha`), one draw a batch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Mixup {
-    pub alpha: f64,
 }
 
 /// Samples that are learned from, or looked at, at once.
@@ -82,7 +74,8 @@ impl Recipe {
             augmented(&picture, &preprocess, self.input, &self.augments, &mut draws)
         };
         let mut batch = self.collect(data, samples, values)?;
-        if let Some(Mixup { alpha }) = self.mixup {
+        let alpha = |augment: &Augment| if let Augment::Mixup { alpha } = augment { Some(*alpha) } else { None };
+        if let Some(alpha) = self.augments.iter().rev().find_map(alpha) {
             let share = Draws::named(self.seed, &format!("mixup.{epoch}.{step}")).beta(alpha);
             mix(&mut batch, share as f32);
         }
@@ -101,7 +94,7 @@ impl Recipe {
 
     /// Whether the input of a sample is the same in every epoch.
     pub fn is_fixed(&self) -> bool {
-        self.augments.is_empty() && self.mixup.is_none()
+        self.augments.is_empty()
     }
 
     fn read(&self, sample: &Sample) -> Result<Rgb, Problem> {
@@ -214,7 +207,8 @@ fn one_hot(labels: impl ExactSizeIterator<Item = usize>, classes: usize) -> Tens
     tensor
 }
 
-/// `share` of each sample and the rest of the one before it, the last before the first.
+/// `share` of each sample and the rest of the one before it, the last before the first, as torchvision's RandomMixup (Zhang
+/// et al. 2017).
 fn mix(batch: &mut Batch, share: f32) {
     let count = batch.samples.len();
     if count < 2 {

@@ -15,11 +15,71 @@ mod split;
 
 use std::path::{Path, PathBuf};
 
-pub use batch::{Batch, Mixup, Recipe, Targets, Want};
+pub use batch::{Batch, Recipe, Targets, Want};
 pub use csv::{Columns, csv};
 pub use draws::Draws;
 pub use folder::{eval_folder, folder};
 pub use loader::{Loader, Order};
+
+use crate::diag::{Code, Problem};
+use crate::source::below;
+use crate::words::{Kind, choices};
+
+choices! {
+    /// What a `data` line says.
+    pub enum DataSource {
+        /// train/CLASS/ and val/CLASS/ of pictures, as torchvision's ImageFolder, or CLASS/ alone; without a val folder the
+        /// share `split` of each class is kept for validation; with `skip_corrupt` pictures that cannot be read are left out
+        Folder = "folder" {
+            path: String,
+            shuffle: bool = true,
+            split: f64[Kind::Fraction] = 0.2,
+            skip_corrupt: bool = false,
+        },
+        /// a row a sample: the picture's file, then its label or numbers; `val` is such a table for validation
+        Csv = "csv" {
+            path: String,
+            shuffle: bool = true,
+            val: String = String::new(),
+            split: f64[Kind::Fraction] = 0.2,
+            skip_corrupt: bool = false,
+        },
+    }
+}
+
+impl DataSource {
+    pub fn shuffle(&self) -> bool {
+        let (DataSource::Folder { shuffle, .. } | DataSource::Csv { shuffle, .. }) = self;
+        *shuffle
+    }
+
+    pub fn skip_corrupt(&self) -> bool {
+        let (DataSource::Folder { skip_corrupt, .. } | DataSource::Csv { skip_corrupt, .. }) = self;
+        *skip_corrupt
+    }
+
+    /// Finds the samples, with paths from `dir` on. `seed` chooses what is kept for validation.
+    ///
+    /// # Errors
+    /// Data that is not there or not of the form.
+    pub fn find(&self, want: Want, dir: &Path, seed: u64) -> Result<Data, Problem> {
+        match self {
+            DataSource::Folder { path, split, .. } => folder(&below(dir, path), *split, seed),
+            DataSource::Csv { path, val, split, skip_corrupt, .. } => {
+                let val = Some(val).filter(|val| !val.is_empty()).map(|val| below(dir, val));
+                let columns = match want {
+                    Want::Numbers | Want::OneHot => Columns::Numbers,
+                    Want::Classes | Want::Image => Columns::Label,
+                };
+                let data = csv(&below(dir, path), val.as_deref(), columns, *split, seed)?;
+                if !skip_corrupt {
+                    data.check_files(path)?;
+                }
+                Ok(data)
+            }
+        }
+    }
+}
 
 /// One picture and what is to be learned of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +114,19 @@ pub struct Data {
     pub classes: Vec<String>,
     /// What was found and is worth a line: files that are no pictures, a split that was made.
     pub remarks: Vec<String>,
+}
+
+impl Data {
+    /// Whether the pictures that a table names are there.
+    fn check_files(&self, table: &str) -> Result<(), Problem> {
+        let samples = || self.train.samples.iter().chain(&self.val.samples);
+        let gone: Vec<&Path> = samples().map(|sample| sample.path.as_path()).filter(|path| !path.exists()).collect();
+        let Some(first) = gone.first() else { return Ok(()) };
+        let message = format!("{} of {} pictures of `{table}` are not there", gone.len(), samples().count());
+        Err(Problem::new(Code::Input, message)
+            .note(format!("the first is `{}`", first.display()))
+            .hint("files are found from the table's folder; `skip_corrupt = true` leaves out what cannot be read"))
+    }
 }
 
 impl Dataset {

@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::augment::Augment;
 use super::*;
 use crate::io::preprocess::Preprocess;
 use crate::tensor::Tensor;
@@ -26,7 +27,6 @@ fn recipe(want: Want) -> Recipe {
         preprocess: Some(Preprocess::default()),
         input: [3, 4, 4],
         augments: vec![],
-        mixup: None,
         want,
         classes: 2,
         seed: 7,
@@ -140,11 +140,12 @@ fn batches_are_the_same_on_any_number_of_threads_and_from_any_step() {
     classes(dir.path(), &[("a", 9), ("bb", 8)]);
     let data = Arc::new(folder(dir.path(), 0.0, 0).unwrap().train);
     let augments = vec![
-        augment::Augment::Crop { padding: 2 },
-        augment::Augment::ColorJitter { brightness: 0.5, contrast: 0.5, saturation: 0.5, hue: 0.2 },
-        augment::Augment::Erasing { p: 0.5 },
+        Augment::RandomCrop { padding: 2 },
+        Augment::ColorJitter { brightness: 0.5, contrast: 0.5, saturation: 0.5, hue: 0.2 },
+        Augment::RandomErasing { p: 0.5 },
+        Augment::Mixup { alpha: 0.4 },
     ];
-    let recipe = Arc::new(Recipe { augments, mixup: Some(Mixup { alpha: 0.4 }), ..recipe(Want::Classes) });
+    let recipe = Arc::new(Recipe { augments, ..recipe(Want::Classes) });
     let order = Order { seed: 1, shuffle: true };
     let batches = |threads: usize, epoch: usize, from: usize| -> Vec<Batch> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

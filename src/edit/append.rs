@@ -1,11 +1,33 @@
 //! `append B [as name]` at the network's output, `prepend B [as name]` at its input, in the outermost scope.
 
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{Code, Problem};
 use crate::graph::{NodeId, OWN_OUTPUT, Use};
-use crate::syntax::tree::New;
+use crate::syntax::tree::{New, Part};
 
-pub(super) fn append<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()> {
+pub(super) const APPEND: Verb = Verb {
+    name: "append",
+    syntax: &["append B [as name]"],
+    meaning: "Puts B after the network's output, in the outermost scope.",
+    example: "append softmax",
+    apply: |ctx, parts| {
+        let [Part::New(new)] = parts else { unreachable!("{SHAPE}") };
+        append(ctx, new)
+    },
+};
+
+pub(super) const PREPEND: Verb = Verb {
+    name: "prepend",
+    syntax: &["prepend B [as name]"],
+    meaning: "Puts B after the network's input, in the outermost scope.",
+    example: "prepend batch_norm2d as normalise",
+    apply: |ctx, parts| {
+        let [Part::New(new)] = parts else { unreachable!("{SHAPE}") };
+        prepend(ctx, new)
+    },
+};
+
+fn append<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()> {
     let old = ctx.builder.patch.outputs()[OWN_OUTPUT].node;
     ctx.matched.push(crate::graph::path::display(&ctx.builder.patch.node(old).path));
     ctx.builder.patch.rank_last();
@@ -16,7 +38,7 @@ pub(super) fn append<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()>
     Ok(())
 }
 
-pub(super) fn prepend<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()> {
+fn prepend<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()> {
     let inputs: Vec<(String, NodeId)> =
         ctx.builder.patch.inputs().iter().map(|(name, id)| (name.clone(), *id)).collect();
     let [(name, input)] = inputs.as_slice() else {

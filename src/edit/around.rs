@@ -2,16 +2,29 @@
 
 use super::select::{Grain, select};
 use super::ways::{LeadOut, Site};
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{At, Code, Problem};
 use crate::graph::{Graph, NewNode, NodeId, Scope, path};
 use crate::ops::attr::{Padding, Pair};
 use crate::ops::conv::Conv2d;
 use crate::ops::join::Add;
 use crate::ops::shape::Shape;
-use crate::syntax::tree::Selector;
+use crate::syntax::tree::{Part, Selector};
 
-pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, project: bool) -> Outcome<()> {
+pub(super) const VERB: Verb = Verb {
+    name: "residual",
+    syntax: &["residual around T [project auto]"],
+    meaning: "Adds T's input to T's output, in a layer `add` of the scope that holds T. Where their shapes differ, `project \
+        auto` makes a convolution and a norm, `project`, that fit the input to the output; without it a difference is \
+        an error.",
+    example: "residual around layer2 project auto",
+    apply: |ctx, parts| {
+        let [Part::Word(_), Part::Selector(target), project @ ..] = parts else { unreachable!("{SHAPE}") };
+        apply(ctx, target, !project.is_empty())
+    },
+};
+
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, project: bool) -> Outcome<()> {
     for target in select(ctx.builder, selector, Grain::Places)? {
         let site = Site::new(ctx.builder.patch, target);
         ctx.matched.push(site.shown.clone());

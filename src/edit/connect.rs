@@ -2,19 +2,28 @@
 
 use super::select::single;
 use super::ways::{Site, lead_in};
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{At, Code, Problem};
 use crate::graph::{NewNode, path};
 use crate::ops;
 use crate::ops::attr::{Arg, Attr};
-use crate::syntax::tree::{Place, Spanned};
+use crate::syntax::tree::{Name, Part, Place};
 
-pub(super) fn apply<'a>(
-    ctx: &mut Ctx<'a, '_, '_>,
-    from: &'a Place,
-    to: &'a Place,
-    with: &'a Spanned<String>,
-) -> Outcome<()> {
+pub(super) const VERB: Verb = Verb {
+    name: "connect",
+    syntax: &["connect P to P with add", "connect P to P with concat"],
+    meaning: "A long skip connection: the first place's output is added to what goes into the second one, or put beside it on \
+        axis 1 (the second place's own input first).",
+    example: "connect layer1[0] to layer1[1].conv2 with add",
+    apply: |ctx, parts| {
+        let [Part::Place(from), Part::Word(_), Part::Place(to), Part::Word(_), Part::Word(with)] = parts else {
+            unreachable!("{SHAPE}")
+        };
+        apply(ctx, from, to, with)
+    },
+};
+
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Place, with: &Name) -> Outcome<()> {
     let graph = &ctx.builder.patch;
     let source = Site::new(graph, single(ctx.builder, from)?);
     let target = Site::new(graph, single(ctx.builder, to)?);
@@ -32,10 +41,7 @@ pub(super) fn apply<'a>(
     let args = match with.value.as_str() {
         "add" => vec![],
         "concat" => vec![Arg { name: Some("axis".into()), value: Attr::Int(1) }],
-        other => {
-            let problem = Problem::new(Code::BadEdit, format!("`connect` joins with `add` or `concat`, got `{other}`"));
-            return Err(problem.at(with.span).into());
-        }
+        other => unreachable!("{SHAPE}: `{other}`"),
     };
     let op = (ops::find(&with.value).expect("both are ops").make)(&args).expect("the arguments fit");
     let holder = target.holder(graph);

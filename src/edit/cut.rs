@@ -3,16 +3,26 @@
 use super::select::single;
 use super::undone::Deed;
 use super::ways::Site;
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{At, Code, Problem};
 use crate::graph::OWN_OUTPUT;
-use crate::syntax::tree::{Place, Side, Spanned};
+use crate::syntax::tree::{Part, Place};
 
-pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, side: &'a Spanned<Side>, place: &'a Place) -> Outcome<()> {
+pub(super) const VERB: Verb = Verb {
+    name: "cut",
+    syntax: &["cut after P", "cut before P"],
+    meaning: "P's output (or its input) becomes the network's output. What no longer reaches an output goes.",
+    example: "cut before avgpool",
+    apply: |ctx, parts| {
+        let [Part::Word(side), Part::Place(place)] = parts else { unreachable!("{SHAPE}") };
+        apply(ctx, side.value == "before", place)
+    },
+};
+
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, before: bool, place: &'a Place) -> Outcome<()> {
     let graph = &ctx.builder.patch;
     let site = Site::new(graph, single(ctx.builder, place)?);
     ctx.matched.push(site.shown.clone());
-    let before = side.value == Side::Before;
     let value = if before { site.way_in(graph) } else { site.way_out(graph) }.at(place.span)?;
     if graph.outputs()[OWN_OUTPUT].node == value {
         let problem = Problem::new(

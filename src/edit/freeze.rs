@@ -2,17 +2,40 @@
 
 use super::select::{Grain, Target, select};
 use super::undone::{Deed, Mark};
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{Code, Problem};
-use crate::syntax::tree::Selector;
+use crate::syntax::tree::{Part, Selector};
+
+pub(super) const FREEZE: Verb = Verb {
+    name: "freeze",
+    syntax: &["freeze S"],
+    meaning: "No gradient for these layers, and batch norms among them keep their running statistics. What a later edit makes \
+        is trainable.",
+    example: "freeze all except fc",
+    apply: |ctx, parts| {
+        let [Part::Selector(target)] = parts else { unreachable!("{SHAPE}") };
+        apply(ctx, target, Change::Freeze)
+    },
+};
+
+pub(super) const UNFREEZE: Verb = Verb {
+    name: "unfreeze",
+    syntax: &["unfreeze S"],
+    meaning: "Takes a `freeze` back.",
+    example: "freeze all\nunfreeze layer4, fc",
+    apply: |ctx, parts| {
+        let [Part::Selector(target)] = parts else { unreachable!("{SHAPE}") };
+        apply(ctx, target, Change::Unfreeze)
+    },
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+enum Change {
     Freeze,
     Unfreeze,
 }
 
-pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, change: Change) -> Outcome<()> {
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, change: Change) -> Outcome<()> {
     let frozen = change == Change::Freeze;
     // the places as they are named, for the plan; layers to work on
     let targets = select(ctx.builder, selector, Grain::Layers)?;

@@ -2,15 +2,29 @@
 
 use super::select::{Grain, Target, select};
 use super::undone::{Deed, Mark};
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{Code, Problem};
 use crate::graph::{Filled, Graph, NodeId, key};
 use crate::ops::attr::FromAttr;
 use crate::ops::init::Init;
 use crate::ops::{ParamDecl, Role};
-use crate::syntax::tree::{Expr, Index, Segment, SelectKind, Selector};
+use crate::syntax::tree::{Expr, Index, Part, Segment, SelectKind, Selector};
 
-pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, with: &'a Expr) -> Outcome<()> {
+pub(super) const VERB: Verb = Verb {
+    name: "init",
+    syntax: &["init S with I"],
+    meaning: "Fills the weight (of a norm: the scale) and zeroes the bias; one tensor is named by its key. I is \
+        `kaiming_normal`, `kaiming_uniform`, `xavier_uniform`, `zeros`, `ones`, `constant(v)`, `normal(std)`, \
+        `trunc_normal(std)`, `identity` or `from(\"other.safetensors\", \"key\")`. Tensors of the base count as new \
+        then.",
+    example: "init fc.bias with constant(-4.6)",
+    apply: |ctx, parts| {
+        let [Part::Selector(target), Part::Word(_), Part::Expr(with)] = parts else { unreachable!("{SHAPE}") };
+        apply(ctx, target, with)
+    },
+};
+
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, with: &'a Expr) -> Outcome<()> {
     let mut env = ctx.env("");
     env.sees_paths = false;
     let value = ctx.builder.eval(&mut env, with)?;

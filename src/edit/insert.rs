@@ -2,20 +2,44 @@
 
 use super::select::{Grain, Target, select};
 use super::ways::{LeadOut, Site, lead_in};
-use super::{Ctx, Note, Outcome};
+use super::{Ctx, Note, Outcome, SHAPE, Verb, beside};
 use crate::diag::{At, Code, Problem};
 use crate::graph::{NodeId, Use, path};
-use crate::syntax::tree::{New, Selector, Side};
+use crate::syntax::tree::{New, Part, Selector};
 
-pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, side: Side, selector: &'a Selector) -> Outcome<()> {
+pub(super) const VERB: Verb = Verb {
+    name: "insert",
+    syntax: &[
+        "insert B [as name] before T",
+        "insert B [as name] after T",
+        "insert B [as name] at T",
+        "insert B [as name] beside T",
+    ],
+    meaning: "`before` and `after` put B on every edge into or out of T. `at` puts it inside T: where T holds one residual, \
+        at the end of its main branch, just before the addition; in any other scope at its end; for a layer it is \
+        the same as `after`. `beside` makes a parallel branch: B takes T's input, and its result is added to T's \
+        output, which B knows as `out`. Several places get a fresh copy each.",
+    example: "insert se(reduction = 16) at layer*[-1]",
+    apply: |ctx, parts| {
+        let [Part::New(new), Part::Word(side), Part::Selector(target)] = parts else { unreachable!("{SHAPE}") };
+        match side.value.as_str() {
+            "before" => each(ctx, new, target, before),
+            "after" => each(ctx, new, target, after),
+            "at" => each(ctx, new, target, at),
+            "beside" => beside::apply(ctx, new, target),
+            other => unreachable!("{SHAPE}: `{other}`"),
+        }
+    },
+};
+
+type Put = for<'a> fn(&mut Ctx<'a, '_, '_>, &'a New, &Site, &Selector) -> Outcome<()>;
+
+/// Puts B once for each place.
+fn each<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, selector: &'a Selector, put: Put) -> Outcome<()> {
     for target in select(ctx.builder, selector, Grain::Places)? {
         let site = Site::new(ctx.builder.patch, target);
         ctx.matched.push(site.shown.clone());
-        match side {
-            Side::Before => before(ctx, new, &site, selector)?,
-            Side::After => after(ctx, new, &site, selector)?,
-            _ => at(ctx, new, &site, selector)?,
-        }
+        put(ctx, new, &site, selector)?;
     }
     Ok(())
 }

@@ -12,7 +12,6 @@ mod cut;
 mod freeze;
 mod init;
 mod insert;
-pub mod manual;
 mod output;
 mod remove;
 mod rename;
@@ -21,6 +20,7 @@ mod select;
 mod set;
 mod tie;
 mod undone;
+mod verb;
 mod ways;
 
 use std::ops::{Add, Sub};
@@ -34,10 +34,31 @@ use crate::graph::{Base, Graph, Layer, NodeId, Patch, path};
 use crate::ops::{ParamDecl, Role};
 use crate::resolve::Program;
 use crate::source::Span;
-use crate::syntax::tree::{Edit, EditKind, Expr, New, Selector, Side};
+use crate::syntax::tree::{Edit, Expr, ExprKind, LabelPart, New, Part, Segment, Selector, StepKind};
 use undone::{Deed, History, Step};
 
 pub use select::Target;
+use verb::SHAPE;
+pub use verb::Verb;
+
+/// One line a verb, in the order of the manual.
+pub static VERBS: &[Verb] = &[
+    replace::VERB,
+    insert::VERB,
+    remove::VERB,
+    around::VERB,
+    connect::VERB,
+    cut::VERB,
+    append::APPEND,
+    append::PREPEND,
+    set::VERB,
+    output::VERB,
+    rename::VERB,
+    tie::VERB,
+    freeze::FREEZE,
+    freeze::UNFREEZE,
+    init::VERB,
+];
 
 /// What one edit did.
 #[derive(Clone, Debug)]
@@ -45,6 +66,8 @@ pub struct Report {
     pub span: Span,
     /// The places that it worked on.
     pub matched: Vec<String>,
+    /// The one place that new layers took.
+    pub replaced: Option<String>,
     /// Where exactly, in words, where that is not plain.
     pub notes: Vec<Note>,
     /// Paths of layers that it made and that it took away.
@@ -89,6 +112,8 @@ struct Ctx<'a, 'b, 'p> {
     builder: &'b mut Builder<'a, 'p>,
     span: Span,
     matched: Vec<String>,
+    /// The one place that new layers took.
+    replaced: Option<String>,
     notes: Vec<Note>,
     /// What it did to layers that stay.
     deeds: Vec<Deed>,
@@ -109,9 +134,17 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph,
             patch.edit = Some(edit.span);
             let mut builder = Builder::new(program, patch, globals);
             builder.mistakes = problems.errors();
-            let mut ctx = Ctx { builder: &mut builder, span: edit.span, matched: vec![], notes: vec![], deeds: vec![] };
-            let outcome = verb(&mut ctx, edit);
-            let Ctx { matched, notes, deeds, .. } = ctx;
+            let mut ctx = Ctx {
+                builder: &mut builder,
+                span: edit.span,
+                matched: vec![],
+                replaced: None,
+                notes: vec![],
+                deeds: vec![],
+            };
+            let verb = VERBS.iter().find(|verb| verb.name == edit.verb.value).expect("a verb of the grammar is listed");
+            let outcome = (verb.apply)(&mut ctx, &edit.parts);
+            let Ctx { matched, replaced, notes, deeds, .. } = ctx;
             let asked = std::mem::take(&mut builder.unknown);
             found.extend(std::mem::take(&mut builder.problems).map(|problem| blamed(problem, edit.span)));
             if unknown.is_none() && !asked.is_empty() {
@@ -135,6 +168,7 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph,
             let report = Report {
                 span: edit.span,
                 matched,
+                replaced,
                 notes,
                 added: patch.added().into_iter().map(|id| patch.node(id).path.clone()).collect(),
                 removed: gone.iter().map(|(_, path)| path.clone()).collect(),
@@ -241,29 +275,6 @@ fn blamed(problem: Diagnostic, edit: Span) -> Box<Diagnostic> {
     problem.blame(edit)
 }
 
-fn verb<'a>(ctx: &mut Ctx<'a, '_, '_>, edit: &'a Edit) -> Outcome<()> {
-    match &edit.kind {
-        EditKind::Replace { target, new } => replace::apply(ctx, target, new),
-        EditKind::Insert { new, side, target } => match side.value {
-            Side::Beside => beside::apply(ctx, new, target),
-            _ => insert::apply(ctx, new, side.value, target),
-        },
-        EditKind::Remove { target } => remove::apply(ctx, target),
-        EditKind::ResidualAround { target, project } => around::apply(ctx, target, *project),
-        EditKind::Connect { from, to, with } => connect::apply(ctx, from, to, with),
-        EditKind::Cut { side, place } => cut::apply(ctx, side, place),
-        EditKind::Append { new } => append::append(ctx, new),
-        EditKind::Prepend { new } => append::prepend(ctx, new),
-        EditKind::Set { target, entries } => set::apply(ctx, target, entries),
-        EditKind::Output { name, place } => output::apply(ctx, name, place),
-        EditKind::Rename { from, to } => rename::apply(ctx, from, to),
-        EditKind::Tie { from, to } => tie::apply(ctx, from, to),
-        EditKind::Freeze { target } => freeze::apply(ctx, target, freeze::Change::Freeze),
-        EditKind::Unfreeze { target } => freeze::apply(ctx, target, freeze::Change::Unfreeze),
-        EditKind::Init { target, with } => init::apply(ctx, target, with),
-    }
-}
-
 impl<'a> Ctx<'a, '_, '_> {
     /// The surroundings of an edit's text: the spec's names, paths of the network, layers going into `scope`.
     fn env(&self, scope: &str) -> Env<'a> {
@@ -349,29 +360,30 @@ fn sweep(patch: &mut Patch, edit: Span, problems: &mut Diagnostics) -> Outcome<(
 
 /// The names that an edit would have made.
 fn names_of(edit: &Edit) -> Vec<String> {
-    let new = match &edit.kind {
-        EditKind::Replace { new, .. }
-        | EditKind::Insert { new, .. }
-        | EditKind::Append { new }
-        | EditKind::Prepend { new } => new,
-        EditKind::Output { name, .. } => return vec![name.value.clone()],
-        EditKind::Rename { to, .. } => {
-            let glob = to.segments.last().map(|last| &last.value);
-            return if let Some(crate::syntax::tree::Segment::Glob(name)) = glob { vec![name.clone()] } else { vec![] };
-        }
-        _ => return vec![],
+    let of = |part: &Part| match part {
+        Part::New(new) => names_of_new(new),
+        Part::Name(name) => vec![name.value.clone()],
+        Part::Path(place) => match place.segments.last().map(|last| &last.value) {
+            Some(Segment::Glob(name)) => vec![name.clone()],
+            Some(Segment::Indices(_)) | None => vec![],
+        },
+        Part::Selector(_) | Part::Place(_) | Part::Expr(_) | Part::Entries(_) | Part::Word(_) => vec![],
     };
+    edit.parts.iter().flat_map(of).collect()
+}
+
+fn names_of_new(new: &New) -> Vec<String> {
     let mut names: Vec<String> = new.name.iter().map(|name| name.value.clone()).collect();
     for step in &new.chain.steps {
-        if let crate::syntax::tree::StepKind::Expr(expr) = &step.kind {
+        if let StepKind::Expr(expr) = &step.kind {
             match &expr.kind {
-                crate::syntax::tree::ExprKind::Name(name) => names.push(name.clone()),
-                crate::syntax::tree::ExprKind::Call(name, _) => names.push(name.value.clone()),
+                ExprKind::Name(name) => names.push(name.clone()),
+                ExprKind::Call(name, _) => names.push(name.value.clone()),
                 _ => {}
             }
         }
         if let Some(label) = &step.label
-            && let [crate::syntax::tree::LabelPart::Text(text)] = label.parts.as_slice()
+            && let [LabelPart::Text(text)] = label.parts.as_slice()
         {
             names.push(text.clone());
         }

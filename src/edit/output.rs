@@ -2,12 +2,23 @@
 
 use super::select::single;
 use super::ways::Site;
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{At, Code, Problem};
 use crate::graph::OWN_OUTPUT;
-use crate::syntax::tree::{Name, Place};
+use crate::syntax::tree::{Name, Part, Place};
 
-pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, name: &'a Name, place: &'a Place) -> Outcome<()> {
+pub(super) const VERB: Verb = Verb {
+    name: "output",
+    syntax: &["output name = P"],
+    meaning: "One more named output, taken at P. The network's own is called `output`.",
+    example: "output features = avgpool",
+    apply: |ctx, parts| {
+        let [Part::Name(name), Part::Place(place)] = parts else { unreachable!("{SHAPE}") };
+        apply(ctx, name, place)
+    },
+};
+
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, name: &'a Name, place: &'a Place) -> Outcome<()> {
     let graph = &ctx.builder.patch;
     let site = Site::new(graph, single(ctx.builder, place)?);
     ctx.matched.push(site.shown.clone());

@@ -3,12 +3,23 @@
 use super::replace::refuse_overlap;
 use super::select::{Grain, select};
 use super::ways::{LeadOut, Site, close_gaps};
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{At, Code, Problem};
 use crate::graph::OWN_OUTPUT;
-use crate::syntax::tree::Selector;
+use crate::syntax::tree::{Part, Selector};
 
-pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector) -> Outcome<()> {
+pub(super) const VERB: Verb = Verb {
+    name: "remove",
+    syntax: &["remove T"],
+    meaning: "What used T's output takes T's input instead. What no output needs any more goes too.",
+    example: "remove layer4[1]",
+    apply: |ctx, parts| {
+        let [Part::Selector(target)] = parts else { unreachable!("{SHAPE}") };
+        apply(ctx, target)
+    },
+};
+
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector) -> Outcome<()> {
     let targets = select(ctx.builder, selector, Grain::Places)?;
     refuse_overlap(ctx, &targets, selector)?;
     for target in targets {

@@ -2,12 +2,23 @@
 
 use super::select::{Target, single};
 use super::undone::Deed;
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{Code, Problem};
 use crate::graph::{NodeId, Scope, path};
-use crate::syntax::tree::{Index, Place, Segment};
+use crate::syntax::tree::{Index, Part, Place, Segment};
 
-pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Place) -> Outcome<()> {
+pub(super) const VERB: Verb = Verb {
+    name: "rename",
+    syntax: &["rename P to path"],
+    meaning: "Changes a path, and so the keys that are written. The base's weight file is still read by the old keys.",
+    example: "rename fc to head",
+    apply: |ctx, parts| {
+        let [Part::Place(from), Part::Word(_), Part::Path(to)] = parts else { unreachable!("{SHAPE}") };
+        apply(ctx, from, to)
+    },
+};
+
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Place) -> Outcome<()> {
     let target = single(ctx.builder, from)?;
     let shown = target.display(ctx.builder.patch);
     ctx.matched.push(shown.clone());

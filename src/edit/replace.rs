@@ -2,17 +2,32 @@
 
 use super::select::{Grain, Target, select};
 use super::ways::{LeadOut, Site, close_gaps};
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{At, Code, Problem};
 use crate::graph::path;
-use crate::syntax::tree::{New, Selector};
+use crate::syntax::tree::{New, Part, Selector};
 
-pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, new: &'a New) -> Outcome<()> {
+pub(super) const VERB: Verb = Verb {
+    name: "replace",
+    syntax: &["replace T with B [as name]"],
+    meaning: "B takes the place and the path of T, which is gone; of a range `a..=b` it takes the path of `b`. \
+        With `as name` it is called otherwise. A chain of several layers becomes a `seq` there: `fc.0`, `fc.1`. In B, \
+        `in` is what went into T, and every other path of the network is a value.",
+    example: "replace fc with dropout(0.5) -> linear(10)",
+    apply: |ctx, parts| {
+        let [Part::Selector(target), Part::Word(_), Part::New(new)] = parts else { unreachable!("{SHAPE}") };
+        apply(ctx, target, new)
+    },
+};
+
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, new: &'a New) -> Outcome<()> {
     let targets = select(ctx.builder, selector, Grain::Places)?;
     refuse_overlap(ctx, &targets, selector)?;
+    let is_single = targets.len() == 1;
     for target in targets {
         let site = Site::new(ctx.builder.patch, target);
         ctx.matched.push(site.shown.clone());
+        ctx.replaced = Some(site.shown.clone()).filter(|_| is_single);
         let input = site.way_in(ctx.builder.patch).at(selector.span)?;
         let old = site.way_out_of_all(ctx.builder.patch).at(selector.span)?;
         let gone = site.target.path(ctx.builder.patch);

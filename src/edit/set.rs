@@ -2,13 +2,25 @@
 
 use super::select::{Grain, Target, select};
 use super::undone::{Deed, Mark};
-use super::{Ctx, Outcome};
+use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{Code, Problem};
 use crate::graph::path;
 use crate::ops::attr::Arg;
-use crate::syntax::tree::{Expr, Name, Selector};
+use crate::syntax::tree::{Expr, Name, Part, Selector};
 
-pub(super) fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, entries: &'a [(Name, Expr)]) -> Outcome<()> {
+pub(super) const VERB: Verb = Verb {
+    name: "set",
+    syntax: &["set T { argument = value, .. }", "set P.argument = value"],
+    meaning: "Changes arguments of the ops of layers. It is the one way to change the shape of a base layer's tensors: those \
+        get fresh values and count as reshaped.",
+    example: "set layer4[0].conv1, layer4[0].downsample[0] { stride = 1 }",
+    apply: |ctx, parts| {
+        let [Part::Selector(target), Part::Entries(entries)] = parts else { unreachable!("{SHAPE}") };
+        apply(ctx, target, entries)
+    },
+};
+
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, entries: &'a [(Name, Expr)]) -> Outcome<()> {
     let targets = select(ctx.builder, selector, Grain::Places)?;
     let mut env = ctx.env("");
     let mut changes = vec![];

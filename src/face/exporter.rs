@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::{Error, Message, Model};
 use crate::answers::{loss_of, trained};
 use crate::bind::{Bound, Ledger};
-use crate::weights::DType;
+use crate::weights::{DType, Format};
 
 /// A network with its weights, to be written.
 pub struct Exporter {
@@ -36,12 +36,12 @@ impl Exporter {
         self.model.messages(&self.bound.warnings())
     }
 
-    /// Writes a safetensors file, every tensor under the key that a user of PyTorch expects, with the names of classes and
-    /// of the loss. Gives the number of tensors.
+    /// Writes every tensor under the key that a user of PyTorch expects, with the names of classes and of the loss. Gives the
+    /// number of tensors.
     ///
     /// # Errors
     /// Weights that cannot be read; a file that cannot be written.
-    pub fn safetensors(&self, path: impl AsRef<Path>, dtype: archc_base::DType) -> Result<usize, Error> {
+    pub fn write(&self, path: impl AsRef<Path>, format: Format, dtype: archc_base::DType) -> Result<usize, Error> {
         // what a trained file says of its outputs travels on, as far as it is still of these
         let mut metadata = IndexMap::new();
         let labels = trained(self.model.compiled(), &self.bound).map_err(|found| self.model.error(found))?;
@@ -54,7 +54,7 @@ impl Exporter {
             archc_base::DType::F16 => DType::F16,
             archc_base::DType::Bf16 => DType::BF16,
         };
-        self.bound.export(path.as_ref(), &dtype, &metadata)?;
+        self.bound.export(path.as_ref(), format, &dtype, &metadata)?;
         Ok(self.bound.keys().count())
     }
 

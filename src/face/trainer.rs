@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::{Error, Model, Options};
 use crate::bind::Bound;
+use crate::data::DataSource;
 use crate::diag::{At, Code, Diagnostics, Problem};
 use crate::exec::device::Device;
 use crate::exec::learning::Learns;
@@ -17,10 +18,10 @@ use crate::train::run::network::{NetworkLearner, Pace};
 use crate::train::run::report::Report;
 use crate::train::run::setup::{Given, Setup, setup};
 use crate::train::run::{self, Ended, Job, RunFolder, Watch, Written};
-use crate::train::spec::Setting;
 use crate::train::stage::stages;
-use crate::train::{Schedule, TrainSpec, frozen_at_random};
+use crate::train::{TrainSpec, frozen_at_random};
 use crate::weights::WeightsSource;
+use crate::words::Choices;
 
 /// How much memory the outputs of a frozen prefix may take before they lie on the disk.
 const PREFIX_MEMORY: u64 = 2 << 30;
@@ -110,20 +111,16 @@ impl Trainer {
         let spec = compiled.train.as_ref().expect("it was asked for when the trainer was made");
         let placed = |found: Diagnostics| self.model.error(found);
         // before the data is read: a folder of a run in it would be said to be a class without pictures
-        if let Some(data) = spec.choice("data").filter(|choice| choice.name() == "folder")
-            && let Some(Setting::Text(path)) = data.arg("path")
-        {
+        if let DataSource::Folder { path, .. } = &spec.data.value {
             let apart = RunFolder::check_apart(out, &compiled.settings.dir.join(path));
-            apart.at(data.span).map_err(|found| placed(found.into()))?;
+            apart.at(spec.data.span).map_err(|found| placed(found.into()))?;
         }
         let own_seed = run::says(sources, file, "seed");
         let given = Given { batch: options.batch, seed: options.seed.filter(|_| !own_seed) };
         let Setup { mut job, config, remarks } =
             setup(spec, &compiled.typed, &compiled.settings, &given).map_err(placed)?;
-        if let (Some(batch), Some(Setting::Int(own))) = (options.batch, spec.value("batch"))
-            && batch as i64 != *own
-        {
-            watch.note(&format!("batch: {batch}, as `--batch` says; the spec's is {own}"));
+        if let Some(batch) = options.batch.filter(|batch| *batch != spec.batch) {
+            watch.note(&format!("batch: {batch}, as `--batch` says; the spec's is {}", spec.batch));
         }
         if let (Some(seed), true) = (options.seed, own_seed) {
             let own = job.recipe.seed;
@@ -150,8 +147,8 @@ impl Trainer {
         };
         let stages = stages(&compiled.typed, spec);
         let pace = Pace {
-            schedule: Schedule::new(spec),
-            lr: config.optimizer.lr,
+            schedule: spec.schedule.value,
+            lr: config.optimizer.lr(),
             steps_per_epoch: job.steps() as u64,
             epochs: job.epochs as u64,
         };
@@ -237,11 +234,11 @@ fn data(job: &Job) -> String {
 
 /// The table at the top of a report.
 fn facts(job: &Job, spec: &TrainSpec, results: &Results, written: &Written, seconds: f64) -> Vec<(String, String)> {
-    let name = |word: &str| spec.choice(word).map_or("", |choice| choice.name()).to_string();
+    let names = (spec.loss.value.name(), spec.optimizer.value.name(), spec.schedule.value.name());
     let mut facts = vec![
         ("Result", results.to_string()),
         ("Data", format!("{} pictures to learn from, {} for validation", job.train.len(), job.val.len())),
-        ("Recipe", format!("{}, {}, {} schedule", name("loss"), name("optimizer"), name("schedule"))),
+        ("Recipe", format!("{}, {}, {} schedule", names.0, names.1, names.2)),
         (
             "Steps",
             format!("{} epochs of {} steps, batch {}, seed {}", job.epochs, job.steps(), job.batch, job.recipe.seed),

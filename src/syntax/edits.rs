@@ -3,86 +3,50 @@
 use super::items::SHAPE;
 use super::parse::{Builder, Pair, Rule, child, unescape};
 use super::tree::*;
-use crate::diag::{Code, Problem, Result, suggest};
+use crate::diag::{Code, Problem, Result};
 use crate::source::Span;
 
 impl Builder<'_> {
+    /// An edit of any verb: the parts that its rule has in the grammar, in their order.
     pub fn edit(&mut self, pair: Pair) -> Result<Edit> {
         let span = self.span(&pair);
-        let target = |builder: &mut Self| builder.selector(child(&pair, Rule::selector).expect(SHAPE));
-        let new = |builder: &mut Self| builder.new_layers(child(&pair, Rule::new).expect(SHAPE));
-        let kind = match pair.as_rule() {
-            Rule::replace => EditKind::Replace { target: target(self)?, new: new(self)? },
-            Rule::insert => {
-                let side = child(&pair, Rule::side).expect(SHAPE);
-                let side = self.side(side.into_inner().next().expect(SHAPE));
-                EditKind::Insert { new: new(self)?, side, target: target(self)? }
-            }
-            Rule::remove => EditKind::Remove { target: target(self)? },
-            Rule::around => {
-                EditKind::ResidualAround { target: target(self)?, project: child(&pair, Rule::kw_auto).is_some() }
-            }
-            Rule::connect => {
-                let with = self.name(&child(&pair, Rule::name).expect(SHAPE));
-                if !["add", "concat"].contains(&with.value.as_str()) {
-                    let message = format!("expected `add` or `concat`, found `{}`", with.value);
-                    let hint = suggest(&with.value, ["add", "concat"]);
-                    return Err(Problem::new(Code::Syntax, message).hints(hint).at(with.span));
+        let mut inner = pair.into_inner();
+        let verb = self.name(&inner.next().expect(SHAPE));
+        let mut parts = vec![];
+        for pair in inner {
+            match pair.as_rule() {
+                Rule::selector => parts.push(Part::Selector(self.selector(pair)?)),
+                Rule::place => parts.push(Part::Place(self.place(pair)?)),
+                Rule::path => parts.push(Part::Path(self.place(child(&pair, Rule::place).expect(SHAPE))?)),
+                Rule::new => parts.push(Part::New(self.new_layers(pair)?)),
+                Rule::name => parts.push(Part::Name(self.name(&pair))),
+                Rule::expr => parts.push(Part::Expr(self.expr(pair)?)),
+                Rule::settings => parts.push(Part::Entries(self.settings(pair)?.entries)),
+                Rule::assignment => {
+                    let (target, entry) = self.assignment(&pair)?;
+                    parts.extend([Part::Selector(target), Part::Entries(vec![entry])]);
                 }
-                let (from, to) = self.two_places(&pair)?;
-                EditKind::Connect { from, to, with }
+                Rule::expectation => self.expect_behind(&pair, &mut parts)?,
+                _ if pair.as_str().starts_with(|first: char| first.is_ascii_alphabetic()) => {
+                    parts.push(Part::Word(self.name(&pair)));
+                }
+                _ => {}
             }
-            Rule::cut => {
-                let word = pair.clone().into_inner();
-                let side = word.into_iter().find(|inner| matches!(inner.as_rule(), Rule::kw_before | Rule::kw_after));
-                let place = self.place(child(&pair, Rule::place).expect(SHAPE))?;
-                EditKind::Cut { side: self.side(side.expect(SHAPE)), place }
-            }
-            Rule::append => EditKind::Append { new: new(self)? },
-            Rule::prepend => EditKind::Prepend { new: new(self)? },
-            Rule::set => self.set(&pair)?,
-            Rule::output => {
-                let name = self.name(&child(&pair, Rule::name).expect(SHAPE));
-                EditKind::Output { name, place: self.place(child(&pair, Rule::place).expect(SHAPE))? }
-            }
-            Rule::rename => {
-                let (from, to) = self.two_places(&pair)?;
-                EditKind::Rename { from, to }
-            }
-            Rule::tie => {
-                let (from, to) = self.two_places(&pair)?;
-                EditKind::Tie { from, to }
-            }
-            Rule::freeze => EditKind::Freeze { target: target(self)? },
-            Rule::unfreeze => EditKind::Unfreeze { target: target(self)? },
-            _ => EditKind::Init { target: target(self)?, with: self.expr(child(&pair, Rule::expr).expect(SHAPE))? },
-        };
-        self.expect_behind(&pair, Edit { kind, span })
+        }
+        Ok(Edit { verb, parts, span })
     }
 
     /// Moves an `expect` at the end of a statement to its selector.
-    fn expect_behind(&self, pair: &Pair, mut edit: Edit) -> Result<Edit> {
-        let Some(expect) = self.expectation(pair)? else { return Ok(edit) };
-        if let EditKind::Replace { target, .. } | EditKind::Set { target, .. } | EditKind::Init { target, .. } =
-            &mut edit.kind
-            && let Some(first) = target.expect.replace(expect)
-        {
-            let problem = Problem::new(Code::Syntax, "a second `expect` in one statement");
-            return Err(problem
+    fn expect_behind(&self, expectation: &Pair, parts: &mut [Part]) -> Result<()> {
+        let expect = self.expected(expectation)?;
+        let target =
+            parts.iter_mut().find_map(|part| if let Part::Selector(target) = part { Some(target) } else { None });
+        match target.and_then(|target| target.expect.replace(expect.clone())) {
+            None => Ok(()),
+            Some(first) => Err(Problem::new(Code::Syntax, "a second `expect` in one statement")
                 .see(first.span, "the first one")
-                .at(target.expect.as_ref().map_or(edit.span, |it| it.span)));
+                .at(expect.span)),
         }
-        Ok(edit)
-    }
-
-    fn side(&self, pair: Pair) -> Spanned<Side> {
-        let value = match pair.as_rule() {
-            Rule::kw_before => Side::Before,
-            Rule::kw_after => Side::After,
-            Rule::kw_at => Side::At,
-            _ => Side::Beside,
-        };
-        Spanned { value, span: self.span(&pair) }
     }
 
     fn new_layers(&mut self, pair: Pair) -> Result<New> {
@@ -91,18 +55,8 @@ impl Builder<'_> {
         Ok(New { chain, name: child(&pair, Rule::name).map(|name| self.name(&name)), span })
     }
 
-    fn two_places(&mut self, pair: &Pair) -> Result<(Place, Place)> {
-        let mut places = pair.clone().into_inner().filter(|inner| inner.as_rule() == Rule::place);
-        let from = self.place(places.next().expect(SHAPE))?;
-        Ok((from, self.place(places.next().expect(SHAPE))?))
-    }
-
-    /// `set T { attr = v }`, or `set T.attr = v`, where the last segment is the attribute.
-    fn set(&mut self, pair: &Pair) -> Result<EditKind> {
-        if let Some(settings) = child(pair, Rule::settings) {
-            let target = self.selector(child(pair, Rule::selector).expect(SHAPE))?;
-            return Ok(EditKind::Set { target, entries: self.settings(settings)?.entries });
-        }
+    /// `T.attr = v`, where the last segment is the attribute.
+    fn assignment(&mut self, pair: &Pair) -> Result<(Selector, (Name, Expr))> {
         let mut place = self.place(child(pair, Rule::place).expect(SHAPE))?;
         let value = self.expr(child(pair, Rule::expr).expect(SHAPE))?;
         let written = place.span;
@@ -120,7 +74,7 @@ impl Builder<'_> {
         let span = place.span;
         let select = Select { kind: SelectKind::Place(place), of: None, filter: None, span };
         let target = Selector { include: vec![select], except: vec![], expect: None, span };
-        Ok(EditKind::Set { target, entries: vec![(attribute, value)] })
+        Ok((target, (attribute, value)))
     }
 
     pub fn selector(&mut self, pair: Pair) -> Result<Selector> {
@@ -128,14 +82,13 @@ impl Builder<'_> {
         let mut lists = pair.clone().into_inner().filter(|inner| inner.as_rule() == Rule::selects);
         let include = self.selects(lists.next().expect(SHAPE))?;
         let except = lists.next().map(|list| self.selects(list)).transpose()?.unwrap_or_default();
-        let expect = self.expectation(&pair)?;
+        let expect = child(&pair, Rule::expectation).map(|pair| self.expected(&pair)).transpose()?;
         Ok(Selector { include, except, expect, span })
     }
 
     /// `expect 4`
-    fn expectation(&self, pair: &Pair) -> Result<Option<Spanned<i64>>> {
-        let expectation = child(pair, Rule::expectation);
-        expectation.map(|expectation| self.int(&child(&expectation, Rule::int).expect(SHAPE))).transpose()
+    fn expected(&self, pair: &Pair) -> Result<Spanned<i64>> {
+        self.int(&child(pair, Rule::int).expect(SHAPE))
     }
 
     fn selects(&mut self, pair: Pair) -> Result<Vec<Select>> {

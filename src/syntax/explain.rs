@@ -6,8 +6,8 @@
 use pest::Parser;
 use pest::error::{Error, ErrorVariant, InputLocation};
 
-use super::VERBS;
 use super::parse::{Context, Grammar, Rule};
+use super::statements::{self, STATEMENTS};
 use crate::diag::{Code, Diagnostic, Problem, suggest};
 use crate::ops;
 use crate::source::Span;
@@ -146,21 +146,21 @@ impl<'a> Stuck<'a> {
                 let owner = if word == "else" { "if" } else { "residual" };
                 Some(self.at_start(Self::problem(format!("this `{word}` belongs to no `{owner}`"))))
             }
-            Context::File if VERBS.contains(&word) => None,
+            Context::File if statements::is_word(word) => None,
             Context::File => Some(self.at_start(self.no_item(word, second, is_word))),
             Context::Base if BASE_LINES.contains(&word) => None,
             Context::Base if is_word => {
                 let problem = Self::problem(format!("`{word}` is no line of a `base`"));
                 let hint = suggest(word, BASE_LINES.iter().copied())
                     .unwrap_or_else(|| "these are: `weights`, `map`, `ignore`, `labels`, `input`, `preprocess`".into());
-                let verb = VERBS.contains(&word).then(|| "edits stand below the base's braces".to_string());
+                let verb = statements::is_word(word).then(|| "edits stand below the base's braces".to_string());
                 Some(self.at_start(problem.hint(verb.unwrap_or(hint))))
             }
             Context::Body | Context::Network if is_word && self.text[..self.at].trim_end() == word => {
                 if RESERVED.contains(&word) {
                     return None;
                 }
-                let is_statement = VERBS.contains(&word) && !matches!(self.found, "" | ":" | "->" | "(");
+                let is_statement = statements::is_word(word) && !matches!(self.found, "" | ":" | "->" | "(");
                 if is_statement && !["let", "residual", "input", "output"].contains(&word) {
                     let problem = Self::problem(format!("`{word}` is a statement of the file, not of a body"));
                     return Some(self.at_start(problem.hint("perhaps a `}` is missing above")));
@@ -205,7 +205,7 @@ impl<'a> Stuck<'a> {
         }
         let meant =
             OTHER_WORDS.iter().find(|(other, _)| *other == word).map(|(_, verb)| format!("did you mean `{verb}`?"));
-        if let Some(hint) = meant.or_else(|| suggest(word, VERBS.iter().copied())) {
+        if let Some(hint) = meant.or_else(|| suggest(word, statements::words())) {
             return problem.hint(hint);
         }
         match second {
@@ -423,14 +423,11 @@ impl<'a> Stuck<'a> {
     /// Behind what it was expected, where the token alone does not tell.
     fn after(&self) -> String {
         let verb = self.first_word();
-        if self.context != Some(Context::File) || !VERBS.contains(&verb) {
-            return String::new();
-        }
+        let statement = STATEMENTS.iter().find(|statement| statement.word == verb);
+        let (Some(Context::File), Some(statement)) = (self.context, statement) else { return String::new() };
         if self.wants(&[Rule::kw_with, Rule::kw_to]) {
-            return match verb {
-                "connect" | "rename" | "tie" => format!(" after the place of `{verb}`"),
-                _ => format!(" after the selector of `{verb}`"),
-            };
+            let what = if statement.rest.starts_with("place") { "place" } else { "selector" };
+            return format!(" after the {what} of `{verb}`");
         }
         if self.wants(&[Rule::side, Rule::kw_at]) {
             return format!(" after the new layers of `{verb}`");
@@ -444,6 +441,8 @@ impl<'a> Stuck<'a> {
 const EXPECTED: &[(&[Rule], &str)] = &[
     (&[Rule::eq], "`=`"),
     (&[Rule::kw_with], "`with`"),
+    (&[Rule::kw_add], "`add`"),
+    (&[Rule::kw_concat], "`concat`"),
     (&[Rule::kw_to], "`to`"),
     (&[Rule::kw_by], "`by`"),
     (&[Rule::kw_in], "`in`"),
@@ -455,7 +454,7 @@ const EXPECTED: &[(&[Rule], &str)] = &[
     (&[Rule::kw_after], "`after`"),
     (&[Rule::step, Rule::link, Rule::chain, Rule::new], "a layer"),
     (&[Rule::expr, Rule::flat, Rule::atom, Rule::arg], "a value"),
-    (&[Rule::place, Rule::glob, Rule::select, Rule::selects, Rule::selector], "a place in the network"),
+    (&[Rule::place, Rule::path, Rule::glob, Rule::select, Rule::selects, Rule::selector], "a place in the network"),
     (&[Rule::place_index, Rule::signed], "an index"),
     (&[Rule::name, Rule::names, Rule::param, Rule::setting, Rule::digits], "a name"),
     (&[Rule::int], "a whole number"),

@@ -5,7 +5,7 @@
 //! without a partner is reported here and becomes [`POISON`], which no rule accepts: the statement that holds it is left
 //! out without a second message.
 
-use super::VERBS;
+use super::statements;
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::source::{FileId, Span};
 
@@ -209,7 +209,7 @@ fn next_item(bytes: &[u8], from: usize) -> usize {
         at = line_end(bytes, at) + 1;
         let Some(rest) = bytes.get(at..) else { return bytes.len() };
         let word = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
-        if VERBS.iter().any(|verb| verb.as_bytes() == &rest[..word]) {
+        if statements::words().any(|verb| verb.as_bytes() == &rest[..word]) {
             return at;
         }
     }

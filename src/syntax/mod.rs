@@ -12,6 +12,7 @@ mod joined;
 mod layout;
 mod names;
 mod parse;
+mod statements;
 mod stmts;
 #[cfg(test)]
 mod tests;
@@ -21,9 +22,5 @@ pub use fmt::format;
 pub use joined::joined;
 pub(crate) use layout::{MAX_TOKENS, token_count};
 pub use parse::{parse, parse_selector};
-
-/// The words that begin a statement of a file.
-pub const VERBS: &[&str] = &[
-    "archc", "use", "param", "let", "block", "network", "base", "train", "replace", "insert", "remove", "residual",
-    "connect", "cut", "append", "prepend", "set", "output", "rename", "tie", "freeze", "unfreeze", "init",
-];
+#[cfg(test)]
+pub(crate) use statements::words;

@@ -293,80 +293,29 @@ pub struct Arg {
     pub value: Expr,
 }
 
+/// `replace fc with linear(10)`, whatever its verb: what the parts mean is for the verb to say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edit {
-    pub kind: EditKind,
+    pub verb: Name,
+    /// In the order of the text. Signs are left out.
+    pub parts: Vec<Part>,
     pub span: Span,
 }
 
+/// Something behind the verb of an edit.
 #[derive(Clone, Debug, PartialEq)]
-pub enum EditKind {
-    Replace {
-        target: Selector,
-        new: New,
-    },
-    Insert {
-        new: New,
-        side: Spanned<Side>,
-        target: Selector,
-    },
-    Remove {
-        target: Selector,
-    },
-    ResidualAround {
-        target: Selector,
-        project: bool,
-    },
-    Connect {
-        from: Place,
-        to: Place,
-        with: Spanned<String>,
-    },
-    Cut {
-        side: Spanned<Side>,
-        place: Place,
-    },
-    Append {
-        new: New,
-    },
-    Prepend {
-        new: New,
-    },
-    /// `set T.attr = v` is the same with one entry.
-    Set {
-        target: Selector,
-        entries: Vec<(Name, Expr)>,
-    },
-    Output {
-        name: Name,
-        place: Place,
-    },
-    Rename {
-        from: Place,
-        to: Place,
-    },
-    Tie {
-        from: Place,
-        to: Place,
-    },
-    Freeze {
-        target: Selector,
-    },
-    Unfreeze {
-        target: Selector,
-    },
-    Init {
-        target: Selector,
-        with: Expr,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    Before,
-    After,
-    At,
-    Beside,
+pub enum Part {
+    Selector(Selector),
+    Place(Place),
+    /// A place that is to be made.
+    Path(Place),
+    New(New),
+    Name(Name),
+    Expr(Expr),
+    /// `{ attr = v }`; `T.attr = v` is the selector T and one entry.
+    Entries(Vec<(Name, Expr)>),
+    /// `with`, `before`, `auto`: a word of the grammar.
+    Word(Name),
 }
 
 /// `chain as name`

@@ -3,8 +3,7 @@
 use indexmap::{IndexMap, IndexSet};
 
 use super::reach::unreached;
-use super::spec::{Arg, Call, Kind, Setting, Takes, WORDS, Word};
-use super::{Choice, TrainSpec};
+use super::spec::{Chosen, Draft, Said, Takes, TrainSpec, WORDS, Word};
 use crate::build::{Builder, Env, Globals, Value};
 use crate::diag::{Code, Diagnostics, Problem, Result, list, suggest};
 use crate::edit;
@@ -14,6 +13,7 @@ use crate::resolve::Program;
 use crate::source::Span;
 use crate::syntax::tree::{self, Expr, ExprKind, TrainLine};
 use crate::typed::Typed;
+use crate::words::{ANY, Arg, COUNT, Call, Kind, Setting};
 
 /// Checks the spec's `train` block, where it has one. `typed` is the edited network, where that is known.
 pub fn check<'a>(
@@ -29,13 +29,13 @@ pub fn check<'a>(
         problems.push(problem.hint("begin with `base resnet50`").at(word_span));
         return None;
     }
-    let mut spec = TrainSpec { words: IndexMap::new(), values: IndexMap::new(), factors: vec![], thaws: vec![] };
+    let mut draft = Draft::default();
     // expressions are evaluated in a network of nothing: no value of the network is meant in a `train` block
     let mut nothing = Graph::new();
     let read = nothing.patch(|patch| {
         let mut builder = Builder::new(program, patch, globals);
         let mut reader = Reader { env: Env::file(Program::SPEC), builder: &mut builder, problems };
-        reader.words(train, word_span, &mut spec);
+        reader.words(train, word_span, &mut draft);
         let found = std::mem::take(&mut builder.problems);
         problems.extend(found);
         Err::<(), ()>(())
@@ -44,8 +44,8 @@ pub fn check<'a>(
     if let Some(typed) = typed {
         // what selectors are resolved in
         let mut graph = typed.graph().clone();
-        thaws(program, globals, (typed, &mut graph), train, &mut spec, problems);
-        factors(program, globals, (typed, &mut graph), train, &mut spec, problems);
+        thaws(program, globals, (typed, &mut graph), train, &mut draft, problems);
+        factors(program, globals, (typed, &mut graph), train, &mut draft, problems);
         let trainable = typed.order().iter().any(|id| is_trainable(typed, *id));
         if !trainable {
             let problem = Problem::new(Code::Train, "nothing of this network can be trained");
@@ -53,11 +53,11 @@ pub fn check<'a>(
             let hint = if frozen { "everything is frozen: `freeze all except ..`" } else { "it has no weights" };
             problems.push(problem.hint(hint).at(word_span));
         }
-        if let Some(problem) = unreached(typed, &spec) {
+        if let Some(problem) = unreached(typed, &draft.thaws) {
             problems.push(problem.at(word_span));
         }
     }
-    Some(spec)
+    draft.finish()
 }
 
 /// What reading values needs.
@@ -69,7 +69,7 @@ struct Reader<'a, 'b, 'p> {
 
 impl<'a> Reader<'a, '_, '_> {
     /// Every line but the `lr` ones.
-    fn words(&mut self, train: &'a tree::Train, train_span: Span, spec: &mut TrainSpec) {
+    fn words(&mut self, train: &'a tree::Train, train_span: Span, draft: &mut Draft) {
         let mut seen: IndexMap<&str, Span> = IndexMap::new();
         // what a misspelt word was meant to be is not missing too
         let mut meant: Vec<&str> = vec![];
@@ -116,7 +116,9 @@ impl<'a> Reader<'a, '_, '_> {
                 continue;
             }
             seen.insert(word.name, name.span);
-            self.word(word, values, spec);
+            if let Some(said) = self.word(word, values) {
+                put(word, draft, said);
+            }
         }
         for word in WORDS {
             match &word.takes {
@@ -126,33 +128,34 @@ impl<'a> Reader<'a, '_, '_> {
                     self.problems
                         .push(problem.hint(format!("`{}` is one of {}", word.name, list(&names))).at(train_span));
                 }
-                Takes::One { default: Some(default), of } if !spec.words.contains_key(word.name) => {
-                    let call = of.iter().find(|call| call.name == *default).expect("the default is one of them");
-                    spec.words.insert(word.name, vec![Choice { call, args: defaults(call), span: train_span }]);
+                Takes::One { default: Some(name), of } if !seen.contains_key(word.name) => {
+                    let call = of.iter().find(|call| call.name == *name).expect("the default is one of them");
+                    let args = call.args.iter().map(|arg| arg.default.expect("it is complete by itself")()).collect();
+                    put(word, draft, Said::One(Chosen { name, args, span: train_span }));
                 }
-                Takes::Value { default, .. } if !spec.values.contains_key(word.name) => {
-                    spec.values.insert(word.name, default.clone());
+                Takes::Many(_) if !seen.contains_key(word.name) => put(word, draft, Said::Many(vec![])),
+                Takes::Value { default, .. } if !seen.contains_key(word.name) => {
+                    put(word, draft, Said::Value(default.clone()));
                 }
-                _ => {}
+                Takes::One { .. } | Takes::Many(_) | Takes::Value { .. } => {}
             }
         }
     }
 
-    fn word(&mut self, word: &'static Word, values: &'a [Expr], spec: &mut TrainSpec) {
+    /// What the line of a word says; None after a mistake.
+    fn word(&mut self, word: &'static Word, values: &'a [Expr]) -> Option<Said> {
         match &word.takes {
             Takes::Value { kind, .. } => {
-                if let Some(setting) = self.only(word, values).and_then(|expr| self.setting(word.name, *kind, expr)) {
-                    spec.values.insert(word.name, setting);
-                }
+                let expr = self.only(word, values)?;
+                self.setting(word.name, *kind, expr).map(Said::Value)
             }
             Takes::One { of, .. } => {
-                if let Some(choice) = self.only(word, values).and_then(|expr| self.choice(word, of, expr)) {
-                    spec.words.insert(word.name, vec![choice]);
-                }
+                let expr = self.only(word, values)?;
+                self.choice(word, of, expr).map(Said::One)
             }
             Takes::Many(of) => {
-                let choices = values.iter().filter_map(|expr| self.choice(word, of, expr)).collect();
-                spec.words.insert(word.name, choices);
+                let choices: Vec<_> = values.iter().map(|expr| self.choice(word, of, expr)).collect();
+                choices.into_iter().collect::<Option<_>>().map(Said::Many)
             }
         }
     }
@@ -167,7 +170,7 @@ impl<'a> Reader<'a, '_, '_> {
     }
 
     /// `sgd(lr = 0.1)`, `sgd`, or a `param` that holds such a word.
-    fn choice(&mut self, word: &Word, of: &'static [Call], expr: &'a Expr) -> Option<Choice> {
+    fn choice(&mut self, word: &Word, of: &'static [Call], expr: &'a Expr) -> Option<Chosen> {
         let (name, args): (String, &[tree::Arg]) = match &expr.kind {
             ExprKind::Call(name, args) => (name.value.clone(), &args.args),
             ExprKind::Name(name) if of.iter().any(|call| call.name == name) => (name.clone(), &[]),
@@ -191,25 +194,27 @@ impl<'a> Reader<'a, '_, '_> {
             self.problems.push(problem.hint(hint).at(expr.span));
             return None;
         };
-        let mut settings = defaults(call);
+        let mut settings: Vec<Option<Setting>> =
+            call.args.iter().map(|arg| arg.default.map(|default| default())).collect();
         let mut given: Vec<&str> = vec![];
         let mut position = 0;
         for one in args {
-            let arg = match &one.name {
-                Some(name) => call.args.iter().find(|arg| arg.name == name.value).ok_or((&name.value, name.span)),
+            let at = match &one.name {
+                Some(name) => call.args.iter().position(|arg| arg.name == name.value).ok_or((&name.value, name.span)),
                 None => {
                     // the first by position, as an op's
                     position += 1;
-                    call.args.first().filter(|_| position == 1).ok_or((&name, one.value.span))
+                    Some(0).filter(|_| position == 1 && !call.args.is_empty()).ok_or((&name, one.value.span))
                 }
             };
-            let arg: &'static Arg = match arg {
-                Ok(arg) => arg,
+            let at = match at {
+                Ok(at) => at,
                 Err((wrong, span)) => {
                     self.problems.push(no_argument(call, one.name.is_some().then_some(wrong.as_str())).at(span));
                     continue;
                 }
             };
+            let arg: &Arg = &call.args[at];
             if given.contains(&arg.name) {
                 let problem = Problem::new(Code::Duplicate, format!("`{}` is given twice", arg.name));
                 self.problems.push(problem.at(one.value.span));
@@ -217,14 +222,14 @@ impl<'a> Reader<'a, '_, '_> {
             }
             given.push(arg.name);
             if let Some(setting) = self.setting(arg.name, arg.kind, &one.value) {
-                settings.insert(arg.name, setting);
+                settings[at] = Some(setting);
             }
         }
         if let Some(missing) = call.args.iter().find(|arg| arg.default.is_none() && !given.contains(&arg.name)) {
             let message = format!("`{}` needs `{}`, {}", call.name, missing.name, missing.kind.describe());
             self.problems.push(Problem::new(Code::MissingArgument, message).at(expr.span));
         }
-        Some(Choice { call, args: settings, span: expr.span })
+        Some(Chosen { name: call.name, args: settings.into_iter().collect::<Option<_>>()?, span: expr.span })
     }
 
     fn value(&mut self, expr: &'a Expr) -> Option<Value<'a>> {
@@ -235,10 +240,10 @@ impl<'a> Reader<'a, '_, '_> {
     /// A value of the type that is wanted.
     fn setting(&mut self, name: &str, kind: Kind, expr: &'a Expr) -> Option<Setting> {
         // a word of the table wins over an op of that name
-        if let (Kind::Word(words), ExprKind::Name(text)) = (kind, &expr.kind)
-            && let Some(word) = words.iter().find(|word| *word == text)
+        if let (Kind::Word(of), ExprKind::Name(text)) = (kind, &expr.kind)
+            && let Some(call) = of.iter().find(|call| call.name == text)
         {
-            return Some(Setting::Word(word));
+            return Some(Setting::Word(call.name));
         }
         let value = self.value(expr)?;
         if value.is_poison() {
@@ -260,8 +265,9 @@ impl<'a> Reader<'a, '_, '_> {
     }
 }
 
-fn defaults(call: &'static Call) -> IndexMap<&'static str, Setting> {
-    call.args.iter().filter_map(|arg| Some((arg.name, arg.default.clone()?))).collect()
+fn put(word: &Word, draft: &mut Draft, said: Said) {
+    let fits = (word.put)(draft, said);
+    assert!(fits, "the kinds of `{}` are those of its type", word.name);
 }
 
 fn no_argument(call: &Call, name: Option<&str>) -> Problem {
@@ -304,21 +310,22 @@ fn convert(kind: Kind, value: &Value<'_>) -> Option<Setting> {
             Value::Bool(value) => Setting::Bool(*value),
             _ => return None,
         },
-        Kind::Text => match value {
-            Value::Str(text) if !text.is_empty() => Setting::Text(text.to_string()),
+        Kind::Path => match value {
+            Value::Str(text) if !text.is_empty() => Setting::Path(text.to_string()),
             _ => return None,
         },
-        Kind::Word(words) => match value {
-            Value::Word(text) | Value::Str(text) => Setting::Word(words.iter().find(|word| **word == text.as_ref())?),
+        Kind::Word(of) => match value {
+            Value::Word(text) | Value::Str(text) => {
+                Setting::Word(of.iter().find(|call| call.name == text.as_ref())?.name)
+            }
             _ => return None,
         },
         Kind::Range { min, max } => {
             let (low, high) = pair().filter(|(low, high)| min <= *low && low <= high && *high <= max)?;
-            Setting::Floats(vec![low, high].into())
+            Setting::Floats((low, high))
         }
         Kind::Fractions => {
-            let (first, second) = pair().filter(|(first, second)| is_fraction(*first) && is_fraction(*second))?;
-            Setting::Floats(vec![first, second].into())
+            Setting::Floats(pair().filter(|(first, second)| is_fraction(*first) && is_fraction(*second))?)
         }
     })
 }
@@ -339,14 +346,11 @@ fn thaws<'a>(
     globals: &Globals<'a>,
     (typed, graph): (&Typed, &mut Graph),
     train: &'a tree::Train,
-    spec: &mut TrainSpec,
+    draft: &mut Draft,
     problems: &mut Diagnostics,
 ) {
     let mut named: IndexMap<NodeId, Span> = IndexMap::new();
-    let all = match spec.value("epochs") {
-        Some(Setting::Int(epochs)) => *epochs,
-        _ => i64::MAX,
-    };
+    let all = draft.epochs.map_or(i64::MAX, |epochs| epochs as i64);
     for line in &train.lines {
         let TrainLine::Thaw { word, target, epochs, span } = line else { continue };
         if word.value != "unfreeze" {
@@ -359,7 +363,7 @@ fn thaws<'a>(
                 continue;
             }
         };
-        let after = match after.as_ref().map(|value| (convert(Kind::Int { min: 1, max: i64::MAX }, value), value)) {
+        let after = match after.as_ref().map(|value| (convert(COUNT, value), value)) {
             Some((Some(Setting::Int(after)), _)) if after < all => after as usize,
             Some((Some(Setting::Int(after)), _)) => {
                 let message = format!("these layers never learn: the run has {all} epochs, not more than {after}");
@@ -391,7 +395,7 @@ fn thaws<'a>(
             continue;
         }
         named.extend(owners.iter().map(|id| (*id, *span)));
-        spec.thaws.extend(owners.into_iter().map(|id| (id, after)));
+        draft.thaws.extend(owners.into_iter().map(|id| (id, after)));
     }
 }
 
@@ -401,11 +405,11 @@ fn factors<'a>(
     globals: &Globals<'a>,
     (typed, graph): (&Typed, &mut Graph),
     train: &'a tree::Train,
-    spec: &mut TrainSpec,
+    draft: &mut Draft,
     problems: &mut Diagnostics,
 ) {
     let mut named: IndexMap<NodeId, Span> = IndexMap::new();
-    let thawed: IndexSet<NodeId> = spec.thaws.iter().map(|(id, _)| *id).collect();
+    let thawed: IndexSet<NodeId> = draft.thaws.iter().map(|(id, _)| *id).collect();
     for line in &train.lines {
         let TrainLine::Factor { word, target, by, span } = line else { continue };
         if word.value != "lr" {
@@ -419,8 +423,7 @@ fn factors<'a>(
                 continue;
             }
         };
-        let factor = match factor.as_ref().map(|value| (convert(Kind::Float { min: 0.0, max: f64::MAX }, value), value))
-        {
+        let factor = match factor.as_ref().map(|value| (convert(ANY, value), value)) {
             Some((Some(Setting::Float(factor)), _)) => factor,
             Some((_, value)) if !value.is_poison() => {
                 let message = format!("a factor is a float of 0 or more, got {}", value.describe());
@@ -452,6 +455,6 @@ fn factors<'a>(
             continue;
         }
         named.extend(owners.iter().map(|id| (*id, *span)));
-        spec.factors.extend(owners.into_iter().map(|id| (id, factor)));
+        draft.factors.extend(owners.into_iter().map(|id| (id, factor)));
     }
 }

@@ -17,15 +17,14 @@ use crate::typed::Typed;
 const SHOWN: usize = 8;
 
 /// The error of layers that would learn if the loss reached them; None where it reaches all.
-pub(super) fn unreached(typed: &Typed, spec: &TrainSpec) -> Option<Problem> {
+pub(super) fn unreached(typed: &Typed, thaws: &[(NodeId, usize)]) -> Option<Problem> {
     let graph = typed.graph();
     let output = graph.outputs().get(OWN_OUTPUT)?.node;
     let reached = reached(graph, output);
     // gradients of a tied layer are its owner's
     let taught: FxHashSet<NodeId> = reached.iter().map(|id| graph.owner(*id)).collect();
-    let thawed: FxHashSet<NodeId> = spec.thaws().iter().map(|(id, _)| *id).collect();
-    let thaws = |id: NodeId| thawed.contains(&id);
-    let learns = |id: &NodeId| has_weights(typed, *id) && (!graph.node(*id).frozen || thaws(*id));
+    let thawed: FxHashSet<NodeId> = thaws.iter().map(|(id, _)| *id).collect();
+    let learns = |id: &NodeId| has_weights(typed, *id) && (!graph.node(*id).frozen || thawed.contains(id));
     let (heard, deaf): (Vec<NodeId>, Vec<NodeId>) =
         typed.order().iter().copied().filter(learns).partition(|id| taught.contains(id));
     if deaf.is_empty() {
@@ -37,7 +36,7 @@ pub(super) fn unreached(typed: &Typed, spec: &TrainSpec) -> Option<Problem> {
     let loss_at = path::display(&end.path);
     let problem = Problem::new(Code::Train, format!("the loss does not reach {}", shown(&places)))
         .see(end.span, format!("the loss is computed on the network's own output, that of `{loss_at}`"));
-    Some(match deaf.iter().any(|id| thaws(*id)) {
+    Some(match deaf.iter().any(|id| thawed.contains(id)) {
         true => problem.hint("take these layers out of the `unfreeze` line"),
         false => problem.hint(format!("leave out of the training what cannot learn: `freeze {}`", places.join(", "))),
     })

@@ -2,23 +2,27 @@
 
 use std::f64::consts::PI;
 
-use super::{Choice, TrainSpec};
+use crate::words::{CHANCE, Kind, choices};
 
-/// How the rate changes, in epochs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Schedule {
-    shape: Shape,
-    /// Epochs that lead linearly up to the rate.
-    warmup: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Shape {
-    Constant,
-    Step { size: f64, gamma: f64 },
-    Cosine { eta_min: f64 },
-    OneCycle { pct_start: f64, div_factor: f64, final_div_factor: f64 },
-    Polynomial { power: f64 },
+choices! {
+    /// How the rate changes over the epochs. So many epochs of `warmup` lead linearly up to it.
+    #[derive(Copy)]
+    pub enum Schedule {
+        /// always the optimizer's rate
+        Constant = "constant" { warmup: f64 = 0.0 },
+        /// times `gamma` after every `step_size` epochs
+        Step = "step" { step_size: f64[Kind::Positive], gamma: f64 = 0.1, warmup: f64 = 0.0 },
+        /// half a cosine from the optimizer's rate down to `eta_min`
+        Cosine = "cosine" { eta_min: f64 = 0.0, warmup: f64 = 0.0 },
+        /// up to the optimizer's rate and down again, as torch.optim.lr_scheduler.OneCycleLR
+        OneCycle = "one_cycle" {
+            pct_start: f64[CHANCE] = 0.3,
+            div_factor: f64[Kind::Positive] = 25.0,
+            final_div_factor: f64[Kind::Positive] = 1e4,
+        },
+        /// (1 - progress) to the power, down to 0
+        Polynomial = "polynomial" { power: f64[Kind::Positive] = 1.0, warmup: f64 = 0.0 },
+    }
 }
 
 /// Where a run is.
@@ -31,21 +35,14 @@ pub struct Progress {
 }
 
 impl Schedule {
-    /// As the `train` block says.
-    pub fn new(spec: &TrainSpec) -> Schedule {
-        let Some(choice) = spec.choice("schedule") else { return Schedule { shape: Shape::Constant, warmup: 0.0 } };
-        let shape = match choice.name() {
-            "step" => Shape::Step { size: choice.float("step_size"), gamma: choice.float("gamma") },
-            "cosine" => Shape::Cosine { eta_min: choice.float("eta_min") },
-            "one_cycle" => Shape::OneCycle {
-                pct_start: choice.float("pct_start"),
-                div_factor: choice.float("div_factor"),
-                final_div_factor: choice.float("final_div_factor"),
-            },
-            "polynomial" => Shape::Polynomial { power: choice.float("power") },
-            _ => Shape::Constant,
-        };
-        Schedule { shape, warmup: Choice::arg(choice, "warmup").map_or(0.0, |_| choice.float("warmup")) }
+    fn warmup(&self) -> f64 {
+        match *self {
+            Schedule::Constant { warmup }
+            | Schedule::Step { warmup, .. }
+            | Schedule::Cosine { warmup, .. }
+            | Schedule::Polynomial { warmup, .. } => warmup,
+            Schedule::OneCycle { .. } => 0.0,
+        }
     }
 
     /// The rate of the step that comes next, for an optimizer's rate `lr`.
@@ -53,17 +50,17 @@ impl Schedule {
         let each = at.steps_per_epoch.max(1) as f64;
         let (epoch, epochs) = (at.step as f64 / each, at.epochs as f64);
         // the first step learns a little, the last of the warm-up at the whole rate
-        let warm = (at.step + 1) as f64 / each;
-        if warm < self.warmup {
-            return lr * warm / self.warmup;
+        let (warm, warmup) = ((at.step + 1) as f64 / each, self.warmup());
+        if warm < warmup {
+            return lr * warm / warmup;
         }
-        let share = ((epoch - self.warmup) / (epochs - self.warmup).max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
-        match self.shape {
-            Shape::Constant => lr,
-            Shape::Step { size, gamma } => lr * gamma.powf((epoch / size + 1e-9).floor()),
-            Shape::Cosine { eta_min } => eta_min + (lr - eta_min) * 0.5 * (1.0 + (PI * share).cos()),
-            Shape::Polynomial { power } => lr * (1.0 - share).powf(power),
-            Shape::OneCycle { pct_start, div_factor, final_div_factor } => {
+        let share = ((epoch - warmup) / (epochs - warmup).max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
+        match *self {
+            Schedule::Constant { .. } => lr,
+            Schedule::Step { step_size, gamma, .. } => lr * gamma.powf((epoch / step_size + 1e-9).floor()),
+            Schedule::Cosine { eta_min, .. } => eta_min + (lr - eta_min) * 0.5 * (1.0 + (PI * share).cos()),
+            Schedule::Polynomial { power, .. } => lr * (1.0 - share).powf(power),
+            Schedule::OneCycle { pct_start, div_factor, final_div_factor } => {
                 let (step, total) = (at.step as f64, each * epochs);
                 let (turn, end) = (pct_start * total - 1.0, total - 1.0);
                 let between = |from: f64, to: f64, share: f64| to + (from - to) / 2.0 * (1.0 + (PI * share).cos());
@@ -81,8 +78,7 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    fn rates(shape: Shape, warmup: f64, steps: &[u64]) -> Vec<f64> {
-        let schedule = Schedule { shape, warmup };
+    fn rates(schedule: Schedule, steps: &[u64]) -> Vec<f64> {
         steps.iter().map(|step| schedule.rate(0.1, Progress { step: *step, steps_per_epoch: 10, epochs: 4 })).collect()
     }
 
@@ -92,20 +88,20 @@ mod tests {
 
     #[test]
     fn rates_are_those_of_pytorch() {
-        let step = Shape::Step { size: 1.0, gamma: 0.5 };
-        close(&rates(step, 0.0, &[0, 9, 10, 39]), &[0.1, 0.1, 0.05, 0.0125]);
-        let cosine = Shape::Cosine { eta_min: 0.02 };
+        let step = Schedule::Step { step_size: 1.0, gamma: 0.5, warmup: 0.0 };
+        close(&rates(step, &[0, 9, 10, 39]), &[0.1, 0.1, 0.05, 0.0125]);
+        let cosine = Schedule::Cosine { eta_min: 0.02, warmup: 0.0 };
         // CosineAnnealingLR(T_max = 40, eta_min = 0.02)
-        close(&rates(cosine, 0.0, &[0, 10, 20, 40]), &[0.1, 0.088_284_271_247, 0.06, 0.02]);
+        close(&rates(cosine, &[0, 10, 20, 40]), &[0.1, 0.088_284_271_247, 0.06, 0.02]);
         // OneCycleLR(max_lr = 0.1, total_steps = 40)
-        let cycle = Shape::OneCycle { pct_start: 0.3, div_factor: 25.0, final_div_factor: 1e4 };
-        close(&rates(cycle, 0.0, &[0, 11, 25, 39]), &[0.004, 0.1, 0.050_000_2, 4e-7]);
-        close(&rates(Shape::Polynomial { power: 2.0 }, 0.0, &[0, 20]), &[0.1, 0.025]);
+        let cycle = Schedule::OneCycle { pct_start: 0.3, div_factor: 25.0, final_div_factor: 1e4 };
+        close(&rates(cycle, &[0, 11, 25, 39]), &[0.004, 0.1, 0.050_000_2, 4e-7]);
+        close(&rates(Schedule::Polynomial { power: 2.0, warmup: 0.0 }, &[0, 20]), &[0.1, 0.025]);
     }
 
     #[test]
     fn warm_up_is_linear() {
-        close(&rates(Shape::Constant, 1.0, &[0, 4, 9, 10]), &[0.01, 0.05, 0.1, 0.1]);
-        close(&rates(Shape::Cosine { eta_min: 0.0 }, 2.0, &[9, 30, 40]), &[0.05, 0.05, 0.0]);
+        close(&rates(Schedule::Constant { warmup: 1.0 }, &[0, 4, 9, 10]), &[0.01, 0.05, 0.1, 0.1]);
+        close(&rates(Schedule::Cosine { eta_min: 0.0, warmup: 2.0 }, &[9, 30, 40]), &[0.05, 0.05, 0.0]);
     }
 }

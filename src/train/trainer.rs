@@ -9,8 +9,8 @@ use archc_base::Loss;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::TrainSpec;
+use super::loss::Target;
 use super::optimizer::Optimizer;
-use super::spec::Setting;
 use crate::diag::{Code, Problem};
 use crate::exec::learning::{Array, Arrays, Learning, Learns, Part, Update};
 use crate::exec::{Executable, Tensors, Weights};
@@ -44,34 +44,16 @@ pub struct Config {
 impl Config {
     /// As the `train` block says. `class_weights` are those of cross entropy.
     pub fn new(spec: &TrainSpec, class_weights: Option<Vec<f32>>) -> Config {
-        let choice = spec.choice("loss").expect("a checked block has a loss");
-        let loss = match choice.name() {
-            "bce_with_logits" => Loss::BceWithLogits,
-            "mse" => Loss::Mse,
-            "l1" => Loss::L1,
-            "huber" => Loss::Huber { delta: choice.float("delta") as f32 },
-            _ => Loss::CrossEntropy { smoothing: choice.float("label_smoothing") as f32, weights: class_weights },
-        };
-        let seed = match spec.value("seed") {
-            Some(Setting::Int(seed)) => *seed as u64,
-            _ => 0,
-        };
-        let positive = |word: &str| match spec.value(word) {
-            Some(Setting::Float(value)) if *value > 0.0 => Some(*value),
-            _ => None,
-        };
+        let positive = |value: f64| Some(value).filter(|value| *value > 0.0);
         Config {
-            loss,
-            target_is_image: choice.arg("target") == Some(&Setting::Word("image")),
-            optimizer: Optimizer::new(spec),
+            loss: spec.loss.value.kernel(class_weights),
+            target_is_image: spec.loss.value.target() == Target::Image,
+            optimizer: spec.optimizer.value,
             factors: spec.factors.clone(),
-            seed,
-            accumulate: match spec.value("accumulate") {
-                Some(Setting::Int(count)) => *count as u64,
-                _ => 1,
-            },
-            clip: positive("clip"),
-            ema: positive("average"),
+            seed: spec.seed,
+            accumulate: spec.accumulate,
+            clip: positive(spec.clip),
+            ema: positive(spec.average),
         }
     }
 }
@@ -368,7 +350,7 @@ impl<'a> Trainer<'a> {
             match parts.last_mut() {
                 Some((last, since)) if last.factor == kept.factor && *since == kept.since => last.range.end = range.end,
                 _ => {
-                    let rule = self.config.optimizer.rule.at(update - kept.since);
+                    let rule = self.config.optimizer.rule().at(update - kept.since);
                     parts.push((Part { range, factor: kept.factor, rule }, kept.since));
                 }
             }
@@ -519,12 +501,12 @@ fn clock(seed: u64, step: u64) -> [f32; 8] {
 impl Config {
     /// What is kept besides weights and their derivatives.
     fn arrays(&self) -> Arrays {
-        let moments = self.optimizer.rule.moments();
+        let moments = self.optimizer.rule().moments();
         Arrays { moments, average: self.ema.is_some(), sums: self.accumulate > 1 }
     }
 
     fn update<'p>(&self, lr: f64, parts: &'p [Part]) -> Update<'p> {
-        let (weight_decay, runs) = (self.optimizer.weight_decay, self.accumulate.max(1));
+        let (weight_decay, runs) = (self.optimizer.weight_decay(), self.accumulate.max(1));
         Update { lr, weight_decay, runs, clip: self.clip, ema: self.ema, parts }
     }
 

@@ -5,6 +5,7 @@
 
 mod archive;
 mod dtype;
+mod export;
 mod file;
 mod finite;
 mod fit;
@@ -17,9 +18,9 @@ mod pickle;
 mod pytorch;
 mod source;
 mod store;
-mod write;
 
 pub use dtype::DType;
+pub use export::{Data, FORMATS, Format, TensorOut, write_safetensors};
 pub use finite::non_finite;
 pub use fit::{Whose, fits};
 pub use hub::Downloads;
@@ -27,7 +28,6 @@ pub use init::{check_from, fill, from_file};
 pub use keymap::{Fault, KeyMap, Line, Mapped};
 pub use source::WeightsSource;
 pub use store::{Store, TensorInfo};
-pub use write::{Data, TensorOut, write_safetensors};
 
 #[cfg(test)]
 pub(crate) mod samples;

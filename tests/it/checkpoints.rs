@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use archc::stages::weights::{Data, Store, TensorOut, write_safetensors};
-use archc::{DType, Exporter, Model, Options, Spec};
+use archc::{DType, Exporter, Format, Model, Options, Spec};
 use indexmap::IndexMap;
 
 fn compiled(dir: &Path, text: &str) -> Model {
@@ -19,7 +19,7 @@ fn bound(dir: &Path, text: &str) -> Exporter {
 fn checkpoint(dir: &Path, network: &str, extra: &[(&str, usize)], rename: impl Fn(&str) -> Option<String>) {
     let plain = dir.join("plain.safetensors");
     let bound = bound(dir, &format!("base {network} {{ weights random(seed = 1) }}\n"));
-    bound.safetensors(&plain, DType::F32).expect("the file can be written");
+    bound.write(&plain, Format::SAFETENSORS, DType::F32).expect("the file can be written");
     let store = Store::open_file(&plain).expect("the file can be read");
     let mut values: Vec<(String, Vec<usize>, Vec<f32>)> = vec![];
     for (key, info) in store.tensors() {
@@ -83,7 +83,7 @@ fn an_insert_alone_keeps_every_tensor() {
     let bound = spec.exporter(&Options::default()).expect("random weights bind");
     assert_eq!(bound.ledger().to_string(), "320 kept, 0 dropped, 0 new, 0 reshaped, 0 unused");
     let file = dir.path().join("edited.safetensors");
-    bound.safetensors(&file, DType::F32).expect("the file can be written");
+    bound.write(&file, Format::SAFETENSORS, DType::F32).expect("the file can be written");
     let again = Options { weights: Some(file), ..Options::default() };
     let again = spec.exporter(&again).expect("what export writes can be read back");
     assert_eq!(again.ledger().kept.len(), 320);

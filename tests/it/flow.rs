@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up.
 const FLOW: &[&str] = &[
-    "source", "diag", "tensor", "philox", "io", "data", "ops", "syntax", "zoo", "graph", "resolve", "build", "edit",
-    "typed", "weights", "settings", "net", "opt", "plan", "exec", "bind", "train", "compile", "answers", "face", "cli",
+    "source", "diag", "tensor", "philox", "words", "io", "data", "ops", "syntax", "zoo", "graph", "resolve", "build",
+    "edit", "typed", "weights", "settings", "net", "opt", "plan", "exec", "bind", "train", "compile", "answers",
+    "face", "cli",
 ];
 
 #[test]

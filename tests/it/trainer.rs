@@ -5,10 +5,10 @@ use std::path::Path;
 
 use archc::stages::data::Targets;
 use archc::stages::exec::cpu::Cpu;
+use archc::stages::train::Config;
 use archc::stages::train::run::learner::Learner;
 use archc::stages::train::run::network::{NetworkLearner, Pace};
 use archc::stages::train::stage::stages;
-use archc::stages::train::{Config, Schedule};
 use archc::{Options, Spec, Tensor};
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ fn learn(case: &Value, batches: &safetensors::SafeTensors) -> (Vec<f64>, Vec<(St
     config.accumulate = case["accumulate"].as_u64().unwrap_or(1);
     let losses = case["losses"].as_array().expect("losses").len();
     let pace =
-        Pace { schedule: Schedule::new(block), lr: config.optimizer.lr, steps_per_epoch: 1, epochs: losses as u64 };
+        Pace { schedule: block.schedule.value, lr: config.optimizer.lr(), steps_per_epoch: 1, epochs: losses as u64 };
     let stages = stages(&compiled.typed, block);
     let batch = batches.tensor("image").expect("images").shape()[0] / losses;
     let mut learner = NetworkLearner::new(&stages, &bound, std::sync::Arc::new(Cpu::new()), config, batch, pace)

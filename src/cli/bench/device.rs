@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::super::Outcome;
-use super::super::args::Bench;
 use super::super::table::{Align, table};
+use super::Bench;
 use super::{giga, percent};
 use crate::diag::{Code, Problem};
 use crate::exec::cuda::Cuda;

@@ -4,8 +4,8 @@ use archc_base::DType;
 use serde_json::{Value, json};
 
 use super::super::Outcome;
-use super::super::args::Bench;
 use super::super::table::{Align, table};
+use super::Bench;
 use super::profile::{ceilings_json, ceilings_text};
 use super::{Cores, budget, giga, percent};
 use crate::diag::{Code, Problem};

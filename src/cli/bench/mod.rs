@@ -5,12 +5,14 @@ mod device;
 mod kernels;
 mod profile;
 
+use std::path::PathBuf;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
-use super::args::{Bench, SpecArgs};
+use super::args::{ExecArgs, SpecArgs, name_and_value, positive};
 use super::backend::backend;
 use super::run::{Finite, bound};
 use super::session::Session;
@@ -26,6 +28,47 @@ use crate::exec::timing::{Budget, LEAST, Samples, sample};
 use crate::exec::{Backend, Executable, noise};
 use crate::io::console::{print, print_json};
 use crate::tensor::Tensor;
+
+/// Measure latency and throughput, step by step where asked, or the kernels alone.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["spec", "kernels"]))]
+pub struct Bench {
+    /// The spec, an .arch file; `-` reads standard input.
+    #[arg(value_name = "SPEC.arch")]
+    pub spec: Option<PathBuf>,
+    /// Give a `param` of the spec another value; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value, requires = "spec")]
+    pub set: Vec<(String, String)>,
+    /// Measure the ceilings of this machine, and the kernels alone against them.
+    #[arg(long)]
+    pub kernels: bool,
+    /// Only kernels whose name has this in it: `resnet50`, `depthwise`.
+    #[arg(long, value_name = "TEXT", requires = "kernels")]
+    pub filter: Option<String>,
+    /// The time of each step, its share of what the machine can do, and totals by kernel.
+    #[arg(long, conflicts_with = "kernels")]
+    pub profile: bool,
+    /// Seconds to measure, after the warm-up; 3 runs are made in any case [default: 3, of a kernel 0.2].
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub seconds: Option<f64>,
+    /// Make exactly so many runs, however long they take.
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "seconds")]
+    pub iterations: Option<usize>,
+    /// Seconds to run before anything is measured; 2 runs are made in any case [default: 0.5, of a kernel 0.04].
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub warm_up: Option<f64>,
+    /// Samples a run.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
+    #[command(flatten)]
+    pub exec: ExecArgs,
+    /// Print the latency of every run too, in order of size.
+    #[arg(long, requires = "json", conflicts_with = "kernels")]
+    pub samples: bool,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(session: &mut Session, args: &Bench) -> Outcome {
     let Some(spec) = &args.spec else {
@@ -225,4 +268,8 @@ fn giga(rate: f64) -> String {
 
 fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds)).ok_or_else(|| "expected seconds".into())
 }

@@ -15,45 +15,42 @@ use super::Draws;
 use crate::diag::Problem;
 use crate::io::picture::Rgb;
 use crate::io::preprocess::{Preprocess, in_channels};
+use crate::words::{CHANCE, Kind, choices};
 
-/// One change of a picture.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Augment {
-    /// `RandomResizedCrop`: a part of the area's share `scale`, sides in `ratio`, at the input's size.
-    ResizedCrop {
-        scale: (f64, f64),
-        ratio: (f64, f64),
-    },
-    /// `RandomCrop` at the input's size, after so many black pixels were put on each side.
-    Crop {
-        padding: usize,
-    },
-    HorizontalFlip {
-        p: f64,
-    },
-    VerticalFlip {
-        p: f64,
-    },
-    /// `RandomRotation` by up to so many degrees either way, the nearest pixel, black outside.
-    Rotation {
-        degrees: f64,
-    },
-    /// `ColorJitter`: factors within so much of 1, the hue turned by up to a share of the circle.
-    ColorJitter {
-        brightness: f64,
-        contrast: f64,
-        saturation: f64,
-        hue: f64,
-    },
-    /// `RandomErasing` with torchvision's scale (0.02, 0.33) and ratio (0.3, 3.3), value 0.
-    Erasing {
-        p: f64,
-    },
-    /// `RandAugment` with 31 bins.
-    Policy {
-        ops: usize,
-        magnitude: usize,
-    },
+choices! {
+    /// One change of a picture. All but mixup are torchvision's of the same name: `random_erasing` with the scale (0.02, 0.33),
+    /// the ratio (0.3, 3.3) and value 0, `rand_augment` with 31 bins.
+    pub enum Augment {
+        /// a random part of the picture at the input's size
+        RandomResizedCrop = "random_resized_crop" {
+            scale: (f64, f64)[Kind::Range { min: 0.0, max: 1.0 }] = (0.08, 1.0),
+            ratio: (f64, f64)[Kind::Range { min: 0.0, max: f64::MAX }] = (0.75, 4.0 / 3.0),
+        },
+        /// pad with 0, then crop
+        RandomCrop = "random_crop" { padding: usize = 4 },
+        /// left and right change places
+        HorizontalFlip = "horizontal_flip" { p: f64[CHANCE] = 0.5 },
+        /// top and bottom change places
+        VerticalFlip = "vertical_flip" { p: f64[CHANCE] = 0.5 },
+        /// about the centre, by up to so many degrees either way
+        Rotation = "rotation" { degrees: f64[Kind::Float { min: 0.0, max: 180.0 }] },
+        /// colours vary by up to so much
+        ColorJitter = "color_jitter" {
+            brightness: f64 = 0.0,
+            contrast: f64 = 0.0,
+            saturation: f64 = 0.0,
+            hue: f64[Kind::Float { min: 0.0, max: 0.5 }] = 0.0,
+        },
+        /// a random rectangle is cleared
+        RandomErasing = "random_erasing" { p: f64[CHANCE] = 0.5 },
+        /// so many of fourteen changes of shape and colour, as torchvision's RandAugment
+        RandAugment = "rand_augment" {
+            ops: usize[Kind::Int { min: 1, max: 14 }] = 2,
+            magnitude: usize[Kind::Int { min: 0, max: policy::BINS as i64 - 1 }] = 9,
+        },
+        /// each sample is mixed with the one before it, target too, by a share of Beta(alpha, alpha) a batch
+        Mixup = "mixup" { alpha: f64[Kind::Positive] = 0.2 },
+    }
 }
 
 /// The picture as the network learns from it: [C, H, W], which is `input`, row-major.
@@ -70,7 +67,7 @@ pub fn augmented(
     preprocess.check(input)?;
     let [channels, height, width] = input;
     let picture = in_channels(picture, channels);
-    let mut pixels = match augments.iter().any(|one| matches!(one, Augment::ResizedCrop { .. })) {
+    let mut pixels = match augments.iter().any(|one| matches!(one, Augment::RandomResizedCrop { .. })) {
         true => picture.into_owned(),
         false => preprocess.sized(&picture, height, width),
     };
@@ -79,7 +76,7 @@ pub fn augmented(
     }
     let mut values = preprocess.normalised(&pixels, input).into_data();
     for augment in augments {
-        if let Augment::Erasing { p } = augment {
+        if let Augment::RandomErasing { p } = augment {
             geometry::erase(&mut values, input, *p, draws);
         }
     }
@@ -89,18 +86,20 @@ pub fn augmented(
 impl Augment {
     fn apply(&self, pixels: Rgb, size: (usize, usize), interpolation: Resample, draws: &mut Draws) -> Rgb {
         match *self {
-            Augment::ResizedCrop { scale, ratio } => {
+            Augment::RandomResizedCrop { scale, ratio } => {
                 geometry::resized_crop(&pixels, size, scale, ratio, interpolation, draws)
             }
-            Augment::Crop { padding } => geometry::padded_crop(&pixels, size, padding, draws),
+            Augment::RandomCrop { padding } => geometry::padded_crop(&pixels, size, padding, draws),
             Augment::HorizontalFlip { p } if draws.chance(p) => geometry::mirror(&pixels),
             Augment::VerticalFlip { p } if draws.chance(p) => geometry::turn_over(&pixels),
             Augment::Rotation { degrees } => geometry::rotate(&pixels, draws.uniform(-degrees, degrees)),
             Augment::ColorJitter { brightness, contrast, saturation, hue } => {
                 colour::jitter(pixels, [brightness, contrast, saturation], hue, draws)
             }
-            Augment::Policy { ops, magnitude } => policy::rand_augment(pixels, ops, magnitude, draws),
-            Augment::HorizontalFlip { .. } | Augment::VerticalFlip { .. } | Augment::Erasing { .. } => pixels,
+            Augment::RandAugment { ops, magnitude } => policy::rand_augment(pixels, ops, magnitude, draws),
+            Augment::HorizontalFlip { .. } | Augment::VerticalFlip { .. } => pixels,
+            // later, of values and of whole batches
+            Augment::RandomErasing { .. } | Augment::Mixup { .. } => pixels,
         }
     }
 }

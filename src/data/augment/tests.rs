@@ -56,14 +56,14 @@ fn pixels_are_pillows() {
 fn the_same_draws_make_the_same_sample() {
     let picture = noise(40, 30);
     let augments = [
-        Augment::ResizedCrop { scale: (0.08, 1.0), ratio: (0.75, 4.0 / 3.0) },
+        Augment::RandomResizedCrop { scale: (0.08, 1.0), ratio: (0.75, 4.0 / 3.0) },
         Augment::HorizontalFlip { p: 0.5 },
         Augment::VerticalFlip { p: 0.5 },
         Augment::Rotation { degrees: 20.0 },
         Augment::ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
-        Augment::Crop { padding: 4 },
-        Augment::Policy { ops: 2, magnitude: 9 },
-        Augment::Erasing { p: 0.5 },
+        Augment::RandomCrop { padding: 4 },
+        Augment::RandAugment { ops: 2, magnitude: 9 },
+        Augment::RandomErasing { p: 0.5 },
     ];
     let made = |name: &str| {
         let preprocess = Preprocess::default();

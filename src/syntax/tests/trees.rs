@@ -266,30 +266,26 @@ fn show_edit(text: &str) -> String {
         Some(name) => format!("{} as {}", show_chain(&new.chain), name.value),
         None => show_chain(&new.chain),
     };
-    match &edit.kind {
-        EditKind::Replace { target, new: with } => format!("replace {} with {}", show_selector(target), new(with)),
-        EditKind::Insert { new: what, side, target } => {
-            format!("insert {} {:?} {}", new(what), side.value, show_selector(target))
-        }
-        EditKind::Remove { target } => format!("remove {}", show_selector(target)),
-        EditKind::ResidualAround { target, project } => format!("around {} {project}", show_selector(target)),
-        EditKind::Connect { from, to, with } => {
-            format!("connect {} to {} with {}", show_place(from), show_place(to), with.value)
-        }
-        EditKind::Cut { side, place } => format!("cut {:?} {}", side.value, show_place(place)),
-        EditKind::Append { new: what } => format!("append {}", new(what)),
-        EditKind::Prepend { new: what } => format!("prepend {}", new(what)),
-        EditKind::Set { target, entries } => {
+    // `around`, not `residual`, and sides as names, so that they are told from the text itself
+    let side = |word: &str| format!("{}{}", word[..1].to_uppercase(), &word[1..]);
+    let part = |part: &Part| match part {
+        Part::Selector(target) => show_selector(target),
+        Part::Place(place) | Part::Path(place) => show_place(place),
+        Part::New(layers) => new(layers),
+        Part::Name(name) => format!("{} =", name.value),
+        Part::Expr(expr) => show(expr),
+        Part::Entries(entries) => {
             let entries: Vec<String> =
                 entries.iter().map(|(name, to)| format!("{}={}", name.value, show(to))).collect();
-            format!("set {} {{{}}}", show_selector(target), entries.join(" "))
+            format!("{{{}}}", entries.join(" "))
         }
-        EditKind::Output { name, place } => format!("output {} = {}", name.value, show_place(place)),
-        EditKind::Rename { from, to } => format!("rename {} to {}", show_place(from), show_place(to)),
-        EditKind::Tie { from, to } => format!("tie {} to {}", show_place(from), show_place(to)),
-        EditKind::Freeze { target } => format!("freeze {}", show_selector(target)),
-        EditKind::Unfreeze { target } => format!("unfreeze {}", show_selector(target)),
-        EditKind::Init { target, with } => format!("init {} with {}", show_selector(target), show(with)),
+        Part::Word(word) if ["insert", "cut"].contains(&edit.verb.value.as_str()) => side(&word.value),
+        Part::Word(word) => word.value.clone(),
+    };
+    let parts: Vec<String> = edit.parts.iter().map(part).collect();
+    match parts.as_slice() {
+        [around, target, project @ ..] if around == "around" => format!("around {target} {}", !project.is_empty()),
+        parts => format!("{} {}", edit.verb.value, parts.join(" ")),
     }
 }
 

@@ -12,13 +12,13 @@ pub fn loss(kind: &Loss, outputs: &Tensor, targets: &Targets) -> f64 {
             Loss::CrossEntropy { smoothing, weights },
             Targets::Classes(classes) | Targets::Mixed { first: classes, .. },
         ) => cross_entropy(outputs, classes, f64::from(*smoothing), weights.as_deref()),
-        (Loss::BceWithLogits | Loss::Mse | Loss::L1 | Loss::Huber { .. }, Targets::Values(values)) => {
+        // numbers have no class, and classes no numbers: a checked run has neither
+        (Loss::CrossEntropy { .. }, Targets::Values(_)) | (_, Targets::Classes(_) | Targets::Mixed { .. }) => f64::NAN,
+        (_, Targets::Values(values)) => {
             let pairs = outputs.data().iter().zip(values.data());
             let sum: f64 = pairs.map(|(x, y)| kind.value(f64::from(*x), f64::from(*y))).sum();
             sum / outputs.len().max(1) as f64
         }
-        // numbers have no class, and classes no numbers: a checked run has neither
-        _ => f64::NAN,
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::source::{FileId, Sources, Span, below};
 use crate::syntax;
 use crate::syntax::tree::{self, Expr, ExprKind, Item, TrainLine};
+use crate::train::spec;
+use crate::words::{Arg, Kind};
 
 /// The text of the spec `file` as it is to lie in `folder`. `set` holds the values of `--set` options.
 pub fn resolved(sources: &Sources, file: FileId, set: &[(String, String)], folder: &Path) -> String {
@@ -27,23 +29,28 @@ pub fn resolved(sources: &Sources, file: FileId, set: &[(String, String)], folde
                     }
                 }
             }
-            Item::Edit(tree::Edit { kind: tree::EditKind::Init { with, .. }, .. }) => {
-                if let Some((file, span)) = call(with, "from").and_then(|args| first(args)) {
-                    path(span, file);
+            Item::Edit(edit) => {
+                for part in &edit.parts {
+                    let tree::Part::Expr(with) = part else { continue };
+                    if let Some((file, span)) = call(with, "from").and_then(|args| first(args)) {
+                        path(span, file);
+                    }
                 }
             }
             Item::Train(train) => {
                 for line in &train.lines {
                     let TrainLine::Values { word, values, .. } = line else { continue };
-                    if word.value != "data" {
-                        continue;
-                    }
                     for value in values {
-                        let ExprKind::Call(_, args) = &value.kind else { continue };
+                        let ExprKind::Call(name, args) = &value.kind else { continue };
+                        let Some(call) = spec::call(&word.value, &name.value) else { continue };
                         for arg in &args.args {
-                            let is_path =
-                                arg.name.as_ref().is_none_or(|name| name.value == "path" || name.value == "val");
-                            if let (true, ExprKind::Str(text)) = (is_path, &arg.value.kind) {
+                            let declared = match &arg.name {
+                                Some(name) => call.args.iter().find(|one| one.name == name.value),
+                                None => call.args.first(),
+                            };
+                            if let (Some(Arg { kind: Kind::Path, .. }), ExprKind::Str(text)) =
+                                (declared, &arg.value.kind)
+                            {
                                 path(arg.value.span, text);
                             }
                         }

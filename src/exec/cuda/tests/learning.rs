@@ -241,7 +241,7 @@ fn step(trainer: &mut Trainer, typed: &Typed, spec: &TrainSpec, at: usize, batch
     let classes: Vec<usize> = (0..batch).map(|sample| (sample * 7 + at) % 10).collect();
     let is_classes = matches!(config.loss, Loss::CrossEntropy { .. });
     let targets = if is_classes { Targets::Classes(&classes) } else { Targets::Image };
-    trainer.step(&[(name, &image)], targets, config.optimizer.lr).expect("finite").loss
+    trainer.step(&[(name, &image)], targets, config.optimizer.lr()).expect("finite").loss
 }
 
 /// A trainer after some steps, and their losses.

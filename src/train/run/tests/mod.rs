@@ -179,7 +179,6 @@ fn job(dir: &Path, augments: Vec<Augment>) -> Job {
         preprocess: Some(Preprocess { mean: [0.5; 3], std: [0.2; 3], ..Preprocess::default() }),
         input: [3, 4, 4],
         augments,
-        mixup: None,
         want: Want::Classes,
         classes: 2,
         seed: 0,
@@ -207,7 +206,8 @@ fn finish(job: &Job, learner: &mut Softmax, folder: &RunFolder, watch: &mut Watc
 fn a_run_that_was_cut_off_leaves_the_bits_of_an_unbroken_one() {
     let dir = tempfile::tempdir().unwrap();
     pictures(&dir.path().join("data"));
-    let job = job(&dir.path().join("data"), vec![Augment::HorizontalFlip { p: 0.5 }, Augment::Crop { padding: 1 }]);
+    let job =
+        job(&dir.path().join("data"), vec![Augment::HorizontalFlip { p: 0.5 }, Augment::RandomCrop { padding: 1 }]);
     let whole = RunFolder::create(&dir.path().join("whole")).unwrap();
     finish(&job, &mut Softmax::new(2), &whole, &mut Watcher::default());
     let lines = metrics::read(&whole.metrics()).unwrap();

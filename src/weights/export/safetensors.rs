@@ -1,4 +1,4 @@
-//! Writing safetensors: header first, then the tensors straight from where they lie, converted piece by piece, into a file
+//! safetensors: header first, then the tensors straight from where they lie, converted piece by piece, into a file
 //! that takes its place only when it is whole.
 
 use std::io::{self, Write};
@@ -9,30 +9,12 @@ use half::{bf16, f16};
 use indexmap::{IndexMap, IndexSet};
 use serde_json::json;
 
-use super::dtype::DType;
+use super::{Data, Format, TensorOut};
 use crate::diag::{Code, Problem};
 use crate::io::atomic::{AtomicFile, problem};
 
-/// A tensor to be written.
-#[derive(Clone, Debug)]
-pub struct TensorOut<'a> {
-    pub key: &'a str,
-    pub shape: &'a [usize],
-    pub data: Data<'a>,
-}
-
-/// The values of a [`TensorOut`], row-major.
-#[derive(Clone, Debug)]
-pub enum Data<'a> {
-    F32(&'a [f32]),
-    /// Written as float16, rounded to the nearest.
-    AsF16(&'a [f32]),
-    /// Written as bfloat16, rounded to the nearest.
-    AsBF16(&'a [f32]),
-    /// `num_batches_tracked` and other counters.
-    I64(&'a [i64]),
-    /// Little-endian bytes as `Store::raw` gives them.
-    Raw(DType, &'a [u8]),
+impl Format {
+    pub const SAFETENSORS: Format = Format { name: "safetensors", write: write_safetensors };
 }
 
 /// Writes `tensors`, wider number formats first and else in their order, with `metadata`. An old file at `path` stays as it
@@ -76,28 +58,6 @@ pub fn write_safetensors(
     file.commit()
 }
 
-impl Data<'_> {
-    fn dtype(&self) -> DType {
-        match self {
-            Data::F32(_) => DType::F32,
-            Data::AsF16(_) => DType::F16,
-            Data::AsBF16(_) => DType::BF16,
-            Data::I64(_) => DType::I64,
-            Data::Raw(dtype, _) => dtype.clone(),
-        }
-    }
-
-    /// Bytes in the file.
-    fn len(&self) -> usize {
-        match self {
-            Data::F32(values) => 4 * values.len(),
-            Data::AsF16(values) | Data::AsBF16(values) => 2 * values.len(),
-            Data::I64(values) => 8 * values.len(),
-            Data::Raw(_, bytes) => bytes.len(),
-        }
-    }
-}
-
 fn header(path: &Path, tensors: &[&TensorOut], metadata: &IndexMap<String, String>) -> Result<Vec<u8>, Problem> {
     let mut entries = serde_json::Map::new();
     if !metadata.is_empty() {
@@ -136,8 +96,8 @@ fn put_half<H: bytemuck::Pod>(out: &mut impl Write, values: &[f32], convert: fn(
 
 #[cfg(test)]
 mod tests {
-    use super::super::store::Store;
     use super::*;
+    use crate::weights::{DType, Store};
 
     fn meta() -> IndexMap<String, String> {
         [("classes".to_string(), "[\"a \\\" quote\"]".to_string())].into_iter().collect()
