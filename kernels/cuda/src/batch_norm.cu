@@ -1,6 +1,6 @@
 // Batch norm by the statistics of the batch, and its derivative by x.
 //
-// Formula   y = after((x - mean) rstd weight + bias + residual)
+// Formula   y = after(before((x - mean) rstd weight + bias) + residual)
 //           dx = weight rstd (d - sum(d) / M - (x - mean) rstd^2 sum(d (x - mean)) / M), with `relu` d counting where the
 //           norm's result is positive: the same instructions say so as in norm_sums of columns.cu
 // Tile      a thread keeps eight columns and what they need in registers, and goes down the rows
@@ -35,13 +35,13 @@ KERNEL(batch_norm, THREADS, 2)(const __grid_constant__ BatchNorm a) {
         load8(v, a.x + row * a.x_dist + c, count, wide);
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] = fmaf(v[i], scale[i], shift[i]);
-        if (a.residual) {
+        activate_twice(v, a.before, a.after, [&] {
+            if (!a.residual) return;
             float other[8];
             load8(other, a.residual + row * a.residual_dist + c, count, wide_r);
 #pragma unroll
             for (int i = 0; i < 8; ++i) v[i] += other[i];
-        }
-        activate(v, a.after);
+        });
         store8(a.y + row * a.y_dist + c, v, count, wide_y);
     }
 }

@@ -6,7 +6,7 @@ use super::{Act, Dtype, Launch, Stored, Variant};
 args! {
     const THREADS: usize = 256;
 
-    /// `after((x - mean) rstd weight + bias + residual)`; y may be x.
+    /// `after(before((x - mean) rstd weight + bias) + residual)`; y may be x.
     pub struct BatchNorm {
         x: *const Stored,
         y: *mut Stored,
@@ -21,8 +21,8 @@ args! {
         y_dist: i32,
         residual_dist: i32,
         eps: f32,
+        before: Act,
         after: Act,
-        reserved: i32,
     }
 
     /// The derivative of a batch norm by x; dx may be d. `sums` are those of `norm_sums`.

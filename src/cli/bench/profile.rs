@@ -99,14 +99,12 @@ pub fn measure(
     let costs: Vec<Cost> = (0..plan.steps().len()).map(|at| plan.cost(at, typed)).collect();
     let kernels = executable.kernels();
     let weights_of = |at: usize| costs[at].weights as f64 * element.unwrap_or(weight_size(&kernels[at]) as f64);
-    // the plan of a device counts its elements as floats
-    let shrink = element.map_or(1.0, |element| element / size_of::<f32>() as f64);
     // weights come round once a run, after all other weights and all values
     let all_weights: f64 = (0..kernels.len()).map(weights_of).sum();
-    let round = all_weights + (plan.arena() * size_of::<f32>()) as f64 * shrink;
+    let round = all_weights + (plan.arena() * size_of::<f32>()) as f64;
     let row = |at: usize| {
         let (step, kernel, cost) = (&plan.steps()[at], &kernels[at], costs[at]);
-        let (weights, values) = (weights_of(at), cost.values as f64 * shrink);
+        let (weights, values) = (weights_of(at), cost.values as f64);
         let reach = values / plan.slices(at) as f64;
         let traffic = [Traffic { bytes: weights, reach: round }, Traffic { bytes: values, reach }];
         Row {

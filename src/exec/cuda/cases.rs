@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use super::Cuda;
-use super::driver::{Fault, Launch, Memory, Packed, bound};
+use super::driver::{Fault, Launch, Memory};
+use super::lower::{Pending, choose, ready};
 use super::place::stored;
-use crate::diag::{Code, Problem};
+use crate::diag::Problem;
 use crate::philox::{Philox, unit};
 use archc_cuda::{
-    Act, Attention, Conv, Copy_, Depthwise, Dtype, Excitation, Launch as Shape, LinearRows, Pool, PoolMode, RANK, Sums,
-    conv_row,
+    Act, Attention, Conv, Copy_, Depthwise, Dtype, Excitation, LinearRows, Pool, PoolMode, RANK, Sums, conv_row,
 };
 
 /// A kernel at one size, for one image (or row).
@@ -197,13 +197,7 @@ impl Case {
     }
 
     /// The launch for buffers at these addresses.
-    fn launch(
-        &self,
-        cuda: &Cuda,
-        batch: usize,
-        [x, w, y]: [u64; 3],
-        work: [u64; 2],
-    ) -> Result<(String, Shape, Packed), Fault> {
+    fn launch(&self, cuda: &Cuda, batch: usize, [x, w, y]: [u64; 3]) -> Result<Pending, Fault> {
         let (dtype, facts) = (cuda.dtype, cuda.driver.facts());
         let dist = super::lower::pixel_distance(dtype);
         let number = |number: usize| number as i32;
@@ -213,8 +207,6 @@ impl Case {
                 x,
                 w,
                 y,
-                partials: work[0],
-                counters: work[1],
                 n: number(n),
                 height: number(size),
                 width: number(size),
@@ -241,14 +233,7 @@ impl Case {
                 ..Conv::default()
             };
             conv.w_dist = number(conv_row(dtype, conv.vec(dtype), c, kernel * kernel));
-            if let Some(tma) = facts.choose_tma(&conv, dtype) {
-                let args = tma.args(|boxes| cuda.driver.tensor_map(boxes))?;
-                return Ok((super::program::tma_name(&tma), tma.launch, Packed::new(&args)));
-            }
-            let choice = facts.choose(&conv, dtype);
-            conv.splits = number(choice.splits);
-            let name = super::program::name(choice);
-            Ok((name, conv.launch(dtype, choice), Packed::new(&conv)))
+            choose(cuda.driver.as_ref(), conv, dtype)
         };
         Ok(match self.work {
             Work::Conv { size, c, k, kernel, stride } => {
@@ -268,7 +253,7 @@ impl Case {
                     y_dist: outputs,
                     ..LinearRows::default()
                 };
-                ("linear_rows".into(), rows.launch(dtype), Packed::new(&rows))
+                ready(rows.launch(dtype), &rows)
             }
             Work::Linear { rows, c, k } => return conv(batch * rows, 1, c, k, 1, 1, [c, k]),
             Work::Depthwise { size, c, kernel, stride } => {
@@ -295,7 +280,7 @@ impl Case {
                     y_dist: number(dist(c)),
                     ..Depthwise::default()
                 };
-                ("depthwise".into(), depthwise.launch(dtype), Packed::new(&depthwise))
+                ready(depthwise.launch(dtype), &depthwise)
             }
             Work::MaxPool { size, c } => {
                 let pool = Pool {
@@ -320,7 +305,7 @@ impl Case {
                     mode: PoolMode::Max,
                     ..Pool::default()
                 };
-                ("pool".into(), pool.launch(dtype), Packed::new(&pool))
+                ready(pool.launch(dtype), &pool)
             }
             Work::Excitation { size, c, hidden, k } => {
                 let mut excitation = Excitation {
@@ -343,7 +328,7 @@ impl Case {
                     ..Excitation::default()
                 };
                 let launch = excitation.launch(dtype, facts.processors);
-                ("excitation".into(), launch, Packed::new(&excitation))
+                ready(launch, &excitation)
             }
             Work::Attention { rows, heads, dim } => {
                 let cols = heads * dim;
@@ -364,7 +349,7 @@ impl Case {
                     y_dist: number(cols),
                     scale: 1.0 / (dim as f32).sqrt(),
                 };
-                ("attention".into(), attention.launch(dtype), Packed::new(&attention))
+                ready(attention.launch(dtype), &attention)
             }
         })
     }
@@ -400,20 +385,19 @@ impl Cuda {
         let bytes = [x, w, y].map(|len| len * self.dtype.size());
         let set: usize = bytes[0] + bytes[2];
         let sets = (2 * self.driver.facts().l2).div_ceil(set.max(1)).clamp(2, SETS);
-        let memory = |bytes: usize| Memory::new(&self.driver, bytes).map_err(failed);
+        let memory = |bytes: usize| Memory::new(&self.driver, bytes);
         let weights = self.filled(bytes[1].max(16) + (64 << 10))?;
         let (partials, counters) = (memory(4 * PARTIALS)?, memory(4 * COUNTERS)?);
-        self.driver.zero(counters.at, counters.bytes).map_err(failed)?;
+        self.driver.zero(counters.at, counters.bytes)?;
         let buffers: Vec<(Memory, Memory)> =
             (0..sets).map(|_| Ok((self.filled(bytes[0])?, memory(bytes[2])?))).collect::<Result<_, Problem>>()?;
         let mut kernel = String::new();
         let mut launches = vec![];
         for at in 0..LAUNCHES.next_multiple_of(sets) {
             let (from, to) = &buffers[at % sets];
-            let work = [partials.at, counters.at];
-            let (name, shape, args) = case.launch(self, batch, [from.at, weights.at, to.at], work).map_err(failed)?;
-            launches.push(self.bind(&shape, args)?);
-            kernel = name;
+            let pending = case.launch(self, batch, [from.at, weights.at, to.at])?;
+            kernel.clone_from(&pending.name);
+            launches.push(self.bind(pending, [partials.at, counters.at])?);
         }
         let seconds = self.time(&launches)?;
         let bytes = bytes.iter().sum::<usize>() as f64;
@@ -427,13 +411,13 @@ impl Cuda {
     pub fn ceilings(&self) -> Result<Ceilings, Problem> {
         let side = if self.driver.facts().memory < 8 << 30 { 1 << 10 } else { 1 << 13 };
         let len = side * side;
-        let (from, to) = (self.filled(4 * len)?, Memory::new(&self.driver, 4 * len).map_err(failed)?);
+        let (from, to) = (self.filled(4 * len)?, Memory::new(&self.driver, 4 * len)?);
         let mut copy = Copy_ { x: from.at, y: to.at, rank: 1, ..Copy_::default() };
         copy.shape = [1; RANK];
         copy.shape[0] = len as i32;
         (copy.x_strides[0], copy.y_strides[0]) = (1, 1);
-        let shape = copy.launch(Dtype::F32, Dtype::F32);
-        let launch = self.bind(&shape, Packed::new(&copy))?;
+        let launch = copy.launch(Dtype::F32, Dtype::F32);
+        let launch = self.bind(ready(launch, &copy), [0; 2])?;
         let seconds = self.time(&[launch.clone(), launch])?;
         Ok(Ceilings { copy: (8 * len) as f64 / seconds, flops: self.nominal() })
     }
@@ -454,14 +438,15 @@ impl Cuda {
         facts.processors as f64 * facts.clock * each
     }
 
-    fn bind(&self, shape: &Shape, args: Packed) -> Result<Launch, Problem> {
-        let kernels = self.driver.kernels(&[(shape.variant.clone(), shape.kernel, shape.shared)])?;
-        Ok(bound(kernels[0], shape, args))
+    fn bind(&self, pending: Pending, shared: [u64; 2]) -> Result<Launch, Problem> {
+        let launch = &pending.launch;
+        let kernels = self.driver.kernels(&[(launch.variant.clone(), launch.kernel, launch.shared)])?;
+        Ok(pending.bound(kernels[0], shared))
     }
 
     /// Median seconds of a launch.
     fn time(&self, launches: &[Launch]) -> Result<f64, Problem> {
-        let measured = || {
+        let measured = || -> Result<Duration, Fault> {
             let graph = self.driver.record(launches)?;
             graph.replay()?;
             self.driver.wait()?;
@@ -470,25 +455,21 @@ impl Cuda {
             times.sort();
             Ok(times[REPLAYS / 2])
         };
-        let median: Duration = measured().map_err(failed)?;
+        let median: Duration = measured()?;
         Ok(median.as_secs_f64().max(1e-9) / launches.len() as f64)
     }
 
     /// Memory of numbers in -1..1.
     fn filled(&self, bytes: usize) -> Result<Memory, Problem> {
-        let memory = Memory::new(&self.driver, bytes).map_err(failed)?;
+        let memory = Memory::new(&self.driver, bytes)?;
         let philox = Philox::named(0, "bench");
         let values: Vec<f32> =
             (0..1u64 << 16).flat_map(|at| philox.block(at)).map(|word| 2.0 * unit(word) - 1.0).collect();
         let pattern = stored(self.dtype, &values);
         for start in (0..bytes).step_by(pattern.len()) {
             let len = pattern.len().min(bytes - start);
-            self.driver.write(memory.at + start as u64, &pattern[..len]).map_err(failed)?;
+            self.driver.write(memory.at + start as u64, &pattern[..len])?;
         }
         Ok(memory)
     }
-}
-
-fn failed(fault: Fault) -> Problem {
-    Problem::new(Code::Resource, format!("{}: {}", fault.call, fault.message))
 }

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::diag::Problem;
+use crate::diag::{Code, Problem};
 use archc_cuda::{Args, Boxes, Choice, Conv, Dtype, TensorMap, Tma, Variant};
 
 /// What is known of a device.
@@ -47,6 +47,12 @@ pub struct Fault {
     pub out_of_memory: bool,
     /// Which launch of a sequence, where that is known.
     pub launch: Option<usize>,
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Problem {
+        Problem::new(Code::Resource, format!("{}: {}", fault.call, fault.message))
+    }
 }
 
 /// A kernel of a loaded module.

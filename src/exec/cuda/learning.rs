@@ -12,29 +12,18 @@ use super::{Cuda, Pace};
 use crate::diag::{Code, Problem};
 use crate::exec::learning::{Array, Arrays, Learning, Learns, Part, Update};
 use crate::exec::{Backend, Program, Weights};
-use crate::opt::Fusion;
-use crate::plan::{self, Plan, Reduced, View};
+use crate::plan::{self, Plan, View};
 use crate::tensor::Tensor;
-use archc_base::{DType, Rule};
+use archc_base::Rule;
 use archc_cuda::{Accumulate, Dtype, Norm, UpdateRule};
 
 impl Learns for Cuda {
     fn learning_options(&self, batch: usize) -> plan::Options<'_> {
-        let dtype = match self.dtype {
-            Dtype::F32 | Dtype::Tf32 => DType::F32,
-            Dtype::Bf16 => DType::Bf16,
-            Dtype::F16 => DType::F16,
-        };
-        plan::Options { dtype, reduced: Reduced::Batched, ..self.options(batch) }
+        self.options(batch)
     }
 
-    fn learning_fusion(&self) -> Fusion {
-        // means in epilogues are stored as values of a batch are, where a plan in training counts on float32
-        Fusion::Plain
-    }
-
-    fn steady(&self) -> Box<dyn Backend> {
-        Box::new(Steady(self.clone()))
+    fn batch_invariant(&self) -> Box<dyn Backend> {
+        Box::new(BatchInvariant(self.clone()))
     }
 
     fn learning(&self, arrays: Arrays) -> Box<dyn Learning> {
@@ -44,19 +33,15 @@ impl Learns for Cuda {
 }
 
 /// A GPU whose kernels sum nothing that depends on where in a batch a sample is.
-struct Steady(Cuda);
+struct BatchInvariant(Cuda);
 
-impl Backend for Steady {
+impl Backend for BatchInvariant {
     fn name(&self) -> &'static str {
         self.0.name()
     }
 
     fn options(&self, batch: usize) -> plan::Options<'_> {
         self.0.options(batch)
-    }
-
-    fn fusion(&self) -> Fusion {
-        Fusion::Plain
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
@@ -142,7 +127,7 @@ impl Store {
         let after_moments = states + learned * (1 + moments);
         let (there, offset, len) = match array {
             Array::States => (true, 0, self.states),
-            Array::Derivatives => (true, states, self.learned),
+            Array::Gradients => (true, states, self.learned),
             Array::Moment(number) => (number < moments, states + learned * (1 + number), self.learned),
             Array::Average => (average, after_moments, self.states),
             Array::Sums => (sums, after_moments + if average { states } else { 0 }, self.learned),
@@ -194,7 +179,7 @@ impl OnDevice {
         let driver = self.driver.clone();
         let store = self.store.as_mut().expect("a program is loaded before anything else");
         let factors = store.factors(&driver, update.parts)?;
-        let counted = if update.runs > 1 { Array::Sums } else { Array::Derivatives };
+        let counted = if update.runs > 1 { Array::Sums } else { Array::Gradients };
         let mut launches = vec![];
         let norm_at = store.sums.at + 8 * Norm::PARTS as u64;
         if update.clip.is_some() {
@@ -287,9 +272,8 @@ impl Learning for OnDevice {
             self.store = Some(Store::new(&self.driver, plan, self.arrays)?);
         }
         let store = self.store();
-        let (states, derivatives) = (store.at(Array::States), store.at(Array::Derivatives));
-        let kept = Kept { states, derivatives, dtype: self.dtype };
-        let loaded = program::load_with(&self.driver, self.dtype, self.pace, plan, weights, Some(kept))?;
+        let kept = Kept { states: store.at(Array::States), gradients: store.at(Array::Gradients) };
+        let loaded = program::load(&self.driver, self.dtype, self.pace, plan, weights, kept)?;
         self.programs.push(loaded);
         self.current = self.programs.len() - 1;
         Ok(())
@@ -339,7 +323,7 @@ impl Learning for OnDevice {
 
     fn accumulate(&mut self) -> Result<(), Problem> {
         let store = self.store();
-        let ((x, len), (y, _)) = (store.array(Array::Derivatives), store.array(Array::Sums));
+        let ((x, len), (y, _)) = (store.array(Array::Gradients), store.array(Array::Sums));
         let args = Accumulate { x, y, len: len as i32, reserved: 0 };
         let launch = bound(store.kernels.accumulate, &args.launch(), Packed::new(&args));
         self.driver.launch(&launch).map_err(|fault| problem(&fault))

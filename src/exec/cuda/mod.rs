@@ -21,9 +21,11 @@ mod tests;
 
 use std::sync::Arc;
 
+use archc_base::DType;
+
 use super::{Backend, Peak, Program, Weights};
 use crate::diag::Problem;
-use crate::opt::Fusion;
+use crate::opt::Fusions;
 use crate::plan::{self, Plan};
 
 pub use archc_cuda::Dtype;
@@ -80,12 +82,15 @@ impl Backend for Cuda {
     }
 
     fn options(&self, batch: usize) -> plan::Options<'_> {
-        // every value has the storage format of the device, which the plan need not know: it counts elements
         plan::Options {
             batch,
             pixel_distance: lower::pixel_distance(self.dtype),
-            dtype: archc_base::DType::F32,
-            reduced: plan::Reduced::Large,
+            dtype: match self.dtype {
+                Dtype::F32 | Dtype::Tf32 => DType::F32,
+                Dtype::Bf16 => DType::Bf16,
+                Dtype::F16 => DType::F16,
+            },
+            reduced: plan::Reduced::Batched,
             few_channels: 0,
             slicing: None,
             // the device itself is asked when the plan is loaded
@@ -93,12 +98,12 @@ impl Backend for Cuda {
         }
     }
 
-    fn fusion(&self) -> Fusion {
-        Fusion::Gated
+    fn fusions(&self) -> Fusions {
+        Fusions::GATES.and(Fusions::MEANS).and(Fusions::EXCITATIONS)
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
-        Ok(Box::new(program::load(&self.driver, self.dtype, self.pace, plan, weights)?))
+        Ok(Box::new(program::load(&self.driver, self.dtype, self.pace, plan, weights, lower::Kept::default())?))
     }
 
     fn peak(&self) -> Result<Option<Peak>, Problem> {

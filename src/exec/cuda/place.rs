@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::driver::{Driver, Fault, Memory};
-use super::lower::reads_raw;
+use super::lower::on_cuda;
 use crate::diag::{Code, Problem};
 use crate::plan::{Place, Plan, View, Work, gigabytes};
 use archc_cuda::Dtype;
@@ -45,9 +45,9 @@ impl Layout {
         }
         layout.input_bytes = take(0);
         for (number, (_, dims)) in plan.inputs().iter().enumerate() {
-            // in training what is of no batch stays float32
-            let kept = !plan.states().is_empty() && !plan.net().node(plan.net().inputs[number].1).shape.batched;
-            let needed = dtype.stored() != Dtype::F32 && !kept && computes_with(plan, number);
+            // what is of no batch stays float32
+            let batched = plan.net().node(plan.net().inputs()[number].1).shape.batched;
+            let needed = dtype.stored() != Dtype::F32 && batched && computes_with(plan, number);
             layout.converted.push(needed.then(|| take(dtype.size() * len(dims))));
         }
         layout.output_start = take(0);
@@ -69,9 +69,8 @@ fn computes_with(plan: &Plan, number: usize) -> bool {
         let raw = match &step.work {
             Work::Copy => all,
             Work::Node(id) => {
-                let kind = &plan.net().node(*id).kind;
-                let raw = step.reads.iter().enumerate().filter(|(at, view)| is(view) && reads_raw(kind, *at));
-                raw.count()
+                let kind = on_cuda(&plan.net().node(*id).kind);
+                step.reads.iter().enumerate().filter(|(at, view)| is(view) && kind.reads_raw(*at)).count()
             }
             Work::Fill(_) => 0,
         };
@@ -79,7 +78,7 @@ fn computes_with(plan: &Plan, number: usize) -> bool {
     })
 }
 
-/// Device memory for what stays: weights, and values of parameters alone.
+/// Device memory for what stays: weights, packed or as they are.
 pub struct Pool {
     driver: Arc<dyn Driver>,
     state: Mutex<State>,
@@ -148,7 +147,7 @@ impl Pool {
             .note(format!("{} are free", gigabytes(self.driver.free_memory())))
             .hint("a smaller network, `--dtype bf16`, or a GPU with more memory");
         }
-        Problem::new(Code::Resource, format!("{}: {}", fault.call, fault.message))
+        fault.clone().into()
     }
 }
 

@@ -1,20 +1,20 @@
 //! A plan on a device: its memory, its kernels recorded as one graph, and what goes in and out.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::prelude::*;
 
 use super::Pace;
-use super::driver::{Driver, Fault, Graph, Launch, Memory, Packed, Staging, bound};
-use super::lower::{Kept, Lower, Pending};
-use super::place::{Layout, Pool, stored};
+use super::driver::{Driver, Fault, Graph, Launch, Memory, Staging};
+use super::lower::{Kept, Loading, Pending};
+use super::place::{Layout, Pool};
 use crate::diag::{Code, Problem};
 use crate::exec::{Program, Weights};
 use crate::graph::path;
 use crate::plan::{Plan, View, gigabytes};
 use crate::tensor::Tensor;
-use archc_cuda::{Choice, Conv, Dtype, Tma};
+use archc_cuda::Dtype;
 
 /// A plan that is ready to run. Fields are dropped in this order: what refers to memory before the memory.
 pub struct Loaded {
@@ -34,9 +34,8 @@ pub struct Loaded {
     layout: Layout,
     memory: Memory,
     _weights: Pool,
-    _workspace: Vec<Memory>,
-    _scratch: Option<Memory>,
-    /// What each step writes, in training: where, and as what.
+    _shared: Shared,
+    /// What each step writes: where, and as what.
     written: Vec<(u64, Dtype, View)>,
     driver: Arc<dyn Driver>,
 }
@@ -48,33 +47,19 @@ enum Part {
     Output,
 }
 
-/// Loads `plan`: memory, weights, kernels, and all launches recorded.
+/// Loads `plan`: memory, weights, kernels, and all launches recorded. States and gradients are at `kept`, where there are
+/// any.
 pub(super) fn load(
     driver: &Arc<dyn Driver>,
     dtype: Dtype,
     pace: Pace,
     plan: &Plan,
     weights: &Weights,
+    kept: Kept,
 ) -> Result<Loaded, Problem> {
-    load_with(driver, dtype, pace, plan, weights, None)
-}
-
-/// [`load`] with states and derivatives at `kept`, for a plan in training.
-pub(super) fn load_with(
-    driver: &Arc<dyn Driver>,
-    dtype: Dtype,
-    pace: Pace,
-    plan: &Plan,
-    weights: &Weights,
-    kept: Option<Kept>,
-) -> Result<Loaded, Problem> {
-    let values = match kept {
-        // a plan in training counts floats
-        Some(_) => (plan.arena() - plan.kept_floats()) * size_of::<f32>(),
-        None => plan.arena() * dtype.size(),
-    };
+    let values = (plan.arena() - plan.kept_floats()) * size_of::<f32>();
     let layout = Layout::new(plan, dtype, values);
-    let short = |fault: Fault, needed: usize| too_large(driver, plan, needed, &fault);
+    let short = |fault: Fault, needed: usize| too_large(driver, plan, needed, fault);
     let free = driver.free_memory();
     if layout.bytes > free {
         let fault = Fault { call: "", message: String::new(), out_of_memory: true, launch: None };
@@ -82,43 +67,24 @@ pub(super) fn load_with(
     }
     let memory = Memory::new(driver, layout.bytes).map_err(|fault| short(fault, layout.bytes))?;
     let pool = Pool::new(driver);
-    let constant_dtype = if kept.is_some() { Dtype::F32 } else { dtype };
-    let constants = plan.constants().iter().map(|source| pool.put(&stored(constant_dtype, &weights.read(source)?)));
-    let constants = constants.collect::<Result<Vec<u64>, Problem>>()?;
-    let facts = driver.facts();
-    let lower = Lower {
-        plan,
-        weights,
-        dtype,
-        facts,
-        layout: &layout,
-        base: memory.at,
-        constants: &constants,
-        pool: &pool,
-        squeezed: &Mutex::default(),
-        kept,
-        mirrors: &[],
-    };
-    let steps = lower.steps()?.into_iter().enumerate().flat_map(|(at, pending)| {
+    let loading = Loading::new(driver, plan, weights, dtype, (&layout, memory.at), kept, &pool);
+    let steps = loading.steps()?.into_iter().enumerate().flat_map(|(at, pending)| {
         let part = Part::Step(at);
         pending.into_iter().map(move |pending| (part, pending))
     });
-    let inputs = lower.conversions().into_iter().map(|pending| (Part::Input, pending));
-    let outputs = lower.results()?.into_iter().map(|pending| (Part::Output, pending));
+    let inputs = loading.conversions().into_iter().map(|pending| (Part::Input, pending));
+    let outputs = loading.results()?.into_iter().map(|pending| (Part::Output, pending));
     let (works, pending): (Vec<Part>, Vec<Pending>) = inputs.chain(steps).chain(outputs).unzip();
-    let workspace = workspace(driver, &pending).map_err(|fault| short(fault, layout.bytes + pool.bytes()))?;
-    let scratch = scratch(driver, &pending).map_err(|fault| short(fault, layout.bytes + pool.bytes()))?;
+    let written = plan.steps().iter().map(|step| loading.written(step)).collect();
+    let short = |fault: Fault| short(fault, layout.bytes + pool.bytes());
+    let shared = Shared::new(driver, &pending).map_err(short)?;
     let kernels = kernels(plan, &works, &pending);
-    let launches = launches(driver, dtype, pending, &workspace, scratch.as_ref())?;
-    let written = match kept {
-        Some(_) => plan.steps().iter().map(|step| lower.written(step)).collect(),
-        None => vec![],
-    };
+    let launches = launches(driver, pending, &shared)?;
     let names = plan.steps().iter().map(|step| {
         let layers = step.layers.iter().map(|layer| path::display(&weights.typed().graph().node(*layer).path));
         layers.collect::<Vec<_>>().join(" + ")
     });
-    let staging = |bytes: usize| driver.staging(bytes).map_err(|fault| short(fault, layout.bytes + pool.bytes()));
+    let staging = |bytes: usize| driver.staging(bytes).map_err(short);
     let results = layout.outputs.iter().map(|start| start - layout.output_start).collect();
     let mut loaded = Loaded {
         graph: None,
@@ -133,8 +99,7 @@ pub(super) fn load_with(
         layout,
         memory,
         _weights: pool,
-        _workspace: workspace,
-        _scratch: scratch,
+        _shared: shared,
         written,
         driver: driver.clone(),
     };
@@ -146,76 +111,36 @@ pub(super) fn load_with(
     Ok(loaded)
 }
 
-/// Room for partial sums and counters of the split convolution that needs most; none where none is split.
-fn workspace(driver: &Arc<dyn Driver>, pending: &[Pending]) -> Result<Vec<Memory>, Fault> {
-    let needs = pending.iter().filter_map(|pending| match pending {
-        Pending::Conv(conv, choice) => Some(conv.workspace(*choice)),
-        Pending::Tma(_) | Pending::Ready(..) | Pending::Scratch(..) => None,
-    });
-    let [partials, counters] = needs.fold([0, 0], |most, one| [most[0].max(one[0]), most[1].max(one[1])]);
-    if partials == 0 {
-        return Ok(vec![]);
+/// Memory that launches share one after another, as much as the one that needs most; none where none needs any.
+struct Shared {
+    /// For what launches leave for the next ones of their step.
+    scratch: Option<Memory>,
+    /// All 0 between launches.
+    counters: Option<Memory>,
+}
+
+impl Shared {
+    fn new(driver: &Arc<dyn Driver>, pending: &[Pending]) -> Result<Shared, Fault> {
+        let most = |bytes: fn(&Pending) -> usize| match pending.iter().map(bytes).max() {
+            None | Some(0) => Ok(None),
+            Some(bytes) => Memory::new(driver, bytes).map(Some),
+        };
+        let scratch = most(|pending| pending.scratch.bytes)?;
+        let counters = most(|pending| pending.counters.map_or(0, |(_, bytes)| bytes))?;
+        if let Some(counters) = &counters {
+            driver.zero(counters.at, counters.bytes)?;
+        }
+        Ok(Shared { scratch, counters })
     }
-    let parts = vec![Memory::new(driver, 4 * partials)?, Memory::new(driver, 4 * counters)?];
-    driver.zero(parts[1].at, 4 * counters)?;
-    Ok(parts)
 }
 
-/// Room for what launches leave for the next ones of their step, as much as the step that needs most; none where none does.
-fn scratch(driver: &Arc<dyn Driver>, pending: &[Pending]) -> Result<Option<Memory>, Fault> {
-    let needs = pending.iter().filter_map(|pending| match pending {
-        Pending::Scratch(.., bytes) => Some(*bytes),
-        Pending::Conv(..) | Pending::Tma(_) | Pending::Ready(..) => None,
-    });
-    needs.max().map(|bytes| Memory::new(driver, bytes)).transpose()
-}
-
-/// Gives convolutions their workspace, and every launch its kernel.
-fn launches(
-    driver: &Arc<dyn Driver>,
-    dtype: Dtype,
-    pending: Vec<Pending>,
-    workspace: &[Memory],
-    scratch: Option<&Memory>,
-) -> Result<Vec<Launch>, Problem> {
-    let with_workspace = |conv: Conv, choice: Choice| match workspace {
-        [partials, counters] if choice.splits > 1 => Conv { partials: partials.at, counters: counters.at, ..conv },
-        _ => conv,
-    };
-    let ready = pending.into_iter().map(|pending| match pending {
-        Pending::Conv(conv, choice) => {
-            let conv = with_workspace(conv, choice);
-            Ok((conv.launch(dtype, choice), Packed::new(&conv)))
-        }
-        Pending::Tma(tma) => {
-            let args = tma.args(|boxes| driver.tensor_map(boxes))?;
-            Ok((tma.launch, Packed::new(&args)))
-        }
-        Pending::Ready(launch, args) => Ok((launch, args)),
-        Pending::Scratch(launch, mut args, fields, _) => {
-            let start = scratch.expect("there is some where a launch needs it").at;
-            fields.into_iter().for_each(|(at, offset)| args.set_address(at, start + offset as u64));
-            Ok((launch, args))
-        }
-    });
-    let failed = |fault: Fault| Problem::new(Code::Resource, format!("{}: {}", fault.call, fault.message));
-    let ready: Vec<_> = ready.collect::<Result<_, Fault>>().map_err(failed)?;
-    let wanted: Vec<_> =
-        ready.iter().map(|(launch, _)| (launch.variant.clone(), launch.kernel, launch.shared)).collect();
-    let kernels = driver.kernels(&wanted)?;
-    Ok(kernels.into_iter().zip(ready).map(|(kernel, (launch, args))| bound(kernel, &launch, args)).collect())
-}
-
-/// `conv_tma 128x256`
-pub(super) fn tma_name(tma: &Tma) -> String {
-    format!("conv_tma {}x{}", tma.tile.bm, tma.tile.bn)
-}
-
-/// `conv_igemm 128x64 wgmma / 4`, whether or not it has a gate
-pub(super) fn name(Choice { tile, splits }: Choice) -> String {
-    let own = if tile.hopper { " wgmma" } else { "" };
-    let cut = if splits == 1 { String::new() } else { format!(" / {splits}") };
-    format!("conv_igemm {}x{}{own}{cut}", tile.bm, tile.bn)
+/// Gives every launch its addresses of what is shared, and its kernel.
+fn launches(driver: &Arc<dyn Driver>, pending: Vec<Pending>, shared: &Shared) -> Result<Vec<Launch>, Problem> {
+    let wanted = pending.iter().map(|Pending { launch, .. }| (launch.variant.clone(), launch.kernel, launch.shared));
+    let kernels = driver.kernels(&wanted.collect::<Vec<_>>())?;
+    let at = |memory: &Option<Memory>| memory.as_ref().map_or(0, |memory| memory.at);
+    let shared = [at(&shared.scratch), at(&shared.counters)];
+    Ok(kernels.into_iter().zip(pending).map(|(kernel, pending)| pending.bound(kernel, shared)).collect())
 }
 
 /// The kernels of each step; several where they differ.
@@ -223,11 +148,7 @@ fn kernels(plan: &Plan, works: &[Part], pending: &[Pending]) -> Vec<String> {
     let mut kernels: Vec<Vec<String>> = vec![vec![]; plan.steps().len()];
     for (part, pending) in works.iter().zip(pending) {
         let Part::Step(step) = part else { continue };
-        let name = match pending {
-            Pending::Conv(_, choice) => name(*choice),
-            Pending::Tma(tma) => tma_name(tma),
-            Pending::Ready(launch, _) | Pending::Scratch(launch, ..) => launch.kernel.into(),
-        };
+        let name = pending.name.clone();
         if !kernels[*step].contains(&name) {
             kernels[*step].push(name);
         }
@@ -235,9 +156,9 @@ fn kernels(plan: &Plan, works: &[Part], pending: &[Pending]) -> Vec<String> {
     kernels.into_iter().map(|names| names.join(", ")).collect()
 }
 
-fn too_large(driver: &Arc<dyn Driver>, plan: &Plan, needed: usize, fault: &Fault) -> Problem {
+fn too_large(driver: &Arc<dyn Driver>, plan: &Plan, needed: usize, fault: Fault) -> Problem {
     if !fault.out_of_memory {
-        return Problem::new(Code::Resource, format!("{}: {}", fault.call, fault.message));
+        return fault.into();
     }
     let name = &driver.facts().name;
     let message = format!(

@@ -168,7 +168,7 @@ fn networks_on_the_emulator() {
 #[test]
 fn samples_keep_their_bits_wherever_they_stand() {
     for (text, dtype) in [(MOBILE, Dtype::Bf16), (TOKENS, Dtype::F32), (SQUEEZED, Dtype::Bf16)] {
-        moved_samples_keep_their_bits(Learns::steady(&emulated(132, dtype)).as_ref(), &compiled(text), 3);
+        moved_samples_keep_their_bits(Learns::batch_invariant(&emulated(132, dtype)).as_ref(), &compiled(text), 3);
     }
 }
 
@@ -305,9 +305,10 @@ fn a_fault_names_its_step_and_layer() {
     let typed = network("x = input([5])\n first = linear(7) <- x\n second = softmax <- first");
     let tensors = Random(&typed);
     let cuda = on(driver.clone(), Dtype::F32);
-    let plan = crate::plan::plan(crate::opt::optimise(&typed, cuda.fusion()), &cuda.options(2)).expect("it fits");
+    let plan = crate::plan::plan(crate::opt::optimise(&typed, cuda.fusions()), &cuda.options(2)).expect("it fits");
     let weights = crate::exec::Weights::new(&typed, &tensors, &plan).expect("nothing to fail");
-    let loaded = program::load(&driver, Dtype::F32, Pace::Recorded, &plan, &weights).expect("it loads");
+    let loaded = program::load(&driver, Dtype::F32, Pace::Recorded, &plan, &weights, super::lower::Kept::default())
+        .expect("it loads");
     let fault = |launch| Fault { call: "a call", message: "why".into(), out_of_memory: false, launch };
     let texts: Vec<String> = (0..3).map(|at| loaded.problem(&fault(Some(at))).message).collect();
     assert_eq!(

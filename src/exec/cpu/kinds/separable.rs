@@ -13,7 +13,7 @@ impl OnCpu for Separable {
     fn bind(&self, to: &Binder) -> Result<Work, Problem> {
         let (hidden, out) = (to.dims(0)[1], to.dims(2)[0]);
         let shape = shape(&self.window, hidden, hidden, hidden);
-        let known = |at: usize| Ok(to.known(at)?.expect("the pass asks for known weights"));
+        let known = |at: usize| Ok::<_, Problem>(to.known(at)?.expect("the pass asks for known weights"));
         let (depthwise, pointwise) = (known(1)?, known(2)?);
         let bias = if to.step.reads.len() > 3 { Some(known(3)?) } else { None };
         let packed = PackedSeparable::pack(to.isa(), &shape, &depthwise, bias, self.act, out, &pointwise);

@@ -1,13 +1,18 @@
-//! Sums of products: convolutions, transposed ones by phases, linear maps.
+//! Convolutions and their gradients, and the choice of a kernel for every sum of products.
 
-use super::excitation::Squeezed;
-use super::{Lower, Pending, act, ready, rows};
-use crate::diag::Problem;
-use crate::opt::{self, Id, Squeeze, Weights as Expression};
-use crate::plan::view::IMAGE;
-use crate::plan::{Step, View};
+use std::mem::offset_of;
+
 use archc_base::Window;
-use archc_cuda::{Conv, Depthwise, Dtype, Epilogue, LinearRows, Phase, Sums, conv_row, pack_conv, phases};
+use archc_cuda::{ConvWeight, Depthwise, Dtype, Epilogue, LinearRows, Sums, WeightEnd, conv_row};
+
+use super::super::driver::{Driver, Fault};
+use super::excitation::Squeezed;
+use super::packing::{Packing, Weight};
+use super::{Lower, OnCuda, Pending, Rows, Scratch, ready, rows, scratch};
+use crate::diag::Problem;
+use crate::net::{Conv, ConvData, Squeeze};
+use crate::plan::View;
+use crate::plan::view::IMAGE;
 
 /// An image in memory: distances in elements.
 #[derive(Clone, Copy)]
@@ -24,351 +29,283 @@ pub(super) struct Image {
 impl Image {
     pub(super) fn new(view: &View) -> Image {
         let [n, c, h, w] = view.dims[..] else { unreachable!("images have four axes") };
-        let dist = rows(view, &IMAGE).dist;
-        let number = |number: usize| number as i32;
-        Image {
-            n: number(n),
-            c,
-            h: number(h),
-            w: number(w),
-            image: number(dist * h * w),
-            row: number(dist * w),
-            pixel: number(dist),
-        }
+        let (h, w, pixel) = (h as i32, w as i32, rows(view, &IMAGE).dist);
+        Image { n: n as i32, c, h, w, image: pixel * h * w, row: pixel * w, pixel }
     }
-}
 
-impl Image {
-    /// What a window makes of `x`, but that it is not kept.
+    /// Rows as images of one pixel.
+    pub(super) fn of_rows(Rows { rows, cols, dist }: Rows) -> Image {
+        Image { n: rows, c: cols as usize, h: 1, w: 1, image: dist, row: dist, pixel: dist }
+    }
+
+    /// The result of a window on `x`, of which only the means are kept.
     fn nowhere(x: &View, channels: usize, window: &Window) -> Image {
-        let [top, left, bottom, right] = window.padding;
-        let out = |axis: usize, len: usize, padding: usize| {
-            let span = (window.kernel[axis] - 1) * window.dilation[axis] + 1;
-            ((len + padding - span) / window.stride[axis] + 1) as i32
-        };
         let [n, _, height, width] = x.dims[..] else { unreachable!("images have four axes") };
-        let (h, w) = (out(0, height, top + bottom), out(1, width, left + right));
+        let [h, w] = window.output([height, width]).map(|len| len as i32);
         Image { n: n as i32, c: channels, h, w, image: 0, row: 0, pixel: 0 }
     }
 }
 
-impl Lower<'_> {
-    pub(super) fn conv(
-        &self,
-        id: Id,
-        step: &Step,
-        window: &Window,
-        groups: usize,
-        expression: &Expression,
-    ) -> Result<Vec<Pending>, Problem> {
-        let epilogue = &self.plan.net().node(id).epilogue;
-        let x = Image::new(&step.reads[0]);
+impl OnCuda for Conv {
+    fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
+        let (window, groups, squeeze) = (&self.window, self.groups, to.node.epilogue.squeeze);
+        let (read, write) = (to.reads(0), &to.step.write);
+        let x = Image::new(read);
         // an image of which the means alone are kept has no place
-        let (y, y_at) = match epilogue.squeeze {
-            Squeeze::Only => (Image::nowhere(&step.reads[0], step.write.dims[1], window), 0),
-            _ => (Image::new(&step.write), self.address(&step.write)),
+        let (y, y_at) = match squeeze {
+            Squeeze::Only => (Image::nowhere(read, write.dims[1], window), 0),
+            _ => (Image::new(write), to.write()),
         };
-        let channels = self.weights.channels(expression, y.c)?;
-        let raw = self.weights.read(&expression.weight)?;
-        let taps = window.kernel[0] * window.kernel[1];
-        let (c, k) = (x.c / groups, y.c / groups);
-        let scale = |k: usize| channels.scale.as_ref().map_or(1.0, |scale| scale[k]);
-        let squeeze = epilogue.squeeze;
-        let epilogue = self.epilogue(step, epilogue, channels.shift.as_deref())?;
-        let pixels = y.h * y.w;
-        if c == 1 && k == 1 && groups > 1 {
-            let mut weights = vec![0.0; taps * groups];
-            for (at, weight) in weights.iter_mut().enumerate() {
-                let (tap, c) = (at / groups, at % groups);
-                *weight = raw[c * taps + tap] * scale(c);
-            }
-            let args = depthwise([self.address(&step.reads[0]), y_at], [x, y], window, epilogue);
-            let mut depthwise = Depthwise { w: self.stored(&weights)?, ..args };
-            let mut squeezed = None;
+        let (x_at, weight, epilogue) = (to.read(0)?, to.weight(1)?, to.epilogue(Image::new)?);
+        let (taps, pixels) = (window.taps(), y.h * y.w);
+        let (c, out) = (x.c / groups, y.c);
+        if c == 1 && out == groups && groups > 1 {
+            let (w, pending) = to.pack(&weight, &by_taps(taps, out, false))?;
+            let mut args = Depthwise { w, ..depthwise([x_at, y_at], [x, y], window, epilogue) };
+            let mut means = None;
             if squeeze != Squeeze::None {
-                depthwise = depthwise.with_sums();
-                depthwise.sums = self.room_for_sums(depthwise.sums)?;
-                squeezed = Some(Squeezed { sums: depthwise.sums, pixels, part: 0 });
+                args = args.with_sums();
+                args.sums = to.room_for_sums(args.sums)?;
+                means = to.squeezed(Squeezed { sums: args.sums, pixels, part: 0 });
             }
-            let mut launches = vec![ready(depthwise.launch(self.dtype), &depthwise)];
-            launches.extend(squeezed.and_then(|squeezed| self.squeezed(id, step, squeezed)));
-            return Ok(launches);
+            return Ok(pending.into_iter().chain([ready(args.launch(to.dtype), &args)]).chain(means).collect());
         }
-        let is_linear = taps == 1 && groups == 1 && x.h * x.w * y.h * y.w == 1;
-        if is_linear && y.n as usize <= LinearRows::MOST {
-            let weights = |k: usize, c: usize| raw[k * x.c + c] * scale(k);
-            let sizes = [y.n as usize, x.c, y.c];
-            return self.few_rows(step, epilogue, sizes, [x.pixel, y.pixel], weights);
+        let mut conv = archc_cuda::Conv { x: x_at, y: y_at, epilogue, ..conv(x, y, window, groups) };
+        if let Some(scale) = to.step.reads.get(2) {
+            (conv.scale, conv.scale_dist) = (to.read(2)?, scale.dims[1] as i32);
+        } else if self.is_pointwise() && x.h * x.w == 1 && squeeze == Squeeze::None && fits_few_rows(&y) {
+            return few_rows(to, &conv, &weight, &columns_in_rows(x.c, y.c, to.dtype));
         }
-        let mut conv = Conv {
-            x: self.address(&step.reads[0]),
-            y: y_at,
-            epilogue,
-            r: window.kernel[0] as i32,
-            s: window.kernel[1] as i32,
-            stride_h: window.stride[0] as i32,
-            stride_w: window.stride[1] as i32,
-            pad_h: window.padding[0] as i32,
-            pad_w: window.padding[1] as i32,
-            dilation_h: window.dilation[0] as i32,
-            dilation_w: window.dilation[1] as i32,
-            ..images(x, y, groups)
-        };
-        let weight = |k: usize, c_at: usize, tap: usize| raw[(k * c + c_at) * taps + tap] * scale(k);
-        if let Some(scale) = step.reads.get(1) {
-            (conv.scale, conv.scale_dist) = (self.address(scale), scale.dims[1] as i32);
-        }
-        if groups == 1 && conv.scale == 0 && self.by_pairs(&mut conv, &step.reads[0]) {
+        let pending = if by_pairs(to, &mut conv)? {
             let before = conv.pad_w as usize * 2 - window.padding[1];
-            let (wide, pairs) = (window.kernel[1], conv.s as usize);
-            self.pack(&mut conv, |k, c_at, tap| {
-                let (r, s) = (tap / pairs, tap % pairs * 2 + c_at / 4);
-                let inside = c_at % 4 < c && (before..before + wide).contains(&s);
-                if inside { weight(k, c_at % 4, r * wide + s - before) } else { 0.0 }
-            })?;
+            let ([r, s], pairs) = (window.kernel, conv.s as usize);
+            with_weights(to, &mut conv, &weight, |_, row| Packing {
+                axes: vec![(out, (c * taps) as i64, row), (r, s as i64, pairs * 8), (s, 1, 4), (c, taps as i64, 1)],
+                from: 0,
+                to: before * 4,
+                len: out * row,
+            })?
         } else {
-            self.pack(&mut conv, weight)?;
-        }
-        let mut more = None;
+            with_weights(to, &mut conv, &weight, |wide, row| {
+                Packing::new(vec![(out, (c * taps) as i64, row), (taps, 1, wide), (c, taps as i64, 1)], out * row)
+            })?
+        };
+        let mut means = None;
         if squeeze != Squeeze::None {
-            conv.sums = self.room_for_sums(conv.sums())?;
-            more = self.squeezed(id, step, Squeezed { sums: conv.sums, pixels, part: Sums::PART });
+            conv.sums = to.room_for_sums(conv.sums())?;
+            means = to.squeezed(Squeezed { sums: conv.sums, pixels, part: Sums::PART });
         }
-        Ok([self.chosen(conv)].into_iter().chain(more).collect())
+        Ok(pending.into_iter().chain([chosen(to, conv)?]).chain(means).collect())
     }
+}
 
-    /// A picture of up to four channels as one of eight and half the width, whose pixels are pairs, so that loads are 16 bytes
-    /// wide. A tap of zeros comes before the first where a window begins amid a pair.
-    pub(super) fn by_pairs(&self, conv: &mut Conv, x: &View) -> bool {
-        let even = |numbers: [i32; 2]| numbers.iter().all(|number| number % 2 == 0);
-        let pairs = self.dtype.size() == 2
-            && conv.x_pixel == 4
-            && even([conv.width, conv.stride_w])
-            && even([conv.x_row / 4, conv.x_image / 4])
-            && conv.dilation_w == 1
-            && conv.x.is_multiple_of(16)
-            && (conv.c == 4 || self.closing_copy(x).is_some());
-        if !pairs {
-            return false;
+impl OnCuda for ConvData {
+    fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
+        let (dy, dx) = (Image::new(to.reads(0)), Image::new(&to.step.write));
+        if self.groups == 1 || dy.c != self.groups || dx.c != self.groups {
+            return super::conv_transpose::transposed(to, &self.window, self.groups);
         }
+        // with stride 1 it is a convolution by the window turned half around
+        let is_plain = self.window.stride == [1, 1];
+        let (w, pending) = to.pack(&to.weight(1)?, &by_taps(self.window.taps(), dx.c, is_plain))?;
+        let addresses = [to.read(0)?, to.write()];
+        let mut args = Depthwise { w, ..depthwise(addresses, [dy, dx], &self.window, to.epilogue(Image::new)?) };
+        let launch = if is_plain {
+            args.pad_h = (args.r - 1) * args.dilation_h - args.pad_h;
+            args.pad_w = (args.s - 1) * args.dilation_w - args.pad_w;
+            args.launch(to.dtype)
+        } else {
+            args.launch_data(to.dtype)
+        };
+        Ok(pending.into_iter().chain([ready(launch, &args)]).collect())
+    }
+}
+
+impl OnCuda for crate::net::ConvWeight {
+    fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
+        let (x, dy) = (Image::new(to.reads(0)), Image::new(to.reads(1)));
+        weight_sums(to, x, dy, &self.window, self.groups)
+    }
+}
+
+/// The gradient of a weight, from `x` to images of gradients.
+pub(super) fn weight_sums(
+    to: &Lower,
+    x: Image,
+    dy: Image,
+    window: &Window,
+    groups: usize,
+) -> Result<Vec<Pending>, Problem> {
+    let conv = conv(x, dy, window, groups);
+    let [x_at, dy_at] = to.operands()?;
+    let mut args = ConvWeight {
+        x: x_at,
+        dy: dy_at,
+        n: conv.n,
+        height: conv.height,
+        width: conv.width,
+        c: conv.c,
+        k: conv.k,
+        groups: conv.groups,
+        r: conv.r,
+        s: conv.s,
+        out_height: conv.out_height,
+        out_width: conv.out_width,
+        stride_h: conv.stride_h,
+        stride_w: conv.stride_w,
+        pad_h: conv.pad_h,
+        pad_w: conv.pad_w,
+        dilation_h: conv.dilation_h,
+        dilation_w: conv.dilation_w,
+        x_dist: x.pixel,
+        dy_dist: dy.pixel,
+        ..ConvWeight::default()
+    };
+    args.cut(to.dtype, to.processors());
+    let bytes = 4 * args.partials(to.dtype);
+    let end = args.end(to.dtype, to.write());
+    Ok(vec![
+        scratch(args.launch(to.dtype), &args, &[(offset_of!(ConvWeight, partials), 0)], bytes),
+        scratch(end.launch(), &end, &[(offset_of!(WeightEnd, partials), 0)], bytes),
+    ])
+}
+
+/// A linear map of few rows, as `conv` has them.
+pub(super) fn few_rows(
+    to: &Lower,
+    conv: &archc_cuda::Conv,
+    weight: &Weight,
+    packing: &Packing,
+) -> Result<Vec<Pending>, Problem> {
+    let (w, pending) = to.pack(weight, packing)?;
+    let args = LinearRows {
+        x: conv.x,
+        w,
+        y: conv.y,
+        epilogue: conv.epilogue,
+        rows: conv.n,
+        inputs: conv.c,
+        outputs: conv.k,
+        x_dist: conv.x_pixel,
+        w_dist: row_of(conv.c as usize, to.dtype) as i32,
+        y_dist: conv.y_pixel,
+    };
+    Ok(pending.into_iter().chain([ready(args.launch(to.dtype), &args)]).collect())
+}
+
+/// Whether a linear map to so many rows has a kernel of its own.
+pub(super) fn fits_few_rows(y: &Image) -> bool {
+    y.n as usize <= LinearRows::MOST
+}
+
+/// Weights [out, in], each output's as a row of whole vectors.
+pub(super) fn columns_in_rows(inputs: usize, outputs: usize, dtype: Dtype) -> Packing {
+    let row = row_of(inputs, dtype);
+    Packing::new(vec![(outputs, inputs as i64, row), (inputs, 1, 1)], outputs * row)
+}
+
+fn row_of(inputs: usize, dtype: Dtype) -> usize {
+    inputs.next_multiple_of(dtype.vector())
+}
+
+/// Weights [channels, taps] as [taps, channels], the taps from the last on where `is_reversed`.
+fn by_taps(taps: usize, channels: usize, is_reversed: bool) -> Packing {
+    let (from, along) = if is_reversed { (taps - 1, -1) } else { (0, 1) };
+    let axes = vec![(taps, along, channels), (channels, taps as i64, 1)];
+    Packing { from, ..Packing::new(axes, taps * channels) }
+}
+
+/// Gives `conv` its packed weights; `packing` is made for the width of a tap's channels and of a row.
+pub(super) fn with_weights(
+    to: &Lower,
+    conv: &mut archc_cuda::Conv,
+    weight: &Weight,
+    packing: impl FnOnce(usize, usize) -> Packing,
+) -> Result<Option<Pending>, Problem> {
+    let (vec, c, taps) = (conv.vec(to.dtype), conv.c as usize, (conv.r * conv.s) as usize);
+    let row = conv_row(to.dtype, vec, c, taps);
+    let (at, pending) = to.pack(weight, &packing(c.next_multiple_of(vec), row))?;
+    (conv.w, conv.w_dist) = (at, row as i32);
+    Ok(pending)
+}
+
+/// Makes of an image of up to four channels one of eight and half the width, whose pixels are pairs, so that loads are 16
+/// bytes wide; says whether it could. A tap of zeros comes before the first where a window begins amid a pair.
+fn by_pairs(to: &Lower, conv: &mut archc_cuda::Conv) -> Result<bool, Problem> {
+    let even = |numbers: [i32; 2]| numbers.iter().all(|number| number % 2 == 0);
+    let pairs = to.dtype.size() == 2
+        && conv.groups == 1
+        && conv.scale == 0
+        && conv.x_pixel == 4
+        && even([conv.width, conv.stride_w])
+        && even([conv.x_row / 4, conv.x_image / 4])
+        && conv.dilation_w == 1
+        && conv.x.is_multiple_of(16)
+        && (conv.c == 4 || to.load.closing_copy(to.reads(0))?.is_some());
+    if pairs {
         let before = conv.pad_w % 2;
         conv.s = (conv.s + before + 1) / 2;
         conv.pad_w = (conv.pad_w + before) / 2;
         (conv.c, conv.x_pixel) = (8, 8);
         conv.width /= 2;
         conv.stride_w /= 2;
-        true
     }
-
-    pub(super) fn conv_transpose(
-        &self,
-        step: &Step,
-        epilogue: &opt::Epilogue,
-        window: &Window,
-        groups: usize,
-        expression: &Expression,
-    ) -> Result<Vec<Pending>, Problem> {
-        let (x, y) = (Image::new(&step.reads[0]), Image::new(&step.write));
-        let channels = self.weights.channels(expression, y.c)?;
-        let raw = self.weights.read(&expression.weight)?;
-        let scale = |k: usize| channels.scale.as_ref().map_or(1.0, |scale| scale[k]);
-        let epilogue = self.epilogue(step, epilogue, channels.shift.as_deref())?;
-        let (c, k) = (x.c / groups, y.c / groups);
-        let [kernel_h, kernel_w] = window.kernel;
-        self.phased(step, epilogue, window, groups, |conv, down, right| {
-            self.pack(conv, |out, c_at, tap| {
-                let (r, s) = (down.taps[tap / right.taps.len()], right.taps[tap % right.taps.len()]);
-                let (group, k_at) = (out / k, out % k);
-                raw[(((group * c + c_at) * k + k_at) * kernel_h + r) * kernel_w + s] * scale(out)
-            })?;
-            Ok(vec![])
-        })
-    }
-
-    /// A transposed convolution phase by phase: `weigh` gives each its weights, by launches that come before it where it
-    /// needs some.
-    pub(super) fn phased(
-        &self,
-        step: &Step,
-        epilogue: Epilogue,
-        window: &Window,
-        groups: usize,
-        weigh: impl Fn(&mut Conv, &Phase, &Phase) -> Result<Vec<Pending>, Problem>,
-    ) -> Result<Vec<Pending>, Problem> {
-        let (x, y) = (Image::new(&step.reads[0]), Image::new(&step.write));
-        let along = |axis: usize, out: i32| -> Vec<Phase> {
-            let (kernel, stride) = (window.kernel[axis], window.stride[axis]);
-            phases(kernel, stride, window.padding[axis], window.dilation[axis], out as usize)
-        };
-        let [stride_h, stride_w] = window.stride.map(|stride| stride as i32);
-        let mut launches = vec![];
-        for down in along(0, y.h) {
-            for right in along(1, y.w) {
-                let skipped = down.first as i64 * i64::from(y.row) + right.first as i64 * i64::from(y.pixel);
-                let mut own = epilogue;
-                if own.residual != 0 {
-                    let residual = down.first as i64 * i64::from(own.residual_row)
-                        + right.first as i64 * i64::from(own.residual_pixel);
-                    own.residual += (residual as usize * self.dtype.size()) as u64;
-                    own.residual_row *= stride_h;
-                    own.residual_pixel *= stride_w;
-                }
-                let mut conv = Conv {
-                    x: self.address(&step.reads[0]),
-                    y: self.address(&step.write) + (skipped as usize * self.dtype.size()) as u64,
-                    epilogue: own,
-                    r: down.taps.len() as i32,
-                    s: right.taps.len() as i32,
-                    out_height: down.count as i32,
-                    out_width: right.count as i32,
-                    pad_h: down.padding,
-                    pad_w: right.padding,
-                    dilation_h: down.dilation,
-                    dilation_w: right.dilation,
-                    y_row: y.row * stride_h,
-                    y_pixel: y.pixel * stride_w,
-                    ..images(x, y, groups)
-                };
-                launches.extend(weigh(&mut conv, &down, &right)?);
-                launches.push(self.chosen(conv));
-            }
-        }
-        Ok(launches)
-    }
-
-    pub(super) fn linear(
-        &self,
-        step: &Step,
-        epilogue: &opt::Epilogue,
-        order: &[usize],
-        expression: &Expression,
-    ) -> Result<Vec<Pending>, Problem> {
-        let (x, y) = (rows(&step.reads[0], order), rows(&step.write, order));
-        let channels = self.weights.channels(expression, y.cols)?;
-        let matrix = self.weights.matrix(expression, y.cols, channels.scale.as_deref())?;
-        let mut epilogue = self.acts(epilogue);
-        epilogue.bias = self.floats(channels.shift.as_deref())?;
-        if let Some(residual) = &step.residual {
-            let dist = rows(residual, order).dist as i32;
-            epilogue.residual = self.address(residual);
-            (epilogue.residual_image, epilogue.residual_row, epilogue.residual_pixel) = (dist, dist, dist);
-        }
-        let dists = [x.dist as i32, y.dist as i32];
-        if y.rows <= LinearRows::MOST {
-            let weights = |k: usize, c: usize| matrix[k * x.cols + c];
-            return self.few_rows(step, epilogue, [y.rows, x.cols, y.cols], dists, weights);
-        }
-        let one = |rows: usize, c: usize, dist: i32| Image {
-            n: rows as i32,
-            c,
-            h: 1,
-            w: 1,
-            image: dist,
-            row: dist,
-            pixel: dist,
-        };
-        let mut conv = Conv {
-            x: self.address(&step.reads[0]),
-            y: self.address(&step.write),
-            epilogue,
-            ..images(one(x.rows, x.cols, dists[0]), one(y.rows, y.cols, dists[1]), 1)
-        };
-        self.pack(&mut conv, |k, c, _| matrix[k * x.cols + c])?;
-        Ok(vec![self.chosen(conv)])
-    }
-
-    /// A linear map of few rows: `sizes` are rows, inputs and outputs.
-    fn few_rows(
-        &self,
-        step: &Step,
-        epilogue: Epilogue,
-        [rows, inputs, outputs]: [usize; 3],
-        [x_dist, y_dist]: [i32; 2],
-        weight: impl Fn(usize, usize) -> f32,
-    ) -> Result<Vec<Pending>, Problem> {
-        let dist = inputs.next_multiple_of(self.dtype.vector());
-        let mut packed = vec![0.0; outputs * dist];
-        for (k, row) in packed.chunks_exact_mut(dist).enumerate() {
-            row[..inputs].iter_mut().enumerate().for_each(|(c, value)| *value = weight(k, c));
-        }
-        let linear = LinearRows {
-            x: self.address(&step.reads[0]),
-            w: self.stored(&packed)?,
-            y: self.address(&step.write),
-            epilogue,
-            rows: rows as i32,
-            inputs: inputs as i32,
-            outputs: outputs as i32,
-            x_dist,
-            w_dist: dist as i32,
-            y_dist,
-        };
-        Ok(vec![ready(linear.launch(self.dtype), &linear)])
-    }
-
-    /// The epilogue of something that writes images.
-    pub(super) fn epilogue(
-        &self,
-        step: &Step,
-        epilogue: &opt::Epilogue,
-        shift: Option<&[f32]>,
-    ) -> Result<Epilogue, Problem> {
-        let mut packed = self.acts(epilogue);
-        packed.bias = self.floats(shift)?;
-        if let Some(gate) = &step.gate {
-            packed.gate = self.address(gate);
-            packed.gate_dist = gate.dims[1] as i32;
-        }
-        if let Some(residual) = &step.residual {
-            let image = Image::new(residual);
-            packed.residual = self.address(residual);
-            packed.residual_image = image.image;
-            packed.residual_row = image.row;
-            packed.residual_pixel = image.pixel;
-        }
-        Ok(packed)
-    }
-
-    pub(super) fn acts(&self, epilogue: &opt::Epilogue) -> Epilogue {
-        Epilogue { before: act(epilogue.before), after: act(epilogue.after), ..Epilogue::default() }
-    }
-
-    /// Packs the weights of `conv`, whose addresses, distances and window are there.
-    fn pack(&self, conv: &mut Conv, weight: impl Fn(usize, usize, usize) -> f32) -> Result<(), Problem> {
-        let (dtype, vec) = (self.dtype, conv.vec(self.dtype));
-        let (k, c, taps) = ((conv.groups * conv.k) as usize, conv.c as usize, (conv.r * conv.s) as usize);
-        conv.w_dist = conv_row(dtype, vec, c, taps) as i32;
-        conv.w = self.stored(&pack_conv(dtype, vec, [k, c, taps], weight))?;
-        Ok(())
-    }
-
-    pub(super) fn chosen(&self, mut conv: Conv) -> Pending {
-        if let Some(tma) = self.facts.choose_tma(&conv, self.dtype) {
-            return Pending::Tma(Box::new(tma));
-        }
-        let choice = self.facts.choose(&conv, self.dtype);
-        conv.splits = choice.splits as i32;
-        Pending::Conv(conv, choice)
-    }
+    Ok(pairs)
 }
 
-/// Sizes and distances, for a window of one pixel.
-pub(super) fn images(x: Image, y: Image, groups: usize) -> Conv {
-    Conv {
+/// The launch of a convolution whose addresses, distances and window are there, by the kernel that is best on this device.
+pub(super) fn chosen(to: &Lower, conv: archc_cuda::Conv) -> Result<Pending, Problem> {
+    Ok(choose(to.load.driver.as_ref(), conv, to.dtype)?)
+}
+
+/// [`chosen`] for a driver.
+pub(in crate::exec::cuda) fn choose(
+    driver: &dyn Driver,
+    mut conv: archc_cuda::Conv,
+    dtype: Dtype,
+) -> Result<Pending, Fault> {
+    if let Some(tma) = driver.facts().choose_tma(&conv, dtype) {
+        let name = format!("conv_tma {}x{}", tma.tile.bm, tma.tile.bn);
+        let args = tma.args(|boxes| driver.tensor_map(boxes))?;
+        return Ok(Pending { name, ..ready(tma.launch, &args) });
+    }
+    let choice = driver.facts().choose(&conv, dtype);
+    conv.splits = choice.splits as i32;
+    let own = if choice.tile.hopper { " wgmma" } else { "" };
+    let cut = if choice.splits == 1 { String::new() } else { format!(" / {}", choice.splits) };
+    let name = format!("conv_igemm {}x{}{own}{cut}", choice.tile.bm, choice.tile.bn);
+    let pending = Pending { name, ..ready(conv.launch(dtype, choice), &conv) };
+    if choice.splits == 1 {
+        return Ok(pending);
+    }
+    let [partials, counters] = conv.workspace(choice);
+    Ok(Pending {
+        scratch: Scratch { fields: vec![(offset_of!(archc_cuda::Conv, partials), 0)], bytes: 4 * partials },
+        counters: Some((offset_of!(archc_cuda::Conv, counters), 4 * counters)),
+        ..pending
+    })
+}
+
+/// A convolution from images to images; addresses and weights are still to come.
+pub(super) fn conv(x: Image, y: Image, window: &Window, groups: usize) -> archc_cuda::Conv {
+    let Window { kernel, stride, padding, dilation } = window;
+    archc_cuda::Conv {
         n: x.n,
         height: x.h,
         width: x.w,
         c: (x.c / groups) as i32,
         k: (y.c / groups) as i32,
         groups: groups as i32,
-        r: 1,
-        s: 1,
+        r: kernel[0] as i32,
+        s: kernel[1] as i32,
         out_height: y.h,
         out_width: y.w,
-        stride_h: 1,
-        stride_w: 1,
-        dilation_h: 1,
-        dilation_w: 1,
+        stride_h: stride[0] as i32,
+        stride_w: stride[1] as i32,
+        pad_h: padding[0] as i32,
+        pad_w: padding[1] as i32,
+        dilation_h: dilation[0] as i32,
+        dilation_w: dilation[1] as i32,
         x_image: x.image,
         x_row: x.row,
         x_pixel: x.pixel,
@@ -376,42 +313,42 @@ pub(super) fn images(x: Image, y: Image, groups: usize) -> Conv {
         y_row: y.row,
         y_pixel: y.pixel,
         splits: 1,
-        ..Conv::default()
-    }
-}
-
-/// Elements of a pixel of an image of so many channels: whole vectors, so that kernels load them at once.
-pub fn pixel_distance(dtype: Dtype) -> fn(usize) -> usize {
-    match dtype.size() {
-        4 => |channels| channels.next_multiple_of(4),
-        // few channels take half of a vector
-        _ => |channels| if channels <= 4 { channels.next_multiple_of(4) } else { channels.next_multiple_of(8) },
+        ..archc_cuda::Conv::default()
     }
 }
 
 /// A convolution with one filter a channel from an image at one address to another; its weights are still to come.
-pub(super) fn depthwise([x, y]: [u64; 2], [from, to]: [Image; 2], window: &Window, epilogue: Epilogue) -> Depthwise {
+fn depthwise([x, y]: [u64; 2], [from, to]: [Image; 2], window: &Window, epilogue: Epilogue) -> Depthwise {
+    let Window { kernel, stride, padding, dilation } = window;
     Depthwise {
         x,
-        w: 0,
         y,
         epilogue,
         n: from.n,
         height: from.h,
         width: from.w,
         c: from.c as i32,
-        r: window.kernel[0] as i32,
-        s: window.kernel[1] as i32,
+        r: kernel[0] as i32,
+        s: kernel[1] as i32,
         out_height: to.h,
         out_width: to.w,
-        stride_h: window.stride[0] as i32,
-        stride_w: window.stride[1] as i32,
-        pad_h: window.padding[0] as i32,
-        pad_w: window.padding[1] as i32,
-        dilation_h: window.dilation[0] as i32,
-        dilation_w: window.dilation[1] as i32,
+        stride_h: stride[0] as i32,
+        stride_w: stride[1] as i32,
+        pad_h: padding[0] as i32,
+        pad_w: padding[1] as i32,
+        dilation_h: dilation[0] as i32,
+        dilation_w: dilation[1] as i32,
         x_dist: from.pixel,
         y_dist: to.pixel,
         ..Depthwise::default()
+    }
+}
+
+/// Elements of a pixel of an image of so many channels: whole vectors, so that kernels load them at once.
+pub(in crate::exec::cuda) fn pixel_distance(dtype: Dtype) -> fn(usize) -> usize {
+    match dtype.size() {
+        4 => |channels| channels.next_multiple_of(4),
+        // few channels take half of a vector
+        _ => |channels| if channels <= 4 { channels.next_multiple_of(4) } else { channels.next_multiple_of(8) },
     }
 }

@@ -2,19 +2,20 @@
 
 use rayon::prelude::*;
 
-use super::{Lower, Pending, act, ready};
+use super::conv::columns_in_rows;
+use super::{Lower, OnCuda, Pending, act, ready};
 use crate::diag::Problem;
-use crate::opt::{Excite, Id, Kind, Squeeze};
-use crate::plan::{Step, View};
-use archc_cuda::{Act, Excitation, Sums};
+use crate::net::{Excitation, Excite, Kind, Squeeze};
+use crate::plan::{Place, View};
+use archc_cuda::{Act, Sums};
 
 /// The sums that a convolution leaves.
 #[derive(Clone, Copy, Debug)]
-pub struct Squeezed {
+pub(in crate::exec::cuda) struct Squeezed {
     pub sums: Sums,
     /// Of an image.
     pub pixels: i32,
-    /// As [`Excitation`] has it.
+    /// As [`archc_cuda::Excitation`] has it.
     pub part: i32,
 }
 
@@ -50,63 +51,33 @@ impl Map {
     }
 }
 
-impl Lower<'_> {
-    /// The same sums with a place on the device.
-    pub(super) fn room_for_sums(&self, sums: Sums) -> Result<Sums, Problem> {
-        let at = self.pool.room(4 * sums.floats(self.plan.batch()))?;
-        Ok(Sums { at, ..sums })
-    }
-
-    /// Notes what convolution `id` leaves, and makes means of it where something else than an excitation reads them.
-    pub(super) fn squeezed(&self, id: Id, step: &Step, squeezed: Squeezed) -> Option<Pending> {
-        self.squeezed.lock().expect("no thread panics while it holds the lock").insert(id, squeezed);
-        let net = self.plan.net();
-        let to = match net.node(id).epilogue.squeeze {
-            Squeeze::Only => &step.write,
-            _ => step.means.as_ref().filter(|_| {
-                let means = |read: &Id| net.node(*read).kind == Kind::Means && net.node(*read).operands == [id];
-                let reads = |node: Id| net.node(node).reads().any(|read| means(&read));
-                let excitation = |node: Id| matches!(net.node(node).kind, Kind::Excitation { .. });
-                net.order().into_iter().any(|node| reads(node) && !excitation(node))
-                    || net.outputs.iter().any(|(_, output)| means(output))
-            })?,
-        };
-        let mut args = Excitation { c: to.dims[1] as i32, k: to.dims[1] as i32, ..self.of_sums(squeezed, to) };
-        Some(ready(args.launch(self.dtype, self.facts.processors), &args))
-    }
-
-    fn of_sums(&self, squeezed: Squeezed, to: &View) -> Excitation {
-        Excitation {
-            sums: squeezed.sums,
-            y: self.address(to),
-            n: to.dims[0] as i32,
-            pixels: squeezed.pixels,
-            part: squeezed.part,
-            y_dist: to.strides[0] as i32,
-            ..Excitation::default()
-        }
-    }
-
-    /// Maps of the means that node `means` is.
-    pub(super) fn excitation(&self, means: Id, step: &Step, maps: &[Excite]) -> Result<Pending, Problem> {
-        let conv = self.plan.net().node(means).operands[0];
-        let squeezed = self.squeezed.lock().expect("no thread panics while it holds the lock")[&conv];
+impl OnCuda for Excitation {
+    fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
+        let net = to.load.plan.net();
+        let means = to.node.operands[0];
+        let conv = net.node(means).operands[0];
+        let squeezed = to.load.squeezed.lock().expect("no thread panics while it holds the lock")[&conv];
+        let mut weights = to.step.reads[1..].iter().map(|view| {
+            let Place::Constant(number) = view.place else { unreachable!("the pass asks for known weights") };
+            to.load.known(number)
+        });
+        let mut next = || weights.next().expect("each map has its own");
         let mut joined: Vec<Map> = vec![];
-        for Excite { weights, width, act: after } in maps {
-            let channels = self.weights.channels(weights, *width)?;
-            let matrix = self.weights.matrix(weights, *width, channels.scale.as_deref())?;
-            let cols = matrix.len() / width;
-            let map = Map { matrix, rows: *width, cols, bias: channels.shift, act: act(*after) };
+        for Excite { width, act: after, bias } in &self.maps {
+            let matrix = next()?;
+            let bias = if *bias { Some(next()?) } else { None };
+            let map = Map { rows: *width, cols: matrix.len() / width, matrix, bias, act: act(*after) };
             match joined.last_mut() {
                 Some(last) if last.act == Act::NONE => *last = last.then(&map),
                 _ => joined.push(map),
             }
         }
-        let c = self.plan.net().node(means).shape.len();
-        let mut args = Excitation { c: c as i32, maps: joined.len() as i32, ..self.of_sums(squeezed, &step.write) };
-        let place = |map: &Map| Ok((self.rows_of(map)?, self.floats(map.bias.as_deref())?));
+        let c = net.node(means).shape.len();
+        let maps = joined.len() as i32;
+        let mut args = archc_cuda::Excitation { c: c as i32, maps, ..of_sums(to, squeezed, &to.step.write) };
         for (at, map) in joined.iter().enumerate() {
-            let ((w, dist), bias) = place(map)?;
+            let (w, dist) = rows_of(to, map)?;
+            let bias = map.bias.as_ref().map_or(Ok(0), |bias| to.floats(bias))?;
             args.k = map.rows as i32;
             if at == 0 {
                 (args.w1, args.b1, args.w1_dist, args.first) = (w, bias, dist, map.act);
@@ -115,16 +86,54 @@ impl Lower<'_> {
                 (args.w2, args.b2, args.w2_dist, args.second) = (w, bias, dist, map.act);
             }
         }
-        Ok(ready(args.launch(self.dtype, self.facts.processors), &args))
+        Ok(vec![ready(args.launch(to.dtype, to.processors()), &args)])
+    }
+}
+
+impl Lower<'_> {
+    /// The same sums with a place on the device.
+    pub(super) fn room_for_sums(&self, sums: Sums) -> Result<Sums, Problem> {
+        let at = self.load.pool.room(4 * sums.floats(self.load.plan.batch()))?;
+        Ok(Sums { at, ..sums })
     }
 
-    /// The rows of a map on the device, each on 16 bytes, and their distance.
-    fn rows_of(&self, map: &Map) -> Result<(u64, i32), Problem> {
-        let dist = map.cols.next_multiple_of(self.dtype.vector());
-        let mut packed = vec![0.0; map.rows * dist];
-        for (row, from) in packed.chunks_exact_mut(dist).zip(map.matrix.chunks_exact(map.cols)) {
-            row[..map.cols].copy_from_slice(from);
-        }
-        Ok((self.stored(&packed)?, dist as i32))
+    /// Notes the sums that this convolution leaves, and makes means of them where something else than an excitation reads
+    /// them.
+    pub(super) fn squeezed(&self, squeezed: Squeezed) -> Option<Pending> {
+        self.load.squeezed.lock().expect("no thread panics while it holds the lock").insert(self.id, squeezed);
+        let net = self.load.plan.net();
+        let wanted = || {
+            let mut means =
+                net.readers(self.id).into_iter().filter(|reader| matches!(net.node(*reader).kind, Kind::Means(_)));
+            let is_excitation = |reader| matches!(net.node(reader).kind, Kind::Excitation(_));
+            means.any(|means| net.is_output(means) || !net.readers(means).into_iter().all(is_excitation))
+        };
+        let to = match self.node.epilogue.squeeze {
+            Squeeze::Only => Some(&self.step.write),
+            _ => self.step.means.as_ref().filter(|_| wanted()),
+        };
+        to.map(|to| {
+            let channels = to.dims[1] as i32;
+            let mut args = archc_cuda::Excitation { c: channels, k: channels, ..of_sums(self, squeezed, to) };
+            ready(args.launch(self.dtype, self.processors()), &args)
+        })
     }
+}
+
+fn of_sums(lower: &Lower, squeezed: Squeezed, to: &View) -> archc_cuda::Excitation {
+    archc_cuda::Excitation {
+        sums: squeezed.sums,
+        y: lower.load.place(to),
+        n: to.dims[0] as i32,
+        pixels: squeezed.pixels,
+        part: squeezed.part,
+        y_dist: to.strides[0] as i32,
+        ..archc_cuda::Excitation::default()
+    }
+}
+
+/// The rows of a map on the device, each on 16 bytes, and their distance.
+fn rows_of(to: &Lower, map: &Map) -> Result<(u64, i32), Problem> {
+    let packing = columns_in_rows(map.cols, map.rows, to.dtype);
+    Ok((to.pack_known(&map.matrix, &packing)?, (packing.len / map.rows) as i32))
 }

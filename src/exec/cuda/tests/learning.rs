@@ -11,32 +11,31 @@ use crate::exec::cuda::driver::Driver;
 use crate::exec::cuda::{Cuda, Dtype};
 use crate::exec::learning::{Array, Arrays, Learning, Learns};
 use crate::exec::{Tensors, Weights};
-use crate::opt::{self, CLOCK, Epilogue, Id, Kind, Net, Node};
+use crate::net::{CLOCK, Id, Net, backward};
+use crate::opt;
 use crate::plan::{self, Plan};
 use crate::source::Sources;
 use crate::tensor::Tensor;
-use crate::train::grad::backward;
 use crate::train::{Config, Targets, TrainSpec, Trainer};
 use crate::typed::Typed;
 
-/// Forward and backward of a network whose outputs' derivatives are inputs.
+/// Forward and backward of a network whose outputs' gradients are inputs.
 fn net(typed: &Typed, device: &dyn Learns) -> Net {
     let mut net = opt::lower_training(typed, &|_| false);
-    let wanted: Vec<(String, Id)> = net.inputs.iter().filter(|(name, _)| name != CLOCK).cloned().collect();
+    let wanted: Vec<(String, Id)> = net.inputs().iter().filter(|(name, _)| name != CLOCK).cloned().collect();
+    let mut outputs = net.outputs().to_vec();
     let mut seeds = vec![];
-    for (name, value) in net.outputs.clone() {
-        let shape = net.node(value).shape.clone();
-        let kind = Kind::Input(net.inputs.len());
-        let seed = net.add(Node { kind, operands: vec![], epilogue: Epilogue::default(), shape, layers: vec![] });
-        net.inputs.push((format!("d.{name}"), seed));
-        seeds.push((value, seed));
+    for (name, value) in &outputs {
+        let shape = net.node(*value).shape.clone();
+        seeds.push((*value, net.add_input(format!("d.{name}"), shape, vec![])));
     }
     let ids: Vec<Id> = wanted.iter().map(|(_, id)| *id).collect();
-    let derivatives = backward(&mut net, &seeds, &ids);
-    for ((name, _), derivative) in wanted.iter().zip(derivatives) {
-        net.outputs.extend(derivative.map(|id| (format!("d.{name}"), id)));
+    let gradients = backward(&mut net, &seeds, &ids);
+    for ((name, _), gradient) in wanted.iter().zip(gradients) {
+        outputs.extend(gradient.map(|id| (format!("d.{name}"), id)));
     }
-    opt::rewrite(&mut net, device.learning_fusion());
+    net.set_outputs(outputs);
+    opt::rewrite(&mut net, device.learning_fusions());
     net
 }
 
@@ -60,13 +59,13 @@ fn run(typed: &Typed, device: &dyn Learns, batch: usize) -> Vec<(String, Vec<f32
     learning.run(&inputs, &mut outputs).expect("it runs");
     let named = plan.outputs().iter().map(|(name, _)| name.clone());
     let mut all: Vec<(String, Vec<f32>)> = named.zip(outputs.iter().map(|output| output.data().to_vec())).collect();
-    let (states, derivatives) = (learning.read(Array::States), learning.read(Array::Derivatives));
-    let (states, derivatives) = (states.expect("memory"), derivatives.expect("memory"));
+    let (states, gradients) = (learning.read(Array::States), learning.read(Array::Gradients));
+    let (states, gradients) = (states.expect("memory"), gradients.expect("memory"));
     for (state, view) in plan.net().states.iter().zip(plan.states()) {
         let name = format!("{} {}", typed.graph().node(state.node).path, typed.params(state.node)[state.index].name);
         let range = view.offset..view.offset + view.len();
         if state.learned {
-            all.push((format!("d.{name}"), derivatives[range.clone()].to_vec()));
+            all.push((format!("d.{name}"), gradients[range.clone()].to_vec()));
         }
         all.push((name, states[range].to_vec()));
     }
@@ -98,7 +97,7 @@ fn off(want: &[f32], got: &[f32], least: f64) -> f64 {
     error.sqrt() / norm.sqrt().max(least * (want.len() as f64).sqrt())
 }
 
-/// What rounding to the dtype comes to, where it is most: sums that cancel out, such as derivatives before a norm. Nearly all
+/// What rounding to the dtype comes to, where it is most: sums that cancel out, such as gradients before a norm. Nearly all
 /// are off by a hundredth of this.
 fn tolerance(dtype: Dtype) -> f64 {
     match dtype {
@@ -159,7 +158,7 @@ pub(super) fn on_the_device(driver: &Arc<dyn Driver>) {
 }
 
 /// What samples of single ops do not reach: wide tiles, loads of single channels, odd strides and paddings, sums that are
-/// split, images of few channels, residuals in derivatives, shared weights.
+/// split, images of few channels, residuals in gradients, shared weights.
 const CONVOLUTIONS: [&str; 15] = [
     "x = input([136, 5, 7])\n y = conv2d(144, kernel = 3, padding = 1) <- x",
     "x = input([64, 9, 8])\n y = conv2d(130, kernel = 3, stride = 2, padding = 1) <- x",

@@ -1,0 +1,34 @@
+//! Attention.
+
+use super::{Lower, OnCuda, Pending, ready};
+use crate::diag::{Code, Problem};
+use crate::net::Attention;
+
+impl OnCuda for Attention {
+    fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
+        let (queries, keys) = (&to.reads(0).dims, &to.reads(1).dims);
+        let (dim, most) = (queries[2] / self.heads, archc_cuda::Attention::MOST_DIM);
+        if dim > most {
+            let message = format!("the CUDA kernel of attention takes heads of up to {most} features, got {dim}");
+            return Err(Problem::new(Code::Resource, message).hint("more heads, or no `--device`, to run on the CPU"));
+        }
+        let [q, k, v] = to.operands()?;
+        let args = archc_cuda::Attention {
+            q,
+            k,
+            v,
+            y: to.write(),
+            n: queries[0] as i32,
+            heads: self.heads as i32,
+            dim: dim as i32,
+            queries: queries[1] as i32,
+            keys: keys[1] as i32,
+            q_dist: to.rows(to.reads(0)).dist,
+            k_dist: to.rows(to.reads(1)).dist,
+            v_dist: to.rows(to.reads(2)).dist,
+            y_dist: to.rows(&to.step.write).dist,
+            scale: self.scale,
+        };
+        Ok(vec![ready(args.launch(to.dtype), &args)])
+    }
+}

@@ -1,0 +1,101 @@
+//! Activations, additions and gates.
+
+use archc_cuda::{Act, Binary, BinaryOp, Map};
+
+use super::{Lower, OnCuda, Pending, act, ready};
+use crate::diag::Problem;
+use crate::net::{ActData, Identity};
+
+impl OnCuda for Identity {
+    fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
+        match to.step.gate {
+            Some(_) => gated(to),
+            None => Ok(vec![map(to, Map::default())?]),
+        }
+    }
+}
+
+/// A function of each number, with the step's epilogue.
+pub(super) fn map(to: &Lower, given: Map) -> Result<Pending, Problem> {
+    let (x, y, residual) = (to.rows(to.reads(0)), to.rows(&to.step.write), &to.step.residual);
+    let map = Map {
+        x: to.read(0)?,
+        y: to.write(),
+        residual: to.beside(residual)?,
+        rows: y.rows,
+        cols: y.cols,
+        x_dist: x.dist,
+        y_dist: y.dist,
+        residual_dist: residual.as_ref().map_or(0, |view| to.rows(view).dist),
+        before: act(to.node.epilogue.before),
+        after: act(to.node.epilogue.after),
+        ..given
+    };
+    Ok(ready(map.launch(to.dtype), &map))
+}
+
+/// An image times a factor for each channel of each sample.
+fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
+    let (epilogue, residual) = (&to.node.epilogue, &to.step.residual);
+    let (x, y) = (to.rows(to.reads(0)), to.rows(&to.step.write));
+    let mut args = Binary {
+        a: to.read(0)?,
+        b: to.beside(&to.step.gate)?,
+        y: to.write(),
+        residual: to.beside(residual)?,
+        rows: y.rows,
+        cols: y.cols,
+        a_dist: x.dist,
+        y_dist: y.dist,
+        residual_dist: residual.as_ref().map_or(0, |view| to.rows(view).dist),
+        rows_each: y.rows / to.step.write.dims[0] as i32,
+        b_outer: y.cols,
+        b_row: 0,
+        b_col: 1,
+        op: BinaryOp::Mul,
+        before: Act::NONE,
+        after: act(epilogue.after),
+    };
+    let mut launches = vec![];
+    if epilogue.before != archc_base::Act::None {
+        // the activation before the gate goes where the result will be
+        let before = Map {
+            x: args.a,
+            y: args.y,
+            rows: y.rows,
+            cols: y.cols,
+            x_dist: x.dist,
+            y_dist: y.dist,
+            after: act(epilogue.before),
+            ..Map::default()
+        };
+        launches.push(ready(before.launch(to.dtype), &before));
+        (args.a, args.a_dist) = (args.y, args.y_dist);
+    }
+    launches.push(ready(args.launch(to.dtype), &args));
+    Ok(launches)
+}
+
+impl OnCuda for ActData {
+    fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
+        let given = archc_cuda::ActData { act: act(self.act), ..archc_cuda::ActData::default() };
+        Ok(vec![act_data(to, "act_data", given)?])
+    }
+}
+
+/// The gradient of a function of one number: of operand 0, where operand 1 is its operand or its result.
+pub(super) fn act_data(to: &Lower, kernel: &'static str, given: archc_cuda::ActData) -> Result<Pending, Problem> {
+    let dx = to.rows(&to.step.write);
+    let args = archc_cuda::ActData {
+        d: to.read(0)?,
+        seen: to.read(1)?,
+        dx: to.write(),
+        rows: dx.rows,
+        cols: dx.cols,
+        d_dist: to.rows(to.reads(0)).dist,
+        seen_dist: to.rows(to.reads(1)).dist,
+        dx_dist: dx.dist,
+        ..given
+    };
+    Ok(ready(args.launch(to.dtype, kernel), &args))
+}
