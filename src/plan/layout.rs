@@ -11,7 +11,7 @@ use archc_base::DType;
 use rustc_hash::FxHashMap;
 
 use super::dtype::{is_large, outputs};
-use super::geometry::{Geometry, Pairing, pairing};
+use super::geometry::{Pairing, pairing};
 use super::states;
 use super::{Buffer, Options, Place, Plan, Reduced, Step, View, Work, slices};
 use crate::graph::NodeId;

@@ -4,7 +4,7 @@ use super::super::bind::{Binder, OnCpu};
 use super::super::kernels::{Isa, grad};
 use super::super::step::{Float, Io, Kernel, Opened, Work};
 use crate::diag::Problem;
-use crate::net::{BatchNorm, BatchNormData, BatchNormSums, BatchStats, Running};
+use crate::net::Running;
 
 /// Statistics, weight and bias.
 fn norm<'a>([stats, weight, bias]: [&'a [f32]; 3], eps: f32) -> grad::BatchNorm<'a> {

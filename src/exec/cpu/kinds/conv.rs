@@ -12,7 +12,7 @@ use super::super::kernels::{
 use super::super::memory::Memory;
 use super::super::step::{Float, Io, Kept, Kernel, Opened, Work, either};
 use crate::diag::Problem;
-use crate::net::{Conv, ConvData, ConvWeight, PooledConv, Squeeze};
+use crate::net::{Conv, ConvData, PooledConv, Squeeze};
 
 /// The shape of a convolution from so many channels to so many.
 pub(in crate::exec::cpu) fn shape(window: &Window, from: usize, to: usize, groups: usize) -> ConvShape {

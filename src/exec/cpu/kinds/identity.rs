@@ -6,7 +6,7 @@ use super::super::bind::{Binder, OnCpu};
 use super::super::kernels::{self, Gated, Isa, grad};
 use super::super::step::{Chunk, Float, Io, Kernel, Opened, OverRows, RowsIo, Work};
 use crate::diag::Problem;
-use crate::net::{ActData, Identity};
+use crate::net::Identity;
 
 impl OnCpu for Identity {
     fn bind(&self, to: &Binder) -> Result<Work, Problem> {

@@ -6,10 +6,10 @@ use half::bf16;
 use super::super::bind::{Binder, OnCpu, Packed, is_reduced};
 use super::super::kernels::bf16::{self as reduced, Unit};
 use super::super::kernels::{self, Epilogue, Isa, PackedMat, Policy, Rows, grad};
-use super::super::memory::{Data, DataMut, Memory, Slot};
+use super::super::memory::{Data, Memory, Slot};
 use super::super::step::{Float, Io, Kept, Kernel, Opened, Work, either};
 use crate::diag::Problem;
-use crate::net::{Linear, LinearData, LinearWeight};
+use crate::net::{Linear, LinearData};
 
 /// At most so many rows may be multiplied with weights as they lie in the file; more are always worth packing for.
 const FEW_ROWS: usize = 8;

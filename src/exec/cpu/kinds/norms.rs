@@ -6,9 +6,7 @@ use super::super::bind::{Binder, OnCpu};
 use super::super::kernels::{self, Isa, grad};
 use super::super::step::{Chunk, Io, Kernel, Opened, OverRows, RowsIo, Work};
 use crate::diag::Problem;
-use crate::net::{
-    GroupNorm, GroupNormData, GroupNormSums, LayerNorm, LayerNormData, LayerNormSums, Normalize, NormalizeData,
-};
+use crate::net::{LayerNorm, Normalize};
 
 impl OnCpu for LayerNorm {
     fn bind(&self, _to: &Binder) -> Result<Work, Problem> {

@@ -6,7 +6,7 @@ use super::super::kernels::{self, Isa, grad};
 use super::super::memory::Memory;
 use super::super::step::{Float, Io, Kept, Kernel, Opened, Work, either};
 use crate::diag::Problem;
-use crate::net::{AdaptivePool, AdaptivePoolData, Pool, PoolData};
+use crate::net::{AdaptivePool, Pool};
 
 macro_rules! pools {
     ($($kind:ident, $name:literal, |$own:ident, $unit:ident, $x:ident, $y:ident| $run:expr;)*) => {

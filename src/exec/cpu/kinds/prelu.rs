@@ -6,7 +6,7 @@ use super::super::bind::{Binder, OnCpu};
 use super::super::kernels::{self, Isa, Operand, grad};
 use super::super::step::{Chunk, Io, Kernel, Opened, OverRows, RowsIo, Work};
 use crate::diag::Problem;
-use crate::net::{PRelu, PReluData, PReluSums};
+use crate::net::PRelu;
 
 impl OnCpu for PRelu {
     fn bind(&self, _to: &Binder) -> Result<Work, Problem> {

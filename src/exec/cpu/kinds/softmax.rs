@@ -4,7 +4,7 @@ use super::super::bind::{Binder, OnCpu};
 use super::super::kernels::{self, Isa, grad};
 use super::super::step::{Chunk, Io, Kernel, Opened, OverRows, RowsIo, Work};
 use crate::diag::Problem;
-use crate::net::{Softmax, SoftmaxData};
+use crate::net::Softmax;
 
 impl OnCpu for Softmax {
     fn bind(&self, _to: &Binder) -> Result<Work, Problem> {
