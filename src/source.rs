@@ -42,7 +42,7 @@ pub fn below(dir: &Path, path: impl AsRef<Path>) -> PathBuf {
 
 /// The files that a spec may use, where they do not lie on the disk.
 ///
-/// A map of paths and texts is one.
+/// A map of paths and texts is one, in which `zoo/NAME` is a file of the zoo.
 pub trait Loader: Debug + Send + Sync {
     /// The content of the file at `path`, UTF-8. Paths are as they are written, from the folder of the spec on, without
     /// `.` and `..` where that is possible.
@@ -50,11 +50,22 @@ pub trait Loader: Debug + Send + Sync {
     /// # Errors
     /// Why there is none; it is told as the reason why the file cannot be read.
     fn load(&self, path: &Path) -> std::io::Result<Vec<u8>>;
+
+    /// Names and texts of files that stand in the zoo, before archc's own: `base` finds the networks that begin a line there,
+    /// and `use "zoo:NAME"` the files.
+    fn zoo(&self) -> Vec<(String, String)> {
+        vec![]
+    }
 }
 
 impl Loader for std::collections::BTreeMap<PathBuf, String> {
     fn load(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         self.get(path).map(|text| text.clone().into_bytes()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn zoo(&self) -> Vec<(String, String)> {
+        let name = |path: &Path| path.strip_prefix("zoo").ok().map(|name| name.display().to_string());
+        self.iter().filter_map(|(path, text)| Some((name(path)?, text.clone()))).collect()
     }
 }
 

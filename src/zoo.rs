@@ -52,11 +52,16 @@ pub fn networks() -> Vec<(&'static str, &'static str)> {
 
 /// The file that defines the network `name`.
 pub fn file_of(name: &str) -> Option<&'static str> {
-    FILES.iter().find(|(_, text)| definitions(text).any(|(network, _)| network == name)).map(|(file, _)| *file)
+    FILES.iter().find(|(_, text)| defines(text, name)).map(|(file, _)| *file)
+}
+
+/// Whether a text of the zoo defines the network `name`.
+pub fn defines(text: &str, name: &str) -> bool {
+    definitions(text).any(|(network, _)| network == name)
 }
 
 /// `network NAME(PARAMS)` at the starts of lines. The zoo is archc's own text: it is written so that this finds it.
-fn definitions(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+fn definitions(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| {
         let rest = line.strip_prefix("network ")?;
         let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'))?;

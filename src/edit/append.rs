@@ -3,17 +3,14 @@
 use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{Code, Problem};
 use crate::graph::{NodeId, OWN_OUTPUT, Use};
-use crate::syntax::tree::{New, Part};
+use crate::syntax::tree::Part;
 
 pub(super) const APPEND: Verb = Verb {
     name: "append",
     syntax: &["append B [as name]"],
     meaning: "Puts B after the network's output, in the outermost scope.",
     example: "append softmax",
-    apply: |ctx, parts| {
-        let [Part::New(new)] = parts else { unreachable!("{SHAPE}") };
-        append(ctx, new)
-    },
+    apply: append,
 };
 
 pub(super) const PREPEND: Verb = Verb {
@@ -21,13 +18,11 @@ pub(super) const PREPEND: Verb = Verb {
     syntax: &["prepend B [as name]"],
     meaning: "Puts B after the network's input, in the outermost scope.",
     example: "prepend batch_norm2d as normalise",
-    apply: |ctx, parts| {
-        let [Part::New(new)] = parts else { unreachable!("{SHAPE}") };
-        prepend(ctx, new)
-    },
+    apply: prepend,
 };
 
-fn append<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()> {
+fn append<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::New(new)] = parts else { unreachable!("{SHAPE}") };
     let old = ctx.builder.patch.outputs()[OWN_OUTPUT].node;
     ctx.matched.push(crate::graph::path::display(&ctx.builder.patch.node(old).path));
     ctx.builder.patch.rank_last();
@@ -38,7 +33,8 @@ fn append<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()> {
     Ok(())
 }
 
-fn prepend<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New) -> Outcome<()> {
+fn prepend<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::New(new)] = parts else { unreachable!("{SHAPE}") };
     let inputs: Vec<(String, NodeId)> =
         ctx.builder.patch.inputs().iter().map(|(name, id)| (name.clone(), *id)).collect();
     let [(name, input)] = inputs.as_slice() else {

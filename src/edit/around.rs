@@ -9,7 +9,7 @@ use crate::ops::attr::{Padding, Pair};
 use crate::ops::conv::Conv2d;
 use crate::ops::join::Add;
 use crate::ops::shape::Shape;
-use crate::syntax::tree::{Part, Selector};
+use crate::syntax::tree::Part;
 
 pub(super) const VERB: Verb = Verb {
     name: "residual",
@@ -18,13 +18,12 @@ pub(super) const VERB: Verb = Verb {
         auto` makes a convolution and a norm, `project`, that fit the input to the output; without it a difference is \
         an error.",
     example: "residual around layer2 project auto",
-    apply: |ctx, parts| {
-        let [Part::Word(_), Part::Selector(target), project @ ..] = parts else { unreachable!("{SHAPE}") };
-        apply(ctx, target, !project.is_empty())
-    },
+    apply,
 };
 
-fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, project: bool) -> Outcome<()> {
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::Word(_), Part::Selector(selector), project @ ..] = parts else { unreachable!("{SHAPE}") };
+    let project = !project.is_empty();
     for target in select(ctx.builder, selector, Grain::Places)? {
         let site = Site::new(ctx.builder.patch, target);
         ctx.matched.push(site.shown.clone());

@@ -7,7 +7,7 @@ use crate::diag::{At, Code, Problem};
 use crate::graph::{NewNode, path};
 use crate::ops;
 use crate::ops::attr::{Arg, Attr};
-use crate::syntax::tree::{Name, Part, Place};
+use crate::syntax::tree::Part;
 
 pub(super) const VERB: Verb = Verb {
     name: "connect",
@@ -15,15 +15,13 @@ pub(super) const VERB: Verb = Verb {
     meaning: "A long skip connection: the first place's output is added to what goes into the second one, or put beside it on \
         axis 1 (the second place's own input first).",
     example: "connect layer1[0] to layer1[1].conv2 with add",
-    apply: |ctx, parts| {
-        let [Part::Place(from), Part::Word(_), Part::Place(to), Part::Word(_), Part::Word(with)] = parts else {
-            unreachable!("{SHAPE}")
-        };
-        apply(ctx, from, to, with)
-    },
+    apply,
 };
 
-fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Place, with: &Name) -> Outcome<()> {
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::Place(from), Part::Word(_), Part::Place(to), Part::Word(_), Part::Word(with)] = parts else {
+        unreachable!("{SHAPE}")
+    };
     let graph = &ctx.builder.patch;
     let source = Site::new(graph, single(ctx.builder, from)?);
     let target = Site::new(graph, single(ctx.builder, to)?);

@@ -6,20 +6,19 @@ use super::ways::Site;
 use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{At, Code, Problem};
 use crate::graph::OWN_OUTPUT;
-use crate::syntax::tree::{Part, Place};
+use crate::syntax::tree::Part;
 
 pub(super) const VERB: Verb = Verb {
     name: "cut",
     syntax: &["cut after P", "cut before P"],
     meaning: "P's output (or its input) becomes the network's output. What no longer reaches an output goes.",
     example: "cut before avgpool",
-    apply: |ctx, parts| {
-        let [Part::Word(side), Part::Place(place)] = parts else { unreachable!("{SHAPE}") };
-        apply(ctx, side.value == "before", place)
-    },
+    apply,
 };
 
-fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, before: bool, place: &'a Place) -> Outcome<()> {
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::Word(side), Part::Place(place)] = parts else { unreachable!("{SHAPE}") };
+    let before = side.value == "before";
     let graph = &ctx.builder.patch;
     let site = Site::new(graph, single(ctx.builder, place)?);
     ctx.matched.push(site.shown.clone());

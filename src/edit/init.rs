@@ -8,7 +8,7 @@ use crate::graph::{Filled, Graph, NodeId, key};
 use crate::ops::attr::FromAttr;
 use crate::ops::init::Init;
 use crate::ops::{ParamDecl, Role};
-use crate::syntax::tree::{Expr, Index, Part, Segment, SelectKind, Selector};
+use crate::syntax::tree::{Index, Part, Segment, SelectKind, Selector};
 
 pub(super) const VERB: Verb = Verb {
     name: "init",
@@ -18,13 +18,11 @@ pub(super) const VERB: Verb = Verb {
         `trunc_normal(std)`, `identity` or `from(\"other.safetensors\", \"key\")`. Tensors of the base count as new \
         then.",
     example: "init fc.bias with constant(-4.6)",
-    apply: |ctx, parts| {
-        let [Part::Selector(target), Part::Word(_), Part::Expr(with)] = parts else { unreachable!("{SHAPE}") };
-        apply(ctx, target, with)
-    },
+    apply,
 };
 
-fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, with: &'a Expr) -> Outcome<()> {
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::Selector(selector), Part::Word(_), Part::Expr(with)] = parts else { unreachable!("{SHAPE}") };
     let mut env = ctx.env("");
     env.sees_paths = false;
     let value = ctx.builder.eval(&mut env, with)?;

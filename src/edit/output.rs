@@ -5,20 +5,18 @@ use super::ways::Site;
 use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{At, Code, Problem};
 use crate::graph::OWN_OUTPUT;
-use crate::syntax::tree::{Name, Part, Place};
+use crate::syntax::tree::Part;
 
 pub(super) const VERB: Verb = Verb {
     name: "output",
     syntax: &["output name = P"],
     meaning: "One more named output, taken at P. The network's own is called `output`.",
     example: "output features = avgpool",
-    apply: |ctx, parts| {
-        let [Part::Name(name), Part::Place(place)] = parts else { unreachable!("{SHAPE}") };
-        apply(ctx, name, place)
-    },
+    apply,
 };
 
-fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, name: &'a Name, place: &'a Place) -> Outcome<()> {
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::Name(name), Part::Place(place)] = parts else { unreachable!("{SHAPE}") };
     let graph = &ctx.builder.patch;
     let site = Site::new(graph, single(ctx.builder, place)?);
     ctx.matched.push(site.shown.clone());

@@ -6,20 +6,18 @@ use super::ways::{LeadOut, Site, close_gaps};
 use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{At, Code, Problem};
 use crate::graph::OWN_OUTPUT;
-use crate::syntax::tree::{Part, Selector};
+use crate::syntax::tree::Part;
 
 pub(super) const VERB: Verb = Verb {
     name: "remove",
     syntax: &["remove T"],
     meaning: "What used T's output takes T's input instead. What no output needs any more goes too.",
     example: "remove layer4[1]",
-    apply: |ctx, parts| {
-        let [Part::Selector(target)] = parts else { unreachable!("{SHAPE}") };
-        apply(ctx, target)
-    },
+    apply,
 };
 
-fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector) -> Outcome<()> {
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::Selector(selector)] = parts else { unreachable!("{SHAPE}") };
     let targets = select(ctx.builder, selector, Grain::Places)?;
     refuse_overlap(ctx, &targets, selector)?;
     for target in targets {

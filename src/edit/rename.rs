@@ -12,13 +12,11 @@ pub(super) const VERB: Verb = Verb {
     syntax: &["rename P to path"],
     meaning: "Changes a path, and so the keys that are written. The base's weight file is still read by the old keys.",
     example: "rename fc to head",
-    apply: |ctx, parts| {
-        let [Part::Place(from), Part::Word(_), Part::Path(to)] = parts else { unreachable!("{SHAPE}") };
-        apply(ctx, from, to)
-    },
+    apply,
 };
 
-fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Place) -> Outcome<()> {
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::Place(from), Part::Word(_), Part::Path(to)] = parts else { unreachable!("{SHAPE}") };
     let target = single(ctx.builder, from)?;
     let shown = target.display(ctx.builder.patch);
     ctx.matched.push(shown.clone());

@@ -5,7 +5,7 @@ use super::ways::{LeadOut, Site, close_gaps};
 use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{At, Code, Problem};
 use crate::graph::path;
-use crate::syntax::tree::{New, Part, Selector};
+use crate::syntax::tree::{Part, Selector};
 
 pub(super) const VERB: Verb = Verb {
     name: "replace",
@@ -14,13 +14,11 @@ pub(super) const VERB: Verb = Verb {
         With `as name` it is called otherwise. A chain of several layers becomes a `seq` there: `fc.0`, `fc.1`. In B, \
         `in` is what went into T, and every other path of the network is a value.",
     example: "replace fc with dropout(0.5) -> linear(10)",
-    apply: |ctx, parts| {
-        let [Part::Selector(target), Part::Word(_), Part::New(new)] = parts else { unreachable!("{SHAPE}") };
-        apply(ctx, target, new)
-    },
+    apply,
 };
 
-fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, new: &'a New) -> Outcome<()> {
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::Selector(selector), Part::Word(_), Part::New(new)] = parts else { unreachable!("{SHAPE}") };
     let targets = select(ctx.builder, selector, Grain::Places)?;
     refuse_overlap(ctx, &targets, selector)?;
     let is_single = targets.len() == 1;

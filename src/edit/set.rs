@@ -6,7 +6,7 @@ use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{Code, Problem};
 use crate::graph::path;
 use crate::ops::attr::Arg;
-use crate::syntax::tree::{Expr, Name, Part, Selector};
+use crate::syntax::tree::Part;
 
 pub(super) const VERB: Verb = Verb {
     name: "set",
@@ -14,13 +14,11 @@ pub(super) const VERB: Verb = Verb {
     meaning: "Changes arguments of the ops of layers. It is the one way to change the shape of a base layer's tensors: those \
         get fresh values and count as reshaped.",
     example: "set layer4[0].conv1, layer4[0].downsample[0] { stride = 1 }",
-    apply: |ctx, parts| {
-        let [Part::Selector(target), Part::Entries(entries)] = parts else { unreachable!("{SHAPE}") };
-        apply(ctx, target, entries)
-    },
+    apply,
 };
 
-fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, entries: &'a [(Name, Expr)]) -> Outcome<()> {
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::Selector(selector), Part::Entries(entries)] = parts else { unreachable!("{SHAPE}") };
     let targets = select(ctx.builder, selector, Grain::Places)?;
     let mut env = ctx.env("");
     let mut changes = vec![];

@@ -7,7 +7,7 @@ use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{Code, Problem, count};
 use crate::graph::{Graph, NodeId, path};
-use crate::syntax::tree::{Part, Place};
+use crate::syntax::tree::Part;
 
 pub(super) const VERB: Verb = Verb {
     name: "tie",
@@ -15,13 +15,11 @@ pub(super) const VERB: Verb = Verb {
     meaning: "The first layer or scope uses the second one's weights and has no keys of its own; gradients add up. Their \
         tensors must have equal shapes.",
     example: "tie layer1[1].conv1 to layer1[0].conv1",
-    apply: |ctx, parts| {
-        let [Part::Place(from), Part::Word(_), Part::Place(to)] = parts else { unreachable!("{SHAPE}") };
-        apply(ctx, from, to)
-    },
+    apply,
 };
 
-fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, from: &'a Place, to: &'a Place) -> Outcome<()> {
+fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
+    let [Part::Place(from), Part::Word(_), Part::Place(to)] = parts else { unreachable!("{SHAPE}") };
     let graph: &Graph = ctx.builder.patch;
     let (a, b) = (single(ctx.builder, from)?, single(ctx.builder, to)?);
     let (shown_a, shown_b) = (a.display(graph), b.display(graph));

@@ -50,6 +50,9 @@ impl Spec {
     /// # Ok::<(), archc::Error>(())
     /// ```
     ///
+    /// The same map may add to the zoo: with a file `zoo/nets.arch` in it that defines the network `tiny`, the spec is
+    /// `base tiny` alone.
+    ///
     /// # Errors
     /// As [`Spec::open`].
     pub fn load(path: impl AsRef<Path>, loader: Arc<dyn Loader>) -> Result<Spec, Error> {
@@ -102,5 +105,39 @@ impl Spec {
             Ok(Outcome::Library) => Ok(None),
             Err(found) => Err(Error::new(found, sources)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn outputs(files: &[(&str, &str)]) -> Result<Vec<(String, Vec<usize>)>, Error> {
+        let files: BTreeMap<PathBuf, String> =
+            files.iter().map(|(path, text)| (path.into(), text.to_string())).collect();
+        Ok(Spec::load("spec.arch", Arc::new(files))?.compile()?.outputs())
+    }
+
+    #[test]
+    fn the_zoo_may_have_files_from_memory() {
+        let mine =
+            ("zoo/mine.arch", "use \"zoo:parts.arch\"\nnetwork tiny(classes = 2) { input [N, 4]; head(classes) }\n");
+        let parts = ("zoo/parts.arch", "block head(out) { linear(out) }");
+        let spec = |text| [mine, parts, ("spec.arch", text)];
+        let of = |text| outputs(&spec(text)).expect("a spec that is right");
+        assert_eq!(of("base tiny(classes = 3)"), [("output".to_string(), vec![3])]);
+        assert_eq!(of("use \"zoo:parts.arch\"\nbase tiny\nappend head(5)"), [("output".to_string(), vec![5])]);
+        // archc's own are there too, and a file of the same name stands before one
+        assert_eq!(of("base resnet18"), [("output".to_string(), vec![1000])]);
+        let other = ("zoo/resnet.arch", "network resnet18 { input [N, 4]; linear(7) }");
+        assert_eq!(outputs(&[other, ("spec.arch", "base resnet18")]).expect("it is right")[0].1, [7]);
+        let error = outputs(&spec("use \"zoo:mime.arch\"\nbase tiny")).expect_err("there is no such file").to_string();
+        assert!(
+            error.contains("the zoo has no file `mime.arch`") && error.contains("did you mean `mine.arch`"),
+            "{error}"
+        );
     }
 }

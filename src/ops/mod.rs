@@ -275,11 +275,6 @@ pub const OTHER_NAMES: &[(&str, &str)] = &[
 pub const OPERAND_OPS: &[&str] = &["add", "mul", "sub", "concat", "matmul", "gather"];
 
 impl Op {
-    /// Whether it is one of [`OPERAND_OPS`].
-    pub fn takes_operands_by_call(&self) -> bool {
-        OPERAND_OPS.contains(&self.name())
-    }
-
     /// The function that the op applies to each value, where it does only that: what a backend fuses.
     pub fn activation(&self) -> Option<Act> {
         self.operation().activation()

@@ -69,15 +69,6 @@ impl Shape {
         Err(Problem::new(Code::ShapeMismatch, format!("axis {axis} does not exist in {self}")))
     }
 
-    /// The same, but never the batch.
-    pub fn resolve_inner_axis(&self, axis: i64) -> Result<usize, Problem> {
-        let at = self.resolve_axis(axis)?;
-        if self.batched && at == 0 {
-            return Err(Problem::new(Code::ShapeMismatch, "axis 0 is the batch"));
-        }
-        Ok(at)
-    }
-
     /// The shape with axis `axis` (not the batch) of length `len`.
     pub fn with_axis(&self, axis: usize, len: usize) -> Shape {
         let mut shape = self.clone();

@@ -1,7 +1,7 @@
 //! Reads the spec and every file that it uses, each once, and checks that names are defined once and that a spec has its
 //! parts once and in order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -34,6 +34,8 @@ struct Loading<'a> {
     /// The files being loaded, outermost first, to find cycles.
     open: Vec<(ModuleId, Origin)>,
     modules: Vec<Module>,
+    /// The files of the zoo that are not archc's own.
+    zoo: BTreeMap<String, String>,
     /// Words and signs of all of them.
     tokens: usize,
 }
@@ -41,8 +43,10 @@ struct Loading<'a> {
 /// Loads the spec `file`, which `sources` already holds, and everything it uses. Every mistake found on the way is in
 /// the diagnostics; the program is complete where there is none.
 pub fn load(sources: &mut Sources, file: FileId) -> (Program, Diagnostics) {
+    let zoo = sources.loader().map_or_else(BTreeMap::new, |loader| loader.zoo().into_iter().collect());
     let mut loader = Loading {
         sources,
+        zoo,
         problems: Diagnostics::new(),
         known: HashMap::new(),
         open: vec![],
@@ -137,8 +141,11 @@ impl Loading<'_> {
         if let Some(id) = self.known.get(&origin) {
             return *id;
         }
-        let text = zoo::text(name).expect("the name is of a file of the zoo");
-        let file = self.sources.add_builtin(format!("zoo/{name}"), text);
+        let shown = format!("zoo/{name}");
+        let file = match self.zoo.get(name) {
+            Some(text) => self.sources.add(shown, text.clone(), None),
+            None => self.sources.add_builtin(shown, zoo::text(name).expect("the name is of a file of the zoo")),
+        };
         self.add(file, origin)
     }
 
@@ -153,8 +160,9 @@ impl Loading<'_> {
         let is_network =
             |id: ModuleId| self.modules[id.0].definitions.get(&name).is_some_and(|found| found.kind == Kind::Network);
         let is_defined = seen.any(is_network);
-        if !is_defined && let Some(file) = zoo::file_of(&name) {
-            self.zoo_file(file);
+        let given = self.zoo.iter().find(|(_, text)| zoo::defines(text, &name)).map(|(file, _)| file.clone());
+        if !is_defined && let Some(file) = given.or_else(|| zoo::file_of(&name).map(str::to_string)) {
+            self.zoo_file(&file);
         }
     }
 
@@ -166,8 +174,8 @@ impl Loading<'_> {
             None => None,
         };
         if let Some(name) = zoo_name {
-            if zoo::text(name).is_none() {
-                let names = zoo::FILES.iter().map(|(name, _)| *name);
+            if zoo::text(name).is_none() && !self.zoo.contains_key(name) {
+                let names = zoo::FILES.iter().map(|(name, _)| *name).chain(self.zoo.keys().map(String::as_str));
                 let problem = Problem::new(Code::File, format!("the zoo has no file `{name}`"));
                 return Err(problem.hints(suggest(name, names)).at(path.span));
             }

@@ -7,7 +7,7 @@ use pest::Parser;
 use pest::error::{Error, ErrorVariant, InputLocation};
 
 use super::parse::{Context, Grammar, Rule};
-use super::statements::{self, STATEMENTS};
+use super::statements::{self, STATEMENTS, Statement};
 use crate::diag::{Code, Diagnostic, Problem, suggest};
 use crate::ops;
 use crate::source::Span;
@@ -108,6 +108,19 @@ impl<'a> Stuck<'a> {
 
     fn wants(&self, rules: &[Rule]) -> bool {
         self.wanted.iter().any(|rule| rules.contains(rule))
+    }
+
+    /// The statement of a file that the text begins like.
+    fn statement(&self) -> Option<&'static Statement> {
+        let word = self.first_word();
+        STATEMENTS.iter().filter(|_| self.context == Some(Context::File)).find(|statement| statement.word == word)
+    }
+
+    /// The words of the statement that must come here.
+    fn needed(&self) -> Vec<&'static str> {
+        let is_wanted =
+            |word: &&str| self.wanted.iter().any(|rule| format!("{rule:?}").strip_prefix("kw_") == Some(word));
+        self.statement().into_iter().flat_map(Statement::needed).filter(is_wanted).collect()
     }
 
     /// What was parsed, up to the token where it stopped.
@@ -383,30 +396,32 @@ impl<'a> Stuck<'a> {
     }
 
     /// The tokens that would have been right, in words; those that only continue what may end here are left out.
-    fn expected(&self) -> Vec<&'static str> {
+    fn expected(&self) -> Vec<String> {
         if self.wants(&[Rule::braces, Rule::seq_step]) {
-            return vec!["a layer"];
+            return vec!["a layer".into()];
         }
         if self.wants(&[Rule::kw_else]) && self.wants(&[Rule::binary]) {
-            return vec!["`else`"];
+            return vec!["`else`".into()];
         }
         if ["input", "labels"].contains(&self.first_word()) && self.wants(&[Rule::colon]) && self.found == "[" {
-            return vec!["`:`"];
+            return vec!["`:`".into()];
         }
         if self.before().ends_with(':') && self.wants(&[Rule::expr]) && self.wants(&[Rule::lbrace, Rule::body]) {
-            return vec!["a layer"];
+            return vec!["a layer".into()];
         }
-        let mut expected: Vec<&str> = vec![];
+        let needed = self.needed();
+        let mut expected: Vec<String> = needed.iter().map(|word| format!("`{word}`")).collect();
         for (rules, word) in EXPECTED {
-            if self.wants(rules) && !expected.contains(word) {
-                expected.push(word);
+            if self.wants(rules) && !expected.iter().any(|other| other == word) {
+                expected.push(word.to_string());
             }
         }
         // `f(a b)` lacks a comma rather than an `=`, and words that must follow are said alone.
         if self.wants(&[Rule::rparen]) && is_word(self.found) {
             expected.retain(|word| *word != "`=`");
         }
-        if self.wants(&[Rule::kw_with, Rule::kw_to, Rule::kw_in])
+        if !needed.is_empty()
+            || self.wants(&[Rule::kw_to, Rule::kw_in])
             || (self.wants(&[Rule::eq]) && !self.wants(&[Rule::rparen]))
         {
             expected.retain(|word| *word != "`,`");
@@ -415,7 +430,7 @@ impl<'a> Stuck<'a> {
             expected.retain(|word| *word != "a place in the network");
         }
         if expected == ["`,`"] && self.wants(&[Rule::end]) {
-            expected.push("the end of the statement");
+            expected.push("the end of the statement".into());
         }
         expected
     }
@@ -423,11 +438,10 @@ impl<'a> Stuck<'a> {
     /// Behind what it was expected, where the token alone does not tell.
     fn after(&self) -> String {
         let verb = self.first_word();
-        let statement = STATEMENTS.iter().find(|statement| statement.word == verb);
-        let (Some(Context::File), Some(statement)) = (self.context, statement) else { return String::new() };
-        if self.wants(&[Rule::kw_with, Rule::kw_to]) {
-            let what = if statement.rest.starts_with("place") { "place" } else { "selector" };
-            return format!(" after the {what} of `{verb}`");
+        let Some(statement) = self.statement() else { return String::new() };
+        let first = ["place", "selector"].into_iter().find(|part| statement.rest.starts_with(part));
+        if let (Some(first), false) = (first, self.needed().is_empty()) {
+            return format!(" after the {first} of `{verb}`");
         }
         if self.wants(&[Rule::side, Rule::kw_at]) {
             return format!(" after the new layers of `{verb}`");
@@ -440,14 +454,12 @@ impl<'a> Stuck<'a> {
 /// not said.
 const EXPECTED: &[(&[Rule], &str)] = &[
     (&[Rule::eq], "`=`"),
-    (&[Rule::kw_with], "`with`"),
     (&[Rule::kw_add], "`add`"),
     (&[Rule::kw_concat], "`concat`"),
     (&[Rule::kw_to], "`to`"),
     (&[Rule::kw_by], "`by`"),
     (&[Rule::kw_in], "`in`"),
     (&[Rule::kw_then], "`then`"),
-    (&[Rule::kw_around], "`around`"),
     (&[Rule::kw_auto], "`auto`"),
     (&[Rule::side], "`before`, `after`, `at` or `beside`"),
     (&[Rule::kw_before], "`before`"),

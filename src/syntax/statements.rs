@@ -12,6 +12,18 @@ pub(super) struct Statement {
     pub rest: &'static str,
 }
 
+impl Statement {
+    /// The words that no statement of its kind lacks: `with`, `to`. Those in parentheses may be others, or none.
+    pub fn needed(&self) -> impl Iterator<Item = &'static str> {
+        let mut depth = 0;
+        self.rest.split(' ').filter_map(move |token| {
+            let is_outside = depth == 0;
+            depth += token.matches('(').count() as i32 - token.matches(')').count() as i32;
+            token.strip_prefix("kw_").filter(|_| is_outside)
+        })
+    }
+}
+
 /// The alternatives of `item` and of `edit`, in order.
 pub(super) static STATEMENTS: LazyLock<Vec<Statement>> = LazyLock::new(|| {
     let items = alternatives("item").filter(|name| *name != "edit");

@@ -13,7 +13,7 @@ use crate::resolve::Program;
 use crate::source::Span;
 use crate::syntax::tree::{self, Expr, ExprKind, TrainLine};
 use crate::typed::Typed;
-use crate::words::{ANY, Arg, COUNT, Call, Kind, Setting};
+use crate::words::{Arg, Argument, Call, Kind, Setting};
 
 /// Checks the spec's `train` block, where it has one. `typed` is the edited network, where that is known.
 pub fn check<'a>(
@@ -42,10 +42,9 @@ pub fn check<'a>(
     });
     debug_assert!(read.is_err(), "the network of nothing is thrown away");
     if let Some(typed) = typed {
-        // what selectors are resolved in
-        let mut graph = typed.graph().clone();
-        thaws(program, globals, (typed, &mut graph), train, &mut draft, problems);
-        factors(program, globals, (typed, &mut graph), train, &mut draft, problems);
+        let mut places = Places { program, globals, typed, graph: typed.graph().clone(), problems };
+        places.thaws(train, &mut draft);
+        places.factors(train, &mut draft);
         let trainable = typed.order().iter().any(|id| is_trainable(typed, *id));
         if !trainable {
             let problem = Problem::new(Code::Train, "nothing of this network can be trained");
@@ -340,121 +339,116 @@ fn is_trainable(typed: &Typed, id: NodeId) -> bool {
     !typed.graph().node(id).frozen && has_weights(typed, id)
 }
 
-/// The `unfreeze` lines: each names frozen layers, none twice, and epochs of the run.
-fn thaws<'a>(
+/// What reading the lines of places needs.
+struct Places<'a, 'b> {
     program: &'a Program,
-    globals: &Globals<'a>,
-    (typed, graph): (&Typed, &mut Graph),
-    train: &'a tree::Train,
-    draft: &mut Draft,
-    problems: &mut Diagnostics,
-) {
-    let mut named: IndexMap<NodeId, Span> = IndexMap::new();
-    let all = draft.epochs.map_or(i64::MAX, |epochs| epochs as i64);
-    for line in &train.lines {
-        let TrainLine::Thaw { word, target, epochs, span } = line else { continue };
-        if word.value != "unfreeze" {
-            continue;
-        }
-        let (layers, after) = match edit::select_layers(program, globals, graph, target, Some(epochs)) {
-            Ok(found) => found,
-            Err(found) => {
-                problems.extend(found);
-                continue;
-            }
-        };
-        let after = match after.as_ref().map(|value| (convert(COUNT, value), value)) {
-            Some((Some(Setting::Int(after)), _)) if after < all => after as usize,
-            Some((Some(Setting::Int(after)), _)) => {
-                let message = format!("these layers never learn: the run has {all} epochs, not more than {after}");
-                problems.push(Problem::new(Code::Train, message).hint("more `epochs`, or fewer here").at(epochs.span));
-                continue;
-            }
-            Some((_, value)) if !value.is_poison() => {
-                let message = format!("`unfreeze` needs whole epochs, 1 or more, got {}", value.describe());
-                let problem = Problem::new(Code::TypeMismatch, message);
-                problems.push(problem.hint("what learns from the beginning is not frozen at all").at(epochs.span));
-                continue;
-            }
-            _ => continue,
-        };
-        let owners: IndexSet<NodeId> = layers.into_iter().map(|id| typed.graph().owner(id)).collect();
-        let is_thawed = |owner: &NodeId| typed.graph().node(*owner).frozen && has_weights(typed, *owner);
-        let owners: Vec<NodeId> = owners.into_iter().filter(is_thawed).collect();
-        if owners.is_empty() {
-            let problem = Problem::new(Code::Train, "this `unfreeze` line names no frozen layer with weights");
-            problems
-                .push(problem.hint("freeze them first, outside of `train`: `freeze all except fc`").at(target.span));
-            continue;
-        }
-        if let Some(first) = owners.iter().find_map(|id| named.get(id)) {
-            let problem = Problem::new(Code::Train, "some of these layers are named by an `unfreeze` line already");
-            problems.push(
-                problem.see(*first, "given here").hint("take them out of one of the lines with `except`").at(*span),
-            );
-            continue;
-        }
-        named.extend(owners.iter().map(|id| (*id, *span)));
-        draft.thaws.extend(owners.into_iter().map(|id| (id, after)));
-    }
+    globals: &'b Globals<'a>,
+    typed: &'b Typed,
+    /// What selectors are resolved in.
+    graph: Graph,
+    problems: &'b mut Diagnostics,
 }
 
-/// The `lr` lines: each names trainable tensors, none twice.
-fn factors<'a>(
-    program: &'a Program,
-    globals: &Globals<'a>,
-    (typed, graph): (&Typed, &mut Graph),
-    train: &'a tree::Train,
-    draft: &mut Draft,
-    problems: &mut Diagnostics,
-) {
-    let mut named: IndexMap<NodeId, Span> = IndexMap::new();
-    let thawed: IndexSet<NodeId> = draft.thaws.iter().map(|(id, _)| *id).collect();
-    for line in &train.lines {
-        let TrainLine::Factor { word, target, by, span } = line else { continue };
-        if word.value != "lr" {
-            continue;
-        }
-        let selected = edit::select_layers(program, globals, graph, target, Some(by));
-        let (layers, factor) = match selected {
-            Ok(found) => found,
-            Err(found) => {
-                problems.extend(found);
+impl<'a> Places<'a, '_> {
+    /// The `unfreeze` lines: each names frozen layers, none twice, and epochs of the run.
+    fn thaws(&mut self, train: &'a tree::Train, draft: &mut Draft) {
+        let mut named: IndexMap<NodeId, Span> = IndexMap::new();
+        let all = draft.epochs.unwrap_or(usize::MAX);
+        for line in &train.lines {
+            let TrainLine::Thaw { word, target, epochs, span } = line else { continue };
+            if word.value != "unfreeze" {
                 continue;
             }
-        };
-        let factor = match factor.as_ref().map(|value| (convert(ANY, value), value)) {
-            Some((Some(Setting::Float(factor)), _)) => factor,
-            Some((_, value)) if !value.is_poison() => {
-                let message = format!("a factor is a float of 0 or more, got {}", value.describe());
-                problems.push(Problem::new(Code::TypeMismatch, message).at(by.span));
-                1.0
-            }
-            _ => 1.0,
-        };
-        let owners: IndexSet<NodeId> = layers.into_iter().map(|id| typed.graph().owner(id)).collect();
-        let learns = |owner: &NodeId| is_trainable(typed, *owner) || thawed.contains(owner);
-        let owners: Vec<NodeId> = owners.into_iter().filter(learns).collect();
-        if owners.is_empty() {
-            let problem = Problem::new(Code::Train, "this `lr` line names no trainable tensor");
-            problems.push(problem.hint("these layers are frozen, or have no weights").at(target.span));
-            continue;
-        }
-        let twice: Vec<(NodeId, Span)> = owners.iter().filter_map(|id| Some((*id, *named.get(id)?))).collect();
-        if let Some((id, first)) = twice.first() {
-            let tensor = typed.params(*id).into_iter().find(|param| param.role == Role::Weight);
-            let tensor = key(&typed.graph().node(*id).path, tensor.map_or("weight", |param| param.name));
-            let message = match twice.len() - 1 {
-                0 => format!("`{tensor}` has a factor already"),
-                1 => format!("`{tensor}` and 1 more layer have a factor already"),
-                more => format!("`{tensor}` and {more} more layers have a factor already"),
+            let wrong = |got: String| {
+                Problem::new(Code::TypeMismatch, format!("`unfreeze` needs whole epochs, 1 or more, got {got}"))
+                    .hint("what learns from the beginning is not frozen at all")
             };
-            let problem = Problem::new(Code::Train, message);
-            let problem = problem.see(*first, "given here").hint("take it out of one of the lines with `except`");
-            problems.push(problem.at(*span));
-            continue;
+            let Some((mut owners, after)) = self.line::<usize>(target, epochs, wrong) else { continue };
+            if after >= all {
+                let message = format!("these layers never learn: the run has {all} epochs, not more than {after}");
+                let problem = Problem::new(Code::Train, message).hint("more `epochs`, or fewer here");
+                self.problems.push(problem.at(epochs.span));
+                continue;
+            }
+            owners.retain(|owner| self.typed.graph().node(*owner).frozen);
+            if owners.is_empty() {
+                let problem = Problem::new(Code::Train, "this `unfreeze` line names no frozen layer with weights")
+                    .hint("freeze them first, outside of `train`: `freeze all except fc`");
+                self.problems.push(problem.at(target.span));
+                continue;
+            }
+            if let Some(first) = owners.iter().find_map(|id| named.get(id)) {
+                let problem = Problem::new(Code::Train, "some of these layers are named by an `unfreeze` line already")
+                    .see(*first, "given here")
+                    .hint("take them out of one of the lines with `except`");
+                self.problems.push(problem.at(*span));
+                continue;
+            }
+            named.extend(owners.iter().map(|id| (*id, *span)));
+            draft.thaws.extend(owners.into_iter().map(|id| (id, after)));
         }
-        named.extend(owners.iter().map(|id| (*id, *span)));
-        draft.factors.extend(owners.into_iter().map(|id| (id, factor)));
+    }
+
+    /// The `lr` lines: each names trainable tensors, none twice.
+    fn factors(&mut self, train: &'a tree::Train, draft: &mut Draft) {
+        let mut named: IndexMap<NodeId, Span> = IndexMap::new();
+        let thawed: IndexSet<NodeId> = draft.thaws.iter().map(|(id, _)| *id).collect();
+        for line in &train.lines {
+            let TrainLine::Factor { word, target, by, span } = line else { continue };
+            if word.value != "lr" {
+                continue;
+            }
+            let wrong =
+                |got: String| Problem::new(Code::TypeMismatch, format!("a factor is a float of 0 or more, got {got}"));
+            let Some((mut owners, factor)) = self.line::<f64>(target, by, wrong) else { continue };
+            owners.retain(|owner| is_trainable(self.typed, *owner) || thawed.contains(owner));
+            if owners.is_empty() {
+                let problem = Problem::new(Code::Train, "this `lr` line names no trainable tensor")
+                    .hint("these layers are frozen, or have no weights");
+                self.problems.push(problem.at(target.span));
+                continue;
+            }
+            let twice: Vec<(NodeId, Span)> = owners.iter().filter_map(|id| Some((*id, *named.get(id)?))).collect();
+            if let Some((id, first)) = twice.first() {
+                let tensor = self.typed.params(*id).into_iter().find(|param| param.role == Role::Weight);
+                let tensor = key(&self.typed.graph().node(*id).path, tensor.map_or("weight", |param| param.name));
+                let message = match twice.len() - 1 {
+                    0 => format!("`{tensor}` has a factor already"),
+                    1 => format!("`{tensor}` and 1 more layer have a factor already"),
+                    more => format!("`{tensor}` and {more} more layers have a factor already"),
+                };
+                let problem = Problem::new(Code::Train, message)
+                    .see(*first, "given here")
+                    .hint("take it out of one of the lines with `except`");
+                self.problems.push(problem.at(*span));
+                continue;
+            }
+            named.extend(owners.iter().map(|id| (*id, *span)));
+            draft.factors.extend(owners.into_iter().map(|id| (id, factor)));
+        }
+    }
+
+    /// The layers with weights whose tensors a selector names, and the value beside it, of which `wrong` complains where it
+    /// is another; None after a mistake.
+    fn line<T: Argument>(
+        &mut self,
+        target: &'a tree::Selector,
+        beside: &'a Expr,
+        wrong: impl Fn(String) -> Problem,
+    ) -> Option<(IndexSet<NodeId>, T)> {
+        let selected = edit::select_layers(self.program, self.globals, &mut self.graph, target, Some(beside));
+        let (layers, value) = match selected {
+            Ok((layers, value)) => (layers, value?),
+            Err(found) => {
+                self.problems.extend(found);
+                return None;
+            }
+        };
+        let read = convert(T::KIND, &value).and_then(T::read);
+        if read.is_none() && !value.is_poison() {
+            self.problems.push(wrong(value.describe()).at(beside.span));
+        }
+        let owners = layers.into_iter().map(|id| self.typed.graph().owner(id));
+        Some((owners.filter(|id| has_weights(self.typed, *id)).collect(), read?))
     }
 }

@@ -77,10 +77,6 @@ impl DType {
             DType::Other(_) => None,
         }
     }
-
-    pub fn is_float(&self) -> bool {
-        matches!(self, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
-    }
 }
 
 /// The values in `bytes` as float32, each rounded to the nearest; None for a format that is not known. `bytes` may lie

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::Job;
 use super::learner::Learner;
+use super::left_out::none_readable;
 use super::prefix::PrefixCache;
 use super::samples::Part;
 use super::scores::Scores;
-use super::{Job, none_readable};
 use crate::data::{Dataset, Loader};
 use crate::diag::Problem;
 

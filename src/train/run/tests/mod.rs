@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::path::Path;
 
 use super::learner::{Kept, Prefix, State};
+use super::prefix::{PrefixCache, Room};
 use super::*;
 use crate::data::augment::Augment;
 use crate::data::{Targets, Want, folder};
