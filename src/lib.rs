@@ -56,9 +56,10 @@
 //! - `resolve`: which names a file sees. `build`: an interpreter that makes layers of text. `edit`: the verbs.
 //! - `typed`: the check after the last edit.
 //! - `weights`: files, key maps, initialisers. `settings`: weights, preprocessing and labels of a spec.
-//! - `opt`, `plan`, `exec`: rewrites, steps and memory, kernels. One layout for images: channels last.
+//! - `net`, `opt`, `plan`, `exec`: steps with their gradients, rewrites, memory and geometry, kernels. One layout for
+//!   images: channels last.
 //! - `bind`: which tensor comes from where, and the ledger that accounts for every one.
-//! - `train`: the `train` block, gradients, and the steps that learn.
+//! - `train`: the `train` block, the loss, and the steps that learn.
 //! - `compile`: the stages one after another. `answers`: what the outputs of a network mean.
 //! - `face`: what is public. `cli`: a file a command.
 //!

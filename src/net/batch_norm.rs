@@ -1,6 +1,8 @@
 //! Batch norm by the statistics of the batch, as `torch.nn.BatchNorm2d` in training mode. By its running statistics it is
 //! [`Channels`](super::Channels).
 
+use std::fmt;
+
 use super::{Accepts, Backward, Id, Layout, Net, Node, Step};
 use crate::ops::shape::Shape;
 
@@ -36,6 +38,11 @@ pub struct Running {
     pub state: usize,
     pub momentum: f32,
     pub count: usize,
+}
+
+/// Of which gradient `dy` is.
+fn dump(f: &mut fmt::Formatter<'_>, relu: bool) -> fmt::Result {
+    f.write_str(if relu { " of its relu" } else { "" })
 }
 
 impl Step for BatchStats {
@@ -91,6 +98,10 @@ impl Step for BatchNormSums {
     fn is_weight(&self, at: usize) -> bool {
         at > 2
     }
+
+    fn dump(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        dump(f, self.relu)
+    }
 }
 
 impl Step for BatchNormData {
@@ -104,6 +115,10 @@ impl Step for BatchNormData {
 
     fn is_weight(&self, at: usize) -> bool {
         at == 3 || at == 4
+    }
+
+    fn dump(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        dump(f, self.relu)
     }
 }
 

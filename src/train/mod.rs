@@ -2,8 +2,6 @@
 //! of it is known, of its type and in its range, and that there is something to train. A [`Trainer`] runs it.
 
 mod check;
-#[cfg(test)]
-mod gradients;
 pub mod loss;
 mod optimizer;
 mod reach;
@@ -12,6 +10,8 @@ mod schedule;
 pub mod spec;
 pub mod split;
 pub mod stage;
+#[cfg(test)]
+mod tests;
 mod trainer;
 
 pub use check::check;
