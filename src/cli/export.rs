@@ -31,7 +31,7 @@ pub struct Export {
     pub source: WeightArgs,
 }
 
-/// What `--to` may say.
+/// The values of `--to`.
 fn formats() -> impl TypedValueParser<Value = Format> {
     let named = |name: String| FORMATS.iter().find(|format| format.name == name).copied();
     PossibleValuesParser::new(FORMATS.iter().map(|format| format.name))

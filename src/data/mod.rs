@@ -26,7 +26,7 @@ use crate::source::below;
 use crate::words::{Kind, choices};
 
 choices! {
-    /// What a `data` line says.
+    /// The samples that a `data` line names.
     pub enum DataSource {
         /// train/CLASS/ and val/CLASS/ of pictures, as torchvision's ImageFolder, or CLASS/ alone; without a val folder the
         /// share `split` of each class is kept for validation; with `skip_corrupt` pictures that cannot be read are left out

@@ -1,4 +1,4 @@
-//! What a verb is. The examples are for `base resnet18`, and a test compiles them.
+//! The type of a verb. The examples of all are for `base resnet18`, and a test compiles them.
 
 use super::{Ctx, Outcome};
 use crate::syntax::tree::Part;

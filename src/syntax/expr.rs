@@ -76,16 +76,18 @@ impl Builder<'_> {
         let last = last.expect(SHAPE);
         let depth = depth + arms.len() + 1;
         self.check_depth(depth, self.span(&last))?;
-        let mut value = self.flat(last, depth)?;
-        for arm in arms.into_iter().rev() {
-            let start = self.span(&arm);
-            let mut parts = arm.into_inner().filter(|pair| pair.as_rule() == Rule::flat);
-            let condition = self.flat(parts.next().expect(SHAPE), depth)?;
-            let then = self.flat(parts.next().expect(SHAPE), depth)?;
-            let span = start.to(value.span);
-            value = Expr { kind: ExprKind::If(Box::new(condition), Box::new(then), Box::new(value)), span };
-        }
-        Ok(value)
+        let value = self.flat(last, depth)?;
+        arms.into_iter().rev().try_fold(value, |value, arm| self.arm(arm, value, depth))
+    }
+
+    /// `if a then b else` before `otherwise`.
+    #[inline(never)]
+    fn arm(&mut self, pair: Pair, otherwise: Expr, depth: usize) -> Result<Expr> {
+        let span = self.span(&pair).to(otherwise.span);
+        let mut parts = pair.into_inner().filter(|pair| pair.as_rule() == Rule::flat);
+        let condition = self.flat(parts.next().expect(SHAPE), depth)?;
+        let then = self.flat(parts.next().expect(SHAPE), depth)?;
+        Ok(Expr { kind: ExprKind::If(Box::new(condition), Box::new(then), Box::new(otherwise)), span })
     }
 
     fn flat(&mut self, pair: Pair, depth: usize) -> Result<Expr> {
@@ -109,19 +111,15 @@ impl Builder<'_> {
     fn climb(&mut self, tokens: &mut Tokens, least: u8) -> Result<Expr> {
         let mut left = match tokens.tokens.next().expect(SHAPE) {
             Token::Atom(pair) => self.atom(pair, tokens.depth)?,
-            Token::Unary(Unary::Neg, span) => {
-                let operand = self.climb(tokens, NEG)?;
-                let span = span.to(operand.span);
-                Expr { kind: ExprKind::Unary(Unary::Neg, Box::new(operand)), span }
+            Token::Unary(Unary::Not, span) if least > NOT => {
+                let (what, hint) =
+                    ("`not` binds looser than the operator before it", "put it in parentheses: `(not ..)`");
+                return misplaced(what, hint, span);
             }
-            Token::Unary(Unary::Not, span) => {
-                if least > NOT {
-                    let problem = Problem::new(Code::Syntax, "`not` binds looser than the operator before it");
-                    return Err(problem.hint("put it in parentheses: `(not ..)`").at(span));
-                }
-                let operand = self.climb(tokens, NOT)?;
+            Token::Unary(unary, span) => {
+                let operand = self.climb(tokens, if unary == Unary::Neg { NEG } else { NOT })?;
                 let span = span.to(operand.span);
-                Expr { kind: ExprKind::Unary(Unary::Not, Box::new(operand)), span }
+                Expr { kind: ExprKind::Unary(unary, Box::new(operand)), span }
             }
             Token::Binary(..) => unreachable!("{SHAPE}"),
         };
@@ -133,8 +131,7 @@ impl Builder<'_> {
                 break;
             }
             if power == COMPARISON && std::mem::replace(&mut compared, true) {
-                let problem = Problem::new(Code::Syntax, "comparisons do not chain");
-                return Err(problem.hint("write `a < b and b < c`").at(place));
+                return misplaced("comparisons do not chain", "write `a < b and b < c`", place);
             }
             tokens.tokens.next();
             // `**` takes a unary minus and another `**` on its right.
@@ -154,20 +151,23 @@ impl Builder<'_> {
         self.check_depth(depth, span)?;
         let mut value = self.primary(first, depth)?;
         for postfix in postfixes {
-            let end = self.span(&postfix);
-            let span = value.span.to(end);
-            let kind = match postfix.as_rule() {
-                Rule::field => {
-                    if matches!(value.kind, ExprKind::Int(_) | ExprKind::Float(_)) {
-                        return Err(Problem::new(Code::Syntax, "a number has no parts").at(end));
-                    }
-                    ExprKind::Field(Box::new(value), self.field(postfix))
-                }
-                _ => self.index(postfix, value, depth)?,
-            };
-            value = Expr { kind, span };
+            value = self.postfix(postfix, value, depth)?;
         }
         Ok(value)
+    }
+
+    #[inline(never)]
+    fn postfix(&mut self, pair: Pair, value: Expr, depth: usize) -> Result<Expr> {
+        let end = self.span(&pair);
+        let span = value.span.to(end);
+        let kind = match pair.as_rule() {
+            Rule::field if matches!(value.kind, ExprKind::Int(_) | ExprKind::Float(_)) => {
+                return Err(Problem::new(Code::Syntax, "a number has no parts").at(end));
+            }
+            Rule::field => ExprKind::Field(Box::new(value), self.field(pair)),
+            _ => self.index(pair, value, depth)?,
+        };
+        Ok(Expr { kind, span })
     }
 
     fn field(&self, pair: Pair) -> Name {
@@ -248,8 +248,10 @@ impl Builder<'_> {
     /// `(chain)` is a value, `(a, b)` and `(a,)` are lists.
     fn paren(&mut self, pair: Pair, depth: usize) -> Result<ExprKind> {
         let is_list = child(&pair, Rule::comma).is_some();
-        let chains = pair.into_inner().filter(|pair| pair.as_rule() == Rule::chain);
-        let mut chains = chains.map(|chain| self.chain(chain, depth)).collect::<Result<Vec<Chain>>>()?;
+        let mut chains = vec![];
+        for pair in pair.into_inner().filter(|pair| pair.as_rule() == Rule::chain) {
+            chains.push(self.chain(pair, depth)?);
+        }
         if !is_list {
             return Ok(ExprKind::Paren(Box::new(chains.pop().expect(SHAPE))));
         }
@@ -265,4 +267,10 @@ impl Builder<'_> {
         });
         Ok(ExprKind::List(values.collect::<Result<_>>()?))
     }
+}
+
+/// An operator that cannot stand where it does.
+#[inline(never)]
+fn misplaced(what: &str, hint: &str, span: Span) -> Result<Expr> {
+    Err(Problem::new(Code::Syntax, what).hint(hint).at(span))
 }

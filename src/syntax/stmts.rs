@@ -104,8 +104,12 @@ impl Builder<'_> {
 
     pub fn chain(&mut self, pair: Pair, depth: usize) -> Result<Chain> {
         let span = self.span(&pair);
-        let steps = pair.into_inner().filter(|pair| matches!(pair.as_rule(), Rule::step | Rule::link));
-        Ok(Chain { steps: steps.map(|step| self.step(step, depth)).collect::<Result<_>>()?, span })
+        let mut steps = vec![];
+        // loops, not adapters: chains nest, and each level of those takes ten frames
+        for pair in pair.into_inner().filter(|pair| matches!(pair.as_rule(), Rule::step | Rule::link)) {
+            steps.push(self.step(pair, depth)?);
+        }
+        Ok(Chain { steps, span })
     }
 
     fn step(&mut self, pair: Pair, depth: usize) -> Result<Step> {
@@ -120,21 +124,30 @@ impl Builder<'_> {
         let mut label = None;
         let mut kind = None;
         for pair in pair.into_inner() {
-            match pair.as_rule() {
-                Rule::label => label = Some(self.label(pair)?),
-                Rule::seq_step => {
-                    kind = Some(StepKind::Seq(self.body(child(&pair, Rule::body).expect(SHAPE), Context::Body)));
+            kind = Some(match pair.as_rule() {
+                Rule::label => {
+                    label = Some(self.label(pair)?);
+                    continue;
                 }
-                Rule::braces => {
-                    kind = Some(StepKind::Braces(self.body(child(&pair, Rule::body).expect(SHAPE), Context::Body)));
-                }
-                Rule::residual => kind = Some(StepKind::Residual(self.residual(pair)?)),
-                Rule::expr => kind = Some(StepKind::Expr(self.expr_at(pair, depth)?)),
-                Rule::call | Rule::kw_none => kind = Some(StepKind::Expr(self.primary(pair, depth)?)),
-                _ => {}
-            }
+                Rule::seq_step | Rule::braces | Rule::residual => self.bodies(pair)?,
+                Rule::expr => StepKind::Expr(self.expr_at(pair, depth)?),
+                Rule::call | Rule::kw_none => StepKind::Expr(self.primary(pair, depth)?),
+                _ => continue,
+            });
         }
         Ok(Step { label, kind: kind.expect(SHAPE), span })
+    }
+
+    /// A step that is made of bodies. A function of its own, as are others here: expressions nest by way of steps, and what
+    /// a frame holds for other kinds of steps would count for each level.
+    #[inline(never)]
+    fn bodies(&mut self, pair: Pair) -> Result<StepKind> {
+        let body = |builder: &mut Self| builder.body(child(&pair, Rule::body).expect(SHAPE), Context::Body);
+        Ok(match pair.as_rule() {
+            Rule::seq_step => StepKind::Seq(body(self)),
+            Rule::braces => StepKind::Braces(body(self)),
+            _ => StepKind::Residual(self.residual(pair)?),
+        })
     }
 
     fn residual(&mut self, pair: Pair) -> Result<Residual> {
@@ -149,6 +162,7 @@ impl Builder<'_> {
         Ok(Residual { condition: condition.transpose()?, main, shortcut: shortcut.transpose()?, span })
     }
 
+    #[inline(never)]
     fn label(&mut self, pair: Pair) -> Result<Label> {
         let Some(string) = child(&pair, Rule::string) else {
             let name = self.name(&child(&pair, Rule::name).expect(SHAPE));
@@ -217,6 +231,7 @@ impl Builder<'_> {
     }
 
     /// Fails where an expression is nested too deep for those who walk over it.
+    #[inline(never)]
     pub fn check_depth(&self, depth: usize, span: Span) -> Result<()> {
         if depth > MAX_DEPTH {
             let message = format!("an expression of more than {MAX_DEPTH} nested operators");

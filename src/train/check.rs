@@ -141,7 +141,7 @@ impl<'a> Reader<'a, '_, '_> {
         }
     }
 
-    /// What the line of a word says; None after a mistake.
+    /// The line of a word, read; None after a mistake.
     fn word(&mut self, word: &'static Word, values: &'a [Expr]) -> Option<Said> {
         match &word.takes {
             Takes::Value { kind, .. } => {
@@ -339,12 +339,12 @@ fn is_trainable(typed: &Typed, id: NodeId) -> bool {
     !typed.graph().node(id).frozen && has_weights(typed, id)
 }
 
-/// What reading the lines of places needs.
+/// Reads the lines whose word takes a place.
 struct Places<'a, 'b> {
     program: &'a Program,
     globals: &'b Globals<'a>,
     typed: &'b Typed,
-    /// What selectors are resolved in.
+    /// The network in which selectors are resolved.
     graph: Graph,
     problems: &'b mut Diagnostics,
 }

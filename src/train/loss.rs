@@ -1,5 +1,5 @@
-//! The losses of a `train` block: what each compares outputs with, what outputs mean that learned by it, and which of the
-//! kernels' it is.
+//! The losses of a `train` block: the targets that each compares outputs with, the meaning of outputs that learned by it, and
+//! the kernels' loss that it is.
 
 use crate::data::{DataSource, Want};
 use crate::diag::{Code, Problem};
@@ -7,7 +7,7 @@ use crate::io::results::Scores;
 use crate::words::{CHANCE, Choices, Kind, choices};
 
 choices! {
-    /// What is made small, with PyTorch's arguments and defaults.
+    /// The number that training makes small, with PyTorch's arguments and defaults.
     pub enum Loss {
         /// softmax and the negative logarithm of the class's share; `balanced` weighs a class by the inverse of how often it
         /// comes
@@ -38,7 +38,7 @@ choices! {
 }
 
 choices! {
-    /// What outputs are compared with.
+    /// The other side of a loss's comparison with the outputs.
     #[derive(Copy)]
     pub enum Target {
         /// the sample's label
@@ -72,7 +72,7 @@ impl Loss {
         }
     }
 
-    /// What a picture's target is.
+    /// The target of a picture.
     ///
     /// # Errors
     /// If the data has nothing that the loss compares with.

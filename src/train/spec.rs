@@ -31,7 +31,7 @@ pub enum Takes {
     Value { kind: Kind, default: Setting },
 }
 
-/// What a word was read as.
+/// The values that were read behind a word.
 pub(super) enum Said {
     One(Chosen),
     Many(Vec<Chosen>),
@@ -81,7 +81,7 @@ macro_rules! lines {
             pub(super) thaws: Vec<(NodeId, usize)>,
         }
 
-        /// What of a block was read so far.
+        /// A block of which some lines are read.
         #[derive(Default)]
         pub(super) struct Draft {
             $(pub $word: Option<$ty>,)*

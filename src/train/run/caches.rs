@@ -1,4 +1,4 @@
-//! What the frozen prefix of an epoch makes of the samples, kept from epoch to epoch.
+//! The outputs of the frozen prefix for every sample, kept from epoch to epoch.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::samples::Part;
 use crate::data::Dataset;
 use crate::diag::{Problem, count};
 
-/// What a frozen prefix made of the samples; None where nothing is kept.
+/// The outputs of a frozen prefix; None where nothing is kept.
 #[derive(Default)]
 pub(super) struct Caches {
     pub key: Option<[u8; 32]>,

@@ -30,7 +30,7 @@ impl Run<'_> {
         Err(self.kept(problem))
     }
 
-    /// What checkpoints take on the disk: the last one, the best one, and the one that is being written.
+    /// The bytes that checkpoints take on the disk: the last one, the best one, and the one that is being written.
     pub(super) fn spare(&self) -> u64 {
         let one = std::fs::metadata(self.folder.checkpoint()).map_or(0, |found| found.len());
         3 * one + METRICS_MAY_GROW
