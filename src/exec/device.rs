@@ -87,7 +87,7 @@ impl Device {
     pub fn learns(self, precision: Precision) -> Result<Arc<dyn Learns>, Problem> {
         if precision.dtype == DType::F16 {
             return Err(Problem::new(Code::Resource, "networks learn in f32 or bf16, not in f16")
-                .note("derivatives are often too small for f16")
+                .note("gradients are often too small for f16")
                 .hint("`--device cuda --dtype bf16`; `archc run --dtype f16` runs what was learned"));
         }
         let ordinal = match self {

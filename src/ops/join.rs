@@ -9,7 +9,7 @@ op! {
     /// Sum of two values, `add(a, b)` or `a + b`; or of a value and a number, `a + 0.5`.
     ///
     /// Two batched values of different rank pair their axes from the left ([N, C, H, W] + [N, C]); with a batchless one
-    /// from the right, as PyTorch. A 1 is stretched.
+    /// from the right, as PyTorch. A 1 is broadcast.
     pub struct Add = "add", First {
         /// the number, where the other side is one
         number: Option<f64> = "none",
@@ -93,7 +93,7 @@ impl Operation for Sub {
 
 op! {
     /// Values side by side along an axis, as `torch.cat`: `concat(a, b, axis = 1)`. All other axes must have equal lengths;
-    /// only a first axis of 1 of a value without batch is stretched to the batch ([1, 1, 768] with [N, 196, 768]).
+    /// only a first axis of 1 of a value without batch is broadcast to the batch ([1, 1, 768] with [N, 196, 768]).
     pub struct Concat = "concat", First {
         /// the axis along which they are joined; -1 is the last; never the batch
         axis: i64 = "1",
@@ -110,10 +110,10 @@ impl Operation for Concat {
         let axis = inner_axis("concat", whole, self.axis)?;
         let mut len = 0usize;
         for shape in ins {
-            let stretched = whole.batched && !shape.batched;
+            let broadcast = whole.batched && !shape.batched;
             let others = (usize::from(whole.batched)..whole.rank()).filter(|at| *at != axis);
             if shape.rank() != whole.rank()
-                || stretched && shape.axis(0) != Some(1)
+                || broadcast && shape.axis(0) != Some(1)
                 || others.into_iter().any(|at| shape.axis(at) != whole.axis(at))
             {
                 return Err(mismatch(format!(
@@ -146,7 +146,7 @@ impl Operation for Concat {
 
 op! {
     /// Product of matrices, as `torch.matmul`: [.., m, k] and [.., k, n] give [.., m, n]. The axes before the last two are
-    /// stretched from the right: [N, L, k] and a batchless [k, n] give [N, L, n].
+    /// broadcast from the right: [N, L, k] and a batchless [k, n] give [N, L, n].
     pub struct Matmul = "matmul", First {}
 }
 
@@ -171,7 +171,7 @@ impl Operation for Matmul {
             return Ok(Shape::batched([n.unwrap_or(1)]));
         }
         let outer = |shape: &Shape| Shape { batched: shape.batched, dims: shape.dims[..shape.dims.len() - 2].to_vec() };
-        let mut result = stretch(&outer(a), &outer(b), false).ok_or_else(wrong)?;
+        let mut result = broadcast(&outer(a), &outer(b), false).ok_or_else(wrong)?;
         result.dims.extend([a.axis(a.rank() - 2).unwrap_or(1), n.unwrap_or(1)]);
         Ok(result)
     }
@@ -255,14 +255,14 @@ fn broadcast_all(op: &str, ins: &[&Shape]) -> Result<Shape, Problem> {
     }
 }
 
-/// The shape of `a` and `b` after stretching (see [`Add`]).
+/// The shape of `a` and `b` after broadcasting (see [`Add`]).
 pub fn broadcast(op: &str, a: &Shape, b: &Shape) -> Result<Shape, Problem> {
     let from_left = a.batched && b.batched;
-    stretch(a, b, from_left).ok_or_else(|| mismatch(format!("`{op}` needs shapes that fit, got {a} and {b}")))
+    broadcast(a, b, from_left).ok_or_else(|| mismatch(format!("`{op}` needs shapes that fit, got {a} and {b}")))
 }
 
 /// The common shape of `a` and `b`, axes paired from the left or from the right; None where they do not fit.
-fn stretch(a: &Shape, b: &Shape, from_left: bool) -> Option<Shape> {
+fn broadcast(a: &Shape, b: &Shape, from_left: bool) -> Option<Shape> {
     let rank = a.rank().max(b.rank());
     let mut dims = Vec::with_capacity(rank);
     for at in 0..rank {
@@ -315,7 +315,7 @@ fn elementwise(ins: &[Operand<'_>], number: Option<f64>, out: &[usize], f: impl 
     result
 }
 
-/// For every axis of `out` how far one step goes in a row-major tensor of `shape`; 0 where it is stretched.
+/// For every axis of `out` how far one step goes in a row-major tensor of `shape`; 0 where it is broadcast.
 pub fn steps(shape: &[usize], out: &[usize], from_left: bool) -> Vec<usize> {
     let offset = if from_left { 0 } else { out.len() - shape.len() };
     let mut steps = vec![0; out.len()];

@@ -126,7 +126,7 @@ pub trait Operation {
         false
     }
 
-    /// Whether each value of the result is made of the values at the same place of the stretched operands alone.
+    /// Whether each value of the result is made of the values at the same place of the broadcast operands alone.
     fn is_elementwise(&self) -> bool {
         self.activation().is_some() || self.is_random()
     }
@@ -285,7 +285,7 @@ impl Op {
         self.operation().is_random()
     }
 
-    /// Whether each value of the result is made of the values at the same place of the stretched operands alone, and so
+    /// Whether each value of the result is made of the values at the same place of the broadcast operands alone, and so
     /// does not depend on the layout.
     pub fn is_elementwise(&self) -> bool {
         self.operation().is_elementwise()

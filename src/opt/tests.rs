@@ -209,7 +209,7 @@ fn relu_mask() {
     let block =
         |last: &str| format!("x = input([3, 4, 4])\n c = conv2d(3, kernel = 1) <- x\n b = batch_norm2d <- c\n {last}");
     fires_in(learning, "relu_mask", &block("y = relu <- b"));
-    // the sign of y is another's where something is added before the relu; another function has another derivative
+    // the sign of y is another's where something is added before the relu; another function has another gradient
     leaves_in(learning, "relu_mask", &block("s = add <- b, x\n y = relu <- s"));
     leaves_in(learning, "relu_mask", &block("y = silu <- b"));
     // a relu behind something else has no batch norm to undo it

@@ -137,7 +137,7 @@ impl Over {
 fn pairs(net: &Net, id: Id, step: &Step, op: Binary) -> Pairs {
     let (dims, order) = (&step.write.dims, step.write.order());
     let from_left = net.node(id).operands.iter().all(|operand| net.node(*operand).shape.batched);
-    let views: Vec<View> = step.reads.iter().map(|view| view.stretched(dims, from_left)).collect();
+    let views: Vec<View> = step.reads.iter().map(|view| view.broadcast(dims, from_left)).collect();
     let whole = |at: &usize| step.reads[*at].dims == *dims && step.reads[*at].matrix(&order).is_some();
     let found = (0..2).find(whole).filter(|_| step.write.matrix(&order).is_some());
     let first = found.unwrap_or(0);
@@ -155,7 +155,7 @@ fn products(step: &Step) -> Products {
         // the last two axes are the matrix
         let mut dims = out.dims.clone();
         dims[rank - 2..].copy_from_slice(&view.dims[view.dims.len() - 2..]);
-        view.stretched(&dims, false)
+        view.broadcast(&dims, false)
     };
     let (a, b) = (broadcast(&step.reads[0]), broadcast(&step.reads[1]));
     let sizes = [a.dims[rank - 2], a.dims[rank - 1], b.dims[rank - 1]];
@@ -198,7 +198,7 @@ pub enum Pairing {
     Broadcast,
 }
 
-/// Finds the pairing of `other`, stretched to the sizes of the first operand.
+/// Finds the pairing of `other`, broadcast to the sizes of the first operand.
 pub fn pairing(other: &View, order: &[usize]) -> Pairing {
     let axes: Vec<usize> = order.iter().copied().filter(|axis| other.dims[*axis] != 1).collect();
     let stride = |axis: &usize| other.strides[*axis];
@@ -248,7 +248,7 @@ mod tests {
     fn the_usual_pairs_are_found() {
         let dims = [2, 5, 3, 4];
         let view = |dims: &[usize]| View::plain(Place::Buffer(0), dims);
-        let find = |other: View, from_left| pairing(&other.stretched(&dims, from_left), &IMAGE);
+        let find = |other: View, from_left| pairing(&other.broadcast(&dims, from_left), &IMAGE);
         assert_eq!(find(view(&[2, 5]), true), Pairing::Gate { rows_each: 12 });
         assert_eq!(find(view(&[2, 5, 1, 1]), true), Pairing::Gate { rows_each: 12 });
         assert_eq!(find(view(&[2, 1, 3, 4]), true), Pairing::Column);

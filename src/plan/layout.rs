@@ -243,7 +243,7 @@ impl Layout<'_> {
         let dims = node.shape.concrete(self.options.batch);
         let Some(first) = reads.iter().position(|view| view.dims == dims) else { return Pairing::Broadcast };
         let from_left = node.operands.iter().all(|operand| self.net.node(*operand).shape.batched);
-        pairing(&reads[1 - first].stretched(&dims, from_left), order)
+        pairing(&reads[1 - first].broadcast(&dims, from_left), order)
     }
 
     /// Where node `id` writes, its axes in `order`: a part of a concatenation, or a buffer of its own.
@@ -299,8 +299,8 @@ impl Layout<'_> {
             let view = self.view(*operand);
             let mut part = dims.to_vec();
             part[axis] = view.dims[axis];
-            // a first axis of 1 is stretched to the batch
-            parts.push(view.stretched(&part, true));
+            // a first axis of 1 is broadcast to the batch
+            parts.push(view.broadcast(&part, true));
         }
         if self.begun[id.0].is_none()
             && self.parts[id.0].is_none()

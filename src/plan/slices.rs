@@ -239,7 +239,7 @@ fn sliced_views(net: &Net, buffers: &[Buffer], step: &Step, batch: usize) -> Opt
         Place::Constant(_) => false,
     };
     let is_copy = !matches!(step.work, Work::Node(_));
-    // a copy's operand has the axes of what it writes, stretched where it must be
+    // a copy's operand has the axes of what it writes, broadcast where it must be
     let sliced: Vec<bool> = step.views().map(|view| is_copy || batched(view)).collect();
     let whole = |(view, sliced): (&View, &bool)| !sliced || view.dims.first() == Some(&batch);
     (batched(&step.write) && step.views().zip(&sliced).all(whole)).then_some(sliced)

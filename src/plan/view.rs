@@ -122,8 +122,8 @@ impl View {
         Some(View { dims: dims.to_vec(), strides, ..self.clone() })
     }
 
-    /// Stretched to `dims`, axes paired from the left or from the right.
-    pub fn stretched(&self, dims: &[usize], from_left: bool) -> View {
+    /// Broadcast to `dims`, axes paired from the left or from the right.
+    pub fn broadcast(&self, dims: &[usize], from_left: bool) -> View {
         let offset = if from_left { 0 } else { dims.len() - self.dims.len() };
         let mut strides = vec![0; dims.len()];
         for (axis, (len, stride)) in self.dims.iter().zip(&self.strides).enumerate() {
@@ -231,6 +231,6 @@ mod tests {
         assert_eq!(view.matrix(&[1, 0, 2]), None);
         assert_eq!(view.sliced(1, 0, 2).matrix(&[0, 1, 2]), None);
         assert_eq!(view.sliced(2, 0, 2).matrix(&[0, 1, 2]), Some(Matrix { rows: 6, cols: 2, dist: 4 }));
-        assert_eq!(view.stretched(&[5, 2, 3, 4], false).matrix(&[0, 1, 2, 3]), None);
+        assert_eq!(view.broadcast(&[5, 2, 3, 4], false).matrix(&[0, 1, 2, 3]), None);
     }
 }

@@ -33,9 +33,9 @@ pub struct Config {
     pub factors: Vec<(NodeId, f64)>,
     /// What noise is drawn by.
     pub seed: u64,
-    /// Steps whose derivatives are averaged for an update.
+    /// Steps whose gradients are averaged for an update.
     pub accumulate: u64,
-    /// The most that the norm of all derivatives may be.
+    /// The most that the norm of all gradients may be.
     pub clip: Option<f64>,
     /// How much of the averaged weights an update keeps.
     pub ema: Option<f64>,
@@ -77,14 +77,14 @@ pub struct Outcome {
     pub loss: f64,
     /// The network's own output, where it is small: [N, classes].
     pub output: Option<Tensor>,
-    /// The norm of all derivatives before clipping, where it was taken.
+    /// The norm of all gradients before clipping, where it was taken.
     pub norm: Option<f64>,
 }
 
 /// Everything that a run needs to go on: tensors by name, and counters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// `weight/KEY`, `moment0/KEY`, `average/KEY`, `derivative/KEY` (of updates that are not complete).
+    /// `weight/KEY`, `moment0/KEY`, `average/KEY`, `gradient/KEY` (of updates that are not complete).
     pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
     /// The keys of tensors that did not learn from the first update on, and how many came before.
     pub since: Vec<(String, u64)>,
@@ -327,7 +327,7 @@ impl<'a> Trainer<'a> {
         self.learning.device_times(&self.config.update(lr, &parts), count)
     }
 
-    /// Counts the derivatives of a step, and updates where there are enough.
+    /// Counts the gradients of a step, and updates where there are enough.
     fn learn(&mut self, lr: f64) -> Result<Option<f64>, Problem> {
         let runs = self.config.accumulate.max(1);
         if runs > 1 {
@@ -396,7 +396,7 @@ impl<'a> Trainer<'a> {
         let mut named = vec![(Array::States, "weight".to_string())];
         named.extend((0..moments).map(|at| (Array::Moment(at), format!("moment{at}"))));
         named.extend(average.then(|| (Array::Average, "average".to_string())));
-        named.extend(sums.then(|| (Array::Sums, "derivative".to_string())));
+        named.extend(sums.then(|| (Array::Sums, "gradient".to_string())));
         named.into_iter().map(|(array, name)| Ok((array, name, self.learning.read(array)?))).collect()
     }
 
@@ -499,7 +499,7 @@ fn clock(seed: u64, step: u64) -> [f32; 8] {
 }
 
 impl Config {
-    /// What is kept besides weights and their derivatives.
+    /// What is kept besides weights and their gradients.
     fn arrays(&self) -> Arrays {
         let moments = self.optimizer.rule().moments();
         Arrays { moments, average: self.ema.is_some(), sums: self.accumulate > 1 }

@@ -7,7 +7,6 @@
 
 use archc_base::{Reduce, Window};
 
-use super::ahead::{Ahead, room};
 use super::bf16::simd::Unit;
 use super::depthwise::{Depthwise, window};
 use super::direct::{Epilogue, Extra, Job, Source, panel_cols};
@@ -17,6 +16,7 @@ use super::grouped::Grouped;
 use super::means::Means;
 use super::par::{Aligned, Shared, tasks};
 use super::pool::adaptive_pool_of;
+use super::prefetch::{Prefetch, room};
 use super::stem::{self, Planes};
 use super::view::{Image, ImageMut, RowsMut};
 use super::winograd::{Algorithm, Winograd};
@@ -205,7 +205,7 @@ impl<T: Element> PackedConv<T> {
         }
     }
 
-    /// The weights, if to read them is most of the work for so many pixels: for [`announce`](super::announce).
+    /// The weights, if to read them is most of the work for so many pixels: for [`prefetch`](super::prefetch).
     pub fn streamed(&self, pixels: usize) -> Option<&[f32]> {
         let Kernel::Direct { weights, .. } = &self.kernel else { return None };
         (pixels < T::tile_rows(self.unit)).then_some(weights)
@@ -349,7 +349,7 @@ impl<T: Element> PackedConv<T> {
         } else {
             Source::Window(window(shape, &x, [y.h, y.w], zeros))
         };
-        let ahead = Ahead::announced();
+        let prefetch = Prefetch::asked();
         let job = Job {
             unit: self.unit,
             source,
@@ -363,7 +363,7 @@ impl<T: Element> PackedConv<T> {
             y: Shared(y.data.as_mut_ptr()),
             y_dist: y.dist,
             epilogue,
-            extra: Extra { ahead: Some(&ahead), ..extra },
+            extra: Extra { prefetch: Some(&prefetch), ..extra },
         };
         // SAFETY: the views were checked against the shape, and the weights were packed for it.
         unsafe { job.run() };

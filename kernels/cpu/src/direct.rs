@@ -11,11 +11,11 @@
 use archc_base::Act;
 
 use super::act;
-use super::ahead::{Ahead, Lines};
 use super::bf16::simd::{Halves, Task, Unit, vectors};
 use super::element::{Element, scratch_of};
 use super::means::{Extent, Means, Sums, with_means};
 use super::par::{Shared, scratch, tasks};
+use super::prefetch::{Lines, Prefetch};
 use super::simd::{Simd, ld};
 use super::stem;
 use super::tile::{Finish, Tile, kernel};
@@ -206,7 +206,7 @@ pub(super) struct Extra<'a> {
     /// Whether the means are all that is wanted, and y is not written.
     pub only_means: bool,
     /// What tiles fetch meanwhile.
-    pub ahead: Option<&'a Ahead>,
+    pub prefetch: Option<&'a Prefetch>,
 }
 // SAFETY: the pointers are read only, but for `y`, of which each task writes its own rows and columns.
 unsafe impl<T: Sync, O: Send> Sync for Job<'_, T, O> {}
@@ -237,7 +237,7 @@ struct At {
     gate: *const f32,
     fetch: usize,
     /// What else to fetch meanwhile.
-    ahead: *const f32,
+    prefetch: *const f32,
 }
 
 impl<T: Element, O: Element> Job<'_, T, O> {
@@ -468,7 +468,8 @@ impl<T: Element, O: Element> Job<'_, T, O> {
         let mut count = 0;
         let terms = self.taps * self.depth.div_ceil(T::TERMS);
         let tiles = part.rows.len().div_ceil(T::tile_rows(self.unit));
-        let mut ahead = self.extra.ahead.map_or(Lines::none(), |ahead| ahead.take(tiles * panels.len() * terms));
+        let mut prefetch =
+            self.extra.prefetch.map_or(Lines::none(), |prefetch| prefetch.take(tiles * panels.len() * terms));
         while first < part.rows.end {
             let image = first / per_image;
             let end = ((first / unit + 1) * unit).min(part.rows.end);
@@ -483,8 +484,8 @@ impl<T: Element, O: Element> Job<'_, T, O> {
                     let gate = gate.map_or(std::ptr::null(), |g| g.as_ptr().wrapping_add(image * all_cols + col));
                     // Two tiles fetch the two lines a step of the next panel.
                     let fetch = if fetch { count } else { 2 };
-                    let ahead = if fetch < 2 { std::ptr::null() } else { ahead.next(terms) };
-                    let at = At { group, panel, rows: m0..m1, gate, fetch, ahead };
+                    let prefetch = if fetch < 2 { std::ptr::null() } else { prefetch.next(terms) };
+                    let at = At { group, panel, rows: m0..m1, gate, fetch, prefetch };
                     // SAFETY: the caller's.
                     unsafe { self.tile(source, &at, &ending, part.block, &sums, ptrs) };
                 }
@@ -571,10 +572,10 @@ impl<T: Element, O: Element> Job<'_, T, O> {
             w,
             next: match fetch {
                 true => w.wrapping_add(panel_len + at.fetch * (panel_len / 2)),
-                false if !at.ahead.is_null() => at.ahead.cast(),
+                false if !at.prefetch.is_null() => at.prefetch.cast(),
                 false => w,
             },
-            next_step: if fetch || !at.ahead.is_null() { 64 / size_of::<T>() } else { 0 },
+            next_step: if fetch || !at.prefetch.is_null() { 64 / size_of::<T>() } else { 0 },
             y,
             y_dist,
             gate: at.gate,

@@ -64,7 +64,7 @@ impl<T: Element> PackedMat<T> {
         [self.k, self.n]
     }
 
-    /// The weights, if to read them is most of the work for so many rows: for [`announce`](super::announce).
+    /// The weights, if to read them is most of the work for so many rows: for [`prefetch`](super::prefetch).
     pub fn streamed(&self, rows: usize) -> Option<&[f32]> {
         (rows < T::tile_rows(self.unit)).then_some(&self.data)
     }

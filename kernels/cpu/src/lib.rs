@@ -26,7 +26,6 @@
 //! Memory that a kernel needs meanwhile is kept by each thread for the next call.
 
 mod act;
-mod ahead;
 mod attention;
 pub mod bf16;
 pub mod ceiling;
@@ -48,6 +47,7 @@ mod pages;
 mod par;
 mod pool;
 mod pooled;
+mod prefetch;
 mod reduce;
 mod resize;
 mod separable;
@@ -63,7 +63,6 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use ahead::announce;
 pub use attention::{Heads, attention};
 pub use conv::{ConvIo, ConvShape, Input, Output, PackedConv};
 pub use conv_transpose::{ConvTransposeShape, PackedConvTranspose};
@@ -78,6 +77,7 @@ pub use pages::Pages;
 pub use par::{NoMemory, Shared, kept, ranges, tasks};
 pub use pool::{adaptive_pool, pool};
 pub use pooled::PackedPooled;
+pub use prefetch::prefetch;
 pub use reduce::reduce;
 pub use resize::resize;
 pub use separable::PackedSeparable;

@@ -8,12 +8,12 @@
 
 use archc_base::Act;
 
-use super::ahead::{Ahead, room};
 use super::bf16::simd::Unit;
 use super::conv::{ConvShape, pack_panels};
 use super::depthwise::Depthwise;
 use super::direct::{Ending, Epilogue, Extra, Job, Source, panel_cols};
 use super::par::{Aligned, Shared, scratch, tasks};
+use super::prefetch::{Prefetch, room};
 use super::view::{Image, ImageMut, Rows, pixel_distance};
 
 /// The weights of both.
@@ -89,7 +89,7 @@ impl PackedSeparable {
         // So many that two threads and more are even, as long as each has some tiles of the product.
         let most = (HIDDEN / dist).max(28).min((pixels / 16).max(28));
         let blocks = pixels.div_ceil(most).min(tiles);
-        let ahead = Ahead::announced();
+        let prefetch = Prefetch::asked();
         tasks(blocks, |block| {
             let tiles = tiles * block / blocks..tiles * (block + 1) / blocks;
             let range = call.pixels(&tiles);
@@ -114,7 +114,7 @@ impl PackedSeparable {
                     y: Shared(out.at(range.start * y_dist)),
                     y_dist,
                     epilogue: &Epilogue { residual, ..*epilogue },
-                    extra: Extra { ahead: Some(&ahead), ..Extra::default() },
+                    extra: Extra { prefetch: Some(&prefetch), ..Extra::default() },
                 };
                 // SAFETY: as above; these pixels of y are this task's.
                 unsafe { job.run_here() };

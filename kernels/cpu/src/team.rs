@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_micros(60);
 struct Alone<T>(T);
 
 /// One thread's place in a team.
-struct Seat {
+struct Slot {
     /// The tasks of its segment that nobody has taken: first in the high half, end in the low half.
     tasks: AtomicU64,
     asleep: AtomicBool,
@@ -43,7 +43,7 @@ struct Job<'a> {
 }
 
 struct Team {
-    seats: [Alone<Seat>; MOST],
+    slots: [Alone<Slot>; MOST],
     /// Seats in use.
     size: usize,
     joined: Alone<AtomicUsize>,
@@ -72,9 +72,9 @@ pub fn with<R: Send>(inside: impl FnOnce() -> R + Send) -> R {
     if size == 1 || WORKS.get() || !LEADS.get().is_null() {
         return inside();
     }
-    let seat = || Alone(Seat { tasks: AtomicU64::new(0), asleep: AtomicBool::new(false), thread: OnceLock::new() });
+    let slot = || Alone(Slot { tasks: AtomicU64::new(0), asleep: AtomicBool::new(false), thread: OnceLock::new() });
     let team = Team {
-        seats: std::array::from_fn(|_| seat()),
+        slots: std::array::from_fn(|_| slot()),
         size,
         joined: Alone(AtomicUsize::new(1)),
         steps: Alone(AtomicUsize::new(0)),
@@ -134,7 +134,7 @@ impl Team {
             return;
         }
         let own = self.joined.0.fetch_add(1, Ordering::Relaxed);
-        self.seats[own].0.thread.get_or_init(thread::current);
+        self.slots[own].0.thread.get_or_init(thread::current);
         loop {
             let seen = self.steps.0.load(Ordering::Acquire);
             self.work(own);
@@ -160,14 +160,14 @@ impl Team {
                 break;
             }
         }
-        let seat = &self.seats[own].0;
+        let slot = &self.slots[own].0;
         self.sleepers.fetch_add(1, Ordering::SeqCst);
-        seat.asleep.store(true, Ordering::SeqCst);
+        slot.asleep.store(true, Ordering::SeqCst);
         // whoever has news from here on sees that this thread sleeps
-        while !news() && seat.asleep.load(Ordering::SeqCst) {
+        while !news() && slot.asleep.load(Ordering::SeqCst) {
             thread::park();
         }
-        seat.asleep.store(false, Ordering::SeqCst);
+        slot.asleep.store(false, Ordering::SeqCst);
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
@@ -177,9 +177,9 @@ impl Team {
         if self.sleepers.load(Ordering::SeqCst) == 0 {
             return;
         }
-        for seat in &self.seats[..self.size] {
-            if seat.0.asleep.swap(false, Ordering::SeqCst)
-                && let Some(thread) = seat.0.thread.get()
+        for slot in &self.slots[..self.size] {
+            if slot.0.asleep.swap(false, Ordering::SeqCst)
+                && let Some(thread) = slot.0.thread.get()
             {
                 thread.unpark();
             }
@@ -187,7 +187,7 @@ impl Team {
     }
 
     fn share(&self, n: usize, run: &(dyn Fn(usize) + Sync)) {
-        // The tasks of a seat are two halves of a word.
+        // The tasks of a slot are two halves of a word.
         assert!(n <= u32::MAX as usize, "too many tasks");
         // SAFETY: only the lifetime changes. All tasks are finished before this function returns, and nobody reads the job
         // who has not taken one.
@@ -195,9 +195,9 @@ impl Team {
         // SAFETY: this is the leader, and the tasks of the step before are finished.
         unsafe { (*self.job.get()).write(job) };
         self.pending.0.store(n, Ordering::Relaxed);
-        for (own, seat) in self.seats[..self.size].iter().enumerate() {
+        for (own, slot) in self.slots[..self.size].iter().enumerate() {
             let (first, end) = (n * own / self.size, n * (own + 1) / self.size);
-            seat.0.tasks.store((first as u64) << 32 | end as u64, Ordering::Release);
+            slot.0.tasks.store((first as u64) << 32 | end as u64, Ordering::Release);
         }
         self.steps.0.fetch_add(1, Ordering::SeqCst);
         self.call();
@@ -217,8 +217,8 @@ impl Team {
     fn work(&self, own: usize) {
         WORKS.set(true);
         for turn in 0..self.size {
-            let seat = &self.seats[(own + turn) % self.size].0;
-            while let Some(task) = seat.take(turn == 0) {
+            let slot = &self.slots[(own + turn) % self.size].0;
+            while let Some(task) = slot.take(turn == 0) {
                 // SAFETY: the job was written before its tasks were offered, and lives until this one is counted below.
                 let job = unsafe { (*self.job.get()).assume_init() };
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.run)(task))) {
@@ -242,7 +242,7 @@ impl Team {
 
     /// Takes back a task that nobody has taken; false where there is none.
     fn drain(&self) -> bool {
-        let taken = self.seats[..self.size].iter().any(|seat| seat.0.take(true).is_some());
+        let taken = self.slots[..self.size].iter().any(|slot| slot.0.take(true).is_some());
         if taken {
             self.pending.0.fetch_sub(1, Ordering::Release);
         }
@@ -250,7 +250,7 @@ impl Team {
     }
 }
 
-impl Seat {
+impl Slot {
     /// The first or the last task that nobody has taken.
     fn take(&self, first: bool) -> Option<usize> {
         let mut now = self.tasks.load(Ordering::Acquire);

@@ -779,7 +779,7 @@ fn updates() {
     let (lr, decay, scale) = (0.01, 0.02, 0.5f32);
     let steps = 3;
     type Plain = fn(usize, f64, f64, &mut [f64; 3]) -> f64;
-    // what is subtracted of a weight, rate and all, of (step from 1 on, derivative with decay, weight, moments)
+    // what is subtracted of a weight, rate and all, of (step from 1 on, gradient with decay, weight, moments)
     type Rules<'a> = &'a (dyn Fn(usize) -> Rule + Sync);
     let cases: [(&str, Rules, Plain, bool); 6] = [
         (
@@ -856,7 +856,7 @@ fn updates() {
     for (name, rule, plain, decoupled) in cases {
         let mut rng = rng(410);
         let start = rng.vec(len);
-        // no derivative near zero, where a quotient of moments has no digits
+        // no gradient near zero, where a quotient of moments has no digits
         let g: Vec<Vec<f32>> =
             (0..steps).map(|_| rng.vec(len).iter().map(|v| v + 0.2f32.copysign(*v)).collect()).collect();
         let mut want = wide(&start);
@@ -873,7 +873,7 @@ fn updates() {
                 let mut moments = vec![vec![0.0f32; len]; rule(1).moments()];
                 for (step, g) in g.iter().enumerate() {
                     let moments = moments.iter_mut().map(Vec::as_mut_slice).collect();
-                    let slots = Slots { weights: &mut weights, derivatives: g, moments };
+                    let slots = Slots { weights: &mut weights, gradients: g, moments };
                     grad::update(isa, rule(step + 1), lr, decay, scale, slots);
                 }
                 weights

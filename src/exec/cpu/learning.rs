@@ -124,7 +124,7 @@ impl Learning for OnCpu {
         for Part { range, factor, rule } in parts {
             let moments =
                 self.moments.iter_mut().take(rule.moments()).map(|moment| &mut moment[range.clone()]).collect();
-            let slots = Slots { weights: &mut states[range.clone()], derivatives: &gradients[range.clone()], moments };
+            let slots = Slots { weights: &mut states[range.clone()], gradients: &gradients[range.clone()], moments };
             update(self.cpu.isa(), *rule, lr * factor, weight_decay, scale as f32, slots);
         }
         if let Some(keep) = ema {

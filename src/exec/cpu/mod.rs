@@ -1,12 +1,12 @@
 //! Running networks on the CPU: plans bound to kernels with packed weights.
 
-mod ahead;
 mod bind;
 pub mod cases;
 pub mod ceilings;
 mod kinds;
 mod learning;
 mod memory;
+mod prefetch;
 mod slicing;
 mod step;
 mod training;
@@ -22,11 +22,11 @@ use crate::diag::{Code, Problem};
 use crate::opt::Fusions;
 use crate::plan::{self, Plan, Segment, View};
 use crate::tensor::Tensor;
-use ahead::Fetch;
 pub use archc_cpu as kernels;
 use kernels::bf16::Unit;
 use kernels::{Isa, Policy, Strided};
 use memory::{Arena, Data, Memory, Slot};
+use prefetch::Fetch;
 use step::Bound;
 pub use training::Training;
 
@@ -150,7 +150,7 @@ impl Cpu {
             constants[number] = weights.read(&plan.constants()[number])?;
         }
         let arena = Arena::new(steps.iter().map(Bound::reach).fold(plan.arena(), usize::max))?;
-        let (fetches, segments) = (ahead::assign(&steps), plan.segments().to_vec());
+        let (fetches, segments) = (prefetch::assign(&steps), plan.segments().to_vec());
         Ok(Loaded { unit: Unit::of(self.isa), arena, constants, steps, segments, fetches, outputs })
     }
 }
@@ -180,7 +180,7 @@ impl Loaded {
                         // what a later segment needs is fetched once
                         let now = |fetch: &&Fetch| slice + 1 == segment.slices || segment.steps.contains(&fetch.step);
                         if let Some(fetch) = fetches[at].as_ref().filter(now) {
-                            fetch.announce(steps);
+                            fetch.ask(steps);
                         }
                         steps[at].run(&mut memory);
                         done(at);

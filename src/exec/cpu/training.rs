@@ -1,4 +1,4 @@
-//! A plan in training: a loaded plan whose states and derivatives the caller reads and writes between runs.
+//! A plan in training: a loaded plan whose states and gradients the caller reads and writes between runs.
 
 use super::memory::Memory;
 use super::{Cpu, Loaded};
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// A network in training with its memory.
 pub struct Training {
     loaded: Loaded,
-    /// Of states and derivatives: where they begin and their number.
+    /// Of states and gradients: where they begin and their number.
     kept: [(usize, usize); 2],
 }
 
@@ -47,16 +47,16 @@ impl Training {
         self.loaded.kernels()
     }
 
-    /// States and derivatives, the latter in the layout of the learned states, which come first.
+    /// States and gradients, the latter in the layout of the learned states, which come first.
     pub fn kept(&mut self) -> (&mut [f32], &mut [f32]) {
-        let [(states, len), (derivatives, count)] = self.kept;
+        let [(states, len), (gradients, count)] = self.kept;
         let floats = self.loaded.arena.floats();
-        let swapped = derivatives < states;
-        let (low, high) = floats.split_at_mut(states.max(derivatives));
+        let swapped = gradients < states;
+        let (low, high) = floats.split_at_mut(states.max(gradients));
         let (first, second) = if swapped { (high, low) } else { (low, high) };
         let at = |start: usize, in_high: bool| if in_high { 0 } else { start };
         let states = &mut first[at(states, swapped)..][..len];
-        (states, &mut second[at(derivatives, !swapped)..][..count])
+        (states, &mut second[at(gradients, !swapped)..][..count])
     }
 
     /// Runs the steps one by one and returns the first whose result is not finite.

@@ -1,4 +1,4 @@
-//! Derivatives of every op's golden cases beside PyTorch's autograd in float64 (tests/reference/ops.py).
+//! Gradients of every op's golden cases beside PyTorch's autograd in float64 (tests/reference/ops.py).
 
 use std::path::Path;
 
@@ -51,12 +51,12 @@ fn call(case: &Value) -> String {
 }
 
 #[test]
-fn derivatives_are_pytorchs() {
+fn gradients_are_pytorchs() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference");
     let read = |name: &str| std::fs::read(folder.join(name)).expect("the reference is there");
-    let (values, derivatives) = (read("ops.safetensors"), read("ops_grad.safetensors"));
+    let (values, gradients) = (read("ops.safetensors"), read("ops_grad.safetensors"));
     let values = SafeTensors::deserialize(&values).expect("a safetensors file");
-    let derivatives = SafeTensors::deserialize(&derivatives).expect("a safetensors file");
+    let gradients = SafeTensors::deserialize(&gradients).expect("a safetensors file");
     let cases: Vec<Value> = serde_json::from_slice(&read("ops.json")).expect("JSON");
     let (mut compared, mut ops, mut wrong) = (0, std::collections::BTreeSet::new(), vec![]);
     for case in &cases {
@@ -66,7 +66,7 @@ fn derivatives_are_pytorchs() {
         let (near, forward) = if is_hard { (2e-4, 2e-4) } else { (2e-5, 1e-5) };
         // what draws is another function in training
         let draws = ["dropout", "dropout2d", "stochastic_depth"].contains(&op);
-        let Some(factor) = tensor(&derivatives, &format!("{name}/factor")).filter(|_| !draws) else { continue };
+        let Some(factor) = tensor(&gradients, &format!("{name}/factor")).filter(|_| !draws) else { continue };
         let keys: Vec<&str> = case["inputs"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
         let inputs: Vec<Tensor> =
             keys.iter().map(|key| tensor(&values, &format!("{name}/{key}")).expect("an input")).collect();
@@ -93,7 +93,7 @@ fn derivatives_are_pytorchs() {
             .collect();
         let outputs = own.run(&given);
         let mut check = |what: &str, got: &[f32]| {
-            let Some(want) = tensor(&derivatives, &format!("{name}/d.{what}")) else { return };
+            let Some(want) = tensor(&gradients, &format!("{name}/d.{what}")) else { return };
             let scale = want.data().iter().fold(1e-3f32, |most, value| most.max(value.abs()));
             for (at, (got, want)) in got.iter().zip(want.data()).enumerate() {
                 let error = (got - want).abs() / scale;
@@ -101,7 +101,7 @@ fn derivatives_are_pytorchs() {
                 let is_near = error <= near;
                 if !is_near {
                     wrong.push(format!(
-                        "{name}: derivative {at} by {what} is {got}, PyTorch's {want}: off by {error:.1e}"
+                        "{name}: gradient {at} by {what} is {got}, PyTorch's {want}: off by {error:.1e}"
                     ));
                 }
             }
@@ -114,8 +114,8 @@ fn derivatives_are_pytorchs() {
             match found {
                 Some((_, got)) => check(key, got.data()),
                 None => assert!(
-                    derivatives.tensor(&format!("{name}/d.{key}")).is_err(),
-                    "{name}: nothing flows to {key}, which has a derivative"
+                    gradients.tensor(&format!("{name}/d.{key}")).is_err(),
+                    "{name}: nothing flows to {key}, which has a gradient"
                 ),
             }
         }
@@ -134,5 +134,5 @@ fn derivatives_are_pytorchs() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(compared > 230 && ops.len() > 44, "{compared} derivatives of {} ops", ops.len());
+    assert!(compared > 230 && ops.len() > 44, "{compared} gradients of {} ops", ops.len());
 }

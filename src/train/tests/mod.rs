@@ -117,7 +117,7 @@ impl<'a> Case<'a> {
         self.loss_of(&reference::run(self.typed, tensors, BATCH, &inputs).expect("nothing to fail"))
     }
 
-    /// Compares every derivative with differences; `loss` is that of tensors and inputs. Returns how many were compared.
+    /// Compares every gradient with differences; `loss` is that of tensors and inputs. Returns how many were compared.
     /// Where noise is `drawn` the loss knows no other tensors.
     fn check(&mut self, text: &str, drawn: bool, loss: &mut LossOf<'a>) -> usize {
         let (given, inputs) = (self.inputs.clone(), self.inputs.clone());
@@ -153,14 +153,14 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Compares some derivatives with differences.
+/// Compares some gradients with differences.
 fn compare(got: &[f32], what: &str, loss: &mut dyn FnMut(usize, f32) -> f64) -> usize {
     let count = got.len().min(5);
     let mut pairs = vec![];
     for i in 0..count {
         let at = (i * got.len() / count + i * 7) % got.len();
         let here = loss(at, 0.0);
-        // the derivative, and how much it differs from one side to the other
+        // the gradient, and how much it differs from one side to the other
         let mut difference = |h: f32| {
             let [up, down, up2, down2] = [h, -h, 2.0 * h, -2.0 * h].map(|by| loss(at, by));
             let h = f64::from(h);
@@ -168,17 +168,14 @@ fn compare(got: &[f32], what: &str, loss: &mut dyn FnMut(usize, f32) -> f64) -> 
         };
         let ((wide, bend), (near, less)) = (difference(1.0 / 128.0), difference(1.0 / 256.0));
         let tolerance = 1e-3 * near.abs().max(0.1);
-        // beside a kink there is no derivative: the sides differ as much from nearby
+        // beside a kink there is no gradient: the sides differ as much from nearby
         if (wide - near).abs() <= tolerance && less <= 0.75 * bend + tolerance {
             pairs.push((at, near, f64::from(got[at])));
         }
     }
     let scale = pairs.iter().map(|(_, want, _)| want.abs()).fold(0.05, f64::max);
     for (at, want, got) in &pairs {
-        assert!(
-            (want - got).abs() <= 1e-3 * scale,
-            "derivative by number {at} of {what}: {got}, by differences {want}"
-        );
+        assert!((want - got).abs() <= 1e-3 * scale, "gradient by number {at} of {what}: {got}, by differences {want}");
     }
     pairs.len()
 }
@@ -186,8 +183,8 @@ fn compare(got: &[f32], what: &str, loss: &mut dyn FnMut(usize, f32) -> f64) -> 
 fn check(text: &str) {
     let typed = network(text);
     let mut case = Case::new(&typed, &|_| false);
-    let derivatives = case.plan.net().states.iter().filter(|state| state.learned).count();
-    if derivatives == 0 && case.plan.outputs().len() == case.factors.len() {
+    let gradients = case.plan.net().states.iter().filter(|state| state.learned).count();
+    if gradients == 0 && case.plan.outputs().len() == case.factors.len() {
         // nothing that could be moved
         return;
     }

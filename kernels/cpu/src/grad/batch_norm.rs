@@ -160,7 +160,7 @@ impl Task for Apply<'_> {
     }
 }
 
-/// Derivatives of weight and bias, into `out` [2, cols].
+/// Gradients of weight and bias, into `out` [2, cols].
 pub fn batch_norm_sums(isa: Isa, dy: Rows, x: Rows, norm: &BatchNorm, relu: bool, out: &mut [f32]) {
     dy.check();
     x.check();
@@ -226,7 +226,7 @@ impl Task for Sums<'_> {
     }
 }
 
-/// The derivative by x: `io` reads dy, and may write over it; `sums` are those of [`batch_norm_sums`].
+/// The gradient by x: `io` reads dy, and may write over it; `sums` are those of [`batch_norm_sums`].
 pub fn batch_norm_data(isa: Isa, io: Map, x: Rows, norm: &BatchNorm, sums: &[f32], relu: bool) {
     x.check();
     let cols = x.cols;

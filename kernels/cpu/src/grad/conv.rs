@@ -1,4 +1,4 @@
-//! The derivative of a convolution by what it reads.
+//! The gradient of a convolution by what it reads.
 //!
 //! With stride 1 it is a convolution itself, of the weights turned by half a turn and with their channels exchanged:
 //! whatever algorithm is fastest for that. With larger strides it is a transposed convolution, by its phases.
@@ -15,7 +15,7 @@ use super::super::view::{Image, ImageMut};
 use super::super::winograd::{Policy, Site, choose};
 use super::depthwise;
 
-/// How the derivative is computed.
+/// How the gradient is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConvGrad {
     /// As this convolution.
@@ -50,7 +50,7 @@ impl ConvGrad {
     }
 }
 
-/// The derivative by x of a convolution with `weights` [out, in / groups, kh, kw], and what an epilogue adds to it.
+/// The gradient by x of a convolution with `weights` [out, in / groups, kh, kw], and what an epilogue adds to it.
 pub fn conv_data(
     isa: Isa,
     shape: &ConvShape,

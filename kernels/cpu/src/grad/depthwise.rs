@@ -89,7 +89,7 @@ impl Task for Weight<'_> {
     }
 }
 
-/// The derivative by x.
+/// The gradient by x.
 pub(super) fn data(isa: Isa, shape: &ConvShape, weights: &[f32], dy: Image, dx: ImageMut) {
     let taps = shape.window.kernel[0] * shape.window.kernel[1];
     let c = dx.c;

@@ -15,7 +15,7 @@ fn moments(x: &Image, image: usize, channels: std::ops::Range<usize>, eps: f32) 
     (mean, 1.0 / (var + f64::from(eps)).sqrt())
 }
 
-/// The derivative by x.
+/// The gradient by x.
 pub fn group_norm_data(groups: usize, eps: f32, dy: Image, x: Image, weight: &[f32], dx: ImageMut) {
     check(groups, &dy, &x);
     dx.check();
@@ -49,7 +49,7 @@ pub fn group_norm_data(groups: usize, eps: f32, dy: Image, x: Image, weight: &[f
     });
 }
 
-/// Derivatives of weight and bias, into `out` [2, C].
+/// Gradients of weight and bias, into `out` [2, C].
 pub fn group_norm_sums(groups: usize, eps: f32, dy: Image, x: Image, out: &mut [f32]) {
     check(groups, &dy, &x);
     assert!(out.len() >= 2 * x.c, "too small an output");

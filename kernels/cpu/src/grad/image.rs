@@ -1,6 +1,6 @@
 //! Backward of pooling and resampling: what each result was made of gets its share.
 //!
-//! A task is some channels of one image, so that windows may overlap. A maximum's derivative goes to the first value that
+//! A task is some channels of one image, so that windows may overlap. A maximum's gradient goes to the first value that
 //! is as large, as in PyTorch.
 
 use archc_base::{Pool, Reduce, Resample, Window};
@@ -11,12 +11,12 @@ use super::super::resize::Taps;
 use super::super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::super::view::{Image, ImageMut};
 
-/// The derivative by x of a pooling of windows.
+/// The gradient by x of a pooling of windows.
 pub fn pool_data(isa: Isa, kind: Pool, window: &Window, dy: Image, x: Image, dx: ImageMut) {
     run(isa, kind, axes_of(kind, window, [x.h, x.w]), window.dilation, dy, x, dx);
 }
 
-/// The derivative by x of an adaptive pooling.
+/// The gradient by x of an adaptive pooling.
 pub fn adaptive_pool_data(isa: Isa, kind: Reduce, dy: Image, x: Image, dx: ImageMut) {
     let axes = [Axis::Parts { size: x.h, parts: dy.h }, Axis::Parts { size: x.w, parts: dy.w }];
     run(isa, kind.into(), axes, [1, 1], dy, x, dx);
@@ -154,7 +154,7 @@ impl Windows<'_> {
     }
 }
 
-/// The derivative by x of a resampling.
+/// The gradient by x of a resampling.
 pub fn resize_data(isa: Isa, mode: Resample, scale: Option<[f64; 2]>, dy: Image, dx: ImageMut) {
     dy.check();
     dx.check();

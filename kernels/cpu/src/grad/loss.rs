@@ -1,4 +1,4 @@
-//! Losses and their derivatives, by PyTorch's definitions with the mean as reduction.
+//! Losses and their gradients, by PyTorch's definitions with the mean as reduction.
 //!
 //! Formulas in float64: what they are taken of is small beside a network.
 
@@ -62,9 +62,9 @@ pub fn loss(kind: &Loss, classes: usize, z: &[f32], targets: &[f32]) -> f32 {
     (sums.iter().sum::<f64>() / z.len() as f64) as f32
 }
 
-/// The derivative of [`loss`] by every output.
+/// The gradient of [`loss`] by every output.
 pub fn loss_data(kind: &Loss, classes: usize, z: &[f32], targets: &[f32], out: &mut [f32]) {
-    assert!(out.len() == z.len(), "a derivative for each value");
+    assert!(out.len() == z.len(), "a gradient for each value");
     if let Loss::CrossEntropy { smoothing, weights } = kind {
         let by = total(kind, targets);
         let rows = if weights.is_some() { by } else { (z.len() / classes) as f64 };

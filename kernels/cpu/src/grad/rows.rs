@@ -28,7 +28,7 @@ pub fn sums(isa: Isa, dy: Rows, out: &mut [f32]) {
     over_rows(dy.rows, dy.cols, part, |col, [sum]: [f64; 1]| out[col] = sum as f32);
 }
 
-/// Derivatives of the slopes: sums of `dy * min(x, 0)` over each column, or over all for one slope.
+/// Gradients of the slopes: sums of `dy * min(x, 0)` over each column, or over all for one slope.
 pub fn prelu_sums(isa: Isa, dy: Rows, x: Rows, out: &mut [f32]) {
     check(&dy, &x);
     let one = out.len() == 1;
@@ -49,7 +49,7 @@ pub fn prelu_sums(isa: Isa, dy: Rows, x: Rows, out: &mut [f32]) {
     }
 }
 
-/// Derivatives of weight and bias of a layer norm, into `out` [2, cols].
+/// Gradients of weight and bias of a layer norm, into `out` [2, cols].
 pub fn layer_norm_sums(isa: Isa, dy: Rows, x: Rows, eps: f32, out: &mut [f32]) {
     check(&dy, &x);
     assert!(out.len() >= 2 * x.cols, "too small an output");
@@ -154,12 +154,12 @@ pub fn layer_norm_data(isa: Isa, io: Map, x: Rows, weight: &[f32], eps: f32) {
     rows(isa, &io, x, Kind::LayerNorm { weight, eps });
 }
 
-/// The derivative of a softmax, or of its logarithm, whose result is `y`.
+/// The gradient of a softmax, or of its logarithm, whose result is `y`.
 pub fn softmax_data(isa: Isa, io: Map, y: Rows, log: bool) {
     rows(isa, &io, y, if log { Kind::LogSoftmax } else { Kind::Softmax });
 }
 
-/// The derivative of a division by the L2 norm.
+/// The gradient of a division by the L2 norm.
 pub fn normalize_data(isa: Isa, io: Map, x: Rows, eps: f32) {
     rows(isa, &io, x, Kind::Normalize { eps });
 }

@@ -1,4 +1,4 @@
-//! Optimisers: PyTorch's rules, one pass over weights, derivatives and moments.
+//! Optimisers: PyTorch's rules, one pass over weights, gradients and moments.
 //!
 //! Memory is the ceiling: every number is read and written once. The loops are plain, and vector code where the
 //! instruction set allows.
@@ -11,17 +11,17 @@ use super::super::simd::{Isa, Simd, Task};
 /// Arrays of the same length.
 pub struct Slots<'a> {
     pub weights: &'a mut [f32],
-    pub derivatives: &'a [f32],
+    pub gradients: &'a [f32],
     /// As many as [`Rule::moments`] says.
     pub moments: Vec<&'a mut [f32]>,
 }
 
-/// Changes weights with rate `lr`; derivatives count times `scale`, and `decay` times the weight is added to them (or, if
+/// Changes weights with rate `lr`; gradients count times `scale`, and `decay` times the weight is added to them (or, if
 /// decoupled, subtracted from the weight).
 pub fn update(isa: Isa, rule: Rule, lr: f64, decay: f64, scale: f32, slots: Slots) {
-    let Slots { weights, derivatives, moments } = slots;
+    let Slots { weights, gradients, moments } = slots;
     let len = weights.len();
-    assert!(derivatives.len() >= len && moments.len() >= rule.moments(), "arrays of other lengths");
+    assert!(gradients.len() >= len && moments.len() >= rule.moments(), "arrays of other lengths");
     assert!(moments.iter().all(|moment| moment.len() >= len), "arrays of other lengths");
     let w = Shared(weights.as_mut_ptr());
     let moments: Vec<Shared> = moments.into_iter().map(|moment| Shared(moment.as_mut_ptr())).collect();
@@ -32,7 +32,7 @@ pub fn update(isa: Isa, rule: Rule, lr: f64, decay: f64, scale: f32, slots: Slot
         };
         let mut moments: [&mut [f32]; 3] =
             std::array::from_fn(|at| moments.get(at).map_or(&mut [] as &mut [f32], |moment| own(*moment)));
-        isa.run(Part { rule, lr, decay, scale, w: own(w), g: &derivatives[range.clone()], moments: &mut moments });
+        isa.run(Part { rule, lr, decay, scale, w: own(w), g: &gradients[range.clone()], moments: &mut moments });
     });
 }
 
@@ -62,7 +62,7 @@ impl Task for Part<'_, '_> {
                 }
             }
             Rule::Sgd { momentum, dampening, nesterov, first: begins } => {
-                // the first derivative is the momentum as it is
+                // the first gradient is the momentum as it is
                 let (keep, take) = if begins { (0.0, 1.0) } else { (momentum, 1.0 - dampening) };
                 let (direct, by) = if nesterov { (1.0, momentum) } else { (0.0, 1.0) };
                 for ((w, g), m) in w.iter_mut().zip(g).zip(first.iter_mut()) {

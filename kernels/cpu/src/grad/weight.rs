@@ -1,4 +1,4 @@
-//! Derivatives of weights: products of images over their pixels.
+//! Gradients of weights: products of images over their pixels.
 //!
 //! Formula   dw[k, c, r, s] = sum over n, p, q of dy[n, p, q, k] * x[n, p stride + r dilation - pad, .., c]
 //! Kernel    register tiles of up to MR input channels (broadcast) by 2 vectors of output channels, summed over a block of
@@ -14,7 +14,7 @@ use super::super::simd::{Isa, Simd, Task, unroll};
 use super::super::view::{Image, Rows};
 use super::depthwise;
 
-/// The derivative of the weights [out, in / groups, kh, kw] of a convolution of `x` whose result has the derivative `dy`.
+/// The gradient of the weights [out, in / groups, kh, kw] of a convolution of `x` whose result has the gradient `dy`.
 pub fn conv_weight(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f32]) {
     shape.check();
     x.check();
@@ -52,7 +52,7 @@ pub fn conv_weight(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f
     job.run(dw);
 }
 
-/// The derivative of the weights [out, in] of a linear map of rows `x`.
+/// The gradient of the weights [out, in] of a linear map of rows `x`.
 pub fn linear_weight(isa: Isa, x: Rows, dy: Rows, dw: &mut [f32]) {
     x.check();
     dy.check();

@@ -1,4 +1,4 @@
-//! Which step fetches the weights of which later one; see `kernels/ahead.rs`.
+//! Which step fetches the weights of which later one; see `kernels/cpu/src/prefetch.rs`.
 
 use super::kernels;
 use super::step::Bound;
@@ -39,9 +39,9 @@ const WORTH: usize = 8 << 10;
 
 impl Fetch {
     /// Asks the next kernel for it.
-    pub(super) fn announce(&self, steps: &[Bound]) {
+    pub(super) fn ask(&self, steps: &[Bound]) {
         if let Some(weights) = steps[self.step].streamed() {
-            kernels::announce(&weights[self.range.clone()]);
+            kernels::prefetch(&weights[self.range.clone()]);
         }
     }
 }

@@ -20,28 +20,28 @@ pub(super) fn room(tile_rows: usize, rows: usize, panels: usize, terms: usize) -
 
 thread_local! {
     /// What the next kernel that this thread starts may fetch: first float and cache lines.
-    static ANNOUNCED: Cell<(*const f32, usize)> = const { Cell::new((std::ptr::null(), 0)) };
+    static ASKED: Cell<(*const f32, usize)> = const { Cell::new((std::ptr::null(), 0)) };
 }
 
 /// Lets the next kernel that knows how fetch these weights.
-pub fn announce(weights: &[f32]) {
-    ANNOUNCED.set((weights.as_ptr(), weights.len() / LINE));
+pub fn prefetch(weights: &[f32]) {
+    ASKED.set((weights.as_ptr(), weights.len() / LINE));
 }
 
 /// What one run of a kernel may fetch.
-pub(super) struct Ahead {
+pub(super) struct Prefetch {
     from: *const f32,
     lines: usize,
     taken: AtomicUsize,
 }
 // SAFETY: the pointer is only an address to fetch.
-unsafe impl Sync for Ahead {}
+unsafe impl Sync for Prefetch {}
 
-impl Ahead {
-    /// What was announced on this thread, once.
-    pub fn announced() -> Ahead {
-        let (from, lines) = ANNOUNCED.replace((std::ptr::null(), 0));
-        Ahead { from, lines, taken: AtomicUsize::new(0) }
+impl Prefetch {
+    /// What was asked for on this thread, once.
+    pub fn asked() -> Prefetch {
+        let (from, lines) = ASKED.replace((std::ptr::null(), 0));
+        Prefetch { from, lines, taken: AtomicUsize::new(0) }
     }
 
     /// Some lines for the caller.
@@ -54,7 +54,7 @@ impl Ahead {
     }
 }
 
-/// Some lines of an [`Ahead`].
+/// Some lines of a [`Prefetch`].
 pub(super) struct Lines {
     from: *const f32,
     lines: Range<usize>,
@@ -83,12 +83,12 @@ mod tests {
     #[test]
     fn every_line_is_handed_out_once_and_none_beyond() {
         let weights = vec![0f32; 10 * LINE + 3];
-        announce(&weights);
-        let ahead = Ahead::announced();
-        assert_eq!(Ahead::announced().lines, 0, "it was announced to one kernel");
+        prefetch(&weights);
+        let prefetch = Prefetch::asked();
+        assert_eq!(Prefetch::asked().lines, 0, "it was asked for to one kernel");
         let mut starts = vec![];
         for _ in 0..4 {
-            let mut some = ahead.take(4);
+            let mut some = prefetch.take(4);
             loop {
                 let from = some.next(3);
                 if from.is_null() {
