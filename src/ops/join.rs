@@ -171,7 +171,7 @@ impl Operation for Matmul {
             return Ok(Shape::batched([n.unwrap_or(1)]));
         }
         let outer = |shape: &Shape| Shape { batched: shape.batched, dims: shape.dims[..shape.dims.len() - 2].to_vec() };
-        let mut result = broadcast(&outer(a), &outer(b), false).ok_or_else(wrong)?;
+        let mut result = pair(&outer(a), &outer(b), false).ok_or_else(wrong)?;
         result.dims.extend([a.axis(a.rank() - 2).unwrap_or(1), n.unwrap_or(1)]);
         Ok(result)
     }
@@ -258,11 +258,11 @@ fn broadcast_all(op: &str, ins: &[&Shape]) -> Result<Shape, Problem> {
 /// The shape of `a` and `b` after broadcasting (see [`Add`]).
 pub fn broadcast(op: &str, a: &Shape, b: &Shape) -> Result<Shape, Problem> {
     let from_left = a.batched && b.batched;
-    broadcast(a, b, from_left).ok_or_else(|| mismatch(format!("`{op}` needs shapes that fit, got {a} and {b}")))
+    pair(a, b, from_left).ok_or_else(|| mismatch(format!("`{op}` needs shapes that fit, got {a} and {b}")))
 }
 
 /// The common shape of `a` and `b`, axes paired from the left or from the right; None where they do not fit.
-fn broadcast(a: &Shape, b: &Shape, from_left: bool) -> Option<Shape> {
+fn pair(a: &Shape, b: &Shape, from_left: bool) -> Option<Shape> {
     let rank = a.rank().max(b.rank());
     let mut dims = Vec::with_capacity(rank);
     for at in 0..rank {
