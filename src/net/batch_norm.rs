@@ -45,16 +45,6 @@ fn dump(f: &mut fmt::Formatter<'_>, relu: bool) -> fmt::Result {
     f.write_str(if relu { " of its relu" } else { "" })
 }
 
-impl Step for BatchStats {
-    fn name(&self) -> &'static str {
-        "batch_statistics"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::images(1).sums()
-    }
-}
-
 impl Step for BatchNorm {
     fn name(&self) -> &'static str {
         "batch_norm2d"
@@ -134,4 +124,8 @@ impl Step for Running {
     fn is_sink(&self) -> bool {
         true
     }
+}
+
+super::step::plain! {
+    BatchStats, "batch_statistics", |_own, _node| Layout::images(1).sums();
 }

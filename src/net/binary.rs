@@ -63,12 +63,6 @@ impl Step for Binary {
     }
 }
 
-impl Step for SumTo {
-    fn name(&self) -> &'static str {
-        "sum_to"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::row_major(&[Need::Any, Need::Any])
-    }
+super::step::plain! {
+    SumTo, "sum_to", |_own, _node| Layout::row_major(&[Need::Any, Need::Any]);
 }

@@ -41,12 +41,6 @@ impl Step for Channels {
     }
 }
 
-impl Step for Sums {
-    fn name(&self) -> &'static str {
-        "sums"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::rows(0, self.axis, 1).sums()
-    }
+super::step::plain! {
+    Sums, "sums", |own, _node| Layout::rows(0, own.axis, 1).sums();
 }

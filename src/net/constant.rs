@@ -1,7 +1,7 @@
 //! Values that are known when the network is loaded, as expressions of the tensors in the file. A pass folds what scales
 //! and shifts channels into them; a backend evaluates them in float64 and packs the result.
 
-use super::{Layout, Net, Node, Step};
+use super::Layout;
 use crate::graph::NodeId;
 
 /// A tensor that is known when the network is loaded.
@@ -117,12 +117,6 @@ impl ChannelMap {
     }
 }
 
-impl Step for Constant {
-    fn name(&self) -> &'static str {
-        "constant"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::row_major(&[])
-    }
+super::step::plain! {
+    Constant, "constant", |_own, _node| Layout::row_major(&[]);
 }

@@ -25,16 +25,6 @@ pub struct Excite {
     pub bias: bool,
 }
 
-impl Step for Means {
-    fn name(&self) -> &'static str {
-        "means"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::row_major(&[])
-    }
-}
-
 impl Step for Excitation {
     fn name(&self) -> &'static str {
         "excitation"
@@ -57,4 +47,8 @@ impl Step for Excitation {
         }
         Ok(())
     }
+}
+
+super::step::plain! {
+    Means, "means", |_own, _node| Layout::row_major(&[]);
 }

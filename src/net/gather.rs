@@ -26,12 +26,6 @@ impl Step for Gather {
     }
 }
 
-impl Step for GatherData {
-    fn name(&self) -> &'static str {
-        "gather_data"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::row_major(&[])
-    }
+super::step::plain! {
+    GatherData, "gather_data", |_own, _node| Layout::row_major(&[]);
 }

@@ -52,26 +52,7 @@ impl Step for GroupNorm {
     }
 }
 
-impl Step for GroupNormData {
-    fn name(&self) -> &'static str {
-        "group_norm_data"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout { gaps: false, ..Layout::images(2) }
-    }
-
-    fn is_weight(&self, at: usize) -> bool {
-        at == 2
-    }
-}
-
-impl Step for GroupNormSums {
-    fn name(&self) -> &'static str {
-        "group_norm_sums"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::images(2).sums()
-    }
+super::step::plain! {
+    GroupNormData, "group_norm_data", |_own, _node| Layout { gaps: false, ..Layout::images(2) }, weights (2);
+    GroupNormSums, "group_norm_sums", |_own, _node| Layout::images(2).sums();
 }

@@ -52,26 +52,7 @@ impl Step for LayerNorm {
     }
 }
 
-impl Step for LayerNormData {
-    fn name(&self) -> &'static str {
-        "layer_norm_data"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::rows(1, self.axis, 2)
-    }
-
-    fn is_weight(&self, at: usize) -> bool {
-        at == 2
-    }
-}
-
-impl Step for LayerNormSums {
-    fn name(&self) -> &'static str {
-        "layer_norm_sums"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::rows(1, self.axis, 2).sums()
-    }
+super::step::plain! {
+    LayerNormData, "layer_norm_data", |own, _node| Layout::rows(1, own.axis, 2), weights (2);
+    LayerNormSums, "layer_norm_sums", |own, _node| Layout::rows(1, own.axis, 2).sums();
 }

@@ -49,26 +49,7 @@ impl Step for Linear {
     }
 }
 
-impl Step for LinearData {
-    fn name(&self) -> &'static str {
-        "linear_data"
-    }
-
-    fn layout(&self, node: &Node, _net: &Net) -> Layout {
-        Layout::rows(0, node.shape.rank() - 1, 1)
-    }
-
-    fn is_weight(&self, at: usize) -> bool {
-        at == 1
-    }
-}
-
-impl Step for LinearWeight {
-    fn name(&self) -> &'static str {
-        "linear_weight"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::new(Order::RowMajor, &[Need::Matrix, Need::Matrix]).sums()
-    }
+super::step::plain! {
+    LinearData, "linear_data", |_own, node| Layout::rows(0, node.shape.rank() - 1, 1), weights (1);
+    LinearWeight, "linear_weight", |_own, _node| Layout::new(Order::RowMajor, &[Need::Matrix, Need::Matrix]).sums();
 }

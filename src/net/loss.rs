@@ -1,6 +1,6 @@
 //! What is made small.
 
-use super::{Layout, Net, Node, Step};
+use super::Layout;
 
 /// `[output, target]`: one number.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,22 +10,7 @@ pub struct Loss(pub archc_base::Loss);
 #[derive(Clone, Debug, PartialEq)]
 pub struct LossData(pub archc_base::Loss);
 
-impl Step for Loss {
-    fn name(&self) -> &'static str {
-        "loss"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::row_major(&[])
-    }
-}
-
-impl Step for LossData {
-    fn name(&self) -> &'static str {
-        "loss_data"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::row_major(&[])
-    }
+super::step::plain! {
+    Loss, "loss", |_own, _node| Layout::row_major(&[]);
+    LossData, "loss_data", |_own, _node| Layout::row_major(&[]);
 }

@@ -33,12 +33,6 @@ impl Step for Normalize {
     }
 }
 
-impl Step for NormalizeData {
-    fn name(&self) -> &'static str {
-        "normalize_data"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::rows(1, self.axis, 2)
-    }
+super::step::plain! {
+    NormalizeData, "normalize_data", |own, _node| Layout::rows(1, own.axis, 2);
 }

@@ -50,16 +50,6 @@ impl Step for Pool {
     }
 }
 
-impl Step for PoolData {
-    fn name(&self) -> &'static str {
-        "pool_data"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::images(2)
-    }
-}
-
 impl Step for AdaptivePool {
     fn name(&self) -> &'static str {
         match self.reduce {
@@ -79,12 +69,7 @@ impl Step for AdaptivePool {
     }
 }
 
-impl Step for AdaptivePoolData {
-    fn name(&self) -> &'static str {
-        "adaptive_pool_data"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::images(2)
-    }
+super::step::plain! {
+    PoolData, "pool_data", |_own, _node| Layout::images(2);
+    AdaptivePoolData, "adaptive_pool_data", |_own, _node| Layout::images(2);
 }

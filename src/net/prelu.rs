@@ -40,26 +40,7 @@ impl Step for PRelu {
     }
 }
 
-impl Step for PReluData {
-    fn name(&self) -> &'static str {
-        "prelu_data"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::rows(1, 1, 2).with_gaps().in_place()
-    }
-
-    fn is_weight(&self, at: usize) -> bool {
-        at == 2
-    }
-}
-
-impl Step for PReluSums {
-    fn name(&self) -> &'static str {
-        "prelu_sums"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::rows(1, 1, 2).sums()
-    }
+super::step::plain! {
+    PReluData, "prelu_data", |_own, _node| Layout::rows(1, 1, 2).with_gaps().in_place(), weights (2);
+    PReluSums, "prelu_sums", |_own, _node| Layout::rows(1, 1, 2).sums();
 }

@@ -63,12 +63,6 @@ impl Step for MeanData {
     }
 }
 
-impl Step for MaxData {
-    fn name(&self) -> &'static str {
-        "amax_data"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::row_major(&[Need::RowMajor, Need::Any])
-    }
+super::step::plain! {
+    MaxData, "amax_data", |_own, _node| Layout::row_major(&[Need::RowMajor, Need::Any]);
 }

@@ -35,12 +35,6 @@ impl Step for Resize {
     }
 }
 
-impl Step for ResizeData {
-    fn name(&self) -> &'static str {
-        "upsample_data"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::images(1)
-    }
+super::step::plain! {
+    ResizeData, "upsample_data", |_own, _node| Layout::images(1);
 }

@@ -33,12 +33,6 @@ impl Step for Softmax {
     }
 }
 
-impl Step for SoftmaxData {
-    fn name(&self) -> &'static str {
-        "softmax_data"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::rows(1, self.axis, 2)
-    }
+super::step::plain! {
+    SoftmaxData, "softmax_data", |own, _node| Layout::rows(1, own.axis, 2);
 }

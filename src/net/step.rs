@@ -152,3 +152,24 @@ impl Layout {
         Layout { in_order: false, gaps: false, in_place: false, ..self }
     }
 }
+
+/// Kinds of which a name, a layout and the operands that are weights say all: `Kind, "name", |kind, node| layout, weights (1);`
+macro_rules! plain {
+    ($($kind:ident, $name:literal, |$own:ident, $node:ident| $layout:expr $(, weights ($weights:pat))?;)*) => {
+        $(impl $crate::net::Step for $kind {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            fn layout(&self, $node: &$crate::net::Node, _net: &$crate::net::Net) -> $crate::net::Layout {
+                let $own = self;
+                $layout
+            }
+
+            $(fn is_weight(&self, at: usize) -> bool {
+                matches!(at, $weights)
+            })?
+        })*
+    };
+}
+pub(super) use plain;

@@ -16,26 +16,6 @@ pub struct Gradient {
     pub state: usize,
 }
 
-impl Step for Input {
-    fn name(&self) -> &'static str {
-        "input"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::row_major(&[])
-    }
-}
-
-impl Step for Stored {
-    fn name(&self) -> &'static str {
-        "state"
-    }
-
-    fn layout(&self, _node: &Node, _net: &Net) -> Layout {
-        Layout::row_major(&[])
-    }
-}
-
 impl Step for Gradient {
     fn name(&self) -> &'static str {
         "gradient"
@@ -48,4 +28,9 @@ impl Step for Gradient {
     fn is_sink(&self) -> bool {
         true
     }
+}
+
+super::step::plain! {
+    Input, "input", |_own, _node| Layout::row_major(&[]);
+    Stored, "state", |_own, _node| Layout::row_major(&[]);
 }

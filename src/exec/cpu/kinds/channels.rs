@@ -1,29 +1,14 @@
 //! One factor and one number a channel, and sums of each channel.
 
-use super::super::bind::{Binder, OnCpu};
-use super::super::kernels::{self, Isa, grad};
-use super::super::step::{Chunk, Io, Kernel, Opened, OverRows, RowsIo, Work};
-use crate::diag::Problem;
-use crate::net::Channels;
+use super::super::kernels::{self, grad};
+use super::super::step::Opened;
 
-impl OnCpu for Channels {
-    fn bind(&self, _to: &Binder) -> Result<Work, Problem> {
-        Ok(Work::Rows(Box::new(self.clone())))
-    }
-}
-
-impl Kernel for Channels {
-    fn name(&self, _isa: Isa, _io: &Io) -> String {
-        "scale and shift".into()
-    }
-}
-
-impl OverRows for Channels {
-    fn rows(&self, chunk: &Chunk, mut io: RowsIo) {
+super::rows! {
+    Channels, "scale and shift", |_, chunk, io| {
         let [scale, shift] = chunk.weights;
         kernels::scale_shift(chunk.isa, io.map(), scale, shift, chunk.io.act());
         chunk.add_residual(&mut io);
-    }
+    };
 }
 
 super::float! {

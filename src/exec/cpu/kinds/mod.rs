@@ -61,6 +61,36 @@ macro_rules! float {
 }
 use float;
 
+/// The same of kernels over rows: `run` with some rows of a step.
+macro_rules! rows {
+    ($($kind:ident, $name:expr, |$own:pat_param, $chunk:ident, $io:ident| $run:expr;)*) => {
+        $(
+            impl $crate::exec::cpu::bind::OnCpu for $crate::net::$kind {
+                fn bind(
+                    &self,
+                    _to: &$crate::exec::cpu::bind::Binder,
+                ) -> Result<$crate::exec::cpu::step::Work, $crate::diag::Problem> {
+                    Ok($crate::exec::cpu::step::Work::Rows(Box::new(self.clone())))
+                }
+            }
+
+            impl $crate::exec::cpu::step::Kernel for $crate::net::$kind {
+                fn name(&self, _isa: $crate::exec::cpu::kernels::Isa, _io: &$crate::exec::cpu::step::Io) -> String {
+                    $name.into()
+                }
+            }
+
+            impl $crate::exec::cpu::step::OverRows for $crate::net::$kind {
+                fn rows(&self, $chunk: &$crate::exec::cpu::step::Chunk, mut $io: $crate::exec::cpu::step::RowsIo) {
+                    let $own = self;
+                    $run
+                }
+            }
+        )*
+    };
+}
+use rows;
+
 pub(super) use conv::shape as conv_shape;
 
 impl OnCpu for net::Excitation {

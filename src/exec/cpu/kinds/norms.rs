@@ -2,47 +2,15 @@
 
 use archc_base::Act;
 
-use super::super::bind::{Binder, OnCpu};
-use super::super::kernels::{self, Isa, grad};
-use super::super::step::{Chunk, Io, Kernel, Opened, OverRows, RowsIo, Work};
-use crate::diag::Problem;
-use crate::net::{LayerNorm, Normalize};
+use super::super::kernels::{self, grad};
+use super::super::step::Opened;
 
-impl OnCpu for LayerNorm {
-    fn bind(&self, _to: &Binder) -> Result<Work, Problem> {
-        Ok(Work::Rows(Box::new(self.clone())))
-    }
-}
-
-impl Kernel for LayerNorm {
-    fn name(&self, _isa: Isa, _io: &Io) -> String {
-        "layer norm".into()
-    }
-}
-
-impl OverRows for LayerNorm {
-    fn rows(&self, chunk: &Chunk, mut io: RowsIo) {
+super::rows! {
+    LayerNorm, "layer norm", |own, chunk, io| {
         let [weight, bias] = chunk.weights;
-        kernels::layer_norm(chunk.isa, io.map(), Some(weight), Some(bias), self.eps, Act::None);
-    }
-}
-
-impl OnCpu for Normalize {
-    fn bind(&self, _to: &Binder) -> Result<Work, Problem> {
-        Ok(Work::Rows(Box::new(self.clone())))
-    }
-}
-
-impl Kernel for Normalize {
-    fn name(&self, _isa: Isa, _io: &Io) -> String {
-        "l2 norm".into()
-    }
-}
-
-impl OverRows for Normalize {
-    fn rows(&self, chunk: &Chunk, mut io: RowsIo) {
-        kernels::l2_normalize(chunk.isa, io.map(), self.eps);
-    }
+        kernels::layer_norm(chunk.isa, io.map(), Some(weight), Some(bias), own.eps, Act::None);
+    };
+    Normalize, "l2 norm", |own, chunk, io| kernels::l2_normalize(chunk.isa, io.map(), own.eps);
 }
 
 super::float! {
