@@ -180,10 +180,10 @@ impl Builder<'_> {
     fn train_line(&mut self, pair: Pair) -> Result<TrainLine> {
         let span: Span = self.span(&pair);
         let word = self.name(&child(&pair, Rule::name).expect(SHAPE));
-        if let Some(thaw) = child(&pair, Rule::thaw) {
-            let target = self.selector(child(&thaw, Rule::selector).expect(SHAPE))?;
-            let epochs = self.expr(child(&thaw, Rule::expr).expect(SHAPE))?;
-            return Ok(TrainLine::Thaw { word, target, epochs, span });
+        if let Some(unfreeze) = child(&pair, Rule::unfreezing) {
+            let target = self.selector(child(&unfreeze, Rule::selector).expect(SHAPE))?;
+            let epochs = self.expr(child(&unfreeze, Rule::expr).expect(SHAPE))?;
+            return Ok(TrainLine::Unfreeze { word, target, epochs, span });
         }
         if let Some(factor) = child(&pair, Rule::factor) {
             let target = self.selector(child(&factor, Rule::selector).expect(SHAPE))?;

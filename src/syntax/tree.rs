@@ -388,7 +388,7 @@ pub enum TrainLine {
     /// `lr layer4.** by 0.1`
     Factor { word: Name, target: Selector, by: Expr, span: Span },
     /// `unfreeze layer4.** after 2`
-    Thaw { word: Name, target: Selector, epochs: Expr, span: Span },
+    Unfreeze { word: Name, target: Selector, epochs: Expr, span: Span },
     /// `optimizer sgd(lr = 0.01)`, `augment a, b`, `epochs 5`
     Values { word: Name, values: Vec<Expr>, span: Span },
 }

@@ -43,7 +43,7 @@ pub fn check<'a>(
     debug_assert!(read.is_err(), "the network of nothing is thrown away");
     if let Some(typed) = typed {
         let mut places = Places { program, globals, typed, graph: typed.graph().clone(), problems };
-        places.thaws(train, &mut draft);
+        places.unfreezes(train, &mut draft);
         places.factors(train, &mut draft);
         let trainable = typed.order().iter().any(|id| is_trainable(typed, *id));
         if !trainable {
@@ -52,7 +52,7 @@ pub fn check<'a>(
             let hint = if frozen { "everything is frozen: `freeze all except ..`" } else { "it has no weights" };
             problems.push(problem.hint(hint).at(word_span));
         }
-        if let Some(problem) = unreached(typed, &draft.thaws) {
+        if let Some(problem) = unreached(typed, &draft.unfreezes) {
             problems.push(problem.at(word_span));
         }
     }
@@ -75,8 +75,8 @@ impl<'a> Reader<'a, '_, '_> {
         for line in &train.lines {
             let (name, values, span) = match line {
                 TrainLine::Factor { word, .. } if word.value == "lr" => continue,
-                TrainLine::Thaw { word, .. } if word.value == "unfreeze" => continue,
-                TrainLine::Factor { word, span, .. } | TrainLine::Thaw { word, span, .. } => {
+                TrainLine::Unfreeze { word, .. } if word.value == "unfreeze" => continue,
+                TrainLine::Factor { word, span, .. } | TrainLine::Unfreeze { word, span, .. } => {
                     let message = match word.value.as_str() {
                         "lr" => "`lr` takes a factor, with `by`".to_string(),
                         "unfreeze" => "`unfreeze` takes epochs, with `after`".to_string(),
@@ -351,11 +351,11 @@ struct Places<'a, 'b> {
 
 impl<'a> Places<'a, '_> {
     /// The `unfreeze` lines: each names frozen layers, none twice, and epochs of the run.
-    fn thaws(&mut self, train: &'a tree::Train, draft: &mut Draft) {
+    fn unfreezes(&mut self, train: &'a tree::Train, draft: &mut Draft) {
         let mut named: IndexMap<NodeId, Span> = IndexMap::new();
         let all = draft.epochs.unwrap_or(usize::MAX);
         for line in &train.lines {
-            let TrainLine::Thaw { word, target, epochs, span } = line else { continue };
+            let TrainLine::Unfreeze { word, target, epochs, span } = line else { continue };
             if word.value != "unfreeze" {
                 continue;
             }
@@ -385,14 +385,14 @@ impl<'a> Places<'a, '_> {
                 continue;
             }
             named.extend(owners.iter().map(|id| (*id, *span)));
-            draft.thaws.extend(owners.into_iter().map(|id| (id, after)));
+            draft.unfreezes.extend(owners.into_iter().map(|id| (id, after)));
         }
     }
 
     /// The `lr` lines: each names trainable tensors, none twice.
     fn factors(&mut self, train: &'a tree::Train, draft: &mut Draft) {
         let mut named: IndexMap<NodeId, Span> = IndexMap::new();
-        let thawed: IndexSet<NodeId> = draft.thaws.iter().map(|(id, _)| *id).collect();
+        let unfrozen: IndexSet<NodeId> = draft.unfreezes.iter().map(|(id, _)| *id).collect();
         for line in &train.lines {
             let TrainLine::Factor { word, target, by, span } = line else { continue };
             if word.value != "lr" {
@@ -401,7 +401,7 @@ impl<'a> Places<'a, '_> {
             let wrong =
                 |got: String| Problem::new(Code::TypeMismatch, format!("a factor is a float of 0 or more, got {got}"));
             let Some((mut owners, factor)) = self.line::<f64>(target, by, wrong) else { continue };
-            owners.retain(|owner| is_trainable(self.typed, *owner) || thawed.contains(owner));
+            owners.retain(|owner| is_trainable(self.typed, *owner) || unfrozen.contains(owner));
             if owners.is_empty() {
                 let problem = Problem::new(Code::Train, "this `lr` line names no trainable tensor")
                     .hint("these layers are frozen, or have no weights");

@@ -17,14 +17,14 @@ use crate::typed::Typed;
 const SHOWN: usize = 8;
 
 /// The error of layers that would learn if the loss reached them; None where it reaches all.
-pub(super) fn unreached(typed: &Typed, thaws: &[(NodeId, usize)]) -> Option<Problem> {
+pub(super) fn unreached(typed: &Typed, unfreezes: &[(NodeId, usize)]) -> Option<Problem> {
     let graph = typed.graph();
     let output = graph.outputs().get(OWN_OUTPUT)?.node;
     let reached = reached(graph, output);
     // gradients of a tied layer are its owner's
     let taught: FxHashSet<NodeId> = reached.iter().map(|id| graph.owner(*id)).collect();
-    let thawed: FxHashSet<NodeId> = thaws.iter().map(|(id, _)| *id).collect();
-    let learns = |id: &NodeId| has_weights(typed, *id) && (!graph.node(*id).frozen || thawed.contains(id));
+    let unfrozen: FxHashSet<NodeId> = unfreezes.iter().map(|(id, _)| *id).collect();
+    let learns = |id: &NodeId| has_weights(typed, *id) && (!graph.node(*id).frozen || unfrozen.contains(id));
     let (heard, deaf): (Vec<NodeId>, Vec<NodeId>) =
         typed.order().iter().copied().filter(learns).partition(|id| taught.contains(id));
     if deaf.is_empty() {
@@ -36,7 +36,7 @@ pub(super) fn unreached(typed: &Typed, thaws: &[(NodeId, usize)]) -> Option<Prob
     let loss_at = path::display(&end.path);
     let problem = Problem::new(Code::Train, format!("the loss does not reach {}", shown(&places)))
         .see(end.span, format!("the loss is computed on the network's own output, that of `{loss_at}`"));
-    Some(match deaf.iter().any(|id| thawed.contains(id)) {
+    Some(match deaf.iter().any(|id| unfrozen.contains(id)) {
         true => problem.hint("take these layers out of the `unfreeze` line"),
         false => problem.hint(format!("leave out of the training what cannot learn: `freeze {}`", places.join(", "))),
     })
@@ -58,12 +58,12 @@ fn reached(graph: &Graph, output: NodeId) -> FxHashSet<NodeId> {
 pub fn frozen_at_random(typed: &Typed, settings: &Settings, spec: &TrainSpec) -> Diagnostics {
     let mut warnings = Diagnostics::new();
     let graph = typed.graph();
-    let thawed: FxHashSet<NodeId> = spec.thaws().iter().map(|(id, _)| *id).collect();
+    let unfrozen: FxHashSet<NodeId> = spec.unfreezes().iter().map(|(id, _)| *id).collect();
     // what the loss does not reach gives nothing to what learns
     let heard = graph.outputs().get(OWN_OUTPUT).map_or_else(FxHashSet::default, |own| reached(graph, own.node));
     let stays = |id: &NodeId| {
         let node = graph.node(*id);
-        node.frozen && node.tied.is_none() && !thawed.contains(id) && heard.contains(id)
+        node.frozen && node.tied.is_none() && !unfrozen.contains(id) && heard.contains(id)
     };
     let random: Vec<&Node> =
         typed.order().iter().filter(|id| stays(id) && is_random(typed, **id)).map(|id| graph.node(*id)).collect();

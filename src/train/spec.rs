@@ -78,7 +78,7 @@ macro_rules! lines {
         pub struct TrainSpec {
             $($(#[doc = $doc])* pub $word: $ty,)*
             pub(super) factors: Vec<(NodeId, f64)>,
-            pub(super) thaws: Vec<(NodeId, usize)>,
+            pub(super) unfreezes: Vec<(NodeId, usize)>,
         }
 
         /// A block of which some lines are read.
@@ -86,13 +86,13 @@ macro_rules! lines {
         pub(super) struct Draft {
             $(pub $word: Option<$ty>,)*
             pub factors: Vec<(NodeId, f64)>,
-            pub thaws: Vec<(NodeId, usize)>,
+            pub unfreezes: Vec<(NodeId, usize)>,
         }
 
         impl Draft {
             /// The whole; None where a line is missing.
             pub fn finish(self) -> Option<TrainSpec> {
-                Some(TrainSpec { $($word: self.$word?,)* factors: self.factors, thaws: self.thaws })
+                Some(TrainSpec { $($word: self.$word?,)* factors: self.factors, unfreezes: self.unfreezes })
             }
         }
 
@@ -167,8 +167,8 @@ impl TrainSpec {
     }
 
     /// The frozen layers that learn after so many epochs.
-    pub fn thaws(&self) -> &[(NodeId, usize)] {
-        &self.thaws
+    pub fn unfreezes(&self) -> &[(NodeId, usize)] {
+        &self.unfreezes
     }
 }
 

@@ -13,15 +13,15 @@ pub struct Stage {
     pub split: Option<Split>,
 }
 
-/// All stages of a run, the first from its beginning on. Layers thaw; none freezes.
+/// All stages of a run, the first from its beginning on. Layers unfreeze; none freezes.
 pub fn stages(typed: &Typed, spec: &TrainSpec) -> Vec<Stage> {
-    let mut epochs: Vec<usize> = [0].into_iter().chain(spec.thaws().iter().map(|(_, after)| *after)).collect();
+    let mut epochs: Vec<usize> = [0].into_iter().chain(spec.unfreezes().iter().map(|(_, after)| *after)).collect();
     epochs.sort_unstable();
     epochs.dedup();
     let stage = |epoch: usize| {
         let mut graph = typed.graph().clone();
         let Ok(()) = graph.patch(|patch| {
-            for (id, _) in spec.thaws().iter().filter(|(_, after)| *after <= epoch) {
+            for (id, _) in spec.unfreezes().iter().filter(|(_, after)| *after <= epoch) {
                 patch.node_mut(*id).frozen = false;
             }
             Ok::<(), std::convert::Infallible>(())

@@ -311,13 +311,13 @@ fn bad_data_is_said_with_a_way_out() {
     check(original.split("train {").next().expect("the network"), &[], &["has no `train` block", help]);
     check(&original.replace("lr = 0.01", "lr = 1e30").replace("clip 1", ""), &[], &["error[non-finite]", "checkpoint"]);
     check(&original, &["--resume"], &["there is no run in"]);
-    let thaws = |line: &str| original.replace("train {", "freeze all except fc\ntrain {").replace("clip 1", line);
-    check(&thaws("unfreeze conv2 after 4"), &[], &["never learn: the run has 4 epochs", "spec.arch:", help]);
-    check(&thaws("unfreeze conv2 after 0.5"), &[], &["needs whole epochs, 1 or more, got a float (0.5)", help]);
-    check(&thaws("unfreeze fc after 1"), &[], &["names no frozen layer", "freeze all except fc"]);
-    check(&thaws("unfreeze conv2 after 1\nunfreeze conv* after 2"), &[], &["already", "given here", "`except`"]);
-    check(&thaws("unfreeze conv2"), &[], &["needs the epochs after which", "`unfreeze layer4 after 2`"]);
-    check(&thaws("lr conv2 by 0.1"), &[], &["names no trainable tensor"]);
+    let unfreezes = |line: &str| original.replace("train {", "freeze all except fc\ntrain {").replace("clip 1", line);
+    check(&unfreezes("unfreeze conv2 after 4"), &[], &["never learn: the run has 4 epochs", "spec.arch:", help]);
+    check(&unfreezes("unfreeze conv2 after 0.5"), &[], &["needs whole epochs, 1 or more, got a float (0.5)", help]);
+    check(&unfreezes("unfreeze fc after 1"), &[], &["names no frozen layer", "freeze all except fc"]);
+    check(&unfreezes("unfreeze conv2 after 1\nunfreeze conv* after 2"), &[], &["already", "given here", "`except`"]);
+    check(&unfreezes("unfreeze conv2"), &[], &["needs the epochs after which", "`unfreeze layer4 after 2`"]);
+    check(&unfreezes("lr conv2 by 0.1"), &[], &["names no trainable tensor"]);
     check(
         &original
             .replace("augment", "early_stopping patience(2)\naugment")
@@ -371,7 +371,7 @@ fn a_frozen_prefix_is_kept_without_changing_a_bit_and_frozen_is_frozen() {
 
 /// A network whose head learns first, then more of it.
 #[test]
-fn layers_thaw_by_epoch() {
+fn layers_unfreeze_by_epoch() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let block = |epochs: usize| {
         format!(
@@ -415,7 +415,7 @@ fn layers_thaw_by_epoch() {
         }
     }
     assert!(left(&cut) == left(&whole), "other bits");
-    // what is frozen throughout has not changed; what thaws has
+    // what is frozen throughout has not changed; what unfreezes has
     assert!(!told.contains("frozen is frozen"), "nothing is frozen to the end: {told}");
     std::fs::write(&spec, std::fs::read_to_string(&spec).expect("the spec").replace(", bn1 after 4", " after 4"))
         .expect("a writable folder");

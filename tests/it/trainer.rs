@@ -68,14 +68,14 @@ fn learn(case: &Value, batches: &safetensors::SafeTensors) -> (Vec<f64>, Vec<(St
     let norms = weights.iter().filter_map(|(key, kept)| Some((key.clone(), norm(kept.floats()?)))).collect();
     let counted = weights.iter().filter(|(key, _)| key.ends_with("bn1.num_batches_tracked"));
     let counted: Vec<&[i64]> = counted.filter_map(|(_, kept)| kept.integers()).collect();
-    let thawed = if lines.contains("after 4") {
+    let unfrozen = if lines.contains("after 4") {
         4
     } else if lines.contains("after 3") {
         3
     } else {
         0
     };
-    assert_eq!(counted, [[losses as i64 - thawed]], "batches that the first norm has seen");
+    assert_eq!(counted, [[losses as i64 - unfrozen]], "batches that the first norm has seen");
     (found, norms)
 }
 

@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 
 /// Something that learns.
 pub trait Learner {
-    /// What changes with epoch `epoch`, from 0 on, such as layers that thaw. Called before the first step of the epoch, and
+    /// What changes with epoch `epoch`, from 0 on, such as layers that unfreeze. Called before the first step of the epoch, and
     /// again where a run goes on in the middle of it.
     ///
     /// # Errors

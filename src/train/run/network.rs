@@ -1,6 +1,6 @@
 //! A network in training as a [`Learner`]: the trainer on what learns, the frozen prefix as an ordinary executable before
 //! it. The prefix is split off whether or not its outputs are kept, and always runs on batches of one size, so that keeping
-//! them changes no bit. Where layers thaw, a new trainer takes over what the one before has learned.
+//! them changes no bit. Where layers unfreeze, a new trainer takes over what the one before has learned.
 
 use std::sync::Arc;
 
@@ -106,8 +106,8 @@ impl<'a> NetworkLearner<'a> {
     /// How many batches a layer's batch norm has seen, by the key of its counter; None where it is no such key.
     fn counted(&self, name: &str) -> Option<u64> {
         name.strip_suffix("num_batches_tracked")?;
-        let thawed = |stage: &&Stage| stage.learns(name);
-        let since = self.stages[..=self.stage].iter().find(thawed)?.epoch as u64 * self.pace.steps_per_epoch;
+        let unfrozen = |stage: &&Stage| stage.learns(name);
+        let since = self.stages[..=self.stage].iter().find(unfrozen)?.epoch as u64 * self.pace.steps_per_epoch;
         Some(self.trainer.steps().saturating_sub(since))
     }
 
