@@ -379,7 +379,8 @@ mod tests {
 
     #[test]
     fn what_does_not_hold_is_found() {
-        let breaks: &[(&str, fn(&mut Node, &[Id]))] = &[
+        type Break = fn(&mut Node, &[Id]);
+        let breaks: &[(&str, Break)] = &[
             ("depends on itself", |node, ids| node.operands[0] = ids[2]),
             ("takes no epilogue", |node, _| node.epilogue.after = archc_base::Act::Relu),
             ("takes no epilogue", |node, ids| node.epilogue.gate = Some(ids[0])),

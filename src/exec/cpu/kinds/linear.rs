@@ -32,7 +32,7 @@ impl OnCpu for Linear {
         if is_reduced(to.cpu.dtype) {
             let floats = !is_reduced(to.dtype(0)) && !is_reduced(to.plan.dtype(&to.step.write));
             if is_few && floats && residual != Some(DType::Bf16) {
-                let weights = to.pack(1, |weights| reduced::round(weights))?;
+                let weights = to.pack(1, reduced::round)?;
                 return Ok(Work::Float(Box::new(Few::<bf16> { weights })));
             }
             if !(is_few && floats) && residual != Some(DType::F32) {
