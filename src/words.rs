@@ -114,7 +114,7 @@ macro_rules! choices {
                 doc: concat!($($doc),*).trim_ascii(),
             }),*];
 
-            #[allow(unused_mut, unused_variables)]
+            #[allow(unused_mut, unused_variables, reason = "a choice may have no arguments")]
             fn read(name: &str, args: Vec<$crate::words::Setting>) -> Option<$Name> {
                 let mut args = args.into_iter();
                 match name {

@@ -157,7 +157,7 @@ macro_rules! op {
                 default: $crate::ops::op!(@default $($default)?),
             }),*];
 
-            #[allow(unused_mut, unused_variables)]
+            #[allow(unused_mut, unused_variables, reason = "a type may have no fields")]
             fn from_args(args: &[$crate::ops::attr::Arg]) -> Result<$Name, $crate::ops::attr::ArgProblem> {
                 let mut reader = $crate::ops::attr::ArgReader::new($name, Self::ARGS, Self::POSITIONAL, args)?;
                 Ok($Name { $($field: reader.take(stringify!($field), $crate::ops::op!(@value $ty $(, $default)?))?),* })

@@ -90,7 +90,7 @@ impl<'a> Fit<'a> {
     /// What is likely meant: a prefix to take off, keys to ignore, a key to rename.
     fn ways(&self, names: &IndexMap<String, String>, missing: &[&str], unexpected: &[&str]) -> Vec<String> {
         let prefix = self.prefix(names, missing, unexpected);
-        let map = prefix.as_ref().map(|prefix| (format!("{}(.*)", regex::escape(prefix)), "$1".to_string()));
+        let map = prefix.as_ref().map(|prefix| (format!("{}(.*)", regex_lite::escape(prefix)), "$1".to_string()));
         let Some(mapped) = renamed(names, map.as_ref(), &[]) else { return vec![] };
         let left = self.faults(&mapped);
         // keys that may still be wanted under another name are not for ignoring
@@ -171,8 +171,8 @@ impl<'a> Fit<'a> {
         for key in unexpected {
             let mut prefixes = key.match_indices('.').map(|(at, _)| &key[..=at]);
             let pattern = match prefixes.find(|prefix| !is_wanted.contains_key(prefix)) {
-                Some(prefix) => regex::escape(prefix) + ".*",
-                None => regex::escape(key),
+                Some(prefix) => regex_lite::escape(prefix) + ".*",
+                None => regex_lite::escape(key),
             };
             if !patterns.contains(&pattern) {
                 patterns.push(pattern);

@@ -2,7 +2,7 @@
 //! that does nothing is an error, for it was meant to do something.
 
 use indexmap::IndexMap;
-use regex::{Regex, RegexBuilder};
+use regex_lite::{Regex, RegexBuilder};
 
 use crate::diag::{Code, Problem, suggest};
 
@@ -157,7 +157,7 @@ impl KeyMap {
                 let line = Line::Map((*last).max(*before).unwrap_or(0));
                 let problem = Problem::new(Code::WeightsMap, format!("`{other}` and `{key}` both become `{name}`"))
                     .hint("write the regex so that it matches only one of them")
-                    .hint(format!("or take the other one out: `ignore \"{}\"`", regex::escape(other)));
+                    .hint(format!("or take the other one out: `ignore \"{}\"`", regex_lite::escape(other)));
                 faults.push(Fault { line, problem });
                 continue;
             }
@@ -186,14 +186,11 @@ impl Map {
 impl Pattern {
     /// A compiled regex of at most `limit` bytes.
     fn new(text: &str, limit: usize) -> Result<Pattern, Problem> {
-        let bad = |error: &regex::Error| {
-            // The crate's last line is the reason; those before it draw the place.
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            Problem::new(Code::WeightsMap, format!("this is no regular expression: {reason}"))
-                .hint("write `\\.` for a dot, `(.*)` for anything; regular expressions are those of Rust's regex crate")
+        let bad = |error: &regex_lite::Error| {
+            Problem::new(Code::WeightsMap, format!("this is no regular expression: {error}"))
+                .hint("write `\\.` for a dot, `(.*)` for anything; the syntax is that of Rust's regex-lite crate")
         };
-        let compile = |text: &str| RegexBuilder::new(text).size_limit(limit).dfa_size_limit(limit).build();
+        let compile = |text: &str| RegexBuilder::new(text).size_limit(limit).build();
         compile(text).map_err(|error| bad(&error))?;
         let whole = compile(&format!(r"\A(?:{text})\z")).map_err(|error| bad(&error))?;
         Ok(Pattern { text: text.into(), whole })
@@ -369,7 +366,7 @@ mod tests {
         let faults = KeyMap::new([("a(", "x"), ("a", "$1"), ("b", "x")], ["[", "c"]).unwrap_err();
         let lines: Vec<Line> = faults.iter().map(|fault| fault.line).collect();
         assert_eq!(lines, [Line::Map(0), Line::Map(1), Line::Ignore(0)]);
-        assert_eq!(faults[0].problem.message, "this is no regular expression: unclosed group");
+        assert_eq!(faults[0].problem.message, "this is no regular expression: found open group without closing ')'");
         assert_eq!(faults[1].problem.message, "the regex has no group `1`");
         for (text, message) in [
             ("", "a key cannot become nothing"),

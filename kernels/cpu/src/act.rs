@@ -1,11 +1,9 @@
 //! Activations over vectors, and their gradients; [`Act`] has the formulas.
 
-use std::marker::PhantomData;
-
 use archc_base::Act;
 
 use super::math::{erf, exp, expm1, ln_1p, sigmoid, tanh};
-use super::simd::{Simd, lanes, ld, st};
+use super::simd::{Simd, Task, lanes, ld, st};
 
 /// The bounds of an activation that is a clamp (none at all is one with infinite bounds).
 pub(super) fn bounds(act: Act) -> Option<(f32, f32)> {
@@ -22,42 +20,6 @@ pub(super) trait Fun: Copy {
     /// # Safety
     /// The CPU must have the instruction set of `S`.
     unsafe fn eval<S: Simd>(self, x: S::F) -> S::F;
-}
-
-/// Something to be done with whatever function an [`Act`] names.
-pub(super) trait WithFun {
-    /// # Safety
-    /// As the implementor says.
-    unsafe fn call<F: Fun>(self, f: F);
-}
-
-/// Calls `with` with the function of `act`, so that the loop inside is compiled for each function.
-///
-/// # Safety
-/// That of `W::call`.
-#[inline(always)]
-pub(super) unsafe fn visit<W: WithFun>(act: Act, with: W) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        match act {
-            Act::None => with.call(Clamp(f32::NEG_INFINITY, f32::INFINITY)),
-            Act::Relu => with.call(Clamp(0.0, f32::INFINITY)),
-            Act::Clamp { lo, hi } => with.call(Clamp(lo, hi)),
-            Act::Elu(alpha) => with.call(Elu(alpha)),
-            Act::LeakyRelu(slope) => with.call(LeakyRelu(slope)),
-            Act::Gelu => with.call(Gelu()),
-            Act::GeluTanh => with.call(GeluTanh()),
-            Act::Silu => with.call(Silu()),
-            Act::Sigmoid => with.call(Sigmoid()),
-            Act::Tanh => with.call(Tanh()),
-            Act::HardSwish => with.call(HardSwish()),
-            Act::HardSigmoid => with.call(HardSigmoid()),
-            Act::Softplus => with.call(Softplus()),
-            Act::Mish => with.call(Mish()),
-            Act::Exp => with.call(Exp()),
-            Act::Linear { scale, shift } => with.call(Linear(scale, shift)),
-        }
-    }
 }
 
 macro_rules! funs {
@@ -118,22 +80,55 @@ funs! {
     Linear(scale, shift) |x| S::fma(S::splat(scale), x, S::splat(shift));
 }
 
-/// Rows of values to which a function is applied.
-pub(super) struct Apply<S> {
+/// Rows of values to which an activation is applied; `x` and `y` may be the same place.
+pub(super) struct Apply {
+    pub act: Act,
     pub x: *const f32,
     pub x_dist: usize,
     pub y: *mut f32,
     pub y_dist: usize,
     pub rows: usize,
     pub cols: usize,
-    pub simd: PhantomData<S>,
 }
 
-impl<S: Simd> WithFun for Apply<S> {
+impl Task for Apply {
+    type Output = ();
+
     /// # Safety
-    /// The CPU must have the instruction set of `S`; all rows must be valid. `x` and `y` may be the same place.
+    /// As [`Task::run`]; the rows are valid and y is this task's.
     #[inline(always)]
-    unsafe fn call<F: Fun>(self, f: F) {
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self.act {
+                Act::None => self.each::<S>(Clamp(f32::NEG_INFINITY, f32::INFINITY)),
+                Act::Relu => self.each::<S>(Clamp(0.0, f32::INFINITY)),
+                Act::Clamp { lo, hi } => self.each::<S>(Clamp(lo, hi)),
+                Act::Elu(alpha) => self.each::<S>(Elu(alpha)),
+                Act::LeakyRelu(slope) => self.each::<S>(LeakyRelu(slope)),
+                Act::Gelu => self.each::<S>(Gelu()),
+                Act::GeluTanh => self.each::<S>(GeluTanh()),
+                Act::Silu => self.each::<S>(Silu()),
+                Act::Sigmoid => self.each::<S>(Sigmoid()),
+                Act::Tanh => self.each::<S>(Tanh()),
+                Act::HardSwish => self.each::<S>(HardSwish()),
+                Act::HardSigmoid => self.each::<S>(HardSigmoid()),
+                Act::Softplus => self.each::<S>(Softplus()),
+                Act::Mish => self.each::<S>(Mish()),
+                Act::Exp => self.each::<S>(Exp()),
+                Act::Linear { scale, shift } => self.each::<S>(Linear(scale, shift)),
+            }
+        }
+    }
+}
+
+impl Apply {
+    /// The loop of one function.
+    ///
+    /// # Safety
+    /// As [`Apply::run`].
+    #[inline(always)]
+    unsafe fn each<S: Simd>(&self, f: impl Fun) {
         // SAFETY: the loops stay below `rows` and `cols`.
         unsafe {
             for row in 0..self.rows {
@@ -152,9 +147,8 @@ impl<S: Simd> WithFun for Apply<S> {
 /// The CPU must have the instruction set of `S`; `y` must be valid for `rows` rows of `cols`, `dist` apart.
 #[inline(always)]
 pub(super) unsafe fn apply_rows<S: Simd>(act: Act, y: *mut f32, dist: usize, rows: usize, cols: usize) {
-    let simd = PhantomData::<S>;
     // SAFETY: passed on to the caller.
-    unsafe { visit(act, Apply { x: y, x_dist: dist, y, y_dist: dist, rows, cols, simd }) }
+    unsafe { S::apart(Apply { act, x: y, x_dist: dist, y, y_dist: dist, rows, cols }) }
 }
 
 /// `dx = dy * f'(seen)`; `seen` is the result where [`Act::by_result`], else the operand.

@@ -294,7 +294,7 @@ impl<T: Element, O: Element> Tiles<'_, T, O> {
             unsafe {
                 let columns = window.kernel[1] + (PX - 1) * window.stride[1];
                 let inside = left >= 0 && left as usize + columns <= window.w;
-                match (window.kernel[1], window.stride[1]) {
+                let sums = match (window.kernel[1], window.stride[1]) {
                     (3, 1) if full && inside => tile.fixed::<H, NV, 3, 1, true>(),
                     (3, 1) if full => tile.fixed::<H, NV, 3, 1, false>(),
                     (3, 2) if full && inside => tile.fixed::<H, NV, 3, 2, true>(),
@@ -304,7 +304,8 @@ impl<T: Element, O: Element> Tiles<'_, T, O> {
                     (5, 2) if full && inside && NV < 3 => tile.fixed::<H, NV, 5, 2, true>(),
                     (5, 2) if full && NV < 3 => tile.fixed::<H, NV, 5, 2, false>(),
                     _ => tile.any::<H, NV>(),
-                }
+                };
+                tile.store::<H, NV>(sums);
             }
             t += 1;
             if t == in_row {
@@ -335,13 +336,15 @@ struct Tile<'a, T, O> {
 }
 
 impl<T: Element, O: Element> Tile<'_, T, O> {
-    /// Windows `KW` wide at the stride `SX`, no pixel and no lane missing: each column of a row is loaded once. Where all are
+    /// Sums of windows `KW` wide at the stride `SX`, no pixel and no lane missing: each column of a row is loaded once. Where all are
     /// `INSIDE` the image, without asking each.
     ///
     /// # Safety
     /// As `Tiles::run`, with a tile of the output.
     #[inline(always)]
-    unsafe fn fixed<H: Halves, const NV: usize, const KW: usize, const SX: usize, const INSIDE: bool>(&self) {
+    unsafe fn fixed<H: Halves, const NV: usize, const KW: usize, const SX: usize, const INSIDE: bool>(
+        &self,
+    ) -> [[F<H>; NV]; PX] {
         let (s, window) = (self.call, &self.call.window);
         // SAFETY: `run`'s; only columns inside the image are read.
         unsafe {
@@ -370,16 +373,16 @@ impl<T: Element, O: Element> Tile<'_, T, O> {
                     }
                 });
             }
-            self.store::<H, NV>(acc);
+            acc
         }
     }
 
-    /// Any window.
+    /// Sums of any windows.
     ///
     /// # Safety
     /// As `fixed`.
     #[inline(always)]
-    unsafe fn any<H: Halves, const NV: usize>(&self) {
+    unsafe fn any<H: Halves, const NV: usize>(&self) -> [[F<H>; NV]; PX] {
         let (s, window) = (self.call, &self.call.window);
         // SAFETY: `run`'s; pixels that are missing repeat the last one and are not stored.
         unsafe {
@@ -409,7 +412,7 @@ impl<T: Element, O: Element> Tile<'_, T, O> {
                     w = w.wrapping_add(s.padded);
                 }
             }
-            self.store::<H, NV>(acc);
+            acc
         }
     }
 

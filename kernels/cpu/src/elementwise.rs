@@ -5,7 +5,7 @@
 
 use archc_base::{Act, Binary};
 
-use super::act::{Apply, apply_rows, bounds, visit};
+use super::act::{Apply, apply_rows, bounds};
 use super::par::{Shared, ranges};
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::view::{Rows, RowsMut};
@@ -90,7 +90,7 @@ fn blocks(rows: usize, cols: usize, f: impl Fn(usize, usize, usize, usize) + Syn
 pub fn unary(isa: Isa, act: Act, io: Map) {
     let io = io.flat();
     blocks(io.rows, io.cols, |row, rows, col, cols| {
-        isa.run(ApplyTask {
+        isa.run(Apply {
             act,
             x: io.from(row).wrapping_add(col),
             x_dist: io.x_dist,
@@ -100,29 +100,6 @@ pub fn unary(isa: Isa, act: Act, io: Map) {
             cols,
         });
     });
-}
-
-/// [`Apply`] before the vector type is chosen.
-pub(super) struct ApplyTask {
-    pub act: Act,
-    pub x: *const f32,
-    pub x_dist: usize,
-    pub y: *mut f32,
-    pub y_dist: usize,
-    pub rows: usize,
-    pub cols: usize,
-}
-
-impl Task for ApplyTask {
-    type Output = ();
-    /// # Safety
-    /// As [`Task::run`]; the rows are valid and y is this task's.
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let ApplyTask { act, x, x_dist, y, y_dist, rows, cols } = self;
-        // SAFETY: the caller's.
-        unsafe { visit(act, Apply::<S> { x, x_dist, y, y_dist, rows, cols, simd: PhantomData }) }
-    }
 }
 
 /// The second operand of [`binary`].
@@ -341,7 +318,7 @@ impl Task for GateTask<'_> {
             let (mut x, mut x_dist) = (io.from(row).add(col), io.x_dist);
             let (y, y_dist) = (io.to(row).add(col), io.y_dist);
             if before != Act::None {
-                visit(before, Apply::<S> { x, x_dist, y, y_dist, rows, cols, simd: PhantomData });
+                S::apart(Apply { act: before, x, x_dist, y, y_dist, rows, cols });
                 (x, x_dist) = (y, y_dist);
             }
             let bounds = bounds(after);

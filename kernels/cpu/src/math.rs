@@ -19,7 +19,7 @@ macro_rules! poly {
 /// # Safety
 /// The CPU must have the instruction set of `S`.
 #[inline(always)]
-#[allow(clippy::excessive_precision, clippy::approx_constant)]
+#[expect(clippy::excessive_precision, reason = "coefficients as they were fitted")]
 unsafe fn exp_parts<S: Simd>(x: S::F) -> (S::F, S::F) {
     // SAFETY: the caller has the instruction set.
     unsafe {
@@ -90,7 +90,7 @@ pub(super) unsafe fn tanh<S: Simd>(x: S::F) -> S::F {
 /// # Safety
 /// The CPU must have the instruction set of `S`.
 #[inline(always)]
-#[allow(clippy::excessive_precision)]
+#[expect(clippy::excessive_precision, reason = "coefficients as they were fitted")]
 pub(super) unsafe fn erf<S: Simd>(x: S::F) -> S::F {
     // SAFETY: the caller has the instruction set.
     unsafe {
@@ -122,7 +122,7 @@ pub(super) unsafe fn erf<S: Simd>(x: S::F) -> S::F {
 /// # Safety
 /// The CPU must have the instruction set of `S`.
 #[inline(always)]
-#[allow(clippy::excessive_precision)]
+#[expect(clippy::excessive_precision, reason = "coefficients as they were fitted")]
 pub(super) unsafe fn ln_1p<S: Simd>(u: S::F) -> S::F {
     // SAFETY: the caller has the instruction set.
     unsafe {

@@ -4,7 +4,8 @@
 
 use archc_base::Act;
 
-use super::elementwise::{ApplyTask, Map};
+use super::act::Apply;
+use super::elementwise::Map;
 use super::math::exp;
 use super::par::{Shared, ranges};
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
@@ -65,7 +66,7 @@ fn rows(isa: Isa, io: &Map, act: Act, kind: RowKind) {
             isa.run(RowTask { x: io.from(row), y: io.to(row), cols: io.cols, kind });
             if act != Act::None {
                 let y = io.to(row);
-                isa.run(ApplyTask { act, x: y, x_dist: 0, y, y_dist: 0, rows: 1, cols: io.cols });
+                isa.run(Apply { act, x: y, x_dist: 0, y, y_dist: 0, rows: 1, cols: io.cols });
             }
         }
     });
@@ -263,7 +264,7 @@ pub fn group_norm(
             });
             if act != Act::None {
                 let y = out.at(n * x.h * x.w * y_dist + first);
-                isa.run(ApplyTask { act, x: y, x_dist: y_dist, y, y_dist, rows: x.h * x.w, cols: per });
+                isa.run(Apply { act, x: y, x_dist: y_dist, y, y_dist, rows: x.h * x.w, cols: per });
             }
         }
     });

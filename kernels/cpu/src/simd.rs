@@ -57,6 +57,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn permute(a: Self::F, idx: Self::I) -> Self::F;
     /// The sum of all lanes, in a fixed order.
     unsafe fn sum(a: Self::F) -> f32;
+    /// Runs a task in a function of its own, which all callers share: a call for each block of rows, in place of a copy of
+    /// large code in each kernel.
+    unsafe fn apart<T: Task>(task: T) -> T::Output;
     /// The largest lane; NaN if any lane is NaN.
     #[inline(always)]
     unsafe fn reduce_max(a: Self::F) -> f32 {
@@ -68,7 +71,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
 }
 
 /// Work to be done with some vector type.
-pub(super) trait Task {
+pub trait Task {
     type Output;
     /// # Safety
     /// The CPU must have the instruction set of `S`. Implementations are `#[inline(always)]`.
@@ -394,5 +397,9 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn sum(a: Self::F) -> f32 {
         (a[0] + a[2]) + (a[1] + a[3])
+    }
+    unsafe fn apart<T: Task>(task: T) -> T::Output {
+        // SAFETY: passed on to the caller.
+        unsafe { task.run::<Self>() }
     }
 }

@@ -176,28 +176,30 @@ impl<T> Frame<T> {
     }
 }
 
+/// Empty for formats without stems, so that their kernels are not compiled.
 macro_rules! table {
-    ($kernel:ident) => {
-        [
-            [$kernel::<T, O, 0, 1> as Kernel<T, O>, $kernel::<T, O, 0, 2> as Kernel<T, O>],
-            [$kernel::<T, O, 1, 1> as Kernel<T, O>, $kernel::<T, O, 1, 2> as Kernel<T, O>],
-            [$kernel::<T, O, 2, 1> as Kernel<T, O>, $kernel::<T, O, 2, 2> as Kernel<T, O>],
-            [$kernel::<T, O, 4, 1> as Kernel<T, O>, $kernel::<T, O, 4, 2> as Kernel<T, O>],
-        ]
+    ($kernel:ident, $($step:literal)*) => {
+        const {
+            if T::HAS_STEM {
+                &[$([$kernel::<T, O, $step, 1> as Kernel<T, O>, $kernel::<T, O, $step, 2> as Kernel<T, O>]),*]
+            } else {
+                &[] as &[[Kernel<T, O>; 2]]
+            }
+        }
     };
 }
 
 /// The kernel of `vectors` (1 or 2) vectors of columns, for pixels `step` apart.
 pub(super) fn kernel<T: Element, O: Element>(unit: Unit, step: usize, vectors: usize) -> Kernel<T, O> {
-    let table: &[[Kernel<T, O>; 2]; 4] = match (unit.isa().name(), unit.has_dots()) {
+    let table = match (unit.isa().name(), O::has_dots(unit)) {
         // results in bf16 are rounded by the instructions that come with the products of pairs
         #[cfg(target_arch = "x86_64")]
-        ("avx512", true) => const { &table!(dots) },
+        ("avx512", true) => table!(dots, 0 1 2 4),
         #[cfg(target_arch = "x86_64")]
-        ("avx512", false) => const { &table!(avx512) },
+        ("avx512", false) => table!(avx512, 0 1 2 4),
         #[cfg(target_arch = "x86_64")]
-        ("avx2", _) => const { &table!(avx2) },
-        _ if PORTABLE => const { &table!(portable) },
+        ("avx2", _) => table!(avx2, 0 1 2 4),
+        _ if PORTABLE => table!(portable, 0 1 2 4),
         _ => unreachable!("{NO_KERNELS}"),
     };
     let row = match step {

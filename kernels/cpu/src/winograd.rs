@@ -108,21 +108,18 @@ impl<T: Element> Winograd<T> {
         if tiles == 0 || y.c == 0 {
             return;
         }
-        let job = Job {
+        let call = Call {
             layer: self,
             x: x.data.as_ptr(),
             size: [x.h, x.w],
             x_dist: x.dist,
-            y: Shared(y.data.as_mut_ptr()),
             out: [y.h, y.w],
-            y_dist: y.dist,
             grid,
             epilogue,
             ending: Ending::of(epilogue),
-            means,
-            images: y.n,
-            within: PhantomData::<V>,
         };
+        let (images, y_dist) = (y.n, y.dist);
+        let job = Job { call, y: Shared(y.data.as_mut_ptr()), y_dist, means, images, within: PhantomData::<V> };
         // SAFETY: the views were checked, the weights were packed for the shape, and nothing overlaps `y`.
         unsafe { job.run(tiles) };
     }
@@ -152,21 +149,26 @@ struct Part {
     sums: Option<Sums>,
 }
 
-/// One run of a layer.
-struct Job<'a, T, V, O> {
+/// What the transforms know of a run of a layer, whatever U, V and the output are kept in.
+struct Call<'a, T> {
     layer: &'a Winograd<T>,
     x: *const T,
     /// Height and width of the input.
     size: [usize; 2],
     x_dist: usize,
-    y: Shared<O>,
     /// Height and width of the output.
     out: [usize; 2],
-    y_dist: usize,
     /// Rows and columns of tiles in an image. Tiles are counted over images, rows and columns.
     grid: [usize; 2],
     epilogue: &'a Epilogue<'a, T>,
     ending: Ending,
+}
+
+/// One run of a layer.
+struct Job<'a, T, V, O> {
+    call: Call<'a, T>,
+    y: Shared<O>,
+    y_dist: usize,
     means: Option<Means>,
     images: usize,
     /// The type of U and V.
@@ -175,7 +177,7 @@ struct Job<'a, T, V, O> {
 // SAFETY: the pointers are read only, but for `y`, of which each task writes its own pixels and channels.
 unsafe impl<T: Sync, V, O: Send> Sync for Job<'_, T, V, O> {}
 
-impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
+impl<T: Element> Call<'_, T> {
     /// (m + 2)^2.
     fn points(&self) -> usize {
         (self.layer.m + 2) * (self.layer.m + 2)
@@ -199,20 +201,22 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
     fn panels(&self) -> usize {
         self.layer.groups * self.channels()[1].div_ceil(panel_cols(self.layer.unit))
     }
+}
 
+impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
     /// Values between the planes of V and M for so many tiles.
     fn planes(&self, tiles: usize) -> [usize; 2] {
-        let vectors = self.layer.groups * self.vectors();
-        [plane::<V>(vectors * tiles * self.lanes()), plane::<f32>(tiles * panel_cols(self.layer.unit))]
+        let vectors = self.call.layer.groups * self.call.vectors();
+        [plane::<V>(vectors * tiles * self.call.lanes()), plane::<f32>(tiles * panel_cols(self.call.layer.unit))]
     }
 
     /// # Safety
     /// x, y and epilogue are valid for the sizes; nobody else writes y.
     unsafe fn run(&self, tiles: usize) {
-        let points = self.points();
-        let panels = self.panels();
-        let depth = self.layer.groups * self.vectors() * self.lanes();
-        let mr = V::tile_rows(self.layer.unit);
+        let points = self.call.points();
+        let panels = self.call.panels();
+        let depth = self.call.layer.groups * self.call.vectors() * self.call.lanes();
+        let mr = V::tile_rows(self.call.layer.unit);
         let most = (V_BYTES / (points * depth * size_of::<V>())).clamp(3 * mr, 8 * mr);
         if tiles <= FEW && panels > 1 {
             let [v_plane, m_plane] = self.planes(tiles);
@@ -261,12 +265,12 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
     /// Runs `work`, with sums by `blocks` blocks of tiles where means are wanted.
     fn summing(&self, blocks: usize, tiles: usize, work: impl FnOnce(Option<Sums>)) {
         let Some(means) = self.means else { return work(None) };
-        let [h, w] = self.out;
-        let cols = self.layer.shape.out_channels;
+        let [h, w] = self.call.out;
+        let cols = self.call.layer.shape.out_channels;
         let extent = Extent { images: self.images, rows: h * w, units: tiles / self.images, cols };
         let tiles_of = |b| tiles * b / blocks..tiles * (b + 1) / blocks;
         // SAFETY: the caller of `run` answers for the means; blocks begin their sums and add all that they store.
-        unsafe { with_means(self.layer.unit.isa(), means, extent, blocks, tiles_of, |sums| work(Some(sums))) }
+        unsafe { with_means(self.call.layer.unit.isa(), means, extent, blocks, tiles_of, |sums| work(Some(sums))) }
     }
 
     /// V of some tiles.
@@ -275,7 +279,7 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
     /// As `run`; `v` has room.
     unsafe fn input(&self, tiles: Range<usize>, v: *mut V) {
         let slots = tiles.len();
-        self.layer.unit.run(Input { job: self, tiles, v, slots, plane: self.planes(slots)[0] });
+        self.call.layer.unit.run(Input { call: &self.call, tiles, v, slots, plane: self.planes(slots)[0] });
     }
 
     /// Panels of output channels for tiles, whose transformed inputs are all that `v` holds.
@@ -283,16 +287,16 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
     /// # Safety
     /// As `run`; `m` has room for the products of each panel.
     unsafe fn panels_of(&self, panels: Range<usize>, v: *const V, part: &Part, m: *mut f32) {
-        let kb = panel_cols(self.layer.unit);
-        let [_, cols] = self.channels();
+        let kb = panel_cols(self.call.layer.unit);
+        let [_, cols] = self.call.channels();
         let per_group = cols.div_ceil(kb);
         let tiles = part.tiles.len();
-        let m_len = self.points() * self.planes(tiles)[1];
+        let m_len = self.call.points() * self.planes(tiles)[1];
         let place = |panel: usize| {
             let (group, first) = (panel / per_group, panel % per_group * kb);
             (group, group * cols + first, (cols - first).min(kb), m.wrapping_add((panel - panels.start) * m_len))
         };
-        for point in 0..self.points() {
+        for point in 0..self.call.points() {
             for panel in panels.clone() {
                 let (group, _, width, m) = place(panel);
                 // SAFETY: the caller's.
@@ -321,11 +325,11 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
         tiles: usize,
         m: *mut f32,
     ) {
-        let unit = self.layer.unit;
-        let (n, kb, vectors) = (self.lanes(), panel_cols(unit), self.vectors());
+        let unit = self.call.layer.unit;
+        let (n, kb, vectors) = (self.call.lanes(), panel_cols(unit), self.call.vectors());
         let [v_plane, m_plane] = self.planes(tiles);
         let len = vectors * n * kb;
-        let u = self.layer.u.as_ptr().cast::<V>().wrapping_add((panel * self.points() + point) * len);
+        let u = self.call.layer.u.as_ptr().cast::<V>().wrapping_add((panel * self.call.points() + point) * len);
         let blocks = tiles.div_ceil(V::tile_rows(unit));
         for block in 0..blocks {
             let (from, to) = (tiles * block / blocks, tiles * (block + 1) / blocks);
@@ -357,10 +361,10 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
             // SAFETY: the caller's.
             unsafe { sums.begin(part.block, tiles, col, width) };
         }
-        let [rows, cols] = self.grid;
-        let [h, w] = self.out;
-        let (size, plane) = (self.layer.m, self.planes(tiles.len())[1]);
-        let (kb, first) = (panel_cols(self.layer.unit), tiles.start);
+        let [rows, cols] = self.call.grid;
+        let [h, w] = self.call.out;
+        let (size, plane) = (self.call.layer.m, self.planes(tiles.len())[1]);
+        let (kb, first) = (panel_cols(self.call.layer.unit), tiles.start);
         let mut tile = tiles.start;
         while tile < tiles.end {
             // tiles side by side
@@ -369,7 +373,7 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
             let pixel = (tile / (rows * cols) * h + top) * w + left;
             let (height, pixels) = ((h - top).min(size), (w - left).min(count * size));
             let output = Output {
-                job: self,
+                call: &self.call,
                 m: m.wrapping_add((tile - first) * kb),
                 plane,
                 count,
@@ -382,7 +386,7 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
             let y = self.y.at(pixel * self.y_dist + col);
             // SAFETY: these pixels and channels are this task's; scratch memory has room for them.
             unsafe {
-                if !self.ending.more {
+                if !self.call.ending.more {
                     output.run(y, self.y_dist, w);
                 } else if let Some(floats) = O::floats(y) {
                     output.run(floats, self.y_dist, w);
@@ -395,7 +399,7 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
                     });
                 }
                 if let Some(sums) = &part.sums {
-                    (0..height).for_each(|row| sums.add(self.layer.unit, part.block, &self.place(&output, row)));
+                    (0..height).for_each(|row| sums.add(self.call.layer.unit, part.block, &self.place(&output, row)));
                 }
             }
             tile += count;
@@ -405,8 +409,8 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
 
 impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
     /// A row of pixels of tiles.
-    fn place(&self, tiles: &Output<T, V, O>, row: usize) -> Place<O> {
-        let row = tiles.pixel + row * self.out[1];
+    fn place(&self, tiles: &Output<T>, row: usize) -> Place<O> {
+        let row = tiles.pixel + row * self.call.out[1];
         let y = self.y.at(row * self.y_dist + tiles.col);
         Place { y, dist: self.y_dist, row, rows: tiles.pixels, col: tiles.col, cols: tiles.width }
     }
@@ -415,13 +419,13 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
     ///
     /// # Safety
     /// As `output`; the sums were computed.
-    unsafe fn finish(&self, tiles: &Output<T, V, O>, (sums, dist, line): (*mut f32, usize, usize)) {
-        let (all, per_image) = (self.layer.shape.out_channels, self.out[0] * self.out[1]);
+    unsafe fn finish(&self, tiles: &Output<T>, (sums, dist, line): (*mut f32, usize, usize)) {
+        let (all, per_image) = (self.call.layer.shape.out_channels, self.call.out[0] * self.call.out[1]);
         for row in 0..tiles.height {
             let sums = (sums.wrapping_add(row * line * dist), dist);
             let place = self.place(tiles, row);
             // SAFETY: the caller's.
-            unsafe { self.ending.finish(self.layer.unit, self.epilogue, sums, &place, all, per_image) };
+            unsafe { self.call.ending.finish(self.call.layer.unit, self.call.epilogue, sums, &place, all, per_image) };
         }
     }
 }

@@ -81,6 +81,12 @@ impl Simd for Avx512 {
         permute(a: __m512, idx: __m512i) -> __m512 = _mm512_permutexvar_ps(idx, a);
         sum(a: __m512) -> f32 = Avx2::sum(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a)));
     }
+
+    #[inline(always)]
+    unsafe fn apart<T: Task>(task: T) -> T::Output {
+        // SAFETY: passed on to the caller.
+        unsafe { run_avx512(task) }
+    }
 }
 
 /// Eight set lanes, then eight clear ones: `n` set lanes start at `8 - n`.
@@ -134,5 +140,11 @@ impl Simd for Avx2 {
             let s = _mm_add_ps(s, _mm_movehl_ps(s, s));
             _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)))
         };
+    }
+
+    #[inline(always)]
+    unsafe fn apart<T: Task>(task: T) -> T::Output {
+        // SAFETY: passed on to the caller.
+        unsafe { run_avx2(task) }
     }
 }

@@ -18,7 +18,7 @@ pub fn tree(text: &str) -> String {
     assert!(!problems.has_errors());
     let items: Vec<String> =
         tree.items.iter().map(|item| format!("{item:?}")).filter(|item| !item.starts_with("Version")).collect();
-    let place = regex::Regex::new(r"Span \{[^}]*\}").unwrap();
+    let place = regex_lite::Regex::new(r"Span \{[^}]*\}").unwrap();
     place.replace_all(&items.join("\n"), "_").into_owned()
 }
 

@@ -63,7 +63,6 @@ fn every_answer_is_what_the_hub_promises_or_an_error() {
     assert!(other.asked().iter().all(|asked| !asked.contains("token")), "a token is for the hub alone");
 }
 
-#[allow(clippy::too_many_lines)]
 fn cases(good: &[u8], server: &Server, other: &Server) -> Vec<(&'static str, Reply, Want)> {
     let (length, hash) = (good.len().to_string(), sha256(good));
     let (length, hash) = (length.as_str(), hash.as_str());

@@ -121,7 +121,7 @@ pub fn batch_norm(isa: Isa, io: Map, norm: &BatchNorm, epilogue: &Epilogue) {
                 isa.run(Apply { x: io.from(row), y, residual, cols, line, lo, hi });
                 if bounds.is_none() {
                     let act = epilogue.after;
-                    isa.run(super::super::elementwise::ApplyTask { act, x: y, x_dist: 0, y, y_dist: 0, rows: 1, cols });
+                    isa.run(super::super::act::Apply { act, x: y, x_dist: 0, y, y_dist: 0, rows: 1, cols });
                 }
             }
         });

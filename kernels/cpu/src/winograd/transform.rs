@@ -11,7 +11,7 @@ use super::super::bf16::simd::{F, Halves, Task};
 use super::super::element::Element;
 use super::super::simd::{Simd, ld, unroll};
 use super::super::tile::fetch;
-use super::Job;
+use super::Call;
 use std::ops::Range;
 
 /// The points of F(4x4) beside 0 and infinity: `+-P` and `+-Q`.
@@ -75,8 +75,8 @@ unsafe fn backward<S: Simd, const AL: usize, const M: usize>(m: [S::F; AL]) -> [
 }
 
 /// B^T x B for some tiles and all their channels.
-pub(super) struct Input<'a, T, V, O> {
-    pub job: &'a Job<'a, T, V, O>,
+pub(super) struct Input<'a, T, V> {
+    pub call: &'a Call<'a, T>,
     pub tiles: Range<usize>,
     pub v: *mut V,
     /// Tiles of V.
@@ -84,28 +84,28 @@ pub(super) struct Input<'a, T, V, O> {
     pub plane: usize,
 }
 
-impl<T: Element, V: Element, O: Element> Task for Input<'_, T, V, O> {
-    const PAIRS: bool = T::TERMS > 1 || V::TERMS > 1 || O::TERMS > 1;
+impl<T: Element, V: Element> Task for Input<'_, T, V> {
+    const PAIRS: bool = T::TERMS > 1 || V::TERMS > 1;
 
     /// # Safety
     /// As [`Task::run`]; V has room, and x the pixels that the job says.
     #[inline(always)]
     unsafe fn run<H: Halves>(self) {
         // SAFETY: the caller's.
-        unsafe { if self.job.layer.m == 2 { self.tiles::<H, 4>() } else { self.tiles::<H, 6>() } }
+        unsafe { if self.call.layer.m == 2 { self.tiles::<H, 4>() } else { self.tiles::<H, 6>() } }
     }
 }
 
-impl<T: Element, V: Element, O: Element> Input<'_, T, V, O> {
+impl<T: Element, V: Element> Input<'_, T, V> {
     /// # Safety
     /// As `run`; `AL` is m + 2.
     #[inline(always)]
     unsafe fn tiles<H: Halves, const AL: usize>(self) {
-        let job = self.job;
-        let [h, w] = job.size;
-        let [rows, cols] = job.grid;
-        let [top, left, ..] = job.layer.shape.window.padding;
-        let ([channels, _], vectors) = (job.channels(), job.vectors());
+        let call = self.call;
+        let [h, w] = call.size;
+        let [rows, cols] = call.grid;
+        let [top, left, ..] = call.layer.shape.window.padding;
+        let ([channels, _], vectors) = (call.channels(), call.vectors());
         let all = (1 << AL) - 1;
         for (i, tile) in self.tiles.clone().enumerate() {
             let (image, row, col) = (tile / (rows * cols), tile / cols % rows, tile % cols);
@@ -113,14 +113,14 @@ impl<T: Element, V: Element, O: Element> Input<'_, T, V, O> {
             let x = (col * (AL - 2)) as isize - left as isize;
             let inside = [inside::<AL>(y, h), inside::<AL>(x, w)];
             let at = ((image * h) as isize + y) * w as isize + x;
-            let first = job.x.wrapping_offset(at * job.x_dist as isize);
-            for group in 0..job.layer.groups {
+            let first = call.x.wrapping_offset(at * call.x_dist as isize);
+            for group in 0..call.layer.groups {
                 for vector in 0..vectors {
                     let n = (channels - vector * H::S::N).min(H::S::N);
                     let tile = Pixels {
                         first: first.wrapping_add(group * channels + vector * H::S::N),
-                        row: w * job.x_dist,
-                        col: job.x_dist,
+                        row: w * call.x_dist,
+                        col: call.x_dist,
                         inside,
                         n,
                     };
@@ -199,8 +199,8 @@ impl<T: Element> Pixels<T> {
 
 /// A^T m A for tiles side by side and the channels of a panel; then bias, and where the ending is simple residual and
 /// clamp.
-pub(super) struct Output<'a, T, V, O> {
-    pub job: &'a Job<'a, T, V, O>,
+pub(super) struct Output<'a, T> {
+    pub call: &'a Call<'a, T>,
     /// The first tile's products.
     pub m: *const f32,
     pub plane: usize,
@@ -216,43 +216,43 @@ pub(super) struct Output<'a, T, V, O> {
     pub width: usize,
 }
 
-impl<T: Element, V: Element, O: Element> Output<'_, T, V, O> {
+impl<T: Element> Output<'_, T> {
     /// Writes to `y`, pixels `y_dist` and rows `line` pixels apart.
     ///
     /// # Safety
     /// These pixels and channels are valid and nobody else's.
     pub unsafe fn run<Y: Element>(&self, y: *mut Y, y_dist: usize, line: usize) {
-        self.job.layer.unit.run(To { tiles: self, y, y_dist, line });
+        self.call.layer.unit.run(To { tiles: self, y, y_dist, line });
     }
 }
 
 /// [`Output`] with where it goes.
-struct To<'a, T, V, O, Y> {
-    tiles: &'a Output<'a, T, V, O>,
+struct To<'a, T, Y> {
+    tiles: &'a Output<'a, T>,
     y: *mut Y,
     y_dist: usize,
     line: usize,
 }
 
-impl<T: Element, V: Element, O: Element, Y: Element> Task for To<'_, T, V, O, Y> {
-    const PAIRS: bool = T::TERMS > 1 || V::TERMS > 1 || O::TERMS > 1 || Y::TERMS > 1;
+impl<T: Element, Y: Element> Task for To<'_, T, Y> {
+    const PAIRS: bool = T::TERMS > 1 || Y::TERMS > 1;
 
     /// # Safety
     /// As [`Task::run`]; these pixels and channels are valid and nobody else's.
     #[inline(always)]
     unsafe fn run<H: Halves>(self) {
         // SAFETY: the caller's.
-        unsafe { if self.tiles.job.layer.m == 2 { self.each::<H, 4, 2>() } else { self.each::<H, 6, 4>() } }
+        unsafe { if self.tiles.call.layer.m == 2 { self.each::<H, 4, 2>() } else { self.each::<H, 6, 4>() } }
     }
 }
 
-impl<T: Element, V: Element, O: Element, Y: Element> To<'_, T, V, O, Y> {
+impl<T: Element, Y: Element> To<'_, T, Y> {
     /// # Safety
     /// As `run`; `M` is m and `AL` m + 2.
     #[inline(always)]
     unsafe fn each<H: Halves, const AL: usize, const M: usize>(self) {
         let (tiles, lanes) = (self.tiles, H::S::N);
-        let (epilogue, ending) = (tiles.job.epilogue, &tiles.job.ending);
+        let (epilogue, ending) = (tiles.call.epilogue, &tiles.call.ending);
         let residual = epilogue.residual.filter(|_| ending.simple);
         let res = residual.map_or(std::ptr::null(), |res| res.at(tiles.pixel).wrapping_add(tiles.col));
         let res_dist = residual.map_or(0, |res| res.dist);
@@ -272,7 +272,7 @@ impl<T: Element, V: Element, O: Element, Y: Element> To<'_, T, V, O, Y> {
                         y_line: self.line,
                         res: res.wrapping_add(pixel * res_dist + at),
                         res_dist,
-                        res_line: tiles.job.out[1],
+                        res_line: tiles.call.out[1],
                         height: tiles.height,
                         width: (tiles.pixels - pixel).min(M),
                         n,
