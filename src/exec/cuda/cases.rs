@@ -127,7 +127,6 @@ pub fn all() -> Vec<Case> {
 }
 
 /// One of each kind at sizes for the emulator.
-#[cfg(test)]
 pub fn small() -> Vec<Case> {
     let works = [
         Work::Conv { size: 9, c: 3, k: 16, kernel: 3, stride: 2 },

@@ -1,6 +1,6 @@
 //! What the backend needs of a device: memory, kernels, launches, a recorded sequence of them. The real one is
-//! [`device`](super::device); tests put the emulator of `kernels/emulator` behind the same trait, so that everything above
-//! it runs where there is no GPU.
+//! [`device`](super::device); the tests of `kernels/emulator` put an emulator behind the same trait, so that
+//! everything above it runs where there is no GPU.
 
 use std::ffi::c_void;
 use std::sync::Arc;

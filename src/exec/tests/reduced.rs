@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use archc_base::DType;
 
-use super::{Random, distance, noise};
+use crate::exec::testing::{Random, distance, noise};
 use crate::diag::Problem;
 use crate::exec::cpu::Cpu;
 use crate::exec::cpu::kernels::Policy;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::driver::{Driver, Facts, Fault, Graph, Kernel, Launch, Staging};
-use crate::diag::{Code, Problem};
+use archc::stages::diag::{Code, Problem};
+use archc::stages::exec::cuda::driver::{Driver, Facts, Fault, Graph, Kernel, Launch, Staging};
 use archc_cuda::{Boxes, TensorMap, Variant};
 
 /// A device of a stated size, which keeps what was recorded.

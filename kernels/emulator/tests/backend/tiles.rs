@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{MEMORY, device, tolerance};
-use crate::exec::cuda::driver::{Driver, Memory, Packed, bound};
-use crate::exec::cuda::emulated::Emulated;
-use crate::exec::cuda::place::stored;
-use crate::exec::tests::{distance, noise};
+use crate::emulated::Emulated;
+use archc::stages::exec::cuda::driver::{Driver, Memory, Packed, bound};
+use archc::stages::exec::cuda::stored;
+use archc::stages::exec::testing::{distance, noise};
 use archc_cuda::{Conv, Dtype, TmaTile, conv_row, pack_conv};
 
 /// Images, height, width, channels in and out, window, stride, padding, dilation.
