@@ -1,10 +1,10 @@
 //! Derivatives of resampling.
 
 use super::launch::{inputs, strided};
-use super::{Dtype, Launch, ResizeMode, Stored, Variant};
+use super::{Code, Dtype, Launch, Stored, Variant};
 
 args! {
-    use ResizeMode;
+    use Code<archc_base::Resample>;
 
     const THREADS: usize = 256;
 
@@ -22,7 +22,7 @@ args! {
         out_width: i32,
         d_dist: i32,
         dx_dist: i32,
-        mode: ResizeMode,
+        mode: Code<archc_base::Resample>,
         reserved: i32,
     }
 }

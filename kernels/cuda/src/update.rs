@@ -1,19 +1,10 @@
 //! Optimizers over everything that is learned at once.
 
 use super::launch::strided;
-use super::{Dtype, Launch, Variant};
-
-codes! {
-    /// Rules of optimizers.
-    pub enum UpdateRule {
-        Sgd,
-        Adam,
-        RmsProp,
-    }
-}
+use super::{Code, Dtype, Launch, Variant};
 
 args! {
-    use UpdateRule;
+    use Code<archc_base::Rule>;
 
     const THREADS: usize = 256;
 
@@ -33,7 +24,7 @@ args! {
         from: i32,
         to: i32,
         learned: i32,
-        rule: UpdateRule,
+        rule: Code<archc_base::Rule>,
         nesterov: i32,
         decoupled: i32,
         amsgrad: i32,

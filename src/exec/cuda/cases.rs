@@ -12,9 +12,7 @@ use super::lower::{Pending, choose, ready};
 use super::place::stored;
 use crate::diag::Problem;
 use crate::philox::{Philox, unit};
-use archc_cuda::{
-    Act, Attention, Conv, Copy_, Depthwise, Dtype, Excitation, LinearRows, Pool, PoolMode, RANK, Sums, conv_row,
-};
+use archc_cuda::{Attention, Conv, Copy_, Depthwise, Dtype, Excitation, LinearRows, Pool, RANK, Sums, conv_row};
 
 /// A kernel at one size, for one image (or row).
 #[derive(Clone, Copy, Debug)]
@@ -301,7 +299,7 @@ impl Case {
                     dilation_w: 1,
                     x_dist: number(dist(c)),
                     y_dist: number(dist(c)),
-                    mode: PoolMode::Max,
+                    mode: archc_base::Pool::Max.code(),
                     ..Pool::default()
                 };
                 ready(pool.launch(dtype), &pool)
@@ -322,8 +320,8 @@ impl Case {
                     w2_dist: number(row(dtype, hidden)),
                     y_dist: number(k),
                     maps: 2,
-                    first: Act::RELU,
-                    second: Act::SIGMOID,
+                    first: archc_base::Act::Relu.into(),
+                    second: archc_base::Act::Sigmoid.into(),
                     ..Excitation::default()
                 };
                 let launch = excitation.launch(dtype, facts.processors);

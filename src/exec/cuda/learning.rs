@@ -15,7 +15,7 @@ use crate::exec::{Backend, Program, Weights};
 use crate::plan::{self, Plan, View};
 use crate::tensor::Tensor;
 use archc_base::Rule;
-use archc_cuda::{Accumulate, Dtype, Norm, UpdateRule};
+use archc_cuda::{Accumulate, Dtype, Norm};
 
 impl Learns for Cuda {
     fn learning_options(&self, batch: usize) -> plan::Options<'_> {
@@ -234,7 +234,7 @@ impl OnDevice {
 
 /// An update by a rule.
 fn with_rule(update: archc_cuda::Update, rule: Rule) -> archc_cuda::Update {
-    let update = archc_cuda::Update { rule: UpdateRule::of(rule.code()), ..update };
+    let update = archc_cuda::Update { rule: rule.code(), ..update };
     match rule {
         Rule::Sgd { momentum, dampening, nesterov, first } => archc_cuda::Update {
             nesterov: nesterov.into(),

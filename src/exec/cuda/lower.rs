@@ -29,7 +29,7 @@ mod softmax;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use archc_cuda::{Act, ActCode, Args, Copy_, Dtype, Epilogue, Fill, RANK};
+use archc_cuda::{Args, Copy_, Dtype, Epilogue, Fill, RANK};
 use rayon::prelude::*;
 
 use super::driver::{Driver, Kernel, Launch, Packed, bound};
@@ -391,8 +391,8 @@ impl Lower<'_> {
             residual_image: apart(|image| image.image),
             residual_row: apart(|image| image.row),
             residual_pixel: apart(|image| image.pixel),
-            before: act(own.before),
-            after: act(own.after),
+            before: own.before.into(),
+            after: own.after.into(),
         })
     }
 }
@@ -444,9 +444,4 @@ fn rows(view: &View, order: &[usize]) -> Rows {
     // no second row is so far away: a round distance lets kernels load in whole vectors
     let dist = if rows == 1 { cols.next_multiple_of(16) } else { dist };
     Rows { rows: rows as i32, cols: cols as i32, dist: dist as i32 }
-}
-
-fn act(act: archc_base::Act) -> Act {
-    let [a, b] = act.parameters();
-    Act { code: ActCode::of(act.code()), a, b }
 }

@@ -7,7 +7,8 @@ use crate::emulated::Emulated;
 use archc::stages::exec::cuda::driver::{Driver, Memory, Packed, bound};
 use archc::stages::exec::cuda::stored;
 use archc::stages::exec::testing::{distance, noise};
-use archc_cuda::{Conv, Dtype, TmaTile, conv_row, pack_conv};
+use archc_cuda::{Conv, Dtype, TmaTile, conv_row};
+use archc_emu::pack_conv;
 
 /// Images, height, width, channels in and out, window, stride, padding, dilation.
 type Shape = [usize; 9];

@@ -1,9 +1,10 @@
 //! What training adds. Whole steps are compared with the CPU's by the tests of the runtime; here is what those do not reach:
 //! gaps that must not be touched, tails, parts, and single kernels against float64.
 
+use archc_base::Act;
 use archc_cuda::{
-    Act, ActData, Args, BatchNorm, BatchNormData, ColumnMode, Columns, ConvWeight, Dtype, Launch, Norm, PoolData,
-    Update, UpdateRule, WeightEnd,
+    ActData, Args, BatchNorm, BatchNormData, ColumnMode, Columns, ConvWeight, Dtype, Launch, Norm, PoolData, Update,
+    WeightEnd,
 };
 use archc_emu::Buffer;
 
@@ -219,6 +220,7 @@ fn batch_norms_and_their_derivatives_in_place() {
 
         let values = Values::rows(dtype, &x, cols, cols + gap, 0);
         let more = Values::of(dtype, &residual);
+        let before = Act::Clamp { lo: -0.5, hi: 0.75 };
         let args = BatchNorm {
             x: values.address(),
             y: values.address(),
@@ -232,11 +234,12 @@ fn batch_norms_and_their_derivatives_in_place() {
             y_dist: dist,
             residual_dist: cols as i32,
             eps: eps as f32,
-            after: Act::RELU,
-            reserved: 0,
+            before: before.into(),
+            after: Act::Relu.into(),
         };
         once(&args.launch(dtype), &args);
-        let want: Vec<f64> = (0..rows * cols).map(|at| (normed(at) + f64::from(residual[at])).max(0.0)).collect();
+        let sum = |at: usize| before.apply(normed(at)) + f64::from(residual[at]);
+        let want: Vec<f64> = (0..rows * cols).map(|at| sum(at).max(0.0)).collect();
         check(&format!("{dtype:?}"), &values.read_rows(cols, cols + gap), &want, tolerance(dtype));
 
         let (from, to) = (Values::of(dtype, &x), Values::rows(dtype, &d, cols, cols + gap, 0));
@@ -354,7 +357,7 @@ fn masks_hold_whatever_is_masked() {
         d_dist: 3,
         seen_dist: 3,
         dx_dist: 3,
-        act: Act::RELU,
+        act: Act::Relu.into(),
         ..ActData::default()
     };
     run(&args.launch(Dtype::F32, "act_data"), &args);
@@ -385,7 +388,7 @@ fn an_update_of_a_range() {
         from,
         to,
         learned: learned as i32,
-        rule: UpdateRule::Sgd,
+        rule: archc_base::Rule::ALL[0].1.code(),
         sums: 1,
         kept_average: 0.75,
         rate: 0.1,

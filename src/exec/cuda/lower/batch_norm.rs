@@ -3,7 +3,7 @@
 use archc_cuda::{ColumnMode, Columns, Dtype};
 
 use super::channels::{columns, over};
-use super::{Lower, OnCuda, Pending, act, ready};
+use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
 use crate::net::{BatchNorm, BatchNormData, BatchNormSums, BatchStats, Running};
 
@@ -50,8 +50,8 @@ impl OnCuda for BatchNorm {
             y_dist: y.dist,
             residual_dist: to.step.residual.as_ref().map_or(0, |view| to.rows(view).dist),
             eps: self.eps,
-            before: act(epilogue.before),
-            after: act(epilogue.after),
+            before: epilogue.before.into(),
+            after: epilogue.after.into(),
         };
         Ok(vec![ready(args.launch(to.dtype), &args)])
     }

@@ -2,10 +2,10 @@
 
 use std::mem::offset_of;
 
-use archc_cuda::{BinaryOp, Broadcast, SumToEnd};
+use archc_cuda::{Broadcast, SumToEnd};
 
 use super::reduce::part;
-use super::{Lower, OnCuda, Pending, act, axes, ready, rows, scratch};
+use super::{Lower, OnCuda, Pending, axes, ready, rows, scratch};
 use crate::diag::Problem;
 use crate::net::{Binary, SumTo};
 use crate::plan::geometry::{Pairing, Pairs};
@@ -15,8 +15,8 @@ impl OnCuda for Binary {
         let Pairs { op, first, pairing, shape, strides } = to.step.geometry.pairs();
         let (epilogue, write, residual) = (&to.node.epilogue, &to.step.write, &to.step.residual);
         let ((a, before_a), (b, before_b)) = (to.read_as_stored(*first)?, to.read_as_stored(1 - first)?);
-        let (y, residual_at, op) = (to.write(), to.beside(residual)?, BinaryOp::of(op.code()));
-        let (before, after) = (act(epilogue.before), act(epilogue.after));
+        let (y, residual_at, op) = (to.write(), to.beside(residual)?, op.code());
+        let (before, after) = (epilogue.before.into(), epilogue.after.into());
         // the order in which the plan has paired them
         let order = write.order();
         let (cols, whole) = (shape.last().map_or(1, |cols| *cols as i32), shape.iter().product::<usize>() as i32);

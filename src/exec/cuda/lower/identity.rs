@@ -1,8 +1,9 @@
 //! Activations, additions and gates.
 
-use archc_cuda::{Act, Binary, BinaryOp, Map};
+use archc_base::Act;
+use archc_cuda::{Binary, Map};
 
-use super::{Lower, OnCuda, Pending, act, ready};
+use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
 use crate::net::{ActData, Identity};
 
@@ -27,8 +28,8 @@ pub(super) fn map(to: &Lower, given: Map) -> Result<Pending, Problem> {
         x_dist: x.dist,
         y_dist: y.dist,
         residual_dist: residual.as_ref().map_or(0, |view| to.rows(view).dist),
-        before: act(to.node.epilogue.before),
-        after: act(to.node.epilogue.after),
+        before: to.node.epilogue.before.into(),
+        after: to.node.epilogue.after.into(),
         ..given
     };
     Ok(ready(map.launch(to.dtype), &map))
@@ -52,12 +53,12 @@ fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
         b_outer: y.cols,
         b_row: 0,
         b_col: 1,
-        op: BinaryOp::Mul,
-        before: Act::NONE,
-        after: act(epilogue.after),
+        op: archc_base::Binary::Mul.code(),
+        before: Act::None.into(),
+        after: epilogue.after.into(),
     };
     let mut launches = vec![];
-    if epilogue.before != archc_base::Act::None {
+    if epilogue.before != Act::None {
         // the activation before the gate goes where the result will be
         let before = Map {
             x: args.a,
@@ -66,7 +67,7 @@ fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
             cols: y.cols,
             x_dist: x.dist,
             y_dist: y.dist,
-            after: act(epilogue.before),
+            after: epilogue.before.into(),
             ..Map::default()
         };
         launches.push(ready(before.launch(to.dtype), &before));
@@ -78,7 +79,7 @@ fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
 
 impl OnCuda for ActData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let given = archc_cuda::ActData { act: act(self.act), ..archc_cuda::ActData::default() };
+        let given = archc_cuda::ActData { act: self.act.into(), ..archc_cuda::ActData::default() };
         Ok(vec![act_data(to, "act_data", given)?])
     }
 }

@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use archc_cuda::{LossEnd, LossKind};
+use archc_cuda::LossEnd;
 
 use super::{Lower, OnCuda, Pending, ready, scratch};
 use crate::diag::Problem;
@@ -46,7 +46,7 @@ fn loss(to: &Lower, loss: &archc_base::Loss) -> Result<archc_cuda::Loss, Problem
         targets: to.load.raw(to.reads(1))?.0,
         rows: (z.len() / classes) as i32,
         classes: classes as i32,
-        kind: LossKind::of(loss.code()),
+        kind: loss.code(),
         ..archc_cuda::Loss::default()
     };
     match loss {

@@ -1,7 +1,6 @@
 //! Means and maxima of windows, and their gradients.
 
 use archc_base::Window;
-use archc_cuda::PoolMode;
 
 use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
@@ -57,7 +56,7 @@ fn pooled(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> Result
         dilation_w,
         x_dist: to.rows(to.reads(0)).dist,
         y_dist: to.rows(&to.step.write).dist,
-        mode: PoolMode::of(pool.code()),
+        mode: pool.code(),
         adaptive: i32::from(window.is_none()),
     };
     Ok(vec![ready(args.launch(to.dtype), &args)])
@@ -91,7 +90,7 @@ fn pooled_data(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> R
         x_dist: to.rows(to.reads(1)).dist,
         d_dist: to.rows(to.reads(0)).dist,
         dx_dist: to.rows(&to.step.write).dist,
-        mode: PoolMode::of(pool.code()),
+        mode: pool.code(),
         adaptive: i32::from(window.is_none()),
     };
     Ok(vec![ready(args.launch(to.dtype), &args)])

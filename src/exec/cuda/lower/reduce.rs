@@ -1,6 +1,6 @@
 //! Means and maxima over axes.
 
-use archc_cuda::{ReduceOp, Spread, SpreadRows};
+use archc_cuda::{Spread, SpreadRows};
 
 use super::{Lower, OnCuda, Pending, axes, ready};
 use crate::diag::Problem;
@@ -27,7 +27,7 @@ impl OnCuda for Reduce {
             outer_strides: axes(&outer_strides),
             inner_shape: axes(&inner_shape),
             inner_strides: axes(&inner_strides),
-            op: ReduceOp::of(self.reduce.code()),
+            op: self.reduce.code(),
             reserved: 0,
         };
         Ok(vec![ready(args.launch(to.dtype), &args)])

@@ -1,7 +1,5 @@
 //! Images resampled.
 
-use archc_cuda::ResizeMode;
-
 use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
 use crate::net::{Resize, ResizeData};
@@ -31,7 +29,7 @@ impl OnCuda for Resize {
             out_width: out[3] as i32,
             x_dist: to.rows(to.reads(0)).dist,
             y_dist: to.rows(&to.step.write).dist,
-            mode: ResizeMode::of(self.mode.code()),
+            mode: self.mode.code(),
             reserved: 0,
         };
         Ok(vec![ready(args.launch(to.dtype), &args)])
@@ -55,7 +53,7 @@ impl OnCuda for ResizeData {
             out_width: out[3] as i32,
             d_dist: to.rows(to.reads(0)).dist,
             dx_dist: to.rows(&to.step.write).dist,
-            mode: ResizeMode::of(self.mode.code()),
+            mode: self.mode.code(),
             reserved: 0,
         };
         Ok(vec![ready(args.launch(to.dtype), &args)])
