@@ -45,7 +45,7 @@ pub enum Stored {}
 #[derive(Debug)]
 pub enum To {}
 
-/// How the copy engine reads a tensor; made by the device's driver.
+/// How TMA reads a tensor; made by the device's driver.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TensorMap(pub [u64; 16]);

@@ -1,4 +1,4 @@
-//! Losses and their derivatives.
+//! Losses and their gradients.
 
 use super::launch::blocks;
 use super::{Code, Dtype, Launch, Stored, Variant};
@@ -8,7 +8,7 @@ args! {
 
     const THREADS: usize = 256;
 
-    /// A loss, or its derivative: outputs stored and dense, targets float32.
+    /// A loss, or its gradient: outputs stored and dense, targets float32.
     pub struct Loss {
         z: *const Stored,
         targets: *const f32,

@@ -1,4 +1,4 @@
-//! Derivatives of pooling.
+//! Gradients of pooling.
 
 use super::launch::{inputs, strided};
 use super::{Code, Dtype, Launch, Stored, Variant};
@@ -8,7 +8,7 @@ args! {
 
     const THREADS: usize = 256;
 
-    /// As [`Pool`](super::Pool), of which it is the derivative.
+    /// As [`Pool`](super::Pool), of which it is the gradient.
     pub struct PoolData {
         x: *const Stored,
         d: *const Stored,

@@ -1,4 +1,4 @@
-//! Derivatives of resampling.
+//! Gradients of resampling.
 
 use super::launch::{inputs, strided};
 use super::{Code, Dtype, Launch, Stored, Variant};
@@ -8,7 +8,7 @@ args! {
 
     const THREADS: usize = 256;
 
-    /// As [`Resize`](super::Resize), of which it is the derivative: `d` is of its output, `dx` of its input.
+    /// As [`Resize`](super::Resize), of which it is the gradient: `d` is of its output, `dx` of its input.
     pub struct ResizeData {
         d: *const Stored,
         dx: *mut Stored,

@@ -1,6 +1,6 @@
 //! Kernels alone, at the sizes of well-known networks, for `archc bench --kernels --device cuda`.
 //!
-//! A case is recorded several times, each time on other buffers, together more than the second-level cache holds, so that
+//! A graph has a case several times, each time on other buffers, together more than the second-level cache holds, so that
 //! what one launch leaves there does not speed up the next. The ceilings are the device's own: a copy that is measured, and
 //! the nominal rate of its matrix units.
 
@@ -444,7 +444,7 @@ impl Cuda {
     /// Median seconds of a launch.
     fn time(&self, launches: &[Launch]) -> Result<f64, Problem> {
         let measured = || -> Result<Duration, Fault> {
-            let graph = self.driver.record(launches)?;
+            let graph = self.driver.capture(launches)?;
             graph.replay()?;
             self.driver.wait()?;
             let mut times = graph.time(REPLAYS)?;

@@ -34,24 +34,24 @@ pub use place::stored;
 pub struct Cuda {
     driver: Arc<dyn driver::Driver>,
     dtype: Dtype,
-    pace: Pace,
+    start: Start,
 }
 
 /// How the kernels of a batch are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// All at once, as they were recorded.
-    Recorded,
+pub enum Start {
+    /// All at once, by replaying a graph of them.
+    Replay,
     /// One by one, each waited for, so that a fault is seen where it happens.
     Stepwise,
 }
 
-impl Pace {
+impl Start {
     /// What the variable `ARCHC_CUDA_SYNC` asks for.
-    fn wanted() -> Pace {
+    fn wanted() -> Start {
         match std::env::var_os(STEPWISE) {
-            Some(value) if !value.is_empty() && value != "0" => Pace::Stepwise,
-            _ => Pace::Recorded,
+            Some(value) if !value.is_empty() && value != "0" => Start::Stepwise,
+            _ => Start::Replay,
         }
     }
 }
@@ -65,12 +65,12 @@ impl Cuda {
     /// # Errors
     /// What is missing, and how to get it.
     pub fn new(ordinal: usize, dtype: Dtype) -> Result<Cuda, Problem> {
-        Ok(Cuda::on(Arc::new(Device::new(ordinal)?), dtype, Pace::wanted()))
+        Ok(Cuda::on(Arc::new(Device::new(ordinal)?), dtype, Start::wanted()))
     }
 
     /// On a driver.
-    pub fn on(driver: Arc<dyn driver::Driver>, dtype: Dtype, pace: Pace) -> Cuda {
-        Cuda { driver, dtype, pace }
+    pub fn on(driver: Arc<dyn driver::Driver>, dtype: Dtype, start: Start) -> Cuda {
+        Cuda { driver, dtype, start }
     }
 
     /// What it keeps values and weights in.
@@ -111,7 +111,7 @@ impl Backend for Cuda {
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
-        Ok(Box::new(program::load(&self.driver, self.dtype, self.pace, plan, weights, lower::Kept::default())?))
+        Ok(Box::new(program::load(&self.driver, self.dtype, self.start, plan, weights, lower::Kept::default())?))
     }
 
     fn peak(&self) -> Result<Option<Peak>, Problem> {

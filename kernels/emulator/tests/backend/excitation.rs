@@ -23,7 +23,7 @@ fn count(kernels: &[String], name: &str) -> usize {
     kernels.iter().flat_map(|names| names.split(", ")).filter(|one| one.starts_with(name)).count()
 }
 
-/// The copy engine's, split ones, grouped ones, depthwise ones of both kinds.
+/// By TMA, split ones, grouped ones, depthwise ones of both kinds.
 const BLOCKS: [[&str; 3]; 6] = [
     ["16, 13, 11", "conv2d(24, kernel = 3, padding = 1)", PIXELS],
     ["200, 5, 3", "conv2d(24, kernel = 3, padding = 1)", FEATURES],

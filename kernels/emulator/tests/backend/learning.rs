@@ -9,7 +9,7 @@ use archc::Tensor;
 use archc::stages::compile::{self, Outcome};
 use archc::stages::exec::cpu::Cpu;
 use archc::stages::exec::cuda::driver::Driver;
-use archc::stages::exec::cuda::{Cuda, Dtype, Pace};
+use archc::stages::exec::cuda::{Cuda, Dtype, Start};
 use archc::stages::exec::learning::{Array, Arrays, Learning, Learns};
 use archc::stages::exec::{Tensors, Weights};
 use archc::stages::net::{CLOCK, Id, Net, backward};
@@ -145,7 +145,7 @@ fn every_op_learns() {
 /// The same on a GPU.
 pub(super) fn on_the_device(driver: &Arc<dyn Driver>) {
     for dtype in Dtype::ALL {
-        let cuda = Cuda::on(driver.clone(), dtype, Pace::Recorded);
+        let cuda = Cuda::on(driver.clone(), dtype, Start::Replay);
         for text in SAMPLES.iter().flat_map(|(call, operands)| sample_network(call, operands)) {
             [1, 3, 16].into_iter().for_each(|batch| same(&text, batch, &cuda));
         }
@@ -230,7 +230,7 @@ fn trainer(typed: &Typed, spec: &TrainSpec, device: Arc<dyn Learns>, batch: usiz
     Trainer::new(typed, tensors, device, Config::new(spec, None), batch).expect("it learns")
 }
 
-/// Step number `at`, of pictures and classes of its own; the loss.
+/// Step number `at`, of images and classes of its own; the loss.
 fn step(trainer: &mut Trainer, typed: &Typed, spec: &TrainSpec, at: usize, batch: usize) -> f64 {
     let config = Config::new(spec, None);
     let (name, id) = typed.graph().inputs().first().expect("an input");

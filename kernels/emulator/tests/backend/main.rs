@@ -12,7 +12,7 @@ use archc::Tensor;
 use archc::stages::compile::{self, Outcome};
 use archc::stages::exec::cpu::Cpu;
 use archc::stages::exec::cuda::driver::Driver;
-use archc::stages::exec::cuda::{Cuda, Device, Pace, cases};
+use archc::stages::exec::cuda::{Cuda, Device, Start, cases};
 use archc::stages::exec::learning::Learns;
 use archc::stages::exec::testing::{
     Random, SAMPLES, compare_on, distance, moved_samples_keep_their_bits, noise, sample_network,
@@ -28,7 +28,7 @@ use emulated::Emulated;
 const MEMORY: usize = 4 << 30;
 
 fn on(driver: Arc<dyn Driver>, dtype: Dtype) -> Cuda {
-    Cuda::on(driver, dtype, Pace::Recorded)
+    Cuda::on(driver, dtype, Start::Replay)
 }
 
 fn emulated(processors: usize, dtype: Dtype) -> Cuda {
@@ -174,9 +174,9 @@ fn samples_keep_their_bits_wherever_they_stand() {
     }
 }
 
-/// Convolutions of pictures, which are read in pairs of pixels where they can be.
+/// Convolutions of images of few channels, which are read in pairs of pixels where they can be.
 #[test]
-fn pictures_of_few_channels() {
+fn images_of_few_channels() {
     for (channels, size, window) in [
         (3, [10, 12], "kernel = 7, stride = 2, padding = 3"),
         (3, [9, 8], "kernel = 3, stride = 2, padding = 1"),
@@ -193,7 +193,7 @@ fn pictures_of_few_channels() {
     }
 }
 
-/// On several multiprocessors the copy engine brings the operands of what is large enough.
+/// On several multiprocessors TMA brings the operands of what is large enough.
 #[test]
 fn large_convolutions_and_linear_maps() {
     for text in [
@@ -301,14 +301,14 @@ fn everything_is_given_back() {
     assert_eq!(driver.taken(), 0);
 }
 
-/// A fault of recorded kernels is seen when they are waited for, when the process can ask the GPU no more; another one, step
+/// A fault of a graph's kernels is seen when they are waited for, when the process can ask the GPU no more; another one, step
 /// by step, names what failed.
 #[test]
-fn a_fault_of_recorded_kernels_is_found_step_by_step() {
+fn a_fault_of_a_graph_is_found_step_by_step() {
     let typed = network("x = input([5])\n first = linear(7) <- x\n second = softmax <- first");
     let tensors = Random(&typed);
-    let failed = |at: usize, pace: Pace| {
-        let cuda = Cuda::on(Arc::new(Emulated::failing(1, MEMORY, at)), Dtype::F32, pace);
+    let failed = |at: usize, start: Start| {
+        let cuda = Cuda::on(Arc::new(Emulated::failing(1, MEMORY, at)), Dtype::F32, start);
         let mut executable = Executable::new(&typed, &tensors, &cuda, 2).expect("it loads");
         let inputs = inputs(&typed, 2);
         let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -319,14 +319,14 @@ fn a_fault_of_recorded_kernels_is_found_step_by_step() {
         first
     };
     for (at, what) in ["step 0, `first`", "step 1, `second`", "converting the output"].into_iter().enumerate() {
-        let recorded = failed(at, Pace::Recorded);
+        let replayed = failed(at, Start::Replay);
         assert_eq!(
-            recorded.message,
+            replayed.message,
             "the GPU failed: waiting for the device: an illegal memory access was encountered"
         );
-        assert!(recorded.hints[0].starts_with("run with ARCHC_CUDA_SYNC=1"), "{:?}", recorded.hints);
-        let stepwise = failed(at, Pace::Stepwise).message;
-        assert_eq!(stepwise, recorded.message.replace("failed", &format!("failed at {what}")));
+        assert!(replayed.hints[0].starts_with("run with ARCHC_CUDA_SYNC=1"), "{:?}", replayed.hints);
+        let stepwise = failed(at, Start::Stepwise).message;
+        assert_eq!(stepwise, replayed.message.replace("failed", &format!("failed at {what}")));
     }
 }
 

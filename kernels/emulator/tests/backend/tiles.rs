@@ -1,4 +1,4 @@
-//! Convolutions whose operands the copy engine brings, each tile of them, with maps of the driver's own.
+//! Convolutions whose operands TMA brings, each tile of them, with maps of the driver's own.
 
 use std::sync::Arc;
 
@@ -28,13 +28,13 @@ const LARGE: [Shape; 8] = [
 ];
 
 #[test]
-fn tiles_of_the_copy_engine() {
+fn tiles_of_tma() {
     let driver: Arc<dyn Driver> = Arc::new(Emulated::new(2, MEMORY));
     check(&driver, &SMALL);
 }
 
 #[test]
-fn on_the_device_tiles_of_the_copy_engine() {
+fn on_the_device_tiles_of_tma() {
     let Some(driver) = device().filter(|driver| driver.facts().tma) else { return };
     check(&driver, &SMALL);
     check(&driver, &LARGE);

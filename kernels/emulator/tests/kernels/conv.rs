@@ -326,7 +326,7 @@ fn factors_of_what_is_read() {
             // narrow tiles, small ones, split ones
             for processors in [1, 132] {
                 let choose = |conv: &Conv| {
-                    assert!(conv.choose_tma(dtype, 1).is_none(), "the copy engine multiplies nothing");
+                    assert!(conv.choose_tma(dtype, 1).is_none(), "TMA multiplies nothing");
                     conv.choose_for_hopper(dtype, processors)
                 };
                 let off = case.error(dtype, choose, seed as u64 + 1);
@@ -337,7 +337,7 @@ fn factors_of_what_is_read() {
     }
 }
 
-/// Runs a convolution whose operands the copy engine brings.
+/// Runs a convolution whose operands TMA brings.
 fn run_tma(tma: &Tma) {
     let args = tma.args(archc_emu::tensor_map).expect("a map that the driver takes");
     run(&tma.launch, &args);

@@ -189,9 +189,9 @@ fn copies_in_any_order_and_type() {
         (&[2, 20, 9, 11], &[1980, 1, 220, 20], &[1980, 99, 11, 1]),
         // with gaps between pixels
         (&[2, 3, 40, 5], &[600, 200, 5, 1], &[1600, 1, 40, 8]),
-        // the few channels of a picture
+        // the few channels of an image
         (&[2, 3, 6, 10], &[180, 60, 10, 1], &[240, 1, 40, 4]),
-        // eight axes turned around
+        // eight axes reversed
         (&[2, 1, 3, 2, 2, 3, 1, 2], &[1, 1, 2, 6, 12, 24, 1, 72], &[72, 72, 24, 12, 6, 2, 2, 1]),
         // repeated rows
         (&[4, 33], &[0, 1], &[33, 1]),
