@@ -151,20 +151,7 @@ pub(super) struct Lower<'a> {
     dtype: Dtype,
 }
 
-impl<'a> Loading<'a> {
-    pub(super) fn new(
-        driver: &'a Arc<dyn Driver>,
-        plan: &'a Plan,
-        weights: &'a Weights<'a>,
-        dtype: Dtype,
-        (layout, base): (&'a Layout, u64),
-        kept: Kept,
-        pool: &'a Pool,
-    ) -> Loading<'a> {
-        let (constants, squeezed) = (Mutex::default(), Mutex::default());
-        Loading { driver, plan, weights, dtype, layout, base, kept, pool, constants, squeezed }
-    }
-
+impl Loading<'_> {
     /// All steps, in their order.
     pub(super) fn steps(&self) -> Result<Vec<Vec<Pending>>, Problem> {
         let steps = self.plan.steps();
@@ -323,13 +310,14 @@ impl<'a> Loading<'a> {
 }
 
 impl Lower<'_> {
-    fn reads(&self, at: usize) -> &View {
+    /// Operand `at`.
+    fn view(&self, at: usize) -> &View {
         &self.step.reads[at]
     }
 
     /// Where operand `at` begins.
-    fn read(&self, at: usize) -> Result<u64, Problem> {
-        self.load.address(self.reads(at))
+    fn address(&self, at: usize) -> Result<u64, Problem> {
+        self.load.address(self.view(at))
     }
 
     /// Where the operands begin, of a step that has so many.
@@ -349,11 +337,11 @@ impl Lower<'_> {
     }
 
     /// Operand `at` in the dtype of the step, and what brings it there in each run, where that is needed.
-    fn read_as_stored(&self, at: usize) -> Result<(u64, Option<Pending>), Problem> {
-        let view = self.reads(at);
+    fn address_as_stored(&self, at: usize) -> Result<(u64, Option<Pending>), Problem> {
+        let view = self.view(at);
         let size = self.dtype.size();
         if self.load.dtype_of(view) == self.dtype.stored() {
-            return Ok((self.read(at)?, None));
+            return Ok((self.address(at)?, None));
         }
         if let Place::Constant(number) = view.place {
             return Ok((self.load.constant(number, self.dtype.stored())? + (size * view.offset) as u64, None));

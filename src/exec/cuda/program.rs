@@ -1,6 +1,6 @@
 //! A plan on a device: its memory, its kernels as one graph, and what goes in and out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -67,7 +67,18 @@ pub(super) fn load(
     }
     let memory = Memory::new(driver, layout.bytes).map_err(|fault| short(fault, layout.bytes))?;
     let pool = Pool::new(driver);
-    let loading = Loading::new(driver, plan, weights, dtype, (&layout, memory.at), kept, &pool);
+    let loading = Loading {
+        driver,
+        plan,
+        weights,
+        dtype,
+        layout: &layout,
+        base: memory.at,
+        kept,
+        pool: &pool,
+        constants: Mutex::default(),
+        squeezed: Mutex::default(),
+    };
     let steps = loading.steps()?.into_iter().enumerate().flat_map(|(at, pending)| {
         let part = Part::Step(at);
         pending.into_iter().map(move |pending| (part, pending))

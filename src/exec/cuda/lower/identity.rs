@@ -18,9 +18,9 @@ impl OnCuda for Identity {
 
 /// A function of each number, with the step's epilogue.
 pub(super) fn map(to: &Lower, given: Map) -> Result<Pending, Problem> {
-    let (x, y, residual) = (to.rows(to.reads(0)), to.rows(&to.step.write), &to.step.residual);
+    let (x, y, residual) = (to.rows(to.view(0)), to.rows(&to.step.write), &to.step.residual);
     let map = Map {
-        x: to.read(0)?,
+        x: to.address(0)?,
         y: to.write(),
         residual: to.beside(residual)?,
         rows: y.rows,
@@ -38,9 +38,9 @@ pub(super) fn map(to: &Lower, given: Map) -> Result<Pending, Problem> {
 /// An image times a factor for each channel of each sample.
 fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
     let (epilogue, residual) = (&to.node.epilogue, &to.step.residual);
-    let (x, y) = (to.rows(to.reads(0)), to.rows(&to.step.write));
+    let (x, y) = (to.rows(to.view(0)), to.rows(&to.step.write));
     let mut args = Binary {
-        a: to.read(0)?,
+        a: to.address(0)?,
         b: to.beside(&to.step.gate)?,
         y: to.write(),
         residual: to.beside(residual)?,
@@ -88,13 +88,13 @@ impl OnCuda for ActData {
 pub(super) fn act_data(to: &Lower, kernel: &'static str, given: archc_cuda::ActData) -> Result<Pending, Problem> {
     let dx = to.rows(&to.step.write);
     let args = archc_cuda::ActData {
-        d: to.read(0)?,
-        seen: to.read(1)?,
+        d: to.address(0)?,
+        seen: to.address(1)?,
         dx: to.write(),
         rows: dx.rows,
         cols: dx.cols,
-        d_dist: to.rows(to.reads(0)).dist,
-        seen_dist: to.rows(to.reads(1)).dist,
+        d_dist: to.rows(to.view(0)).dist,
+        seen_dist: to.rows(to.view(1)).dist,
         dx_dist: dx.dist,
         ..given
     };
