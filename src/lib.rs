@@ -125,5 +125,5 @@ pub mod stages {
             })*
         };
     }
-    stages! { compile data diag edit exec graph io ops philox train typed weights zoo }
+    stages! { compile data diag edit exec graph io net ops opt philox plan source train typed weights zoo }
 }

@@ -11,8 +11,9 @@ pub mod device;
 pub mod finite;
 pub mod learning;
 pub mod reference;
+pub mod testing;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 pub mod timing;
 mod weights;
 

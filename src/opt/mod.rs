@@ -20,8 +20,7 @@ mod scale;
 mod separable;
 mod squeeze;
 mod squeeze_early;
-#[cfg(test)]
-pub(crate) mod testing;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -9,7 +9,7 @@ use crate::typed::{self, Typed};
 
 /// # Panics
 /// If the text is not right.
-pub(crate) fn network(text: &str) -> Typed {
+pub fn network(text: &str) -> Typed {
     let span = Span::new(FileId(0), 0, 0);
     let mut graph = Graph::new();
     graph
@@ -42,7 +42,7 @@ pub(crate) fn network(text: &str) -> Typed {
 }
 
 /// An op from its call.
-pub(crate) fn op(call: &str) -> Op {
+pub fn op(call: &str) -> Op {
     let (name, args) = call.split_once('(').unwrap_or((call, ")"));
     let args = args.strip_suffix(')').expect("a call ends with a bracket");
     let args: Vec<Arg> = split(args).into_iter().map(arg).collect();

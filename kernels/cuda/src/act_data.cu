@@ -1,4 +1,4 @@
-// Derivatives of functions of one value.
+// Gradients of functions of one value.
 //
 // Formula   act_data    dx = d f', from the result where f' is a function of it, else from what f was given
 //           prelu_data  dx = x > 0 ? d : slope d; d may be x, which makes it prelu itself
@@ -15,7 +15,7 @@ template <class F> DEV void keep(float (&d)[8], const float (&seen)[8], F inside
     for (int i = 0; i < 8; ++i) d[i] = inside(seen[i]) ? d[i] : 0.f;
 }
 
-// Multiplies `d` by the derivative where the function's result, or its operand, is `seen`.
+// Multiplies `d` by the gradient where the function's result, or its operand, is `seen`.
 DEV void bend(float (&d)[8], const float (&seen)[8], const Act& act) {
     const float a = act.a, b = act.b;
     switch (act.code) {

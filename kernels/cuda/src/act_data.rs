@@ -1,4 +1,4 @@
-//! Derivatives of functions of one value.
+//! Gradients of functions of one value.
 
 use super::launch::strided;
 use super::{Act, Dtype, Launch, Stored, Variant};
@@ -6,10 +6,10 @@ use super::{Act, Dtype, Launch, Stored, Variant};
 args! {
     const THREADS: usize = 256;
 
-    /// The derivative of a function of one value; dx may be d.
+    /// The gradient of a function of one value; dx may be d.
     pub struct ActData {
         d: *const Stored,
-        /// x, or y where the derivative is told by that.
+        /// x, or y where the gradient is told by that.
         seen: *const Stored,
         dx: *mut Stored,
         /// float32, one a column or one for all.

@@ -45,7 +45,7 @@ pub enum Stored {}
 #[derive(Debug)]
 pub enum To {}
 
-/// How the copy engine reads a tensor; made by the device's driver.
+/// How TMA reads a tensor; made by the device's driver.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TensorMap(pub [u64; 16]);
@@ -117,15 +117,6 @@ macro_rules! codes {
             $first,
             $($(#[$code_meta])* $code,)*
         }
-        impl $name {
-            /// That of a number, its place among all of them.
-            ///
-            /// # Panics
-            /// If there is none.
-            pub fn of(code: i32) -> $name {
-                [$name::$first, $($name::$code,)*][code as usize]
-            }
-        }
         impl $crate::Twin for $name {
             fn declaration() -> String {
                 let codes = [(stringify!($first), $name::$first as i64), $((stringify!($code), $name::$code as i64),)*];
@@ -140,7 +131,7 @@ macro_rules! codes {
 /// and structs, some with numbers of their own.
 macro_rules! args {
     (
-        $(use $($used:ident),+;)?
+        $(use $($used:ty),+;)?
         $(const $const:ident: $const_type:ty = $value:expr;)*
         $(
             $(#[$meta:meta])*
@@ -250,7 +241,7 @@ static_assert(OFFSET(Some, mode) == 48, \"as in Rust\");
 static_assert(OFFSET(Some, eps) == 52, \"as in Rust\");
 ";
         assert_eq!(header(), twin);
-        assert_eq!([0, 1].map(Mode::of), [Mode::Plain, Mode::Other]);
+        assert_eq!([Mode::Plain, Mode::Other].map(|mode| mode as i32), [0, 1]);
         assert_eq!((size_of::<Some>(), Some::LINE, THREADS), (56, 16, 128));
     }
 }

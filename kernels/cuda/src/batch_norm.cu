@@ -1,4 +1,4 @@
-// Batch norm by the statistics of the batch, and its derivative by x.
+// Batch norm by the statistics of the batch, and the gradient of x.
 //
 // Formula   y = after(before((x - mean) rstd weight + bias) + residual)
 //           dx = weight rstd (d - sum(d) / M - (x - mean) rstd^2 sum(d (x - mean)) / M), with `relu` d counting where the

@@ -1,4 +1,4 @@
-//! Batch norm by the statistics of the batch, and its derivative.
+//! Batch norm by the statistics of the batch, and its gradient.
 
 use super::launch::columns;
 use super::{Act, Dtype, Launch, Stored, Variant};
@@ -25,7 +25,7 @@ args! {
         after: Act,
     }
 
-    /// The derivative of a batch norm by x; dx may be d. `sums` are those of `norm_sums`.
+    /// The gradient of what a batch norm reads; dx may be d. `sums` are those of `norm_sums`.
     pub struct BatchNormData {
         d: *const Stored,
         x: *const Stored,

@@ -1,4 +1,4 @@
-// Sums over the rows of a matrix: what batch statistics and the derivatives of biases, norms and slopes are made of.
+// Sums over the rows of a matrix: what batch statistics and the gradients of biases, norms and slopes are made of.
 //
 // Formula   sums            d
 //           statistics      v - first, (v - first)^2 of the row's v: a mean far from 0 costs no digits

@@ -1,41 +1,15 @@
 //! What every kernel shares: activations, the epilogue, sums.
 
-use super::Stored;
-
-codes! {
-    /// The functions that [`Act`] names; `activate` in common.cuh has them.
-    pub enum ActCode {
-        None,
-        Relu,
-        /// Between `a` and `b`.
-        Clamp,
-        /// `a * (e^x - 1)` below 0.
-        Elu,
-        /// `a * x` below 0.
-        LeakyRelu,
-        Gelu,
-        GeluTanh,
-        Silu,
-        Sigmoid,
-        Tanh,
-        HardSwish,
-        HardSigmoid,
-        Softplus,
-        Mish,
-        Exp,
-        /// `a * x + b`
-        Linear,
-    }
-}
+use super::{Code, Stored};
 
 args! {
-    use ActCode;
+    use Code<archc_base::Act>;
 
     const RANK: usize = super::RANK;
 
-    /// A function of one number; see the codes below and `activate` in common.cuh.
+    /// A function of one number, `activate` in common.cuh: its code and its parameters.
     pub struct Act {
-        code: ActCode,
+        code: Code<archc_base::Act>,
         a: f32,
         b: f32,
     }
@@ -70,27 +44,11 @@ args! {
     }
 }
 
-#[rustfmt::skip]
-impl Act {
-    pub const NONE: Act = Act::plain(ActCode::None);
-    pub const RELU: Act = Act::plain(ActCode::Relu);
-    /// Infinite bounds are none.
-    pub const fn clamp(lo: f32, hi: f32) -> Act { Act { code: ActCode::Clamp, a: lo, b: hi } }
-    pub const fn elu(alpha: f32) -> Act { Act { code: ActCode::Elu, a: alpha, b: 0.0 } }
-    pub const fn leaky_relu(slope: f32) -> Act { Act { code: ActCode::LeakyRelu, a: slope, b: 0.0 } }
-    pub const GELU: Act = Act::plain(ActCode::Gelu);
-    pub const GELU_TANH: Act = Act::plain(ActCode::GeluTanh);
-    pub const SILU: Act = Act::plain(ActCode::Silu);
-    pub const SIGMOID: Act = Act::plain(ActCode::Sigmoid);
-    pub const TANH: Act = Act::plain(ActCode::Tanh);
-    pub const HARD_SWISH: Act = Act::plain(ActCode::HardSwish);
-    pub const HARD_SIGMOID: Act = Act::plain(ActCode::HardSigmoid);
-    pub const SOFTPLUS: Act = Act::plain(ActCode::Softplus);
-    pub const MISH: Act = Act::plain(ActCode::Mish);
-    pub const EXP: Act = Act::plain(ActCode::Exp);
-    /// `scale * x + shift`
-    pub const fn linear(scale: f32, shift: f32) -> Act { Act { code: ActCode::Linear, a: scale, b: shift } }
-    const fn plain(code: ActCode) -> Act { Act { code, a: 0.0, b: 0.0 } }
+impl From<archc_base::Act> for Act {
+    fn from(act: archc_base::Act) -> Act {
+        let [a, b] = act.parameters();
+        Act { code: act.code(), a, b }
+    }
 }
 
 impl Sums {

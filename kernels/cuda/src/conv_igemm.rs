@@ -6,7 +6,8 @@ args! {
     /// A convolution of NHWC images, or a linear map (of rows that are images of one pixel).
     pub struct Conv {
         x: *const Stored,
-        /// `[groups * k][w_dist]` as `pack_conv` lays them out, on 16 bytes.
+        /// `[groups * k][w_dist]`, on 16 bytes: a row has [`conv_row`] elements, taps before channels, those of a tap in whole
+        /// loads, zeros in the gaps.
         w: *const Stored,
         y: *mut Stored,
         /// With `splits` above 1: `splits * tiles * bm * bn` floats, and a zero for each tile that is zero again afterwards.
@@ -250,26 +251,6 @@ impl Conv {
 /// Elements between rows of packed weights: `taps` times the channels in whole loads, up to 16 bytes.
 pub fn conv_row(dtype: Dtype, vec: usize, c: usize, taps: usize) -> usize {
     (taps * c.next_multiple_of(vec)).next_multiple_of(dtype.vector())
-}
-
-/// Packs weights for loads of `vec` channels: `weight(k, c, tap)` to rows of [`conv_row`] elements, taps before
-/// channels, zeros in the gaps.
-pub fn pack_conv(
-    dtype: Dtype,
-    vec: usize,
-    [k, c, taps]: [usize; 3],
-    weight: impl Fn(usize, usize, usize) -> f32,
-) -> Vec<f32> {
-    let (row, wide) = (conv_row(dtype, vec, c, taps), c.next_multiple_of(vec));
-    let mut packed = vec![0.0; k * row];
-    for (k, row) in packed.chunks_exact_mut(row.max(1)).enumerate() {
-        for tap in 0..taps {
-            for c in 0..c {
-                row[tap * wide + c] = weight(k, c, tap);
-            }
-        }
-    }
-    packed
 }
 
 /// One phase of a transposed convolution along one axis: outputs `first`, `first + stride`, .. as a convolution of

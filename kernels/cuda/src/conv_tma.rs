@@ -1,4 +1,4 @@
-//! Convolutions whose operands the copy engine brings (sm_90a): where they apply, their tiles, their maps.
+//! Convolutions whose operands TMA brings (sm_90a): where they apply, their tiles, their maps.
 
 use super::{Conv, Dtype, Epilogue, Launch, Stored, Sums, TensorMap, Variant};
 
@@ -8,7 +8,7 @@ args! {
     const ROW: usize = 128;
     const SLAB: usize = 64;
 
-    /// A convolution of 16-bit values whose operands the copy engine brings; [`Conv::choose_tma`] fills it in.
+    /// A convolution of 16-bit values whose operands TMA brings; [`Conv::choose_tma`] fills it in.
     pub struct ConvTma {
         x: TensorMap,
         w: TensorMap,

@@ -1,4 +1,4 @@
-// The derivative of a convolution's weights: a product whose depth is the pixels of the batch. Linear maps are the plain
+// The gradient of a convolution's weights: a product whose depth is the pixels of the batch. Linear maps are the plain
 // case of it.
 //
 // Formula   dw[k, c, tap] = sum over pixels m of dy[m, k] * x[pixel(m, tap), c]

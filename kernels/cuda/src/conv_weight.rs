@@ -1,11 +1,11 @@
-//! The derivative of the weights of convolutions and linear maps, in parts.
+//! The gradient of the weights of convolutions and linear maps, in parts.
 
 use super::{Dtype, Launch, Stored, Variant, WeightEnd};
 
 args! {
     const STAGES: usize = 3;
 
-    /// The derivative of a convolution's weights, or of a linear map's (of rows that are images of one pixel). `c` and `k` are
+    /// The gradient of a convolution's weights, or of a linear map's (of rows that are images of one pixel). `c` and `k` are
     /// the channels of a group. [`ConvWeight::cut`] chooses the parts.
     pub struct ConvWeight {
         x: *const Stored,

@@ -14,7 +14,7 @@ pub(super) fn variants() -> Vec<Variant> {
 }
 
 impl Depthwise {
-    /// As the derivative by what was read: `x` is dy, `y` is dx, the window that of the forward pass.
+    /// As the gradient of what was read: `x` is dy, `y` is dx, the window that of the forward pass.
     pub fn launch_data(&self, dtype: Dtype) -> Launch {
         let pixels = self.n as usize * self.out_height as usize * self.out_width as usize;
         strided(

@@ -1,21 +1,10 @@
 //! Functions of single values and of pairs.
 
 use super::launch::{len, strided};
-use super::{Act, Dtype, Launch, RANK, Stored, Variant};
-
-codes! {
-    /// Of two values.
-    pub enum BinaryOp {
-        Add,
-        Sub,
-        /// `b - a`
-        SubFrom,
-        Mul,
-    }
-}
+use super::{Act, Code, Dtype, Launch, RANK, Stored, Variant};
 
 args! {
-    use BinaryOp;
+    use Code<archc_base::Binary>;
 
     const THREADS: usize = 256;
 
@@ -56,7 +45,7 @@ args! {
         b_outer: i32,
         b_row: i32,
         b_col: i32,
-        op: BinaryOp,
+        op: Code<archc_base::Binary>,
         before: Act,
         after: Act,
     }
@@ -68,7 +57,7 @@ args! {
         y: *mut Stored,
         residual: *const Stored,
         rank: i32,
-        op: BinaryOp,
+        op: Code<archc_base::Binary>,
         shape: [i32; RANK],
         a_strides: [i32; RANK],
         b_strides: [i32; RANK],

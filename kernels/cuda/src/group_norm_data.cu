@@ -1,4 +1,4 @@
-// The derivative of a group norm by x, and the moments of its groups.
+// The gradient of what a group norm reads, and the moments of its groups.
 //
 // Formula   dx = rstd (g - mean(g) - n mean(g n)), g = d weight, n the normalised x, means over the group of the image
 // Tile      a block has one group of one image and passes over it, the second time from the caches

@@ -1,11 +1,11 @@
-//! Derivatives of group norms.
+//! Gradients of group norms.
 
 use super::{Dtype, Launch, Stored, Variant};
 
 args! {
     const THREADS: usize = 256;
 
-    /// A group norm's derivative, or its moments: a pair for each group of each image.
+    /// A group norm's gradient, or its moments: a pair for each group of each image.
     pub struct GroupNormData {
         d: *const Stored,
         x: *const Stored,

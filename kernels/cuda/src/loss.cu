@@ -1,4 +1,4 @@
-// Losses and their derivatives, by PyTorch's definitions with the mean as reduction.
+// Losses and their gradients, by PyTorch's definitions with the mean as reduction.
 //
 // Formula   cross entropy of logits [rows][classes] and targets [rows][3], two classes and the share of the first, with
 //           smoothing e and class weights w:

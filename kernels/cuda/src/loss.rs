@@ -1,25 +1,14 @@
-//! Losses and their derivatives.
+//! Losses and their gradients.
 
 use super::launch::blocks;
-use super::{Dtype, Launch, Stored, Variant};
-
-codes! {
-    /// Losses by name.
-    pub enum LossKind {
-        CrossEntropy,
-        BceWithLogits,
-        Mse,
-        L1,
-        Huber,
-    }
-}
+use super::{Code, Dtype, Launch, Stored, Variant};
 
 args! {
-    use LossKind;
+    use Code<archc_base::Loss>;
 
     const THREADS: usize = 256;
 
-    /// A loss, or its derivative: outputs stored and dense, targets float32.
+    /// A loss, or its gradient: outputs stored and dense, targets float32.
     pub struct Loss {
         z: *const Stored,
         targets: *const f32,
@@ -31,7 +20,7 @@ args! {
         rows: i32,
         /// Values of a row.
         classes: i32,
-        kind: LossKind,
+        kind: Code<archc_base::Loss>,
         smoothing: f32,
         delta: f32,
         reserved: i32,
@@ -52,8 +41,8 @@ pub(super) fn variants() -> Vec<Variant> {
 
 impl Loss {
     fn start(&self, dtype: Dtype, [rows, values]: [&'static str; 2], most: usize) -> Launch {
-        let (kernel, grid) = match self.kind {
-            LossKind::CrossEntropy => (rows, blocks(self.rows as usize, 8)),
+        let (kernel, grid) = match archc_base::Loss::ALL[self.kind as usize].1 {
+            archc_base::Loss::CrossEntropy { .. } => (rows, blocks(self.rows as usize, 8)),
             _ => {
                 let [x, ..] = blocks(self.rows as usize * self.classes as usize, 4 * THREADS);
                 (values, [x.min(most as u32), 1, 1])

@@ -1,21 +1,10 @@
 //! Maxima and means of windows.
 
 use super::launch::strided;
-use super::{Dtype, Launch, Stored, Variant};
-
-codes! {
-    /// What a window comes to.
-    pub enum PoolMode {
-        Max,
-        /// Padding counts.
-        Mean,
-        /// Padding does not count.
-        MeanInside,
-    }
-}
+use super::{Code, Dtype, Launch, Stored, Variant};
 
 args! {
-    use PoolMode;
+    use Code<archc_base::Pool>;
 
     const THREADS: usize = 256;
 
@@ -41,7 +30,7 @@ args! {
         dilation_w: i32,
         x_dist: i32,
         y_dist: i32,
-        mode: PoolMode,
+        mode: Code<archc_base::Pool>,
         /// Not 0: the windows are the parts of the image that adaptive pooling takes; the rest of the window is not read.
         adaptive: i32,
     }

@@ -1,6 +1,6 @@
-// Derivatives of pooling: each input gathers from the windows that see it, so that nothing is added twice at once.
+// Gradients of pooling: each input gathers from the windows that see it, so that nothing is added twice at once.
 //
-// Formula   a mean's derivative is shared by all of its window; a maximum's goes to the first value that is as large, row
+// Formula   a mean's gradient is shared by all of its window; a maximum's goes to the first value that is as large, row
 //           by row, as in PyTorch: found by going through the window again
 // Tile      a thread has eight channels of one input
 // Ceiling   memory's; windows overlap in the caches

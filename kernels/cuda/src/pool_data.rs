@@ -1,14 +1,14 @@
-//! Derivatives of pooling.
+//! Gradients of pooling.
 
 use super::launch::{inputs, strided};
-use super::{Dtype, Launch, PoolMode, Stored, Variant};
+use super::{Code, Dtype, Launch, Stored, Variant};
 
 args! {
-    use PoolMode;
+    use Code<archc_base::Pool>;
 
     const THREADS: usize = 256;
 
-    /// As [`Pool`](super::Pool), of which it is the derivative.
+    /// As [`Pool`](super::Pool), of which it is the gradient.
     pub struct PoolData {
         x: *const Stored,
         d: *const Stored,
@@ -32,7 +32,7 @@ args! {
         x_dist: i32,
         d_dist: i32,
         dx_dist: i32,
-        mode: PoolMode,
+        mode: Code<archc_base::Pool>,
         adaptive: i32,
     }
 }

@@ -1,18 +1,10 @@
 //! Means and maxima over axes.
 
 use super::launch::{blocks, len};
-use super::{Dtype, Launch, RANK, Stored, Variant};
-
-codes! {
-    /// What the inner axes come to.
-    pub enum ReduceOp {
-        Mean,
-        Max,
-    }
-}
+use super::{Code, Dtype, Launch, RANK, Stored, Variant};
 
 args! {
-    use ReduceOp;
+    use Code<archc_base::Reduce>;
 
     const THREADS: usize = 256;
 
@@ -26,7 +18,7 @@ args! {
         outer_strides: [i32; RANK],
         inner_shape: [i32; RANK],
         inner_strides: [i32; RANK],
-        op: ReduceOp,
+        op: Code<archc_base::Reduce>,
         reserved: i32,
     }
 }

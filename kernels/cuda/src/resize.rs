@@ -1,19 +1,10 @@
 //! Resampling.
 
 use super::launch::strided;
-use super::{Dtype, Launch, Stored, Variant};
-
-codes! {
-    /// How values between pixels are found.
-    pub enum ResizeMode {
-        Nearest,
-        Bilinear,
-        Bicubic,
-    }
-}
+use super::{Code, Dtype, Launch, Stored, Variant};
 
 args! {
-    use ResizeMode;
+    use Code<archc_base::Resample>;
 
     const THREADS: usize = 256;
 
@@ -31,7 +22,7 @@ args! {
         out_width: i32,
         x_dist: i32,
         y_dist: i32,
-        mode: ResizeMode,
+        mode: Code<archc_base::Resample>,
         reserved: i32,
     }
 }

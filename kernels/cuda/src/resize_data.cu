@@ -1,4 +1,4 @@
-// The derivative of a resampling: each input gathers from the outputs that it is part of.
+// The gradient of a resampling: each input gathers from the outputs that it is part of.
 //
 // Formula   dx[i] = sum over outputs o of d[o] times the weight of i in o, as resize.cu has it
 // Tile      a thread has eight channels of one input; outputs that may read it are a few neighbours, and at the edges, where

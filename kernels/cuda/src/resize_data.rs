@@ -1,14 +1,14 @@
-//! Derivatives of resampling.
+//! Gradients of resampling.
 
 use super::launch::{inputs, strided};
-use super::{Dtype, Launch, ResizeMode, Stored, Variant};
+use super::{Code, Dtype, Launch, Stored, Variant};
 
 args! {
-    use ResizeMode;
+    use Code<archc_base::Resample>;
 
     const THREADS: usize = 256;
 
-    /// As [`Resize`](super::Resize), of which it is the derivative: `d` is of its output, `dx` of its input.
+    /// As [`Resize`](super::Resize), of which it is the gradient: `d` is of its output, `dx` of its input.
     pub struct ResizeData {
         d: *const Stored,
         dx: *mut Stored,
@@ -22,7 +22,7 @@ args! {
         out_width: i32,
         d_dist: i32,
         dx_dist: i32,
-        mode: ResizeMode,
+        mode: Code<archc_base::Resample>,
         reserved: i32,
     }
 }

@@ -1,4 +1,4 @@
-// Derivatives of what works on rows: layer norm, softmax and its logarithm, division by the norm.
+// Gradients of what works on rows: layer norm, softmax and its logarithm, division by the norm.
 //
 // Formula   layer_norm_data   rstd (g - mean(g) - n mean(g n)), g = d weight, n the normalised x
 //           softmax_data      y (d - sum(d y))

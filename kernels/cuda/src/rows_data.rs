@@ -1,4 +1,4 @@
-//! Derivatives of what works on rows.
+//! Gradients of what works on rows.
 
 use super::launch::blocks;
 use super::{Dtype, Launch, Stored, Variant};

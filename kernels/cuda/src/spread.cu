@@ -1,7 +1,7 @@
 // Backward of what repeats and of what reduces: sums over what was repeated, repetitions of what was summed.
 //
 // Formula   spread        y = x scale, x repeated where its strides are 0
-//           spread_rows   the same where rows of an image take one row of x, which global pooling's derivative is
+//           spread_rows   the same where rows of an image take one row of x, which global pooling's gradient is
 //           max_data      d for what is as large as the maximum y, shared where several are
 //           sum_to     sums of d, or of d x, over the inner axes for each index of the outer ones
 //           gather        row r of the result is the row of the table that index r names; no number where it names none

@@ -29,7 +29,7 @@ args! {
         scale: f32,
     }
 
-    /// The derivative of maxima over the inner axes; `d` and the maxima `y` are dense over the outer ones.
+    /// The gradient of maxima over the inner axes; `d` and the maxima `y` are dense over the outer ones.
     pub struct MaxData {
         d: *const Stored,
         x: *const Stored,

@@ -1,4 +1,4 @@
-// What an output of a resampling reads along one axis: for resize.cu, and for its derivative.
+// What an output of a resampling reads along one axis: for resize.cu, and for its gradient.
 
 // Inputs and their weights along one axis.
 struct Taps { int count, at[4]; float weight[4]; };

@@ -1,7 +1,7 @@
 // Optimizers, PyTorch's rules: one launch over everything that is learned (for each rule where they differ, as where layers
-// thawed later), which lies in a row as its derivatives and moments do.
+// unfrozen later), which lies in a row as its gradients and moments do.
 //
-// Formula   that of kernels/cpu/src/grad/update.rs. Derivatives count times `scale`, and times most / (norm + 1e-6) where
+// Formula   that of kernels/cpu/src/grad/update.rs. Gradients count times `scale`, and times most / (norm + 1e-6) where
 //           that is below 1 (PyTorch's clip_grad_norm_); the average of all states follows in the same pass
 // Layout    float32 throughout, whatever values are stored in; a factor of the rate for each LINE numbers, which belong to
 //           one tensor
@@ -19,12 +19,12 @@ KERNEL(update, THREADS, 2)(const __grid_constant__ Update a) {
         float w = a.states[at];
         if (at < a.learned) {
             const float factor = a.factors ? a.factors[at / Update::LINE] : 1.f;
-            const float rate = (float)(a.rate * factor), decay = (float)a.decay, g = a.derivatives[at] * scale;
-            if (a.sums) a.derivatives[at] = 0.f;
+            const float rate = (float)(a.rate * factor), decay = (float)a.decay, g = a.gradients[at] * scale;
+            if (a.sums) a.gradients[at] = 0.f;
             if (a.rule == UpdateRule::Sgd) {
                 float d = g + decay * w;
                 if (a.moving) {
-                    // the first derivative is the momentum as it is
+                    // the first gradient is the momentum as it is
                     const float m = a.begins ? d : a.keep * a.first[at] + a.take * d;
                     a.first[at] = m;
                     d = a.nesterov ? d + a.keep * m : m;

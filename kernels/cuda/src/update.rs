@@ -1,48 +1,39 @@
 //! Optimizers over everything that is learned at once.
 
 use super::launch::strided;
-use super::{Dtype, Launch, Variant};
-
-codes! {
-    /// Rules of optimizers.
-    pub enum UpdateRule {
-        Sgd,
-        Adam,
-        RmsProp,
-    }
-}
+use super::{Code, Dtype, Launch, Variant};
 
 args! {
-    use UpdateRule;
+    use Code<archc_base::Rule>;
 
     const THREADS: usize = 256;
 
     /// One step of an optimizer over the states `from` to `to`, float32.
     pub struct Update {
         states: *mut f32,
-        derivatives: *mut f32,
+        gradients: *mut f32,
         first: *mut f32,
         second: *mut f32,
         third: *mut f32,
         average: *mut f32,
         /// One for each [`Update::LINE`] numbers; 0 for 1 everywhere.
         factors: *const f32,
-        /// float64, of all derivatives; 0 where nothing is clipped.
+        /// float64, of all gradients; 0 where nothing is clipped.
         norm: *const f64,
         /// The states that this launch changes, of which the first `learned` are learned.
         from: i32,
         to: i32,
         learned: i32,
-        rule: UpdateRule,
+        rule: Code<archc_base::Rule>,
         nesterov: i32,
         decoupled: i32,
         amsgrad: i32,
         centered: i32,
         /// Whether there is a momentum.
         moving: i32,
-        /// Whether it begins with these derivatives.
+        /// Whether it begins with these gradients.
         begins: i32,
-        /// Whether the derivatives are sums, which begin again at 0.
+        /// Whether the gradients are sums, which begin again at 0.
         sums: i32,
         /// Momentum, or the share of the first moment that is kept.
         keep: f32,

@@ -1,4 +1,4 @@
-// Adds what the splits of a weight's derivative left, in their order, and turns it into the weights' own layout.
+// Adds what the splits of a weight's gradient left, in their order, and turns it into the weights' own layout.
 //
 // Formula   dw[k, c, tap] = sum over splits of partials[split][..]; a convolution's lie [k][tap][c padded], those of one
 //           filter a channel [tap][k]

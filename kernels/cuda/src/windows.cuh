@@ -1,4 +1,4 @@
-// Windows, and the parts of an image that adaptive pooling takes, along one axis: for pool.cu, and for its derivative.
+// Windows, and the parts of an image that adaptive pooling takes, along one axis: for pool.cu, and for its gradient.
 
 // What a window covers along one axis: `from`, `from + step`, .. below `to`, and its length with padding.
 struct Span { int from, to, step, length; };

@@ -13,9 +13,11 @@ use rayon::prelude::*;
 
 mod buffer;
 mod map;
+mod pack;
 
 pub use buffer::Buffer;
 pub use map::tensor_map;
+pub use pack::pack_conv;
 
 unsafe extern "C" {
     fn emu_args_bytes(variant: *const c_char, kernel: *const c_char) -> usize;

@@ -1,6 +1,6 @@
 //! Kernels alone, at the sizes of well-known networks, for `archc bench --kernels --device cuda`.
 //!
-//! A case is recorded several times, each time on other buffers, together more than the second-level cache holds, so that
+//! A graph has a case several times, each time on other buffers, together more than the second-level cache holds, so that
 //! what one launch leaves there does not speed up the next. The ceilings are the device's own: a copy that is measured, and
 //! the nominal rate of its matrix units.
 
@@ -12,9 +12,7 @@ use super::lower::{Pending, choose, ready};
 use super::place::stored;
 use crate::diag::Problem;
 use crate::philox::{Philox, unit};
-use archc_cuda::{
-    Act, Attention, Conv, Copy_, Depthwise, Dtype, Excitation, LinearRows, Pool, PoolMode, RANK, Sums, conv_row,
-};
+use archc_cuda::{Attention, Conv, Copy_, Depthwise, Dtype, Excitation, LinearRows, Pool, RANK, Sums, conv_row};
 
 /// A kernel at one size, for one image (or row).
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +125,6 @@ pub fn all() -> Vec<Case> {
 }
 
 /// One of each kind at sizes for the emulator.
-#[cfg(test)]
 pub fn small() -> Vec<Case> {
     let works = [
         Work::Conv { size: 9, c: 3, k: 16, kernel: 3, stride: 2 },
@@ -302,7 +299,7 @@ impl Case {
                     dilation_w: 1,
                     x_dist: number(dist(c)),
                     y_dist: number(dist(c)),
-                    mode: PoolMode::Max,
+                    mode: archc_base::Pool::Max.code(),
                     ..Pool::default()
                 };
                 ready(pool.launch(dtype), &pool)
@@ -323,8 +320,8 @@ impl Case {
                     w2_dist: number(row(dtype, hidden)),
                     y_dist: number(k),
                     maps: 2,
-                    first: Act::RELU,
-                    second: Act::SIGMOID,
+                    first: archc_base::Act::Relu.into(),
+                    second: archc_base::Act::Sigmoid.into(),
                     ..Excitation::default()
                 };
                 let launch = excitation.launch(dtype, facts.processors);
@@ -447,7 +444,7 @@ impl Cuda {
     /// Median seconds of a launch.
     fn time(&self, launches: &[Launch]) -> Result<f64, Problem> {
         let measured = || -> Result<Duration, Fault> {
-            let graph = self.driver.record(launches)?;
+            let graph = self.driver.capture(launches)?;
             graph.replay()?;
             self.driver.wait()?;
             let mut times = graph.time(REPLAYS)?;

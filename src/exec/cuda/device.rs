@@ -94,9 +94,9 @@ fn switched_off(name: &str) -> bool {
 
 /// How a kernel follows the one before it in the queue.
 #[derive(Clone, Copy, PartialEq)]
-enum Pace {
-    /// Takes its place while the one before ends, and waits there (programmatic dependent launch).
-    Close,
+enum Follow {
+    /// By programmatic dependent launch: its blocks are scheduled while the one before ends, and wait there.
+    Overlapping,
     /// Starts when the one before is done.
     Apart,
 }
@@ -260,7 +260,7 @@ impl Driver for Device {
             // SAFETY: the module is loaded and stays so.
             let function = unsafe { result::module::get_function(module, name) }.map_err(fault("finding a kernel"))?;
             let registers = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_NUM_REGS;
-            // Asked so that the driver loads the kernel now, and not while it is recorded, when it may not.
+            // Asked so that the driver loads the kernel now, and not during stream capture, when it may not.
             // SAFETY: the function is of a loaded module.
             unsafe { result::function::get_function_attribute(function, registers) }
                 .map_err(fault("loading a kernel"))?;
@@ -332,29 +332,29 @@ impl Driver for Device {
 
     fn launch(&self, launch: &Launch) -> Result<(), Fault> {
         self.bind().map_err(fault("binding the context"))?;
-        self.start(launch, Pace::Apart).map_err(fault("starting a kernel"))
+        self.start(launch, Follow::Apart).map_err(fault("starting a kernel"))
     }
 
-    fn record(&self, launches: &[Launch]) -> Result<Box<dyn Graph>, Fault> {
+    fn capture(&self, launches: &[Launch]) -> Result<Box<dyn Graph>, Fault> {
         let mut last = 0;
-        let mut capture = |pace: Pace| {
-            self.capture(launches.len(), |at| {
+        let mut capture = |follow: Follow| {
+            self.capture_each(launches.len(), |at| {
                 last = at;
-                self.start(&launches[at], pace)
+                self.start(&launches[at], follow)
             })
         };
-        let close = self.facts.capability >= (9, 0) && !switched_off("ARCHC_PDL");
-        // a driver that does not record such launches has others
-        let graph = match close.then(|| capture(Pace::Close)) {
+        let overlapping = self.facts.capability >= (9, 0) && !switched_off("ARCHC_PDL");
+        // where the driver does not capture such launches, plain ones
+        let graph = match overlapping.then(|| capture(Follow::Overlapping)) {
             Some(Ok(graph)) => Ok(graph),
-            _ => capture(Pace::Apart),
+            _ => capture(Follow::Apart),
         };
-        let graph = graph.map_err(|error| Fault { launch: Some(last), ..fault("recording the kernels")(error) })?;
+        let graph = graph.map_err(|error| Fault { launch: Some(last), ..fault("capturing the kernels")(error) })?;
         Ok(Box::new(graph))
     }
 
     fn time_each(&self, launches: &[Launch], count: usize) -> Result<Vec<Duration>, Fault> {
-        // events inside of the graph, so that the host's pace does not show; beside it where the driver will not have it
+        // events inside of the graph, so that what the host does meanwhile does not show; beside it where the driver will not have it
         self.times(launches, count, true)
             .or_else(|_| self.times(launches, count, false))
             .map_err(fault("timing kernels"))
@@ -453,16 +453,16 @@ fn median(times: &mut [Duration]) -> Duration {
 }
 
 impl Device {
-    fn times(&self, launches: &[Launch], count: usize, recorded: bool) -> Result<Vec<Duration>, DriverError> {
+    fn times(&self, launches: &[Launch], count: usize, in_graph: bool) -> Result<Vec<Duration>, DriverError> {
         self.bind()?;
         let events = Events::new(launches.len() + 1)?;
         let each = |at: usize| {
-            let flags = if recorded { EXTERNAL } else { 0 };
+            let flags = if in_graph { EXTERNAL } else { 0 };
             // SAFETY: the event and the stream are alive.
             unsafe { sys::cuEventRecordWithFlags(events.0[at], self.stream, flags) }.result()?;
-            launches.get(at).map_or(Ok(()), |launch| self.start(launch, Pace::Apart))
+            launches.get(at).map_or(Ok(()), |launch| self.start(launch, Follow::Apart))
         };
-        let graph = if recorded { Some(self.capture(launches.len() + 1, each)?) } else { None };
+        let graph = if in_graph { Some(self.capture_each(launches.len() + 1, each)?) } else { None };
         let mut times = vec![vec![]; launches.len()];
         for _ in 0..count {
             match &graph {
@@ -478,7 +478,7 @@ impl Device {
         Ok(times.iter_mut().map(|times| median(times)).collect())
     }
 
-    fn start(&self, launch: &Launch, pace: Pace) -> Result<(), DriverError> {
+    fn start(&self, launch: &Launch, follow: Follow) -> Result<(), DriverError> {
         let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (launch.grid, launch.block);
         let mut attribute = sys::CUlaunchAttribute {
             id: sys::CUlaunchAttributeID_enum::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
@@ -495,7 +495,7 @@ impl Device {
             sharedMemBytes: launch.shared,
             hStream: self.stream,
             attrs: &raw mut attribute,
-            numAttrs: u32::from(pace == Pace::Close),
+            numAttrs: u32::from(follow == Follow::Overlapping),
         };
         let mut params: [*mut c_void; 1] = [launch.args.pointer()];
         let function = launch.kernel.0 as sys::CUfunction;
@@ -506,22 +506,22 @@ impl Device {
             .result()
     }
 
-    /// Records what `each` starts for 0, 1, .. below `count`.
-    fn capture(
+    /// A graph of what `each` starts for 0, 1, .. below `count`.
+    fn capture_each(
         &self,
         count: usize,
         mut each: impl FnMut(usize) -> Result<(), DriverError>,
-    ) -> Result<Recorded, DriverError> {
+    ) -> Result<Captured, DriverError> {
         self.bind()?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        // SAFETY: the stream is alive and records nothing yet.
+        // SAFETY: the stream is alive and captures nothing yet.
         unsafe { result::stream::begin_capture(self.stream, mode) }?;
         let started = (0..count).try_for_each(&mut each);
-        // SAFETY: the recording was begun on this stream by this thread; it is ended in any case.
+        // SAFETY: the capture was begun on this stream by this thread; it is ended in any case.
         let graph = unsafe { result::stream::end_capture(self.stream) };
         started?;
         let graph = graph?;
-        // SAFETY: the graph was just recorded.
+        // SAFETY: the graph was just made.
         let exec = match unsafe { result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)) } {
             Ok(exec) => exec,
             Err(error) => {
@@ -530,15 +530,15 @@ impl Device {
                 return Err(error);
             }
         };
-        let recorded = Recorded { graph, exec, stream: self.stream, context: self.context };
+        let captured = Captured { graph, exec, stream: self.stream, context: self.context };
         // SAFETY: graph and stream are alive.
         unsafe { result::graph::upload(exec, self.stream) }?;
-        Ok(recorded)
+        Ok(captured)
     }
 }
 
 /// A CUDA graph.
-struct Recorded {
+struct Captured {
     graph: sys::CUgraph,
     exec: sys::CUgraphExec,
     stream: sys::CUstream,
@@ -546,9 +546,9 @@ struct Recorded {
 }
 
 // SAFETY: handles of the driver; the graph has one owner.
-unsafe impl Send for Recorded {}
+unsafe impl Send for Captured {}
 
-impl Recorded {
+impl Captured {
     fn start(&self) -> Result<(), DriverError> {
         // SAFETY: context, graph and stream are alive.
         unsafe {
@@ -558,9 +558,9 @@ impl Recorded {
     }
 }
 
-impl Graph for Recorded {
+impl Graph for Captured {
     fn replay(&self) -> Result<(), Fault> {
-        self.start().map_err(fault("starting the recorded kernels"))
+        self.start().map_err(fault("starting the graph of kernels"))
     }
 
     fn time(&self, count: usize) -> Result<Vec<Duration>, Fault> {
@@ -577,11 +577,11 @@ impl Graph for Recorded {
             unsafe { result::stream::synchronize(self.stream) }?;
             (0..count).map(|at| events.between(2 * at, 2 * at + 1)).collect::<Result<_, _>>()
         };
-        run().map_err(fault("timing the recorded kernels"))
+        run().map_err(fault("timing the graph of kernels"))
     }
 }
 
-impl Drop for Recorded {
+impl Drop for Captured {
     fn drop(&mut self) {
         // SAFETY: both are ours and nothing uses them any more. Errors here are of something before.
         unsafe {

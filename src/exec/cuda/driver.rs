@@ -1,6 +1,6 @@
-//! What the backend needs of a device: memory, kernels, launches, a recorded sequence of them. The real one is
-//! [`device`](super::device); tests put the emulator of `kernels/emulator` behind the same trait, so that everything above
-//! it runs where there is no GPU.
+//! What the backend needs of a device: memory, kernels, launches, graphs of them. The real one is
+//! [`device`](super::device); the tests of `kernels/emulator` put an emulator behind the same trait, so that
+//! everything above it runs where there is no GPU.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ pub struct Facts {
     pub l2: usize,
     /// Whether kernels may use the matrix instructions that sm_90a alone has.
     pub wgmma: bool,
-    /// Whether the copy engine may bring operands; only with `wgmma`.
+    /// Whether TMA may bring operands; only with `wgmma`.
     pub tma: bool,
 }
 
 impl Facts {
-    /// A convolution whose operands the copy engine brings, where that is best on this device.
+    /// A convolution whose operands TMA brings, where that is best on this device.
     pub fn choose_tma(&self, conv: &Conv, dtype: Dtype) -> Option<Tma> {
         if self.tma { conv.choose_tma(dtype, self.processors) } else { None }
     }
@@ -99,7 +99,7 @@ impl Packed {
     }
 }
 
-/// A recorded sequence of launches.
+/// A graph of launches one after another.
 pub trait Graph: Send {
     /// Starts all of it.
     fn replay(&self) -> Result<(), Fault>;
@@ -108,7 +108,7 @@ pub trait Graph: Send {
     fn time(&self, count: usize) -> Result<Vec<Duration>, Fault>;
 }
 
-/// Memory of the host that the device can read by itself.
+/// Pinned memory of the host.
 pub trait Staging: Send {
     fn bytes(&self) -> &[u8];
     fn bytes_mut(&mut self) -> &mut [u8];
@@ -139,11 +139,12 @@ pub trait Driver: Send + Sync {
     fn start_write(&self, to: u64, from: &dyn Staging) -> Result<(), Fault>;
     fn start_read(&self, from: u64, to: &mut dyn Staging) -> Result<(), Fault>;
 
-    /// How the copy engine reads a tensor.
+    /// How TMA reads a tensor.
     fn tensor_map(&self, boxes: &Boxes) -> Result<TensorMap, Fault>;
 
     fn launch(&self, launch: &Launch) -> Result<(), Fault>;
-    fn record(&self, launches: &[Launch]) -> Result<Box<dyn Graph>, Fault>;
+    /// A graph of the launches, by stream capture.
+    fn capture(&self, launches: &[Launch]) -> Result<Box<dyn Graph>, Fault>;
     /// Runs the sequence `count` times, and says how long each launch took, the median of the runs.
     fn time_each(&self, launches: &[Launch], count: usize) -> Result<Vec<Duration>, Fault>;
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::driver::{Driver, Fault, Kernel, Launch, Memory, Packed, Staging, bound};
 use super::lower::Kept;
 use super::program::{self, Loaded};
-use super::{Cuda, Pace};
+use super::{Cuda, Start};
 use crate::diag::{Code, Problem};
 use crate::exec::learning::{Array, Arrays, Learning, Learns, Part, Update};
 use crate::exec::{Backend, Program, Weights};
 use crate::plan::{self, Plan, View};
 use crate::tensor::Tensor;
 use archc_base::Rule;
-use archc_cuda::{Accumulate, Dtype, Norm, UpdateRule};
+use archc_cuda::{Accumulate, Dtype, Norm};
 
 impl Learns for Cuda {
     fn learning_options(&self, batch: usize) -> plan::Options<'_> {
@@ -27,8 +27,8 @@ impl Learns for Cuda {
     }
 
     fn learning(&self, arrays: Arrays) -> Box<dyn Learning> {
-        let Cuda { driver, dtype, pace } = self.clone();
-        Box::new(OnDevice { programs: vec![], current: 0, store: None, arrays, dtype, pace, driver })
+        let Cuda { driver, dtype, start } = self.clone();
+        Box::new(OnDevice { programs: vec![], current: 0, store: None, arrays, dtype, start, driver })
     }
 }
 
@@ -57,7 +57,7 @@ struct OnDevice {
     store: Option<Store>,
     arrays: Arrays,
     dtype: Dtype,
-    pace: Pace,
+    start: Start,
     driver: Arc<dyn Driver>,
 }
 
@@ -78,7 +78,7 @@ struct Store {
     kernels: Kernels,
 }
 
-/// One factor of the rate for each line.
+/// One factor of the learning rate for each line.
 struct Factors {
     memory: Memory,
     /// What they were made of.
@@ -139,7 +139,7 @@ impl Store {
         self.array(array).0
     }
 
-    /// The factors of the rate on the device; 0 where all are 1.
+    /// The factors of the learning rate on the device; 0 where all are 1.
     fn factors(&mut self, driver: &Arc<dyn Driver>, parts: &[Part]) -> Result<u64, Fault> {
         if parts.iter().all(|part| part.factor == 1.0) {
             return Ok(0);
@@ -192,7 +192,7 @@ impl OnDevice {
         }
         let common = archc_cuda::Update {
             states: store.at(Array::States),
-            derivatives: store.at(counted),
+            gradients: store.at(counted),
             first: store.at(Array::Moment(0)),
             second: store.at(Array::Moment(1)),
             third: store.at(Array::Moment(2)),
@@ -234,7 +234,7 @@ impl OnDevice {
 
 /// An update by a rule.
 fn with_rule(update: archc_cuda::Update, rule: Rule) -> archc_cuda::Update {
-    let update = archc_cuda::Update { rule: UpdateRule::of(rule.code()), ..update };
+    let update = archc_cuda::Update { rule: rule.code(), ..update };
     match rule {
         Rule::Sgd { momentum, dampening, nesterov, first } => archc_cuda::Update {
             nesterov: nesterov.into(),
@@ -273,7 +273,7 @@ impl Learning for OnDevice {
         }
         let store = self.store();
         let kept = Kept { states: store.at(Array::States), gradients: store.at(Array::Gradients) };
-        let loaded = program::load(&self.driver, self.dtype, self.pace, plan, weights, kept)?;
+        let loaded = program::load(&self.driver, self.dtype, self.start, plan, weights, kept)?;
         self.programs.push(loaded);
         self.current = self.programs.len() - 1;
         Ok(())

@@ -29,7 +29,7 @@ mod softmax;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use archc_cuda::{Act, ActCode, Args, Copy_, Dtype, Epilogue, Fill, RANK};
+use archc_cuda::{Args, Copy_, Dtype, Epilogue, Fill, RANK};
 use rayon::prelude::*;
 
 use super::driver::{Driver, Kernel, Launch, Packed, bound};
@@ -151,20 +151,7 @@ pub(super) struct Lower<'a> {
     dtype: Dtype,
 }
 
-impl<'a> Loading<'a> {
-    pub(super) fn new(
-        driver: &'a Arc<dyn Driver>,
-        plan: &'a Plan,
-        weights: &'a Weights<'a>,
-        dtype: Dtype,
-        (layout, base): (&'a Layout, u64),
-        kept: Kept,
-        pool: &'a Pool,
-    ) -> Loading<'a> {
-        let (constants, squeezed) = (Mutex::default(), Mutex::default());
-        Loading { driver, plan, weights, dtype, layout, base, kept, pool, constants, squeezed }
-    }
-
+impl Loading<'_> {
     /// All steps, in their order.
     pub(super) fn steps(&self) -> Result<Vec<Vec<Pending>>, Problem> {
         let steps = self.plan.steps();
@@ -323,13 +310,14 @@ impl<'a> Loading<'a> {
 }
 
 impl Lower<'_> {
-    fn reads(&self, at: usize) -> &View {
+    /// Operand `at`.
+    fn view(&self, at: usize) -> &View {
         &self.step.reads[at]
     }
 
     /// Where operand `at` begins.
-    fn read(&self, at: usize) -> Result<u64, Problem> {
-        self.load.address(self.reads(at))
+    fn address(&self, at: usize) -> Result<u64, Problem> {
+        self.load.address(self.view(at))
     }
 
     /// Where the operands begin, of a step that has so many.
@@ -349,11 +337,11 @@ impl Lower<'_> {
     }
 
     /// Operand `at` in the dtype of the step, and what brings it there in each run, where that is needed.
-    fn read_as_stored(&self, at: usize) -> Result<(u64, Option<Pending>), Problem> {
-        let view = self.reads(at);
+    fn address_as_stored(&self, at: usize) -> Result<(u64, Option<Pending>), Problem> {
+        let view = self.view(at);
         let size = self.dtype.size();
         if self.load.dtype_of(view) == self.dtype.stored() {
-            return Ok((self.read(at)?, None));
+            return Ok((self.address(at)?, None));
         }
         if let Place::Constant(number) = view.place {
             return Ok((self.load.constant(number, self.dtype.stored())? + (size * view.offset) as u64, None));
@@ -391,8 +379,8 @@ impl Lower<'_> {
             residual_image: apart(|image| image.image),
             residual_row: apart(|image| image.row),
             residual_pixel: apart(|image| image.pixel),
-            before: act(own.before),
-            after: act(own.after),
+            before: own.before.into(),
+            after: own.after.into(),
         })
     }
 }
@@ -444,9 +432,4 @@ fn rows(view: &View, order: &[usize]) -> Rows {
     // no second row is so far away: a round distance lets kernels load in whole vectors
     let dist = if rows == 1 { cols.next_multiple_of(16) } else { dist };
     Rows { rows: rows as i32, cols: cols as i32, dist: dist as i32 }
-}
-
-fn act(act: archc_base::Act) -> Act {
-    let [a, b] = act.parameters();
-    Act { code: ActCode::of(act.code()), a, b }
 }

@@ -1,23 +1,19 @@
 //! Running networks on NVIDIA GPUs with the kernels of `archc-cuda`, which are compiled for the device when they are first
 //! needed. Nothing of CUDA is needed to build archc; what is missing at run time is an error that says how to get it.
 //!
-//! Everything but `device` and `nvrtc` works on any `driver::Driver`, so that tests run it on an emulator.
+//! Everything but `device` and `nvrtc` works on any `driver::Driver`, so that `kernels/emulator` tests it where there is no GPU.
 
 mod cache;
 pub mod cases;
 mod compile;
 mod device;
-mod driver;
-#[cfg(test)]
-mod emulated;
+pub mod driver;
 mod found;
 mod learning;
 mod lower;
 mod nvrtc;
 mod place;
 mod program;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -29,31 +25,33 @@ use crate::opt::Fusions;
 use crate::plan::{self, Plan};
 
 pub use archc_cuda::Dtype;
+pub use device::Device;
 pub use found::{Found, find};
+pub use place::stored;
 
 /// A GPU and a dtype.
 #[derive(Clone)]
 pub struct Cuda {
     driver: Arc<dyn driver::Driver>,
     dtype: Dtype,
-    pace: Pace,
+    start: Start,
 }
 
 /// How the kernels of a batch are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
-    /// All at once, as they were recorded.
-    Recorded,
+pub enum Start {
+    /// All at once, by replaying a graph of them.
+    Replay,
     /// One by one, each waited for, so that a fault is seen where it happens.
     Stepwise,
 }
 
-impl Pace {
+impl Start {
     /// What the variable `ARCHC_CUDA_SYNC` asks for.
-    fn wanted() -> Pace {
+    fn wanted() -> Start {
         match std::env::var_os(STEPWISE) {
-            Some(value) if !value.is_empty() && value != "0" => Pace::Stepwise,
-            _ => Pace::Recorded,
+            Some(value) if !value.is_empty() && value != "0" => Start::Stepwise,
+            _ => Start::Replay,
         }
     }
 }
@@ -67,7 +65,17 @@ impl Cuda {
     /// # Errors
     /// What is missing, and how to get it.
     pub fn new(ordinal: usize, dtype: Dtype) -> Result<Cuda, Problem> {
-        Ok(Cuda { driver: Arc::new(device::Device::new(ordinal)?), dtype, pace: Pace::wanted() })
+        Ok(Cuda::on(Arc::new(Device::new(ordinal)?), dtype, Start::wanted()))
+    }
+
+    /// On a driver.
+    pub fn on(driver: Arc<dyn driver::Driver>, dtype: Dtype, start: Start) -> Cuda {
+        Cuda { driver, dtype, start }
+    }
+
+    /// What it keeps values and weights in.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// Its name: `NVIDIA H100 80GB HBM3`.
@@ -103,7 +111,7 @@ impl Backend for Cuda {
     }
 
     fn load(&self, plan: &Plan, weights: &Weights) -> Result<Box<dyn Program>, Problem> {
-        Ok(Box::new(program::load(&self.driver, self.dtype, self.pace, plan, weights, lower::Kept::default())?))
+        Ok(Box::new(program::load(&self.driver, self.dtype, self.start, plan, weights, lower::Kept::default())?))
     }
 
     fn peak(&self) -> Result<Option<Peak>, Problem> {

@@ -1,11 +1,11 @@
-//! A plan on a device: its memory, its kernels recorded as one graph, and what goes in and out.
+//! A plan on a device: its memory, its kernels as one graph, and what goes in and out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rayon::prelude::*;
 
-use super::Pace;
+use super::Start;
 use super::driver::{Driver, Fault, Graph, Launch, Memory, Staging};
 use super::lower::{Kept, Loading, Pending};
 use super::place::{Layout, Pool};
@@ -47,12 +47,12 @@ enum Part {
     Output,
 }
 
-/// Loads `plan`: memory, weights, kernels, and all launches recorded. States and gradients are at `kept`, where there are
+/// Loads `plan`: memory, weights, kernels, and a graph of all launches. States and gradients are at `kept`, where there are
 /// any.
 pub(super) fn load(
     driver: &Arc<dyn Driver>,
     dtype: Dtype,
-    pace: Pace,
+    start: Start,
     plan: &Plan,
     weights: &Weights,
     kept: Kept,
@@ -67,7 +67,18 @@ pub(super) fn load(
     }
     let memory = Memory::new(driver, layout.bytes).map_err(|fault| short(fault, layout.bytes))?;
     let pool = Pool::new(driver);
-    let loading = Loading::new(driver, plan, weights, dtype, (&layout, memory.at), kept, &pool);
+    let loading = Loading {
+        driver,
+        plan,
+        weights,
+        dtype,
+        layout: &layout,
+        base: memory.at,
+        kept,
+        pool: &pool,
+        constants: Mutex::default(),
+        squeezed: Mutex::default(),
+    };
     let steps = loading.steps()?.into_iter().enumerate().flat_map(|(at, pending)| {
         let part = Part::Step(at);
         pending.into_iter().map(move |pending| (part, pending))
@@ -103,8 +114,8 @@ pub(super) fn load(
         written,
         driver: driver.clone(),
     };
-    if pace == Pace::Recorded {
-        let graph = driver.record(&loaded.launches).map_err(|fault| loaded.problem(&fault))?;
+    if start == Start::Replay {
+        let graph = driver.capture(&loaded.launches).map_err(|fault| loaded.problem(&fault))?;
         loaded.graph = Some(graph);
     }
     driver.wait().map_err(|fault| loaded.problem(&fault))?;
@@ -176,7 +187,7 @@ impl Loaded {
         let Some(at) = fault.launch else {
             let message = format!("the GPU failed: {}: {}", fault.call, fault.message);
             return Problem::new(Code::Resource, message)
-                .note("recorded kernels run on their own, and a process whose GPU failed can ask it no more: the step is not known")
+                .note("a graph of kernels runs on its own, and a process whose GPU failed can ask it no more: the step is not known")
                 .hint("run with ARCHC_CUDA_SYNC=1: step by step, and the one that fails is named");
         };
         let what = match self.works[at] {

@@ -6,10 +6,10 @@ use std::fmt::Write;
 
 use archc_base::DType;
 
-use super::{Random, distance, noise};
 use crate::diag::Problem;
 use crate::exec::cpu::Cpu;
 use crate::exec::cpu::kernels::Policy;
+use crate::exec::testing::{Random, distance, noise};
 use crate::exec::{Executable, Tensors};
 use crate::graph::{NodeId, path};
 use crate::opt::testing::network;

@@ -4,7 +4,7 @@ use archc_base::DType;
 
 use crate::diag::Problem;
 use crate::exec::cpu::Cpu;
-use crate::exec::tests::{Random, noise};
+use crate::exec::testing::{Random, noise};
 use crate::exec::{Backend, Executable, Program, Weights};
 use crate::net::Net;
 use crate::opt::Fusions;

@@ -5,7 +5,7 @@ mod golden;
 
 use crate::diag::Problem;
 use crate::exec::cpu::{Cpu, Training};
-use crate::exec::tests::{Random, SAMPLES, noise, sample_network};
+use crate::exec::testing::{Random, SAMPLES, noise, sample_network};
 use crate::exec::{Backend, Tensors, Weights, reference};
 use crate::graph::NodeId;
 use crate::net::{CLOCK, Id, Net, backward};

@@ -1,12 +1,13 @@
 //! Convolutions of all kinds against sums in float64.
 
+use archc_base::Act;
 use archc_cuda::{
-    Act, Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, Sums, TILES, Tile, Tma, TmaTile,
-    conv_row, pack_conv,
+    Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, Sums, TILES, Tile, Tma, TmaTile,
+    conv_row,
 };
-use archc_emu::Buffer;
+use archc_emu::{Buffer, pack_conv};
 
-use crate::support::{Random, Values, activate, error, run, tolerance};
+use crate::support::{Random, Values, error, run, tolerance};
 
 /// A convolution with everything that may differ.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +50,8 @@ const PLAIN: Case = Case {
     residual: false,
     gate: false,
     scale: false,
-    before: Act::NONE,
-    after: Act::NONE,
+    before: Act::None,
+    after: Act::None,
     sums: false,
     image: true,
 };
@@ -58,8 +59,8 @@ const PLAIN: Case = Case {
 /// The cases; what is odd about each is what differs from [`PLAIN`].
 fn cases() -> Vec<Case> {
     vec![
-        Case { residual: true, after: Act::RELU, ..PLAIN },
-        Case { n: 3, size: [9, 7], c: 24, k: 70, stride: [2, 2], before: Act::SILU, ..PLAIN },
+        Case { residual: true, after: Act::Relu, ..PLAIN },
+        Case { n: 3, size: [9, 7], c: 24, k: 70, stride: [2, 2], before: Act::Silu, ..PLAIN },
         Case { size: [7, 5], c: 40, k: 34, kernel: [1, 1], padding: [0, 0], residual: true, gate: true, ..PLAIN },
         Case { n: 2, size: [23, 19], c: 3, k: 16, kernel: [7, 7], stride: [2, 2], padding: [3, 3], ..PLAIN },
         Case {
@@ -73,12 +74,12 @@ fn cases() -> Vec<Case> {
             gaps: [1, 0],
             ..PLAIN
         },
-        Case { n: 2, size: [8, 9], c: 12, k: 20, gaps: [4, 3], residual: true, gate: true, after: Act::GELU, ..PLAIN },
-        Case { n: 2, size: [8, 9], c: 12, k: 20, gaps: [5, 4], shift: 1, gate: true, before: Act::RELU, ..PLAIN },
+        Case { n: 2, size: [8, 9], c: 12, k: 20, gaps: [4, 3], residual: true, gate: true, after: Act::Gelu, ..PLAIN },
+        Case { n: 2, size: [8, 9], c: 12, k: 20, gaps: [5, 4], shift: 1, gate: true, before: Act::Relu, ..PLAIN },
         Case { size: [11, 6], c: 32, k: 48, groups: 4, stride: [2, 1], ..PLAIN },
         Case { size: [11, 6], c: 9, k: 15, groups: 3, kernel: [2, 3], dilation: [2, 1], padding: [1, 0], ..PLAIN },
         Case { size: [15, 15], c: 8, k: 8, kernel: [3, 1], dilation: [3, 2], padding: [3, 0], ..PLAIN },
-        Case { n: 5, size: [1, 1], c: 130, k: 67, kernel: [1, 1], padding: [0, 0], before: Act::HARD_SWISH, ..PLAIN },
+        Case { n: 5, size: [1, 1], c: 130, k: 67, kernel: [1, 1], padding: [0, 0], before: Act::HardSwish, ..PLAIN },
     ]
 }
 
@@ -131,8 +132,8 @@ impl Case {
                 residual_image: (oh * ow * y_dist) as i32,
                 residual_row: (ow * y_dist) as i32,
                 residual_pixel: y_dist as i32,
-                before: self.before,
-                after: self.after,
+                before: self.before.into(),
+                after: self.after.into(),
             },
             n: n as i32,
             height: h as i32,
@@ -194,14 +195,14 @@ impl Case {
                         sum += f64::from(x) * factor * f64::from(weights[(out * cg + c_in) * r * s + tap]);
                     }
                 }
-                sum = activate(self.before, sum);
+                sum = self.before.apply(sum);
                 if self.gate {
                     sum *= f64::from(gate[image * k + out]);
                 }
                 if self.residual {
                     sum += f64::from(residual[pixel * k + out]);
                 }
-                want.push(activate(self.after, sum));
+                want.push(self.after.apply(sum));
             }
         }
         let mut off = 0.0;
@@ -279,8 +280,8 @@ fn every_tile_and_split() {
 fn squeezed() -> Vec<Case> {
     let sums = Case { sums: true, ..PLAIN };
     vec![
-        Case { n: 3, size: [13, 11], after: Act::RELU, residual: true, gate: true, ..sums },
-        Case { n: 9, size: [3, 2], c: 24, k: 70, before: Act::SILU, ..sums },
+        Case { n: 3, size: [13, 11], after: Act::Relu, residual: true, gate: true, ..sums },
+        Case { n: 9, size: [3, 2], c: 24, k: 70, before: Act::Silu, ..sums },
         Case { n: 5, size: [4, 4], c: 72, k: 136, kernel: [1, 1], padding: [0, 0], image: false, ..sums },
         Case { size: [16, 9], c: 40, k: 8, gaps: [8, 8], stride: [2, 1], image: false, ..sums },
     ]
@@ -314,8 +315,8 @@ fn sums_over_images() {
 fn factors_of_what_is_read() {
     let point = Case { kernel: [1, 1], padding: [0, 0], scale: true, ..PLAIN };
     let cases = [
-        Case { n: 3, size: [7, 5], c: 72, k: 40, residual: true, after: Act::RELU, ..point },
-        Case { n: 2, size: [9, 9], c: 20, k: 130, gaps: [4, 3], before: Act::SILU, ..point },
+        Case { n: 3, size: [7, 5], c: 72, k: 40, residual: true, after: Act::Relu, ..point },
+        Case { n: 2, size: [9, 9], c: 20, k: 130, gaps: [4, 3], before: Act::Silu, ..point },
         Case { n: 5, size: [4, 3], c: 13, k: 9, gate: true, ..point },
         Case { n: 2, size: [6, 5], c: 4, k: 24, ..point },
         Case { n: 1, size: [14, 14], c: 160, k: 64, gaps: [1, 0], shift: 1, ..point },
@@ -325,7 +326,7 @@ fn factors_of_what_is_read() {
             // narrow tiles, small ones, split ones
             for processors in [1, 132] {
                 let choose = |conv: &Conv| {
-                    assert!(conv.choose_tma(dtype, 1).is_none(), "the copy engine multiplies nothing");
+                    assert!(conv.choose_tma(dtype, 1).is_none(), "TMA multiplies nothing");
                     conv.choose_for_hopper(dtype, processors)
                 };
                 let off = case.error(dtype, choose, seed as u64 + 1);
@@ -336,7 +337,7 @@ fn factors_of_what_is_read() {
     }
 }
 
-/// Runs a convolution whose operands the copy engine brings.
+/// Runs a convolution whose operands TMA brings.
 fn run_tma(tma: &Tma) {
     let args = tma.args(archc_emu::tensor_map).expect("a map that the driver takes");
     run(&tma.launch, &args);
@@ -355,7 +356,7 @@ fn operands_that_the_copy_engine_brings() {
     let rows = [
         Case { residual: true, gate: true, gaps: [0, 6], ..cases()[2] },
         Case { n: 150, size: [1, 1], c: 130, k: 260, kernel: [1, 1], padding: [0, 0], gaps: [6, 0], ..PLAIN },
-        Case { n: 3, size: [10, 9], c: 200, k: 300, kernel: [1, 1], padding: [0, 0], before: Act::SILU, ..PLAIN },
+        Case { n: 3, size: [10, 9], c: 200, k: 300, kernel: [1, 1], padding: [0, 0], before: Act::Silu, ..PLAIN },
     ];
     for dtype in [Dtype::Bf16, Dtype::F16] {
         for (seed, case) in windows.iter().chain(&rows).enumerate() {

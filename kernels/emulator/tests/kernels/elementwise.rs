@@ -1,9 +1,10 @@
 //! Functions of single values and pairs, copies, fills, dropout.
 
-use archc_cuda::{Act, Binary, BinaryOp, Broadcast, Copy_, Dropout, Dtype, Fill, Map, RANK};
+use archc_base::{Act, Binary as Of};
+use archc_cuda::{Binary, Broadcast, Copy_, Dropout, Dtype, Fill, Map, RANK};
 use archc_emu::Buffer;
 
-use crate::support::{ACTS, Random, Values, activate, check, run, tolerance};
+use crate::support::{ACTS, Random, Values, check, run, tolerance};
 
 #[test]
 fn maps_of_every_activation() {
@@ -21,12 +22,12 @@ fn maps_of_every_activation() {
                     cols: cols as i32,
                     x_dist: (cols + gap) as i32,
                     y_dist: (cols + gap) as i32,
-                    after: act,
+                    after: act.into(),
                     ..Map::default()
                 };
                 run(&args.launch(dtype), &args);
                 let want: Vec<f64> =
-                    on_device.read_rows(cols, cols + gap).iter().map(|x| activate(act, f64::from(*x))).collect();
+                    on_device.read_rows(cols, cols + gap).iter().map(|x| act.apply(f64::from(*x))).collect();
                 check(&format!("{dtype:?} {act:?}"), &y.read_rows(cols, cols + gap), &want, tolerance(dtype));
             }
         }
@@ -58,8 +59,8 @@ fn maps_scale_shift_bend_and_add() {
                 y_dist: cols as i32 + 3,
                 residual_dist: cols as i32,
                 slope_col,
-                before: Act::linear(2.0, 0.5),
-                after: Act::RELU,
+                before: Act::Linear { scale: 2.0, shift: 0.5 }.into(),
+                after: Act::Relu.into(),
             };
             let launch = args.launch(dtype);
             // SAFETY: the addresses are those of buffers as long as stated.
@@ -81,10 +82,11 @@ fn maps_scale_shift_bend_and_add() {
 
 #[test]
 fn not_a_number_stays() {
-    for act in [Act::RELU, Act::clamp(0.0, 6.0), Act::HARD_SWISH, Act::GELU, Act::SILU, Act::leaky_relu(0.1)] {
+    for act in [Act::Relu, Act::Clamp { lo: 0.0, hi: 6.0 }, Act::HardSwish, Act::Gelu, Act::Silu, Act::LeakyRelu(0.1)] {
         let (x, y) = (Values::of(Dtype::F32, &[f32::NAN; 3]), Values::poison(Dtype::F32, 3, 0));
         let (x_at, y_at) = (x.address(), y.address());
-        let args = Map { x: x_at, y: y_at, rows: 1, cols: 3, x_dist: 3, y_dist: 3, after: act, ..Map::default() };
+        let args =
+            Map { x: x_at, y: y_at, rows: 1, cols: 3, x_dist: 3, y_dist: 3, after: act.into(), ..Map::default() };
         run(&args.launch(Dtype::F32), &args);
         assert!(y.read().iter().all(|v| v.is_nan()), "{act:?}");
     }
@@ -97,7 +99,7 @@ fn pairs_of_all_kinds() {
     let pairings = [[12, 0, 20, 1, 240], [1, 0, 0, 0, 1], [1, 0, 0, 1, 20], [4, 20, 0, 1, 60], [12, 0, 1, 0, 12]];
     for dtype in Dtype::STORED {
         for [rows_each, b_outer, b_row, b_col, len] in pairings {
-            for op in [BinaryOp::Add, BinaryOp::Sub, BinaryOp::SubFrom, BinaryOp::Mul] {
+            for op in [Of::Add, Of::Sub, Of::SubFrom, Of::Mul] {
                 let mut random = Random::new(9);
                 let (a, b, residual) =
                     (random.numbers(rows * cols), random.numbers(len as usize), random.numbers(rows * cols));
@@ -117,9 +119,9 @@ fn pairs_of_all_kinds() {
                     b_outer,
                     b_row,
                     b_col,
-                    op,
-                    before: Act::RELU,
-                    after: Act::NONE,
+                    op: op.code(),
+                    before: Act::Relu.into(),
+                    after: Act::None.into(),
                 };
                 run(&args.launch(dtype), &args);
                 let want: Vec<f64> = (0..rows * cols)
@@ -127,7 +129,7 @@ fn pairs_of_all_kinds() {
                         let (row, col) = ((at / cols) as i32, (at % cols) as i32);
                         let at_b = row / rows_each * b_outer + row % rows_each * b_row + col * b_col;
                         let (a, b) = (f64::from(a[at]), f64::from(b[at_b as usize]));
-                        [a + b, a - b, b - a, a * b][op as usize].max(0.0) + f64::from(residual[at])
+                        op.apply(a, b).max(0.0) + f64::from(residual[at])
                     })
                     .collect();
                 check(&format!("{dtype:?} {op:?} {rows_each}"), &y.read(), &want, tolerance(dtype));
@@ -163,12 +165,12 @@ fn operands_of_any_strides() {
             b: b_values.address(),
             y: y.address(),
             rank: 4,
-            op: BinaryOp::Mul,
+            op: Of::Mul.code(),
             shape: padded(&shape),
             a_strides: padded(&a_strides),
             b_strides: padded(&b_strides),
             y_strides: padded(&y_strides),
-            after: Act::linear(1.0, 1.0),
+            after: Act::Linear { scale: 1.0, shift: 1.0 }.into(),
             ..Broadcast::default()
         };
         run(&args.launch(dtype), &args);
@@ -187,9 +189,9 @@ fn copies_in_any_order_and_type() {
         (&[2, 20, 9, 11], &[1980, 1, 220, 20], &[1980, 99, 11, 1]),
         // with gaps between pixels
         (&[2, 3, 40, 5], &[600, 200, 5, 1], &[1600, 1, 40, 8]),
-        // the few channels of a picture
+        // the few channels of an image
         (&[2, 3, 6, 10], &[180, 60, 10, 1], &[240, 1, 40, 4]),
-        // eight axes turned around
+        // eight axes reversed
         (&[2, 1, 3, 2, 2, 3, 1, 2], &[1, 1, 2, 6, 12, 24, 1, 72], &[72, 72, 24, 12, 6, 2, 2, 1]),
         // repeated rows
         (&[4, 33], &[0, 1], &[33, 1]),

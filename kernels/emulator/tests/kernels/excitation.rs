@@ -1,9 +1,10 @@
 //! Means from sums, and the maps of squeeze-and-excitation, against float64.
 
-use archc_cuda::{Act, Dtype, Excitation, Sums};
+use archc_base::Act;
+use archc_cuda::{Dtype, Excitation, Sums};
 use archc_emu::Buffer;
 
-use crate::support::{Random, Values, activate, check, run, tolerance};
+use crate::support::{Random, Values, check, run, tolerance};
 
 /// Samples, pixels, channels, hidden values, channels of the result; a hidden 0 is one map, a result of 0 the means alone.
 const CASES: [[usize; 5]; 9] = [
@@ -60,7 +61,7 @@ fn one(dtype: Dtype, [n, pixels, c, hidden, k]: [usize; 5], cut: Cut, processors
             means[image * c + channel] += f64::from(sum) / pixels as f64;
         }
     }
-    let [first, second] = [Act::SILU, Act::HARD_SIGMOID];
+    let [first, second] = [Act::Silu, Act::HardSigmoid];
     let mut linear = |from: usize, to: usize| {
         let (w, b) = (random.numbers(from * to), random.numbers(to));
         (Values::rows(dtype, &w, from, from.next_multiple_of(dtype.vector()), 0), Buffer::of(&b), w, b)
@@ -68,7 +69,7 @@ fn one(dtype: Dtype, [n, pixels, c, hidden, k]: [usize; 5], cut: Cut, processors
     let map = |x: &[f64], from: usize, w: &[f32], b: &[f32], act: Act| -> Vec<f64> {
         let row = |x: &[f64], out: usize| {
             let products = w[out * from..][..from].iter().zip(x).map(|(w, x)| f64::from(*w) * x);
-            activate(act, products.sum::<f64>() + f64::from(b[out]))
+            act.apply(products.sum::<f64>() + f64::from(b[out]))
         };
         x.chunks(from).flat_map(|x| (0..b.len()).map(|out| row(x, out)).collect::<Vec<_>>()).collect()
     };
@@ -92,13 +93,14 @@ fn one(dtype: Dtype, [n, pixels, c, hidden, k]: [usize; 5], cut: Cut, processors
     if k > 0 {
         let width = if hidden == 0 { k } else { hidden };
         let (w, b, weights, biases) = linear(c, width);
-        (args.w1, args.b1, args.w1_dist, args.first, args.maps) = (w.address(), b.address(), row(c), first, 1);
+        (args.w1, args.b1, args.w1_dist, args.first, args.maps) = (w.address(), b.address(), row(c), first.into(), 1);
         want = map(&want, c, &weights, &biases, first);
         kept.push((w, b));
     }
     if hidden > 0 {
         let (w, b, weights, biases) = linear(hidden, k);
-        (args.w2, args.b2, args.w2_dist, args.second, args.maps) = (w.address(), b.address(), row(hidden), second, 2);
+        (args.w2, args.b2, args.w2_dist, args.second, args.maps) =
+            (w.address(), b.address(), row(hidden), second.into(), 2);
         want = map(&want, hidden, &weights, &biases, second);
         kept.push((w, b));
     }

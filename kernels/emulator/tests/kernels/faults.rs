@@ -24,7 +24,7 @@ fn conv_error(tile: Tile, fault: Option<&str>, seed: u64) -> Result<f64, String>
     })
 }
 
-/// The same with operands that the copy engine brings, several tiles of more steps than its ring has.
+/// The same with operands that TMA brings, several tiles of more steps than its ring has.
 fn tma_error(fault: Option<&str>, seed: u64) -> Result<f64, String> {
     product_error([512, 640, 64], |conv| {
         let tma = conv.tma(Dtype::Bf16, TmaTile::ALL[0], 1).expect("a map can say it");
@@ -35,7 +35,7 @@ fn tma_error(fault: Option<&str>, seed: u64) -> Result<f64, String> {
     })
 }
 
-/// The derivative of a linear map's weights; the largest difference from its sums.
+/// The gradient of a linear map's weights; the largest difference from its sums.
 fn weight_error(fault: Option<&str>, seed: u64) -> f64 {
     let (rows, c, k) = (256, 64, 64);
     let mut random = Random::new(1);
@@ -77,7 +77,7 @@ fn weight_error(fault: Option<&str>, seed: u64) -> f64 {
 }
 
 #[test]
-fn faults_of_derivatives_of_weights_show() {
+fn faults_of_gradients_of_weights_show() {
     assert!((0..4).all(|seed| weight_error(None, seed) < 1e-4));
     assert!((0..4).all(|seed| weight_error(Some("COPY_WAIT"), seed) > 0.1), "a wait for too few copies");
     assert!((0..4).any(|seed| weight_error(Some("NO_BARRIER"), seed) > 0.1), "a missing barrier");

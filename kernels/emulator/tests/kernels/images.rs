@@ -1,11 +1,10 @@
 //! Depthwise convolution, transposed convolution, linear maps of few rows, pooling, resampling.
 
-use archc_cuda::{
-    Act, Conv, Depthwise, Dtype, Epilogue, LinearRows, Pool, PoolMode, Resize, ResizeMode, conv_row, pack_conv, phases,
-};
-use archc_emu::Buffer;
+use archc_base::{Act, Pool as Of, Resample};
+use archc_cuda::{Conv, Depthwise, Dtype, Epilogue, LinearRows, Pool, Resize, conv_row, phases};
+use archc_emu::{Buffer, pack_conv};
 
-use crate::support::{Random, Values, activate, check, run, tolerance};
+use crate::support::{Random, Values, check, run, tolerance};
 
 #[test]
 fn one_filter_a_channel() {
@@ -44,7 +43,7 @@ fn one_filter_a_channel() {
                     residual_image: (oh * ow * c) as i32,
                     residual_row: (ow * c) as i32,
                     residual_pixel: c as i32,
-                    before: Act::HARD_SWISH,
+                    before: Act::HardSwish.into(),
                     ..Epilogue::default()
                 },
                 n: n as i32,
@@ -79,7 +78,7 @@ fn one_filter_a_channel() {
                         sum += f64::from(x) * f64::from(weights[tap * c + channel]);
                     }
                 }
-                want.push(activate(Act::HARD_SWISH, sum) + f64::from(*more));
+                want.push(Act::HardSwish.apply(sum) + f64::from(*more));
             }
             check(&format!("{dtype:?} {c} {kernel}"), &y.read_rows(c, dist), &want, tolerance(dtype));
 
@@ -212,7 +211,7 @@ fn linear_maps_of_few_rows() {
                     bias: biases.address(),
                     residual: more.address(),
                     residual_image: outputs as i32,
-                    before: Act::SILU,
+                    before: Act::Silu.into(),
                     ..Epilogue::default()
                 },
                 rows: rows as i32,
@@ -227,7 +226,7 @@ fn linear_maps_of_few_rows() {
             for at in 0..rows * outputs {
                 let (row, out) = (&x[at / outputs * inputs..][..inputs], &weights[at % outputs * inputs..][..inputs]);
                 let sum: f64 = row.iter().zip(out).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-                want.push(activate(Act::SILU, sum + f64::from(bias[at % outputs])) + f64::from(residual[at]));
+                want.push(Act::Silu.apply(sum + f64::from(bias[at % outputs])) + f64::from(residual[at]));
             }
             check(&format!("{dtype:?} {rows} x {inputs}"), &y.read(), &want, tolerance(dtype));
         }
@@ -305,12 +304,13 @@ fn pool_all(dtype: Dtype, args: Pool, axes: &[Vec<(Vec<usize>, usize)>; 2]) {
     let [h, w, oh, ow] = [args.height, args.width, args.out_height, args.out_width].map(|len| len as usize);
     let x = Random::new(15).numbers(n * h * w * c);
     let on_device = Values::rows(dtype, &x, c, c + gap, 0);
-    for mode in [PoolMode::Max, PoolMode::Mean, PoolMode::MeanInside] {
-        if mode != PoolMode::Max && args.dilation_h > 1 {
+    for (_, of) in Of::ALL {
+        if of != Of::Max && args.dilation_h > 1 {
             continue;
         }
         let y = Values::poison(dtype, (n * oh * ow - 1) * (c + gap) + c, 0);
         let (x_dist, y_dist) = ((c + gap) as i32, (c + gap) as i32);
+        let mode = of.code();
         let args = Pool { x: on_device.address(), y: y.address(), n: n as i32, x_dist, y_dist, mode, ..args };
         run(&args.launch(dtype), &args);
         let mut want = vec![];
@@ -319,10 +319,10 @@ fn pool_all(dtype: Dtype, args: Pool, axes: &[Vec<(Vec<usize>, usize)>; 2]) {
             let ((rows, high), (cols, wide)) = (&axes[0][pixel / ow % oh], &axes[1][pixel % ow]);
             let values = rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col)));
             let values = values.map(|(row, col)| f64::from(x[((pixel / (oh * ow) * h + row) * w + col) * c + channel]));
-            want.push(match mode {
-                PoolMode::Max => values.fold(f64::NEG_INFINITY, f64::max),
-                PoolMode::Mean => values.sum::<f64>() / (high * wide) as f64,
-                _ => values.sum::<f64>() / (rows.len() * cols.len()) as f64,
+            want.push(match of {
+                Of::Max => values.fold(f64::NEG_INFINITY, f64::max),
+                Of::Mean { count_padding: true } => values.sum::<f64>() / (high * wide) as f64,
+                Of::Mean { count_padding: false } => values.sum::<f64>() / (rows.len() * cols.len()) as f64,
             });
         }
         check(&format!("{dtype:?} {args:?}"), &y.read_rows(c, c + gap), &want, tolerance(dtype));
@@ -330,12 +330,12 @@ fn pool_all(dtype: Dtype, args: Pool, axes: &[Vec<(Vec<usize>, usize)>; 2]) {
 }
 
 /// Inputs and weights of an output, along one axis.
-fn taps(mode: ResizeMode, at: usize, ratio: f64, size: usize) -> Vec<(usize, f64)> {
+fn taps(mode: Resample, at: usize, ratio: f64, size: usize) -> Vec<(usize, f64)> {
     let source = ratio * (at as f64 + 0.5) - 0.5;
     let inside = |at: f64| at.clamp(0.0, size as f64 - 1.0) as usize;
     match mode {
-        ResizeMode::Nearest => vec![(inside((at as f32 * ratio as f32).floor().into()), 1.0)],
-        ResizeMode::Bilinear => {
+        Resample::Nearest => vec![(inside((at as f32 * ratio as f32).floor().into()), 1.0)],
+        Resample::Bilinear => {
             let source = source.max(0.0);
             let t = source - source.floor();
             vec![(inside(source.floor()), 1.0 - t), (inside(source.floor() + 1.0), t)]
@@ -360,7 +360,7 @@ fn resampling() {
             let x = Random::new(16).numbers(n * h * w * c);
             let on_device = Values::of(dtype, &x);
             let [ratio_h, ratio_w] = [(h, oh), (w, ow)].map(|(from, to)| from as f64 / to as f64);
-            for mode in [ResizeMode::Nearest, ResizeMode::Bilinear, ResizeMode::Bicubic] {
+            for mode in [Resample::Nearest, Resample::Bilinear, Resample::Bicubic] {
                 let y = Values::poison(dtype, n * oh * ow * c, 0);
                 let args = Resize {
                     x: on_device.address(),
@@ -375,7 +375,7 @@ fn resampling() {
                     out_width: ow as i32,
                     x_dist: c as i32,
                     y_dist: c as i32,
-                    mode,
+                    mode: mode.code(),
                     reserved: 0,
                 };
                 run(&args.launch(dtype), &args);

@@ -1,9 +1,10 @@
 //! What training adds. Whole steps are compared with the CPU's by the tests of the runtime; here is what those do not reach:
 //! gaps that must not be touched, tails, parts, and single kernels against float64.
 
+use archc_base::Act;
 use archc_cuda::{
-    Act, ActData, Args, BatchNorm, BatchNormData, ColumnMode, Columns, ConvWeight, Dtype, Launch, Norm, PoolData,
-    Update, UpdateRule, WeightEnd,
+    ActData, Args, BatchNorm, BatchNormData, ColumnMode, Columns, ConvWeight, Dtype, Launch, Norm, PoolData, Update,
+    WeightEnd,
 };
 use archc_emu::Buffer;
 
@@ -51,7 +52,7 @@ struct Case {
 }
 
 #[test]
-fn derivatives_of_weights() {
+fn gradients_of_weights() {
     let base = Case {
         n: 2,
         size: [9, 11],
@@ -199,9 +200,9 @@ fn sums_of_columns_in_parts() {
     }
 }
 
-/// A batch norm with a relu, its result in place of x in a wider image, and its derivative in place of that of its result.
+/// A batch norm with a relu, its result in place of x in a wider image, and its gradient in place of that of its result.
 #[test]
-fn batch_norms_and_their_derivatives_in_place() {
+fn batch_norms_and_their_gradients_in_place() {
     let (rows, cols, gap, eps) = (45, 21, 3, 1e-3);
     for dtype in Dtype::STORED {
         let mut random = Random::new(6);
@@ -219,6 +220,7 @@ fn batch_norms_and_their_derivatives_in_place() {
 
         let values = Values::rows(dtype, &x, cols, cols + gap, 0);
         let more = Values::of(dtype, &residual);
+        let before = Act::Clamp { lo: -0.5, hi: 0.75 };
         let args = BatchNorm {
             x: values.address(),
             y: values.address(),
@@ -232,11 +234,12 @@ fn batch_norms_and_their_derivatives_in_place() {
             y_dist: dist,
             residual_dist: cols as i32,
             eps: eps as f32,
-            after: Act::RELU,
-            reserved: 0,
+            before: before.into(),
+            after: Act::Relu.into(),
         };
         once(&args.launch(dtype), &args);
-        let want: Vec<f64> = (0..rows * cols).map(|at| (normed(at) + f64::from(residual[at])).max(0.0)).collect();
+        let sum = |at: usize| before.apply(normed(at)) + f64::from(residual[at]);
+        let want: Vec<f64> = (0..rows * cols).map(|at| sum(at).max(0.0)).collect();
         check(&format!("{dtype:?}"), &values.read_rows(cols, cols + gap), &want, tolerance(dtype));
 
         let (from, to) = (Values::of(dtype, &x), Values::rows(dtype, &d, cols, cols + gap, 0));
@@ -339,7 +342,7 @@ fn maxima_give_to_the_first() {
     }
 }
 
-/// What is masked is 0, even where the derivative is no number.
+/// What is masked is 0, even where the gradient is no number.
 #[test]
 fn masks_hold_whatever_is_masked() {
     let (d, seen) =
@@ -354,7 +357,7 @@ fn masks_hold_whatever_is_masked() {
         d_dist: 3,
         seen_dist: 3,
         dx_dist: 3,
-        act: Act::RELU,
+        act: Act::Relu.into(),
         ..ActData::default()
     };
     run(&args.launch(Dtype::F32, "act_data"), &args);
@@ -368,24 +371,24 @@ fn an_update_of_a_range() {
     let mut random = Random::new(1);
     let [w, g, average] = [0; 3].map(|_| random.numbers(len));
     let [states, averages] = [&w, &average].map(|values| Buffer::of(values));
-    let derivatives = Buffer::of(&g[..learned]);
+    let gradients = Buffer::of(&g[..learned]);
     let factors = Buffer::of(&[1.0f32, 1.0, 0.5, 0.0]);
     let (partials, norm) = (Buffer::<f64>::new(Norm::PARTS), Buffer::<f64>::new(1));
     let parts = 3;
-    let args = Norm { x: derivatives.address(), partials: partials.address(), norm: norm.address(), len: 64, parts };
+    let args = Norm { x: gradients.address(), partials: partials.address(), norm: norm.address(), len: 64, parts };
     args.launches().iter().for_each(|launch| run(launch, &args));
     let total = g[..learned].iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
     assert!((norm.values()[0] - total).abs() < 1e-12 * total);
     let args = Update {
         states: states.address(),
-        derivatives: derivatives.address(),
+        gradients: gradients.address(),
         average: averages.address(),
         factors: factors.address(),
         norm: norm.address(),
         from,
         to,
         learned: learned as i32,
-        rule: UpdateRule::Sgd,
+        rule: archc_base::Rule::ALL[0].1.code(),
         sums: 1,
         kept_average: 0.75,
         rate: 0.1,
@@ -416,5 +419,5 @@ fn an_update_of_a_range() {
     check("average", averages.values(), &averaged, 1e-7);
     let left: Vec<f32> =
         g[..learned].iter().enumerate().map(|(at, g)| if at < from as usize { *g } else { 0.0 }).collect();
-    assert_eq!(derivatives.values(), left);
+    assert_eq!(gradients.values(), left);
 }

@@ -1,6 +1,6 @@
 //! Rows, groups, reductions, products of two values, attention.
 
-use archc_cuda::{Attention, Dtype, GroupNorm, Matmul, RANK, Reduce, ReduceOp, Rows};
+use archc_cuda::{Attention, Dtype, GroupNorm, Matmul, RANK, Reduce, Rows};
 use archc_emu::Buffer;
 
 use crate::support::{Random, Values, check, run, tolerance};
@@ -129,7 +129,7 @@ fn reductions() {
             let (outside, inside) = (offsets(outer, outer_strides), offsets(inner, inner_strides));
             let x = Random::new(3).numbers(outside.iter().max().unwrap() + inside.iter().max().unwrap() + 1);
             let (on_device, y) = (Values::of(dtype, &x), Values::poison(dtype, outside.len(), 0));
-            for op in [ReduceOp::Mean, ReduceOp::Max] {
+            for op in [archc_base::Reduce::Mean, archc_base::Reduce::Max] {
                 let args = Reduce {
                     x: on_device.address(),
                     y: y.address(),
@@ -139,15 +139,15 @@ fn reductions() {
                     outer_strides: padded(outer_strides),
                     inner_shape: padded(inner),
                     inner_strides: padded(inner_strides),
-                    op,
+                    op: op.code(),
                     reserved: 0,
                 };
                 run(&args.launch(dtype), &args);
                 let of = |out: &usize| {
                     let values = inside.iter().map(|at| f64::from(x[out + at]));
                     match op {
-                        ReduceOp::Mean => values.sum::<f64>() / inside.len() as f64,
-                        _ => values.fold(f64::NEG_INFINITY, f64::max),
+                        archc_base::Reduce::Mean => values.sum::<f64>() / inside.len() as f64,
+                        archc_base::Reduce::Max => values.fold(f64::NEG_INFINITY, f64::max),
                     }
                 };
                 let want: Vec<f64> = outside.iter().map(of).collect();

@@ -1,6 +1,7 @@
 //! Values in the kernels' types, seeded numbers, comparisons.
 
-use archc_cuda::{Act, ActCode, Args, Dtype, Launch};
+use archc_base::Act;
+use archc_cuda::{Args, Dtype, Launch};
 use archc_emu::Buffer;
 use half::{bf16, f16};
 
@@ -139,71 +140,22 @@ pub fn run<A: Args>(launch: &Launch, args: &A) {
     }
 }
 
-pub fn activate(act: Act, x: f64) -> f64 {
-    let (a, b) = (f64::from(act.a), f64::from(act.b));
-    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    let softplus = |x: f64| if x > 20.0 { x } else { x.exp().ln_1p() };
-    let clamp = |x: f64, lo: f64, hi: f64| if x.is_nan() { x } else { x.max(lo).min(hi) };
-    match act.code {
-        ActCode::None => x,
-        ActCode::Relu => clamp(x, 0.0, f64::INFINITY),
-        ActCode::Clamp => clamp(x, a, b),
-        ActCode::Elu => {
-            if x > 0.0 {
-                x
-            } else {
-                a * x.exp_m1()
-            }
-        }
-        ActCode::LeakyRelu => {
-            if x > 0.0 {
-                x
-            } else {
-                a * x
-            }
-        }
-        ActCode::Gelu => 0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
-        ActCode::GeluTanh => {
-            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
-        }
-        ActCode::Silu => x * sigmoid(x),
-        ActCode::Sigmoid => sigmoid(x),
-        ActCode::Tanh => x.tanh(),
-        ActCode::HardSwish => x * clamp(x + 3.0, 0.0, 6.0) / 6.0,
-        ActCode::HardSigmoid => clamp(x + 3.0, 0.0, 6.0) / 6.0,
-        ActCode::Softplus => softplus(x),
-        ActCode::Mish => x * softplus(x).tanh(),
-        ActCode::Exp => x.exp(),
-        ActCode::Linear => a * x + b,
-    }
-}
-
-/// 1 - erf(x) for |x| below about 4, by its series.
-fn erfc(x: f64) -> f64 {
-    let (mut term, mut sum) = (x, 0.0);
-    for n in 1..=120 {
-        sum += term;
-        term *= 2.0 * x * x / f64::from(2 * n + 1);
-    }
-    1.0 - 2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp() * sum
-}
-
 pub const ACTS: [Act; 17] = [
-    Act::NONE,
-    Act::RELU,
-    Act::clamp(-0.25, 0.5),
-    Act::clamp(f32::NEG_INFINITY, 0.5),
-    Act::elu(0.7),
-    Act::leaky_relu(0.1),
-    Act::GELU,
-    Act::GELU_TANH,
-    Act::SILU,
-    Act::SIGMOID,
-    Act::TANH,
-    Act::HARD_SWISH,
-    Act::HARD_SIGMOID,
-    Act::SOFTPLUS,
-    Act::MISH,
-    Act::EXP,
-    Act::linear(1.5, -0.25),
+    Act::None,
+    Act::Relu,
+    Act::Clamp { lo: -0.25, hi: 0.5 },
+    Act::Clamp { lo: f32::NEG_INFINITY, hi: 0.5 },
+    Act::Elu(0.7),
+    Act::LeakyRelu(0.1),
+    Act::Gelu,
+    Act::GeluTanh,
+    Act::Silu,
+    Act::Sigmoid,
+    Act::Tanh,
+    Act::HardSwish,
+    Act::HardSigmoid,
+    Act::Softplus,
+    Act::Mish,
+    Act::Exp,
+    Act::Linear { scale: 1.5, shift: -0.25 },
 ];

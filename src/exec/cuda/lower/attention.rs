@@ -6,7 +6,7 @@ use crate::net::Attention;
 
 impl OnCuda for Attention {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let (queries, keys) = (&to.reads(0).dims, &to.reads(1).dims);
+        let (queries, keys) = (&to.view(0).dims, &to.view(1).dims);
         let (dim, most) = (queries[2] / self.heads, archc_cuda::Attention::MOST_DIM);
         if dim > most {
             let message = format!("the CUDA kernel of attention takes heads of up to {most} features, got {dim}");
@@ -23,9 +23,9 @@ impl OnCuda for Attention {
             dim: dim as i32,
             queries: queries[1] as i32,
             keys: keys[1] as i32,
-            q_dist: to.rows(to.reads(0)).dist,
-            k_dist: to.rows(to.reads(1)).dist,
-            v_dist: to.rows(to.reads(2)).dist,
+            q_dist: to.rows(to.view(0)).dist,
+            k_dist: to.rows(to.view(1)).dist,
+            v_dist: to.rows(to.view(2)).dist,
             y_dist: to.rows(&to.step.write).dist,
             scale: self.scale,
         };

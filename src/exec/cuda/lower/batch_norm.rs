@@ -3,14 +3,14 @@
 use archc_cuda::{ColumnMode, Columns, Dtype};
 
 use super::channels::{columns, over};
-use super::{Lower, OnCuda, Pending, act, ready};
+use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
 use crate::net::{BatchNorm, BatchNormData, BatchNormSums, BatchStats, Running};
 
 impl OnCuda for BatchStats {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let rows = to.rows(to.reads(0));
-        let args = Columns { x: to.read(0)?, x_dist: rows.dist, ..over(rows) };
+        let rows = to.rows(to.view(0));
+        let args = Columns { x: to.address(0)?, x_dist: rows.dist, ..over(rows) };
         Ok(columns(to, args, "statistics", 2, ColumnMode::Statistics))
     }
 }
@@ -21,7 +21,7 @@ impl OnCuda for Running {
         let count = (self.count * to.load.plan.batch()) as f64;
         let (mean, write) = (to.write(), &to.step.write);
         let args = archc_cuda::Running {
-            stats: to.read(0)?,
+            stats: to.address(0)?,
             mean,
             variance: mean + 4 * write.strides[0] as u64,
             channels: write.dims[1] as i32,
@@ -36,7 +36,7 @@ impl OnCuda for Running {
 impl OnCuda for BatchNorm {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let [x, stats, weight, bias] = to.operands()?;
-        let (from, y, epilogue) = (to.rows(to.reads(0)), to.rows(&to.step.write), &to.node.epilogue);
+        let (from, y, epilogue) = (to.rows(to.view(0)), to.rows(&to.step.write), &to.node.epilogue);
         let args = archc_cuda::BatchNorm {
             x,
             y: to.write(),
@@ -50,8 +50,8 @@ impl OnCuda for BatchNorm {
             y_dist: y.dist,
             residual_dist: to.step.residual.as_ref().map_or(0, |view| to.rows(view).dist),
             eps: self.eps,
-            before: act(epilogue.before),
-            after: act(epilogue.after),
+            before: epilogue.before.into(),
+            after: epilogue.after.into(),
         };
         Ok(vec![ready(args.launch(to.dtype), &args)])
     }
@@ -60,9 +60,9 @@ impl OnCuda for BatchNorm {
 impl OnCuda for BatchNormSums {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let [d, x, stats, weight, bias] = to.operands()?;
-        let [d_dist, x_dist] = [0, 1].map(|at| to.rows(to.reads(at)).dist);
+        let [d_dist, x_dist] = [0, 1].map(|at| to.rows(to.view(at)).dist);
         let (relu, eps) = (i32::from(self.relu), self.eps);
-        let args = Columns { d, x, stats, weight, bias, d_dist, x_dist, relu, eps, ..over(to.rows(to.reads(1))) };
+        let args = Columns { d, x, stats, weight, bias, d_dist, x_dist, relu, eps, ..over(to.rows(to.view(1))) };
         Ok(columns(to, args, "norm_sums", 2, ColumnMode::Norm))
     }
 }
@@ -81,8 +81,8 @@ impl OnCuda for BatchNormData {
             sums,
             rows: dx.rows,
             cols: dx.cols,
-            d_dist: to.rows(to.reads(0)).dist,
-            x_dist: to.rows(to.reads(1)).dist,
+            d_dist: to.rows(to.view(0)).dist,
+            x_dist: to.rows(to.view(1)).dist,
             dx_dist: dx.dist,
             relu: i32::from(self.relu),
             eps: self.eps,

@@ -2,10 +2,10 @@
 
 use std::mem::offset_of;
 
-use archc_cuda::{BinaryOp, Broadcast, SumToEnd};
+use archc_cuda::{Broadcast, SumToEnd};
 
 use super::reduce::part;
-use super::{Lower, OnCuda, Pending, act, axes, ready, rows, scratch};
+use super::{Lower, OnCuda, Pending, axes, ready, rows, scratch};
 use crate::diag::Problem;
 use crate::net::{Binary, SumTo};
 use crate::plan::geometry::{Pairing, Pairs};
@@ -14,9 +14,9 @@ impl OnCuda for Binary {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let Pairs { op, first, pairing, shape, strides } = to.step.geometry.pairs();
         let (epilogue, write, residual) = (&to.node.epilogue, &to.step.write, &to.step.residual);
-        let ((a, before_a), (b, before_b)) = (to.read_as_stored(*first)?, to.read_as_stored(1 - first)?);
-        let (y, residual_at, op) = (to.write(), to.beside(residual)?, BinaryOp::of(op.code()));
-        let (before, after) = (act(epilogue.before), act(epilogue.after));
+        let ((a, before_a), (b, before_b)) = (to.address_as_stored(*first)?, to.address_as_stored(1 - first)?);
+        let (y, residual_at, op) = (to.write(), to.beside(residual)?, op.code());
+        let (before, after) = (epilogue.before.into(), epilogue.after.into());
         // the order in which the plan has paired them
         let order = write.order();
         let (cols, whole) = (shape.last().map_or(1, |cols| *cols as i32), shape.iter().product::<usize>() as i32);
@@ -38,7 +38,7 @@ impl OnCuda for Binary {
                 residual: residual_at,
                 rows: count,
                 cols,
-                a_dist: rows(to.reads(*first), &order).dist,
+                a_dist: rows(to.view(*first), &order).dist,
                 y_dist: rows(write, &order).dist,
                 residual_dist: residual.as_ref().map_or(0, |view| rows(view, &order).dist),
                 rows_each,
@@ -79,8 +79,8 @@ impl OnCuda for SumTo {
         let own = |missing: bool, values: &[usize]| part(over, missing, values);
         let others = |missing: bool| other.map_or(vec![], |view| own(missing, &view.strides));
         let mut args = archc_cuda::SumTo {
-            d: to.read(0)?,
-            x: other.map_or(Ok(0), |_| to.read(1))?,
+            d: to.address(0)?,
+            x: other.map_or(Ok(0), |_| to.address(1))?,
             partials: 0,
             outer_rank: own(false, &over.shape).len() as i32,
             inner_rank: own(true, &over.shape).len() as i32,

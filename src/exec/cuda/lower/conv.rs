@@ -49,14 +49,14 @@ impl Image {
 impl OnCuda for Conv {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let (window, groups, squeeze) = (&self.window, self.groups, to.node.epilogue.squeeze);
-        let (read, write) = (to.reads(0), &to.step.write);
+        let (read, write) = (to.view(0), &to.step.write);
         let x = Image::new(read);
         // an image of which the means alone are kept has no place
         let (y, y_at) = match squeeze {
             Squeeze::Only => (Image::nowhere(read, write.dims[1], window), 0),
             _ => (Image::new(write), to.write()),
         };
-        let (x_at, weight, epilogue) = (to.read(0)?, to.weight(1)?, to.epilogue(Image::new)?);
+        let (x_at, weight, epilogue) = (to.address(0)?, to.weight(1)?, to.epilogue(Image::new)?);
         let (taps, pixels) = (window.taps(), y.h * y.w);
         let (c, out) = (x.c / groups, y.c);
         if c == 1 && out == groups && groups > 1 {
@@ -72,7 +72,7 @@ impl OnCuda for Conv {
         }
         let mut conv = archc_cuda::Conv { x: x_at, y: y_at, epilogue, ..conv(x, y, window, groups) };
         if let Some(scale) = to.step.reads.get(2) {
-            (conv.scale, conv.scale_dist) = (to.read(2)?, scale.dims[1] as i32);
+            (conv.scale, conv.scale_dist) = (to.address(2)?, scale.dims[1] as i32);
         } else if self.is_pointwise() && x.h * x.w == 1 && squeeze == Squeeze::None && fits_few_rows(&y) {
             return few_rows(to, &conv, &weight, &columns_in_rows(x.c, y.c, to.dtype));
         }
@@ -101,14 +101,14 @@ impl OnCuda for Conv {
 
 impl OnCuda for ConvData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let (dy, dx) = (Image::new(to.reads(0)), Image::new(&to.step.write));
+        let (dy, dx) = (Image::new(to.view(0)), Image::new(&to.step.write));
         if self.groups == 1 || dy.c != self.groups || dx.c != self.groups {
             return super::conv_transpose::transposed(to, &self.window, self.groups);
         }
         // with stride 1 it is a convolution by the window turned half around
         let is_plain = self.window.stride == [1, 1];
         let (w, pending) = to.pack(&to.weight(1)?, &by_taps(self.window.taps(), dx.c, is_plain))?;
-        let addresses = [to.read(0)?, to.write()];
+        let addresses = [to.address(0)?, to.write()];
         let mut args = Depthwise { w, ..depthwise(addresses, [dy, dx], &self.window, to.epilogue(Image::new)?) };
         let launch = if is_plain {
             args.pad_h = (args.r - 1) * args.dilation_h - args.pad_h;
@@ -123,7 +123,7 @@ impl OnCuda for ConvData {
 
 impl OnCuda for crate::net::ConvWeight {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let (x, dy) = (Image::new(to.reads(0)), Image::new(to.reads(1)));
+        let (x, dy) = (Image::new(to.view(0)), Image::new(to.view(1)));
         weight_sums(to, x, dy, &self.window, self.groups)
     }
 }
@@ -241,7 +241,7 @@ fn by_pairs(to: &Lower, conv: &mut archc_cuda::Conv) -> Result<bool, Problem> {
         && even([conv.x_row / 4, conv.x_image / 4])
         && conv.dilation_w == 1
         && conv.x.is_multiple_of(16)
-        && (conv.c == 4 || to.load.closing_copy(to.reads(0))?.is_some());
+        && (conv.c == 4 || to.load.closing_copy(to.view(0))?.is_some());
     if pairs {
         let before = conv.pad_w % 2;
         conv.s = (conv.s + before + 1) / 2;

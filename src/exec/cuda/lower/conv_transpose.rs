@@ -17,8 +17,8 @@ impl OnCuda for ConvTranspose {
 
 /// By weights [in, out / groups, r, s], phase by phase.
 pub(super) fn transposed(to: &Lower, window: &Window, groups: usize) -> Result<Vec<Pending>, Problem> {
-    let (x, y) = (Image::new(to.reads(0)), Image::new(&to.step.write));
-    let (x_at, weight, epilogue, size) = (to.read(0)?, to.weight(1)?, to.epilogue(Image::new)?, to.dtype.size());
+    let (x, y) = (Image::new(to.view(0)), Image::new(&to.step.write));
+    let (x_at, weight, epilogue, size) = (to.address(0)?, to.weight(1)?, to.epilogue(Image::new)?, to.dtype.size());
     let (c, k, taps, kernel_w) = (x.c / groups, y.c / groups, window.taps(), window.kernel[1]);
     let along = |axis: usize, out: i32| -> Vec<Phase> {
         let (kernel, stride) = (window.kernel[axis], window.stride[axis]);

@@ -6,7 +6,7 @@ use crate::net::{Dropout, Grain};
 
 impl OnCuda for Dropout {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let (x, y) = (to.rows(to.reads(0)), to.rows(&to.step.write));
+        let (x, y) = (to.rows(to.view(0)), to.rows(&to.step.write));
         let each = y.rows / to.step.write.dims[0] as i32;
         let [rows_each, index_row, index_col] = match self.grain {
             Grain::Value => [1, y.cols, 1],
@@ -14,11 +14,11 @@ impl OnCuda for Dropout {
             Grain::Sample => [each, 1, 0],
         };
         let args = archc_cuda::Dropout {
-            x: to.read(0)?,
+            x: to.address(0)?,
             y: to.write(),
             seed: [0; 2],
             stream: [self.stream as u32, (self.stream >> 32) as u32],
-            clock: to.load.raw(to.reads(1))?.0,
+            clock: to.load.raw(to.view(1))?.0,
             rows: y.rows,
             cols: y.cols,
             x_dist: x.dist,

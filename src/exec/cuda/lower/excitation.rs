@@ -3,11 +3,12 @@
 use rayon::prelude::*;
 
 use super::conv::columns_in_rows;
-use super::{Lower, OnCuda, Pending, act, ready};
+use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
 use crate::net::{Excitation, Excite, Kind, Squeeze};
 use crate::plan::{Place, View};
-use archc_cuda::{Act, Sums};
+use archc_base::Act;
+use archc_cuda::Sums;
 
 /// The sums that a convolution leaves.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +67,9 @@ impl OnCuda for Excitation {
         for Excite { width, act: after, bias } in &self.maps {
             let matrix = next()?;
             let bias = if *bias { Some(next()?) } else { None };
-            let map = Map { rows: *width, cols: matrix.len() / width, matrix, bias, act: act(*after) };
+            let map = Map { rows: *width, cols: matrix.len() / width, matrix, bias, act: *after };
             match joined.last_mut() {
-                Some(last) if last.act == Act::NONE => *last = last.then(&map),
+                Some(last) if last.act == Act::None => *last = last.then(&map),
                 _ => joined.push(map),
             }
         }
@@ -80,10 +81,10 @@ impl OnCuda for Excitation {
             let bias = map.bias.as_ref().map_or(Ok(0), |bias| to.floats(bias))?;
             args.k = map.rows as i32;
             if at == 0 {
-                (args.w1, args.b1, args.w1_dist, args.first) = (w, bias, dist, map.act);
+                (args.w1, args.b1, args.w1_dist, args.first) = (w, bias, dist, map.act.into());
             } else {
                 args.hidden = map.cols as i32;
-                (args.w2, args.b2, args.w2_dist, args.second) = (w, bias, dist, map.act);
+                (args.w2, args.b2, args.w2_dist, args.second) = (w, bias, dist, map.act.into());
             }
         }
         Ok(vec![ready(args.launch(to.dtype, to.processors()), &args)])

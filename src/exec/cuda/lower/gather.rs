@@ -9,7 +9,7 @@ use crate::plan::View;
 
 impl OnCuda for Gather {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let args = gathered(to, to.reads(0))?;
+        let args = gathered(to, to.view(0))?;
         Ok(vec![ready(args.launch(to.dtype), &args)])
     }
 }
@@ -31,7 +31,7 @@ fn gathered(to: &Lower, table: &View) -> Result<archc_cuda::Gather, Problem> {
         d,
         index,
         y: to.write(),
-        rows: to.reads(1).len() as i32,
+        rows: to.view(1).len() as i32,
         cols: table.dims[1..].iter().product::<usize>() as i32,
         table: table.dims[0] as i32,
         reserved: 0,

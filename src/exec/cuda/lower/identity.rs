@@ -1,8 +1,9 @@
 //! Activations, additions and gates.
 
-use archc_cuda::{Act, Binary, BinaryOp, Map};
+use archc_base::Act;
+use archc_cuda::{Binary, Map};
 
-use super::{Lower, OnCuda, Pending, act, ready};
+use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
 use crate::net::{ActData, Identity};
 
@@ -17,9 +18,9 @@ impl OnCuda for Identity {
 
 /// A function of each number, with the step's epilogue.
 pub(super) fn map(to: &Lower, given: Map) -> Result<Pending, Problem> {
-    let (x, y, residual) = (to.rows(to.reads(0)), to.rows(&to.step.write), &to.step.residual);
+    let (x, y, residual) = (to.rows(to.view(0)), to.rows(&to.step.write), &to.step.residual);
     let map = Map {
-        x: to.read(0)?,
+        x: to.address(0)?,
         y: to.write(),
         residual: to.beside(residual)?,
         rows: y.rows,
@@ -27,8 +28,8 @@ pub(super) fn map(to: &Lower, given: Map) -> Result<Pending, Problem> {
         x_dist: x.dist,
         y_dist: y.dist,
         residual_dist: residual.as_ref().map_or(0, |view| to.rows(view).dist),
-        before: act(to.node.epilogue.before),
-        after: act(to.node.epilogue.after),
+        before: to.node.epilogue.before.into(),
+        after: to.node.epilogue.after.into(),
         ..given
     };
     Ok(ready(map.launch(to.dtype), &map))
@@ -37,9 +38,9 @@ pub(super) fn map(to: &Lower, given: Map) -> Result<Pending, Problem> {
 /// An image times a factor for each channel of each sample.
 fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
     let (epilogue, residual) = (&to.node.epilogue, &to.step.residual);
-    let (x, y) = (to.rows(to.reads(0)), to.rows(&to.step.write));
+    let (x, y) = (to.rows(to.view(0)), to.rows(&to.step.write));
     let mut args = Binary {
-        a: to.read(0)?,
+        a: to.address(0)?,
         b: to.beside(&to.step.gate)?,
         y: to.write(),
         residual: to.beside(residual)?,
@@ -52,12 +53,12 @@ fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
         b_outer: y.cols,
         b_row: 0,
         b_col: 1,
-        op: BinaryOp::Mul,
-        before: Act::NONE,
-        after: act(epilogue.after),
+        op: archc_base::Binary::Mul.code(),
+        before: Act::None.into(),
+        after: epilogue.after.into(),
     };
     let mut launches = vec![];
-    if epilogue.before != archc_base::Act::None {
+    if epilogue.before != Act::None {
         // the activation before the gate goes where the result will be
         let before = Map {
             x: args.a,
@@ -66,7 +67,7 @@ fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
             cols: y.cols,
             x_dist: x.dist,
             y_dist: y.dist,
-            after: act(epilogue.before),
+            after: epilogue.before.into(),
             ..Map::default()
         };
         launches.push(ready(before.launch(to.dtype), &before));
@@ -78,7 +79,7 @@ fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
 
 impl OnCuda for ActData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let given = archc_cuda::ActData { act: act(self.act), ..archc_cuda::ActData::default() };
+        let given = archc_cuda::ActData { act: self.act.into(), ..archc_cuda::ActData::default() };
         Ok(vec![act_data(to, "act_data", given)?])
     }
 }
@@ -87,13 +88,13 @@ impl OnCuda for ActData {
 pub(super) fn act_data(to: &Lower, kernel: &'static str, given: archc_cuda::ActData) -> Result<Pending, Problem> {
     let dx = to.rows(&to.step.write);
     let args = archc_cuda::ActData {
-        d: to.read(0)?,
-        seen: to.read(1)?,
+        d: to.address(0)?,
+        seen: to.address(1)?,
         dx: to.write(),
         rows: dx.rows,
         cols: dx.cols,
-        d_dist: to.rows(to.reads(0)).dist,
-        seen_dist: to.rows(to.reads(1)).dist,
+        d_dist: to.rows(to.view(0)).dist,
+        seen_dist: to.rows(to.view(1)).dist,
         dx_dist: dx.dist,
         ..given
     };

@@ -12,7 +12,7 @@ const PIXEL: Window = Window::square(1);
 
 impl OnCuda for Linear {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let (x, y) = (Image::of_rows(to.rows(to.reads(0))), Image::of_rows(to.rows(&to.step.write)));
+        let (x, y) = (Image::of_rows(to.rows(to.view(0))), Image::of_rows(to.rows(&to.step.write)));
         if fits_few_rows(&y) {
             return few_rows(to, &rows(to, x, y)?, &to.weight(1)?, &columns_in_rows(x.c, y.c, to.dtype));
         }
@@ -22,14 +22,14 @@ impl OnCuda for Linear {
 
 impl OnCuda for LinearData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let (dy, dx) = (Image::of_rows(to.rows(to.reads(0))), Image::of_rows(to.rows(&to.step.write)));
+        let (dy, dx) = (Image::of_rows(to.rows(to.view(0))), Image::of_rows(to.rows(&to.step.write)));
         by(to, dy, dx, [1, dx.c as i64])
     }
 }
 
 impl OnCuda for LinearWeight {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let [x, dy] = [0, 1].map(|at| Image::of_rows(to.rows(to.reads(at))));
+        let [x, dy] = [0, 1].map(|at| Image::of_rows(to.rows(to.view(at))));
         weight_sums(to, x, dy, &PIXEL, 1)
     }
 }
@@ -37,7 +37,7 @@ impl OnCuda for LinearWeight {
 /// Rows as a convolution; its weights are still to come.
 fn rows(to: &Lower, x: Image, y: Image) -> Result<archc_cuda::Conv, Problem> {
     let epilogue = to.epilogue(|view| Image::of_rows(to.rows(view)))?;
-    Ok(archc_cuda::Conv { x: to.read(0)?, y: to.write(), epilogue, ..conv(x, y, &PIXEL, 1) })
+    Ok(archc_cuda::Conv { x: to.address(0)?, y: to.write(), epilogue, ..conv(x, y, &PIXEL, 1) })
 }
 
 /// By a weight whose outputs and inputs are so far apart.

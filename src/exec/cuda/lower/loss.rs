@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use archc_cuda::{LossEnd, LossKind};
+use archc_cuda::LossEnd;
 
 use super::{Lower, OnCuda, Pending, ready, scratch};
 use crate::diag::Problem;
@@ -39,14 +39,14 @@ impl OnCuda for LossData {
 }
 
 fn loss(to: &Lower, loss: &archc_base::Loss) -> Result<archc_cuda::Loss, Problem> {
-    let z = to.reads(0);
+    let z = to.view(0);
     let classes = z.dims[z.dims.len() - 1];
     let mut args = archc_cuda::Loss {
-        z: to.read(0)?,
-        targets: to.load.raw(to.reads(1))?.0,
+        z: to.address(0)?,
+        targets: to.load.raw(to.view(1))?.0,
         rows: (z.len() / classes) as i32,
         classes: classes as i32,
-        kind: LossKind::of(loss.code()),
+        kind: loss.code(),
         ..archc_cuda::Loss::default()
     };
     match loss {

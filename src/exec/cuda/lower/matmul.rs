@@ -8,7 +8,7 @@ use crate::plan::geometry::Products;
 impl OnCuda for Matmul {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let Products { levels, dists, sizes, transposed } = to.step.geometry.products();
-        let ((a, first), (b, second)) = (to.read_as_stored(0)?, to.read_as_stored(1)?);
+        let ((a, first), (b, second)) = (to.address_as_stored(0)?, to.address_as_stored(1)?);
         let [m, k, n] = sizes.map(|size| size as i32);
         let [a_dist, b_dist, y_dist] = dists.map(|dist| dist as i32);
         let strides = |of: usize| axes(&levels.iter().map(|(_, strides)| strides[of]).collect::<Vec<_>>());

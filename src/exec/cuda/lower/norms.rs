@@ -13,9 +13,9 @@ use crate::net::{
 
 /// A kernel of rows.
 pub(super) fn rows(to: &Lower, kernel: &'static str, given: Rows) -> Result<Vec<Pending>, Problem> {
-    let (x, y) = (to.rows(to.reads(0)), to.rows(&to.step.write));
+    let (x, y) = (to.rows(to.view(0)), to.rows(&to.step.write));
     let args =
-        Rows { x: to.read(0)?, y: to.write(), rows: y.rows, cols: y.cols, x_dist: x.dist, y_dist: y.dist, ..given };
+        Rows { x: to.address(0)?, y: to.write(), rows: y.rows, cols: y.cols, x_dist: x.dist, y_dist: y.dist, ..given };
     Ok(vec![ready(args.launch(to.dtype, kernel), &args)])
 }
 
@@ -23,13 +23,13 @@ pub(super) fn rows(to: &Lower, kernel: &'static str, given: Rows) -> Result<Vec<
 pub(super) fn rows_data(to: &Lower, kernel: &'static str, given: RowsData) -> Result<Vec<Pending>, Problem> {
     let dx = to.rows(&to.step.write);
     let args = RowsData {
-        d: to.read(0)?,
-        seen: to.read(1)?,
+        d: to.address(0)?,
+        seen: to.address(1)?,
         dx: to.write(),
         rows: dx.rows,
         cols: dx.cols,
-        d_dist: to.rows(to.reads(0)).dist,
-        seen_dist: to.rows(to.reads(1)).dist,
+        d_dist: to.rows(to.view(0)).dist,
+        seen_dist: to.rows(to.view(1)).dist,
         dx_dist: dx.dist,
         ..given
     };
@@ -45,15 +45,15 @@ impl OnCuda for LayerNorm {
 
 impl OnCuda for LayerNormData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        rows_data(to, "layer_norm_data", RowsData { weight: to.read(2)?, eps: self.eps, ..RowsData::default() })
+        rows_data(to, "layer_norm_data", RowsData { weight: to.address(2)?, eps: self.eps, ..RowsData::default() })
     }
 }
 
 impl OnCuda for LayerNormSums {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let x = to.rows(to.reads(1));
+        let x = to.rows(to.view(1));
         let (rows, cols, seen_dist) = (x.rows, x.cols, x.dist);
-        let moments = RowsData { seen: to.read(1)?, rows, cols, seen_dist, eps: self.eps, ..RowsData::default() };
+        let moments = RowsData { seen: to.address(1)?, rows, cols, seen_dist, eps: self.eps, ..RowsData::default() };
         let bytes = 8 * rows as usize;
         let launch = moments.launch(to.dtype, "row_moments");
         let first = scratch(launch, &moments, &[(offset_of!(RowsData, moments), 0)], bytes);
@@ -86,7 +86,7 @@ impl OnCuda for GroupNorm {
             pixels: (dims[2] * dims[3]) as i32,
             c: dims[1] as i32,
             groups: self.groups as i32,
-            x_dist: to.rows(to.reads(0)).dist,
+            x_dist: to.rows(to.view(0)).dist,
             y_dist: to.rows(&to.step.write).dist,
             eps: self.eps,
             reserved: 0,
@@ -98,7 +98,7 @@ impl OnCuda for GroupNorm {
 impl OnCuda for GroupNormData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let norm = group_norm(to, self.groups, self.eps)?;
-        let (weight, dx_dist) = (to.read(2)?, to.rows(&to.step.write).dist);
+        let (weight, dx_dist) = (to.address(2)?, to.rows(&to.step.write).dist);
         let args = archc_cuda::GroupNormData { dx: to.write(), weight, dx_dist, ..norm };
         let data = with_moments(to, &args, "group_norm_data");
         Ok(vec![with_moments(to, &norm, "group_moments"), data])
@@ -109,23 +109,23 @@ impl OnCuda for GroupNormSums {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let norm = group_norm(to, self.groups, self.eps)?;
         let (groups, size) = (norm.groups, norm.c / norm.groups);
-        let args = Columns { rows_each: norm.pixels, groups, size, ..over(to.rows(to.reads(1))) };
+        let args = Columns { rows_each: norm.pixels, groups, size, ..over(to.rows(to.view(1))) };
         normed_sums(to, with_moments(to, &norm, "group_moments"), args)
     }
 }
 
 /// The gradient of a group norm, but for where it goes.
 fn group_norm(to: &Lower, groups: usize, eps: f32) -> Result<archc_cuda::GroupNormData, Problem> {
-    let dims = &to.reads(1).dims;
+    let dims = &to.view(1).dims;
     Ok(archc_cuda::GroupNormData {
-        d: to.read(0)?,
-        x: to.read(1)?,
+        d: to.address(0)?,
+        x: to.address(1)?,
         n: dims[0] as i32,
         pixels: (dims[2] * dims[3]) as i32,
         c: dims[1] as i32,
         groups: groups as i32,
-        d_dist: to.rows(to.reads(0)).dist,
-        x_dist: to.rows(to.reads(1)).dist,
+        d_dist: to.rows(to.view(0)).dist,
+        x_dist: to.rows(to.view(1)).dist,
         eps,
         ..archc_cuda::GroupNormData::default()
     })
@@ -140,8 +140,8 @@ fn with_moments(to: &Lower, norm: &archc_cuda::GroupNormData, kernel: &'static s
 
 /// Sums of `d n` and of `d`, n being x normalised by the moments that `first` leaves.
 fn normed_sums(to: &Lower, first: Pending, args: Columns) -> Result<Vec<Pending>, Problem> {
-    let [d_dist, x_dist] = [0, 1].map(|at| to.rows(to.reads(at)).dist);
-    let mut args = Columns { d: to.read(0)?, x: to.read(1)?, d_dist, x_dist, ..args };
+    let [d_dist, x_dist] = [0, 1].map(|at| to.rows(to.view(at)).dist);
+    let mut args = Columns { d: to.address(0)?, x: to.address(1)?, d_dist, x_dist, ..args };
     args.cut(to.processors());
     let before = first.scratch.bytes.next_multiple_of(16);
     let bytes = before + 4 * args.partials(2);

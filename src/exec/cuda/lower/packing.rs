@@ -55,10 +55,10 @@ impl Packing {
 impl Lower<'_> {
     /// The weight that is operand `at`.
     pub(super) fn weight(&self, at: usize) -> Result<Weight, Problem> {
-        let view = self.reads(at);
+        let view = self.view(at);
         Ok(match view.place {
             Place::Constant(number) => Weight::Known(self.load.known(number)?.split_off(view.offset)),
-            _ => Weight::Learned(self.read(at)?),
+            _ => Weight::Learned(self.address(at)?),
         })
     }
 

@@ -1,7 +1,6 @@
 //! Means and maxima of windows, and their gradients.
 
 use archc_base::Window;
-use archc_cuda::PoolMode;
 
 use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
@@ -33,11 +32,11 @@ impl OnCuda for AdaptivePoolData {
 
 /// By a window, or adaptive without one.
 fn pooled(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> Result<Vec<Pending>, Problem> {
-    let (from, out) = (&to.reads(0).dims, &to.step.write.dims);
+    let (from, out) = (&to.view(0).dims, &to.step.write.dims);
     let [pad_top, pad_left, pad_bottom, pad_right] = window.unwrap_or(&PIXEL).padding.map(|pad| pad as i32);
     let [[r, s], [stride_h, stride_w], [dilation_h, dilation_w]] = sides(window.unwrap_or(&PIXEL));
     let args = archc_cuda::Pool {
-        x: to.read(0)?,
+        x: to.address(0)?,
         y: to.write(),
         n: from[0] as i32,
         height: from[2] as i32,
@@ -55,9 +54,9 @@ fn pooled(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> Result
         pad_right,
         dilation_h,
         dilation_w,
-        x_dist: to.rows(to.reads(0)).dist,
+        x_dist: to.rows(to.view(0)).dist,
         y_dist: to.rows(&to.step.write).dist,
-        mode: PoolMode::of(pool.code()),
+        mode: pool.code(),
         adaptive: i32::from(window.is_none()),
     };
     Ok(vec![ready(args.launch(to.dtype), &args)])
@@ -65,7 +64,7 @@ fn pooled(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> Result
 
 fn pooled_data(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> Result<Vec<Pending>, Problem> {
     let [d, x] = to.operands()?;
-    let (out, from) = (&to.reads(0).dims, &to.reads(1).dims);
+    let (out, from) = (&to.view(0).dims, &to.view(1).dims);
     let [pad_top, pad_left, pad_bottom, pad_right] = window.unwrap_or(&PIXEL).padding.map(|pad| pad as i32);
     let [[r, s], [stride_h, stride_w], [dilation_h, dilation_w]] = sides(window.unwrap_or(&PIXEL));
     let args = archc_cuda::PoolData {
@@ -88,10 +87,10 @@ fn pooled_data(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> R
         pad_right,
         dilation_h,
         dilation_w,
-        x_dist: to.rows(to.reads(1)).dist,
-        d_dist: to.rows(to.reads(0)).dist,
+        x_dist: to.rows(to.view(1)).dist,
+        d_dist: to.rows(to.view(0)).dist,
         dx_dist: to.rows(&to.step.write).dist,
-        mode: PoolMode::of(pool.code()),
+        mode: pool.code(),
         adaptive: i32::from(window.is_none()),
     };
     Ok(vec![ready(args.launch(to.dtype), &args)])

@@ -10,7 +10,7 @@ use crate::net::{PRelu, PReluData, PReluSums};
 
 /// Slope number `at` among the operands, and 1 where it is one a column, else 0.
 fn slopes(to: &Lower, at: usize) -> Result<(u64, i32), Problem> {
-    Ok((to.read(at)?, i32::from(to.reads(at).dims[0] > 1)))
+    Ok((to.address(at)?, i32::from(to.view(at).dims[0] > 1)))
 }
 
 impl OnCuda for PRelu {
@@ -31,8 +31,8 @@ impl OnCuda for PReluData {
 impl OnCuda for PReluSums {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let [d, x] = to.operands()?;
-        let [d_dist, x_dist] = [0, 1].map(|at| to.rows(to.reads(at)).dist);
-        let args = Columns { d, x, d_dist, x_dist, ..over(to.rows(to.reads(1))) };
+        let [d_dist, x_dist] = [0, 1].map(|at| to.rows(to.view(at)).dist);
+        let args = Columns { d, x, d_dist, x_dist, ..over(to.rows(to.view(1))) };
         let mode = if to.step.write.dims[0] == 1 { ColumnMode::Slope } else { ColumnMode::Plain };
         Ok(columns(to, args, "slope_sums", 1, mode))
     }

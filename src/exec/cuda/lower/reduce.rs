@@ -1,6 +1,6 @@
 //! Means and maxima over axes.
 
-use archc_cuda::{ReduceOp, Spread, SpreadRows};
+use archc_cuda::{Spread, SpreadRows};
 
 use super::{Lower, OnCuda, Pending, axes, ready};
 use crate::diag::Problem;
@@ -19,7 +19,7 @@ impl OnCuda for Reduce {
         let [(outer_shape, outer_strides), (inner_shape, inner_strides)] =
             [false, true].map(|missing| joined(over, missing));
         let args = archc_cuda::Reduce {
-            x: to.read(0)?,
+            x: to.address(0)?,
             y: to.write(),
             outer_rank: outer_shape.len() as i32,
             inner_rank: inner_shape.len() as i32,
@@ -27,7 +27,7 @@ impl OnCuda for Reduce {
             outer_strides: axes(&outer_strides),
             inner_shape: axes(&inner_shape),
             inner_strides: axes(&inner_strides),
-            op: ReduceOp::of(self.reduce.code()),
+            op: self.reduce.code(),
             reserved: 0,
         };
         Ok(vec![ready(args.launch(to.dtype), &args)])
@@ -49,7 +49,7 @@ fn joined(over: &Over, missing: bool) -> (Vec<usize>, Vec<usize>) {
 impl OnCuda for MeanData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let (over, write) = (to.step.geometry.over(), &to.step.write);
-        let (x, y, scale) = (to.read(0)?, to.write(), 1.0 / over.each() as f32);
+        let (x, y, scale) = (to.address(0)?, to.write(), 1.0 / over.each() as f32);
         let [strides, dims] = [&over.strides, &write.dims];
         let is_pooled = over.missing == [false, false, true, true] && (strides[1] == 1 || dims[1] == 1);
         if is_pooled && write.matrix(&to.step.order).is_some() {

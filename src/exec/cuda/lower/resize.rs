@@ -1,7 +1,5 @@
 //! Images resampled.
 
-use archc_cuda::ResizeMode;
-
 use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
 use crate::net::{Resize, ResizeData};
@@ -16,10 +14,10 @@ fn ratios(scale: Option<[f64; 2]>, from: &[usize], to: &[usize]) -> [f64; 2] {
 
 impl OnCuda for Resize {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let (from, out) = (&to.reads(0).dims, &to.step.write.dims);
+        let (from, out) = (&to.view(0).dims, &to.step.write.dims);
         let [ratio_h, ratio_w] = ratios(self.scale, from, out);
         let args = archc_cuda::Resize {
-            x: to.read(0)?,
+            x: to.address(0)?,
             y: to.write(),
             ratio_h,
             ratio_w,
@@ -29,9 +27,9 @@ impl OnCuda for Resize {
             c: from[1] as i32,
             out_height: out[2] as i32,
             out_width: out[3] as i32,
-            x_dist: to.rows(to.reads(0)).dist,
+            x_dist: to.rows(to.view(0)).dist,
             y_dist: to.rows(&to.step.write).dist,
-            mode: ResizeMode::of(self.mode.code()),
+            mode: self.mode.code(),
             reserved: 0,
         };
         Ok(vec![ready(args.launch(to.dtype), &args)])
@@ -40,10 +38,10 @@ impl OnCuda for Resize {
 
 impl OnCuda for ResizeData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let (out, from) = (&to.reads(0).dims, &to.step.write.dims);
+        let (out, from) = (&to.view(0).dims, &to.step.write.dims);
         let [ratio_h, ratio_w] = ratios(self.scale, from, out);
         let args = archc_cuda::ResizeData {
-            d: to.read(0)?,
+            d: to.address(0)?,
             dx: to.write(),
             ratio_h,
             ratio_w,
@@ -53,9 +51,9 @@ impl OnCuda for ResizeData {
             c: from[1] as i32,
             out_height: out[2] as i32,
             out_width: out[3] as i32,
-            d_dist: to.rows(to.reads(0)).dist,
+            d_dist: to.rows(to.view(0)).dist,
             dx_dist: to.rows(&to.step.write).dist,
-            mode: ResizeMode::of(self.mode.code()),
+            mode: self.mode.code(),
             reserved: 0,
         };
         Ok(vec![ready(args.launch(to.dtype), &args)])

@@ -1,7 +1,7 @@
 //! Squeeze-and-excitation: means that convolutions leave, maps in one kernel, gates where they are read.
 
 use super::*;
-use crate::opt::Fusions;
+use archc::stages::opt::Fusions;
 
 /// An image of odd sizes with a block of squeeze-and-excitation on `conv`.
 fn block(input: &str, conv: &str, maps: &str) -> String {
@@ -23,7 +23,7 @@ fn count(kernels: &[String], name: &str) -> usize {
     kernels.iter().flat_map(|names| names.split(", ")).filter(|one| one.starts_with(name)).count()
 }
 
-/// The copy engine's, split ones, grouped ones, depthwise ones of both kinds.
+/// By TMA, split ones, grouped ones, depthwise ones of both kinds.
 const BLOCKS: [[&str; 3]; 6] = [
     ["16, 13, 11", "conv2d(24, kernel = 3, padding = 1)", PIXELS],
     ["200, 5, 3", "conv2d(24, kernel = 3, padding = 1)", FEATURES],
@@ -120,8 +120,8 @@ fn networks_have_a_launch_a_block() {
         let typed = compiled(text);
         let cuda = emulated(132, Dtype::Bf16);
         let launches = |fusions| {
-            let net = crate::opt::optimise(&typed, fusions);
-            crate::plan::plan(net, &cuda.options(1)).expect("it fits").steps().len()
+            let net = archc::stages::opt::optimise(&typed, fusions);
+            archc::stages::plan::plan(net, &cuda.options(1)).expect("it fits").steps().len()
         };
         let kernels = kernels(&typed, &cuda, 1);
         assert_eq!(count(&kernels, "excitation"), blocks + heads[0], "{kernels:?}");

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use archc_base::Loss;
 
 use super::{Random, SAMPLES, compiled, emulated, network, noise, sample_network};
-use crate::compile::{self, Outcome};
-use crate::exec::cpu::Cpu;
-use crate::exec::cuda::driver::Driver;
-use crate::exec::cuda::{Cuda, Dtype};
-use crate::exec::learning::{Array, Arrays, Learning, Learns};
-use crate::exec::{Tensors, Weights};
-use crate::net::{CLOCK, Id, Net, backward};
-use crate::opt;
-use crate::plan::{self, Plan};
-use crate::source::Sources;
-use crate::tensor::Tensor;
-use crate::train::{Config, Targets, TrainSpec, Trainer};
-use crate::typed::Typed;
+use archc::Tensor;
+use archc::stages::compile::{self, Outcome};
+use archc::stages::exec::cpu::Cpu;
+use archc::stages::exec::cuda::driver::Driver;
+use archc::stages::exec::cuda::{Cuda, Dtype, Start};
+use archc::stages::exec::learning::{Array, Arrays, Learning, Learns};
+use archc::stages::exec::{Tensors, Weights};
+use archc::stages::net::{CLOCK, Id, Net, backward};
+use archc::stages::opt;
+use archc::stages::plan::{self, Plan};
+use archc::stages::source::Sources;
+use archc::stages::train::{Config, Targets, TrainSpec, Trainer};
+use archc::stages::typed::Typed;
 
 /// Forward and backward of a network whose outputs' gradients are inputs.
 fn net(typed: &Typed, device: &dyn Learns) -> Net {
@@ -110,11 +110,11 @@ fn tolerance(dtype: Dtype) -> f64 {
 
 /// Compares everything that a run comes to with that of the CPU, and a second run with the first.
 fn same(text: &str, batch: usize, device: &Cuda) {
-    same_within(text, &network(text), batch, device, tolerance(device.dtype));
+    same_within(text, &network(text), batch, device, tolerance(device.dtype()));
 }
 
 fn same_within(text: &str, typed: &Typed, batch: usize, device: &Cuda, limit: f64) {
-    let dtype = device.dtype;
+    let dtype = device.dtype();
     let got = run(typed, device, batch);
     let want = run(typed, &Cpu::new(), batch);
     assert_eq!(want.len(), got.len());
@@ -145,7 +145,7 @@ fn every_op_learns() {
 /// The same on a GPU.
 pub(super) fn on_the_device(driver: &Arc<dyn Driver>) {
     for dtype in Dtype::ALL {
-        let cuda = Cuda { driver: driver.clone(), dtype, pace: crate::exec::cuda::Pace::Recorded };
+        let cuda = Cuda::on(driver.clone(), dtype, Start::Replay);
         for text in SAMPLES.iter().flat_map(|(call, operands)| sample_network(call, operands)) {
             [1, 3, 16].into_iter().for_each(|batch| same(&text, batch, &cuda));
         }
@@ -230,7 +230,7 @@ fn trainer(typed: &Typed, spec: &TrainSpec, device: Arc<dyn Learns>, batch: usiz
     Trainer::new(typed, tensors, device, Config::new(spec, None), batch).expect("it learns")
 }
 
-/// Step number `at`, of pictures and classes of its own; the loss.
+/// Step number `at`, of images and classes of its own; the loss.
 fn step(trainer: &mut Trainer, typed: &Typed, spec: &TrainSpec, at: usize, batch: usize) -> f64 {
     let config = Config::new(spec, None);
     let (name, id) = typed.graph().inputs().first().expect("an input");
@@ -361,7 +361,7 @@ fn a_loss_that_is_not_finite_names_the_layer() {
         image.data_mut()[5] = f32::NAN;
         let (name, _) = typed.graph().inputs().first().expect("an input");
         let problem = trainer.step(&[(name, &image)], Targets::Classes(&[1, 2]), 0.1).expect_err("not finite");
-        assert_eq!(problem.code, crate::diag::Code::NonFinite);
+        assert_eq!(problem.code, archc::stages::diag::Code::NonFinite);
         assert!(problem.notes.iter().any(|note| note.contains("`stem`")), "{:?}", problem.notes);
     }
 }

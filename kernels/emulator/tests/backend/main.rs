@@ -1,5 +1,6 @@
 //! The backend on the emulator, against the reference and the CPU; the same on a GPU, where there is one.
 
+mod emulated;
 mod excitation;
 mod learning;
 mod tiles;
@@ -7,26 +8,27 @@ mod tiles;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::device::Device;
-use super::driver::{Driver, Fault};
-use super::emulated::Emulated;
-use super::{Cuda, Pace, cases, program};
-use crate::compile::{self, Outcome};
-use crate::exec::cpu::Cpu;
-use crate::exec::learning::Learns;
-use crate::exec::tests::{Random, SAMPLES, compare_on, distance, moved_samples_keep_their_bits, noise, sample_network};
-use crate::exec::{Backend, Executable};
-use crate::opt::testing::network;
-use crate::source::Sources;
-use crate::tensor::Tensor;
-use crate::typed::Typed;
+use archc::Tensor;
+use archc::stages::compile::{self, Outcome};
+use archc::stages::exec::cpu::Cpu;
+use archc::stages::exec::cuda::driver::Driver;
+use archc::stages::exec::cuda::{Cuda, Device, Start, cases};
+use archc::stages::exec::learning::Learns;
+use archc::stages::exec::testing::{
+    Random, SAMPLES, compare_on, distance, moved_samples_keep_their_bits, noise, sample_network,
+};
+use archc::stages::exec::{Backend, Executable};
+use archc::stages::opt::testing::network;
+use archc::stages::source::Sources;
+use archc::stages::typed::Typed;
 use archc_cuda::Dtype;
+use emulated::Emulated;
 
 /// Enough for small networks.
 const MEMORY: usize = 4 << 30;
 
 fn on(driver: Arc<dyn Driver>, dtype: Dtype) -> Cuda {
-    Cuda { driver, dtype, pace: Pace::Recorded }
+    Cuda::on(driver, dtype, Start::Replay)
 }
 
 fn emulated(processors: usize, dtype: Dtype) -> Cuda {
@@ -172,9 +174,9 @@ fn samples_keep_their_bits_wherever_they_stand() {
     }
 }
 
-/// Convolutions of pictures, which are read in pairs of pixels where they can be.
+/// Convolutions of images of few channels, which are read in pairs of pixels where they can be.
 #[test]
-fn pictures_of_few_channels() {
+fn images_of_few_channels() {
     for (channels, size, window) in [
         (3, [10, 12], "kernel = 7, stride = 2, padding = 3"),
         (3, [9, 8], "kernel = 3, stride = 2, padding = 1"),
@@ -191,7 +193,7 @@ fn pictures_of_few_channels() {
     }
 }
 
-/// On several multiprocessors the copy engine brings the operands of what is large enough.
+/// On several multiprocessors TMA brings the operands of what is large enough.
 #[test]
 fn large_convolutions_and_linear_maps() {
     for text in [
@@ -251,7 +253,7 @@ fn a_device_that_is_too_small_says_how_much_is_needed() {
         let cuda = on(driver, Dtype::F32);
         let Err(problem) = Executable::new(&typed, &Random(&typed), &cuda, 4) else { panic!("it does not fit") };
         assert!(problem.message.contains(words), "{}", problem.message);
-        assert_eq!(problem.code, crate::diag::Code::Resource);
+        assert_eq!(problem.code, archc::stages::diag::Code::Resource);
     }
 }
 
@@ -272,7 +274,7 @@ fn memory_that_runs_out_anywhere_is_an_error() {
     let mut fits = |memory: usize| match load(memory) {
         Ok(()) => true,
         Err(problem) => {
-            assert_eq!(problem.code, crate::diag::Code::Resource);
+            assert_eq!(problem.code, archc::stages::diag::Code::Resource);
             messages.push(problem.message);
             false
         }
@@ -299,36 +301,14 @@ fn everything_is_given_back() {
     assert_eq!(driver.taken(), 0);
 }
 
-#[test]
-fn a_fault_names_its_step_and_layer() {
-    let driver: Arc<dyn Driver> = Arc::new(Emulated::new(1, MEMORY));
-    let typed = network("x = input([5])\n first = linear(7) <- x\n second = softmax <- first");
-    let tensors = Random(&typed);
-    let cuda = on(driver.clone(), Dtype::F32);
-    let plan = crate::plan::plan(crate::opt::optimise(&typed, cuda.fusions()), &cuda.options(2)).expect("it fits");
-    let weights = crate::exec::Weights::new(&typed, &tensors, &plan).expect("nothing to fail");
-    let loaded = program::load(&driver, Dtype::F32, Pace::Recorded, &plan, &weights, super::lower::Kept::default())
-        .expect("it loads");
-    let fault = |launch| Fault { call: "a call", message: "why".into(), out_of_memory: false, launch };
-    let texts: Vec<String> = (0..3).map(|at| loaded.problem(&fault(Some(at))).message).collect();
-    assert_eq!(
-        texts,
-        [
-            "the GPU failed at step 0, `first`: a call: why",
-            "the GPU failed at step 1, `second`: a call: why",
-            "the GPU failed at converting the output: a call: why",
-        ]
-    );
-}
-
-/// A fault of recorded kernels is seen when they are waited for, when the process can ask the GPU no more; another one, step
+/// A fault of a graph's kernels is seen when they are waited for, when the process can ask the GPU no more; another one, step
 /// by step, names what failed.
 #[test]
-fn a_fault_of_recorded_kernels_is_found_step_by_step() {
+fn a_fault_of_a_graph_is_found_step_by_step() {
     let typed = network("x = input([5])\n first = linear(7) <- x\n second = softmax <- first");
     let tensors = Random(&typed);
-    let failed = |at: usize, pace: Pace| {
-        let cuda = Cuda { driver: Arc::new(Emulated::failing(1, MEMORY, at)), dtype: Dtype::F32, pace };
+    let failed = |at: usize, start: Start| {
+        let cuda = Cuda::on(Arc::new(Emulated::failing(1, MEMORY, at)), Dtype::F32, start);
         let mut executable = Executable::new(&typed, &tensors, &cuda, 2).expect("it loads");
         let inputs = inputs(&typed, 2);
         let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -339,14 +319,14 @@ fn a_fault_of_recorded_kernels_is_found_step_by_step() {
         first
     };
     for (at, what) in ["step 0, `first`", "step 1, `second`", "converting the output"].into_iter().enumerate() {
-        let recorded = failed(at, Pace::Recorded);
+        let replayed = failed(at, Start::Replay);
         assert_eq!(
-            recorded.message,
+            replayed.message,
             "the GPU failed: waiting for the device: an illegal memory access was encountered"
         );
-        assert!(recorded.hints[0].starts_with("run with ARCHC_CUDA_SYNC=1"), "{:?}", recorded.hints);
-        let stepwise = failed(at, Pace::Stepwise).message;
-        assert!(stepwise.starts_with(&format!("the GPU failed at {what}: ")), "{stepwise}");
+        assert!(replayed.hints[0].starts_with("run with ARCHC_CUDA_SYNC=1"), "{:?}", replayed.hints);
+        let stepwise = failed(at, Start::Stepwise).message;
+        assert_eq!(stepwise, replayed.message.replace("failed", &format!("failed at {what}")));
     }
 }
 

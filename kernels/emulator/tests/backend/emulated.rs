@@ -1,4 +1,4 @@
-//! The emulator of `kernels/emulator` as a driver: device memory is memory of this process, and a recorded sequence is a
+//! The emulator of `kernels/emulator` as a driver: device memory is memory of this process, and a graph is a
 //! list. Kernels are checked for accesses beyond an allocation and for missing barriers as they run.
 
 use std::collections::BTreeMap;
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::driver::{Driver, Facts, Fault, Graph, Kernel, Launch, Staging};
-use crate::diag::{Code, Problem};
+use archc::stages::diag::{Code, Problem};
+use archc::stages::exec::cuda::driver::{Driver, Facts, Fault, Graph, Kernel, Launch, Staging};
 use archc_cuda::{Boxes, TensorMap, Variant};
 
-/// A device of a stated size, which keeps what was recorded.
+/// A device of a stated size, whose graphs are lists.
 pub struct Emulated {
     facts: Facts,
     state: Arc<State>,
@@ -198,7 +198,7 @@ impl Driver for Emulated {
         self.state.launch(launch)
     }
 
-    fn record(&self, launches: &[Launch]) -> Result<Box<dyn Graph>, Fault> {
+    fn capture(&self, launches: &[Launch]) -> Result<Box<dyn Graph>, Fault> {
         Ok(Box::new(List { state: self.state.clone(), launches: launches.to_vec() }))
     }
 

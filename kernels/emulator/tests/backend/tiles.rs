@@ -1,13 +1,14 @@
-//! Convolutions whose operands the copy engine brings, each tile of them, with maps of the driver's own.
+//! Convolutions whose operands TMA brings, each tile of them, with maps of the driver's own.
 
 use std::sync::Arc;
 
 use super::{MEMORY, device, tolerance};
-use crate::exec::cuda::driver::{Driver, Memory, Packed, bound};
-use crate::exec::cuda::emulated::Emulated;
-use crate::exec::cuda::place::stored;
-use crate::exec::tests::{distance, noise};
-use archc_cuda::{Conv, Dtype, TmaTile, conv_row, pack_conv};
+use crate::emulated::Emulated;
+use archc::stages::exec::cuda::driver::{Driver, Memory, Packed, bound};
+use archc::stages::exec::cuda::stored;
+use archc::stages::exec::testing::{distance, noise};
+use archc_cuda::{Conv, Dtype, TmaTile, conv_row};
+use archc_emu::pack_conv;
 
 /// Images, height, width, channels in and out, window, stride, padding, dilation.
 type Shape = [usize; 9];
@@ -27,13 +28,13 @@ const LARGE: [Shape; 8] = [
 ];
 
 #[test]
-fn tiles_of_the_copy_engine() {
+fn tiles_of_tma() {
     let driver: Arc<dyn Driver> = Arc::new(Emulated::new(2, MEMORY));
     check(&driver, &SMALL);
 }
 
 #[test]
-fn on_the_device_tiles_of_the_copy_engine() {
+fn on_the_device_tiles_of_tma() {
     let Some(driver) = device().filter(|driver| driver.facts().tma) else { return };
     check(&driver, &SMALL);
     check(&driver, &LARGE);
