@@ -37,7 +37,7 @@ pub struct Pass {
     pub needs: Fusions,
 }
 
-/// Kinds and epilogues that a backend can run besides those of [`lower`], and activations and residuals in epilogues: a
+/// Kinds and epilogues that a backend can run besides those of `lower`, and activations and residuals in epilogues: a
 /// set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fusions(u8);

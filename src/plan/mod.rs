@@ -64,7 +64,7 @@ pub enum Work {
 pub struct Step {
     pub work: Work,
     pub reads: Vec<View>,
-    /// One number a channel, [C], of an epilogue.
+    /// One number a channel, `[C]`, of an epilogue.
     pub bias: Option<View>,
     /// The factors of channels [N, C] of an epilogue.
     pub gate: Option<View>,

@@ -1,5 +1,5 @@
 //! What the backend needs of a device: memory, kernels, launches, graphs of them. The real one is
-//! [`device`](super::device); the tests of `kernels/emulator` put an emulator behind the same trait, so that
+//! [`Device`](super::Device); the tests of `kernels/emulator` put an emulator behind the same trait, so that
 //! everything above it runs where there is no GPU.
 
 use std::ffi::c_void;
