@@ -88,9 +88,6 @@ pub fn compare_on(backend: &dyn Backend, typed: &Typed, batch: usize, tolerance:
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let want = reference::run(typed, &tensors, batch, &inputs).expect("nothing to fail");
     let mut executable = Executable::new(typed, &tensors, backend, batch).expect("small enough");
-    if std::env::var("ARCHC_DUMP").is_ok() {
-        eprintln!("{}", executable.plan().dump(typed));
-    }
     let first = executable.run(&inputs).expect("the inputs fit");
     let got = executable.run(&inputs).expect("the inputs fit");
     for ((name, first), (_, got)) in first.iter().zip(&got) {
