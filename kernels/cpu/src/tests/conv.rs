@@ -111,7 +111,9 @@ impl Case {
             *v += residual.as_ref().map_or(0.0, |r| r[m * res_dist + j].into());
             *v = after.apply(*v);
         }
-        close(&got, &want, 4e-6, &what);
+        // the larger tiles of Winograd's algorithm cancel more, and a bound after the sum hides how large it was
+        let tolerance = if algorithm == Algorithm::Winograd4 { 8e-6 } else { 4e-6 };
+        close(&got, &want, tolerance, &what);
         self.check_means(isa, &packed, x, &epilogue);
     }
 
