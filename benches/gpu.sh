@@ -120,7 +120,7 @@ rm -f "$out/torch.jsonl" "$out"/archc_*.json
 if [ -n "$train" ]; then
     step "learning on the device"
     rm -f "$out/torch_train.jsonl" "$out"/train_*.json
-    limited 150 "$carry/tests" --test-threads 1 cuda::tests::on_the_device_learning >"$out/tests.txt" 2>&1 || { tail -30 "$out/tests.txt" && fail "device tests"; }
+    limited 150 "$carry/tests" --test-threads 1 on_the_device_learning >"$out/tests.txt" 2>&1 || { tail -30 "$out/tests.txt" && fail "device tests"; }
     tail -3 "$out/tests.txt"
     step "steps"
     for dtype in bf16 f32; do

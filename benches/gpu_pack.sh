@@ -11,8 +11,8 @@ cargo build --release
 cp target/release/archc "$to/archc"
 strip "$to/archc"
 
-# the library's tests hold the device tests, which pass over where there is no GPU
-tests=$(cargo test -p archc --no-run --lib --message-format=json | python3 -c '
+# the tests of the backend hold the device tests, which pass over where there is no GPU
+tests=$(cargo test -p archc-emu --no-run --test backend --message-format=json | python3 -c '
 import json, sys
 found = [one["executable"] for one in map(json.loads, sys.stdin) if one.get("executable")]
 print(found[-1])')
