@@ -61,7 +61,7 @@ pub(super) fn constant(
 }
 
 /// Tensors of an op in the order of its declarations; what can be computed is not read.
-pub(super) fn params(typed: &Typed, tensors: &dyn Tensors, id: NodeId) -> Result<Vec<Tensor>, Problem> {
+fn params(typed: &Typed, tensors: &dyn Tensors, id: NodeId) -> Result<Vec<Tensor>, Problem> {
     let owner = typed.graph().owner(id);
     let declared = typed.params(id).into_iter().enumerate();
     declared
@@ -88,6 +88,6 @@ fn node(
 }
 
 /// [`Op::eval`] with owned parameters.
-pub(super) fn eval(op: &Op, ins: &[Operand], params: &[Tensor], out: &[usize]) -> Tensor {
+fn eval(op: &Op, ins: &[Operand], params: &[Tensor], out: &[usize]) -> Tensor {
     op.eval(ins, &params.iter().collect::<Vec<_>>(), out)
 }

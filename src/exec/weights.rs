@@ -41,11 +41,6 @@ impl<'a> Weights<'a> {
         self.typed
     }
 
-    /// Every tensor of a layer, in the order of its declarations.
-    pub fn params(&self, node: NodeId) -> Result<Vec<Tensor>, Problem> {
-        reference::params(self.typed, self.tensors, node)
-    }
-
     /// The values of a constant, row-major in its shape.
     pub fn read(&self, constant: &Constant) -> Result<Vec<f32>, Problem> {
         let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();

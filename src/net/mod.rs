@@ -28,7 +28,6 @@ mod loss;
 mod matmul;
 mod movement;
 mod normalize;
-mod op;
 mod pool;
 mod pooled_conv;
 mod prelu;
@@ -60,7 +59,6 @@ pub use loss::{Loss, LossData};
 pub use matmul::Matmul;
 pub use movement::{Concat, Pad, Permute, Reshape, Roll, Slice, inverse};
 pub use normalize::{Normalize, NormalizeData};
-pub use op::Reference;
 pub use pool::{AdaptivePool, AdaptivePoolData, Pool, PoolData};
 pub use pooled_conv::PooledConv;
 pub use prelu::{PRelu, PReluData, PReluSums};
@@ -79,7 +77,7 @@ macro_rules! kinds {
             Channels, Conv, ConvData, ConvTranspose, ConvWeight, Dropout, Excitation, Gather, GatherData, GroupNorm,
             GroupNormData, GroupNormSums, Identity, LayerNorm, LayerNormData, LayerNormSums, Linear, LinearData,
             LinearWeight, Loss, LossData, Matmul, MaxData, MeanData, Normalize, NormalizeData, PRelu, PReluData, PReluSums,
-            Pool, PoolData, PooledConv, Reduce, Reference, Resize, ResizeData, Running, Separable, Softmax, SoftmaxData,
+            Pool, PoolData, PooledConv, Reduce, Resize, ResizeData, Running, Separable, Softmax, SoftmaxData,
             SumTo, Sums
         }
     };

@@ -1,7 +1,7 @@
 //! Says every op of a typed graph in the kinds of a [`Net`]. What is frozen is in eval mode: dropout is the identity, a batch
 //! norm its running statistics, attention its two matrix products, and its tensors are constants, so that every pass holds
 //! for it. What learns is in training mode: its tensors are states, batch norms take the statistics of the batch and move
-//! the running ones, dropout is drawn. An op without a plainer form stays itself ([`Reference`]).
+//! the running ones, dropout is drawn.
 
 use archc_base::{Act, Binary as Of, Pool as Kernel, Reduce as By};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -317,7 +317,10 @@ impl Lower<'_> {
                 (None, false) => self.binary(Of::Sub, &ins, out),
                 (None, true) => self.binary(Of::Sub, &[ins[1], ins[0]], out),
             },
-            op => self.add(Reference { op: Box::new(op.clone()) }, ins, out),
+            Op::Input(_) | Op::WindowIndex(_) | Op::WindowCoords(_) | Op::WindowMask(_) => {
+                unreachable!("it has no operands: an input is there already, the others are constants")
+            }
+            op => unreachable!("`{}` is no activation, and has no line here", op.name()),
         }
     }
 

@@ -13,6 +13,9 @@ pub struct Window {
 }
 
 impl Window {
+    /// A pixel alone.
+    pub const PIXEL: Window = Window::square(1);
+
     /// A square, with stride 1 and no padding.
     pub const fn square(kernel: usize) -> Window {
         Window { kernel: [kernel; 2], stride: [1; 2], padding: [0; 4], dilation: [1; 2] }

@@ -116,14 +116,6 @@ impl Binder<'_> {
             None => Packed::Each,
         })
     }
-
-    /// All tensors of the op's layer.
-    ///
-    /// # Errors
-    /// If one cannot be read.
-    pub(super) fn params(&self) -> Result<Vec<crate::tensor::Tensor>, Problem> {
-        self.weights.params(self.node.layers[0])
-    }
 }
 
 /// Binds `step` of `plan`.
@@ -189,7 +181,7 @@ impl Kept for Fill {
     }
 }
 
-/// Whether bf16 values are read as they are.
+/// Whether values are kept in less than float32.
 pub(super) fn is_reduced(dtype: DType) -> bool {
     dtype != DType::F32
 }

@@ -146,6 +146,18 @@ impl Io {
         }
     }
 
+    /// The result, operand and weights of sums over values in bf16, and what follows them.
+    pub(super) fn open_sums<'m>(&self, memory: &'m mut Memory) -> (DataMut<'m>, [Data<'m>; 2], Epilogue<'m, bf16>) {
+        let nothing = Slot::NOTHING;
+        let beside = |place: &Option<Place>| place.as_ref().map_or(nothing.clone(), |place| place.slot.clone());
+        let (bias, residual) = (beside(&self.bias), beside(&self.residual));
+        let (y, [x, weights, bias, residual]) =
+            memory.open_any(&self.write.slot, [&self.reads[0].slot, &self.reads[1].slot, &bias, &residual]);
+        let bias = self.bias.as_ref().map(|_| bias.f32());
+        let residual = self.residual.as_ref().map(|place| place.rows(residual.bf16()));
+        (y, [x, weights], Epilogue { bias, before: self.before, gate: None, residual, after: self.after })
+    }
+
     /// What follows the sums of a step.
     pub(super) fn epilogue<'a>(&self, opened: &Opened<'a>) -> Epilogue<'a> {
         let residual = self.residual.as_ref().zip(opened.residual).map(|(place, data)| place.rows(data));

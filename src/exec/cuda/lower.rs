@@ -7,6 +7,7 @@
 mod attention;
 mod batch_norm;
 mod binary;
+mod chains;
 mod channels;
 mod conv;
 mod conv_transpose;
@@ -18,7 +19,6 @@ mod linear;
 mod loss;
 mod matmul;
 mod norms;
-mod op;
 mod packing;
 mod pool;
 mod prelu;

@@ -9,7 +9,7 @@ use super::super::kernels::{
     self, Algorithm, ConvIo, ConvShape, Convolved, Element, Epilogue, Input, Isa, Output, PackedConv, Policy, RowsMut,
     Site, choose, grad,
 };
-use super::super::memory::Memory;
+use super::super::memory::{Memory, Slot};
 use super::super::step::{Float, Io, Kept, Kernel, Opened, Work, either};
 use crate::diag::Problem;
 use crate::net::{Conv, ConvData, PooledConv, Squeeze};
@@ -97,7 +97,7 @@ impl Float for Bound<f32> {
 /// Of images of few channels in float32 to bf16.
 impl Kept for Bound<f32> {
     fn run(&self, unit: Unit, io: &Io, memory: &mut Memory) {
-        let nothing = super::super::memory::Slot::NOTHING;
+        let nothing = Slot::NOTHING;
         let bias = io.bias.as_ref().map_or(&nothing, |place| &place.slot);
         let (y, [x, weights, bias]) = memory.open_any(&io.write.slot, [&io.reads[0].slot, &io.reads[1].slot, bias]);
         let bias = io.bias.as_ref().map(|_| bias.f32());
@@ -111,14 +111,7 @@ impl Kept for Bound<f32> {
 
 impl Kept for Bound<bf16> {
     fn run(&self, unit: Unit, io: &Io, memory: &mut Memory) {
-        let nothing = super::super::memory::Slot::NOTHING;
-        let [bias, residual] =
-            [&io.bias, &io.residual].map(|place| place.as_ref().map_or(&nothing, |place| &place.slot));
-        let (y, [x, weights, bias, residual]) =
-            memory.open_any(&io.write.slot, [&io.reads[0].slot, &io.reads[1].slot, bias, residual]);
-        let bias = io.bias.as_ref().map(|_| bias.f32());
-        let residual = io.residual.as_ref().map(|place| place.rows(residual.bf16()));
-        let epilogue = Epilogue { bias, before: io.before, gate: None, residual, after: io.after };
+        let (y, [x, weights], epilogue) = io.open_sums(memory);
         self.with(unit, weights.f32(), |packed| {
             let x = Input::Image(io.reads[0].image(x.bf16()));
             either!(y, |y| image(packed, x, Output::Image(io.write.image_mut(y)), &epilogue));

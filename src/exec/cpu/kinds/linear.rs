@@ -6,7 +6,7 @@ use half::bf16;
 use super::super::bind::{Binder, OnCpu, Packed, is_reduced};
 use super::super::kernels::bf16::{self as reduced, Unit};
 use super::super::kernels::{self, Epilogue, Isa, PackedMat, Policy, Rows, grad};
-use super::super::memory::{Data, Memory, Slot};
+use super::super::memory::{Data, Memory};
 use super::super::step::{Float, Io, Kept, Kernel, Opened, Work, either};
 use crate::diag::Problem;
 use crate::net::{Linear, LinearData};
@@ -121,14 +121,7 @@ impl Kernel for Bound<bf16> {
 
 impl Kept for Bound<bf16> {
     fn run(&self, unit: Unit, io: &Io, memory: &mut Memory) {
-        let nothing = Slot::NOTHING;
-        let [bias, residual] =
-            [&io.bias, &io.residual].map(|place| place.as_ref().map_or(&nothing, |place| &place.slot));
-        let (y, [x, weights, bias, residual]) =
-            memory.open_any(&io.write.slot, [&io.reads[0].slot, &io.reads[1].slot, bias, residual]);
-        let bias = io.bias.as_ref().map(|_| bias.f32());
-        let residual = io.residual.as_ref().map(|place| place.rows(residual.bf16()));
-        let epilogue = Epilogue { bias, before: io.before, gate: None, residual, after: io.after };
+        let (y, [x, weights], epilogue) = io.open_sums(memory);
         let from = &io.reads[0];
         let pack = || PackedMat::from_nk(unit, Rows::new(weights.f32(), io.write.matrix.cols, from.matrix.cols));
         self.packed.with(pack, |packed| match x {

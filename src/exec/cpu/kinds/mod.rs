@@ -13,7 +13,6 @@ mod linear;
 mod loss;
 mod matmul;
 mod norms;
-mod op;
 mod pool;
 mod prelu;
 mod reduce;

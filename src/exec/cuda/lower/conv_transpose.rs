@@ -54,7 +54,7 @@ pub(super) fn transposed(to: &Lower, window: &Window, groups: usize) -> Result<V
                 dilation_w: right.dilation,
                 y_row: y.row * stride_h,
                 y_pixel: y.pixel * stride_w,
-                ..conv(x, y, &Window::square(1), groups)
+                ..conv(x, y, &Window::PIXEL, groups)
             };
             let (rows, cols) = (down.taps.len(), right.taps.len());
             launches.extend(with_weights(to, &mut conv, &weight, |wide, row| Packing {

@@ -8,8 +8,6 @@ use super::{Lower, OnCuda, Pending};
 use crate::diag::Problem;
 use crate::net::{Linear, LinearData, LinearWeight};
 
-const PIXEL: Window = Window::square(1);
-
 impl OnCuda for Linear {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let (x, y) = (Image::of_rows(to.rows(to.view(0))), Image::of_rows(to.rows(&to.step.write)));
@@ -30,14 +28,14 @@ impl OnCuda for LinearData {
 impl OnCuda for LinearWeight {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let [x, dy] = [0, 1].map(|at| Image::of_rows(to.rows(to.view(at))));
-        weight_sums(to, x, dy, &PIXEL, 1)
+        weight_sums(to, x, dy, &Window::PIXEL, 1)
     }
 }
 
 /// Rows as a convolution; its weights are still to come.
 fn rows(to: &Lower, x: Image, y: Image) -> Result<archc_cuda::Conv, Problem> {
     let epilogue = to.epilogue(|view| Image::of_rows(to.rows(view)))?;
-    Ok(archc_cuda::Conv { x: to.address(0)?, y: to.write(), epilogue, ..conv(x, y, &PIXEL, 1) })
+    Ok(archc_cuda::Conv { x: to.address(0)?, y: to.write(), epilogue, ..conv(x, y, &Window::PIXEL, 1) })
 }
 
 /// By a weight whose outputs and inputs are so far apart.

@@ -33,8 +33,8 @@ impl OnCuda for AdaptivePoolData {
 /// By a window, or adaptive without one.
 fn pooled(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> Result<Vec<Pending>, Problem> {
     let (from, out) = (&to.view(0).dims, &to.step.write.dims);
-    let [pad_top, pad_left, pad_bottom, pad_right] = window.unwrap_or(&PIXEL).padding.map(|pad| pad as i32);
-    let [[r, s], [stride_h, stride_w], [dilation_h, dilation_w]] = sides(window.unwrap_or(&PIXEL));
+    let [pad_top, pad_left, pad_bottom, pad_right] = window.unwrap_or(&Window::PIXEL).padding.map(|pad| pad as i32);
+    let [[r, s], [stride_h, stride_w], [dilation_h, dilation_w]] = sides(window.unwrap_or(&Window::PIXEL));
     let args = archc_cuda::Pool {
         x: to.address(0)?,
         y: to.write(),
@@ -65,8 +65,8 @@ fn pooled(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> Result
 fn pooled_data(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> Result<Vec<Pending>, Problem> {
     let [d, x] = to.operands()?;
     let (out, from) = (&to.view(0).dims, &to.view(1).dims);
-    let [pad_top, pad_left, pad_bottom, pad_right] = window.unwrap_or(&PIXEL).padding.map(|pad| pad as i32);
-    let [[r, s], [stride_h, stride_w], [dilation_h, dilation_w]] = sides(window.unwrap_or(&PIXEL));
+    let [pad_top, pad_left, pad_bottom, pad_right] = window.unwrap_or(&Window::PIXEL).padding.map(|pad| pad as i32);
+    let [[r, s], [stride_h, stride_w], [dilation_h, dilation_w]] = sides(window.unwrap_or(&Window::PIXEL));
     let args = archc_cuda::PoolData {
         x,
         d,
@@ -95,8 +95,6 @@ fn pooled_data(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> R
     };
     Ok(vec![ready(args.launch(to.dtype), &args)])
 }
-
-const PIXEL: Window = Window::square(1);
 
 /// Kernel, stride and dilation, as kernels count.
 fn sides(window: &Window) -> [[i32; 2]; 3] {
