@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
 use crate::exec::Tensors;
+use crate::graph::adapt::Adapted;
 use crate::graph::{Base, NodeId, key};
 use crate::io::digest::hex;
 use crate::ops::init::Init;
@@ -64,6 +65,43 @@ enum Source {
     Fresh(Init),
     /// A computed table or counter that the file does not carry.
     Computed(NodeId),
+    /// Made of a tensor of the base, and of fresh values where some are new.
+    Adapted {
+        old: Box<Source>,
+        how: Box<Adapted>,
+    },
+}
+
+/// A tensor of a new layer that is made of one of the base.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdaptedTensor {
+    pub key: String,
+    /// Its key in the base.
+    pub from: String,
+    pub old_shape: Vec<usize>,
+    pub shape: Vec<usize>,
+    /// In words: `channels 0, 1, 2, mean`.
+    pub how: String,
+}
+
+impl fmt::Display for AdaptedTensor {
+    /// `conv1.weight [64, 3, 7, 7] -> [64, 4, 7, 7], channels 0, 1, 2, mean`; with the old key, where that is another.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AdaptedTensor { key, from, old_shape, shape, how } = self;
+        let from = if key == from { String::new() } else { format!(" from {from}") };
+        write!(f, "{key}{from} {old_shape:?} -> {shape:?}, {how}")
+    }
+}
+
+impl Source {
+    /// The tensor of the base's file that it reads.
+    fn file_key(&self) -> Option<&str> {
+        match self {
+            Source::File(key) => Some(key),
+            Source::Adapted { old, .. } => old.file_key(),
+            Source::Fresh(_) | Source::Computed(_) => None,
+        }
+    }
 }
 
 /// The fate of every tensor.
@@ -71,6 +109,8 @@ enum Source {
 pub struct Ledger {
     /// From the file, shape unchanged.
     pub kept: Vec<String>,
+    /// Made of tensors of the base by a `keeping` clause.
+    pub adapted: Vec<AdaptedTensor>,
     /// In the file, and its layer is gone or tied.
     pub dropped: Vec<String>,
     /// Made or initialised by an edit.
@@ -94,19 +134,28 @@ impl Ledger {
         self.line("drawn")
     }
 
-    /// `kept` is what the base's own tensors are said to be.
+    /// Each fate and the keys that have it. `kept` is what the base's own tensors are said to be.
+    pub fn fates<'a>(&self, kept: &'a str) -> [(&'a str, Vec<String>); 6] {
+        [
+            (kept, self.kept.clone()),
+            ("adapted", self.adapted.iter().map(|tensor| tensor.key.clone()).collect()),
+            ("dropped", self.dropped.clone()),
+            ("new", self.new.clone()),
+            ("reshaped", self.reshaped.clone()),
+            ("unused", self.unused.clone()),
+        ]
+    }
+
     fn line(&self, kept: &str) -> String {
-        let fates = [
-            (kept, &self.kept, false),
-            ("dropped", &self.dropped, true),
-            ("new", &self.new, true),
-            ("reshaped", &self.reshaped, true),
-            ("unused", &self.unused, true),
-        ];
-        let parts = fates.map(|(name, keys, named)| match named && !keys.is_empty() {
-            true => format!("{} {name} ({})", keys.len(), layers(keys)),
-            false => format!("{} {name}", keys.len()),
-        });
+        let fates = self.fates(kept);
+        // what only some specs ask for is said where there is some
+        let said = fates.iter().filter(|(name, keys)| *name != "adapted" || !keys.is_empty());
+        let parts: Vec<String> = said
+            .map(|(name, keys)| match *name != kept && !keys.is_empty() {
+                true => format!("{} {name} ({})", keys.len(), layers(keys)),
+                false => format!("{} {name}", keys.len()),
+            })
+            .collect();
         parts.join(", ")
     }
 }
@@ -174,8 +223,15 @@ pub fn bind(
         if node.tied.is_some() {
             continue;
         }
+        let mut adapted = typed.adapted(*id);
         for (at, decl) in typed.params(*id).into_iter().enumerate() {
             let name = key(&node.path, decl.name);
+            if let Some(how) = adapted.remove(decl.name)
+                && let Some(source) = bound.adapt(&name, &decl, how, &mut known)
+            {
+                bound.add(*id, at, name, decl, source);
+                continue;
+            }
             let origin = node.base.as_ref().map(|base| (key(&base.path, decl.name), base));
             let same_shape = |(_, base): &(String, &Arc<Base>)| {
                 base.params.iter().any(|old| old.name == decl.name && old.shape == decl.shape)
@@ -300,6 +356,30 @@ impl Bound {
         self.by_node.insert((id, at), index);
     }
 
+    /// The source of a tensor that is made of one of the base. None where that could be computed and is not in the file.
+    fn adapt(
+        &mut self,
+        name: &str,
+        decl: &ParamDecl,
+        how: Adapted,
+        known: &mut FxIndexMap<String, Known>,
+    ) -> Option<Source> {
+        let known = known.get_mut(&how.key)?;
+        known.is_used = true;
+        let old = match &known.file {
+            Some(file) => Source::File(file.clone()),
+            None => Source::Fresh(how.decl.init.clone()),
+        };
+        self.ledger.adapted.push(AdaptedTensor {
+            key: name.to_string(),
+            from: how.key.clone(),
+            old_shape: how.decl.shape.clone(),
+            shape: decl.shape.clone(),
+            how: how.text.clone(),
+        });
+        Some(Source::Adapted { old: old.into(), how: how.into() })
+    }
+
     /// Opens the files that `from("file", "key")` names, and looks whether they hold the tensors that are to be filled.
     fn open_extra(&mut self, dir: &Path, problems: &mut Diagnostics) {
         let mut stores: HashMap<String, Result<Store, Problem>> = HashMap::new();
@@ -329,7 +409,7 @@ impl Bound {
     /// Tensors of the file that are kept, in a number format that nothing can be made of.
     fn check_formats(&self, store: &Store, problems: &mut Diagnostics, at: impl Fn(Problem) -> Box<Diagnostic>) {
         for tensor in self.tensors.values() {
-            if let Source::File(key) = &tensor.source
+            if let Some(key) = tensor.source.file_key()
                 && let Err(problem) = store.check(key)
             {
                 problems.push(at(problem));
@@ -376,12 +456,14 @@ impl Bound {
     /// If one cannot be read.
     pub fn hold(&mut self) -> Result<(), Problem> {
         for tensor in self.tensors.values() {
-            let held = match &tensor.source {
-                Source::File(key) => self.store.as_mut().map(|store| store.hold(key)),
-                Source::Fresh(Init::From { file, key }) => self.extra.get_mut(file).map(|store| store.hold(key)),
-                Source::Fresh(_) | Source::Computed(_) => None,
-            };
-            held.transpose()?;
+            if let Some((key, store)) = tensor.source.file_key().zip(self.store.as_mut()) {
+                store.hold(key)?;
+            }
+            if let Source::Fresh(Init::From { file, key }) = &tensor.source
+                && let Some(store) = self.extra.get_mut(file)
+            {
+                store.hold(key)?;
+            }
         }
         Ok(())
     }
@@ -409,6 +491,11 @@ impl Bound {
                 from_file(store, key, &tensor.decl.shape, name)
             }
             Source::Fresh(init) => fill(init, &tensor.decl.shape, self.seed, name),
+            Source::Adapted { old, how } => {
+                let base = Tensor { decl: how.decl.clone(), source: (**old).clone() };
+                let values = self.values(&how.key, &base)?;
+                how.apply(values, || fill(&tensor.decl.init, &tensor.decl.shape, self.seed, name))
+            }
             Source::Computed(id) => Ok(self.computed(*id, tensor)),
         }
     }
@@ -468,7 +555,8 @@ impl Bound {
     /// If one cannot be read.
     pub fn digest_of_files(&self) -> Result<Option<(String, String)>, Problem> {
         use rayon::prelude::*;
-        let is_stored = |source: &Source| matches!(source, Source::File(_) | Source::Fresh(Init::From { .. }));
+        let is_stored =
+            |source: &Source| source.file_key().is_some() || matches!(source, Source::Fresh(Init::From { .. }));
         let stored = self.tensors.par_iter().filter(|(_, tensor)| is_stored(&tensor.source));
         let digest = |(name, tensor): (&String, &Tensor)| -> Result<[u8; 32], Problem> {
             let mut digest = Sha256::new_with_prefix(name);

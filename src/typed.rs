@@ -1,10 +1,13 @@
 //! The check after the last edit: every shape known, every tensor of the base of the shape that its file has, every
 //! layer with weights used. Holding a [`Typed`] proves it; nothing after it fails because of the user's program.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::diag::{Code, Diagnostics, Problem, SHOWN};
+use crate::diag::{Code, Diagnostics, Problem, Result, SHOWN};
+use crate::graph::adapt::{self, Adapted};
 use crate::graph::{Graph, NodeId, path};
+use crate::ops::attr::Attr;
 use crate::ops::shape::Shape;
 use crate::ops::{ParamDecl, Role};
 use crate::source::Span;
@@ -49,6 +52,32 @@ impl Typed {
         self.graph.node(id).op.macs(&self.operand_shapes(id), self.shape(id))
     }
 
+    /// The tensors of the node that its `keeping` clauses make of the base's, by name.
+    pub fn adapted(&self, id: NodeId) -> BTreeMap<&'static str, Adapted> {
+        self.adapt(id).expect("the check resolved every clause")
+    }
+
+    fn adapt(&self, id: NodeId) -> Result<BTreeMap<&'static str, Adapted>> {
+        let node = self.graph.node(id);
+        if node.kept.is_empty() || node.tied.is_some() {
+            return Ok(BTreeMap::new());
+        }
+        let mut adapted = adapt::resolve(&node.path, &node.op, &self.params(id), &node.kept)?;
+        // an `init` behind the clause wins
+        adapted.retain(|name, _| !node.inits.iter().any(|filled| filled.tensor == *name));
+        let is_filled = node.op.attrs().iter().any(|(name, value)| *name == "init" && *value != Attr::None);
+        if let (true, Some(weight), Some(last)) = (is_filled, adapted.get("weight"), node.kept.last())
+            && !weight.has_new()
+        {
+            let shown = path::display(&node.path);
+            let message = format!("`init` fills nothing of `{shown}`: all of its `weight` is kept");
+            let problem = Problem::new(Code::BadEdit, message).see(node.span, "made here");
+            let hint = "leave `init` out, or say which rows or channels are `new`";
+            return Err(problem.hint(hint).at(last.span));
+        }
+        Ok(adapted)
+    }
+
     fn operand_shapes(&self, id: NodeId) -> Vec<&Shape> {
         self.graph.operand_shapes(id).expect("a typed graph has every shape")
     }
@@ -63,7 +92,7 @@ pub struct Replaced {
 
 /// Checks the whole graph and reports every independent mistake. A layer behind a mistake is not reported again.
 /// `replaced` lets a message say how to replace more.
-pub fn check(mut graph: Graph, replaced: &[Replaced]) -> Result<Typed, Diagnostics> {
+pub fn check(mut graph: Graph, replaced: &[Replaced]) -> std::result::Result<Typed, Diagnostics> {
     let mut problems = Diagnostics::new();
     let order = graph.order();
     for id in &order {
@@ -87,10 +116,17 @@ pub fn check(mut graph: Graph, replaced: &[Replaced]) -> Result<Typed, Diagnosti
     if problems.has_errors() {
         return Err(problems);
     }
-    if cfg!(debug_assertions) {
-        graph.check();
+    let typed = Typed { order: order.into(), graph: graph.into() };
+    for id in typed.order() {
+        problems.take(typed.adapt(*id));
     }
-    Ok(Typed { order: order.into(), graph: graph.into() })
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    if cfg!(debug_assertions) {
+        typed.graph.check();
+    }
+    Ok(typed)
 }
 
 /// What an op says about its operands, with the places that made them so.
@@ -218,6 +254,12 @@ fn changed_params(graph: &Graph, id: NodeId) -> Option<Box<crate::diag::Diagnost
     if let crate::ops::Op::Conv2d(conv) = &node.op
         && operands.first().is_some_and(|operand| graph.inputs().values().any(|input| input == operand))
     {
+        let kept = match (wanted, given) {
+            (3, 4) => "[0, 1, 2, mean]",
+            (3, 1) => "[sum]",
+            _ => "repeat",
+        };
+        problem = problem.hint(format!("its values go on: `replace {named} with same keeping channels {kept}`"));
         let crate::ops::attr::Pair { h, w } = conv.kernel;
         let kernel = if h == w { h.to_string() } else { format!("({h}, {w})") };
         problem =

@@ -9,7 +9,7 @@ use crate::graph::{NodeId, path};
 use crate::ops::{self, Arity, Op};
 use crate::resolve::ModuleId;
 use crate::source::Span;
-use crate::syntax::tree;
+use crate::syntax::tree::{self, Spanned};
 
 impl<'a> Builder<'a, '_> {
     /// The callable with further arguments: later ones win by name, positional ones follow those already given.
@@ -76,6 +76,19 @@ impl<'a> Builder<'a, '_> {
         let Some(op) = self.make_op(env, entry, args, span)? else {
             return Ok(Some(Value::Poison));
         };
+        self.put_op(env, label, op, value, span)
+    }
+
+    /// Makes the layer of an op of one value, or of none.
+    pub(super) fn put_op(
+        &mut self,
+        env: &mut Env<'a>,
+        label: Option<&Labelled>,
+        op: Op,
+        value: Option<Value<'a>>,
+        span: Span,
+    ) -> Result<Option<Value<'a>>> {
+        let name = op.name();
         if matches!(op, Op::Input(_)) {
             let problem = Problem::new(Code::BadEdit, "`input` is declared by a network, not made as a layer");
             return Err(problem.at(span));
@@ -87,19 +100,78 @@ impl<'a> Builder<'a, '_> {
             Some(Value::Poison) => return Ok(Some(Value::Poison)),
             Some(value) => self.node(&value, span)?,
             None => {
-                let problem = Problem::new(Code::BadEdit, format!("`{}` has nothing to take here", entry.name));
+                let problem = Problem::new(Code::BadEdit, format!("`{name}` has nothing to take here"));
                 return Err(problem.hint("begin the chain with a value: `in -> ..`").at(span));
             }
         };
         if op.arity() != Arity::Exactly(1) {
-            let problem = Problem::new(Code::MissingArgument, format!("`{}` takes several values", entry.name));
-            let hint = format!("write `{}(prev, other)` at the head of a statement", entry.name);
+            let problem = Problem::new(Code::MissingArgument, format!("`{name}` takes several values"));
+            let hint = format!("write `{name}(prev, other)` at the head of a statement");
             return Err(problem.hint(hint).at(span));
         }
         if let Op::Chunk(chunk) = &op {
             return self.apply_chunk(env, label, chunk, operand, span).map(Some);
         }
         self.add_node(env, label, op, vec![operand], span).map(|id| Some(Value::Node(id)))
+    }
+
+    /// `same`, the layer that an edit replaces, perhaps with some arguments changed.
+    pub(super) fn same(
+        &mut self,
+        env: &mut Env<'a>,
+        label: Option<&Labelled>,
+        args: Option<&'a tree::Args>,
+        value: Option<Value<'a>>,
+        span: Span,
+    ) -> Result<Option<Value<'a>>> {
+        let same = env.same.clone().expect("the caller looked");
+        let Some(op) = &same.op else {
+            let problem =
+                Problem::new(Code::BadEdit, format!("`same` is one layer again, and `{}` is more", same.shown));
+            return Err(problem.hint("name its block, or its layers one by one").at(span));
+        };
+        let mut changes = vec![];
+        let first = ops::find(op.name()).and_then(|entry| entry.args.first()).map(|first| first.name);
+        for (at, arg) in args.into_iter().flat_map(|args| &args.args).enumerate() {
+            let name = match (&arg.name, first) {
+                (Some(name), _) => name.clone(),
+                (None, Some(first)) if at == 0 => Spanned { value: first.to_string(), span: arg.value.span },
+                (None, _) => {
+                    let problem = Problem::new(Code::UnknownArgument, "the arguments of `same` go by name");
+                    return Err(problem.at(arg.value.span));
+                }
+            };
+            changes.push((name, &arg.value));
+        }
+        let op = self.changed(env, op, &same.shown, &changes, span)?;
+        self.put_op(env, label, op, value, span)
+    }
+
+    /// An op with some of its arguments changed. `layer` is whose op it is, as messages print it.
+    pub fn changed(
+        &mut self,
+        env: &mut Env<'a>,
+        op: &Op,
+        layer: &str,
+        changes: &[(tree::Name, &'a tree::Expr)],
+        span: Span,
+    ) -> Result<Op> {
+        let mut args = vec![];
+        for (name, expr) in changes {
+            let value = self.eval(env, expr)?;
+            let Some(value) = value.to_attr() else {
+                let problem = Problem::new(Code::TypeMismatch, format!("`{}` cannot be {}", name.value, value.kind()));
+                return Err(problem.at(expr.span));
+            };
+            args.push(ops::attr::Arg { name: Some(name.value.clone()), value });
+        }
+        op.with_attrs(&args).map_err(|found| {
+            let span = found.arg.and_then(|at| changes.get(at)).map_or(span, |(name, expr)| {
+                let of_name = matches!(found.problem.code, Code::UnknownArgument | Code::Duplicate);
+                if of_name { name.span } else { expr.span }
+            });
+            found.problem.note(format!("`{layer}` is a `{}`", op.name())).at(span)
+        })
     }
 
     /// `chunk(n)`: a scope of n nodes, numbered from 0, each one part.

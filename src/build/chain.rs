@@ -221,11 +221,13 @@ impl<'a> Builder<'a, '_> {
         match &expr.kind {
             ExprKind::Name(name) => match self.step_value(env, name) {
                 // a name whose mistake is reported is silent as a value
+                None if is_same(env, name) => false,
                 Some(Value::Poison) | None => true,
                 Some(_) => false,
             },
             ExprKind::Call(name, _) => {
-                let is_step = name.value == "tied" || self.step_value(env, &name.value).is_some();
+                let is_step =
+                    name.value == "tied" || is_same(env, &name.value) || self.step_value(env, &name.value).is_some();
                 ops::OPERAND_OPS.contains(&name.value.as_str()) || !is_step
             }
             _ => true,
@@ -366,6 +368,7 @@ impl<'a> Builder<'a, '_> {
                 };
                 match self.step_value(env, name) {
                     None if name == "tied" => Some(self.tied(env, label.as_ref(), args, value, step.span)?),
+                    None if is_same(env, name) => self.same(env, label.as_ref(), args, value, step.span)?,
                     None if env.lookup(name).is_some() => {
                         return Err(value_in_chain(&format!("`{name}`")).at(name_span));
                     }
@@ -555,6 +558,11 @@ impl<'a> Builder<'a, '_> {
     fn optional_condition(&mut self, env: &mut Env<'a>, expr: Option<&'a tree::Expr>) -> Result<Option<bool>> {
         expr.map_or(Ok(Some(true)), |expr| self.condition(env, expr))
     }
+}
+
+/// Whether a name that no op or block has is the layer that an edit replaces.
+fn is_same(env: &Env<'_>, name: &str) -> bool {
+    name == "same" && env.same.is_some()
 }
 
 /// Whether a value at the head of a chain is a layer of its own: an operator or a call.

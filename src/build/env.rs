@@ -5,6 +5,7 @@ use std::rc::Rc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::value::{Binding, BindingKind, Value};
+use crate::ops::Op;
 use crate::resolve::ModuleId;
 use crate::syntax::tree::Expr;
 
@@ -36,8 +37,18 @@ pub struct Env<'a> {
     pub prev: Option<Value<'a>>,
     /// The text of an edit: paths of the network are values.
     pub sees_paths: bool,
+    /// What `same` is, in the text of a `replace`.
+    pub same: Option<Rc<Same>>,
     /// The place that an edit takes away, which its text may not name.
     pub hidden: Option<String>,
+}
+
+/// What a `replace` takes away.
+pub struct Same {
+    /// As messages print it.
+    pub shown: String,
+    /// Of a single layer.
+    pub op: Option<Op>,
 }
 
 /// A binding, and the latest of the same name, itself counted, that an operand and a step can mean.
@@ -61,6 +72,7 @@ impl<'a> Env<'a> {
             input: None,
             prev: None,
             sees_paths: false,
+            same: None,
             hidden: None,
         }
     }

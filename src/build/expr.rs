@@ -165,6 +165,10 @@ impl<'a> Builder<'a, '_> {
         let ops = ops::MANUAL.iter().map(|entry| entry.name);
         let functions = number::FUNCTIONS.iter().copied();
         let names = env.names().chain(visible).chain(ops).chain(functions);
+        if name == "same" {
+            return problem
+                .hint("`same` is the layer that a `replace` replaces: `replace conv1 with same(stride = 1)`");
+        }
         let ours = ops::OTHER_NAMES.iter().find(|(other, _)| *other == name).map(|(_, ours)| *ours);
         problem.hints(ours.map(|ours| format!("it is called `{ours}` here")).or_else(|| suggest(name, names)))
     }

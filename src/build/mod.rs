@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use budget::{Budget, Limit};
-pub use env::{Env, Naming};
+pub use env::{Env, Naming, Same};
 pub use network::{BaseInfo, build_base};
 use value::MAX_NESTED;
 pub use value::{BindingKind, List, Target, Value};

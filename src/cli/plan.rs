@@ -7,7 +7,7 @@ use super::args::SpecArgs;
 use super::session::Session;
 use super::show::totals;
 use super::table::{bytes_change, change, count, giga, giga_change, thousands};
-use crate::bind::{Ledger, bind_headers};
+use crate::bind::{AdaptedTensor, Ledger, bind_headers};
 use crate::compile::Compiled;
 use crate::diag::{Diagnostics, one_line};
 use crate::edit::{Note, Report};
@@ -20,6 +20,9 @@ use crate::weights::WeightsSource;
 
 /// Places that a line names before it only counts them.
 const NAMED: usize = 6;
+
+/// Adapted tensors that are shown one by one.
+const ADAPTED: usize = 8;
 
 /// Show what each edit does, and what becomes of the weights.
 #[derive(Debug, clap::Args)]
@@ -41,6 +44,7 @@ pub fn run(session: &mut Session, args: &Plan) -> Outcome {
             "edits": edits,
             "ledger": {
                 "kept": ledger.kept,
+                "adapted": ledger.adapted.iter().map(adapted_json).collect::<Vec<_>>(),
                 "dropped": ledger.dropped,
                 "new": ledger.new,
                 "reshaped": ledger.reshaped,
@@ -63,6 +67,12 @@ pub fn run(session: &mut Session, args: &Plan) -> Outcome {
     print(&text);
     let ledger = ledger(compiled)?;
     print(&format!("weights: {}\n", one_line(&ledger.to_string())));
+    for tensor in ledger.adapted.iter().take(ADAPTED) {
+        print(&format!("  {tensor}\n"));
+    }
+    if let Some(more) = ledger.adapted.len().checked_sub(ADAPTED).filter(|more| *more > 0) {
+        print(&format!("  and {more} more, `--json` has all\n"));
+    }
     if let WeightsSource::Hub(repo) = &compiled.settings.weights {
         say(format!("note: this is so if hf(\"{repo}\") has the base network's keys; `archc run` reads it"));
     }
@@ -97,6 +107,16 @@ fn report_text(sources: &Sources, report: &Report) -> String {
     let figures = (change(report.parameters), giga_change(report.macs), bytes_change(report.activations * 4));
     text += &format!("  change   {} parameters, {} multiply-adds, {} activations\n\n", figures.0, figures.1, figures.2);
     text
+}
+
+fn adapted_json(tensor: &AdaptedTensor) -> Value {
+    json!({
+        "key": tensor.key,
+        "from": tensor.from,
+        "old_shape": tensor.old_shape,
+        "shape": tensor.shape,
+        "how": tensor.how,
+    })
 }
 
 /// The first few names, and how many there are where that is not plain.

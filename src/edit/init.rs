@@ -1,6 +1,6 @@
 //! `init S with I`: fills the weight (a norm's scale) and zeroes the bias; one tensor is named by its key.
 
-use super::select::{Grain, Target, select};
+use super::select::{self, Grain, Target, select};
 use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{Code, Problem};
@@ -8,7 +8,7 @@ use crate::graph::{Filled, Graph, NodeId, key};
 use crate::ops::attr::FromAttr;
 use crate::ops::init::Init;
 use crate::ops::{ParamDecl, Role};
-use crate::syntax::tree::{Index, Part, Segment, SelectKind, Selector};
+use crate::syntax::tree::{Part, SelectKind, Selector};
 
 pub(super) const VERB: Verb = Verb {
     name: "init",
@@ -79,17 +79,7 @@ fn set(ctx: &mut Ctx<'_, '_, '_>, id: NodeId, filled: Filled) -> (NodeId, Mark) 
 fn one_tensor(graph: &Graph, selector: &Selector) -> Option<(NodeId, ParamDecl)> {
     let [one] = selector.include.as_slice() else { return None };
     let (SelectKind::Place(place), None, None) = (&one.kind, &one.of, &one.filter) else { return None };
-    let mut labels = vec![];
-    for segment in &place.segments {
-        match &segment.value {
-            Segment::Glob(glob) if !glob.contains('*') => labels.push(glob.clone()),
-            Segment::Indices(indices) => match indices.as_slice() {
-                [Index::At(at @ 0..)] => labels.push(at.to_string()),
-                _ => return None,
-            },
-            Segment::Glob(_) => return None,
-        }
-    }
+    let labels = select::labels(place)?;
     // `attn.out_proj.weight`: the name in the layer may have two labels
     (1..labels.len()).rev().find_map(|split| {
         let id = graph.find(&labels[..split].join("."))?;

@@ -12,6 +12,7 @@ mod cut;
 mod freeze;
 mod init;
 mod insert;
+mod keeping;
 mod output;
 mod remove;
 mod rename;
@@ -287,6 +288,10 @@ impl<'a> Ctx<'a, '_, '_> {
 
     /// Makes the layers of `new` in the scope of `env`: under their own names, or all as `name`, where one is given.
     fn put(&mut self, env: &mut Env<'a>, new: &'a New, input: NodeId) -> Outcome<NodeId> {
+        if let Some(keeping) = &new.keeping {
+            let problem = Problem::new(Code::BadEdit, "nothing is replaced here whose tensors could be kept");
+            return Err(problem.hint("`keeping` goes with `replace` and `set`").at(keeping.span).into());
+        }
         let at = match &new.name {
             None => None,
             Some(name) => {
@@ -307,13 +312,11 @@ impl<'a> Ctx<'a, '_, '_> {
 }
 
 impl Ctx<'_, '_, '_> {
-    /// Says which layers of earlier edits a place holds that is about to go.
-    fn warn_undone(&mut self, site: &ways::Site) {
+    /// Says which layers of earlier edits are about to go.
+    fn warn_undone(&mut self, going: impl Iterator<Item = NodeId>) {
         let graph = &self.builder.patch;
-        let made: Vec<(String, Span)> = site
-            .nodes
-            .iter()
-            .filter_map(|id| Some((graph.node(*id).path.clone(), graph.node(*id).origin?)))
+        let made: Vec<(String, Span)> = going
+            .filter_map(|id| Some((graph.node(id).path.clone(), graph.node(id).origin?)))
             .filter(|(_, origin)| *origin != self.span)
             .collect();
         warn_undone(&made, self.span, &mut self.builder.problems);
@@ -367,7 +370,9 @@ fn names_of(edit: &Edit) -> Vec<String> {
             Some(Segment::Glob(name)) => vec![name.clone()],
             Some(Segment::Indices(_)) | None => vec![],
         },
-        Part::Selector(_) | Part::Place(_) | Part::Expr(_) | Part::Entries(_) | Part::Word(_) => vec![],
+        Part::Selector(_) | Part::Place(_) | Part::Expr(_) | Part::Entries(_) | Part::Keeping(_) | Part::Word(_) => {
+            vec![]
+        }
     };
     edit.parts.iter().flat_map(of).collect()
 }

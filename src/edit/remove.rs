@@ -41,7 +41,7 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
             .apply(ctx.builder.patch);
         close_gaps(ctx.builder.patch, &site, input);
         let scope = matches!(site.target, super::Target::Scope(_)).then_some(place);
-        ctx.warn_undone(&site);
+        ctx.warn_undone(site.nodes.iter().copied());
         for id in site.nodes {
             ctx.builder.patch.remove(id);
         }

@@ -1,18 +1,21 @@
 //! `replace T with B [as name]`: B takes the place, and the path, of T.
 
+use super::keeping::Kept;
 use super::select::{Grain, Target, select};
 use super::ways::{LeadOut, Site, close_gaps};
 use super::{Ctx, Outcome, SHAPE, Verb};
+use crate::build::Same;
 use crate::diag::{At, Code, Problem};
-use crate::graph::path;
+use crate::graph::{NodeId, path};
 use crate::syntax::tree::{Part, Selector};
 
 pub(super) const VERB: Verb = Verb {
     name: "replace",
-    syntax: &["replace T with B [as name]"],
+    syntax: &["replace T with B [as name] [keeping ..]"],
     meaning: "B takes the place and the path of T, which is gone; of a range `a..=b` it takes the path of `b`. \
         With `as name` it is called otherwise. A chain of several layers becomes a `seq` there: `fc.0`, `fc.1`. In B, \
-        `in` is what went into T, and every other path of the network is a value.",
+        `in` is what went into T, and every other path of the network is a value. Where T is a layer, `same` is its op \
+        with its arguments, `same(out = 2)` with some changed. `keeping` makes tensors of B of those of T.",
     example: "replace fc with dropout(0.5) -> linear(10)",
     apply,
 };
@@ -31,7 +34,14 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
         let gone = site.target.path(ctx.builder.patch);
         let holder = site.holder(ctx.builder.patch);
         let rank = site.nodes.first().map_or(0, |id| ctx.builder.patch.node(*id).rank);
-        ctx.warn_undone(&site);
+        let kept = new.keeping.as_ref().map(|keeping| Kept::of_place(ctx, keeping, &site)).transpose()?;
+        let same = match &site.target {
+            Target::Layer(id) => Some(ctx.builder.patch.node(*id).op.clone()),
+            Target::Scope(_) | Target::Range { .. } => None,
+        };
+        // what a clause takes over is not undone
+        let goes_on = |id: &NodeId| kept.as_ref().is_some_and(|kept| kept.takes(*id));
+        ctx.warn_undone(site.nodes.iter().copied().filter(|id| !goes_on(id)));
         detach(ctx, &site, &gone);
         let at = new.name.as_ref().map_or(gone.clone(), |name| path::join(&holder, &name.value));
         if let Some(name) = new.name.as_ref().filter(|_| ctx.builder.patch.is_taken(&at)) {
@@ -40,8 +50,14 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
         }
         let mut env = ctx.env(&holder);
         env.hidden = Some(gone);
+        env.same = Some(Same { shown: site.shown.clone(), op: same }.into());
         ctx.builder.patch.rank_from(rank);
+        let made = ctx.builder.patch.made();
         let result = ctx.make(&mut env, new, Some(&at), input)?;
+        if let Some(kept) = kept {
+            let made = ctx.builder.patch.made_since(made);
+            kept.give(ctx, &at, &made)?;
+        }
         let inside = |id| site.holds(id);
         LeadOut { old, new: result, inside: &inside, place: &at, inclusive: false, named_outputs: true }
             .apply(ctx.builder.patch);

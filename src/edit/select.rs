@@ -87,6 +87,19 @@ pub fn select<'a>(builder: &mut Builder<'a, '_>, selector: &'a Selector, grain: 
     Ok(places)
 }
 
+/// The labels of a place without patterns.
+pub fn labels(place: &Place) -> Option<Vec<String>> {
+    let label = |segment: &Spanned<Segment>| match &segment.value {
+        Segment::Glob(glob) if !glob.contains('*') => Some(glob.clone()),
+        Segment::Indices(indices) => match indices.as_slice() {
+            [Index::At(at @ 0..)] => Some(at.to_string()),
+            _ => None,
+        },
+        Segment::Glob(_) => None,
+    };
+    place.segments.iter().map(label).collect()
+}
+
 /// Sorts places by their first layers in running order.
 fn sort(graph: &Graph, places: &mut [Target]) {
     if places.len() < 2 {

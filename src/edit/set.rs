@@ -1,35 +1,32 @@
 //! `set T { attr = v, .. }`: changes arguments of the ops of layers.
 
+use super::keeping::Kept;
 use super::select::{Grain, Target, select};
 use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{Code, Problem};
 use crate::graph::path;
-use crate::ops::attr::Arg;
 use crate::syntax::tree::Part;
 
 pub(super) const VERB: Verb = Verb {
     name: "set",
-    syntax: &["set T { argument = value, .. }", "set P.argument = value"],
+    syntax: &["set T { argument = value, .. } [keeping ..]", "set P.argument = value [keeping ..]"],
     meaning: "Changes arguments of the ops of layers. It is the one way to change the shape of a base layer's tensors: those \
-        get fresh values and count as reshaped.",
+        get fresh values and count as reshaped, unless `keeping` makes them of the old ones.",
     example: "set layer4[0].conv1, layer4[0].downsample[0] { stride = 1 }",
     apply,
 };
 
 fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
-    let [Part::Selector(selector), Part::Entries(entries)] = parts else { unreachable!("{SHAPE}") };
+    let (selector, entries, keeping) = match parts {
+        [Part::Selector(selector), Part::Entries(entries)] => (selector, entries, None),
+        [Part::Selector(selector), Part::Entries(entries), Part::Keeping(keeping)] => {
+            (selector, entries, Some(keeping))
+        }
+        _ => unreachable!("{SHAPE}"),
+    };
     let targets = select(ctx.builder, selector, Grain::Places)?;
-    let mut env = ctx.env("");
-    let mut changes = vec![];
-    for (name, expr) in entries {
-        let value = ctx.builder.eval(&mut env, expr)?;
-        let Some(value) = value.to_attr() else {
-            let problem = Problem::new(Code::TypeMismatch, format!("`{}` cannot be {}", name.value, value.kind()));
-            return Err(problem.at(expr.span).into());
-        };
-        changes.push(Arg { name: Some(name.value.clone()), value });
-    }
+    let changes: Vec<_> = entries.iter().map(|(name, expr)| (name.clone(), expr)).collect();
     let mut changed = false;
     let mut layers = vec![];
     for target in targets {
@@ -43,17 +40,16 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
         };
         ctx.matched.push(shown);
         let old = ctx.builder.patch.node(id).op.clone();
-        let op = old.with_attrs(&changes).map_err(|found| {
-            let span = found.arg.and_then(|at| entries.get(at)).map_or(ctx.span, |(name, expr)| {
-                let of_name = matches!(found.problem.code, Code::UnknownArgument | Code::Duplicate);
-                if of_name { name.span } else { expr.span }
-            });
-            let layer = path::display(&ctx.builder.patch.node(id).path);
-            found.problem.note(format!("`{layer}` is a `{}`", old.name())).at(span)
-        })?;
+        let layer = path::display(&ctx.builder.patch.node(id).path);
+        let mut env = ctx.env("");
+        let op = ctx.builder.changed(&mut env, &old, &layer, &changes, ctx.span)?;
+        let kept = keeping.map(|keeping| Kept::of_layer(ctx, keeping, id)).transpose()?;
         changed |= op != old;
         ctx.builder.patch.set_op(id, op);
         ctx.builder.patch.node_mut(id).reshaped = true;
+        if let Some(kept) = kept {
+            kept.give_to(ctx, id);
+        }
         layers.push(id);
     }
     // an argument is overwritten alone, so that each is a deed of its own

@@ -19,6 +19,8 @@ pub(super) enum Mark {
     Argument(String),
     /// The values of this tensor.
     Tensor(&'static str),
+    /// That this tensor is made of the old one.
+    Kept(&'static str),
     Frozen,
     Trainable,
     /// Whose weights it uses.
@@ -31,7 +33,10 @@ impl Mark {
         match (self, other) {
             (Mark::Frozen, Mark::Trainable) | (Mark::Trainable, Mark::Frozen) => true,
             // a tied layer has no tensors of its own that could have been filled
-            (Mark::Tensor(_), Mark::Tied) => true,
+            (Mark::Tensor(_) | Mark::Kept(_), Mark::Tied) => true,
+            // a clause goes on from what an earlier one made
+            (Mark::Kept(_), Mark::Kept(_)) => false,
+            (Mark::Kept(one), Mark::Tensor(other)) => one == other,
             (one, other) => one == other,
         }
     }
@@ -40,6 +45,7 @@ impl Mark {
         match self {
             Mark::Argument(_) => "set",
             Mark::Tensor(_) => "filled",
+            Mark::Kept(_) => "kept",
             Mark::Frozen => "frozen",
             Mark::Trainable => "unfrozen",
             Mark::Tied => "tied",
@@ -100,7 +106,7 @@ impl History {
         for (gone, heir) in step.heirs {
             let marks = self.by_node.remove(gone).unwrap_or_default();
             let (passed, rest): (Vec<_>, Vec<_>) =
-                marks.into_iter().partition(|(mark, _)| matches!(mark, Mark::Tensor(_)));
+                marks.into_iter().partition(|(mark, _)| matches!(mark, Mark::Tensor(_) | Mark::Kept(_)));
             self.by_node.insert(*gone, rest);
             self.by_node.entry(*heir).or_default().extend(passed);
         }
@@ -123,10 +129,11 @@ impl History {
         for (earlier, names, one) in by_edit(again) {
             let are = if one.is_plural(&names) { "are" } else { "is" };
             let fate = match (&one.mark, &one.over) {
-                (Mark::Tensor(_), Some(Mark::Tied)) => "tied to another layer's",
+                (Mark::Tensor(_) | Mark::Kept(_), Some(Mark::Tied)) => "tied to another layer's",
                 (Mark::Frozen, _) => "unfrozen again",
                 (Mark::Trainable, _) => "frozen again",
                 (Mark::Argument(_), _) => "set again",
+                (Mark::Kept(_), _) => "filled",
                 (Mark::Tensor(_), _) => "filled again",
                 (Mark::Tied, _) => "tied again",
             };
@@ -144,8 +151,10 @@ impl History {
                 note(&mut lost, by, mark, path, None);
             }
         }
-        // what is gone does not learn, and what takes its place does: an `unfreeze` keeps its sense
-        lost.retain(|by, one| self.marked[*by].left == 0 && one.mark != Mark::Trainable);
+        // what is gone does not learn, and what takes its place does: an `unfreeze` keeps its sense. That a layer goes whose
+        // tensors were made of old ones is said of the layer
+        let is_told = |mark: &Mark| !matches!(mark, Mark::Trainable | Mark::Kept(_));
+        lost.retain(|by, one| self.marked[*by].left == 0 && is_told(&one.mark));
         let lost = lost.into_iter().map(|(by, one)| (self.marked[by].edit, one)).collect();
         for (earlier, names, one) in by_edit(lost) {
             let fate = if one.layers.len() == 1 { "the layer is" } else { "the layers are" };
@@ -178,7 +187,7 @@ impl History {
             self.marked[own].left += 1;
         }
         lost.retain(|by, one| {
-            let is_written = matches!(one.mark, Mark::Argument(_) | Mark::Tensor(_));
+            let is_written = matches!(one.mark, Mark::Argument(_) | Mark::Tensor(_) | Mark::Kept(_));
             self.marked[*by].left == 0 || (is_written && !is_exception)
         });
         lost.into_iter().map(|(by, one)| (self.marked[by].edit, one)).collect()
@@ -227,7 +236,7 @@ impl Lost {
         let first = quoted(&self.layers[0]);
         let (subject, of, unit, all) = match &self.mark {
             Mark::Argument(_) => (format!("{} of {first}", and(names)), "of ", "layer", self.layers.len()),
-            Mark::Tensor(name) => (quoted(&key(&self.layers[0], name)), "", "tensor", self.marks),
+            Mark::Tensor(name) | Mark::Kept(name) => (quoted(&key(&self.layers[0], name)), "", "tensor", self.marks),
             _ => (first, "", "layer", self.layers.len()),
         };
         let more = match all - 1 {

@@ -209,15 +209,8 @@ impl Trainer {
         let ledger = bound.ledger();
         let is_drawn = matches!(self.model.compiled().settings.weights, WeightsSource::Random { .. });
         let is_random = self.options.weights.is_none() && is_drawn;
-        [
-            (if is_random { "drawn" } else { "kept" }, &ledger.kept),
-            ("dropped", &ledger.dropped),
-            ("new", &ledger.new),
-            ("reshaped", &ledger.reshaped),
-            ("unused", &ledger.unused),
-        ]
-        .map(|(fate, keys)| (fate.to_string(), keys.clone()))
-        .into()
+        let kept = if is_random { "drawn" } else { "kept" };
+        ledger.fates(kept).map(|(fate, keys)| (fate.to_string(), keys)).into()
     }
 }
 

@@ -5,6 +5,7 @@
 //! invariants of what it changed: acyclic, operands complete, paths unique, nothing dangling. Shapes are inferred as nodes are made, with
 //! holes where something does not fit; [`crate::typed`] reports the holes after the last edit.
 
+pub mod adapt;
 mod dump;
 mod names;
 mod order;
@@ -54,6 +55,8 @@ pub struct Node {
     pub frozen: bool,
     /// The tensors that `init` lines fill.
     pub inits: Vec<Filled>,
+    /// The `keeping` clauses that make its tensors.
+    pub kept: Vec<adapt::Kept>,
     /// Some arguments were changed by a `set`, so that shapes of its tensors may differ from the file's.
     pub reshaped: bool,
     /// Orders nodes that could run at the same time.

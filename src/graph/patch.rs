@@ -109,6 +109,7 @@ impl Patch {
             tied: None,
             frozen: false,
             inits: vec![],
+            kept: vec![],
             reshaped: false,
             rank: self.next_rank,
             shape,
@@ -249,7 +250,7 @@ impl Patch {
             self.set_tied(*heir, node.tied);
             self.heirs.push((id, *heir));
             let heir = &mut self.slot_mut(*heir).node;
-            (heir.base, heir.inits) = (node.base, node.inits);
+            (heir.base, heir.inits, heir.kept) = (node.base, node.inits, node.kept);
         }
     }
 

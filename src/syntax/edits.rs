@@ -6,6 +6,11 @@ use super::tree::*;
 use crate::diag::{Code, Problem, Result};
 use crate::source::Span;
 
+/// The words that may stand for a row.
+const ROW: (&str, Pick) = ("new", Pick::New);
+/// Those that may stand for a channel.
+const CHANNEL: &[(&str, Pick)] = &[("mean", Pick::Mean), ("sum", Pick::Sum), ("zeros", Pick::Zeros), ROW];
+
 impl Builder<'_> {
     /// An edit of any verb: the parts that its rule has in the grammar, in their order.
     pub fn edit(&mut self, pair: Pair) -> Result<Edit> {
@@ -26,6 +31,7 @@ impl Builder<'_> {
                     let (target, entry) = self.assignment(&pair)?;
                     parts.extend([Part::Selector(target), Part::Entries(vec![entry])]);
                 }
+                Rule::keeping => parts.push(Part::Keeping(self.keeping(pair)?)),
                 Rule::expectation => self.expect_behind(&pair, &mut parts)?,
                 _ if pair.as_str().starts_with(|first: char| first.is_ascii_alphabetic()) => {
                     parts.push(Part::Word(self.name(&pair)));
@@ -52,7 +58,71 @@ impl Builder<'_> {
     fn new_layers(&mut self, pair: Pair) -> Result<New> {
         let span = self.span(&pair);
         let chain = self.chain(child(&pair, Rule::chain).expect(SHAPE), self.depth)?;
-        Ok(New { chain, name: child(&pair, Rule::name).map(|name| self.name(&name)), span })
+        let keeping = child(&pair, Rule::keeping).map(|pair| self.keeping(pair)).transpose()?;
+        Ok(New { chain, name: child(&pair, Rule::name).map(|name| self.name(&name)), keeping, span })
+    }
+
+    fn keeping(&mut self, pair: Pair) -> Result<Keeping> {
+        let span = self.span(&pair);
+        let kind = match child(&pair, Rule::heirs) {
+            Some(heirs) => {
+                let heirs = heirs.into_inner().filter(|inner| inner.as_rule() == Rule::heir);
+                KeepingKind::Each(heirs.map(|heir| self.heir(heir)).collect::<Result<_>>()?)
+            }
+            None => KeepingKind::Alike(self.hows(pair)?),
+        };
+        Ok(Keeping { kind, span })
+    }
+
+    fn heir(&mut self, pair: Pair) -> Result<Heir> {
+        let span = self.span(&pair);
+        let mut places = pair.clone().into_inner().filter(|inner| inner.as_rule() == Rule::place);
+        let new = self.place(places.next().expect(SHAPE))?;
+        let old = self.place(places.next().expect(SHAPE))?;
+        Ok(Heir { new, old, hows: self.hows(pair)?, span })
+    }
+
+    fn hows(&mut self, pair: Pair) -> Result<Vec<How>> {
+        pair.into_inner().filter(|inner| inner.as_rule() == Rule::how).map(|how| self.how(how)).collect()
+    }
+
+    fn how(&mut self, pair: Pair) -> Result<How> {
+        let span = self.span(&pair);
+        let mut inner = pair.into_inner();
+        let value = match inner.next().expect(SHAPE).as_rule() {
+            Rule::kw_rows => HowKind::Rows(self.picks(inner.next().expect(SHAPE), &[ROW])?),
+            Rule::kw_channels => match inner.next().expect(SHAPE) {
+                repeat if repeat.as_rule() == Rule::kw_repeat => HowKind::Repeat,
+                picks => HowKind::Channels(self.picks(picks, CHANNEL)?),
+            },
+            Rule::kw_center => HowKind::Center,
+            Rule::kw_weight => HowKind::Tensor("weight"),
+            Rule::kw_bias => HowKind::Tensor("bias"),
+            _ => HowKind::Weights,
+        };
+        Ok(How { value, span })
+    }
+
+    /// `[0..10, 17, new]`
+    fn picks(&mut self, pair: Pair, words: &[(&str, Pick)]) -> Result<Vec<Spanned<Pick>>> {
+        let picks = pair.into_inner().filter(|inner| inner.as_rule() == Rule::pick);
+        let picks = picks.map(|pick| {
+            let span = self.span(&pick);
+            let inner = pick.into_inner().next().expect(SHAPE);
+            if inner.as_rule() == Rule::place_index {
+                return Ok(Spanned { value: Pick::Old(self.place_index(inner)?), span });
+            }
+            let name = self.name(&inner).value;
+            match words.iter().find(|(word, _)| *word == name) {
+                Some((_, pick)) => Ok(Spanned { value: *pick, span }),
+                None => {
+                    let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+                    let message = format!("expected an index, a range or {}, got `{name}`", known.join(", "));
+                    Err(Problem::new(Code::Syntax, message).at(span))
+                }
+            }
+        });
+        picks.collect()
     }
 
     /// `T.attr = v`, where the last segment is the attribute.

@@ -340,6 +340,15 @@ impl<'a> Stuck<'a> {
             };
             return Some(self.here(problem.hint(hint)));
         }
+        if self.found == "keeping" {
+            let problem = Self::problem("`keeping` stands behind the new layer of a `replace`, or behind a `set`");
+            return Some(self.here(problem.hint("`replace fc with same(out = 2) keeping rows [281, 207]`")));
+        }
+        if self.wants(&[Rule::how]) {
+            let problem = Self::problem(format!("expected what is kept, found {}", self.what_was_found()));
+            let hint = "`weights`, `rows [..]`, `channels [..]`, `channels repeat`, `center`, `weight` or `bias`";
+            return Some(self.here(problem.hint(hint)));
+        }
         let missing = self.first_word() == "insert" && self.wants(&[Rule::side, Rule::kw_at]);
         if missing
             && ["before", "after", "at", "beside"].contains(&last_word(before))
@@ -354,13 +363,7 @@ impl<'a> Stuck<'a> {
     /// What was expected, and what was found instead.
     fn expectation(&self) -> Box<Diagnostic> {
         let expected = self.expected();
-        let found = match (self.found, self.behind) {
-            ("", _) if self.context.is_none() => "`}`".to_string(),
-            ("", Some(behind @ ('}' | ';'))) => format!("`{behind}`"),
-            ("", None) => "the end of the file".to_string(),
-            ("", _) => "the end of the line".to_string(),
-            (token, _) => quote(token),
-        };
+        let found = self.what_was_found();
         let message = match expected.split_last() {
             None => format!("expected the end of the statement, found {found}"),
             Some((only, [])) => format!("expected {only}{}, found {found}", self.after()),
@@ -393,6 +396,16 @@ impl<'a> Stuck<'a> {
             problem = problem.hint(format!("`{}` is a reserved word", self.found));
         }
         self.here(problem)
+    }
+
+    fn what_was_found(&self) -> String {
+        match (self.found, self.behind) {
+            ("", _) if self.context.is_none() => "`}`".to_string(),
+            ("", Some(behind @ ('}' | ';'))) => format!("`{behind}`"),
+            ("", None) => "the end of the file".to_string(),
+            ("", _) => "the end of the line".to_string(),
+            (token, _) => quote(token),
+        }
     }
 
     /// The tokens that would have been right, in words; those that only continue what may end here are left out.

@@ -314,16 +314,67 @@ pub enum Part {
     Expr(Expr),
     /// `{ attr = v }`; `T.attr = v` is the selector T and one entry.
     Entries(Vec<(Name, Expr)>),
+    Keeping(Keeping),
     /// `with`, `before`, `auto`: a word of the grammar.
     Word(Name),
 }
 
-/// `chain as name`
+/// `chain as name keeping weights`
 #[derive(Clone, Debug, PartialEq)]
 pub struct New {
     pub chain: Chain,
     pub name: Option<Name>,
+    pub keeping: Option<Keeping>,
     pub span: Span,
+}
+
+/// What the tensors of new layers are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keeping {
+    pub kind: KeepingKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeepingKind {
+    /// `keeping rows [0..10], center`
+    Alike(Vec<How>),
+    /// `keeping { fc6 = classifier[0]; fc7 = classifier[3] rows [0..10] }`
+    Each(Vec<Heir>),
+}
+
+/// `fc7 = classifier[3] rows [0..10]`: a new layer, the old one, and how; no `how` is `weights`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heir {
+    pub new: Place,
+    pub old: Place,
+    pub hows: Vec<How>,
+    pub span: Span,
+}
+
+pub type How = Spanned<HowKind>;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum HowKind {
+    Weights,
+    Rows(Vec<Spanned<Pick>>),
+    Channels(Vec<Spanned<Pick>>),
+    /// `channels repeat`
+    Repeat,
+    Center,
+    /// Only the tensors of these names: `weight`, `bias`.
+    Tensor(&'static str),
+}
+
+/// Where a row or channel comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    Old(Index),
+    Mean,
+    Sum,
+    Zeros,
+    /// As initialised.
+    New,
 }
 
 /// `a, b except c expect 4`
@@ -391,4 +442,52 @@ pub enum TrainLine {
     Unfreeze { word: Name, target: Selector, epochs: Expr, span: Span },
     /// `optimizer sgd(lr = 0.01)`, `augment a, b`, `epochs 5`
     Values { word: Name, values: Vec<Expr>, span: Span },
+}
+
+/// No more entries of a list are said in words.
+const SAID: usize = 8;
+
+impl std::fmt::Display for HowKind {
+    /// As it is written, without brackets: `channels 0, 1, 2, mean`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (word, picks) = match self {
+            HowKind::Weights => return f.write_str("weights"),
+            HowKind::Repeat => return f.write_str("channels repeat"),
+            HowKind::Center => return f.write_str("center"),
+            HowKind::Tensor(name) => return f.write_str(name),
+            HowKind::Rows(picks) => ("rows", picks),
+            HowKind::Channels(picks) => ("channels", picks),
+        };
+        let said: Vec<String> = picks.iter().take(SAID).map(|pick| pick.value.to_string()).collect();
+        write!(f, "{word} {}", said.join(", "))?;
+        match picks.len() - said.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+impl std::fmt::Display for Pick {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Pick::Old(index) => index.fmt(f),
+            Pick::Mean => f.write_str("mean"),
+            Pick::Sum => f.write_str("sum"),
+            Pick::Zeros => f.write_str("zeros"),
+            Pick::New => f.write_str("new"),
+        }
+    }
+}
+
+impl std::fmt::Display for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Index::All => f.write_str("*"),
+            Index::At(at) => at.fmt(f),
+            Index::Range { from, to, inclusive } => {
+                let end = |end: &Option<i64>| end.map_or_else(String::new, |end| end.to_string());
+                write!(f, "{}{}{}", end(from), if *inclusive { "..=" } else { ".." }, end(to))
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@ use rustc_hash::FxHashSet;
 use super::TrainSpec;
 use super::check::has_weights;
 use crate::diag::{Code, Diagnostics, Problem, list};
+use crate::graph::adapt::Adapted;
 use crate::graph::{Graph, Node, NodeId, OWN_OUTPUT, path};
 use crate::ops::Role;
 use crate::ops::init::Init;
@@ -92,7 +93,8 @@ pub fn frozen_at_random(typed: &Typed, settings: &Settings, spec: &TrainSpec) ->
 /// Whether a weight of the layer is drawn, and no `init` line says how.
 fn is_random(typed: &Typed, id: NodeId) -> bool {
     let node = typed.graph().node(id);
-    typed.params(id).iter().any(|param| {
+    let adapted = typed.adapted(id);
+    typed.params(id).iter().filter(|param| adapted.get(param.name).is_none_or(Adapted::has_new)).any(|param| {
         let is_drawn =
             !matches!(param.init, Init::Zeros | Init::Ones | Init::Constant(_) | Init::Identity | Init::From { .. });
         param.role == Role::Weight && is_drawn && !node.inits.iter().any(|filled| filled.tensor == param.name)

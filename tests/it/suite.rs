@@ -8,6 +8,7 @@
 //! #!   help replace the pooling ..                                            each with its label, edit, see, note, help
 //! #! shape layer4[0] [N, 2048, 7, 7]                                          the output of a layer or scope
 //! #! ledger 318 kept, 2 dropped (fc), ..
+//! #! adapted                                                                  the tensors that `keeping` makes
 //! #! matched 20 1                                                             the places of each edit
 //! #! changes +700400 +696000 +1517312                                         parameters, multiply-adds, activations
 //! #! keys new                                                                 keys that the base has not, and that it has
@@ -140,6 +141,7 @@ pub fn run(case: &str, dir: &Path) -> String {
             "changes" => out.push(format!("changes {}", changes(&result))),
             "notes" => out.push(format!("notes {}", notes(&result))),
             "keys" => out.push(format!("keys {}", keys(&result))),
+            "adapted" => out.extend(std::iter::once("adapted".to_string()).chain(adapted(&result))),
             "dump" => out.extend(std::iter::once("dump".to_string()).chain(dump(&result))),
             _ => {}
         }
@@ -199,6 +201,11 @@ fn notes(run: &Run) -> String {
 /// What becomes of the weights, in a line.
 fn ledger(run: &Run) -> String {
     run.model.as_ref().map_or("none".into(), |model| model.ledger().expect("it was checked").to_string())
+}
+
+fn adapted(run: &Run) -> Vec<String> {
+    let ledger = run.model.as_ref().map(|model| model.ledger().expect("it was checked"));
+    ledger.into_iter().flat_map(|ledger| ledger.adapted).map(|tensor| format!("  | {tensor}")).collect()
 }
 
 /// `+` keys that the base has not, `-` those that it has and the edited network has not.

@@ -262,9 +262,19 @@ fn show_selector(selector: &Selector) -> String {
 fn show_edit(text: &str) -> String {
     let tree = file(text);
     let [Item::Edit(edit)] = &tree.items[..] else { panic!("{text}: {tree:?}") };
-    let new = |new: &New| match &new.name {
-        Some(name) => format!("{} as {}", show_chain(&new.chain), name.value),
-        None => show_chain(&new.chain),
+    let hows = |hows: &[How]| hows.iter().map(|how| how.value.to_string()).collect::<Vec<_>>().join(" & ");
+    let keeping = |keeping: &Keeping| match &keeping.kind {
+        KeepingKind::Alike(alike) => format!("keeping <{}>", hows(alike)),
+        KeepingKind::Each(heirs) => {
+            let heir =
+                |heir: &Heir| format!("{}={} {}", show_place(&heir.new), show_place(&heir.old), hows(&heir.hows));
+            format!("keeping {{{}}}", heirs.iter().map(heir).collect::<Vec<_>>().join("; "))
+        }
+    };
+    let new = |new: &New| {
+        let name = new.name.iter().map(|name| format!(" as {}", name.value));
+        let kept = new.keeping.iter().map(|kept| format!(" {}", keeping(kept)));
+        show_chain(&new.chain) + &name.chain(kept).collect::<String>()
     };
     // `around`, not `residual`, and sides as names, so that they are told from the text itself
     let side = |word: &str| format!("{}{}", word[..1].to_uppercase(), &word[1..]);
@@ -279,6 +289,7 @@ fn show_edit(text: &str) -> String {
                 entries.iter().map(|(name, to)| format!("{}={}", name.value, show(to))).collect();
             format!("{{{}}}", entries.join(" "))
         }
+        Part::Keeping(kept) => keeping(kept),
         Part::Word(word) if ["insert", "cut"].contains(&edit.verb.value.as_str()) => side(&word.value),
         Part::Word(word) => word.value.clone(),
     };
@@ -319,6 +330,19 @@ fn edits_are_understood() {
         ("freeze all.x", "freeze all.x"),
         ("freeze *\n", "freeze *"),
         ("unfreeze **", "unfreeze **"),
+        ("replace a with same keeping weights", "replace a with same keeping <weights>"),
+        (
+            "replace a with same(out = 2) as b keeping rows [0..10, -1,\n new], bias expect 3",
+            "replace a expect 3 with same(out=2) as b keeping <rows 0..10, -1, new & bias>",
+        ),
+        (
+            "set a.kernel = 3 keeping center, channels [*, 1..=2, mean, sum, zeros, new], channels repeat",
+            "set a {kernel=3} keeping <center & channels *, 1..=2, mean, sum, zeros, new & channels repeat>",
+        ),
+        (
+            "replace a with b keeping { x = a[0]; y.z = weights weight, rows [1]\n w = rows\n}",
+            "replace a with b keeping {x=a[0] ; y.z=weights weight & rows 1; w=rows }",
+        ),
         ("residual around layer1[0] project auto", "around layer1[0] true"),
         ("residual around around", "around around false"),
         ("connect a.0 to b[1] with concat", "connect a.0 to b[1] with concat"),

@@ -1,0 +1,243 @@
+//! `keeping`: which old tensors those of new layers are made of. What becomes of their values, and whether shapes fit, is
+//! said after the last edit ([`crate::graph::adapt`]).
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+
+use super::select::{self, Target};
+use super::undone::{Deed, Mark};
+use super::ways::Site;
+use super::{Ctx, Outcome};
+use crate::diag::{Code, Problem, Result, list, suggest};
+use crate::graph::adapt::{self, Old};
+use crate::graph::{Graph, NodeId, key, path};
+use crate::source::Span;
+use crate::syntax::tree::{Heir, How, HowKind, Keeping, KeepingKind, Place};
+
+/// What a clause keeps of one place.
+pub(super) struct Kept<'a> {
+    keeping: &'a Keeping,
+    /// The layers of the place that have tensors of the base.
+    layers: Vec<Layer>,
+    /// For each line of a body, the old layer that it names.
+    named: Vec<Layer>,
+}
+
+/// A layer as it was, with its tensors of the base.
+#[derive(Clone)]
+struct Layer {
+    id: NodeId,
+    path: String,
+    /// From the place on; None for a layer outside it.
+    within: Option<String>,
+    olds: Vec<(&'static str, Old)>,
+}
+
+impl<'a> Kept<'a> {
+    /// Of a layer that stays.
+    pub fn of_layer(ctx: &Ctx<'_, '_, '_>, keeping: &'a Keeping, id: NodeId) -> Outcome<Kept<'a>> {
+        if let KeepingKind::Each(_) = keeping.kind {
+            let problem =
+                Problem::new(Code::BadEdit, "`set` has one layer at each place, so that nothing is to be paired");
+            return Err(problem.hint("`keeping rows [..]`, without braces").at(keeping.span).into());
+        }
+        let layer = Layer::new(ctx.builder.patch, id, "", keeping.span)?;
+        if layer.olds.is_empty() {
+            return Err(nothing(&path::display(&layer.path), keeping.span).into());
+        }
+        Ok(Kept { keeping, layers: vec![layer], named: vec![] })
+    }
+
+    /// Of a place that goes.
+    pub fn of_place(ctx: &Ctx<'_, '_, '_>, keeping: &'a Keeping, site: &Site) -> Outcome<Kept<'a>> {
+        let graph: &Graph = ctx.builder.patch;
+        let at = site.target.path(graph);
+        let layers = site.nodes.iter().map(|id| Layer::new(graph, *id, &at, keeping.span));
+        let layers: Vec<Layer> = layers
+            .filter(|layer| layer.as_ref().map_or(true, |layer| !layer.olds.is_empty()))
+            .collect::<Result<_>>()?;
+        let named = match &keeping.kind {
+            KeepingKind::Alike(_) if layers.is_empty() => return Err(nothing(&site.shown, keeping.span).into()),
+            KeepingKind::Alike(_) => vec![],
+            KeepingKind::Each(heirs) => heirs.iter().map(|heir| old_layer(ctx, heir, &at)).collect::<Outcome<_>>()?,
+        };
+        Ok(Kept { keeping, layers, named })
+    }
+
+    /// Whether it takes over what a layer has, so that nothing of an earlier edit is lost with the layer.
+    pub fn takes(&self, id: NodeId) -> bool {
+        self.layers.iter().chain(&self.named).any(|layer| layer.id == id)
+    }
+
+    /// Gives the one layer's tensors to `id`.
+    pub fn give_to(self, ctx: &mut Ctx<'_, '_, '_>, id: NodeId) {
+        if let (KeepingKind::Alike(hows), [layer]) = (&self.keeping.kind, self.layers.as_slice()) {
+            give(ctx, id, layer, hows.as_slice().into(), self.keeping.span);
+        }
+    }
+
+    /// Gives the tensors to the layers `made` that the path `at` has now.
+    pub fn give(self, ctx: &mut Ctx<'_, '_, '_>, at: &str, made: &FxHashSet<NodeId>) -> Outcome<()> {
+        let graph: &Graph = ctx.builder.patch;
+        // where a shape is not known yet, there may be tensors
+        let has_tensors =
+            |id: &NodeId| graph.node(*id).tied.is_none() && graph.params(*id).is_none_or(|params| !params.is_empty());
+        let fresh: Vec<NodeId> = graph.order_of(&made.iter().copied().filter(has_tensors).collect::<Vec<_>>());
+        let pairs = match &self.keeping.kind {
+            KeepingKind::Alike(hows) => {
+                let hows: Arc<[How]> = hows.as_slice().into();
+                let pairs = self.alike(graph, at, &fresh)?;
+                pairs.into_iter().map(|(id, layer)| (id, layer, hows.clone(), self.keeping.span)).collect()
+            }
+            KeepingKind::Each(heirs) => self.each(graph, at, heirs, &fresh)?,
+        };
+        for (id, layer, hows, span) in pairs {
+            give(ctx, id, &layer, hows, span);
+        }
+        Ok(())
+    }
+
+    /// A layer takes the tensors of the one that had its name; the only one those of the only one.
+    fn alike(&self, graph: &Graph, at: &str, fresh: &[NodeId]) -> Outcome<Vec<(NodeId, Layer)>> {
+        if let ([layer], [id]) = (self.layers.as_slice(), fresh) {
+            return Ok(vec![(*id, layer.clone())]);
+        }
+        let old = |id: &NodeId| {
+            let within = within(&graph.node(*id).path, at);
+            self.layers.iter().find(|layer| within.is_some() && layer.within == within)
+        };
+        let pairs: Vec<(NodeId, Layer)> = fresh.iter().filter_map(|id| Some((*id, old(id)?.clone()))).collect();
+        if pairs.is_empty() {
+            let shown = |paths: Vec<&String>| match paths.is_empty() {
+                true => "none".to_string(),
+                false => paths.into_iter().map(|at| format!("`{}`", path::display(at))).collect::<Vec<_>>().join(", "),
+            };
+            let problem = Problem::new(Code::BadEdit, "no new layer with tensors has the name of an old one")
+                .note(format!("old: {}", shown(self.layers.iter().map(|layer| &layer.path).collect())))
+                .note(format!("new: {}", shown(fresh.iter().map(|id| &graph.node(*id).path).collect())))
+                .hint("say which: `keeping { new = old }`");
+            return Err(problem.at(self.keeping.span).into());
+        }
+        Ok(pairs)
+    }
+
+    /// The pairs that a body names.
+    fn each(&self, graph: &Graph, at: &str, heirs: &[Heir], fresh: &[NodeId]) -> Outcome<Vec<Pair>> {
+        let mut pairs: Vec<Pair> = vec![];
+        for (heir, layer) in heirs.iter().zip(&self.named) {
+            let id = new_layer(graph, heir, at, fresh)?;
+            if let Some((.., first)) = pairs.iter().find(|(other, ..)| *other == id) {
+                let problem = Problem::new(Code::Duplicate, format!("`{}` is given twice", written(&heir.new)));
+                return Err(problem.see(*first, "first given here").at(heir.new.span).into());
+            }
+            let hows = match heir.hows.as_slice() {
+                [] => [How { value: HowKind::Weights, span: heir.span }].into(),
+                hows => hows.into(),
+            };
+            pairs.push((id, layer.clone(), hows, heir.span));
+        }
+        Ok(pairs)
+    }
+}
+
+/// A new layer, the old one, and how the tensors of the one become those of the other.
+type Pair = (NodeId, Layer, Arc<[How]>, Span);
+
+impl Layer {
+    fn new(graph: &Graph, id: NodeId, at: &str, span: Span) -> Result<Layer> {
+        let node = graph.node(graph.owner(id));
+        let base = node.base.iter().flat_map(|base| base.params.iter().map(|decl| (key(&base.path, decl.name), decl)));
+        let mut olds: Vec<(&'static str, Old)> =
+            base.map(|(key, decl)| (decl.name, Old::of_base(key, decl.clone()))).collect();
+        if !node.kept.is_empty() {
+            let shown = path::display(&node.path);
+            let Some(params) = graph.params(graph.owner(id)) else {
+                let message = format!("what `{shown}` keeps is not known here: the shapes before it do not fit yet");
+                return Err(Problem::new(Code::ShapeMismatch, message).at(span));
+            };
+            let made = adapt::resolve(&node.path, &node.op, &params, &node.kept)?;
+            olds.retain(|(name, _)| !made.contains_key(name));
+            olds.extend(made.into_iter().map(|(name, adapted)| (name, adapted.into_old())));
+        }
+        // what `init` fills holds nothing of the base any more
+        olds.retain(|(name, _)| !node.inits.iter().any(|filled| filled.tensor == *name));
+        let path = graph.node(id).path.clone();
+        Ok(Layer { id, within: within(&path, at), path, olds })
+    }
+}
+
+fn give(ctx: &mut Ctx<'_, '_, '_>, id: NodeId, layer: &Layer, hows: Arc<[How]>, span: Span) {
+    let names: Vec<&'static str> = layer.olds.iter().map(|(name, _)| *name).collect();
+    let named = |name: &&'static str| {
+        let mut only =
+            hows.iter().filter_map(|how| if let HowKind::Tensor(one) = how.value { Some(one) } else { None });
+        only.clone().next().is_none() || only.any(|one| one == *name)
+    };
+    let marks = names.into_iter().filter(named).map(|name| (id, Mark::Kept(name))).collect();
+    ctx.deeds.push(Deed::Marks(marks));
+    let kept = adapt::Kept { path: layer.path.clone(), olds: layer.olds.clone(), hows, span };
+    ctx.builder.patch.node_mut(id).kept.push(kept);
+}
+
+/// The old layer that a line of a body names, in the place or anywhere.
+fn old_layer(ctx: &Ctx<'_, '_, '_>, heir: &Heir, at: &str) -> Outcome<Layer> {
+    let graph: &Graph = ctx.builder.patch;
+    let inside = select::labels(&heir.old).and_then(|labels| graph.find(&path::join(at, &labels.join("."))));
+    let target = match inside {
+        Some(id) => Target::Layer(id),
+        None => select::single(ctx.builder, &heir.old)?,
+    };
+    let Target::Layer(id) = target else {
+        let shown = target.display(graph);
+        let problem = Problem::new(Code::BadEdit, format!("`{shown}` is a scope, and a layer is needed"));
+        return Err(problem.at(heir.old.span).into());
+    };
+    let layer = Layer::new(graph, id, at, heir.old.span)?;
+    if layer.olds.is_empty() {
+        return Err(nothing(&path::display(&layer.path), heir.old.span).into());
+    }
+    Ok(layer)
+}
+
+/// The new layer that a line of a body names: from the place on, or by its whole path.
+fn new_layer(graph: &Graph, heir: &Heir, at: &str, fresh: &[NodeId]) -> Outcome<NodeId> {
+    let found = select::labels(&heir.new).and_then(|labels| {
+        let written = labels.join(".");
+        let paths = [path::join(at, &written), path::join(path::parent(at), &written)];
+        paths.iter().find_map(|path| graph.find(path).filter(|id| fresh.contains(id)))
+    });
+    if let Some(id) = found {
+        return Ok(id);
+    }
+    let names: Vec<String> = fresh
+        .iter()
+        .map(|id| &graph.node(*id).path)
+        .map(|path| within(path, at).filter(|inside| !inside.is_empty()).unwrap_or_else(|| path.clone()))
+        .map(|at| path::display(&at))
+        .collect();
+    let written = written(&heir.new);
+    let message = format!("this edit makes no layer `{written}` with tensors");
+    let hint = suggest(&written, names.iter().map(String::as_str));
+    let hint = hint.or_else(|| (!names.is_empty()).then(|| format!("it makes {}", list(&names))));
+    Err(Problem::new(Code::NoMatch, message).hints(hint).at(heir.new.span).into())
+}
+
+/// A place as it is displayed; of one with patterns, what they say is left out.
+fn written(place: &Place) -> String {
+    select::labels(place).map_or_else(|| "*".to_string(), |labels| path::display(&labels.join(".")))
+}
+
+/// A path from `at` on; empty for `at` itself.
+fn within(path: &str, at: &str) -> Option<String> {
+    let rest = path.strip_prefix(at)?;
+    if at.is_empty() || rest.is_empty() {
+        return Some(rest.to_string());
+    }
+    rest.strip_prefix('.').map(str::to_string)
+}
+
+fn nothing(shown: &str, span: Span) -> Box<crate::diag::Diagnostic> {
+    let message = format!("`{shown}` has no tensors of the base that could be kept");
+    Problem::new(Code::BadEdit, message).at(span)
+}
