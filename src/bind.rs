@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use indexmap::{IndexMap, IndexSet};
 use rustc_hash::{FxBuildHasher, FxHashMap};
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
 use crate::exec::Tensors;
 use crate::graph::adapt::Adapted;
-use crate::graph::{Base, NodeId, key};
+use crate::graph::{Node, NodeId, key};
 use crate::io::digest::hex;
 use crate::ops::init::Init;
 use crate::ops::{ParamDecl, Role};
@@ -22,7 +22,7 @@ use crate::settings::Settings;
 use crate::source::below;
 use crate::typed::Typed;
 use crate::weights::{
-    DType, Data, Downloads, Format, Mapped, Store, TensorOut, WeightsSource, Whose, check_from, fill, fits, from_file,
+    Asked, DType, Data, Downloads, Format, Mapped, Store, TensorOut, WeightsSource, Whose, check_from, fill, fits, from_file,
     non_finite,
 };
 
@@ -119,6 +119,8 @@ pub struct Ledger {
     pub reshaped: Vec<String>,
     /// Ignored.
     pub unused: Vec<String>,
+    /// The base's, not in the file, and not wanted any more.
+    pub absent: Vec<String>,
 }
 
 impl fmt::Display for Ledger {
@@ -135,22 +137,25 @@ impl Ledger {
     }
 
     /// Each fate and the keys that have it. `kept` is what the base's own tensors are said to be.
-    pub fn fates<'a>(&self, kept: &'a str) -> [(&'a str, Vec<String>); 6] {
-        [
+    pub fn fates<'a>(&self, kept: &'a str) -> Vec<(&'a str, Vec<String>)> {
+        let fates = [
             (kept, self.kept.clone()),
             ("adapted", self.adapted.iter().map(|tensor| tensor.key.clone()).collect()),
             ("dropped", self.dropped.clone()),
             ("new", self.new.clone()),
             ("reshaped", self.reshaped.clone()),
             ("unused", self.unused.clone()),
-        ]
+            ("absent", self.absent.clone()),
+        ];
+        // what few specs or files come to is said where there is some
+        let is_said = |(name, keys): &(&str, Vec<String>)| !(["adapted", "absent"].contains(name) && keys.is_empty());
+        fates.into_iter().filter(is_said).collect()
     }
 
     fn line(&self, kept: &str) -> String {
         let fates = self.fates(kept);
-        // what only some specs ask for is said where there is some
-        let said = fates.iter().filter(|(name, keys)| *name != "adapted" || !keys.is_empty());
-        let parts: Vec<String> = said
+        let parts: Vec<String> = fates
+            .iter()
             .map(|(name, keys)| match *name != kept && !keys.is_empty() {
                 true => format!("{} {name} ({})", keys.len(), layers(keys)),
                 false => format!("{} {name}", keys.len()),
@@ -172,7 +177,8 @@ fn layers(keys: &[String]) -> String {
     if more > 0 { format!("{} and {more} more", names.join(", ")) } else { names.join(", ") }
 }
 
-/// Binds the edited network to the spec's own weights: the base's keys strictly, then what the edits did.
+/// Binds the edited network to the spec's own weights: the base's keys strictly, but for those whose values no layer takes
+/// over any more, then what the edits did.
 ///
 /// # Errors
 /// A file that cannot be read; every key that is missing, unexpected or of another shape.
@@ -197,9 +203,10 @@ pub fn bind(
     let mut ledger = Ledger::default();
     // the base's own tensors by key
     let mut known: FxIndexMap<String, Known> = FxIndexMap::default();
-    let wanted = keys(base);
+    let taken = taken(typed);
+    let asked = Asked { tensors: keys(base), taken };
     match &store {
-        None => known.extend(wanted.into_keys().map(|key| (key, Known { file: None, is_used: false }))),
+        None => known.extend(asked.tensors.into_keys().map(|key| (key, Known { file: None, is_used: false }))),
         Some(store) => {
             let names = store.tensors().keys().map(String::as_str);
             let mapped = settings.keymap.apply(names).unwrap_or_else(|faults| {
@@ -209,10 +216,11 @@ pub fn bind(
             ledger.unused = mapped.unused;
             // keys that a wrong line leaves as they are fit nothing
             if !problems.has_errors()
-                && let Err(problem) = fits(&wanted, &mapped.names, store, Whose::Base)
+                && let Err(problem) = fits(&asked, &mapped.names, store, Whose::Base)
             {
                 problems.push(at(problem));
             }
+            ledger.absent = asked.absent(&mapped.names);
             let known_of = |(name, file)| (name, Known { file: Some(file), is_used: false });
             known.extend(mapped.names.into_iter().map(known_of));
         }
@@ -232,24 +240,21 @@ pub fn bind(
                 bound.add(*id, at, name, decl, source);
                 continue;
             }
-            let origin = node.base.as_ref().map(|base| (key(&base.path, decl.name), base));
-            let same_shape = |(_, base): &(String, &Arc<Base>)| {
-                base.params.iter().any(|old| old.name == decl.name && old.shape == decl.shape)
-            };
+            let origin = node.base.as_ref().map(|base| key(&base.path, decl.name));
             let init = node.inits.iter().find(|own| own.tensor == decl.name).map(|own| own.init.clone());
-            let found = origin.as_ref().and_then(|(old, _)| known.get_mut(old));
+            let found = origin.as_ref().and_then(|old| known.get_mut(old));
             let found = found.map(|known| {
                 known.is_used = true;
                 &*known
             });
             let source = match (&origin, init) {
-                (Some((old, _)), Some(init)) => {
+                (Some(old), Some(init)) => {
                     // its value in the file is not used, and it counts as new
                     bound.ledger.dropped.extend(found.map(|_| old.clone()));
                     bound.ledger.new.push(name.clone());
                     Source::Fresh(init)
                 }
-                (Some(origin), None) if same_shape(origin) => match found {
+                (Some(_), None) if taken_over(node, &decl).is_some() => match found {
                     Some(Known { file, .. }) => {
                         bound.ledger.kept.push(name.clone());
                         file.as_ref().map_or_else(|| fresh(*id, &decl), |file| Source::File(file.clone()))
@@ -296,7 +301,7 @@ pub fn bind_edited(typed: &Typed, path: &Path) -> Result<Bound, Diagnostics> {
     let fail = |problem: Problem| Diagnostics::from(problem.anywhere());
     let store = Store::open_file(path).map_err(fail)?;
     let names: IndexMap<String, String> = store.tensors().keys().map(|key| (key.clone(), key.clone())).collect();
-    fits(&keys(typed), &names, &store, Whose::Edited).map_err(fail)?;
+    fits(&Asked::all(keys(typed)), &names, &store, Whose::Edited).map_err(fail)?;
     let mut bound = Bound::new(typed, Some(store), 0, Ledger::default());
     bound.is_own = true;
     for id in typed.order() {
@@ -329,6 +334,31 @@ fn keys(typed: &Typed) -> IndexMap<String, ParamDecl> {
         }
     }
     keys
+}
+
+/// The keys of the base's tensors whose values a network takes over, as they are or adapted.
+fn taken(typed: &Typed) -> IndexSet<String> {
+    let mut keys = IndexSet::new();
+    for id in typed.order() {
+        let node = typed.graph().node(*id);
+        if node.tied.is_none() {
+            let mut adapted = typed.adapted(*id);
+            let of = |decl: ParamDecl| match adapted.remove(decl.name) {
+                Some(how) => Some(how.key),
+                None => taken_over(node, &decl),
+            };
+            keys.extend(typed.params(*id).into_iter().filter_map(of));
+        }
+    }
+    keys
+}
+
+/// The key of the base's tensor whose values this one of the edited network takes over; None where it gets others.
+fn taken_over(node: &Node, decl: &ParamDecl) -> Option<String> {
+    let base = node.base.as_ref()?;
+    let is_filled = node.inits.iter().any(|own| own.tensor == decl.name);
+    let is_same = base.params.iter().any(|old| old.name == decl.name && old.shape == decl.shape);
+    (is_same && !is_filled).then(|| key(&base.path, decl.name))
 }
 
 fn fresh(id: NodeId, decl: &ParamDecl) -> Source {

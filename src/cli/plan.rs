@@ -49,6 +49,7 @@ pub fn run(session: &mut Session, args: &Plan) -> Outcome {
                 "new": ledger.new,
                 "reshaped": ledger.reshaped,
                 "unused": ledger.unused,
+                "absent": ledger.absent,
             },
         });
         print_json(&json);

@@ -210,7 +210,7 @@ impl Trainer {
         let is_drawn = matches!(self.model.compiled().settings.weights, WeightsSource::Random { .. });
         let is_random = self.options.weights.is_none() && is_drawn;
         let kept = if is_random { "drawn" } else { "kept" };
-        ledger.fates(kept).map(|(fate, keys)| (fate.to_string(), keys)).into()
+        ledger.fates(kept).into_iter().map(|(fate, keys)| (fate.to_string(), keys)).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use super::keymap::KeyMap;
 use super::store::Store;
@@ -19,17 +19,42 @@ pub enum Whose {
     Edited,
 }
 
+/// The tensors that a network asks a file for.
+#[derive(Debug)]
+pub struct Asked {
+    /// All that the network has, by key.
+    pub tensors: IndexMap<String, ParamDecl>,
+    /// The keys of those whose values are taken over. The file may lack the others, or have them in any shape.
+    pub taken: IndexSet<String>,
+}
+
+impl Asked {
+    /// All of these tensors, each taken over.
+    pub fn all(tensors: IndexMap<String, ParamDecl>) -> Asked {
+        let taken = tensors.keys().cloned().collect();
+        Asked { tensors, taken }
+    }
+
+    /// The keys that nobody asks for, and `names` has not.
+    pub fn absent(&self, names: &IndexMap<String, String>) -> Vec<String> {
+        let is_absent = |(key, decl): &(&String, &ParamDecl)| {
+            decl.role != Role::Computed && !self.taken.contains(*key) && !names.contains_key(*key)
+        };
+        self.tensors.iter().filter(is_absent).map(|(key, _)| key.clone()).collect()
+    }
+}
+
 /// Compares the tensors that a network has with those of a file, by the names that `names` gives their keys.
 ///
 /// # Errors
-/// Every key that is missing, unexpected, or of another shape.
+/// Every key that is unexpected; of those that are still taken over, every one that is missing or of another shape.
 pub fn fits(
-    wanted: &IndexMap<String, ParamDecl>,
+    asked: &Asked,
     names: &IndexMap<String, String>,
     store: &Store,
     whose: Whose,
 ) -> Result<(), Problem> {
-    let fit = Fit { wanted, store };
+    let fit = Fit { asked, store };
     let Faults { missing, unexpected, misshapen } = fit.faults(names);
     if missing.is_empty() && unexpected.is_empty() && misshapen.is_empty() {
         return Ok(());
@@ -54,7 +79,7 @@ pub fn fits(
 }
 
 struct Fit<'a> {
-    wanted: &'a IndexMap<String, ParamDecl>,
+    asked: &'a Asked,
     store: &'a Store,
 }
 
@@ -71,13 +96,15 @@ impl<'a> Fit<'a> {
     where
         'a: 'n,
     {
-        let is_missing = |(key, decl): &(&String, &ParamDecl)| decl.role != Role::Computed && !names.contains_key(*key);
-        let missing = self.wanted.iter().filter(is_missing).map(|(key, _)| key.as_str()).collect();
-        let unexpected = names.keys().filter(|key| !self.wanted.contains_key(*key)).map(String::as_str).collect();
+        let is_missing = |(key, decl): &(&String, &ParamDecl)| {
+            decl.role != Role::Computed && self.asked.taken.contains(*key) && !names.contains_key(*key)
+        };
+        let missing = self.asked.tensors.iter().filter(is_missing).map(|(key, _)| key.as_str()).collect();
+        let unexpected = names.keys().filter(|key| !self.asked.tensors.contains_key(*key)).map(String::as_str).collect();
         let misshapen = names.iter().filter_map(|(name, file)| {
-            let decl = self.wanted.get(name)?;
+            let decl = self.asked.tensors.get(name)?;
             let shape = self.shape(file);
-            (decl.shape != shape)
+            (self.asked.taken.contains(name) && decl.shape != shape)
                 .then(|| (name.as_str(), format!("{name}: needs {:?}, the file has {shape:?}", decl.shape)))
         });
         Faults { missing, unexpected, misshapen: misshapen.collect() }
@@ -143,7 +170,7 @@ impl<'a> Fit<'a> {
         for key in unexpected {
             let file = names.get(*key).map_or(*key, String::as_str);
             for (at, _) in key.match_indices('.') {
-                let Some(decl) = self.wanted.get(&key[at + 1..]) else { continue };
+                let Some(decl) = self.asked.tensors.get(&key[at + 1..]) else { continue };
                 if decl.shape == self.shape(file) {
                     *found.entry(&key[..=at]).or_default() += 1;
                 }
@@ -160,7 +187,7 @@ impl<'a> Fit<'a> {
     fn ignores(&self, names: &IndexMap<String, String>, unexpected: &[&str]) -> Vec<String> {
         // by each prefix that ends in a dot: whether a key that is wanted has it, as the file or as the maps have it
         let mut is_wanted: BTreeMap<&str, bool> = BTreeMap::new();
-        for (name, file) in names.iter().filter(|(name, _)| self.wanted.contains_key(*name)) {
+        for (name, file) in names.iter().filter(|(name, _)| self.asked.tensors.contains_key(*name)) {
             for key in [name, file] {
                 for (at, _) in key.match_indices('.') {
                     is_wanted.insert(&key[..=at], true);
@@ -208,9 +235,9 @@ mod tests {
     use crate::ops::init::Init;
 
     /// A network of these required keys, each of one value.
-    fn wanted(keys: &[&str]) -> IndexMap<String, ParamDecl> {
+    fn asked(keys: &[&str]) -> Asked {
         let decl = |key: &&str| (key.to_string(), ParamDecl::weight("weight", [1], Init::Zeros));
-        keys.iter().map(decl).collect()
+        Asked::all(keys.iter().map(decl).collect())
     }
 
     fn problem(network: &[&str], file: &[&str], whose: Whose) -> Problem {
@@ -220,7 +247,7 @@ mod tests {
         std::fs::write(&path, samples::safetensors(&tensors)).unwrap();
         let store = Store::open_file(&path).unwrap();
         let names = store.tensors().keys().map(|key| (key.clone(), key.clone())).collect();
-        fits(&wanted(network), &names, &store, whose).unwrap_err()
+        fits(&asked(network), &names, &store, whose).unwrap_err()
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod store;
 pub use dtype::DType;
 pub use export::{Data, FORMATS, Format, TensorOut, write_safetensors};
 pub use finite::non_finite;
-pub use fit::{Whose, fits};
+pub use fit::{Asked, Whose, fits};
 pub use hub::Downloads;
 pub use init::{check_from, fill, from_file};
 pub use keymap::{Fault, KeyMap, Line, Mapped};

@@ -1,7 +1,8 @@
 //! The cases of tests/suite: `.arch` texts that say in their comments what comes of them.
 //!
 //! A file holds cases, each begun by `=== what it shows`; further files of a case, for `use`, are begun by
-//! `--- name.arch`. Lines that begin with `#!` say what is expected:
+//! `--- name.arch`. A file of weights is begun by `--- name.safetensors`, with a line for each tensor, `fc.weight [2, 4]`, whose
+//! values count from 0. Lines that begin with `#!` say what is expected:
 //!
 //! ```text
 //! #! error[shape-mismatch] 3:27 `conv1` needs [N, C, H, W], got [N, 2048]     every error and warning, in order,
@@ -9,6 +10,7 @@
 //! #! shape layer4[0] [N, 2048, 7, 7]                                          the output of a layer or scope
 //! #! ledger 318 kept, 2 dropped (fc), ..
 //! #! adapted                                                                  the tensors that `keeping` makes
+//! #! values fc.weight 0 1 2 3                                                 the first values of a tensor
 //! #! matched 20 1                                                             the places of each edit
 //! #! changes +700400 +696000 +1517312                                         parameters, multiply-adds, activations
 //! #! keys new                                                                 keys that the base has not, and that it has
@@ -22,12 +24,16 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use archc::Options;
 use archc::stages::graph::{key, path};
 use archc::stages::typed::Typed;
+use safetensors::{Dtype, tensor::TensorView};
 
 use crate::compiled::{self, Run};
 
 const MARK: &str = "#!";
+/// How many values of a tensor are told.
+const VALUES: usize = 24;
 
 #[test]
 fn suite() {
@@ -116,7 +122,8 @@ pub fn run(case: &str, dir: &Path) -> String {
         }
     }
     for (name, text) in &parts[1..] {
-        std::fs::write(dir.join(name), text).expect("a writable folder");
+        let bytes = if name.ends_with(".safetensors") { weights(text) } else { text.clone().into_bytes() };
+        std::fs::write(dir.join(name), bytes).expect("a writable folder");
     }
     let set: Vec<(String, String)> = marks
         .iter()
@@ -135,6 +142,7 @@ pub fn run(case: &str, dir: &Path) -> String {
         match word {
             "set" | "crlf" => out.push(mark.to_string()),
             "shape" => out.push(format!("shape {}", shape(&result, rest))),
+            "values" => out.push(format!("values {}", values(&result, rest))),
             "ledger" => out.push(format!("ledger {}", ledger(&result))),
             "matched" => out.push(format!("matched {}", matched(&result))),
             "places" => out.push(format!("places {}", places(&result))),
@@ -172,6 +180,33 @@ fn shape(run: &Run, mark: &str) -> String {
         Some(node) => format!("{place} {}", compiled.typed.shape(node)),
         None => format!("{place} none"),
     }
+}
+
+/// A file of the tensors that the lines of `text` tell, `KEY [SHAPE]`.
+fn weights(text: &str) -> Vec<u8> {
+    let tensor = |line: &str| {
+        let (key, shape) = line.split_once(" [").expect("a key, a blank and a shape");
+        let dims = shape.trim_end_matches(']').split(',').map(str::trim).filter(|dim| !dim.is_empty());
+        let shape: Vec<usize> = dims.map(|dim| dim.parse().expect("a dimension")).collect();
+        let values = (0..shape.iter().product::<usize>()).flat_map(|at| (at as f32).to_le_bytes()).collect();
+        (key.to_string(), shape, values)
+    };
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = text.lines().filter(|line| !line.is_empty()).map(tensor).collect();
+    let view = |(key, shape, bytes): &'_ (String, Vec<usize>, Vec<u8>)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("as many values as the shape has");
+        (key.clone(), view)
+    };
+    safetensors::serialize(tensors.iter().map(view), None).expect("a file of tensors")
+}
+
+/// `fc.weight 0 1 2 3`; the first word of `mark` is the key.
+fn values(run: &Run, mark: &str) -> String {
+    let key = mark.split(' ').next().unwrap_or_default();
+    let Some(model) = &run.model else { return format!("{key} none") };
+    let (bound, _) = model.bind(&Options::default()).expect("it was checked");
+    let (values, _) = bound.read_key(key).expect("a tensor that can be read");
+    let shown: Vec<String> = values.iter().take(VALUES).map(f32::to_string).collect();
+    format!("{key} {}", shown.join(" "))
 }
 
 fn matched(run: &Run) -> String {
