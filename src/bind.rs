@@ -22,16 +22,16 @@ use crate::settings::Settings;
 use crate::source::below;
 use crate::typed::Typed;
 use crate::weights::{
-    Asked, DType, Data, Downloads, Format, Mapped, Store, TensorOut, WeightsSource, Whose, check_from, fill, fits, from_file,
-    non_finite,
+    Asked, DType, Data, Downloads, Format, Recipe, Store, Supply, TensorOut, WeightsSource, Whose, check_from, fill,
+    fits, from_file, non_finite,
 };
 
 type FxIndexMap<K, V> = IndexMap<K, V, FxBuildHasher>;
 
 /// A tensor of the base.
 struct Known {
-    /// Its key in the file; None where it is drawn.
-    file: Option<String>,
+    /// How it is made of what the file has; None where it is drawn.
+    file: Option<Recipe>,
     /// A layer of the edited network has it, or had.
     is_used: bool,
 }
@@ -60,8 +60,8 @@ struct Tensor {
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// This key of the file.
-    File(String),
+    /// Made of what the file has.
+    File(Recipe),
     Fresh(Init),
     /// A computed table or counter that the file does not carry.
     Computed(NodeId),
@@ -94,11 +94,11 @@ impl fmt::Display for AdaptedTensor {
 }
 
 impl Source {
-    /// The tensor of the base's file that it reads.
-    fn file_key(&self) -> Option<&str> {
+    /// What of the base's file it is made of.
+    fn recipe(&self) -> Option<&Recipe> {
         match self {
-            Source::File(key) => Some(key),
-            Source::Adapted { old, .. } => old.file_key(),
+            Source::File(recipe) => Some(recipe),
+            Source::Adapted { old, .. } => old.recipe(),
             Source::Fresh(_) | Source::Computed(_) => None,
         }
     }
@@ -203,26 +203,25 @@ pub fn bind(
     let mut ledger = Ledger::default();
     // the base's own tensors by key
     let mut known: FxIndexMap<String, Known> = FxIndexMap::default();
-    let taken = taken(typed);
-    let asked = Asked { tensors: keys(base), taken };
+    let asked = Asked { tensors: keys(base), taken: taken(typed), grids: grids(base) };
     match &store {
         None => known.extend(asked.tensors.into_keys().map(|key| (key, Known { file: None, is_used: false }))),
         Some(store) => {
-            let names = store.tensors().keys().map(String::as_str);
-            let mapped = settings.keymap.apply(names).unwrap_or_else(|faults| {
+            let supply = settings.intake.apply(store, &asked).unwrap_or_else(|faults| {
                 faults.into_iter().for_each(|fault| problems.push(settings.place(fault)));
-                Mapped::default()
+                Supply::default()
             });
-            ledger.unused = mapped.unused;
             // keys that a wrong line leaves as they are fit nothing
+            let whose = Whose::Base { source: &settings.weights, intake: &settings.intake };
             if !problems.has_errors()
-                && let Err(problem) = fits(&asked, &mapped.names, store, Whose::Base)
+                && let Err(problem) = fits(&asked, &supply, store, whose)
             {
                 problems.push(at(problem));
             }
-            ledger.absent = asked.absent(&mapped.names);
-            let known_of = |(name, file)| (name, Known { file: Some(file), is_used: false });
-            known.extend(mapped.names.into_iter().map(known_of));
+            ledger.absent = asked.absent(&supply);
+            ledger.unused = supply.unused;
+            let known_of = |(name, recipe)| (name, Known { file: Some(recipe), is_used: false });
+            known.extend(supply.tensors.into_iter().map(known_of));
         }
     }
     let mut bound = Bound::new(typed, store, seed, ledger);
@@ -300,8 +299,8 @@ pub fn bind_headers(settings: &Settings, base: &Typed, typed: &Typed) -> Result<
 pub fn bind_edited(typed: &Typed, path: &Path) -> Result<Bound, Diagnostics> {
     let fail = |problem: Problem| Diagnostics::from(problem.anywhere());
     let store = Store::open_file(path).map_err(fail)?;
-    let names: IndexMap<String, String> = store.tensors().keys().map(|key| (key.clone(), key.clone())).collect();
-    fits(&Asked::all(keys(typed)), &names, &store, Whose::Edited).map_err(fail)?;
+    let supply = Supply::whole(&store);
+    fits(&Asked::all(keys(typed)), &supply, &store, Whose::Edited).map_err(fail)?;
     let mut bound = Bound::new(typed, Some(store), 0, Ledger::default());
     bound.is_own = true;
     for id in typed.order() {
@@ -311,12 +310,12 @@ pub fn bind_edited(typed: &Typed, path: &Path) -> Result<Bound, Diagnostics> {
         }
         for (at, decl) in typed.params(*id).into_iter().enumerate() {
             let name = key(&node.path, decl.name);
-            let source = match names.contains_key(&name) {
-                true => {
+            let source = match supply.tensors.get(&name) {
+                Some(recipe) => {
                     bound.ledger.kept.push(name.clone());
-                    Source::File(name.clone())
+                    Source::File(recipe.clone())
                 }
-                false => Source::Computed(*id),
+                None => Source::Computed(*id),
             };
             bound.add(*id, at, name, decl, source);
         }
@@ -359,6 +358,12 @@ fn taken_over(node: &Node, decl: &ParamDecl) -> Option<String> {
     let is_filled = node.inits.iter().any(|own| own.tensor == decl.name);
     let is_same = base.params.iter().any(|old| old.name == decl.name && old.shape == decl.shape);
     (is_same && !is_filled).then(|| key(&base.path, decl.name))
+}
+
+/// Height and width of the maps that a network makes, in running order.
+fn grids(typed: &Typed) -> Vec<(usize, usize)> {
+    let sizes = typed.order().iter().filter_map(|id| typed.shape(*id).as_image());
+    sizes.map(|(_, height, width)| (height, width)).collect::<IndexSet<_>>().into_iter().collect()
 }
 
 fn fresh(id: NodeId, decl: &ParamDecl) -> Source {
@@ -439,8 +444,8 @@ impl Bound {
     /// Tensors of the file that are kept, in a number format that nothing can be made of.
     fn check_formats(&self, store: &Store, problems: &mut Diagnostics, at: impl Fn(Problem) -> Box<Diagnostic>) {
         for tensor in self.tensors.values() {
-            if let Some(key) = tensor.source.file_key()
-                && let Err(problem) = store.check(key)
+            if let Some(recipe) = tensor.source.recipe()
+                && let Err(problem) = recipe.check(store)
             {
                 problems.push(at(problem));
             }
@@ -486,8 +491,8 @@ impl Bound {
     /// If one cannot be read.
     pub fn hold(&mut self) -> Result<(), Problem> {
         for tensor in self.tensors.values() {
-            if let Some((key, store)) = tensor.source.file_key().zip(self.store.as_mut()) {
-                store.hold(key)?;
+            if let Some((recipe, store)) = tensor.source.recipe().zip(self.store.as_mut()) {
+                recipe.keys().into_iter().try_for_each(|key| store.hold(key))?;
             }
             if let Source::Fresh(Init::From { file, key }) = &tensor.source
                 && let Some(store) = self.extra.get_mut(file)
@@ -510,9 +515,9 @@ impl Bound {
 
     fn values(&self, name: &str, tensor: &Tensor) -> Result<Vec<f32>, Problem> {
         match &tensor.source {
-            Source::File(file) => {
+            Source::File(recipe) => {
                 let store = self.store.as_ref().expect("a tensor of a file has its store");
-                let values = store.read(file)?;
+                let values = recipe.read(store)?;
                 self.look(name, &values);
                 Ok(values)
             }
@@ -586,7 +591,7 @@ impl Bound {
     pub fn digest_of_files(&self) -> Result<Option<(String, String)>, Problem> {
         use rayon::prelude::*;
         let is_stored =
-            |source: &Source| source.file_key().is_some() || matches!(source, Source::Fresh(Init::From { .. }));
+            |source: &Source| source.recipe().is_some() || matches!(source, Source::Fresh(Init::From { .. }));
         let stored = self.tensors.par_iter().filter(|(_, tensor)| is_stored(&tensor.source));
         let digest = |(name, tensor): (&String, &Tensor)| -> Result<[u8; 32], Problem> {
             let mut digest = Sha256::new_with_prefix(name);

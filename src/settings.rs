@@ -1,11 +1,13 @@
 //! What a spec says beside its network: where the weights come from, how pictures are prepared, what classes are called.
 
+mod intake;
+
 use std::path::PathBuf;
 
 use archc_base::Resample;
 
 use crate::build::{BaseInfo, Value};
-use crate::diag::{At, Code, Diagnostics, Problem, Result, suggest};
+use crate::diag::{At, Code, Diagnostic, Diagnostics, Problem, Result, suggest};
 use crate::graph::OWN_OUTPUT;
 use crate::io::labels::Labels;
 use crate::io::open;
@@ -16,7 +18,7 @@ use crate::resolve::Program;
 use crate::source::{Sources, Span, below};
 use crate::syntax::tree::{self, ExprKind};
 use crate::typed::Typed;
-use crate::weights::{Fault, KeyMap, Line, WeightsSource};
+use crate::weights::{Fault, Intake, WeightsSource};
 
 /// The checked settings of a spec.
 #[derive(Clone, Debug)]
@@ -30,10 +32,9 @@ pub struct Settings {
     pub weights: WeightsSource,
     /// The `weights` line; None where there is none, and the weights are random.
     pub weights_span: Option<Span>,
-    /// `map` and `ignore` lines.
-    pub keymap: KeyMap,
-    map_spans: Vec<Span>,
-    ignore_spans: Vec<Span>,
+    /// What becomes of the file's tensors before they are bound.
+    pub intake: Intake,
+    intake_places: intake::Places,
     /// None where pictures cannot be prepared: the network says nothing, or has no picture as input.
     pub preprocess: Option<Preprocess>,
     pub labels: Option<LabelsSource>,
@@ -64,27 +65,15 @@ impl Settings {
         let dir = file.dir.clone().unwrap_or_default();
         let (mut weights, mut weights_span) =
             problems.take(weights(base)).unwrap_or((WeightsSource::Random { seed: 0 }, None));
-        let map_spans: Vec<Span> = base.maps.iter().map(|map| map.span).collect();
-        let ignore_spans: Vec<Span> = base.ignores.iter().map(|ignore| ignore.span).collect();
-        let maps = base.maps.iter().map(|map| (map.from.value.as_str(), map.to.value.as_str()));
-        let ignores = base.ignores.iter().map(|ignore| ignore.value.as_str());
-        let keymap = KeyMap::new(maps, ignores).unwrap_or_else(|faults| {
-            for fault in faults {
-                problems.push(place(&map_spans, &ignore_spans, fault));
+        let (intake, intake_places) = match intake::of(base, &weights) {
+            Ok(intake) => intake,
+            Err(found) => {
+                problems.extend(found);
+                // without its lines the file's tensors mean nothing
+                (weights, weights_span) = (WeightsSource::Random { seed: 0 }, None);
+                Default::default()
             }
-            // without its lines the file's keys mean nothing
-            (weights, weights_span) = (WeightsSource::Random { seed: 0 }, None);
-            KeyMap::default()
-        });
-        if let (WeightsSource::Random { .. }, false) = (&weights, problems.has_errors()) {
-            for (what, span) in
-                map_spans.iter().map(|span| ("map", span)).chain(ignore_spans.iter().map(|span| ("ignore", span)))
-            {
-                let message = format!("this `{what}` has no file whose keys it could match: the weights are random");
-                let problem = Problem::new(Code::WeightsMap, message);
-                problems.push(problem.hint("name the file: `weights \"model.safetensors\"`").at(*span));
-            }
-        }
+        };
         let preprocess = problems.take(preprocess(info, typed)).flatten();
         let labels = problems.take(labels(info, &dir)).flatten();
         let is_meant = match &labels {
@@ -100,9 +89,8 @@ impl Settings {
             dir,
             weights,
             weights_span,
-            keymap,
-            map_spans,
-            ignore_spans,
+            intake,
+            intake_places,
             preprocess,
             labels,
             labels_span,
@@ -154,29 +142,20 @@ impl Settings {
         inputs.map(|(name, shape)| Wanted { name, shape: shape.dims.clone(), preprocess: of(shape) }).collect()
     }
 
-    /// A mistake of a `map` or `ignore` line at its place.
-    pub fn place(&self, fault: Fault) -> Box<crate::diag::Diagnostic> {
-        place(&self.map_spans, &self.ignore_spans, fault)
-    }
-}
-
-fn place(maps: &[Span], ignores: &[Span], fault: Fault) -> Box<crate::diag::Diagnostic> {
-    let span = match fault.line {
-        Line::Map(at) => maps.get(at),
-        Line::Ignore(at) => ignores.get(at),
-    };
-    match span {
-        Some(span) => fault.problem.at(*span),
-        None => fault.problem.anywhere(),
+    /// A mistake of a line of the base's braces at its place.
+    pub fn place(&self, fault: Fault) -> Box<Diagnostic> {
+        self.intake_places.place(fault)
     }
 }
 
 /// `weights "file"`, `weights hf("..")`, `weights random(seed = 0)`.
 fn weights(base: &tree::Base) -> Result<(WeightsSource, Option<Span>)> {
-    let Some(expr) = base.weights.first() else { return Ok((WeightsSource::Random { seed: 0 }, None)) };
+    let Some(tree::Weights { source: expr, .. }) = base.weights.first() else {
+        return Ok((WeightsSource::Random { seed: 0 }, None));
+    };
     if let Some(twice) = base.weights.get(1) {
         let problem = Problem::new(Code::Duplicate, "`weights` is given twice").see(expr.span, "first given here");
-        return Err(problem.at(twice.span));
+        return Err(problem.at(twice.source.span));
     }
     let source = match &expr.kind {
         ExprKind::Str(path) if path.is_empty() => None,

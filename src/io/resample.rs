@@ -61,35 +61,16 @@ struct Weights {
 
 impl Weights {
     fn new(size: usize, to: u64, interpolation: Resample, window: Window) -> Weights {
-        let (filter, support): (fn(f64) -> f64, f64) = match interpolation {
-            Resample::Bicubic => (bicubic, 2.0),
-            Resample::Bilinear | Resample::Nearest => (bilinear, 1.0),
-        };
-        let scale = size as f64 / to as f64;
-        let filter_scale = scale.max(1.0);
-        let support = support * filter_scale;
-        let stride = support.ceil() as usize * 2 + 1;
-        let inverse = 1.0 / filter_scale;
+        let stride = most(size, to, interpolation);
         let mut weights = Weights { starts: vec![], lens: vec![], values: vec![0; stride * window.len], stride };
-        let mut row = vec![0.0; stride];
         for (i, values) in weights.values.chunks_exact_mut(stride).enumerate() {
-            let center = ((window.from + i as u64) as f64 + 0.5) * scale;
-            // `as` cuts off towards zero, as C does, and takes what is negative as 0
-            let start = ((center - support + 0.5) as usize).min(size - 1);
-            let end = ((center + support + 0.5) as usize).clamp(start + 1, size).min(start + stride);
-            let row = &mut row[..end - start];
-            let mut sum = 0.0;
-            for (x, weight) in row.iter_mut().enumerate() {
-                *weight = filter(((x + start) as f64 - center + 0.5) * inverse);
-                sum += *weight;
-            }
-            for (value, weight) in values.iter_mut().zip(row.iter()) {
-                let weight = if sum == 0.0 { *weight } else { *weight / sum };
+            let (start, row) = antialiased(size, to, interpolation, window.from + i as u64);
+            for (value, weight) in values.iter_mut().zip(&row) {
                 let scaled = weight * f64::from(1 << BITS);
-                *value = if weight < 0.0 { (scaled - 0.5) as i32 } else { (scaled + 0.5) as i32 };
+                *value = if *weight < 0.0 { (scaled - 0.5) as i32 } else { (scaled + 0.5) as i32 };
             }
             weights.starts.push(start);
-            weights.lens.push(end - start);
+            weights.lens.push(row.len());
         }
         weights
     }
@@ -149,6 +130,38 @@ fn pass_over_columns(picture: &Rgb, weights: &Weights, first: usize) -> Rgb {
 
 fn clip(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
+}
+
+/// The filter and how far it reaches, in source pixels.
+fn filter(size: usize, to: u64, interpolation: Resample) -> (fn(f64) -> f64, f64) {
+    let (filter, support): (fn(f64) -> f64, f64) = match interpolation {
+        Resample::Bicubic => (bicubic, 2.0),
+        Resample::Bilinear | Resample::Nearest => (bilinear, 1.0),
+    };
+    (filter, support * (size as f64 / to as f64).max(1.0))
+}
+
+/// The most source pixels that one pixel is made of.
+fn most(size: usize, to: u64, interpolation: Resample) -> usize {
+    filter(size, to, interpolation).1.ceil() as usize * 2 + 1
+}
+
+/// The source pixels that pixel `at` of `to` is made of where `size` of them are resampled and antialiased: the first, and
+/// the weight of each, as Pillow has them and PyTorch's `interpolate` with `antialias = True`.
+pub fn antialiased(size: usize, to: u64, interpolation: Resample, at: u64) -> (usize, Vec<f64>) {
+    let scale = size as f64 / to as f64;
+    let (filter, support) = filter(size, to, interpolation);
+    let inverse = 1.0 / scale.max(1.0);
+    let center = (at as f64 + 0.5) * scale;
+    // `as` cuts off towards zero, as C does, and takes what is negative as 0
+    let start = ((center - support + 0.5) as usize).min(size - 1);
+    let end = ((center + support + 0.5) as usize).clamp(start + 1, size).min(start + most(size, to, interpolation));
+    let mut weights: Vec<f64> = (start..end).map(|x| filter((x as f64 - center + 0.5) * inverse)).collect();
+    let sum: f64 = weights.iter().sum();
+    if sum != 0.0 {
+        weights.iter_mut().for_each(|weight| *weight /= sum);
+    }
+    (start, weights)
 }
 
 fn bilinear(x: f64) -> f64 {

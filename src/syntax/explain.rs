@@ -18,7 +18,7 @@ const RESERVED: &[&str] = &[
 ];
 
 /// The words that begin a line of a `base`.
-const BASE_LINES: &[&str] = &["weights", "map", "ignore", "labels", "input", "preprocess"];
+const BASE_LINES: &[&str] = &["weights", "map", "ignore", "join", "resize", "labels", "input", "preprocess"];
 
 /// What people write for the words that begin a statement.
 const OTHER_WORDS: &[(&str, &str)] = &[
@@ -165,7 +165,7 @@ impl<'a> Stuck<'a> {
             Context::Base if is_word => {
                 let problem = Self::problem(format!("`{word}` is no line of a `base`"));
                 let hint = suggest(word, BASE_LINES.iter().copied())
-                    .unwrap_or_else(|| "these are: `weights`, `map`, `ignore`, `labels`, `input`, `preprocess`".into());
+                    .unwrap_or_else(|| format!("these are: `{}`", BASE_LINES.join("`, `")));
                 let verb = statements::is_word(word).then(|| "edits stand below the base's braces".to_string());
                 Some(self.at_start(problem.hint(verb.unwrap_or(hint))))
             }
@@ -378,6 +378,15 @@ impl<'a> Stuck<'a> {
         if self.wants(&[Rule::kw_with]) && ["by", "to", "as", "=", "->"].contains(&self.found) {
             problem = problem.hint("write `with`");
         }
+        if self.context == Some(Context::Base) {
+            // the words that go on with what could end here
+            let words: Vec<String> = self.wanted.iter().map(|rule| format!("{rule:?}")).collect();
+            let words = words.iter().filter_map(|word| word.strip_prefix("kw_"));
+            problem = problem.hints(suggest(self.found, words).filter(|_| is_word(self.found)));
+            if self.wants(&[Rule::kw_with]) && ["permute", "reshape", "rows"].contains(&self.found) {
+                problem = problem.hint(format!("write `with {}`", self.found));
+            }
+        }
         if self.first_word() == "base" && self.before().split_whitespace().count() == 2 {
             if BASE_LINES.contains(&self.found) {
                 problem = problem.hint(format!(
@@ -471,6 +480,8 @@ const EXPECTED: &[(&[Rule], &str)] = &[
     (&[Rule::kw_concat], "`concat`"),
     (&[Rule::kw_to], "`to`"),
     (&[Rule::kw_by], "`by`"),
+    (&[Rule::kw_order], "`order`"),
+    (&[Rule::change], "`permute(..)`, `reshape(..)` or `rows ..`"),
     (&[Rule::kw_in], "`in`"),
     (&[Rule::kw_then], "`then`"),
     (&[Rule::kw_auto], "`auto`"),

@@ -128,6 +128,8 @@ impl Builder<'_> {
             weights: vec![],
             maps: vec![],
             ignores: vec![],
+            joins: vec![],
+            resizes: vec![],
             labels: vec![],
             inputs: vec![],
             preprocess: vec![],
@@ -143,15 +145,34 @@ impl Builder<'_> {
 
     fn base_line(&mut self, line: Pair, base: &mut Base) -> Result<()> {
         match line.as_rule() {
-            Rule::weights => base.weights.push(self.expr(child(&line, Rule::expr).expect(SHAPE))?),
+            Rule::weights => {
+                let source = self.expr(child(&line, Rule::expr).expect(SHAPE))?;
+                let part = child(&line, Rule::string).map(|part| self.string(&part));
+                base.weights.push(Weights { source, part });
+            }
             Rule::labels => base.labels.push(self.expr(child(&line, Rule::expr).expect(SHAPE))?),
-            Rule::ignore => base.ignores.push(self.string(&child(&line, Rule::string).expect(SHAPE))),
+            Rule::ignore => {
+                let optional = child(&line, Rule::kw_ignore_may).is_some();
+                let regex = self.string(&child(&line, Rule::string).expect(SHAPE));
+                base.ignores.push(Ignore { regex, optional, span: self.span(&line) });
+            }
             Rule::map => {
-                let span = self.span(&line);
-                let mut strings = line.into_inner().filter(|pair| pair.as_rule() == Rule::string);
-                let from = self.string(&strings.next().expect(SHAPE));
-                let to = self.string(&strings.next().expect(SHAPE));
-                base.maps.push(Map { from, to, span });
+                let optional = child(&line, Rule::kw_map_may).is_some();
+                let (from, to) = self.from_and_to(&line);
+                let changes = line.clone().into_inner().filter(|pair| pair.as_rule() == Rule::change);
+                let changes = changes.map(|change| self.change(&change)).collect::<Result<_>>()?;
+                base.maps.push(Map { from, to, changes, optional, span: self.span(&line) });
+            }
+            Rule::join => {
+                let (from, to) = self.from_and_to(&line);
+                let order = self.expr(child(&line, Rule::expr).expect(SHAPE))?;
+                base.joins.push(Join { from, to, order, span: self.span(&line) });
+            }
+            Rule::resize => {
+                let regex = self.string(&child(&line, Rule::string).expect(SHAPE));
+                let by = self.name(&child(&line, Rule::name).expect(SHAPE));
+                let from = child(&line, Rule::expr).map(|from| self.expr(from)).transpose()?;
+                base.resizes.push(Resize { regex, by, from, span: self.span(&line) });
             }
             Rule::input => base.inputs.push(self.input(line)?),
             Rule::preprocess => base.preprocess.push(self.settings(child(&line, Rule::settings).expect(SHAPE))?),
@@ -159,6 +180,30 @@ impl Builder<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The two strings of `"regex" to "text"`.
+    fn from_and_to(&self, line: &Pair) -> (Spanned<String>, Spanned<String>) {
+        let mut strings = line.clone().into_inner().filter(|pair| pair.as_rule() == Rule::string);
+        let mut next = || self.string(&strings.next().expect(SHAPE));
+        (next(), next())
+    }
+
+    fn change(&mut self, change: &Pair) -> Result<Change> {
+        let span = self.span(change);
+        let kind = match child(change, Rule::call) {
+            Some(call) => {
+                let name = self.name(&child(&call, Rule::name).expect(SHAPE));
+                let args = self.args(child(&call, Rule::args), name.span, self.depth)?;
+                ChangeKind::Call(name, args)
+            }
+            None => {
+                let ends = change.clone().into_inner().filter(|pair| pair.as_rule() == Rule::int);
+                let ends = ends.map(|end| Ok(self.int(&end)?.value)).collect::<Result<Vec<i64>>>()?;
+                ChangeKind::Rows(ends[0], ends[1])
+            }
+        };
+        Ok(Change { kind, span })
     }
 
     fn train(&mut self, pair: Pair) -> Train {

@@ -102,22 +102,75 @@ pub struct Settings {
 pub struct Base {
     pub name: Name,
     pub args: Args,
-    /// The expression after each `weights`: a string, `hf(..)` or `random(..)`.
-    pub weights: Vec<Expr>,
+    pub weights: Vec<Weights>,
     pub maps: Vec<Map>,
-    /// The regular expression of each `ignore`.
-    pub ignores: Vec<Spanned<String>>,
+    pub ignores: Vec<Ignore>,
+    pub joins: Vec<Join>,
+    pub resizes: Vec<Resize>,
     pub labels: Vec<Expr>,
     pub inputs: Vec<Input>,
     pub preprocess: Vec<Settings>,
     pub span: Span,
 }
 
-/// `map "regex" to "text"`
+/// `weights "file.pth" part "state_dict_ema"`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// A string, `hf(..)` or `random(..)`.
+    pub source: Expr,
+    pub part: Option<Spanned<String>>,
+}
+
+/// `map "regex" to "text" with permute(3, 2, 0, 1)`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map {
     pub from: Spanned<String>,
     pub to: Spanned<String>,
+    pub changes: Vec<Change>,
+    /// `map?`: it may match nothing.
+    pub optional: bool,
+    pub span: Span,
+}
+
+/// What becomes of the tensors of a `map`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    pub kind: ChangeKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChangeKind {
+    /// `permute(3, 2, 0, 1)`: which names there are is not known here.
+    Call(Name, Args),
+    /// `rows 0..10`
+    Rows(i64, i64),
+}
+
+/// `ignore "regex"`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ignore {
+    pub regex: Spanned<String>,
+    /// `ignore?`: it may match nothing.
+    pub optional: bool,
+    pub span: Span,
+}
+
+/// `join "regex" to "text" order [query, key, value]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Join {
+    pub from: Spanned<String>,
+    pub to: Spanned<String>,
+    pub order: Expr,
+    pub span: Span,
+}
+
+/// `resize "regex" by bicubic from (14, 14)`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resize {
+    pub regex: Spanned<String>,
+    pub by: Name,
+    pub from: Option<Expr>,
     pub span: Span,
 }
 

@@ -43,7 +43,7 @@ pub(super) fn open(path: &Path) -> Result<Contents, Problem> {
             })?;
             Ok(Contents::Safetensors { file: Arc::new(file), header })
         }
-        Kind::PyTorch => pytorch::open(path, &file, &head).map(Contents::PyTorch),
+        Kind::PyTorch => pytorch::open(path, Arc::new(file), &head).map(Contents::PyTorch),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pretrained and fresh tensors: files of weights, the lines that rename their keys, initialisers, and writing.
+//! Pretrained and fresh tensors: files of weights, the lines that say what becomes of their tensors, initialisers, and writing.
 //!
 //! A [`Store`] is an opened file whose tensors are read when asked for, from any thread. It knows keys, shapes and number
 //! formats, and nothing of graphs: what belongs to which layer is settled by whoever binds the two.
@@ -13,9 +13,15 @@ mod header;
 pub mod hub;
 mod index;
 mod init;
+mod intake;
+mod join;
 mod keymap;
+mod lines;
+mod pattern;
 mod pickle;
 mod pytorch;
+mod recipe;
+mod resize;
 mod source;
 mod store;
 
@@ -25,7 +31,9 @@ pub use finite::non_finite;
 pub use fit::{Asked, Whose, fits};
 pub use hub::Downloads;
 pub use init::{check_from, fill, from_file};
-pub use keymap::{Fault, KeyMap, Line, Mapped};
+pub use intake::{Intake, Supply};
+pub use lines::{Fault, IgnoreLine, JoinLine, Line, Lines, MapLine, Need, ResizeLine};
+pub use recipe::{Change, Recipe};
 pub use source::WeightsSource;
 pub use store::{Store, TensorInfo};
 

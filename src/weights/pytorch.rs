@@ -1,11 +1,13 @@
 //! PyTorch checkpoints, of all three containers that `torch.save` has written. The crate pytorch-reader interprets the
 //! pickle without running any code; here its tensors get an order, a size limit and messages.
 
+use std::collections::HashMap;
 use std::io::{BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
-use pytorch_reader::{DType as Stored, PytorchError, PytorchReader, Tensor};
+use pytorch_reader::{DType as Stored, PickleValue, PytorchError, PytorchReader, Tensor};
 
 use super::archive;
 use super::dtype::DType;
@@ -20,14 +22,55 @@ pub(super) struct Checkpoint {
     pub tensors: IndexMap<String, (TensorInfo, Tensor)>,
     /// What is left out of it, or damaged where it does no harm.
     pub warnings: Vec<Problem>,
+    pub nested: Nested,
+}
+
+/// A checkpoint whose dictionaries are looked at when asked for.
+pub(super) struct Nested {
+    path: PathBuf,
+    file: Arc<Opened>,
+}
+
+impl Nested {
+    /// The dotted paths of the inner dictionaries that hold some of `tensors` themselves, those with most of them first.
+    pub fn parts(&self, tensors: &IndexMap<String, TensorInfo>) -> Vec<String> {
+        let root = PytorchReader::read_pickle_data(place(&self.path, &self.file), None);
+        let mut found: Vec<(usize, String)> = vec![];
+        if let Ok(PickleValue::Dict(root)) = &root {
+            collect(root, "", tensors, &mut found);
+        }
+        found.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.cmp(other)));
+        found.into_iter().map(|(_, path)| path).collect()
+    }
+}
+
+/// The dictionaries in `dict`, whose own path `prefix` ends in a dot, with the number of tensors in each. The reader bounds
+/// how deep they lie.
+fn collect(
+    dict: &HashMap<String, PickleValue>,
+    prefix: &str,
+    tensors: &IndexMap<String, TensorInfo>,
+    found: &mut Vec<(usize, String)>,
+) {
+    for (name, value) in dict {
+        let PickleValue::Dict(inner) = value else { continue };
+        let path = format!("{prefix}{name}");
+        let inside = format!("{path}.");
+        let is_tensor = |name: &String| tensors.contains_key(&format!("{inside}{name}"));
+        let count = inner.keys().filter(|name| is_tensor(name)).count();
+        if count > 0 {
+            found.push((count, path));
+        }
+        collect(inner, &inside, tensors, found);
+    }
 }
 
 /// Opens the checkpoint that `file` is, at `path`; `head` is its beginning.
-pub(super) fn open(path: &Path, file: &Opened, head: &[u8]) -> Result<Checkpoint, Problem> {
+pub(super) fn open(path: &Path, file: Arc<Opened>, head: &[u8]) -> Result<Checkpoint, Problem> {
     let name = path.display();
     let length = usize::try_from(file.len()).unwrap_or(usize::MAX);
     let mut names = Names::default();
-    let damage = look(file, head, &mut names).map_err(|reason| refuse(path, &reason))?;
+    let damage = look(&file, head, &mut names).map_err(|reason| refuse(path, &reason))?;
     let arrays = || {
         Problem::new(Code::WeightsFile, format!("`{name}` holds NumPy arrays, not tensors"))
             .hint(
@@ -35,7 +78,7 @@ pub(super) fn open(path: &Path, file: &Opened, head: &[u8]) -> Result<Checkpoint
             )
             .hint("or as safetensors: `safetensors.numpy.save_file(arrays, \"model.safetensors\")`")
     };
-    let reader = PytorchReader::new(place(path, file)).map_err(|error| match names.has_arrays() {
+    let reader = PytorchReader::new(place(path, &file)).map_err(|error| match names.has_arrays() {
         true => arrays(),
         false => refuse(path, &reason(&error)),
     })?;
@@ -79,7 +122,7 @@ pub(super) fn open(path: &Path, file: &Opened, head: &[u8]) -> Result<Checkpoint
                 .hint("fetch the file again"),
         );
     }
-    Ok(Checkpoint { tensors, warnings })
+    Ok(Checkpoint { tensors, warnings, nested: Nested { path: path.into(), file } })
 }
 
 /// Walks through the pickles of a checkpoint, before anything of them is interpreted; what is damaged beside them.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use rayon::prelude::*;
@@ -13,7 +13,7 @@ use super::dtype::{DType, to_f32};
 use super::file::{self, Contents};
 use super::hub::{Downloads, Hub};
 use super::index;
-use super::pytorch::Checkpoint;
+use super::pytorch::{Checkpoint, Nested};
 use super::source::WeightsSource;
 use crate::diag::{Code, Problem, suggest};
 use crate::io::atomic::reason;
@@ -34,6 +34,9 @@ pub struct Store {
     places: Vec<Place>,
     metadata: IndexMap<String, String>,
     warnings: Vec<Problem>,
+    /// Of a PyTorch checkpoint, whose dictionaries may lie in each other.
+    nested: Option<Nested>,
+    parts: OnceLock<Vec<String>>,
 }
 
 /// How much one thread reads at once, in bytes.
@@ -88,7 +91,15 @@ impl Store {
     }
 
     fn empty(name: String) -> Store {
-        Store { name, tensors: IndexMap::new(), places: vec![], metadata: IndexMap::new(), warnings: vec![] }
+        Store {
+            name,
+            tensors: IndexMap::new(),
+            places: vec![],
+            metadata: IndexMap::new(),
+            warnings: vec![],
+            nested: None,
+            parts: OnceLock::new(),
+        }
     }
 
     fn add(&mut self, opened: Contents, wanted: impl Fn(&str) -> bool) {
@@ -103,8 +114,9 @@ impl Store {
                 }
                 self.metadata = header.metadata;
             }
-            Contents::PyTorch(Checkpoint { tensors, warnings }) => {
+            Contents::PyTorch(Checkpoint { tensors, warnings, nested }) => {
                 self.warnings.extend(warnings);
+                self.nested = Some(nested);
                 for (key, (info, tensor)) in tensors {
                     if wanted(&key) {
                         self.tensors.insert(key, info);
@@ -118,6 +130,13 @@ impl Store {
     /// Every key with its shape and number format; in the order of the file (a PyTorch checkpoint: of the names).
     pub fn tensors(&self) -> &IndexMap<String, TensorInfo> {
         &self.tensors
+    }
+
+    /// The dictionaries of a PyTorch checkpoint that hold tensors, but for the outermost, by dotted path: those with most
+    /// tensors first. None of another file.
+    pub fn parts(&self) -> &[String] {
+        let parts = || self.nested.as_ref().map_or(vec![], |nested| nested.parts(&self.tensors));
+        self.parts.get_or_init(parts)
     }
 
     /// The strings that a safetensors file or an index carries beside its tensors.
@@ -145,6 +164,22 @@ impl Store {
             return Ok(values);
         }
         to_f32(&info.dtype, &self.raw(key)?).ok_or_else(|| self.unreadable(key, info))
+    }
+
+    /// Some of the values that [`Store::read`] gives.
+    ///
+    /// # Panics
+    /// If the tensor has fewer.
+    pub fn read_part(&self, key: &str, values: Range<usize>) -> Result<Vec<f32>, Problem> {
+        let (info, place) = self.find(key)?;
+        let (Some(size), Place::Plain { file, range }) = (info.dtype.size(), place) else {
+            return Ok(self.read(key)?[values].to_vec());
+        };
+        let from = range.start + (values.start * size) as u64;
+        assert!(from + (values.len() * size) as u64 <= range.end, "the tensor has these values");
+        let mut bytes = vec![0; values.len() * size];
+        self.fill(key, &mut bytes, file, from)?;
+        to_f32(&info.dtype, &bytes).ok_or_else(|| self.unreadable(key, info))
     }
 
     /// Whether `key` is there, in a number format that [`Store::read`] converts.

@@ -67,6 +67,16 @@ fn densenet_with_the_old_names_is_mapped() {
 }
 
 #[test]
+fn a_wrapped_file_is_told_on_one_screen() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    checkpoint(dir.path(), "resnet50", &[], |key| Some(format!("module.{key}")));
+    let plain = compiled(dir.path(), "base resnet50 { weights \"official.safetensors\" }\n");
+    let told = plain.exporter(&Options::default()).err().expect("the names differ").to_string();
+    assert!(told.lines().count() < 40, "{told}");
+    assert!(told.contains(r#"`map "module\.(.*)" to "$1"`"#), "{told}");
+}
+
+#[test]
 fn auxiliary_heads_are_ignored() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let aux = [("aux1.fc2.bias", 1000), ("aux2.fc2.bias", 1000)];

@@ -41,20 +41,29 @@ pub fn files(dir: &Path) {
     write("latin1.arch", b"# caf\xe9\nbase resnet18\n");
     write("notes.txt", b"notes\n");
     write("broken.safetensors", b"notes\n");
-    write("tiny.safetensors", &safetensors("fc", 1.0));
-    write("other.safetensors", &safetensors("head", 1.0));
-    write("nan.safetensors", &safetensors("fc", f32::NAN));
+    write("tiny.safetensors", &safetensors(&[("fc.weight", &[2, 4]), ("fc.bias", &[2])], 1.0));
+    write("other.safetensors", &safetensors(&[("head.weight", &[2, 4]), ("head.bias", &[2])], 1.0));
+    write("nan.safetensors", &safetensors(&[("fc.weight", &[2, 4]), ("fc.bias", &[2])], f32::NAN));
+    write("flax.safetensors", &safetensors(&[("fc.kernel", &[4, 2]), ("fc.bias", &[2])], 1.0));
+    let parts: [(&str, &[usize]); 3] = [("q.weight", &[4, 4]), ("k.weight", &[4, 4]), ("v.weight", &[4, 4])];
+    write("parts.safetensors", &safetensors(&parts, 1.0));
+    let positions: [(&str, &[usize]); 3] = [("conv.weight", &[8, 3, 4, 4]), ("conv.bias", &[8]), ("pos", &[1, 49, 8])];
+    write("positions.safetensors", &safetensors(&positions, 1.0));
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pytorch/copies.pth");
+    write("run.pth", &std::fs::read(run).expect("a checkpoint"));
 }
 
-/// A linear layer from 4 to 2 features, all of one value.
-fn safetensors(layer: &str, value: f32) -> Vec<u8> {
-    let bytes: Vec<u8> = std::iter::repeat_n(value.to_le_bytes(), 8).flatten().collect();
-    let tensor = |shape: &[usize]| {
-        let len = 4 * shape.iter().product::<usize>();
-        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), &bytes[..len]).expect("a tensor")
-    };
-    let tensors = [(format!("{layer}.weight"), tensor(&[2, 4])), (format!("{layer}.bias"), tensor(&[2]))];
-    safetensors::serialize(tensors, None).expect("a file")
+/// A file of these tensors, all of one value.
+fn safetensors(tensors: &[(&str, &[usize])], value: f32) -> Vec<u8> {
+    let len = |shape: &[usize]| 4 * shape.iter().product::<usize>();
+    let most = tensors.iter().map(|(_, shape)| len(shape)).max().unwrap_or(0);
+    let bytes: Vec<u8> = value.to_le_bytes().into_iter().cycle().take(most).collect();
+    let views = tensors.iter().map(|(key, shape)| {
+        let bytes = &bytes[..len(shape)];
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes);
+        (key.to_string(), view.expect("a tensor"))
+    });
+    safetensors::serialize(views, None).expect("a file")
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! A file holds cases, each begun by `=== what it shows`; further files of a case, for `use`, are begun by
 //! `--- name.arch`. A file of weights is begun by `--- name.safetensors`, with a line for each tensor, `fc.weight [2, 4]`, whose
-//! values count from 0. Lines that begin with `#!` say what is expected:
+//! values count from 0; `--- name.pth` is that file of tests/data/pytorch. Lines that begin with `#!` say what is expected:
 //!
 //! ```text
 //! #! error[shape-mismatch] 3:27 `conv1` needs [N, C, H, W], got [N, 2048]     every error and warning, in order,
@@ -122,7 +122,11 @@ pub fn run(case: &str, dir: &Path) -> String {
         }
     }
     for (name, text) in &parts[1..] {
-        let bytes = if name.ends_with(".safetensors") { weights(text) } else { text.clone().into_bytes() };
+        let bytes = match name.rsplit_once('.') {
+            Some((_, "safetensors")) => weights(text),
+            Some((_, "pth")) => std::fs::read(checkpoints().join(name)).expect("a file of tests/data/pytorch"),
+            _ => text.clone().into_bytes(),
+        };
         std::fs::write(dir.join(name), bytes).expect("a writable folder");
     }
     let set: Vec<(String, String)> = marks
@@ -182,6 +186,10 @@ fn shape(run: &Run, mark: &str) -> String {
     }
 }
 
+fn checkpoints() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pytorch")
+}
+
 /// A file of the tensors that the lines of `text` tell, `KEY [SHAPE]`.
 fn weights(text: &str) -> Vec<u8> {
     let tensor = |line: &str| {
@@ -191,12 +199,13 @@ fn weights(text: &str) -> Vec<u8> {
         let values = (0..shape.iter().product::<usize>()).flat_map(|at| (at as f32).to_le_bytes()).collect();
         (key.to_string(), shape, values)
     };
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = text.lines().filter(|line| !line.is_empty()).map(tensor).collect();
-    let view = |(key, shape, bytes): &'_ (String, Vec<usize>, Vec<u8>)| {
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
+        text.lines().filter(|line| !line.is_empty()).map(tensor).collect();
+    let views = tensors.iter().map(|(key, shape, bytes)| {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("as many values as the shape has");
         (key.clone(), view)
-    };
-    safetensors::serialize(tensors.iter().map(view), None).expect("a file of tensors")
+    });
+    safetensors::serialize(views, None).expect("a file of tensors")
 }
 
 /// `fc.weight 0 1 2 3`; the first word of `mark` is the key.

@@ -23,7 +23,8 @@ pub fn resolved(sources: &Sources, file: FileId, set: &[(String, String)], folde
         match item {
             Item::Use(name) if !name.value.starts_with("zoo:") => path(name.span, &name.value),
             Item::Base(base) => {
-                for expr in base.weights.iter().chain(&base.labels) {
+                let sources = base.weights.iter().map(|weights| &weights.source);
+                for expr in sources.chain(&base.labels) {
                     if let ExprKind::Str(text) = &expr.kind {
                         path(expr.span, text);
                     }

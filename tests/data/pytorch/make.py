@@ -8,6 +8,12 @@ import torch
 torch.manual_seed(0)
 
 
+def linear(out, ins, prefix="", first=0):
+    """The tensors of a linear layer `fc` whose values count from `first`."""
+    weight = torch.arange(out * ins, dtype=torch.float32).reshape(out, ins) + first
+    return OrderedDict({f"{prefix}fc.weight": weight, f"{prefix}fc.bias": torch.zeros(out)})
+
+
 def tensors():
     base = torch.arange(24, dtype=torch.float32)
     return OrderedDict(
@@ -38,3 +44,18 @@ torch.save({"a": torch.ones(1).expand(100_000_000)}, "expand.pth")
 torch.save({"a": torch.ones(1), "evil": Evil()}, "evil.pth")
 torch.save({"a": torch.ones(2, dtype=torch.complex64)}, "complex.pth")
 torch.save({"epoch": 3}, "empty.pth")
+# a run of timm's scripts: weights, their average, and the state of an optimizer
+state = {0: {"exp_avg": torch.zeros(2, 4)}, 1: {"exp_avg": torch.zeros(2)}}
+run = {"epoch": 3, "state_dict": linear(2, 4), "optimizer": {"state": state}}
+torch.save(run, "run.pth")
+torch.save({**run, "state_dict_ema": linear(2, 4, first=100)}, "copies.pth")
+# as DINO saves them: two networks, wrapped, with a head that is not wanted
+head = {"module.head.weight": torch.zeros(3, 2)}
+torch.save(
+    {
+        "student": {**linear(2, 4, "module.backbone."), **head},
+        "teacher": {**linear(2, 4, "module.backbone.", first=100), **head},
+        "epoch": 100,
+    },
+    "dino.pth",
+)
