@@ -72,31 +72,32 @@ impl Problem {
     /// Adds facts of one kind, `what` they are in the words `3 more ..`; none are no list.
     pub fn list(mut self, what: &str, lines: Vec<String>) -> Problem {
         if !lines.is_empty() {
-            self.lists.push(List { what: what.into(), lines });
+            self.lists.push(List { what: what.into(), lines, layout: Layout::Lines });
+        }
+        self
+    }
+
+    /// Adds short facts of one kind in one note, `what: a, b, c`; none are no note.
+    pub fn row(mut self, what: &str, names: Vec<String>) -> Problem {
+        if !names.is_empty() {
+            self.lists.push(List { what: what.into(), lines: names, layout: Layout::Row });
         }
         self
     }
 
     /// The notes with the lists behind them, of each the first lines and how many more there are.
     pub fn all_notes(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let of_list = |list: &'_ List| {
-            // a line for one more would be as long as the one more
-            let shown = if list.lines.len() <= LISTED + 1 { list.lines.len() } else { LISTED };
-            let more = list.lines.len() - shown;
-            let more = (more > 0).then(|| format!("{more} more {}; `--verbose` lists them", list.what));
-            (shown, more)
-        };
-        let lists = self.lists.iter().flat_map(move |list| {
-            let (shown, more) = of_list(list);
-            list.lines[..shown].iter().map(|line| Cow::Borrowed(line.as_str())).chain(more.map(Cow::Owned))
-        });
-        self.notes.iter().map(|note| Cow::Borrowed(note.as_str())).chain(lists)
+        self.notes.iter().map(|note| Cow::Borrowed(note.as_str())).chain(self.lists.iter().flat_map(List::shown))
     }
 
     /// With every line of its lists as a note.
     pub fn in_full(mut self) -> Problem {
-        let lines = std::mem::take(&mut self.lists).into_iter().flat_map(|list| list.lines);
-        self.notes.extend(lines);
+        for list in std::mem::take(&mut self.lists) {
+            match list.layout {
+                Layout::Lines => self.notes.extend(list.lines),
+                Layout::Row => self.notes.push(format!("{}: {}", list.what, list.lines.join(", "))),
+            }
+        }
         self
     }
 
@@ -121,6 +122,34 @@ impl Problem {
 pub struct List {
     pub what: String,
     pub lines: Vec<String>,
+    layout: Layout,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Hash)]
+enum Layout {
+    /// A note each.
+    Lines,
+    /// All in one.
+    Row,
+}
+
+impl List {
+    /// The notes that are shown where nobody asks for all.
+    fn shown(&self) -> Vec<Cow<'_, str>> {
+        // a line for one more would be as long as the one more
+        let shown = if self.lines.len() <= LISTED + 1 { self.lines.len() } else { LISTED };
+        let (lines, more) = (&self.lines[..shown], self.lines.len() - shown);
+        match self.layout {
+            Layout::Lines => {
+                let more = (more > 0).then(|| format!("{more} more {}; `--verbose` lists them", self.what));
+                lines.iter().map(|line| Cow::Borrowed(line.as_str())).chain(more.map(Cow::Owned)).collect()
+            }
+            Layout::Row => {
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                vec![Cow::Owned(format!("{}: {}{more}", self.what, lines.join(", ")))]
+            }
+        }
+    }
 }
 
 /// How many lines of a list are shown.

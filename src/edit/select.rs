@@ -78,11 +78,8 @@ pub fn select<'a>(builder: &mut Builder<'a, '_>, selector: &'a Selector, grain: 
         && expect.value != places.len() as i64
     {
         let message = format!("expected {}, got {}", count(expect.value.max(0) as usize, "place"), places.len());
-        let shown: Vec<String> = places.iter().take(8).map(|place| place.display(builder.patch)).collect();
-        let more = places.len() - shown.len();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let problem = Problem::new(Code::ExpectCount, message);
-        return Err(problem.note(format!("matched: {}{more}", shown.join(", "))).at(expect.span));
+        let matched = places.iter().map(|place| place.display(builder.patch)).collect();
+        return Err(Problem::new(Code::ExpectCount, message).row("matched", matched).at(expect.span));
     }
     Ok(places)
 }

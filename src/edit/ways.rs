@@ -104,10 +104,8 @@ impl Site {
 
     fn several(&self, graph: &Graph, side: &str, edges: impl Iterator<Item = (String, String)>) -> Problem {
         let message = format!("`{}` has several ways {side}, one is needed", self.shown);
-        let mut edges = edges.map(|(from, to)| format!("`{from}` -> `{to}`"));
-        let shown = edges.by_ref().take(6).collect::<Vec<_>>().join(", ");
-        let more = if edges.next().is_some() { " .." } else { "" };
-        let problem = Problem::new(Code::SeveralWays, message).note(format!("ways {side}: {shown}{more}"));
+        let edges = edges.map(|(from, to)| format!("`{from}` -> `{to}`")).collect();
+        let problem = Problem::new(Code::SeveralWays, message).row(&format!("ways {side}"), edges);
         // a scope around it with one way would do, and so would single layers before it
         let mut would_do = vec![];
         let mut scope = self.holder(graph);

@@ -150,14 +150,12 @@ fn check_output(typed: &Typed, want: Want, data: &Data, input: [usize; 3], loss:
                 });
             }
             if answers != data.classes.len() {
-                let names: Vec<&str> = data.classes.iter().take(10).map(String::as_str).collect();
-                let more = if data.classes.len() > 10 { ", .." } else { "" };
                 let message = format!(
                     "the labels do not match the head: {} classes, `{head}` gives {answers}",
                     data.classes.len()
                 );
                 return Err(Problem::new(Code::Train, message)
-                    .note(format!("the data's classes: {}{more}", names.join(", ")))
+                    .row("the data's classes", data.classes.clone())
                     .hint(format!("replace the head: `replace {head} with linear({})`", data.classes.len())));
             }
         }
