@@ -55,7 +55,7 @@
 //! - `graph`: the network; a node a layer, changed only by patches whose commit checks the invariants.
 //! - `resolve`: which names a file sees. `build`: an interpreter that makes layers of text. `edit`: the verbs.
 //! - `typed`: the check after the last edit.
-//! - `weights`: files, key maps, initialisers. `settings`: weights, preprocessing and labels of a spec.
+//! - `weights`: files, what becomes of their tensors, initialisers. `settings`: weights, preprocessing and labels of a spec.
 //! - `net`, `opt`, `plan`, `exec`: steps with their gradients, rewrites, memory and geometry, kernels. One layout for
 //!   images: channels last.
 //! - `bind`: which tensor comes from where, and the ledger that accounts for every one.

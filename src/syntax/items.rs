@@ -158,13 +158,13 @@ impl Builder<'_> {
             }
             Rule::map => {
                 let optional = child(&line, Rule::kw_map_may).is_some();
-                let (from, to) = self.from_and_to(&line);
+                let (from, to) = self.two_strings(&line);
                 let changes = line.clone().into_inner().filter(|pair| pair.as_rule() == Rule::change);
                 let changes = changes.map(|change| self.change(&change)).collect::<Result<_>>()?;
                 base.maps.push(Map { from, to, changes, optional, span: self.span(&line) });
             }
             Rule::join => {
-                let (from, to) = self.from_and_to(&line);
+                let (from, to) = self.two_strings(&line);
                 let order = self.expr(child(&line, Rule::expr).expect(SHAPE))?;
                 base.joins.push(Join { from, to, order, span: self.span(&line) });
             }
@@ -183,7 +183,7 @@ impl Builder<'_> {
     }
 
     /// The two strings of `"regex" to "text"`.
-    fn from_and_to(&self, line: &Pair) -> (Spanned<String>, Spanned<String>) {
+    fn two_strings(&self, line: &Pair) -> (Spanned<String>, Spanned<String>) {
         let mut strings = line.clone().into_inner().filter(|pair| pair.as_rule() == Rule::string);
         let mut next = || self.string(&strings.next().expect(SHAPE));
         (next(), next())

@@ -166,8 +166,8 @@ fn alternations(regex: &str) -> Vec<(usize, Vec<&str>)> {
                 group += 1;
                 let Some((inside, _)) = inside.split_once(')') else { continue };
                 let words: Vec<&str> = inside.split('|').collect();
-                let is_word = |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_');
-                if words.len() > 1 && words.iter().all(|word| is_word(&word)) {
+                let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_');
+                if words.len() > 1 && words.iter().all(|word| is_word(word)) {
                     found.push((group, words));
                 }
             }

@@ -46,6 +46,14 @@ fn spacing_is_canonical() {
     let cases = [
         ("archc 1\n\n\n\nbase  resnet50{weights \"a\"}\n\n", "archc 1\n\nbase resnet50 { weights \"a\" }\n"),
         ("archc 1 ; use \"a\"", "archc 1; use \"a\"\n"),
+        (
+            "archc 1\nbase n{weights\"a\"part\"b\";map?\"a\"to\"b\"with permute( 1,0 ) ,rows 0 .. 3;ignore?\"c\"}",
+            "archc 1\nbase n { weights \"a\" part \"b\"; map? \"a\" to \"b\" with permute(1, 0), rows 0..3; ignore? \"c\" }\n",
+        ),
+        (
+            "archc 1\nbase n{join\"a\"to\"b\"order[q,k];resize\"c\"by bicubic from( 14,14 )}",
+            "archc 1\nbase n { join \"a\" to \"b\" order [q, k]; resize \"c\" by bicubic from (14, 14) }\n",
+        ),
         ("archc 1\nblock b{}", "archc 1\nblock b {}\n"),
         ("archc 1\nblock b( x,y=2 ){a;b;\n\nc;}", "archc 1\nblock b(x, y = 2) {\n    a; b\n\n    c\n}\n"),
         ("archc 1\nblock b {\n\n  a\n\n}", "archc 1\nblock b {\n    a\n}\n"),
