@@ -74,7 +74,7 @@ fn is_of_base(compiled: &Compiled) -> bool {
 pub fn names(compiled: &Compiled, bound: &Bound) -> Result<Option<Labels>, Diagnostics> {
     match trained(compiled, bound)? {
         Some(labels) => Ok(Some(labels)),
-        None => spec_names(compiled),
+        None => spec_names(bound),
     }
 }
 
@@ -101,14 +101,15 @@ pub fn trained(compiled: &Compiled, bound: &Bound) -> Result<Option<Labels>, Dia
         .into())
 }
 
-/// The class names that the spec gives.
+/// The class names that the spec gives, or the hub that its weights are of.
 ///
 /// # Errors
 /// A file of names that cannot be read.
-pub fn spec_names(compiled: &Compiled) -> Result<Option<Labels>, Diagnostics> {
-    match &compiled.settings.labels {
+pub fn spec_names(bound: &Bound) -> Result<Option<Labels>, Diagnostics> {
+    match &bound.settings().labels {
         None => Ok(None),
         Some(LabelsSource::Imagenet) => Ok(Some(Labels::imagenet())),
+        Some(LabelsSource::Named(names)) => Ok(Some(Labels::from(names.clone()))),
         Some(LabelsSource::File(path, span)) => match Labels::load(path) {
             Ok(labels) => Ok(Some(labels)),
             Err(problem) => Err(problem.at(*span).into()),

@@ -22,8 +22,8 @@ use crate::settings::Settings;
 use crate::source::below;
 use crate::typed::Typed;
 use crate::weights::{
-    Asked, DType, Data, Downloads, Format, Recipe, Store, Supply, TensorOut, WeightsSource, Whose, check_from, fill,
-    fits, from_file, non_finite,
+    Asked, DType, Data, Downloads, Format, Pretrained, Recipe, Store, Supply, TensorOut, WeightsSource, Whose,
+    check_from, fill, fits, from_file, non_finite,
 };
 
 type FxIndexMap<K, V> = IndexMap<K, V, FxBuildHasher>;
@@ -46,6 +46,12 @@ pub struct Bound {
     by_node: FxHashMap<(NodeId, usize), usize>,
     extra: HashMap<String, Store>,
     ledger: Ledger,
+    /// What the spec says beside the network, and a hub where the spec does not.
+    settings: Settings,
+    /// What the hub says that is worth a line.
+    remarks: Vec<String>,
+    /// Why a hub says nothing.
+    unsaid: Option<Problem>,
     /// Whether the file is the edited network's own, not the base's.
     is_own: bool,
     /// Tensors read so far that hold values which are not finite, and how many.
@@ -224,7 +230,7 @@ pub fn bind(
             known.extend(supply.tensors.into_iter().map(known_of));
         }
     }
-    let mut bound = Bound::new(typed, store, seed, ledger);
+    let mut bound = Bound::new(settings, typed, store, seed, ledger);
     for id in typed.order() {
         let node = typed.graph().node(*id);
         if node.tied.is_some() {
@@ -296,12 +302,12 @@ pub fn bind_headers(settings: &Settings, base: &Typed, typed: &Typed) -> Result<
 }
 
 /// Binds the edited network to a file of its own keys, strictly, as `--weights FILE` does.
-pub fn bind_edited(typed: &Typed, path: &Path) -> Result<Bound, Diagnostics> {
+pub fn bind_edited(settings: &Settings, typed: &Typed, path: &Path) -> Result<Bound, Diagnostics> {
     let fail = |problem: Problem| Diagnostics::from(problem.anywhere());
     let store = Store::open_file(path).map_err(fail)?;
     let supply = Supply::whole(&store);
     fits(&Asked::all(keys(typed)), &supply, &store, Whose::Edited).map_err(fail)?;
-    let mut bound = Bound::new(typed, Some(store), 0, Ledger::default());
+    let mut bound = Bound::new(settings, typed, Some(store), 0, Ledger::default());
     bound.is_own = true;
     for id in typed.order() {
         let node = typed.graph().node(*id);
@@ -372,8 +378,11 @@ fn fresh(id: NodeId, decl: &ParamDecl) -> Source {
 
 impl Bound {
     /// Of no tensor yet.
-    fn new(typed: &Typed, store: Option<Store>, seed: u64, ledger: Ledger) -> Bound {
+    fn new(settings: &Settings, typed: &Typed, store: Option<Store>, seed: u64, ledger: Ledger) -> Bound {
         Bound {
+            settings: settings.clone(),
+            remarks: vec![],
+            unsaid: None,
             typed: typed.clone(),
             store,
             seed,
@@ -450,6 +459,25 @@ impl Bound {
                 problems.push(at(problem));
             }
         }
+    }
+
+    /// Takes what a hub says of the network's pictures and classes.
+    pub fn take(&mut self, said: Result<Option<Pretrained>, Problem>) {
+        match said {
+            Ok(Some(said)) => (self.settings, self.remarks) = self.settings.with(said, &self.typed),
+            Ok(None) => {}
+            Err(problem) => self.unsaid = Some(problem),
+        }
+    }
+
+    /// What the spec says beside the network, and the hub that its weights are of where the spec does not.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What the hub says that is worth a line each.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     pub fn ledger(&self) -> &Ledger {
@@ -559,7 +587,7 @@ impl Bound {
         let mut diagnostics = Diagnostics::new();
         let mut stores: Vec<&Store> = self.store.iter().chain(self.extra.values()).collect();
         stores.sort_by_key(|store| store.describe());
-        for problem in stores.into_iter().flat_map(Store::warnings) {
+        for problem in stores.into_iter().flat_map(Store::warnings).chain(&self.unsaid) {
             diagnostics.push(problem.clone().anywhere().warning());
         }
         if !found.is_empty() {

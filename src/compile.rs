@@ -4,14 +4,14 @@ use std::path::Path;
 
 use crate::bind::{Bound, bind, bind_edited, bind_headers};
 use crate::build::{self, Builder};
-use crate::diag::{Code, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::edit::{self, Applied, Report};
 use crate::graph::Graph;
 use crate::io::atomic::reason;
 use crate::io::open::plain_or_stream;
 use crate::ops::constant::Input;
 use crate::resolve;
-use crate::settings::Settings;
+use crate::settings::{Settings, classes};
 use crate::source::{FileId, Sources};
 use crate::syntax;
 use crate::train::run::setup::{Given, setup};
@@ -52,11 +52,15 @@ impl Compiled {
         downloads: &dyn Downloads,
     ) -> Result<(Bound, String), Diagnostics> {
         if let Some(path) = weights {
-            let bound = bind_edited(&self.typed, path)?;
+            let mut bound = bind_edited(&self.settings, &self.typed, path)?;
+            bound.take(self.settings.weights.pretrained(downloads));
             let line = format!("weights: {} from {}", bound.ledger(), path.display());
             return Ok((bound, line));
         }
-        let bound = bind(&self.settings, &self.base, &self.typed, seed, downloads)?;
+        let bound = bind(&self.settings, &self.base, &self.typed, seed, downloads);
+        let mut bound = bound.map_err(|found| self.with_classes(found, downloads))?;
+        // of the version whose weights were fetched
+        bound.take(self.settings.weights.pretrained(downloads));
         let line = match (&self.settings.weights, self.settings.weights_span) {
             (WeightsSource::Random { .. }, None) => {
                 let (seed, ledger) = (seed.unwrap_or(0), bound.ledger().drawn());
@@ -66,6 +70,25 @@ impl Compiled {
             _ => format!("weights: {}", bound.ledger()),
         };
         Ok((bound, line))
+    }
+}
+
+impl Compiled {
+    /// What was found wrong with weights, with a word on it where they do not fit because a hub's network has other classes.
+    fn with_classes(&self, found: Diagnostics, downloads: &dyn Downloads) -> Diagnostics {
+        let is_mismatch = |one: &Diagnostic| one.problem.code == Code::WeightsMismatch;
+        if !found.iter().any(is_mismatch) {
+            return found;
+        }
+        let (base, source) = (&self.settings.base, &self.settings.weights);
+        let said = source.pretrained(downloads).ok().flatten().and_then(|said| said.classes);
+        let (Some(theirs), Some(ours)) = (said, classes(&self.base)) else { return found };
+        found.map(|mut one| {
+            if is_mismatch(&one) && theirs != ours {
+                one.problem = one.problem.note(format!("{source} tells {theirs} classes apart, `{base}` {ours}"));
+            }
+            Box::new(one)
+        })
     }
 }
 

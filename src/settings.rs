@@ -18,7 +18,7 @@ use crate::resolve::Program;
 use crate::source::{Sources, Span, below};
 use crate::syntax::tree::{self, ExprKind};
 use crate::typed::Typed;
-use crate::weights::{Fault, Intake, WeightsSource};
+use crate::weights::{Fault, Intake, Pretrained, WeightsSource, is_permissive};
 
 /// The checked settings of a spec.
 #[derive(Clone, Debug)]
@@ -37,7 +37,11 @@ pub struct Settings {
     intake_places: intake::Places,
     /// None where pictures cannot be prepared: the network says nothing, or has no picture as input.
     pub preprocess: Option<Preprocess>,
+    /// Whether the spec itself says how pictures are prepared.
+    has_preprocess: bool,
     pub labels: Option<LabelsSource>,
+    /// Whether the spec itself says what the classes are called.
+    has_labels: bool,
     /// Where names are given that must be as many as the network has outputs; those of a network that is called with
     /// other arguments, or ImageNet's as the zoo has them, need not.
     labels_span: Option<Span>,
@@ -49,6 +53,8 @@ pub enum LabelsSource {
     /// The 1000 names of ImageNet that ship with archc.
     Imagenet,
     File(PathBuf, Span),
+    /// Those that a hub names.
+    Named(Vec<String>),
 }
 
 impl Settings {
@@ -79,9 +85,10 @@ impl Settings {
         let is_meant = match &labels {
             _ if !base.labels.is_empty() => true,
             Some(LabelsSource::File(..)) => base.args.args.is_empty(),
-            Some(LabelsSource::Imagenet) | None => false,
+            Some(LabelsSource::Imagenet | LabelsSource::Named(_)) | None => false,
         };
         let labels_span = info.labels.as_ref().map(|(_, span)| *span).filter(|_| is_meant);
+        let is_own = |span: &Span| span.file == program.module(Program::SPEC).file;
         let (base, base_span) = (info.name.clone(), base.name.span);
         let settings = Settings {
             base,
@@ -92,7 +99,9 @@ impl Settings {
             intake,
             intake_places,
             preprocess,
+            has_preprocess: info.preprocess.as_ref().is_some_and(|(_, span)| is_own(span)),
             labels,
+            has_labels: info.labels.as_ref().is_some_and(|(_, span)| is_own(span)),
             labels_span,
         };
         (settings, problems)
@@ -108,6 +117,8 @@ impl Settings {
             None => return Ok(()),
             Some(LabelsSource::Imagenet) => ("imagenet".to_string(), Labels::imagenet()),
             Some(LabelsSource::File(path, span)) => (path.display().to_string(), Labels::load(path).at(*span)?),
+            // they are of the network as it is
+            Some(LabelsSource::Named(_)) => return Ok(()),
         };
         let Some(span) = self.labels_span else { return Ok(()) };
         let (before, after) = (classes(base), classes(typed));
@@ -127,6 +138,34 @@ impl Settings {
             _ => "leave `labels` out: indices are printed".into(),
         };
         Err(problem.hint(hint).at(span))
+    }
+
+    /// As a hub has it, where the spec does not say it itself, for the edited network; and a line for each thing that is worth
+    /// knowing.
+    pub fn with(&self, said: Pretrained, typed: &Typed) -> (Settings, Vec<String>) {
+        let (mut settings, mut remarks) = (self.clone(), vec![]);
+        let source = &self.weights;
+        let input = typed.graph().inputs().values().find_map(|id| typed.shape(*id).as_image());
+        if let (Some((preprocess, size)), Some((channels, height, width)), false) =
+            (said.preprocess, input, self.has_preprocess)
+        {
+            let preprocess = preprocess.scaled(size, (height as u32, width as u32));
+            if preprocess.check([channels, height, width]).is_ok() && settings.preprocess.as_ref() != Some(&preprocess)
+            {
+                let old = self.preprocess.as_ref().map_or_else(|| "preprocess: none".into(), Preprocess::to_string);
+                remarks.push(format!("{source} prepares pictures in another way than the network's own {old}"));
+                settings.preprocess = Some(preprocess);
+            }
+        }
+        if let (Some(labels), false) = (said.labels, self.has_labels)
+            && classes(typed) == Some(labels.len())
+        {
+            settings.labels = Some(LabelsSource::Named(labels));
+        }
+        if let Some(licence) = said.licence.filter(|licence| !is_permissive(licence)) {
+            remarks.push(format!("{source} is given under the licence {licence}"));
+        }
+        (settings, remarks)
     }
 
     /// What each input takes. The network's preprocessing is that of its first picture; others are prepared in proportion.
@@ -253,7 +292,7 @@ fn entry(preprocess: &mut Preprocess, name: &str, value: &Value<'_>) -> std::res
 }
 
 /// How many classes the network's own output tells apart: the values of [N, C], the channels of [N, C, H, W].
-fn classes(typed: &Typed) -> Option<usize> {
+pub fn classes(typed: &Typed) -> Option<usize> {
     let shape = typed.shape(typed.graph().outputs().get(OWN_OUTPUT)?.node);
     match (shape.batched, shape.dims.as_slice()) {
         (true, [classes] | [classes, _, _]) => Some(*classes),

@@ -13,6 +13,7 @@ use super::session::Session;
 use super::table::{Align, table};
 use super::{Failure, Outcome};
 use crate::answers::{Answer, loss_of, own_answer, spec_names, trained};
+use crate::bind::Bound;
 use crate::compile::Compiled;
 use crate::data::{DataSource, Loader, Recipe, Want, eval_folder};
 use crate::diag::{Code, Problem};
@@ -101,7 +102,7 @@ fn evaluate(
     };
     let names = match trained(compiled, &bound)? {
         Some(labels) => Some(labels.names().to_vec()),
-        None => names(compiled)?,
+        None => names(&bound)?,
     };
     // names that are not of this head say nothing
     let names = names.filter(|names| names.len() == answers);
@@ -125,11 +126,11 @@ fn evaluate(
     };
     let mut executable = Executable::new(typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
-    if let Some(preprocess) = &compiled.settings.preprocess {
+    if let Some(preprocess) = &bound.settings().preprocess {
         say(preprocess);
     }
     let recipe = Recipe {
-        preprocess: compiled.settings.preprocess.clone(),
+        preprocess: bound.settings().preprocess.clone(),
         input: shape,
         augments: vec![],
         want: if is_binary { Want::OneHot } else { Want::Classes },
@@ -137,7 +138,7 @@ fn evaluate(
         seed: 0,
         skip_corrupt: args.skip_corrupt || skips(compiled, args),
     };
-    let wanted = compiled.settings.wanted(typed);
+    let wanted = bound.settings().wanted(typed);
     let mut finite = Finite::new(session, &bound, backend);
     let mut scores = Scores::new(&classes);
     let mut sum = 0.0;
@@ -239,9 +240,9 @@ fn beside_cross_entropy(compiled: &Compiled) -> Option<String> {
 }
 
 /// What the spec calls its classes.
-fn names(compiled: &Compiled) -> Result<Option<Vec<String>>, Failure> {
-    let labels = spec_names(compiled)?;
-    let is_imagenet = compiled.settings.labels == Some(LabelsSource::Imagenet);
+fn names(bound: &Bound) -> Result<Option<Vec<String>>, Failure> {
+    let labels = spec_names(bound)?;
+    let is_imagenet = bound.settings().labels == Some(LabelsSource::Imagenet);
     // a folder is seldom called as ImageNet's labels are; 1000 folders in sorted order are
     Ok(labels.filter(|_| !is_imagenet).map(|labels| labels.names().to_vec()))
 }

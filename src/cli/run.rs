@@ -80,7 +80,7 @@ fn execute(
 ) -> Outcome {
     let bound = bound(compiled, &args.exec)?;
     let labels = names(compiled, &bound)?;
-    let wanted = compiled.settings.wanted(&compiled.typed);
+    let wanted = bound.settings().wanted(&compiled.typed);
     bound.check_memory()?;
     let mut executable = Executable::new(&compiled.typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
@@ -101,7 +101,7 @@ fn execute(
         finite.look(&wanted, &names, &noise, outputs.iter().map(|(_, tensor)| tensor))?;
         collected.add(&names, outputs);
     } else {
-        prepared(compiled, given, &wanted).iter().for_each(say);
+        prepared(&bound, given, &wanted).iter().for_each(say);
         if given.skipped() > 0 {
             let plural = if given.skipped() == 1 { "" } else { "s" };
             say(format!("skipped: {} other file{plural}", given.skipped()));
@@ -158,9 +158,9 @@ fn shapes(compiled: &Compiled, samples: usize) -> Vec<(String, Vec<usize>)> {
 }
 
 /// How pictures are prepared, a line for all inputs, or one for each where they differ.
-fn prepared(compiled: &Compiled, given: &Given, wanted: &[Wanted]) -> Vec<String> {
+fn prepared(bound: &Bound, given: &Given, wanted: &[Wanted]) -> Vec<String> {
     let pictures = given.files.iter().zip(wanted).filter(|(files, _)| files.items.iter().any(|item| !item.tensors));
-    let (Some(_), pictures) = (&compiled.settings.preprocess, pictures.map(|(_, wanted)| wanted).collect::<Vec<_>>())
+    let (Some(_), pictures) = (&bound.settings().preprocess, pictures.map(|(_, wanted)| wanted).collect::<Vec<_>>())
     else {
         return vec![];
     };
@@ -177,6 +177,7 @@ fn prepared(compiled: &Compiled, given: &Given, wanted: &[Wanted]) -> Vec<String
 pub fn bound(compiled: &Compiled, source: &WeightArgs) -> Result<Bound, Failure> {
     let (bound, line) = compiled.bind(source.weights.as_deref(), source.seed, &progress::Bars)?;
     say(line);
+    bound.remarks().iter().for_each(say);
     Ok(bound)
 }
 

@@ -109,7 +109,7 @@ impl Model {
         bound.check_memory()?;
         let batch = options.batch.unwrap_or(1);
         let executable = Executable::new(self.typed(), &bound, chosen.backend.as_ref(), batch)?;
-        let remarks = chosen.remark.into_iter().chain([remark]).collect();
+        let remarks = chosen.remark.into_iter().chain([remark]).chain(bound.remarks().iter().cloned()).collect();
         Ok(Session::new(self.clone(), executable, remarks, self.messages(&bound.warnings())))
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::{Error, Model, Options};
 use crate::bind::Bound;
-use crate::data::DataSource;
+use crate::data::{DataSource, Recipe};
 use crate::diag::{At, Code, Diagnostics, Problem};
 use crate::exec::device::Device;
 use crate::exec::learning::Learns;
@@ -132,12 +132,15 @@ impl Trainer {
         job.prefix_memory = self.prefix_memory;
         let (mut bound, line) = self.model.bind(options)?;
         watch.note(&line);
+        bound.remarks().iter().for_each(|remark| watch.note(remark));
+        let preprocess = bound.settings().preprocess.clone();
+        job.recipe = Arc::new(Recipe { preprocess, ..(*job.recipe).clone() });
         bound.check_memory()?;
         bound.hold()?;
         job.fingerprint = self.fingerprint(&bound)?;
         remarks.iter().for_each(|remark| watch.note(remark));
         watch.note(&format!("data: {}", data(&job)));
-        if let Some(preprocess) = &compiled.settings.preprocess {
+        if let Some(preprocess) = &bound.settings().preprocess {
             watch.note(&preprocess.to_string());
         }
 

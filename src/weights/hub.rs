@@ -11,6 +11,7 @@
 
 mod ask;
 mod cache;
+mod config;
 mod proof;
 mod repo;
 mod token;
@@ -25,6 +26,7 @@ use crate::diag::{Code, Problem};
 use crate::io::atomic::{self, AtomicFile};
 use ask::Answer;
 use cache::{Cached, Folder};
+pub use config::{Pretrained, is_permissive};
 use proof::Sum;
 use repo::Repo;
 pub use token::Token;
@@ -115,6 +117,57 @@ impl Hub {
             // a server may send the token back, as the name of a host that it redirects to
             Ok(Some(token)) => found.map_err(|problem| token.hidden(problem)),
             _ => found,
+        }
+    }
+
+    /// What `owner/repo` or `owner/repo@revision` says of its network, of the version whose weights [`Hub::fetch`] gave; None
+    /// where it says nothing.
+    ///
+    /// # Errors
+    /// Where that is not to be had.
+    pub fn pretrained(&self, spec: &str, downloads: &dyn Downloads) -> Result<Option<Pretrained>, Problem> {
+        let unknown = |why: String| {
+            let message = format!("`{}` of `hf(\"{spec}\")` {why}", config::FILE);
+            let problem = Problem::new(Code::WeightsFile, message)
+                .note("pictures are prepared and classes called as the network has it")
+                .hint("say it in the base's braces: `preprocess { .. }`, `labels \"file.txt\"`");
+            match &self.token {
+                Ok(Some(token)) => token.hidden(problem),
+                _ => problem,
+            }
+        };
+        let Some(path) = self.config(&Repo::parse(spec)?, downloads).map_err(unknown)? else { return Ok(None) };
+        config::read(&path).map(Some).map_err(unknown)
+    }
+
+    /// The path of the repository's configuration, None where it has none; or why it does not come.
+    fn config(&self, repo: &Repo, downloads: &dyn Downloads) -> Result<Option<PathBuf>, String> {
+        let folder = Folder::of(&self.cache, repo);
+        let commit = folder.commit(&repo.revision);
+        let missing = folder.missing(&commit, config::FILE);
+        match folder.cached(&commit, config::FILE) {
+            Cached::Whole(path) => return Ok(Some(path)),
+            Cached::Absent if missing.is_file() => return Ok(None),
+            Cached::Absent | Cached::Damaged(_) if self.offline => {
+                return Err("is not in the cache, and HF_HUB_OFFLINE is set".into());
+            }
+            Cached::Absent | Cached::Damaged(_) => {}
+        }
+        let pinned = Repo { revision: commit, ..repo.clone() };
+        match self.download(&pinned, &folder, config::FILE, downloads) {
+            Ok((path, _)) => Ok(Some(path)),
+            Err(Failure::Missing) => {
+                // without the note it is asked for again
+                if missing.parent().is_some_and(|folder| std::fs::create_dir_all(folder).is_ok()) {
+                    let _ = cache::clear(&missing).and_then(|()| atomic::write_bytes(&missing, b""));
+                }
+                Ok(None)
+            }
+            Err(Failure::Unreachable(why)) => Err(format!("cannot be fetched: {why}")),
+            Err(Failure::Refused | Failure::NoRevision | Failure::Gated) => {
+                Err("cannot be fetched: it is refused".into())
+            }
+            Err(Failure::Broken(problem)) => Err(format!("cannot be fetched: {}", problem.message)),
         }
     }
 

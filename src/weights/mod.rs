@@ -29,7 +29,7 @@ pub use dtype::DType;
 pub use export::{Data, FORMATS, Format, TensorOut, write_safetensors};
 pub use finite::non_finite;
 pub use fit::{Asked, Whose, fits};
-pub use hub::Downloads;
+pub use hub::{Downloads, Pretrained, is_permissive};
 pub use init::{check_from, fill, from_file};
 pub use intake::{Intake, Supply};
 pub use lines::{Fault, IgnoreLine, JoinLine, Line, Lines, MapLine, Need, ResizeLine};

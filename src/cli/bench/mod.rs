@@ -107,7 +107,7 @@ fn network(session: &Session, args: &Bench, backend: &dyn Backend, compiled: &Co
     bound.check_memory()?;
     let mut executable = Executable::new(&compiled.typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
-    let wanted = compiled.settings.wanted(&compiled.typed);
+    let wanted = bound.settings().wanted(&compiled.typed);
     let given: Vec<Tensor> = wanted.iter().map(|one| noise(&one.name, &one.shape, batch, seed)).collect();
     let inputs: Vec<(&str, &Tensor)> = wanted.iter().map(|wanted| wanted.name.as_str()).zip(&given).collect();
     let budget = budget(args, 3.0, 0.5);

@@ -38,10 +38,20 @@ impl Folder {
         self.0.join("snapshots").join(commit).join(file)
     }
 
+    /// The commit that the revision is, or was last seen at.
+    pub fn commit(&self, revision: &str) -> String {
+        let commit = open::read_text(&self.0.join("refs").join(revision), MAX_NAME);
+        commit.map_or_else(|_| revision.to_string(), |text| text.trim().to_string())
+    }
+
+    /// The note, which the hub's own tools make too, that a commit has no such file.
+    pub fn missing(&self, commit: &str, file: &str) -> PathBuf {
+        self.0.join(".no_exist").join(commit).join(file)
+    }
+
     /// The file of the commit that the revision is, or was last seen at.
     pub fn cached(&self, revision: &str, file: &str) -> Cached {
-        let commit = open::read_text(&self.0.join("refs").join(revision), MAX_NAME);
-        let commit = commit.map_or_else(|_| revision.to_string(), |text| text.trim().to_string());
+        let commit = self.commit(revision);
         let path = self.snapshot(&commit, file);
         if !is_plain(&commit) || !path.is_file() {
             return Cached::Absent;

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::file::{self, Kind};
 use super::super::{header, index};
+use super::config;
 use super::repo::is_plain;
 use crate::io::atomic::reason;
 use crate::io::digest::hex;
@@ -119,6 +120,9 @@ fn pieces(path: &Path, mut each: impl FnMut(&[u8])) -> Result<(), String> {
 
 /// Whether the file at `path` can be what the hub calls `file`: weights whose header fits the length, or an index.
 pub fn check(path: &Path, file: &str) -> Result<(), String> {
+    if file == config::FILE {
+        return config::read(path).map(drop);
+    }
     if index::is_index(Path::new(file)) {
         return index::read(path).map(drop).map_err(|_| "is no index of weights".into());
     }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod cache;
+mod config;
 mod secrets;
 pub mod server;
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::server::{Reply, Server, model, tensor};
+use super::server::{COMMIT, Reply, Server, model, tensor};
 
 #[test]
 fn a_token_that_no_header_holds_is_named_and_not_shown() {
@@ -36,7 +36,7 @@ fn a_token_that_no_header_holds_is_named_and_not_shown() {
     };
     let (status, said) = run("x/open", None, None);
     assert_eq!(status, Some(0), "{said}");
-    assert_eq!(server.asked(), [model("x/open")]);
+    assert_eq!(server.asked(), [model("x/open"), format!("/x/open/resolve/{COMMIT}/config.json")]);
     let bad: &[&[u8]] =
         &[b"hf_Secret\nSecret2", "hf_Secret\u{e9}".as_bytes(), b"hf_Secret two", b"hf_Secret\x7f", b"hf_Secret\xff"];
     for token in bad {
