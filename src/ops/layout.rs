@@ -1,5 +1,6 @@
 //! Ops that move values without computing: reshaping, permuting, cutting, padding, rolling.
 
+use super::attr::{Attr, FromAttr, Wanted};
 use super::shape::Shape;
 use super::{Operand, Operation, bad_value, eval, inner_axis, mismatch, op};
 use crate::diag::{Problem, count};
@@ -224,16 +225,78 @@ fn shifted(x: &Tensor, out: &[usize], axis: usize, start: usize) -> Tensor {
 }
 
 op! {
-    /// Puts zeros around a value, as `torch.nn.functional.pad`: pairs (before, after) from the last axis on, so for
+    /// Widens a value at its borders, as `torch.nn.functional.pad`: pairs (before, after) from the last axis on, so for
     /// [N, C, H, W] `pad(left, right, top, bottom)`. The batch is never padded.
+    ///
+    /// What is put there are zeros; with `reflect` the values inside of the border, mirrored at it (d c b | a b c d),
+    /// with `replicate` the border's own (a a a | a b c d), with `circular` those of the other end (b c d | a b c d).
     pub struct Pad = "pad", Gathered {
-        /// numbers of zeros, in pairs before and after an axis, the last axis first
+        /// how many values are put, in pairs before and after an axis, the last axis first
         sizes: Vec<i64>,
+        /// `constant` (zeros), `reflect`, `replicate` or `circular`
+        mode: Border = "constant",
+    }
+}
+
+/// Where the values come from that are put around others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Border {
+    Constant,
+    Reflect,
+    Replicate,
+    Circular,
+}
+
+impl Border {
+    const NAMES: [(&'static str, Border); 4] = [
+        ("constant", Border::Constant),
+        ("reflect", Border::Reflect),
+        ("replicate", Border::Replicate),
+        ("circular", Border::Circular),
+    ];
+
+    /// How many values may be put before or after an axis of `len`.
+    fn most(self, len: usize) -> usize {
+        match self {
+            Border::Constant => usize::MAX,
+            Border::Reflect => (len - 1).min(MAX_MIRRORED),
+            Border::Replicate => MAX_MIRRORED,
+            Border::Circular => len,
+        }
+    }
+
+    /// The place on an axis of `len` whose value stands at `at`, which may lie beyond it; None where that is zero.
+    pub fn source(self, at: i64, len: usize) -> Option<usize> {
+        let last = len as i64 - 1;
+        let at = match self {
+            Border::Constant => at,
+            Border::Reflect if at > last => 2 * last - at,
+            Border::Reflect => at.abs(),
+            Border::Replicate => at.clamp(0, last),
+            Border::Circular => at.rem_euclid(len as i64),
+        };
+        usize::try_from(at).ok().filter(|at| *at < len)
+    }
+}
+
+/// As many values are mirrored or repeated at a border at most: each is a move of its own.
+const MAX_MIRRORED: usize = 256;
+
+impl FromAttr for Border {
+    const KIND: &'static str = "word";
+    fn from_attr(attr: &Attr) -> Result<Border, Wanted> {
+        let word = if let Attr::Word(word) = attr { word.as_str() } else { "" };
+        let known = Border::NAMES.iter().find(|(name, _)| *name == word).map(|(_, border)| *border);
+        known.ok_or(Wanted::value("one of `constant` `reflect` `replicate` `circular`"))
+    }
+    fn to_attr(&self) -> Attr {
+        let (name, _) = Border::NAMES.iter().find(|(_, border)| border == self).expect("every border has a name");
+        Attr::Word((*name).into())
     }
 }
 
 impl Pad {
-    /// The zeros before and after each axis, the batch counted, for an input of this shape.
+    /// The values put before and after each axis, the batch counted, for an input of this shape.
     pub fn each_axis(&self, input: &Shape) -> Result<Vec<(usize, usize)>, Problem> {
         if self.sizes.len() > 2 * input.dims.len() {
             return Err(mismatch(format!(
@@ -244,8 +307,17 @@ impl Pad {
         }
         let size = |at: i64| usize::try_from(at).unwrap_or(0);
         let mut each = vec![(0, 0); input.rank()];
-        for (zeros, pair) in each.iter_mut().rev().zip(self.sizes.chunks_exact(2)) {
-            *zeros = (size(pair[0]), size(pair[1]));
+        for (sizes, pair) in each.iter_mut().rev().zip(self.sizes.chunks_exact(2)) {
+            *sizes = (size(pair[0]), size(pair[1]));
+        }
+        for (axis, (before, after)) in each.iter().enumerate() {
+            let most = self.mode.most(input.axis(axis).unwrap_or(1));
+            if let Some(size) = [*before, *after].into_iter().find(|size| *size > most) {
+                let mode = self.mode.to_attr();
+                return Err(mismatch(format!(
+                    "`pad` with mode = {mode} of {input} needs numbers up to {most} along axis {axis}, got {size}"
+                )));
+            }
         }
         Ok(each)
     }
@@ -277,9 +349,9 @@ impl Operation for Pad {
         let mut source = vec![0; out.len()];
         eval::build(out, |index| {
             for (axis, (at, (before, _))) in index.iter().zip(&each).enumerate() {
-                match at.checked_sub(*before) {
-                    Some(at) if at < x.shape()[axis] => source[axis] = at,
-                    _ => return 0.0,
+                match self.mode.source(*at as i64 - *before as i64, x.shape()[axis]) {
+                    Some(at) => source[axis] = at,
+                    None => return 0.0,
                 }
             }
             eval::at(x, &source)

@@ -8,6 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::graph::NodeId;
 use crate::net::*;
+use crate::ops::layout::Border;
 use crate::ops::shape::Shape;
 use crate::ops::{Op, Role};
 use crate::philox::name_hash;
@@ -289,6 +290,9 @@ impl Lower<'_> {
             }
             Op::Pad(pad) => {
                 let each = pad.each_axis(&input).expect("the shape was inferred");
+                if pad.mode != Border::Constant {
+                    return self.extend(ins[0], input, pad.mode, &each);
+                }
                 let before = each.into_iter().map(|(before, _)| before).collect();
                 self.add(Pad { before, value: 0.0 }, ins, out)
             }
@@ -322,6 +326,29 @@ impl Lower<'_> {
             }
             op => unreachable!("`{}` is no activation, and has no line here", op.name()),
         }
+    }
+
+    /// Widens a value by values of its own: along each axis parts of it side by side.
+    fn extend(&mut self, x: Id, shape: Shape, mode: Border, each: &[(usize, usize)]) -> Id {
+        let (mut x, mut shape) = (x, shape);
+        for (axis, (before, after)) in each.iter().copied().enumerate().filter(|(_, sizes)| *sizes != (0, 0)) {
+            let len = shape.axis(axis).expect("the shape was inferred");
+            let places = |range: std::ops::Range<usize>| range.map(|at| at as i64 - before as i64);
+            let sources = |range: std::ops::Range<usize>| {
+                places(range).filter_map(|at| mode.source(at, len)).collect::<Vec<usize>>()
+            };
+            let mut parts = vec![];
+            for run in runs(&sources(0..before)) {
+                parts.push(self.add(Slice { axis, from: run.start }, vec![x], shape.with_axis(axis, run.len())));
+            }
+            parts.push(x);
+            for run in runs(&sources(before + len..before + len + after)) {
+                parts.push(self.add(Slice { axis, from: run.start }, vec![x], shape.with_axis(axis, run.len())));
+            }
+            shape = shape.with_axis(axis, before + len + after);
+            x = self.add(Concat { axis }, parts, shape.clone());
+        }
+        x
     }
 
     fn layer_norm(&mut self, axis: usize, eps: f64, x: Id, out: Shape) -> Id {
@@ -427,4 +454,9 @@ impl Lower<'_> {
         let axis = (out.rank() + axis).checked_sub(dims.len())?;
         (self.net.node(x).shape == *out && axis > 0).then(|| (axis, source.clone()))
     }
+}
+
+/// Indices as rising runs.
+fn runs(places: &[usize]) -> Vec<std::ops::Range<usize>> {
+    places.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[run.len() - 1] + 1).collect()
 }

@@ -372,6 +372,19 @@ def joins():
     case("gather", pick, [r(5, 2), index.reshape(2, 3)], batchless=[0, 1])
 
 
+# ---- later than the others, whose values follow from their order ----
+
+
+def borders():
+    def pad(x, sizes, mode):
+        case("pad", lambda x: F.pad(x, sizes, mode), [x], positional=list(sizes), args={"mode": mode})
+
+    pad(r(2, 3, 5, 4), (1, 2, 2, 1), "reflect")
+    pad(r(1, 3, 4), (3, 0), "reflect")
+    pad(r(2, 3, 2, 3), (1, 4, 3, 0), "replicate")
+    pad(r(2, 3, 4, 5), (5, 1, 0, 2), "circular")
+
+
 # ---- through the command line ----
 
 
@@ -423,7 +436,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archc", help="run the cases through this binary instead of writing the files")
     archc = parser.parse_args().archc
-    for family in (convolutions, linears_and_norms, attention, activations, pools, layout, windows, joins):
+    for family in (convolutions, linears_and_norms, attention, activations, pools, layout, windows, joins,
+                   borders):
         family()
     if archc:
         through(archc)
