@@ -220,7 +220,7 @@ impl<'a> Builder<'a, '_> {
     }
 
     /// The sizes after the batch of one `input`.
-    fn input_sizes(&mut self, env: &mut Env<'a>, input: &'a tree::Input) -> Result<Vec<i64>> {
+    pub fn input_sizes(&mut self, env: &mut Env<'a>, input: &'a tree::Input) -> Result<Vec<i64>> {
         let Some((batch, sizes)) = input.dims.split_first() else {
             let problem = Problem::new(Code::BadValue, "an input needs its sizes: `[N, 3, 224, 224]`");
             return Err(problem.at(input.span));

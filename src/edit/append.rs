@@ -2,7 +2,7 @@
 
 use super::{Ctx, Outcome, SHAPE, Verb};
 use crate::diag::{Code, Problem};
-use crate::graph::{NodeId, OWN_OUTPUT, Use};
+use crate::graph::{OWN_OUTPUT, Use};
 use crate::syntax::tree::Part;
 
 pub(super) const APPEND: Verb = Verb {
@@ -35,18 +35,20 @@ fn append<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
 
 fn prepend<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
     let [Part::New(new)] = parts else { unreachable!("{SHAPE}") };
-    let inputs: Vec<(String, NodeId)> =
-        ctx.builder.patch.inputs().iter().map(|(name, id)| (name.clone(), *id)).collect();
-    let [(name, input)] = inputs.as_slice() else {
-        let names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
+    let inputs = ctx.builder.patch.inputs();
+    // inputs that edits add are beside the network's own
+    let own = ctx.builder.patch.scope("").and_then(|scope| scope.input);
+    let Some((name, input)) = inputs.iter().find(|(_, id)| Some(**id) == own) else {
+        let names: Vec<&str> = inputs.keys().map(String::as_str).collect();
         let message = format!("the network has {} inputs, `prepend` needs one", inputs.len());
         let problem = Problem::new(Code::SeveralWays, message);
         return Err(problem
-            .hint(format!("`insert .. after` one of {}", crate::diag::list(&names)))
+            .hint(format!("`insert .. before` the layers that take {}", crate::diag::list(&names)))
             .at(new.span)
             .into());
     };
-    ctx.matched.push(name.clone());
+    let (name, input) = (name.clone(), &input.clone());
+    ctx.matched.push(name);
     let rank = ctx.builder.patch.node(*input).rank;
     ctx.builder.patch.rank_from(rank + 1);
     let made = ctx.builder.patch.made();

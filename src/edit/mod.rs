@@ -1,8 +1,8 @@
 //! The edits: each verb a file, applied one after another to the graph that the ones before it left behind.
 //!
 //! An edit happens whole or not at all: its changes are one patch. All selectors of a statement are resolved before it
-//! changes anything. After each edit, what no longer reaches an output goes. Knows shapes as far as they are known;
-//! whether they fit is checked after the last edit ([`crate::typed`]).
+//! changes anything. After each edit, what it cut off goes; what edits made and nothing takes is judged after the last
+//! one. Knows shapes as far as they are known; whether they fit is checked after the last edit ([`crate::typed`]).
 
 mod append;
 mod around;
@@ -11,7 +11,9 @@ mod connect;
 mod cut;
 mod freeze;
 mod init;
+mod input;
 mod insert;
+mod judge;
 mod keeping;
 mod output;
 mod remove;
@@ -32,7 +34,7 @@ use rustc_hash::FxHashSet;
 use crate::build::{Builder, Env, Globals, Naming, Value};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::graph::{Base, Graph, Layer, NodeId, Patch, path};
-use crate::ops::{ParamDecl, Role};
+use crate::ops::{Op, ParamDecl, Role};
 use crate::resolve::Program;
 use crate::source::Span;
 use crate::syntax::tree::{Edit, Expr, ExprKind, LabelPart, New, Part, Segment, Selector, StepKind};
@@ -54,6 +56,7 @@ pub static VERBS: &[Verb] = &[
     append::PREPEND,
     set::VERB,
     output::VERB,
+    input::VERB,
     rename::VERB,
     tie::VERB,
     freeze::FREEZE,
@@ -78,6 +81,15 @@ pub struct Report {
     pub parameters: i64,
     pub macs: i64,
     pub activations: i64,
+}
+
+impl Report {
+    /// Counts what layers cost more, or less.
+    fn count(&mut self, cost: Totals) {
+        self.parameters += cost.parameters;
+        self.macs += cost.macs;
+        self.activations += cost.activations;
+    }
 }
 
 /// Where exactly an edit worked: `before`, and the layer or scope.
@@ -160,23 +172,29 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph,
                 let message = format!("the network would run in a circle: {}", names.join(" -> "));
                 return Err(Failure::Problem(Problem::new(Code::Cycle, message).at(edit.span)));
             }
-            sweep(patch, edit.span, &mut found)?;
+            judge::sweep(patch, edit.span, &mut found);
             // later edits ask for shapes
             patch.infer();
             let gone: Vec<(NodeId, String)> =
                 patch.removed().into_iter().map(|(id, path)| (id, path.to_string())).collect();
             let cost = std::mem::take(&mut owed) + Totals::of_changes(patch);
-            let report = Report {
+            let mut report = Report {
                 span: edit.span,
                 matched,
                 replaced,
                 notes,
-                added: patch.added().into_iter().map(|id| patch.node(id).path.clone()).collect(),
+                added: patch
+                    .added()
+                    .into_iter()
+                    .filter(|id| !is_input(patch, *id))
+                    .map(|id| patch.node(id).path.clone())
+                    .collect(),
                 removed: gone.iter().map(|(_, path)| path.clone()).collect(),
-                parameters: cost.parameters,
-                macs: cost.macs,
-                activations: cost.activations,
+                parameters: 0,
+                macs: 0,
+                activations: 0,
             };
+            report.count(cost);
             Ok((report, deeds, gone, std::mem::take(&mut patch.heirs)))
         });
         problems.extend(found);
@@ -200,6 +218,12 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph,
         if globals.budget.is_spent() {
             break;
         }
+    }
+    // what an edit that failed would have taken is not to be blamed
+    if reports.len() == program.edits().count()
+        && let Err(found) = judge::judge(graph, &mut reports)
+    {
+        problems.extend(found);
     }
     Applied { reports, problems, unknown }
 }
@@ -267,6 +291,11 @@ pub fn select_places<'a>(
         Ok::<_, Diagnostics>((places, std::mem::take(&mut builder.problems)))
     })?;
     if problems.has_errors() { Err(problems) } else { Ok(places) }
+}
+
+/// An input is no layer.
+fn is_input(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.node(id).op, Op::Input(_)) && graph.inputs().values().any(|input| *input == id)
 }
 
 /// A mistake inside a block that an edit calls is shown with the edit.
@@ -340,32 +369,12 @@ fn warn_undone(gone: &[(String, Span)], edit: Span, problems: &mut Diagnostics) 
     }
 }
 
-/// Takes away what no output needs after an edit, and says what that means.
-fn sweep(patch: &mut Patch, edit: Span, problems: &mut Diagnostics) -> Outcome<()> {
-    let mut undone: Vec<(String, Span)> = vec![];
-    for id in patch.dead() {
-        let node = patch.node(id);
-        let has_weights = patch.params(id).is_some_and(|params| params.iter().any(|param| param.role == Role::Weight));
-        match node.origin {
-            Some(origin) if origin == edit && has_weights && node.tied.is_none() => {
-                let message = format!("`{}` has weights and reaches no output", path::display(&node.path));
-                let problem = Problem::new(Code::Unreachable, message).hint("use its result, or leave it out");
-                return Err(problem.at(node.span).blame(Some(edit)).into());
-            }
-            Some(origin) if origin != edit => undone.push((node.path.clone(), origin)),
-            _ => {}
-        }
-    }
-    patch.sweep();
-    warn_undone(&undone, edit, problems);
-    Ok(())
-}
-
 /// The names that an edit would have made.
 fn names_of(edit: &Edit) -> Vec<String> {
     let of = |part: &Part| match part {
         Part::New(new) => names_of_new(new),
         Part::Name(name) => vec![name.value.clone()],
+        Part::Input(input) => input.name.iter().map(|name| name.value.clone()).collect(),
         Part::Path(place) => match place.segments.last().map(|last| &last.value) {
             Some(Segment::Glob(name)) => vec![name.clone()],
             Some(Segment::Indices(_)) | None => vec![],
@@ -418,7 +427,7 @@ impl Totals {
 
     fn of_layer(layer: &Layer<'_>) -> Totals {
         let node = layer.node;
-        if matches!(node.op, crate::ops::Op::Input(_)) {
+        if matches!(node.op, Op::Input(_)) {
             return Totals::default();
         }
         let params = layer.params();

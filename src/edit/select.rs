@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 
 use rustc_hash::FxHashSet;
 
+use super::is_input;
 use crate::build::{BindingKind, Builder, Env, Value};
 use crate::diag::{Code, Problem, Result, SHOWN, count, list, suggest};
 use crate::graph::{Graph, NodeId, Spot, path};
@@ -166,10 +167,6 @@ fn select_one<'a>(builder: &mut Builder<'a, '_>, one: &'a Select) -> Result<Vec<
 /// Every layer; the inputs are none.
 fn layers(graph: &Graph) -> Vec<NodeId> {
     graph.order().into_iter().filter(|id| !is_input(graph, *id)).collect()
-}
-
-fn is_input(graph: &Graph, id: NodeId) -> bool {
-    matches!(graph.node(id).op, ops::Op::Input(_)) && graph.inputs().values().any(|input| *input == id)
 }
 
 /// The one place that a verb works on.

@@ -87,7 +87,10 @@ impl Site {
         match values.as_slice() {
             [one] => Ok(*one),
             [] if !with_named => self.find_out(graph, true),
-            [] => Err(Problem::new(Code::SeveralWays, format!("nothing uses `{}`", self.shown))),
+            // a branch that nothing takes yet ends with its own value
+            [] => self.own_output(graph).ok_or_else(|| {
+                Problem::new(Code::SeveralWays, format!("nothing uses `{}`, which ends with no value", self.shown))
+            }),
             _ => {
                 let uses = values.iter().flat_map(|id| graph.uses(*id).into_iter().map(|one| (*id, one)));
                 let edges = uses.filter(|(_, one)| leaves(one)).map(|(id, one)| {
@@ -99,6 +102,15 @@ impl Site {
                 });
                 Err(self.several(graph, "out", edges))
             }
+        }
+    }
+
+    /// The value that the place ends with, whoever uses it.
+    fn own_output(&self, graph: &Graph) -> Option<NodeId> {
+        match &self.target {
+            Target::Layer(id) => Some(*id),
+            Target::Scope(scope) => graph.scope(scope)?.output,
+            Target::Range { nodes, .. } => nodes.last().copied(),
         }
     }
 

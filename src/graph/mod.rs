@@ -151,6 +151,8 @@ pub struct Graph {
     names: Names,
     inputs: IndexMap<String, NodeId>,
     outputs: IndexMap<String, Output>,
+    /// Layers that an edit made and that nothing takes yet. A later edit may; after the last they are judged.
+    loose: FxIndexSet<NodeId>,
     /// Above the rank of every node.
     next_rank: u64,
     /// The running order, as long as no edge changes.

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use petgraph::stable_graph::EdgeIndex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::tree::FxIndexMap;
+use super::tree::{FxIndexMap, FxIndexSet};
 use super::{Base, Graph, Layer, Node, NodeId, Output, Scope, Slot, Spot, Use, path};
 use crate::ops::Op;
 use crate::source::Span;
@@ -43,6 +43,7 @@ struct Before {
     nodes: FxHashMap<NodeId, Option<Box<Was>>>,
     scopes: FxIndexMap<String, Option<Box<Scope>>>,
     ends: Option<(IndexMap<String, NodeId>, IndexMap<String, Output>)>,
+    loose: Option<FxIndexSet<NodeId>>,
     /// The running order, where an edge has changed.
     order: Option<OnceLock<Vec<NodeId>>>,
 }
@@ -382,10 +383,42 @@ impl Patch {
         })
     }
 
+    /// Layers that the patch made and that nothing takes are no dead ends yet: a later edit may take them.
+    pub fn keep_loose(&mut self) {
+        let is_tip = |id: &NodeId| {
+            self.graph.get(*id).is_some()
+                && self.graph.slot(*id).outputs == 0
+                && self.graph.readers(*id).next().is_none()
+        };
+        let is_input = |id: &NodeId| self.graph.inputs.values().any(|input| input == id);
+        let fresh = self.made.iter().filter(|id| is_tip(id) && !is_input(id));
+        let loose: FxIndexSet<NodeId> = self.graph.loose.iter().filter(|id| is_tip(id)).chain(fresh).copied().collect();
+        if loose != self.graph.loose {
+            self.set_loose(loose);
+        }
+    }
+
+    /// From now on what nothing takes is dead, whoever made it.
+    pub fn judge_loose(&mut self) {
+        let loose = std::mem::take(&mut self.graph.loose);
+        for id in &loose {
+            if self.graph.get(*id).is_some() {
+                self.touch(*id);
+            }
+        }
+        self.before.loose.get_or_insert(loose);
+    }
+
+    fn set_loose(&mut self, loose: FxIndexSet<NodeId>) {
+        let before = std::mem::replace(&mut self.graph.loose, loose);
+        self.before.loose.get_or_insert(before);
+    }
+
     /// What no output needs any more, inputs apart, in the order of the graph.
     pub fn dead(&self) -> Vec<NodeId> {
         let inputs: FxHashSet<NodeId> = self.graph.inputs.values().copied().collect();
-        let is_end = |id: NodeId| self.graph.slot(id).outputs > 0 || inputs.contains(&id);
+        let is_end =
+            |id: NodeId| self.graph.slot(id).outputs > 0 || inputs.contains(&id) || self.graph.loose.contains(&id);
         let touched = self.before.nodes.keys().copied().filter(|id| self.get(*id).is_some());
         let mut stack: Vec<NodeId> =
             touched.filter(|id| self.graph.readers(*id).next().is_none() && !is_end(*id)).collect();
@@ -520,6 +553,9 @@ impl Patch {
         }
         if let Some((inputs, outputs)) = self.before.ends {
             (graph.inputs, graph.outputs) = (inputs, outputs);
+        }
+        if let Some(loose) = self.before.loose {
+            graph.loose = loose;
         }
         graph.len = graph.nodes.node_count();
         if let Some(order) = self.before.order {

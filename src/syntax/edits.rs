@@ -24,6 +24,8 @@ impl Builder<'_> {
                 Rule::place => parts.push(Part::Place(self.place(pair)?)),
                 Rule::path => parts.push(Part::Path(self.place(child(&pair, Rule::place).expect(SHAPE))?)),
                 Rule::new => parts.push(Part::New(self.new_layers(pair)?)),
+                Rule::branch => parts.push(Part::New(self.branch(pair)?)),
+                Rule::named_input => parts.push(Part::Input(self.input(pair)?)),
                 Rule::name => parts.push(Part::Name(self.name(&pair))),
                 Rule::expr => parts.push(Part::Expr(self.expr(pair)?)),
                 Rule::settings => parts.push(Part::Entries(self.settings(pair)?.entries)),
@@ -123,6 +125,12 @@ impl Builder<'_> {
             }
         });
         picks.collect()
+    }
+
+    /// `-> chain` behind a place.
+    fn branch(&mut self, pair: Pair) -> Result<New> {
+        let span = self.span(&pair);
+        Ok(New { chain: self.chain(pair, self.depth)?, name: None, span })
     }
 
     /// `T.attr = v`, where the last segment is the attribute.

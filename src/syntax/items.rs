@@ -100,7 +100,7 @@ impl Builder<'_> {
         NetworkBody { inputs, preprocess, labels, body: Body { stmts, span } }
     }
 
-    fn input(&mut self, pair: Pair) -> Result<Input> {
+    pub fn input(&mut self, pair: Pair) -> Result<Input> {
         let span = self.span(&pair);
         let name = child(&pair, Rule::name).map(|name| self.name(&name));
         let dims = pair.into_inner().filter(|pair| pair.as_rule() == Rule::expr);

@@ -363,6 +363,7 @@ pub enum Part {
     /// A place that is to be made.
     Path(Place),
     New(New),
+    Input(Input),
     Name(Name),
     Expr(Expr),
     /// `{ attr = v }`; `T.attr = v` is the selector T and one entry.

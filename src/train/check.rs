@@ -52,11 +52,22 @@ pub fn check<'a>(
             let hint = if frozen { "everything is frozen: `freeze all except ..`" } else { "it has no weights" };
             problems.push(problem.hint(hint).at(word_span));
         }
+        if let Some(problem) = several_inputs(typed) {
+            problems.push(problem.at(word_span));
+        }
         if let Some(problem) = unreached(typed, &draft.unfreezes) {
             problems.push(problem.at(word_span));
         }
     }
     draft.finish()
+}
+
+/// Data is a picture a sample, and a network that takes more learns nothing from it.
+fn several_inputs(typed: &Typed) -> Option<Problem> {
+    let names: Vec<&str> = typed.graph().inputs().keys().map(String::as_str).collect();
+    let message = format!("a network learns from one input, this one has {}", list(&names).replace(" or ", " and "));
+    let problem = Problem::new(Code::Train, message).note("`data` gives a picture a sample");
+    (names.len() > 1).then(|| problem.hint("leave the other inputs out to train; `archc run` takes all of them"))
 }
 
 /// What reading values needs.

@@ -3,6 +3,7 @@
 mod answers;
 mod bench;
 mod bombs;
+mod branches;
 mod checkpoints;
 mod cli;
 mod command;

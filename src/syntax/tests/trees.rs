@@ -282,6 +282,10 @@ fn show_edit(text: &str) -> String {
         Part::Selector(target) => show_selector(target),
         Part::Place(place) | Part::Path(place) => show_place(place),
         Part::New(layers) => new(layers),
+        Part::Input(input) => {
+            let sizes: Vec<String> = input.dims.iter().map(show).collect();
+            format!("{}: [{}]", input.name.as_ref().map_or("", |name| &name.value), sizes.join(" "))
+        }
         Part::Name(name) => format!("{} =", name.value),
         Part::Expr(expr) => show(expr),
         Part::Entries(entries) => {
@@ -305,6 +309,8 @@ fn edits_are_understood() {
     let cases = [
         ("insert se(reduction = 16) at layer3[5]", "insert se(reduction=16) At layer3[5]"),
         ("insert dropout(0.5) -> relu as x before fc", "insert dropout(0.5) -> relu as x Before fc"),
+        ("output aux = layer3 -> a: fcn_head(21)\n-> relu", "output aux = layer3 a: fcn_head(21) -> relu"),
+        ("input meta: [N, 2 * n,]", "input meta: [N (2 * n)]"),
         ("insert lora(rank = 8) beside **.mlp.**:linear", "insert lora(rank=8) Beside **.mlp.**:linear"),
         (
             "replace avgpool..=fc with {\n a: relu\n flatten\n} as head",

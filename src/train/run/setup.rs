@@ -95,11 +95,7 @@ pub fn setup(spec: &TrainSpec, typed: &Typed, settings: &Settings, given: &Given
 
 /// The shape of the picture that the network takes.
 fn input(typed: &Typed) -> Result<[usize; 3], Problem> {
-    let inputs = typed.graph().inputs();
-    let (Some((name, id)), 1) = (inputs.first(), inputs.len()) else {
-        let message = format!("a network that learns takes one input, this one has {}", inputs.len());
-        return Err(Problem::new(Code::Train, message));
-    };
+    let (name, id) = typed.graph().inputs().first().expect("a network has an input, and one that learns has one alone");
     match typed.shape(*id).as_image() {
         Some((channels @ (1 | 3), height, width)) => Ok([channels, height, width]),
         _ => {
