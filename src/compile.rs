@@ -123,6 +123,17 @@ pub fn open(sources: &mut Sources, path: &Path) -> Result<FileId, Problem> {
     Ok(sources.add(path.display().to_string(), text, Some(dir)))
 }
 
+/// The spec `file` with another network as its base, and with another file of that network's weights. True where lines about
+/// weights were left out, and no file given in their place.
+pub fn rebase(sources: &mut Sources, file: FileId, base: Option<&str>, weights: Option<&Path>) -> (FileId, bool) {
+    // a path that is given stands for itself, those of a spec start where it lies
+    let weights = weights.map(|path| std::path::absolute(path).unwrap_or(path.to_path_buf()).display().to_string());
+    let source = sources.file(file);
+    let rebased = syntax::rebase(&source.text, base, weights.as_deref());
+    let (name, dir) = (source.name.clone(), source.dir.clone());
+    (sources.add(name, rebased.text, dir.as_deref()), rebased.lacks_weights)
+}
+
 /// What a path that cannot be read was likely to name beside a file: a network of the zoo.
 fn meant(path: &Path) -> Option<String> {
     if path.exists() {
@@ -233,6 +244,8 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
         if !builder.patch.outputs().is_empty() {
             patch.sweep();
             patch.mark_base();
+            let mut builder = Builder::new(&program, patch, &globals);
+            edit::name_roles(&mut builder, &info.roles)?;
         }
         Ok(info)
     });

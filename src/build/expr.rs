@@ -38,6 +38,7 @@ impl<'a> Builder<'a, '_> {
                 self.list(values, expr.span).map(Value::List)
             }
             ExprKind::Name(name) => self.name_value(env, name, expr.span),
+            ExprKind::Role(name) => self.role_value(env, name, expr.span),
             ExprKind::In => env.input.clone().ok_or_else(|| no_input("in").at(expr.span)),
             ExprKind::Prev => env.prev.clone().ok_or_else(|| no_input("prev").at(expr.span)),
             ExprKind::Call(name, args) => self.call_value(env, name, args, label, expr.span),
@@ -215,6 +216,9 @@ impl<'a> Builder<'a, '_> {
         if let Some(value) = env.lookup(&name.value).cloned().or_else(|| self.global(env, &name.value)) {
             let message = format!("`{}` is {}, which takes no arguments", name.value, value.describe());
             return Err(Problem::new(Code::TypeMismatch, message).at(name.span));
+        }
+        if env.sees_paths && name.value == "tap" {
+            return self.tap_value(env, args, span);
         }
         if WORD_CALLS.contains(&name.value.as_str()) {
             // one argument by name is as good as by position: `random(seed = 0)`

@@ -15,6 +15,7 @@ mod place;
 mod tied;
 mod value;
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -26,7 +27,7 @@ use value::MAX_NESTED;
 pub use value::{BindingKind, List, Target, Value};
 
 use crate::diag::{At, Code, Diagnostic, Diagnostics, Problem, Result};
-use crate::graph::{Graph, NewNode, NodeId, Patch, Scope, path};
+use crate::graph::{Graph, Map, NewNode, NodeId, Patch, Scope, path};
 use crate::ops::Op;
 use crate::resolve::{ModuleId, Program};
 use crate::source::Span;
@@ -58,6 +59,8 @@ pub struct Builder<'a, 'p> {
     entries: FxHashMap<String, usize>,
     /// Labels in use, for the message about a second one.
     labels: FxHashMap<String, Span>,
+    /// The maps of the network as the edit at work found it.
+    maps: OnceCell<Vec<Map>>,
     /// `out` in the text of `insert .. beside`, and in the blocks that it calls.
     pub out: Option<NodeId>,
 }
@@ -91,6 +94,7 @@ impl<'a, 'p> Builder<'a, 'p> {
             halted: false,
             entries: FxHashMap::default(),
             labels: FxHashMap::default(),
+            maps: OnceCell::new(),
             out: None,
         }
     }

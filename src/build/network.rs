@@ -25,12 +25,15 @@ pub struct BaseInfo<'a> {
     pub declared: Vec<i64>,
     /// Inputs that are asked to have another number of channels, which is the first edit: by name, with their sizes.
     pub recast: Vec<(String, Vec<i64>)>,
+    /// What it says its parts are for.
+    pub roles: Vec<&'a tree::RoleLine>,
 }
 
 /// A network's own text with its parameters bound.
 struct Instance<'a> {
     env: Env<'a>,
     body: &'a tree::NetworkBody,
+    roles: Vec<&'a tree::RoleLine>,
 }
 
 /// Builds the base network of the spec into an empty graph.
@@ -51,7 +54,8 @@ pub fn build_base<'a>(builder: &mut Builder<'a, '_>, base: &'a tree::Base) -> Re
     let callable = builder.with_args(&mut spec, callable, &base.args)?;
     builder.open_scope("", Some(&network.name.value), Naming::ByOp, None, network.name.span)?;
     let mut instance = builder.instance(module, network, &callable.args, "", None, base.name.span)?;
-    let mut info = BaseInfo { name: base.name.value.clone(), ..BaseInfo::default() };
+    let roles = std::mem::take(&mut instance.roles);
+    let mut info = BaseInfo { name: base.name.value.clone(), roles, ..BaseInfo::default() };
     inputs(builder, base, &mut spec, &mut instance, &mut info)?;
     settings(builder, base, &mut spec, &mut instance, &mut info)?;
 
@@ -181,9 +185,9 @@ impl<'a> Builder<'a, '_> {
     ) -> Result<Instance<'a>> {
         let mut env = Env::block(module, scope, Naming::ByOp, input.clone());
         self.bind_params(&mut env, &network.name, &network.params, args, span)?;
-        let (target, args) = match &network.definition {
-            NetworkDefinition::Body(body) => return Ok(Instance { env, body }),
-            NetworkDefinition::Alias { target, args } => (target, args),
+        let (target, args, roles) = match &network.definition {
+            NetworkDefinition::Body(body) => return Ok(Instance { env, body, roles: body.roles.iter().collect() }),
+            NetworkDefinition::Alias { target, args, roles } => (target, args, roles),
         };
         let program: &'a Program = self.program;
         let Some(Found::Network(module, inner)) = program.find(module, &target.value) else {
@@ -192,9 +196,13 @@ impl<'a> Builder<'a, '_> {
         };
         let callable = Callable::new(Target::Network(module, inner), vec![]);
         let callable = self.with_args(&mut env, callable, args)?;
-        self.deeper(target.span, &target.value, |builder| {
+        let mut instance = self.deeper(target.span, &target.value, |builder| {
             builder.instance(module, inner, &callable.args, scope, input, target.span)
-        })
+        })?;
+        // its own roles in place of the other's
+        instance.roles.retain(|line| roles.iter().all(|own| own.name.value != line.name.value));
+        instance.roles.extend(roles);
+        Ok(instance)
     }
 
     /// A network as a step: a scope whose input is what flows.

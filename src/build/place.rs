@@ -2,9 +2,10 @@
 
 use super::value::{Place, Value};
 use super::{Builder, Env, Limit};
-use crate::diag::{Code, Problem, Result};
-use crate::graph::path;
+use crate::diag::{At, Code, Problem, Result};
+use crate::graph::{NodeId, gone, path};
 use crate::source::Span;
+use crate::syntax::tree;
 
 impl<'a> Builder<'a, '_> {
     /// The layer or scope at `at`.
@@ -67,6 +68,61 @@ impl<'a> Builder<'a, '_> {
         Ok(place.map(Value::Place))
     }
 
+    /// `@head`: the place of a role, or the list of its places.
+    pub(super) fn role_value(&self, env: &Env<'a>, name: &str, span: Span) -> Result<Value<'a>> {
+        if !env.sees_paths {
+            let problem = Problem::new(Code::UnknownName, format!("`@{name}` is known in the text of edits alone"));
+            return Err(problem.hint("give it to the block as an argument").at(span));
+        }
+        let role = self.patch.role(name).at(span)?;
+        let mut places = vec![];
+        for place in &role.places {
+            // a range ends with what its last place ends with
+            let end = place.last.as_ref().unwrap_or(&place.first);
+            places.push(self.visible_place(env, end, span)?.ok_or_else(|| gone(name, end).at(span))?);
+        }
+        match (role.is_list, places.as_slice()) {
+            (false, [one]) => Ok(one.clone()),
+            _ => self.list(places, span).map(Value::List),
+        }
+    }
+
+    /// `tap(16)` as a value.
+    pub(super) fn tap_value(&mut self, env: &mut Env<'a>, args: &'a tree::Args, span: Span) -> Result<Value<'a>> {
+        let wrong = || Problem::new(Code::MissingArgument, "`tap` takes a stride").hint("`tap(16)`");
+        let [tree::Arg { name: None, value }] = args.args.as_slice() else { return Err(wrong().at(span)) };
+        match self.eval_operand(env, value)? {
+            Value::Int(stride) => Ok(Value::Node(self.tap(stride).at(span)?)),
+            Value::Poison => Ok(Value::Poison),
+            other => {
+                let message = format!("a stride is an integer, got {}", other.describe());
+                Err(Problem::new(Code::TypeMismatch, message).at(value.span))
+            }
+        }
+    }
+
+    /// The last layer, as the network runs, whose map is one part in `stride` of the picture each way. What the edit at
+    /// work has made is left out.
+    ///
+    /// # Errors
+    /// If there is none, with the strides that there are.
+    pub fn tap(&self, stride: i64) -> std::result::Result<NodeId, Problem> {
+        let maps = self.maps.get_or_init(|| self.patch.maps(&self.patch.made_since(0)));
+        let fits = |stride: i64| usize::try_from(stride).ok().and_then(|s| maps.iter().rev().find(|map| map.fits(s)));
+        if let Some(map) = fits(stride) {
+            return Ok(map.node);
+        }
+        let mut strides: Vec<usize> = maps.iter().filter_map(|map| map.stride()).collect();
+        strides.sort_unstable();
+        strides.dedup();
+        let problem =
+            Problem::new(Code::NoMatch, format!("no map that the output depends on has a stride of {stride}"));
+        Err(match strides.is_empty() {
+            true => problem.hint("taps are maps of a picture, and this network has none"),
+            false => problem.hint(format!("there are taps of {}", and(&strides))),
+        })
+    }
+
     /// The labels directly inside a scope, sorted.
     pub(super) fn children(&self, scope: &str) -> Vec<String> {
         let spot = self.patch.spot(scope);
@@ -74,5 +130,14 @@ impl<'a> Builder<'a, '_> {
         let mut labels: Vec<String> = inside.map(|(label, _)| label.to_string()).collect();
         labels.sort_unstable();
         labels
+    }
+}
+
+/// `2, 4 and 8`
+fn and(numbers: &[usize]) -> String {
+    let shown: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    match shown.split_last() {
+        Some((last, most)) if !most.is_empty() => format!("{} and {last}", most.join(", ")),
+        _ => shown.concat(),
     }
 }

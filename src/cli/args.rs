@@ -20,6 +20,19 @@ pub struct SpecArgs {
     /// Give a `param` of the spec another value; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub set: Vec<(String, String)>,
+    #[command(flatten)]
+    pub on: BaseArgs,
+}
+
+/// What a spec is built on, where that is another base: the same for every command that reads one.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct BaseArgs {
+    /// Another network as the base; what the spec says of its own base's weights is left out.
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    pub base: Option<String>,
+    /// Weights of the base, before the edits, instead of the spec's.
+    #[arg(long, value_name = "FILE")]
+    pub base_weights: Option<PathBuf>,
 }
 
 /// Where weights come from: the same for every command that reads their values.
@@ -115,6 +128,12 @@ impl From<Dtype> for DType {
 
 pub fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number of 1 or more".into())
+}
+
+fn network(text: &str) -> Result<String, String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name = text.chars().all(is_word) && text.starts_with(|c: char| !c.is_ascii_digit());
+    if is_name { Ok(text.to_string()) } else { Err("expected the name of a network, such as resnet50".into()) }
 }
 
 pub fn name_and_value(text: &str) -> Result<(String, String), String> {

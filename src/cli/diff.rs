@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::args::{SpecArgs, name_and_value};
+use super::args::{BaseArgs, SpecArgs, name_and_value};
 use super::session::Session;
 use super::show::{op_text, totals};
 use super::table::{change, count, giga, giga_change, thousands};
@@ -31,6 +31,8 @@ pub struct Diff {
     /// Give a `param` of both specs another value; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub set: Vec<(String, String)>,
+    #[command(flatten)]
+    pub on: BaseArgs,
     /// Print it as JSON.
     #[arg(long)]
     pub json: bool,
@@ -52,7 +54,9 @@ pub fn run(session: &mut Session, args: &Diff) -> Outcome {
 
 /// Prints the difference; true where there is none.
 fn compare(session: &mut Session, args: &Diff) -> Result<bool, Failure> {
-    let mut compile = |spec: &Path| session.compile(&SpecArgs { spec: spec.to_path_buf(), set: args.set.clone() });
+    let mut compile = |spec: &Path| {
+        session.compile(&SpecArgs { spec: spec.to_path_buf(), set: args.set.clone(), on: args.on.clone() })
+    };
     let (a, b) = (compile(&args.a)?, compile(&args.b)?);
     let (a, b) = (a.compiled(), b.compiled());
     let layers = Changes::of(&layers(&a.typed), &layers(&b.typed));

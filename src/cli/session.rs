@@ -34,7 +34,19 @@ impl Session {
     }
 
     pub fn open(&mut self, args: &SpecArgs) -> Result<FileId, Failure> {
-        Ok(compile::open(Arc::make_mut(&mut self.sources), &args.spec)?)
+        let sources = Arc::make_mut(&mut self.sources);
+        let file = compile::open(sources, &args.spec)?;
+        let (base, weights) = (args.on.base.as_deref(), args.on.base_weights.as_deref());
+        if base.is_none() && weights.is_none() {
+            return Ok(file);
+        }
+        let (file, lacks_weights) = compile::rebase(sources, file, base, weights);
+        if lacks_weights {
+            console::say(
+                "note: the weights that the spec names are its own base's; `--base-weights FILE` gives this one's",
+            );
+        }
+        Ok(file)
     }
 
     /// Compiles a spec; a library is an error. Warnings are printed.

@@ -13,7 +13,7 @@ use crate::compile;
 use crate::edit::Target;
 use crate::exec::Backend;
 use crate::exec::cpu::Cpu;
-use crate::graph::{Graph, Node, NodeId, key, path};
+use crate::graph::{Graph, Map, Node, NodeId, key, path};
 use crate::io::console::{print, print_json};
 use crate::ops::shape::Shape;
 use crate::opt;
@@ -31,10 +31,13 @@ pub struct Show {
     pub depth: Option<usize>,
     /// The base network, before the edits.
     #[arg(long)]
-    pub base: bool,
+    pub before: bool,
     /// Only what a selector matches: 'layer4.**:conv2d where kernel == 3'.
     #[arg(long, value_name = "SELECTOR", conflicts_with = "depth")]
     pub select: Option<String>,
+    /// Where decoders take the maps of the network: `tap(16)` for each stride that there is.
+    #[arg(long, conflicts_with_all = ["depth", "select", "steps"])]
+    pub taps: bool,
     /// The steps that will execute, after fusion, for one sample on the CPU.
     #[arg(long, conflicts_with_all = ["depth", "select"])]
     pub steps: bool,
@@ -47,9 +50,13 @@ pub fn run(session: &mut Session, args: &Show) -> Outcome {
     let file = session.open(&args.spec)?;
     let model = session.compile_file(file, &args.spec)?;
     let compiled = model.compiled();
-    let typed = if args.base { &compiled.base } else { &compiled.typed };
+    let typed = if args.before { &compiled.base } else { &compiled.typed };
     if args.steps {
         return steps(typed, args.json);
+    }
+    if args.taps {
+        taps(typed, args.json);
+        return Ok(());
     }
     let rows = match &args.select {
         None => rows(&session.sources, typed, args.depth.unwrap_or(usize::MAX)),
@@ -232,6 +239,24 @@ pub fn op_text(graph: &Graph, node: &Node) -> String {
 
 fn origin(sources: &Sources, node: &Node) -> String {
     node.origin.map_or_else(|| "base".into(), |edit| format!("line {}", sources.line_column(edit).0))
+}
+
+/// A row a stride: the layer that `tap` means, and its map.
+fn taps(typed: &Typed, as_json: bool) {
+    let taps = typed.graph().taps();
+    let path_of = |id: NodeId| &typed.graph().node(id).path;
+    if as_json {
+        let tap = |(stride, map): &(usize, Map)| json!({"stride": stride, "path": path_of(map.node), "channels": map.channels, "size": map.size});
+        print_json(&taps.iter().map(tap).collect());
+        return;
+    }
+    let heads = [("stride", Align::Right), ("path", Align::Left), ("channels", Align::Right), ("size", Align::Right)];
+    let row = |(stride, map): &(usize, Map)| {
+        let size = format!("{} x {}", map.size[0], map.size[1]);
+        vec![stride.to_string(), path::display(path_of(map.node)), map.channels.to_string(), size]
+    };
+    let rows: Vec<Vec<String>> = taps.iter().map(row).collect();
+    print(&format!("{}\n{}\n", table(&heads, &rows), count(taps.len(), "tap")));
 }
 
 fn steps(typed: &Typed, as_json: bool) -> Result<(), Failure> {

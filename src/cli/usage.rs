@@ -2,6 +2,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::diag::nearest;
 use crate::train::spec::WORDS;
 
 /// The error with a tip that helps, where an option is not known and none is like it.
@@ -12,8 +13,18 @@ pub fn explained(mut error: clap::Error) -> clap::Error {
         let tip = format!("a spec is run by `archc run {word}`, and checked by `archc check {word}`");
         return if word.ends_with(".arch") { with_tip(error, tip) } else { error };
     }
-    if error.kind() != ErrorKind::UnknownArgument || error.get(ContextKind::SuggestedArg).is_some() {
+    if error.kind() != ErrorKind::UnknownArgument {
         return error;
+    }
+    if let (Some(ContextValue::String(near)), Some(ContextValue::String(option))) =
+        (error.get(ContextKind::SuggestedArg), error.get(ContextKind::InvalidArg))
+    {
+        if !nearest(option, [near.as_str()]).is_empty() {
+            return error;
+        }
+        // clap finds options alike that are not, and shows their usage
+        error.remove(ContextKind::SuggestedArg);
+        error.remove(ContextKind::Usage);
     }
     // clap's own tip takes the option for the name of a file
     error.remove(ContextKind::Suggested);

@@ -1,5 +1,6 @@
 //! `init S with I`: fills the weight (a norm's scale) and zeroes the bias; one tensor is named by its key.
 
+use super::roles::{self, Meant};
 use super::select::{self, Grain, Target, select};
 use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome, SHAPE, Verb};
@@ -79,6 +80,8 @@ fn set(ctx: &mut Ctx<'_, '_, '_>, id: NodeId, filled: Filled) -> (NodeId, Mark) 
 fn one_tensor(graph: &Graph, selector: &Selector) -> Option<(NodeId, ParamDecl)> {
     let [one] = selector.include.as_slice() else { return None };
     let (SelectKind::Place(place), None, None) = (&one.kind, &one.of, &one.filter) else { return None };
+    let meant = roles::meant(graph, place).ok()?;
+    let [Meant::Path(place)] = meant.as_slice() else { return None };
     let labels = select::labels(place)?;
     // `attn.out_proj.weight`: the name in the layer may have two labels
     (1..labels.len()).rev().find_map(|split| {

@@ -96,14 +96,14 @@ fn at<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, site: &Site, selector: &Selec
             if is_addition {
                 return before_addition(ctx, new, *id, &holder);
             }
-            ctx.notes.push(Note { what: "after the layer", place: site.shown.clone() });
+            ctx.notes.push(Note { what: "after the layer".into(), place: site.shown.clone() });
             after(ctx, new, site, selector)
         }
         Target::Scope(scope) => {
             let additions = ctx.builder.patch.scope(scope).map_or_else(Vec::new, |scope| scope.additions.clone());
             match additions.as_slice() {
                 [] => {
-                    ctx.notes.push(Note { what: "at the end of", place: site.shown.clone() });
+                    ctx.notes.push(Note { what: "at the end of".into(), place: site.shown.clone() });
                     put_after(ctx, new, site, selector, scope, true)
                 }
                 [one] => before_addition(ctx, new, *one, scope),
@@ -126,7 +126,7 @@ fn at<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, site: &Site, selector: &Selec
 fn before_addition<'a>(ctx: &mut Ctx<'a, '_, '_>, new: &'a New, addition: NodeId, scope: &str) -> Outcome<()> {
     let node = ctx.builder.patch.node(addition);
     let place = path::display(&node.path);
-    ctx.notes.push(Note { what: "at the end of the main branch, before", place });
+    ctx.notes.push(Note { what: "at the end of the main branch, before".into(), place });
     let main = ctx.builder.patch.operands(addition)[0];
     let rank = ctx.builder.patch.node(main).rank;
     ctx.builder.patch.rank_from(rank + 1);

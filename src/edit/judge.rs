@@ -2,7 +2,7 @@
 //! may so make a side branch that a later edit uses.
 
 use indexmap::IndexMap;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Report, Totals, warn_undone};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
@@ -34,8 +34,9 @@ pub(super) fn judge(graph: &mut Graph, reports: &mut [Report]) -> Result<(), Dia
                 lost.entry(origin).or_insert_with(|| unreachable(patch, *id, origin));
             }
         }
+        let are_dead: FxHashSet<NodeId> = dead.iter().copied().collect();
         for id in patch.inputs().values() {
-            let is_taken = patch.readers(*id).any(|(reader, _)| !dead.contains(&reader));
+            let is_taken = patch.readers(*id).any(|(reader, _)| !are_dead.contains(&reader));
             let origin = patch.node(*id).origin.filter(|_| !is_taken && patch.output_names(*id).next().is_none());
             lost.extend(origin.map(|origin| (origin, untaken(patch, *id, origin))));
         }
@@ -73,16 +74,31 @@ fn untaken(patch: &Patch, id: NodeId, origin: Span) -> Box<Diagnostic> {
 /// What goes was never there for the edit that made it; a layer of the base that only it took goes with that edit.
 fn account(patch: &Patch, dead: &[NodeId], reports: &mut [Report]) {
     let mut edits: FxHashMap<NodeId, Span> = FxHashMap::default();
+    let mut lost: FxHashMap<Span, Lost> = FxHashMap::default();
     for id in dead.iter().rev() {
         let node = patch.node(*id);
         let readers = || patch.readers(*id).find_map(|(reader, _)| edits.get(&reader).copied());
         let Some(edit) = node.origin.or_else(readers) else { continue };
         edits.insert(*id, edit);
-        let Some(report) = reports.iter_mut().find(|report| report.span == edit) else { continue };
+        let lost = lost.entry(edit).or_default();
+        lost.cost = lost.cost + Totals::of_layer(&patch.layer(*id));
         match node.origin {
-            Some(_) => report.added.retain(|added| *added != node.path),
-            None => report.removed.push(node.path.clone()),
+            Some(_) => drop(lost.made.insert(&node.path)),
+            None => lost.gone.push(node.path.clone()),
         }
-        report.count(Totals::default() - Totals::of_layer(&patch.layer(*id)));
     }
+    for report in reports {
+        let Some(lost) = lost.remove(&report.span) else { continue };
+        report.added.retain(|added| !lost.made.contains(added.as_str()));
+        report.removed.extend(lost.gone.into_iter().rev());
+        report.count(Totals::default() - lost.cost);
+    }
+}
+
+/// What goes in the end of what an edit had made, or had kept.
+#[derive(Default)]
+struct Lost<'g> {
+    made: FxHashSet<&'g str>,
+    gone: Vec<String>,
+    cost: Totals,
 }

@@ -9,6 +9,7 @@ mod around;
 mod beside;
 mod connect;
 mod cut;
+mod dilate;
 mod freeze;
 mod init;
 mod input;
@@ -19,6 +20,7 @@ mod output;
 mod remove;
 mod rename;
 mod replace;
+mod roles;
 mod select;
 mod set;
 mod tie;
@@ -26,6 +28,7 @@ mod undone;
 mod verb;
 mod ways;
 
+use std::borrow::Cow;
 use std::ops::{Add, Sub};
 
 use indexmap::IndexMap;
@@ -40,6 +43,7 @@ use crate::source::Span;
 use crate::syntax::tree::{Edit, Expr, ExprKind, LabelPart, New, Part, Segment, Selector, StepKind};
 use undone::{Deed, History, Step};
 
+pub use roles::name_roles;
 pub use select::Target;
 use verb::SHAPE;
 pub use verb::Verb;
@@ -55,6 +59,7 @@ pub static VERBS: &[Verb] = &[
     append::APPEND,
     append::PREPEND,
     set::VERB,
+    dilate::VERB,
     output::VERB,
     input::VERB,
     rename::VERB,
@@ -95,7 +100,7 @@ impl Report {
 /// Where exactly an edit worked: `before`, and the layer or scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     pub place: String,
 }
 
@@ -377,7 +382,7 @@ fn names_of(edit: &Edit) -> Vec<String> {
         Part::Input(input) => input.name.iter().map(|name| name.value.clone()).collect(),
         Part::Path(place) => match place.segments.last().map(|last| &last.value) {
             Some(Segment::Glob(name)) => vec![name.clone()],
-            Some(Segment::Indices(_)) | None => vec![],
+            Some(Segment::Indices(_) | Segment::Role(_) | Segment::Tap(_)) | None => vec![],
         },
         Part::Selector(_) | Part::Place(_) | Part::Expr(_) | Part::Entries(_) | Part::Keeping(_) | Part::Word(_) => {
             vec![]

@@ -37,6 +37,7 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
             .into());
     }
     ctx.deeds.push(Deed::Moved { from: old.clone(), to: new.clone() });
+    patch.move_roles(|path| path::within(path, &old).then(|| format!("{new}{}", &path[old.len()..])));
     // parents are made as needed; a layer cannot hold others
     let mut parent = path::parent(&new);
     let mut missing = vec![];
@@ -90,6 +91,11 @@ fn literal(place: &Place) -> Result<String, Box<crate::diag::Diagnostic>> {
                 _ => return Err(Problem::new(Code::BadEdit, "a new path has plain numbers").at(segment.span)),
             },
             Segment::Glob(_) => return Err(Problem::new(Code::BadEdit, "a new path has no `*`").at(segment.span)),
+            Segment::Role(_) | Segment::Tap(_) => {
+                return Err(Problem::new(Code::BadEdit, "a new path is made of labels")
+                    .hint("`rename @head to classifier`: the role goes with it")
+                    .at(segment.span));
+            }
         }
     }
     Ok(labels.join("."))

@@ -3,7 +3,7 @@
 use super::keeping::Kept;
 use super::select::{Grain, Target, select};
 use super::ways::{LeadOut, Site, close_gaps};
-use super::{Ctx, Outcome, SHAPE, Verb};
+use super::{Ctx, Outcome, SHAPE, Verb, roles};
 use crate::build::Same;
 use crate::diag::{At, Code, Problem};
 use crate::graph::{NodeId, path};
@@ -42,6 +42,7 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
         // what a clause takes over is not undone
         let goes_on = |id: &NodeId| kept.as_ref().is_some_and(|kept| kept.takes(*id));
         ctx.warn_undone(site.nodes.iter().copied().filter(|id| !goes_on(id)));
+        let roles = roles::held(ctx.builder.patch, &site);
         detach(ctx, &site, &gone);
         let at = new.name.as_ref().map_or(gone.clone(), |name| path::join(&holder, &name.value));
         if let Some(name) = new.name.as_ref().filter(|_| ctx.builder.patch.is_taken(&at)) {
@@ -61,6 +62,7 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
         let inside = |id| site.holds(id);
         LeadOut { old, new: result, inside: &inside, place: &at, inclusive: false, named_outputs: true }
             .apply(ctx.builder.patch);
+        ctx.builder.patch.move_roles(|path| roles.contains(path).then(|| at.clone()));
         close_gaps(ctx.builder.patch, &site, input);
         for id in site.nodes {
             ctx.builder.patch.remove(id);

@@ -5,8 +5,9 @@ use std::cell::OnceCell;
 use rustc_hash::FxHashSet;
 
 use super::is_input;
+use super::roles::{self, Meant};
 use crate::build::{BindingKind, Builder, Env, Value};
-use crate::diag::{Code, Problem, Result, SHOWN, count, list, suggest};
+use crate::diag::{At, Code, Problem, Result, SHOWN, count, list, suggest};
 use crate::graph::{Graph, NodeId, Spot, path};
 use crate::ops;
 use crate::resolve::Program;
@@ -93,7 +94,7 @@ pub fn labels(place: &Place) -> Option<Vec<String>> {
             [Index::At(at @ 0..)] => Some(at.to_string()),
             _ => None,
         },
-        Segment::Glob(_) => None,
+        Segment::Glob(_) | Segment::Role(_) | Segment::Tap(_) => None,
     };
     place.segments.iter().map(label).collect()
 }
@@ -149,7 +150,7 @@ fn subtract<'a>(
     Ok(left)
 }
 
-fn select_one<'a>(builder: &mut Builder<'a, '_>, one: &'a Select) -> Result<Vec<Target>> {
+pub(super) fn select_one<'a>(builder: &mut Builder<'a, '_>, one: &'a Select) -> Result<Vec<Target>> {
     let mut places = match &one.kind {
         SelectKind::All => layers(builder.patch).into_iter().map(Target::Layer).collect(),
         SelectKind::Place(place) => matches(builder, place)?,
@@ -181,8 +182,31 @@ pub fn single(builder: &Builder<'_, '_>, place: &Place) -> Result<Target> {
     Ok(found.remove(0))
 }
 
-/// What a path matches, never nothing. One that ends in `**` means layers only.
+/// What a place matches, never nothing.
 fn matches(builder: &Builder<'_, '_>, place: &Place) -> Result<Vec<Target>> {
+    match place.segments.as_slice() {
+        [Spanned { value: Segment::Tap(stride), span }] => Ok(vec![Target::Layer(builder.tap(*stride).at(*span)?)]),
+        [Spanned { value: Segment::Tap(stride), span }, ..] => {
+            let layer = path::display(&builder.patch.node(builder.tap(*stride).at(*span)?).path);
+            let message = format!("`tap({stride})` is the layer `{layer}`, which holds no others");
+            Err(Problem::new(Code::NoMatch, message).hint(format!("`tap({stride})` alone")).at(place.span))
+        }
+        [Spanned { value: Segment::Role(_), .. }, ..] => {
+            let mut found = vec![];
+            for one in roles::meant(builder.patch, place)? {
+                match one {
+                    Meant::Range(first, last) => found.push(range(builder, &first, &last)?),
+                    Meant::Path(path) => found.extend(path_matches(builder, &path)?),
+                }
+            }
+            Ok(found)
+        }
+        _ => path_matches(builder, place),
+    }
+}
+
+/// What a path matches, never nothing. One that ends in `**` means layers only.
+fn path_matches(builder: &Builder<'_, '_>, place: &Place) -> Result<Vec<Target>> {
     let graph: &Graph = builder.patch;
     let ends_open = matches!(place.segments.last().map(|last| &last.value), Some(Segment::Glob(glob)) if glob == "**");
     let found = matching(graph, &place.segments, if ends_open { Grain::Layers } else { Grain::Places });
@@ -292,7 +316,7 @@ impl<'a> Pattern<'a> {
                 Segment::Indices(indices) if path::is_number(label) => {
                     label.parse().is_ok_and(|number| indices.iter().any(|index| index_fits(index, number, &highest)))
                 }
-                Segment::Indices(_) => false,
+                Segment::Indices(_) | Segment::Role(_) | Segment::Tap(_) => false,
             };
             if fits {
                 self.enter(&mut next, at + 1);
@@ -321,7 +345,7 @@ fn is_any_depth(segment: &Segment) -> bool {
     matches!(segment, Segment::Glob(glob) if glob == "**")
 }
 
-fn index_fits(index: &Index, number: i64, highest: &impl Fn() -> i64) -> bool {
+pub(super) fn index_fits(index: &Index, number: i64, highest: &impl Fn() -> i64) -> bool {
     let from_end = |index: i64| if index < 0 { index.saturating_add(highest() + 1) } else { index };
     match *index {
         Index::All => true,
@@ -376,6 +400,7 @@ fn no_match(graph: &Graph, place: &Place) -> Box<crate::diag::Diagnostic> {
     let is_pattern = place.segments[..len].iter().any(|segment| match &segment.value {
         Segment::Glob(glob) => glob.contains('*'),
         Segment::Indices(indices) => !matches!(indices.as_slice(), [Index::At(_)]),
+        Segment::Role(_) | Segment::Tap(_) => false,
     });
     let holders = if is_pattern { matching(graph, &place.segments[..len], Grain::Places) } else { vec![] };
     if holders.len() > 1 {
@@ -499,7 +524,8 @@ fn range(builder: &Builder<'_, '_>, first: &Place, last: &Place) -> Result<Targe
         return Err(problem.at(first.span.to(last.span)));
     }
     let nodes: Vec<NodeId> = graph.order().into_iter().filter(|id| between(id) || ends.contains(id)).collect();
-    Ok(Target::Range { nodes, first: from.path(graph), last: to.path(graph) })
+    let first = if let Target::Range { first, .. } = &from { first.clone() } else { from.path(graph) };
+    Ok(Target::Range { nodes, first, last: to.path(graph) })
 }
 
 /// The layers that take a node's value.
@@ -530,7 +556,13 @@ fn filter_kind(graph: &Graph, places: Vec<Target>, one: &Select, of: &Name) -> R
     };
     // `**:bottleneck` means scopes, which `**` alone leaves out
     let candidates = match &one.kind {
-        SelectKind::Place(place) if is_block => matching(graph, &place.segments, Grain::Places),
+        SelectKind::Place(place) if is_block => {
+            let paths = roles::meant(graph, place)?.into_iter().filter_map(|one| match one {
+                Meant::Path(path) => Some(path),
+                Meant::Range(..) => None,
+            });
+            paths.flat_map(|path| matching(graph, &path.segments, Grain::Places)).collect()
+        }
         SelectKind::All if is_block => {
             graph.scopes("").map(|(scope, _)| scope).filter(|scope| !scope.is_empty()).map(Target::Scope).collect()
         }

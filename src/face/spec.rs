@@ -82,6 +82,27 @@ impl Spec {
         self
     }
 
+    /// Makes another network the base, as `--base` does: selectors such as `@head` then name its places. Lines about the weights
+    /// of the spec's own base are left out.
+    ///
+    /// ```
+    /// let spec = || archc::Spec::from_text("base resnet18\nreplace @head with same(out = 10)");
+    /// for base in ["resnet50", "mobilenet_v2", "vit_b_16"] {
+    ///     assert_eq!(spec().on_base(base).compile()?.outputs()[0].1, [10]);
+    /// }
+    /// # Ok::<(), archc::Error>(())
+    /// ```
+    pub fn on_base(mut self, network: &str) -> Spec {
+        (self.file, _) = compile::rebase(&mut self.sources, self.file, Some(network), None);
+        self
+    }
+
+    /// Takes the base's weights from another file, as `--base-weights` does.
+    pub fn with_base_weights(mut self, file: impl AsRef<Path>) -> Spec {
+        (self.file, _) = compile::rebase(&mut self.sources, self.file, None, Some(file.as_ref()));
+        self
+    }
+
     /// Compiles it. No file is read for that but those that it uses.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ mod names;
 mod order;
 mod patch;
 pub mod path;
+mod roles;
+mod taps;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -23,6 +25,8 @@ use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 
 pub use patch::{NewNode, Patch};
+pub use roles::{Role, RolePlace, gone};
+pub use taps::Map;
 pub use tree::Spot;
 
 use crate::ops::init::Init;
@@ -153,6 +157,7 @@ pub struct Graph {
     outputs: IndexMap<String, Output>,
     /// Layers that an edit made and that nothing takes yet. A later edit may; after the last they are judged.
     loose: FxIndexSet<NodeId>,
+    roles: IndexMap<String, Role>,
     /// Above the rank of every node.
     next_rank: u64,
     /// The running order, as long as no edge changes.
@@ -298,6 +303,11 @@ impl Graph {
     /// The outputs by name; the network's own is [`OWN_OUTPUT`].
     pub fn outputs(&self) -> &IndexMap<String, Output> {
         &self.outputs
+    }
+
+    /// What parts of the network are for, by name.
+    pub fn roles(&self) -> &IndexMap<String, Role> {
+        &self.roles
     }
 
     /// What `id` takes, in order.

@@ -9,7 +9,7 @@ use petgraph::stable_graph::EdgeIndex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::tree::{FxIndexMap, FxIndexSet};
-use super::{Base, Graph, Layer, Node, NodeId, Output, Scope, Slot, Spot, Use, path};
+use super::{Base, Graph, Layer, Node, NodeId, Output, Role, Scope, Slot, Spot, Use, path};
 use crate::ops::Op;
 use crate::source::Span;
 
@@ -44,6 +44,7 @@ struct Before {
     scopes: FxIndexMap<String, Option<Box<Scope>>>,
     ends: Option<(IndexMap<String, NodeId>, IndexMap<String, Output>)>,
     loose: Option<FxIndexSet<NodeId>>,
+    roles: Option<IndexMap<String, Role>>,
     /// The running order, where an edge has changed.
     order: Option<OnceLock<Vec<NodeId>>>,
 }
@@ -337,6 +338,27 @@ impl Patch {
         self.slot_mut(node).outputs += 1;
     }
 
+    /// Says what places of the network are for.
+    pub fn set_role(&mut self, name: &str, role: Role) {
+        self.before.roles.get_or_insert_with(|| self.graph.roles.clone());
+        self.graph.roles.insert(name.to_string(), role);
+    }
+
+    /// Lets roles go with their places, to paths that `moved` gives.
+    pub fn move_roles(&mut self, moved: impl Fn(&str) -> Option<String>) {
+        let ends = self
+            .graph
+            .roles
+            .values()
+            .flat_map(|role| &role.places)
+            .flat_map(|one| [Some(&one.first), one.last.as_ref()]);
+        if ends.flatten().any(|end| moved(end).is_some()) {
+            self.before.roles.get_or_insert_with(|| self.graph.roles.clone());
+            let places = self.graph.roles.values_mut().flat_map(|role| &mut role.places);
+            places.for_each(|place| place.follow(&moved));
+        }
+    }
+
     /// Remembers, for every node that there is, the path and tensors that a weight file of the base has.
     pub fn mark_base(&mut self) {
         for id in self.graph.ids().collect::<Vec<_>>() {
@@ -556,6 +578,9 @@ impl Patch {
         }
         if let Some(loose) = self.before.loose {
             graph.loose = loose;
+        }
+        if let Some(roles) = self.before.roles {
+            graph.roles = roles;
         }
         graph.len = graph.nodes.node_count();
         if let Some(order) = self.before.order {

@@ -130,7 +130,7 @@ impl Builder<'_> {
     /// `-> chain` behind a place.
     fn branch(&mut self, pair: Pair) -> Result<New> {
         let span = self.span(&pair);
-        Ok(New { chain: self.chain(pair, self.depth)?, name: None, span })
+        Ok(New { chain: self.chain(pair, self.depth)?, name: None, keeping: None, span })
     }
 
     /// `T.attr = v`, where the last segment is the attribute.
@@ -173,7 +173,7 @@ impl Builder<'_> {
         pair.into_inner().filter(|inner| inner.as_rule() == Rule::select).map(|one| self.select(one)).collect()
     }
 
-    fn select(&mut self, pair: Pair) -> Result<Select> {
+    pub fn select(&mut self, pair: Pair) -> Result<Select> {
         let span = self.span(&pair);
         let of = child(&pair, Rule::name).map(|name| self.name(&name));
         let filter = child(&pair, Rule::expr).map(|expr| self.expr(expr)).transpose()?;
@@ -193,6 +193,8 @@ impl Builder<'_> {
             let span = self.span(&pair);
             let value = match pair.as_rule() {
                 Rule::glob => Segment::Glob(glob(pair.as_str().trim_end(), span)?),
+                Rule::role => Segment::Role(pair.as_str()[1..].to_string()),
+                Rule::tap => Segment::Tap(self.int(&child(&pair, Rule::int).expect(SHAPE))?.value),
                 Rule::indices => {
                     let indices = pair.into_inner().filter(|inner| inner.as_rule() == Rule::place_index);
                     Segment::Indices(indices.map(|index| self.place_index(index)).collect::<Result<_>>()?)

@@ -201,6 +201,7 @@ impl Builder<'_> {
                 _ => return Err(Problem::new(Code::Arithmetic, "this number is too large").at(span)),
             },
             Rule::string => ExprKind::Str(self.string(&pair).value),
+            Rule::role => ExprKind::Role(pair.as_str().trim_end()[1..].to_string()),
             Rule::kw_true => ExprKind::Bool(true),
             Rule::kw_false => ExprKind::Bool(false),
             Rule::kw_none => ExprKind::None,

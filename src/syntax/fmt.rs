@@ -52,8 +52,10 @@ struct Token {
 /// The tokens of a pair in reading order.
 fn collect(pair: Pair, tokens: &mut Vec<Token>) {
     let parent = pair.as_rule();
-    let container =
-        matches!(parent, Rule::file | Rule::body | Rule::netbody | Rule::basebody | Rule::train | Rule::settings);
+    let container = matches!(
+        parent,
+        Rule::file | Rule::body | Rule::netbody | Rule::basebody | Rule::train | Rule::settings | Rule::roles
+    );
     let mut braces = vec![];
     let mut inside = parent == Rule::file;
     let mut spread = false;
@@ -242,7 +244,7 @@ fn spaced(previous: &Token, token: &Token) -> bool {
     let before = matches!(previous.rule, Rule::lparen | Rule::lbracket | Rule::neg) || glue.contains(&previous.rule);
     let after = matches!(token.rule, Rule::rparen | Rule::rbracket | Rule::comma | Rule::colon);
     let call = match token.rule {
-        Rule::lparen => matches!(token.parent, Rule::args | Rule::params | Rule::let_function),
+        Rule::lparen => matches!(token.parent, Rule::args | Rule::params | Rule::let_function | Rule::tap),
         Rule::lbracket => matches!(token.parent, Rule::index | Rule::indices),
         _ => false,
     };

@@ -71,7 +71,8 @@ impl Builder<'_> {
                 let target = pair.clone().into_inner().filter(|inner| inner.as_rule() == Rule::name).last();
                 let target = self.name(&target.expect(SHAPE));
                 let args = self.args(child(&pair, Rule::args), target.span, self.depth)?;
-                NetworkDefinition::Alias { target, args }
+                let roles = child(&pair, Rule::roles).map(|roles| self.roles(roles)).unwrap_or_default();
+                NetworkDefinition::Alias { target, args, roles }
             }
         };
         Ok(Network { name, params: params?, definition, span })
@@ -80,6 +81,7 @@ impl Builder<'_> {
     fn network_body(&mut self, pair: Pair) -> NetworkBody {
         let span = self.span(&pair);
         let (mut inputs, mut preprocess, mut labels, mut stmts) = (vec![], vec![], vec![], vec![]);
+        let mut roles = vec![];
         for pair in pair.into_inner() {
             match pair.as_rule() {
                 Rule::input => {
@@ -94,10 +96,11 @@ impl Builder<'_> {
                     let label = self.expr(child(&pair, Rule::expr).expect(SHAPE));
                     self.keep(label, &mut labels);
                 }
+                Rule::roles => roles.extend(self.roles(pair)),
                 _ => self.body_part(pair, Context::Network, &mut stmts),
             }
         }
-        NetworkBody { inputs, preprocess, labels, body: Body { stmts, span } }
+        NetworkBody { inputs, preprocess, labels, roles, body: Body { stmts, span } }
     }
 
     pub fn input(&mut self, pair: Pair) -> Result<Input> {
@@ -105,6 +108,24 @@ impl Builder<'_> {
         let name = child(&pair, Rule::name).map(|name| self.name(&name));
         let dims = pair.into_inner().filter(|pair| pair.as_rule() == Rule::expr);
         Ok(Input { name, dims: dims.map(|dim| self.expr(dim)).collect::<Result<_>>()?, span })
+    }
+
+    /// `roles { stem = conv1; stages = [layer1, layer2] }`
+    fn roles(&mut self, pair: Pair) -> Vec<RoleLine> {
+        let mut lines = vec![];
+        for line in pair.into_inner().filter(|line| line.as_rule() == Rule::role_line) {
+            let line = self.role_line(&line);
+            self.keep(line, &mut lines);
+        }
+        lines
+    }
+
+    fn role_line(&mut self, line: &Pair) -> Result<RoleLine> {
+        let name = self.name(&child(line, Rule::name).expect(SHAPE));
+        let list = child(line, Rule::role_list);
+        let is_list = list.is_some();
+        let selects = list.unwrap_or_else(|| line.clone()).into_inner().filter(|one| one.as_rule() == Rule::select);
+        Ok(RoleLine { name, places: selects.map(|one| self.select(one)).collect::<Result<_>>()?, is_list })
     }
 
     /// `{ resize = 256, crop = 224 }`

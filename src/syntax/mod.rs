@@ -12,6 +12,7 @@ mod joined;
 mod layout;
 mod names;
 mod parse;
+mod rebase;
 mod statements;
 mod stmts;
 #[cfg(test)]
@@ -22,5 +23,6 @@ pub use fmt::format;
 pub use joined::joined;
 pub(crate) use layout::{MAX_TOKENS, token_count};
 pub use parse::{parse, parse_selector};
+pub use rebase::rebase;
 #[cfg(test)]
 pub(crate) use statements::words;

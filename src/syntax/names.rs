@@ -11,6 +11,7 @@ impl Expr {
             | ExprKind::Bool(_)
             | ExprKind::None
             | ExprKind::Str(_)
+            | ExprKind::Role(_)
             | ExprKind::In
             | ExprKind::Prev => {}
             ExprKind::Name(name) => found(name),

@@ -70,6 +70,8 @@ pub enum NetworkDefinition {
     Alias {
         target: Name,
         args: Args,
+        /// Its own roles, in place of the other's of the same name.
+        roles: Vec<RoleLine>,
     },
 }
 
@@ -78,6 +80,7 @@ pub struct NetworkBody {
     pub inputs: Vec<Input>,
     pub preprocess: Vec<Settings>,
     pub labels: Vec<Expr>,
+    pub roles: Vec<RoleLine>,
     /// The other statements, in order.
     pub body: Body,
 }
@@ -88,6 +91,15 @@ pub struct Input {
     pub name: Option<Name>,
     pub dims: Vec<Expr>,
     pub span: Span,
+}
+
+/// `stages = [layer1, layer2]` of `roles { .. }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoleLine {
+    pub name: Name,
+    pub places: Vec<Select>,
+    /// The places stand in brackets.
+    pub is_list: bool,
 }
 
 /// `{ resize = 256, crop = 224 }`
@@ -293,6 +305,8 @@ pub enum ExprKind {
     /// `[a, b]` or `(a, b)`
     List(Vec<Expr>),
     Name(String),
+    /// `@head`
+    Role(String),
     In,
     Prev,
     /// `linear(8)`, `max(a, b)`, `hf("..")`
@@ -471,6 +485,10 @@ pub enum Segment {
     Glob(String),
     /// `[0, 2..4]`
     Indices(Vec<Index>),
+    /// `@head`, the first of a place alone.
+    Role(String),
+    /// `tap(16)`, the first of a place alone.
+    Tap(i64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

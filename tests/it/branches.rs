@@ -39,7 +39,7 @@ fn outputs_are_pytorchs() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut specs: Vec<_> = std::fs::read_dir(root.join("branches")).expect("a folder").flatten().collect();
     specs.sort_by_key(|entry| entry.path());
-    assert!(specs.len() >= 4, "the specs are found");
+    assert!(specs.len() >= 6, "the specs are found");
     for spec in specs {
         let name = spec.path().file_stem().expect("a name").to_string_lossy().into_owned();
         let weights = dir.path().join(format!("{name}.safetensors"));
@@ -61,6 +61,43 @@ fn outputs_are_pytorchs() {
             let off = square(&mut pairs.map(|(a, b)| f64::from(a - b)));
             let size = square(&mut wanted.data().iter().map(|value| f64::from(*value)));
             assert!(off <= TOLERANCE * size, "{name}: {output} is off by {off:e} of {size:e}");
+        }
+    }
+}
+
+/// At the pixels that the coarser map had, the finer one has the same values.
+#[test]
+fn a_dilated_network_agrees_where_the_coarser_one_has_pixels() {
+    let text = "network small {
+            input [N, 3, 65, 50]
+            conv2d(6, kernel = 7, stride = 2, padding = 3)
+            relu
+            max_pool2d(3, stride = 2, padding = 1)
+            bottleneck(8, stride = 2)
+            conv2d(8, kernel = 5, padding = 4, dilation = 2)
+            conv2d(8, kernel = (1, 7), padding = (0, 3))
+            max_pool2d(3, stride = 2, padding = 1)
+            pad(1, 1, 1, 1)
+            conv2d(8, kernel = 3)
+        }
+        base small\n";
+    let wave = (0..3 * 65 * 50).map(|at| (at as f32 * 0.7).sin()).collect();
+    let x = Tensor::new([1, 3, 65, 50], wave);
+    let run = |edit: &str| {
+        let model =
+            Spec::from_text(format!("{text}{edit}")).compile().unwrap_or_else(|error| panic!("{edit}: {error}"));
+        let options = Options { exact: true, ..Options::default() };
+        model.load(Device::Cpu, options).expect("random weights").run(&x).expect("it runs").into_one()
+    };
+    let coarse = run("");
+    assert_eq!(coarse.shape(), [1, 8, 5, 4]);
+    for (limit, rate, size) in [(1, 16, [65, 50]), (2, 8, [33, 25]), (4, 4, [17, 13]), (8, 2, [9, 7])] {
+        let fine = run(&format!("dilate to {limit}"));
+        assert_eq!(fine.shape()[2..], size, "to {limit}");
+        for (at, wanted) in coarse.data().iter().enumerate() {
+            let [c, y, x] = [at / 20, at / 4 % 5, at % 4];
+            let found = fine.data()[(c * size[0] + y * rate) * size[1] + x * rate];
+            assert!((found - wanted).abs() <= 1e-5, "to {limit}: {found} for {wanted} at {c}, {y}, {x}");
         }
     }
 }

@@ -104,6 +104,32 @@ fn every_network_has_a_reference() {
     assert_eq!(unchecked, Vec::<&str>::new());
 }
 
+/// Every network says what its parts are for: the stem takes the picture, the head is the last layer that has weights.
+#[test]
+fn every_network_has_roles() {
+    let faults: Vec<String> = zoo::networks()
+        .into_par_iter()
+        .filter_map(|(name, _)| {
+            let text = format!("base {name}\nfreeze all except @head, @stages[-1]\ninit @stem with zeros\n");
+            let model = match Spec::from_text(text).compile() {
+                Ok(model) => model,
+                Err(error) => return Some(format!("{name}: {error}")),
+            };
+            let typed = &model.compiled().base;
+            let graph = typed.graph();
+            let roles = ["stem", "head", "stages"].map(|role| graph.role(role).expect("the edits name all of them"));
+            let [stem, head] = [0, 1].map(|at| graph.find(&roles[at].places[0].first));
+            let input = graph.inputs().values().next().copied();
+            let takes = stem.and_then(|stem| graph.operands(stem).first().copied());
+            let is_stem = stem.is_some_and(|stem| graph.node(stem).op.name() == "conv2d") && takes == input;
+            let last = typed.order().iter().rev().find(|id| typed.parameter_count(**id) > 0).copied();
+            let is_sound = is_stem && head == last && roles[2].is_list && roles[2].places.len() >= 3;
+            (!is_sound).then(|| format!("{name}: {roles:?}"))
+        })
+        .collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
 /// torchvision's published figures, where it counts what archc does (no auxiliary heads).
 #[test]
 fn totals_are_the_published_ones() {

@@ -1,17 +1,22 @@
 """What edits give that make outputs and inputs, or dilate, in PyTorch: writes branches.safetensors for the specs of branches/.
 
-    python tests/reference/branches.py
+    python tests/reference/branches.py                               writes the file
+    python tests/reference/branches.py --archc target/release/archc  compares whole dilated networks instead
 
 A case is called like its spec. `CASE/x/INPUT` are the inputs, `CASE/w/KEY` are the weights of the edited network, `CASE/y/OUTPUT` its
 outputs, computed in float64 and stored in float32.
 """
 
+import argparse
 import pathlib
+import tempfile
 
+import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
+from torchvision import models
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.models.segmentation.fcn import FCNHead
 from torchvision.ops import FeaturePyramidNetwork
@@ -120,7 +125,37 @@ def case(name, net, **inputs):
     print(name, {output: list(value.shape) for output, value in found.items()})
 
 
+def whole(archc):
+    """Dilated networks of the zoo, with archc's weights, against torchvision's and timm's."""
+    import harness
+
+    resnet = {8: [False, True, True], 16: [False, False, True]}
+    cases = [(f"resnet50 to {n}", models.resnet50(replace_stride_with_dilation=r), "resnet50", n) for n, r in resnet.items()]
+    for stride in (8, 16):
+        other = timm.create_model("tf_efficientnet_lite0", output_stride=stride)
+        cases.append((f"tf_efficientnet_lite0 to {stride}", other, "tf_efficientnet_lite0", stride))
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        bench = harness.Bench(argparse.Namespace(archc=archc, run="--exact", keep=folder))
+        for name, other, base, stride in cases:
+            spec = bench.spec(f"{base}_{stride}", f"archc 1\nbase {base}\ndilate to {stride}\n")
+            missing, unexpected = other.load_state_dict(bench.export(spec), strict=False)
+            assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing), (missing, unexpected)
+            x = torch.randn(1, 3, 224, 224)
+            with torch.no_grad():
+                wanted = other.double().eval()(x.double())
+            error = harness.relative(bench.run(spec, x), wanted)
+            failed += not error <= harness.LIMIT
+            print(f"{name:32} relative error {error:.1e}", flush=True)
+    raise SystemExit(1 if failed else 0)
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archc", help="the binary to compare, instead of writing the file")
+    archc = parser.parse_args().archc
+    if archc:
+        whole(archc)
     torch.manual_seed(0)
     case("fcn_head", Fcn(), image=torch.randn(2, 3, 17, 14))
     case("fpn", Fpn(), image=torch.randn(2, 3, 34, 27))

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
-use super::args::{ExecArgs, SpecArgs, name_and_value, positive};
+use super::args::{BaseArgs, ExecArgs, SpecArgs, name_and_value, positive};
 use super::backend::backend;
 use super::run::{Finite, bound};
 use super::session::Session;
@@ -39,6 +39,8 @@ pub struct Bench {
     /// Give a `param` of the spec another value; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value, requires = "spec")]
     pub set: Vec<(String, String)>,
+    #[command(flatten)]
+    pub on: BaseArgs,
     /// Measure the ceilings of this machine, and the kernels alone against them.
     #[arg(long)]
     pub kernels: bool,
@@ -72,7 +74,13 @@ pub struct Bench {
 
 pub fn run(session: &mut Session, args: &Bench) -> Outcome {
     let Some(spec) = &args.spec else {
-        for (option, given) in [("weights", args.exec.weights.is_some()), ("seed", args.exec.seed.is_some())] {
+        let given = [
+            ("weights", args.exec.weights.is_some()),
+            ("seed", args.exec.seed.is_some()),
+            ("base", args.on.base.is_some()),
+            ("base-weights", args.on.base_weights.is_some()),
+        ];
+        for (option, given) in given {
             if given {
                 let problem = Problem::new(Code::Usage, format!("`--{option}` means nothing to kernels alone"));
                 return Err(problem.hint("leave it out, or name a spec instead of `--kernels`").into());
@@ -87,7 +95,7 @@ pub fn run(session: &mut Session, args: &Bench) -> Outcome {
         });
     };
     let backend = backend(&args.exec, None)?;
-    let model = session.compile(&SpecArgs { spec: spec.clone(), set: args.set.clone() })?;
+    let model = session.compile(&SpecArgs { spec: spec.clone(), set: args.set.clone(), on: args.on.clone() })?;
     let compiled = model.compiled();
     args.exec.with_threads(|| network(session, args, backend.as_ref(), compiled))
 }

@@ -21,6 +21,7 @@ fn show(expr: &Expr) -> String {
         ExprKind::Str(text) => format!("'{text}'"),
         ExprKind::List(values) => format!("[{}]", values.iter().map(show).collect::<Vec<_>>().join(" ")),
         ExprKind::Name(name) => name.clone(),
+        ExprKind::Role(role) => format!("@{role}"),
         ExprKind::In => "in".into(),
         ExprKind::Prev => "prev".into(),
         ExprKind::Call(name, args) => format!("{}{}", name.value, show_args(args)),
@@ -218,6 +219,8 @@ fn statements_end_where_they_should() {
 fn show_place(place: &Place) -> String {
     let segment = |segment: &Spanned<Segment>| match &segment.value {
         Segment::Glob(glob) => format!(".{glob}"),
+        Segment::Role(role) => format!("@{role}"),
+        Segment::Tap(stride) => format!("tap({stride})"),
         Segment::Indices(indices) => {
             let one = |index: &Index| match index {
                 Index::All => "*".to_string(),
@@ -310,7 +313,11 @@ fn edits_are_understood() {
         ("insert se(reduction = 16) at layer3[5]", "insert se(reduction=16) At layer3[5]"),
         ("insert dropout(0.5) -> relu as x before fc", "insert dropout(0.5) -> relu as x Before fc"),
         ("output aux = layer3 -> a: fcn_head(21)\n-> relu", "output aux = layer3 a: fcn_head(21) -> relu"),
-        ("input meta: [N, 2 * n,]", "input meta: [N (2 * n)]"),
+        ("input meta: [N, 2 * n,]", "input meta: [N (Mul 2 n)]"),
+        ("dilate to 2 * n", "dilate to (Mul 2 n)"),
+        ("freeze all except @head, @stages[-1].**:relu", "freeze <all> except @head, @stages[-1].**:relu"),
+        ("cut after tap( 16 )", "cut After tap(16)"),
+        ("append { concat(in, @stages[0].a) }", "append {concat(in @stages[0].a)}"),
         ("insert lora(rank = 8) beside **.mlp.**:linear", "insert lora(rank=8) Beside **.mlp.**:linear"),
         (
             "replace avgpool..=fc with {\n a: relu\n flatten\n} as head",
@@ -394,7 +401,7 @@ fn a_whole_file_is_understood() {
     assert_eq!((body.inputs.len(), body.labels.len(), body.preprocess.len()), (1, 1, 1));
     assert_eq!(show_body(&body.body), "{input: relu; labels: relu}");
     let Item::Network(alias) = &tree.items[8] else { panic!() };
-    let NetworkDefinition::Alias { target, args } = &alias.definition else { panic!() };
+    let NetworkDefinition::Alias { target, args, .. } = &alias.definition else { panic!() };
     assert_eq!((target.value.as_str(), args.span.start, args.span.end), ("n", target.span.end, target.span.end));
     let Item::Train(train) = &tree.items[10] else { panic!() };
     assert!(matches!(&train.lines[0], TrainLine::Factor { word, .. } if word.value == "lr"));
