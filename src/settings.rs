@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use archc_base::Resample;
 
 use crate::build::{BaseInfo, Value};
-use crate::diag::{At, Code, Diagnostic, Diagnostics, Problem, Result, suggest};
+use crate::diag::{At, Code, Diagnostic, Diagnostics, Problem, Result, short, suggest};
 use crate::graph::OWN_OUTPUT;
 use crate::io::labels::Labels;
 use crate::io::open;
@@ -163,7 +163,7 @@ impl Settings {
             settings.labels = Some(LabelsSource::Named(labels));
         }
         if let Some(licence) = said.licence.filter(|licence| !is_permissive(licence)) {
-            remarks.push(format!("{source} is given under the licence {licence}"));
+            remarks.push(format!("{source} is given under the licence {}", short(&licence)));
         }
         (settings, remarks)
     }

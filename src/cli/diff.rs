@@ -17,7 +17,6 @@ use crate::graph::{key, path};
 use crate::io::console::{print, print_json};
 use crate::ops::attr::FromAttr;
 use crate::typed::Typed;
-use crate::weights::WeightsSource;
 
 /// Compare the networks of two specs; exit status 0 if they are the same, 1 if not, 2 for anything else.
 #[derive(Debug, clap::Args)]
@@ -147,11 +146,8 @@ fn tensors(typed: &Typed) -> IndexMap<String, Aspects> {
 }
 
 fn weights_text(compiled: &Compiled) -> String {
-    match &compiled.settings.weights {
-        WeightsSource::File(file) => format!("\"{file}\""),
-        WeightsSource::Hub(repo) => format!("hf(\"{repo}\")"),
-        WeightsSource::Random { seed } => format!("random(seed = {seed})"),
-    }
+    let part = compiled.settings.intake.part().map(|part| format!(" part \"{part}\""));
+    format!("{}{}", compiled.settings.weights, part.unwrap_or_default())
 }
 
 fn cost(a: &Typed, b: &Typed) -> String {

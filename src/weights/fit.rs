@@ -136,7 +136,7 @@ impl Fit<'_> {
         if let Some(way) = self.way(&Lines::default()).filter(|way| !way.lines.is_empty()) {
             let what = match &way.prefix {
                 Some(prefix) => format!("the file's keys begin with `{prefix}`"),
-                None if way.lines.ignores.is_empty() => "these tables are for another size".into(),
+                None if way.lines.ignores.is_empty() => "tables of positions can be resized".into(),
                 None => "the network does without these keys".into(),
             };
             return vec![format!("{what}: `{}`{}", way.lines, way.rest())];

@@ -240,6 +240,9 @@ mod tests {
             let keys: Vec<&String> = store.tensors().keys().collect();
             assert!(keys.is_sorted(), "{keys:?}");
             assert_eq!(store.warnings(), [], "{name}");
+            let parts = if prefix.is_empty() { vec![] } else { vec!["state_dict"] };
+            assert_eq!(store.parts(), parts, "{name}");
+            assert_eq!(store.read_part(&format!("{prefix}slice"), 1..3).unwrap(), [11.0, 12.0], "{name}");
         }
     }
 
@@ -267,6 +270,7 @@ mod tests {
         let read = |bytes: &[u8]| -> Result<(), Problem> {
             std::fs::write(&path, bytes).unwrap();
             let store = Store::open_file(&path)?;
+            store.parts();
             store.tensors().keys().try_for_each(|key| store.read(key).map(drop))
         };
         for name in ["zip.pth", "legacy.pth"] {

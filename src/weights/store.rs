@@ -301,6 +301,9 @@ mod tests {
         assert_eq!(store.raw("steps").unwrap().as_ref(), 1234i64.to_le_bytes());
         assert_eq!(store.read("steps").unwrap(), [1234.0]);
         assert_eq!(store.read("half").unwrap(), [0.5]);
+        assert_eq!(store.read_part("w", 1..3).unwrap(), [-2.0, 3.5]);
+        assert_eq!(store.read_part("half", 0..1).unwrap(), [0.5]);
+        assert!(store.parts().is_empty());
         let problem = store.read("odd").unwrap_err();
         assert!(problem.message.starts_with("`odd` of "), "{}", problem.message);
         assert!(problem.message.contains("is F8_E4M3"), "{}", problem.message);
