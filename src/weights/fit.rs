@@ -158,7 +158,7 @@ impl Fit<'_> {
             let way = self.way(&lines).filter(|way| way.missing * 2 <= faults.missing.len());
             ways.extend(way.map(|way| (part.as_str(), way)));
         }
-        // the parts are in the order of their names; copies that are kept beside the weights come last
+        // of those that fit as well the order stays, that of their sizes and names
         ways.sort_by_key(|(part, way)| (is_other_copy(part), way.missing + way.misshapen));
         let several = ways.len() > 1;
         let hint = |(nth, (part, way)): (usize, &(&str, Way))| {
