@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use std::sync::Arc;
 
-use archc_base::Loss;
+use archc_base::{Loss, ValueLoss};
 
 use super::args::{ExecArgs, SpecArgs, positive};
 use super::backend::backend;
@@ -121,7 +121,7 @@ fn evaluate(
     let last = typed.graph().outputs().values().next().map(|output| typed.graph().node(output.node).op.name());
     let is_binary = scores_are == Kind::Sigmoids || last == Some("sigmoid");
     let plain = match is_binary {
-        true => Loss::BceWithLogits,
+        true => ValueLoss::BceWithLogits.into(),
         false => Loss::CrossEntropy { smoothing: 0.0, weights: None },
     };
     let mut executable = Executable::new(typed, &bound, backend, batch)?;

@@ -4,6 +4,8 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 use std::fmt;
 use std::mem::discriminant;
 
+use crate::formula::sigmoid;
+
 /// A function of one number, with its formula and gradient. NaN stays NaN.
 ///
 /// Parameters are float32, as kernels compute with them.
@@ -48,7 +50,7 @@ impl Act {
     /// `min(max(x, 0), 6)`, as `torch.nn.ReLU6`.
     pub const RELU6: Act = Act::Clamp { lo: 0.0, hi: 6.0 };
 
-    /// One of each, with parameters for a test to draw from. The place is the [code](Act::code), the name that by which
+    /// One of each, with parameters for a test to draw from. The place is its [code](Act::code), the name is that by which
     /// CUDA code knows it.
     pub const ALL: [(&str, Act); 16] = [
         ("None", Act::None),
@@ -81,7 +83,8 @@ impl Act {
             Act::Elu(alpha) => [alpha, 0.0],
             Act::LeakyRelu(slope) => [slope, 0.0],
             Act::Linear { scale, shift } => [scale, shift],
-            _ => [0.0; 2],
+            Act::None | Act::Relu | Act::Gelu | Act::GeluTanh | Act::Silu | Act::Sigmoid | Act::Tanh => [0.0; 2],
+            Act::HardSwish | Act::HardSigmoid | Act::Softplus | Act::Mish | Act::Exp => [0.0; 2],
         }
     }
 
@@ -173,10 +176,6 @@ impl fmt::Display for Act {
             Act::Linear { scale, shift } => write!(f, "* {scale} + {shift}"),
         }
     }
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 fn softplus(x: f64) -> f64 {

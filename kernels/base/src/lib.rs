@@ -7,6 +7,7 @@
 mod act;
 mod binary;
 mod dtype;
+mod formula;
 mod loss;
 mod pool;
 mod resample;
@@ -16,7 +17,7 @@ mod window;
 pub use act::Act;
 pub use binary::Binary;
 pub use dtype::DType;
-pub use loss::Loss;
+pub use loss::{Formulas, Loss, Outputs, ValueLoss};
 pub use pool::{Pool, Reduce};
 pub use resample::{Resample, Taps};
 pub use rule::Rule;

@@ -1,7 +1,7 @@
 //! Every kernel of training against a plain loop in f64, on every instruction set of this CPU: odd sizes, tails, pixels with
 //! gaps, outputs full of NaN before the call, and the same bits on one, two, three and eight threads.
 
-use archc_base::{Act, Loss, Pool, Reduce, Resample, Rule, Window};
+use archc_base::{Act, Loss, Pool, Reduce, Resample, Rule, ValueLoss, Window};
 use archc_cpu::grad::{self, BatchNorm, Draw, Slots};
 use archc_cpu::{ConvShape, Epilogue, Image, ImageMut, Isa, Map, Policy, Rows, RowsMut, Strided};
 
@@ -733,11 +733,11 @@ fn losses() {
             Loss::CrossEntropy { smoothing: 0.25, weights: Some(weights.clone()) },
             Box::new(|z| cross(z, 0.25, &|class| f64::from(weights[class]))),
         ),
-        (Loss::BceWithLogits, Box::new(|z| each(z, &|z, t| (1.0 + z.exp()).ln() - z * t))),
-        (Loss::Mse, Box::new(|z| each(z, &|z, t| (z - t).powi(2)))),
-        (Loss::L1, Box::new(|z| each(z, &|z, t| (z - t).abs()))),
+        (ValueLoss::BceWithLogits.into(), Box::new(|z| each(z, &|z, t| (1.0 + z.exp()).ln() - z * t))),
+        (ValueLoss::Mse.into(), Box::new(|z| each(z, &|z, t| (z - t).powi(2)))),
+        (ValueLoss::L1.into(), Box::new(|z| each(z, &|z, t| (z - t).abs()))),
         (
-            Loss::Huber { delta: 0.5 },
+            ValueLoss::Huber { delta: 0.5 }.into(),
             Box::new(|z| {
                 each(z, &|z, t| {
                     let d = (z - t).abs();

@@ -1,9 +1,12 @@
 //! Gradients of functions of one value.
 
+use super::act::Gradients;
 use super::launch::strided;
 use super::{Act, Dtype, Launch, Stored, Variant};
 
 args! {
+    use Gradients;
+
     const THREADS: usize = 256;
 
     /// The gradient of a function of one value; dx may be d.

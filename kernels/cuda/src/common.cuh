@@ -1,4 +1,4 @@
-// What every kernel shares: loads and stores of eight channels, activations, the epilogue, sums.
+// What every kernel shares: loads and stores of eight channels, the epilogue, sums.
 
 // Whether vectors of 16 bytes may be read from there on, at multiples of these distances.
 template <class E> DEV bool on_16_bytes(const E* p, int dist, int other = 0, int third = 0) {
@@ -51,8 +51,6 @@ DEV void fetch_rows_ahead(const void* first, int rows, u64 dist, int bytes, int 
 
 // ---- strides, reductions
 
-#define INFINITE __uint_as_float(0x7f800000)
-
 DEV int product(const int (&shape)[RANK], int rank) {
     int result = 1;
     for (int axis = 0; axis < rank; ++axis) result *= shape[axis];
@@ -69,9 +67,6 @@ DEV int offset(int at, int rank, const int (&shape)[RANK], const int (&strides)[
     return rank > 0 ? result + at * strides[0] : 0;
 }
 
-// NaN where either is.
-DEV float larger(float a, float b) { return a > b || a != a ? a : b; }
-
 // All lanes' values joined, in the same order every time; all lanes must ask.
 template <class F> DEV float warp_all(float v, F join) {
 #pragma unroll
@@ -80,53 +75,6 @@ template <class F> DEV float warp_all(float v, F join) {
 }
 DEV float warp_sum(float v) {
     return warp_all(v, [](float a, float b) { return a + b; });
-}
-
-// ---- activations, as PyTorch defines them
-
-DEV float sigmoid(float x) { return 1.f / (1.f + expf(-x)); }
-DEV float softplus(float x) { return x > 20.f ? x : log1pf(expf(x)); }
-// NaN stays, and `hi` wins where it is below `lo`.
-DEV float clamp(float x, float lo, float hi) {
-    x = x < lo ? lo : x;
-    return x > hi ? hi : x;
-}
-
-// 1 - erf(x), for numbers that are stored in 16 bits: off by 1.5e-7 (Abramowitz and Stegun 7.1.26), a third of erfcf's work.
-DEV float erfc_of_16_bits(float x) {
-    const float t = about_one_over(fmaf(0.3275911f, fabsf(x), 1.f));
-    const float series = t * fmaf(t, fmaf(t, fmaf(t, fmaf(t, 1.061405429f, -1.453152027f), 1.421413741f), -0.284496736f), 0.254829592f);
-    const float tail = series * power_of_two(-1.44269504f * x * x);
-    return x < 0.f ? 2.f - tail : tail;
-}
-DEV float erfc_of(float x) { return sizeof(T) == 2 ? erfc_of_16_bits(x) : erfcf(x); }
-
-template <int N, class F> DEV void each(float (&v)[N], F f) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) v[i] = f(v[i]);
-}
-
-template <int N> DEV void activate(float (&v)[N], const Act& act) {
-    const float a = act.a, b = act.b;
-    switch (act.code) {
-    case ActCode::None: break;
-    case ActCode::Relu: each(v, [](float x) { return x < 0.f ? 0.f : x; }); break;
-    case ActCode::Clamp: each(v, [=](float x) { return clamp(x, a, b); }); break;
-    case ActCode::Elu: each(v, [=](float x) { return x > 0.f ? x : a * expm1f(x); }); break;
-    case ActCode::LeakyRelu: each(v, [=](float x) { return x > 0.f ? x : a * x; }); break;
-    case ActCode::Gelu: each(v, [](float x) { return 0.5f * x * erfc_of(-0.707106781f * x); }); break;
-    case ActCode::GeluTanh: each(v, [](float x) { return 0.5f * x * (1.f + tanhf(0.797884561f * (x + 0.044715f * x * x * x))); }); break;
-    case ActCode::Silu: each(v, [](float x) { return x * sigmoid(x); }); break;
-    case ActCode::Sigmoid: each(v, [](float x) { return sigmoid(x); }); break;
-    case ActCode::Tanh: each(v, [](float x) { return tanhf(x); }); break;
-    case ActCode::HardSwish: each(v, [](float x) { return x * clamp(x + 3.f, 0.f, 6.f) * (1.f / 6.f); }); break;
-    case ActCode::HardSigmoid: each(v, [](float x) { return clamp(x + 3.f, 0.f, 6.f) * (1.f / 6.f); }); break;
-    case ActCode::Softplus: each(v, [](float x) { return softplus(x); }); break;
-    case ActCode::Mish: each(v, [](float x) { return x * tanhf(softplus(x)); }); break;
-    case ActCode::Exp: each(v, [](float x) { return expf(x); }); break;
-    // ActCode::Linear
-    default: each(v, [=](float x) { return a * x + b; });
-    }
 }
 
 // ---- what follows a sum: after(before(sum + bias[k]) * gate[n, k] + residual)

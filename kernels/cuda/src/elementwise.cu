@@ -41,15 +41,6 @@ KERNEL(map, THREADS, 2)(const __grid_constant__ Map a) {
     }
 }
 
-DEV float combine(BinaryOp op, float a, float b) {
-    switch (op) {
-    case BinaryOp::Add: return a + b;
-    case BinaryOp::Sub: return a - b;
-    case BinaryOp::SubFrom: return b - a;
-    default: return a * b;
-    }
-}
-
 KERNEL(binary, THREADS, 2)(const __grid_constant__ Binary a) {
     follow();
     const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;

@@ -4,7 +4,7 @@ use super::launch::{len, strided};
 use super::{Act, Code, Dtype, Launch, RANK, Stored, Variant};
 
 args! {
-    use Code<archc_base::Binary>;
+    use Code<archc_base::Binary>, archc_base::Binary;
 
     const THREADS: usize = 256;
 

@@ -3,10 +3,12 @@
 //!
 //! Every kernel takes one struct by value. Addresses are device addresses as numbers, 0 for none; lengths and distances count
 //! elements. The struct and the numbers that both sides know are declared in Rust alone: [`File::text`] puts their
-//! twins in C++ before the source; the codes of activations and the like are those of `archc-base`. Nothing here runs a kernel.
+//! twins in C++ before the source; codes and formulas of activations and the like are those of `archc-base`. Nothing here
+//! runs a kernel.
 
 #[macro_use]
 mod args;
+mod act;
 mod common;
 mod launch;
 mod vocabulary;
@@ -98,12 +100,15 @@ impl File {
     }
 }
 
-/// What stands before the structs of a file: the device's instructions and storage types, and what every kernel shares.
+/// What stands before the structs of a file: the device's instructions and storage types, activations, and what every kernel
+/// shares.
 #[must_use]
 pub fn prelude() -> String {
     let parts = [
         part("device", "cuh", include_str!("device.cuh")),
         part("common", "rs", &common::header()),
+        part("functions", "cuh", include_str!("functions.cuh")),
+        part("act", "rs", &act::Values::declaration()),
         part("common", "cuh", include_str!("common.cuh")),
     ];
     parts.concat()

@@ -4,7 +4,7 @@
 //           smoothing e and class weights w:
 //             (1 - e) sum(share w (log sum - z)) / W + e / classes sum over all classes(w (log sum - z)) / R
 //           W the sum of the targets' weights, R that too where there are weights, else the rows
-//           of single values: binary cross entropy with logits, squares, absolute values, Huber's
+//           of single values: the formulas of archc-base's ValueLoss
 // Layout    outputs stored, dense; targets float32
 // Tile      cross entropy: a warp a row, W by every block; others: a thread a value. Each block leaves its sums, loss_end
 //           adds them in order and in float64
@@ -88,23 +88,12 @@ KERNEL(cross_entropy_data, THREADS, 2)(const __grid_constant__ Loss a) {
     }
 }
 
-// The loss of one value, and its slope.
-DEV float value_of(const Loss& a, float z, float t, float& slope) {
-    const float d = z - t, size = fabsf(d), sign = d > 0.f ? 1.f : d < 0.f ? -1.f : d;
-    switch (a.kind) {
-    case LossKind::BceWithLogits: slope = sigmoid(z) - t; return (z > 0.f ? z : 0.f) - z * t + log1pf(expf(-fabsf(z)));
-    case LossKind::Mse: slope = 2.f * d; return d * d;
-    case LossKind::L1: slope = sign; return size;
-    default: slope = size <= a.delta ? d : a.delta * sign; return size <= a.delta ? 0.5f * d * d : a.delta * (size - 0.5f * a.delta);
-    }
-}
-
 KERNEL(value_loss, THREADS, 2)(const __grid_constant__ Loss a) {
     follow();
     SHARED(float, shared, [THREADS / 32]);
     const int total = a.rows * a.classes, tid = threadIdx.y * 32 + threadIdx.x;
     float sum = 0.f, slope;
-    for (int at = blockIdx.x * THREADS + tid; at < total; at += gridDim.x * THREADS) sum += value_of(a, to_float(a.z[at]), a.targets[at], slope);
+    for (int at = blockIdx.x * THREADS + tid; at < total; at += gridDim.x * THREADS) sum += value_of(a.kind, a.parameter, to_float(a.z[at]), a.targets[at], slope);
     sum = warp_sum(sum);
     if (threadIdx.x == 0) shared[threadIdx.y] = sum;
     __syncthreads();
@@ -121,7 +110,7 @@ KERNEL(value_loss_data, THREADS, 2)(const __grid_constant__ Loss a) {
     const float share = 1.f / total;
     for (int at = blockIdx.x * THREADS + threadIdx.y * 32 + threadIdx.x; at < total; at += gridDim.x * THREADS) {
         float slope;
-        value_of(a, to_float(a.z[at]), a.targets[at], slope);
+        value_of(a.kind, a.parameter, to_float(a.z[at]), a.targets[at], slope);
         put(a.dz[at], slope * share);
     }
 }

@@ -4,7 +4,7 @@ use super::launch::blocks;
 use super::{Code, Dtype, Launch, Stored, Variant};
 
 args! {
-    use Code<archc_base::Loss>;
+    use Code<archc_base::Loss>, archc_base::ValueLoss;
 
     const THREADS: usize = 256;
 
@@ -22,7 +22,8 @@ args! {
         classes: i32,
         kind: Code<archc_base::Loss>,
         smoothing: f32,
-        delta: f32,
+        /// Of a loss of single values.
+        parameter: f32,
         reserved: i32,
     }
 
@@ -43,7 +44,7 @@ impl Loss {
     fn start(&self, dtype: Dtype, [rows, values]: [&'static str; 2], most: usize) -> Launch {
         let (kernel, grid) = match archc_base::Loss::ALL[self.kind as usize].1 {
             archc_base::Loss::CrossEntropy { .. } => (rows, blocks(self.rows as usize, 8)),
-            _ => {
+            archc_base::Loss::OfValues(_) => {
                 let [x, ..] = blocks(self.rows as usize * self.classes as usize, 4 * THREADS);
                 (values, [x.min(most as u32), 1, 1])
             }

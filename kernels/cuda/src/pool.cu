@@ -36,9 +36,8 @@ KERNEL(pool, THREADS, 2)(const __grid_constant__ Pool a) {
             for (int i = 0; i < 8; ++i)
                 if (!max) result[i] += sums[i];
         }
-        const int inside = (rows.to - rows.from) * (cols.to - cols.from);
-        if (!max && inside > 0) {
-            const float share = (float)(a.mode == PoolMode::Mean ? rows.length * cols.length : inside);
+        if (!max && rows.to > rows.from && cols.to > cols.from) {
+            const float share = share_of(a.mode, rows, cols);
 #pragma unroll
             for (int i = 0; i < 8; ++i) result[i] /= share;
         }

@@ -52,9 +52,9 @@ KERNEL(pool_data, THREADS, 2)(const __grid_constant__ PoolData a) {
                                 if (v[i] > own[i] || (before && v[i] == own[i])) d[i] = 0.f;
                         }
                 } else {
-                    const int share = a.mode == PoolMode::Mean ? rows.length * cols.length : (rows.to - rows.from) * (cols.to - cols.from);
+                    const float share = share_of(a.mode, rows, cols);
 #pragma unroll
-                    for (int i = 0; i < 8; ++i) d[i] /= (float)share;
+                    for (int i = 0; i < 8; ++i) d[i] /= share;
                 }
 #pragma unroll
                 for (int i = 0; i < 8; ++i) sums[i] += d[i];

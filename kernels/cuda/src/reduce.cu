@@ -5,7 +5,13 @@
 //           reduce_rows: a warp a result, where what is reduced lies densely
 // Ceiling   memory's where there are results enough to fill the device
 
-DEV float join(ReduceOp op, float a, float b) { return op == ReduceOp::Max ? larger(a, b) : a + b; }
+DEV float join(ReduceOp op, float a, float b) {
+    switch (op) {
+    case ReduceOp::Mean: return a + b;
+    case ReduceOp::Max: return larger(a, b);
+    }
+    return NO_NUMBER;
+}
 
 // Of every `step`th inner index from `from` on.
 DEV float part(const Reduce& a, const T* x, int from, int step, int inner) {

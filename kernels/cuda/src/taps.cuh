@@ -4,11 +4,12 @@
 struct Taps { int count, at[4]; float weight[4]; };
 
 DEV Taps taps_of(ResizeMode mode, int i, double ratio, int from, int to) {
-    Taps taps = {1, {0, 0, 0, 0}, {1.f, 0.f, 0.f, 0.f}};
+    Taps taps = {1, {0, 0, 0, 0}, {NO_NUMBER, 0.f, 0.f, 0.f}};
     const double source = ratio * (i + 0.5) - 0.5;
     if (mode == ResizeMode::Nearest) {
         int at = from == to ? i : (int)floorf((float)i * (float)ratio);
         taps.at[0] = min(at, from - 1);
+        taps.weight[0] = 1.f;
     } else if (mode == ResizeMode::Bilinear) {
         double inside = source > 0.0 ? source : 0.0;
         int low = min((int)inside, from - 1);
@@ -18,7 +19,7 @@ DEV Taps taps_of(ResizeMode mode, int i, double ratio, int from, int to) {
         taps.at[1] = min(low + 1, from - 1);
         taps.weight[0] = 1.f - t;
         taps.weight[1] = t;
-    } else {
+    } else if (mode == ResizeMode::Bicubic) {
         const float A = -0.75f;
         const double floored = floor(source);
         const float t = (float)(source - floored);

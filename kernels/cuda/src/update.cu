@@ -42,7 +42,7 @@ KERNEL(update, THREADS, 2)(const __grid_constant__ Update a) {
                 }
                 const float shrink = a.decoupled ? (float)(1.0 - a.rate * factor * a.decay) : 1.f;
                 w = w * shrink - (float)(a.corrected * factor) * m / (sqrtf(most) * a.root + a.eps);
-            } else {
+            } else if (a.rule == UpdateRule::RmsProp) {
                 const float d = g + decay * w, v = a.keep * a.first[at] + (1.f - a.keep) * d * d;
                 a.first[at] = v;
                 float square = v;
@@ -58,6 +58,8 @@ KERNEL(update, THREADS, 2)(const __grid_constant__ Update a) {
                     moved[at] = step;
                 }
                 w -= rate * step;
+            } else {
+                w = NO_NUMBER;
             }
             a.states[at] = w;
         }

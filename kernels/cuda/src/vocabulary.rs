@@ -1,7 +1,10 @@
 //! The vocabulary of `archc-base` in C++: an enum for each concept, made of its list, so that a code means the same on both
-//! sides.
+//! sides; and a function for the formulas of each that has them.
 
+use std::fmt::Write;
 use std::marker::PhantomData;
+
+use archc_base::{Binary, Loss, ValueLoss};
 
 use super::args::list;
 use super::{Field, Twin};
@@ -57,9 +60,71 @@ coded! {
     Rule "UpdateRule",
 }
 
+/// `combine(op, a, b)`
+impl Twin for Binary {
+    fn declaration() -> String {
+        let mut text = String::from("DEV float combine(BinaryOp op, float a, float b) {\n    switch (op) {\n");
+        for (name, binary) in Binary::ALL {
+            _ = writeln!(text, "    case BinaryOp::{name}: return {};", in_float32(binary.formula()));
+        }
+        text + "    }\n    return NO_NUMBER;\n}\n"
+    }
+}
+
+/// `value_of(kind, parameter, output, target, gradient)`, which leaves the gradient by the output as well.
+impl Twin for ValueLoss {
+    fn declaration() -> String {
+        let mut text = String::from(
+            "DEV float value_of(LossKind kind, float parameter, float output, float target, float& gradient) {\n    switch (kind) {\n",
+        );
+        for (name, loss) in Loss::ALL {
+            let Loss::OfValues(loss) = loss else {
+                _ = writeln!(text, "    case LossKind::{name}: break;");
+                continue;
+            };
+            let formulas = loss.formulas();
+            let [z, t] = formulas.variables;
+            let parameter = formulas.parameter.map_or(String::new(), |name| format!(", {name} = parameter"));
+            let [value, gradient] = [formulas.value, formulas.gradient].map(in_float32);
+            _ = writeln!(text, "    case LossKind::{name}: {{");
+            _ = writeln!(text, "        const float {z} = output, {t} = target{parameter};");
+            _ = writeln!(text, "        gradient = {gradient};\n        return {value};\n    }}");
+        }
+        text + "    }\n    gradient = NO_NUMBER;\n    return NO_NUMBER;\n}\n"
+    }
+}
+
+/// A formula of `archc-base` in the words of C++: its numbers are float32, and so are the functions that it calls.
+fn in_float32(formula: &str) -> String {
+    let (mut text, mut rest) = (String::new(), formula);
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '.';
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|letter| is_part(letter) != is_part(first)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        text += match word {
+            "abs" => "fabsf",
+            "exp" => "expf",
+            "log1p" => "log1pf",
+            "max" => "larger",
+            _ => word,
+        };
+        text += if first.is_ascii_digit() { "f" } else { "" };
+        rest = after;
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn formulas_in_float32() {
+        assert_eq!(in_float32("max(z_1, 0.0) - 2.0 * log1p(z)"), "larger(z_1, 0.0f) - 2.0f * log1pf(z)");
+        let text = ValueLoss::declaration();
+        assert!(text.contains("        gradient = 2.0f * (z - t);\n        return (z - t) * (z - t);\n"), "{text}");
+        assert!(text.contains("const float z = output, t = target, delta = parameter;"), "{text}");
+    }
 
     #[test]
     fn a_concept_has_an_enum() {

@@ -11,6 +11,16 @@ DEV Span window(int at, int size, int kernel, int stride, int before, int after,
     return span;
 }
 
+// What the values of a window that has some inside the image are divided by.
+DEV float share_of(PoolMode mode, const Span& rows, const Span& cols) {
+    switch (mode) {
+    case PoolMode::Max: return 1.f;
+    case PoolMode::Mean: return (float)(rows.length * cols.length);
+    case PoolMode::MeanInside: return (float)((rows.to - rows.from) * (cols.to - cols.from));
+    }
+    return NO_NUMBER;
+}
+
 DEV Span part(int at, int size, int parts) {
     Span span = {(int)((u64)at * size / parts), (int)(((u64)(at + 1) * size + parts - 1) / parts), 1, 0};
     span.length = span.to - span.from;

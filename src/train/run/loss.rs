@@ -13,10 +13,11 @@ pub fn loss(kind: &Loss, outputs: &Tensor, targets: &Targets) -> f64 {
             Targets::Classes(classes) | Targets::Mixed { first: classes, .. },
         ) => cross_entropy(outputs, classes, f64::from(*smoothing), weights.as_deref()),
         // numbers have no class, and classes no numbers: a checked run has neither
-        (Loss::CrossEntropy { .. }, Targets::Values(_)) | (_, Targets::Classes(_) | Targets::Mixed { .. }) => f64::NAN,
-        (_, Targets::Values(values)) => {
+        (Loss::CrossEntropy { .. }, Targets::Values(_))
+        | (Loss::OfValues(_), Targets::Classes(_) | Targets::Mixed { .. }) => f64::NAN,
+        (Loss::OfValues(loss), Targets::Values(values)) => {
             let pairs = outputs.data().iter().zip(values.data());
-            let sum: f64 = pairs.map(|(x, y)| kind.value(f64::from(*x), f64::from(*y))).sum();
+            let sum: f64 = pairs.map(|(x, y)| loss.value(f64::from(*x), f64::from(*y))).sum();
             sum / outputs.len().max(1) as f64
         }
     }
@@ -39,6 +40,8 @@ fn cross_entropy(outputs: &Tensor, classes: &[usize], smoothing: f64, weights: O
 
 #[cfg(test)]
 mod tests {
+    use archc_base::ValueLoss;
+
     use super::*;
 
     #[test]
@@ -51,10 +54,10 @@ mod tests {
         let cases = [
             (Loss::CrossEntropy { smoothing: 0.0, weights: None }, &classes, 0.910_991_953),
             (Loss::CrossEntropy { smoothing: 0.1, weights }, &classes, 1.356_546_228),
-            (Loss::BceWithLogits, &values, 0.846_415_064),
-            (Loss::Mse, &values, 1.437_5),
-            (Loss::L1, &values, 1.083_333_333),
-            (Loss::Huber { delta: 0.7 }, &values, 0.516_666_667),
+            (ValueLoss::BceWithLogits.into(), &values, 0.846_415_064),
+            (ValueLoss::Mse.into(), &values, 1.437_5),
+            (ValueLoss::L1.into(), &values, 1.083_333_333),
+            (ValueLoss::Huber { delta: 0.7 }.into(), &values, 0.516_666_667),
         ];
         for (kind, targets, wanted) in cases {
             let got = loss(&kind, &outputs, targets);

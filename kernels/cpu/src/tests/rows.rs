@@ -75,7 +75,7 @@ fn pairs_of_all_kinds() {
     for isa in Isa::all() {
         let mut rng = Rng::new(11);
         for (rows, cols) in [(1, 1), (6, 3), (40, 17), (12, 64), (3, 5000), (700, 100)] {
-            for (_, op) in Binary::ALL {
+            for &(_, op) in Binary::ALL {
                 let what = format!("{} {op:?} {rows} x {cols}", isa.name());
                 let (xd, yd, bd) = (cols + rng.pick(0, 2), cols + rng.pick(0, 2), cols + rng.pick(0, 1));
                 let away = |v: f32| v + if v < 0.0 { -0.5 } else { 0.5 };

@@ -4,12 +4,12 @@ use archc_base::{Act, Binary as Of};
 use archc_cuda::{Binary, Broadcast, Copy_, Dropout, Dtype, Fill, Map, RANK};
 use archc_emu::Buffer;
 
-use crate::support::{ACTS, Random, Values, check, run, tolerance};
+use crate::support::{Random, Values, acts, check, run, tolerance};
 
 #[test]
 fn maps_of_every_activation() {
     for dtype in Dtype::STORED {
-        for (seed, act) in ACTS.into_iter().enumerate() {
+        for (seed, act) in acts().enumerate() {
             for (rows, cols, gap) in [(5, 24, 0), (7, 13, 0), (3, 64, 8), (4, 5, 3)] {
                 let mut random = Random::new(seed as u64 + 1);
                 let x: Vec<f32> = random.numbers(rows * cols).into_iter().map(|v| v * 5.0).collect();
@@ -99,7 +99,7 @@ fn pairs_of_all_kinds() {
     let pairings = [[12, 0, 20, 1, 240], [1, 0, 0, 0, 1], [1, 0, 0, 1, 20], [4, 20, 0, 1, 60], [12, 0, 1, 0, 12]];
     for dtype in Dtype::STORED {
         for [rows_each, b_outer, b_row, b_col, len] in pairings {
-            for op in [Of::Add, Of::Sub, Of::SubFrom, Of::Mul] {
+            for &(_, op) in Of::ALL {
                 let mut random = Random::new(9);
                 let (a, b, residual) =
                     (random.numbers(rows * cols), random.numbers(len as usize), random.numbers(rows * cols));

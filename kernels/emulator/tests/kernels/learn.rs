@@ -1,14 +1,14 @@
 //! What training adds. Whole steps are compared with the CPU's by the tests of the runtime; here is what those do not reach:
 //! gaps that must not be touched, tails, parts, and single kernels against float64.
 
-use archc_base::Act;
+use archc_base::{Act, Loss as Of};
 use archc_cuda::{
-    ActData, Args, BatchNorm, BatchNormData, ColumnMode, Columns, ConvWeight, Dtype, Launch, Norm, PoolData, Update,
-    WeightEnd,
+    ActData, Args, BatchNorm, BatchNormData, ColumnMode, Columns, ConvWeight, Dtype, Launch, Loss, LossEnd, Map, Norm,
+    PoolData, Update, WeightEnd,
 };
 use archc_emu::Buffer;
 
-use crate::support::{Random, Values, check, run, tolerance};
+use crate::support::{Random, Values, acts, check, run, tolerance};
 
 /// Floats that hold no numbers yet.
 fn floats(len: usize) -> Buffer<f32> {
@@ -340,6 +340,108 @@ fn maxima_give_to_the_first() {
         run(&args.launch(dtype), &args);
         assert_eq!(dx.read(), [0.0, 3.0, 0.0, 4.0, 0.0, 8.0, 0.0, 0.0, 0.0], "{dtype:?}");
     }
+}
+
+#[test]
+fn gradients_of_every_activation() {
+    let (rows, cols) = (5, 21);
+    for dtype in Dtype::STORED {
+        for (seed, act) in acts().enumerate() {
+            let mut random = Random::new(seed as u64 + 1);
+            // off the kinks, which are whole numbers and quarters
+            let x: Vec<f32> = random.numbers(rows * cols).iter().map(|x| (x * 5.0).round() + 0.375).collect();
+            let d = random.numbers(rows * cols);
+            let result = |x: f32| act.apply(x.into()) as f32;
+            let seen: Vec<f32> = x.iter().map(|x| if act.by_result() { result(*x) } else { *x }).collect();
+            let (d_values, seen) = (Values::of(dtype, &d), Values::of(dtype, &seen));
+            let dx = Values::poison(dtype, rows * cols, 0);
+            let args = ActData {
+                d: d_values.address(),
+                seen: seen.address(),
+                dx: dx.address(),
+                rows: rows as i32,
+                cols: cols as i32,
+                d_dist: cols as i32,
+                seen_dist: cols as i32,
+                dx_dist: cols as i32,
+                act: act.into(),
+                ..ActData::default()
+            };
+            run(&args.launch(dtype, "act_data"), &args);
+            let want: Vec<f64> = x.iter().zip(&d).map(|(x, d)| act.gradient((*x).into()) * f64::from(*d)).collect();
+            // of results that were rounded
+            check(&format!("{dtype:?} {act:?}"), &dx.read(), &want, 4.0 * tolerance(dtype));
+        }
+    }
+}
+
+#[test]
+fn losses_of_single_values() {
+    let (rows, classes) = (37, 19);
+    let len = rows * classes;
+    for dtype in Dtype::STORED {
+        for (name, loss) in Of::ALL {
+            let Of::OfValues(of) = loss else { continue };
+            let mut random = Random::new(8);
+            let z: Vec<f32> = random.numbers(len).iter().map(|z| z * 4.0).collect();
+            let t: Vec<f32> = random.numbers(len).iter().map(|t| t.abs()).collect();
+            let (z_values, dz, y) = (Values::of(dtype, &z), Values::poison(dtype, len, 0), floats(1));
+            let targets = Buffer::of(&t);
+            let mut args = Loss {
+                z: z_values.address(),
+                targets: targets.address(),
+                dz: dz.address(),
+                rows: rows as i32,
+                classes: classes as i32,
+                kind: loss.code(),
+                parameter: of.parameter(),
+                ..Loss::default()
+            };
+            let partials = floats(args.partials(dtype));
+            args.partials = partials.address();
+            run(&args.launch(dtype), &args);
+            let end: LossEnd = args.end(dtype, y.address());
+            run(&end.launch(dtype), &end);
+            run(&args.launch_data(dtype), &args);
+            let pairs = || z.iter().zip(&t).map(|(z, t)| (f64::from(*z), f64::from(*t)));
+            let mean = pairs().map(|(z, t)| of.value(z, t)).sum::<f64>() / len as f64;
+            check(&format!("{dtype:?} {name}"), y.values(), &[mean], 2e-6);
+            let gradients: Vec<f64> = pairs().map(|(z, t)| of.gradient(z, t) / len as f64).collect();
+            check(&format!("gradient {dtype:?} {name}"), &dz.read(), &gradients, tolerance(dtype));
+        }
+    }
+}
+
+/// A code of no list is not taken for one that is in it.
+#[test]
+fn unknown_codes_give_no_number() {
+    let (x, y) = (Values::of(Dtype::F32, &[0.5; 3]), Values::poison(Dtype::F32, 3, 0));
+    let act = archc_cuda::Act { code: Act::ALL.len() as i32, ..Act::None.into() };
+    let [x_at, y_at] = [x.address(), y.address()];
+    let args = Map { x: x_at, y: y_at, rows: 1, cols: 3, x_dist: 3, y_dist: 3, after: act, ..Map::default() };
+    run(&args.launch(Dtype::F32), &args);
+    assert!(y.read().iter().all(|y| y.is_nan()));
+    let args = ActData {
+        d: x_at,
+        seen: x_at,
+        dx: y_at,
+        rows: 1,
+        cols: 3,
+        d_dist: 3,
+        seen_dist: 3,
+        dx_dist: 3,
+        act,
+        ..ActData::default()
+    };
+    run(&args.launch(Dtype::F32, "act_data"), &args);
+    assert!(y.read().iter().all(|y| y.is_nan()));
+    let states = Buffer::of(&[1.0f32; 3]);
+    let gradients = Buffer::of(&[1.0f32; 3]);
+    let rule = archc_base::Rule::ALL.len() as i32;
+    let (states_at, gradients_at) = (states.address(), gradients.address());
+    let args = Update { states: states_at, gradients: gradients_at, to: 3, learned: 3, rule, ..Update::default() };
+    once(&args.launch(), &args);
+    assert!(states.values().iter().all(|state| state.is_nan()));
 }
 
 /// What is masked is 0, even where the gradient is no number.

@@ -54,8 +54,7 @@ fn loss(to: &Lower, loss: &archc_base::Loss) -> Result<archc_cuda::Loss, Problem
             args.smoothing = *smoothing;
             args.weights = weights.as_ref().map_or(Ok(0), |weights| to.floats(weights))?;
         }
-        archc_base::Loss::Huber { delta } => args.delta = *delta,
-        archc_base::Loss::BceWithLogits | archc_base::Loss::Mse | archc_base::Loss::L1 => {}
+        archc_base::Loss::OfValues(loss) => args.parameter = loss.parameter(),
     }
     Ok(args)
 }
