@@ -39,26 +39,45 @@ impl<T: Pointwise> Operation for T {
     }
 }
 
-op! {
+/// Ops without arguments that are an [`Act`] each.
+macro_rules! activations {
+    ($($(#[doc = $doc:literal])* $Name:ident = $word:literal: $act:expr;)*) => {
+        $(
+            op! {
+                $(#[doc = $doc])*
+                pub struct $Name = $word, First {}
+            }
+
+            impl Pointwise for $Name {
+                fn function(&self) -> Act {
+                    $act
+                }
+            }
+        )*
+    };
+}
+
+activations! {
     /// Rectifier, max(x, 0), as `torch.nn.ReLU`. Any shape.
-    pub struct Relu = "relu", First {}
-}
-
-impl Pointwise for Relu {
-    fn function(&self) -> Act {
-        Act::Relu
-    }
-}
-
-op! {
+    Relu = "relu": Act::Relu;
     /// Rectifier that stops at 6, min(max(x, 0), 6), as `torch.nn.ReLU6`. Any shape.
-    pub struct Relu6 = "relu6", First {}
-}
-
-impl Pointwise for Relu6 {
-    fn function(&self) -> Act {
-        Act::RELU6
-    }
+    Relu6 = "relu6": Act::RELU6;
+    /// x sigmoid(x), also called swish, as `torch.nn.SiLU`. Any shape.
+    Silu = "silu": Act::Silu;
+    /// 1 / (1 + e^-x), as `torch.nn.Sigmoid`. Any shape.
+    Sigmoid = "sigmoid": Act::Sigmoid;
+    /// Hyperbolic tangent, as `torch.nn.Tanh`. Any shape.
+    Tanh = "tanh": Act::Tanh;
+    /// x min(max(x + 3, 0), 6) / 6, as `torch.nn.Hardswish` (Howard et al. 2019). Any shape.
+    Hardswish = "hardswish": Act::HardSwish;
+    /// min(max(x + 3, 0), 6) / 6, as `torch.nn.Hardsigmoid`. Any shape.
+    Hardsigmoid = "hardsigmoid": Act::HardSigmoid;
+    /// ln(1 + e^x), and x above 20, as `torch.nn.Softplus`. Any shape.
+    Softplus = "softplus": Act::Softplus;
+    /// x tanh(softplus(x)), as `torch.nn.Mish` (Misra 2019). Any shape.
+    Mish = "mish": Act::Mish;
+    /// e^x, as `torch.exp`. Any shape.
+    Exp = "exp": Act::Exp;
 }
 
 op! {
@@ -118,94 +137,6 @@ impl Pointwise for Gelu {
             Approximate::None => Act::Gelu,
             Approximate::Tanh => Act::GeluTanh,
         }
-    }
-}
-
-op! {
-    /// x sigmoid(x), also called swish, as `torch.nn.SiLU`. Any shape.
-    pub struct Silu = "silu", First {}
-}
-
-impl Pointwise for Silu {
-    fn function(&self) -> Act {
-        Act::Silu
-    }
-}
-
-op! {
-    /// 1 / (1 + e^-x), as `torch.nn.Sigmoid`. Any shape.
-    pub struct Sigmoid = "sigmoid", First {}
-}
-
-impl Pointwise for Sigmoid {
-    fn function(&self) -> Act {
-        Act::Sigmoid
-    }
-}
-
-op! {
-    /// Hyperbolic tangent, as `torch.nn.Tanh`. Any shape.
-    pub struct Tanh = "tanh", First {}
-}
-
-impl Pointwise for Tanh {
-    fn function(&self) -> Act {
-        Act::Tanh
-    }
-}
-
-op! {
-    /// x min(max(x + 3, 0), 6) / 6, as `torch.nn.Hardswish` (Howard et al. 2019). Any shape.
-    pub struct Hardswish = "hardswish", First {}
-}
-
-impl Pointwise for Hardswish {
-    fn function(&self) -> Act {
-        Act::HardSwish
-    }
-}
-
-op! {
-    /// min(max(x + 3, 0), 6) / 6, as `torch.nn.Hardsigmoid`. Any shape.
-    pub struct Hardsigmoid = "hardsigmoid", First {}
-}
-
-impl Pointwise for Hardsigmoid {
-    fn function(&self) -> Act {
-        Act::HardSigmoid
-    }
-}
-
-op! {
-    /// ln(1 + e^x), and x above 20, as `torch.nn.Softplus`. Any shape.
-    pub struct Softplus = "softplus", First {}
-}
-
-impl Pointwise for Softplus {
-    fn function(&self) -> Act {
-        Act::Softplus
-    }
-}
-
-op! {
-    /// x tanh(softplus(x)), as `torch.nn.Mish` (Misra 2019). Any shape.
-    pub struct Mish = "mish", First {}
-}
-
-impl Pointwise for Mish {
-    fn function(&self) -> Act {
-        Act::Mish
-    }
-}
-
-op! {
-    /// e^x, as `torch.exp`. Any shape.
-    pub struct Exp = "exp", First {}
-}
-
-impl Pointwise for Exp {
-    fn function(&self) -> Act {
-        Act::Exp
     }
 }
 

@@ -1,7 +1,7 @@
 //! Self-attention.
 
+use super::dropout::probability;
 use super::init::Init;
-use super::noise::probability;
 use super::shape::Shape;
 use super::{Operand, Operation, ParamDecl, mismatch, op};
 use crate::diag::Problem;

@@ -13,11 +13,11 @@ pub mod activation;
 pub mod attention;
 pub mod constant;
 pub mod conv;
+pub mod dropout;
 mod eval;
 pub mod join;
 pub mod layout;
 pub mod linear;
-pub mod noise;
 pub mod norm;
 pub mod pool;
 pub mod reduce;
@@ -436,10 +436,10 @@ ops! {
     activation::Softmax,
     activation::LogSoftmax,
     activation::Normalize,
-    noise::Identity,
-    noise::Dropout,
-    noise::Dropout2d,
-    noise::StochasticDepth,
+    dropout::Identity,
+    dropout::Dropout,
+    dropout::Dropout2d,
+    dropout::StochasticDepth,
     pool::MaxPool2d,
     pool::AvgPool2d,
     pool::AdaptiveAvgPool2d,

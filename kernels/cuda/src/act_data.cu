@@ -1,36 +1,25 @@
 // Gradients of functions of one value.
 //
-// Formula   act_data    dx = d f', from the result where f' is a function of it, else from what f was given
-//           prelu_data  dx = x > 0 ? d : slope d; d may be x, which makes it prelu itself
+// Formula   dx = d f', from the result where f' is a function of it, else from what f was given; with slopes
+//           dx = x > 0 ? d : slope d
 // Tile      a thread has eight neighbouring columns of a row
 // Ceiling   memory's
 
 KERNEL(act_data, THREADS, 2)(const __grid_constant__ ActData a) {
     follow();
-    const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
-    const bool wide = on_16_bytes(a.d, a.d_dist), wide_seen = on_16_bytes(a.seen, a.seen_dist), wide_dx = on_16_bytes(a.dx, a.dx_dist);
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
-        const int row = at / vectors, col = at % vectors * 8, count = a.cols - col < 8 ? a.cols - col : 8;
+    const Backward& io = a.io;
+    const bool wide = on_16_bytes(io.d, io.d_dist), wide_seen = on_16_bytes(io.seen, io.seen_dist), wide_dx = on_16_bytes(io.dx, io.dx_dist);
+    each_eight<THREADS>(io.rows, io.cols, [&](int row, int col, int count) {
         float d[8], seen[8];
-        load8(d, a.d + row * a.d_dist + col, count, wide);
-        load8(seen, a.seen + row * a.seen_dist + col, count, wide_seen);
-        chain(d, seen, a.act);
-        store8(a.dx + row * a.dx_dist + col, d, count, wide_dx);
-    }
-}
-
-KERNEL(prelu_data, THREADS, 2)(const __grid_constant__ ActData a) {
-    follow();
-    const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
-    const bool wide = on_16_bytes(a.d, a.d_dist), wide_seen = on_16_bytes(a.seen, a.seen_dist), wide_dx = on_16_bytes(a.dx, a.dx_dist);
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
-        const int row = at / vectors, col = at % vectors * 8, count = a.cols - col < 8 ? a.cols - col : 8;
-        float d[8], seen[8];
-        load8(d, a.d + row * a.d_dist + col, count, wide);
-        load8(seen, a.seen + row * a.seen_dist + col, count, wide_seen);
+        load8(d, io.d + row * io.d_dist + col, count, wide);
+        load8(seen, io.seen + row * io.seen_dist + col, count, wide_seen);
+        if (a.slope) {
 #pragma unroll
-        for (int i = 0; i < 8; ++i)
-            if (i < count && !(seen[i] > 0.f)) d[i] *= a.slope[(col + i) * a.slope_col];
-        store8(a.dx + row * a.dx_dist + col, d, count, wide_dx);
-    }
+            for (int i = 0; i < 8; ++i)
+                if (i < count && !(seen[i] > 0.f)) d[i] *= a.slope[(col + i) * a.slope_col];
+        } else {
+            chain(d, seen, a.act);
+        }
+        store8(io.dx + row * io.dx_dist + col, d, count, wide_dx);
+    });
 }

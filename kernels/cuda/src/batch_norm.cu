@@ -6,22 +6,6 @@
 // Tile      a thread keeps eight columns and what they need in registers, and goes down the rows
 // Ceiling   memory's: each operand is read once
 
-DEV float rstd_of(float variance, float eps) { return 1.f / sqrtf(variance + eps); }
-
-// The norm of eight columns as a line: scale x + shift.
-DEV void line_of(float (&scale)[8], float (&shift)[8], const float* stats, const float* weight, const float* bias, int cols, int c, int count, float eps) {
-    float mean[8], variance[8];
-    load8(mean, stats + c, count, false);
-    load8(variance, stats + cols + c, count, false);
-    load8(scale, weight + c, count, false);
-    load8(shift, bias + c, count, false);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-        scale[i] *= rstd_of(variance[i], eps);
-        shift[i] -= mean[i] * scale[i];
-    }
-}
-
 KERNEL(batch_norm, THREADS, 2)(const __grid_constant__ BatchNorm a) {
     follow();
     const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 8, count = a.cols - c < 8 ? a.cols - c : 8;
@@ -36,11 +20,7 @@ KERNEL(batch_norm, THREADS, 2)(const __grid_constant__ BatchNorm a) {
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] = fmaf(v[i], scale[i], shift[i]);
         activate_twice(v, a.before, a.after, [&] {
-            if (!a.residual) return;
-            float other[8];
-            load8(other, a.residual + row * a.residual_dist + c, count, wide_r);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) v[i] += other[i];
+            if (a.residual) add8(v, a.residual + row * a.residual_dist + c, count, wide_r);
         });
         store8(a.y + row * a.y_dist + c, v, count, wide_y);
     }

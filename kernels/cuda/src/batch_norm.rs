@@ -1,6 +1,6 @@
 //! Batch norm by the statistics of the batch, and its gradient.
 
-use super::launch::columns;
+use super::launch::{columns, plain};
 use super::{Act, Dtype, Launch, Stored, Variant};
 
 args! {
@@ -45,10 +45,6 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("batch_norm", dtype)).into()
-}
-
 impl BatchNorm {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         down(dtype, "batch_norm", self.rows, self.cols)
@@ -64,6 +60,5 @@ impl BatchNormData {
 fn down(dtype: Dtype, kernel: &'static str, rows: i32, cols: i32) -> Launch {
     let [across, beside, chunks] = columns(cols, THREADS);
     let grid = [chunks as u32, (rows as usize).div_ceil(4 * beside).clamp(1, 4096) as u32, 1];
-    let block = [across as u32, beside as u32, 1];
-    Launch { variant: Variant::stored("batch_norm", dtype), kernel, grid, block, shared: 0 }
+    plain(Variant::stored("batch_norm", dtype), kernel, grid, [across, beside])
 }

@@ -70,22 +70,13 @@ KERNEL(statistics, THREADS, 2)(const __grid_constant__ Columns a) {
     });
 }
 
-DEV float rstd_of(float variance, float eps) { return 1.f / sqrtf(variance + eps); }
-
 KERNEL(norm_sums, THREADS, 2)(const __grid_constant__ Columns a) {
     follow();
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist);
     columns<2>(a, [&](int c, int count, int from, int to, int step, float(&sums)[2][8]) {
-        float mean[8], scale[8], shift[8], more[8];
+        float mean[8], scale[8], shift[8];
+        line_of(scale, shift, a.stats, a.weight, a.bias, a.cols, c, count, a.eps);
         load8(mean, a.stats + c, count, false);
-        load8(more, a.stats + a.cols + c, count, false);
-        load8(scale, a.weight + c, count, false);
-        load8(shift, a.bias + c, count, false);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-            scale[i] *= rstd_of(more[i], a.eps);
-            shift[i] -= mean[i] * scale[i];
-        }
 #pragma unroll 2
         for (int row = from; row < to; row += step) {
             float d[8], v[8];

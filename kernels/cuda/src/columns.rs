@@ -1,6 +1,6 @@
 //! Sums over the rows of a matrix, and what is made of them.
 
-use super::launch::{blocks, columns};
+use super::launch::{blocks, columns, plain};
 use super::{Dtype, Launch, Stored, Variant};
 
 codes! {
@@ -74,10 +74,6 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("columns", dtype)).into()
-}
-
 impl Columns {
     pub fn cut(&mut self, processors: usize) {
         let [_, beside, chunks] = columns(self.cols, THREADS);
@@ -98,8 +94,7 @@ impl Columns {
     pub fn launch(&self, dtype: Dtype, kernel: &'static str) -> Launch {
         let [across, beside, chunks] = columns(self.cols, THREADS);
         let grid = [chunks as u32, self.parts() as u32, 1];
-        let block = [across as u32, beside as u32, 1];
-        Launch { variant: Variant::stored("columns", dtype), kernel, grid, block, shared: 0 }
+        plain(Variant::stored("columns", dtype), kernel, grid, [across, beside])
     }
 
     pub fn end(&self, y: u64, kinds: usize, mode: ColumnMode) -> ColumnEnd {
@@ -122,22 +117,16 @@ impl ColumnEnd {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let variant = Variant::stored("columns", dtype);
         if self.mode == ColumnMode::Slope {
-            return Launch { variant, kernel: "slope_end", grid: [1; 3], block: [THREADS as u32, 1, 1], shared: 0 };
+            return plain(variant, "slope_end", [1; 3], [THREADS, 1]);
         }
         let grid = blocks(self.cols as usize, 32);
-        Launch { variant, kernel: "column_end", grid, block: [32, THREADS as u32 / 32, 1], shared: 0 }
+        plain(variant, "column_end", grid, [32, THREADS / 32])
     }
 }
 
 impl Running {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let variant = Variant::stored("columns", dtype);
-        Launch {
-            variant,
-            kernel: "running",
-            grid: blocks(self.channels as usize, THREADS),
-            block: [THREADS as u32, 1, 1],
-            shared: 0,
-        }
+        plain(variant, "running", blocks(self.channels as usize, THREADS), [THREADS, 1])
     }
 }

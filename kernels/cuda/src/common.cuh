@@ -40,6 +40,33 @@ template <class E> DEV void store8(E* p, const float (&v)[8], int count, bool wi
             if (i < count) put(p[i], v[i]);
     }
 }
+// Adds eight neighbours, or multiplies by them.
+template <class E> DEV void add8(float (&v)[8], const E* p, int count, bool wide) {
+    float other[8];
+    load8(other, p, count, wide);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) v[i] += other[i];
+}
+template <class E> DEV void multiply8(float (&v)[8], const E* p, int count, bool wide) {
+    float other[8];
+    load8(other, p, count, wide);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) v[i] *= other[i];
+}
+
+// Calls f(row, first column, columns) for eight neighbouring columns, or those that are left, of each row in turn, by all
+// threads of a grid.
+template <int THREADS, class F> DEV void each_eight(int rows, int cols, F f) {
+    const int vectors = (cols + 7) / 8, total = rows * vectors;
+    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
+        const int col = at % vectors * 8;
+        f(at / vectors, col, cols - col < 8 ? cols - col : 8);
+    }
+}
+
+// Pixels of all images that a window reads, and that it makes.
+DEV int inputs(const Window& w) { return w.n * w.height * w.width; }
+DEV int outputs(const Window& w) { return w.n * w.out_height * w.out_width; }
 
 // Asks for `rows` rows of so many bytes, `dist` apart, by all threads of a block: at a small batch most of a kernel's time is
 // the way of its weights from memory, which can begin while the kernel before ends.
@@ -96,20 +123,11 @@ template <int N, class F> DEV void activate_twice(float (&v)[N], const Act& befo
 // Of `count` neighbouring channels from `channel` on; `residual` puts theirs into eight numbers.
 template <class F>
 DEV void finish_with(float (&v)[8], const Epilogue& e, int image, int channel, int count, bool wide, F residual) {
-    if (e.bias) {
-        float bias[8];
-        load8(bias, e.bias + channel, count, ((u64)(e.bias + channel) & 15) == 0);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) v[i] += bias[i];
-    }
+    if (e.bias) add8(v, e.bias + channel, count, ((u64)(e.bias + channel) & 15) == 0);
     activate_twice(v, e.before, e.after, [&] {
-        float other[8];
-        if (e.gate) {
-            load8(other, e.gate + image * e.gate_dist + channel, count, wide);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) v[i] *= other[i];
-        }
+        if (e.gate) multiply8(v, e.gate + image * e.gate_dist + channel, count, wide);
         if (e.residual) {
+            float other[8];
             residual(other);
 #pragma unroll
             for (int i = 0; i < 8; ++i) v[i] += other[i];

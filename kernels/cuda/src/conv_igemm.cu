@@ -60,14 +60,14 @@ struct Depth {
         padded = (a.c + VEC - 1) / VEC * VEC;
         int tap = k / padded;
         c = k - tap * padded;
-        r = a.s ? tap / a.s : 0;
-        s = tap - r * a.s;
+        r = a.window.s ? tap / a.window.s : 0;
+        s = tap - r * a.window.s;
     }
     DEV_MEMBER void advance(const Conv& a, int by) {
         c += by;
         while (c >= padded) {
             c -= padded;
-            if (++s == a.s) {
+            if (++s == a.window.s) {
                 s = 0;
                 ++r;
             }
@@ -103,8 +103,8 @@ DEV void load_gated(u8* to, const T* from, const T* scale, int left, bool wide) 
 DEV void load_piece(u8* to, const T* x, const Conv& a, const Pixel& pixel, Depth depth) {
 #pragma unroll
     for (int part = 0; part < PIECE; part += VEC) {
-        int ih = pixel.ih + depth.r * a.dilation_h, iw = pixel.iw + depth.s * a.dilation_w;
-        bool inside = depth.r < a.r && (u32)ih < (u32)a.height && (u32)iw < (u32)a.width;
+        int ih = pixel.ih + depth.r * a.window.dilation_h, iw = pixel.iw + depth.s * a.window.dilation_w;
+        bool inside = depth.r < a.window.r && (u32)ih < (u32)a.window.height && (u32)iw < (u32)a.window.width;
         const T* from = inside ? x + (pixel.at + ih * a.x_row + iw * a.x_pixel + depth.c) : x;
 #ifdef GATED
         load_gated(to + part * sizeof(T), from, pixel.scale + depth.c, inside ? a.c - depth.c : 0, on_16_bytes(a.scale, a.scale_dist));
@@ -202,7 +202,7 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Conv a) {
     const int tile = blockIdx.x, tiles = gridDim.x, tiles_n = (a.k + BN - 1) / BN, tiles_beside = tiles_n * a.groups;
     const int beside = tile % tiles_beside, group = beside / tiles_n;
     const int m0 = tile / tiles_beside * BM, n0 = (beside - group * tiles_n) * BN;
-    const int out_pixels = a.out_height * a.out_width, pixels = a.n * out_pixels;
+    const int out_pixels = a.window.out_height * a.window.out_width, pixels = a.window.n * out_pixels;
     const T* x = a.x + group * a.c;
     const T* w = a.w + (group * a.k + n0) * a.w_dist;
 
@@ -214,11 +214,11 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Conv a) {
 #pragma unroll
     for (int i = 0; i < A_LOADS; ++i) {
         int m = m0 + load_row + i * ROWS_APART;
-        int image = m / out_pixels, at = m - image * out_pixels, oh = at / a.out_width;
+        int image = m / out_pixels, at = m - image * out_pixels, oh = at / a.window.out_width;
         pixel[i].at = image * a.x_image;
         // outside of any image
-        pixel[i].ih = m < pixels ? oh * a.stride_h - a.pad_h : -(1 << 30);
-        pixel[i].iw = (at - oh * a.out_width) * a.stride_w - a.pad_w;
+        pixel[i].ih = m < pixels ? oh * a.window.stride_h - a.window.pad_top : -(1 << 30);
+        pixel[i].iw = (at - oh * a.window.out_width) * a.window.stride_w - a.window.pad_left;
 #ifdef GATED
         pixel[i].scale = a.scale + image * a.scale_dist;
 #endif
@@ -327,7 +327,7 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Conv a) {
             int count = a.k - n < 8 ? a.k - n : 8;
             float v[8];
             load8(v, slab + row * SLAB_ROW + at % NJ * 8, 8, true);
-            int image = m / out_pixels, rest = m - image * out_pixels, oh = rest / a.out_width, ow = rest - oh * a.out_width;
+            int image = m / out_pixels, rest = m - image * out_pixels, oh = rest / a.window.out_width, ow = rest - oh * a.window.out_width;
             const Epilogue& e = a.epilogue;
             int residual_at = image * e.residual_image + oh * e.residual_row + ow * e.residual_pixel;
             finish(v, e, image, residual_at, channel0 + n, count, wide_e);

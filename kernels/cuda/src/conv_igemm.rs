@@ -1,6 +1,6 @@
 //! Convolutions of every kind: tiles, packed weights, phases of transposed ones.
 
-use super::{Dtype, Epilogue, Launch, Stored, Sums, Variant};
+use super::{Dtype, Epilogue, Launch, Stored, Sums, Variant, Window};
 
 args! {
     /// A convolution of NHWC images, or a linear map (of rows that are images of one pixel).
@@ -20,25 +20,12 @@ args! {
         scale: *const Stored,
         scale_dist: i32,
         reserved: i32,
-        n: i32,
-        height: i32,
-        width: i32,
+        /// Padding above and left may be negative.
+        window: Window,
         /// Channels of a group, read and written.
         c: i32,
         k: i32,
         groups: i32,
-        /// The window.
-        r: i32,
-        s: i32,
-        out_height: i32,
-        out_width: i32,
-        stride_h: i32,
-        stride_w: i32,
-        /// Above and left; may be negative.
-        pad_h: i32,
-        pad_w: i32,
-        dilation_h: i32,
-        dilation_w: i32,
         x_image: i32,
         x_row: i32,
         x_pixel: i32,
@@ -214,8 +201,7 @@ impl Conv {
 
     /// Pixels and channels in tiles, those of all groups together.
     fn tiles(&self, tile: Tile) -> [usize; 2] {
-        let pixels = self.n as usize * self.out_height as usize * self.out_width as usize;
-        [pixels.div_ceil(tile.bm), (self.k as usize).div_ceil(tile.bn) * self.groups as usize]
+        [self.window.outputs().div_ceil(tile.bm), (self.k as usize).div_ceil(tile.bn) * self.groups as usize]
     }
 
     /// How many floats `partials` and how many 32-bit words `counters` need.
@@ -226,7 +212,7 @@ impl Conv {
 
     /// How the sums of its result are cut, whatever the tile.
     pub fn sums(&self) -> Sums {
-        let pixels = self.out_height * self.out_width;
+        let pixels = self.window.out_height * self.window.out_width;
         // images that begin amid a part
         let ends = i32::from(pixels % Sums::PART != 0);
         let parts = (pixels + ends * (Sums::PART - 2)) / Sums::PART + ends;

@@ -53,7 +53,7 @@ struct Place {
 };
 
 DEV void bring(const ConvTma& a, u8* shared, u64* full, u64* empty, int tiles) {
-    const int out_pixels = a.out_height * a.out_width, steps = a.r * a.s * a.steps_c;
+    const int out_pixels = a.window.out_height * a.window.out_width, steps = a.window.r * a.window.s * a.steps_c;
     auto bring_weights = [&](int stage, int c, int tap, int n0) {
         barrier_arrive_expect(full + stage, BUG(FEW_BYTES) ? A_BYTES : STAGE_BYTES);
         copy_box(shared + stage * STAGE_BYTES + A_BYTES, &a.w, full + stage, c * STEP, tap, n0);
@@ -68,12 +68,12 @@ DEV void bring(const ConvTma& a, u8* shared, u64* full, u64* empty, int tiles) {
 #pragma unroll 1
     for (int at = blockIdx.x; at < tiles; at += gridDim.x) {
         const Tile tile(a, at);
-        const int image = tile.m0 / out_pixels, rest = tile.m0 - image * out_pixels, oh = rest / a.out_width;
-        const int ih = oh * a.stride_h - a.pad_h, iw = (rest - oh * a.out_width) * a.stride_w - a.pad_w;
+        const int image = tile.m0 / out_pixels, rest = tile.m0 - image * out_pixels, oh = rest / a.window.out_width;
+        const int ih = oh * a.window.stride_h - a.window.pad_top, iw = (rest - oh * a.window.out_width) * a.window.stride_w - a.window.pad_left;
 #pragma unroll 1
-        for (int r = 0, tap = 0; r < a.r; ++r)
+        for (int r = 0, tap = 0; r < a.window.r; ++r)
 #pragma unroll 1
-            for (int s = 0; s < a.s; ++s, ++tap)
+            for (int s = 0; s < a.window.s; ++s, ++tap)
 #pragma unroll 1
                 for (int c = 0; c < a.steps_c; ++c, --early) {
                     if (early <= 0) {
@@ -82,7 +82,7 @@ DEV void bring(const ConvTma& a, u8* shared, u64* full, u64* empty, int tiles) {
                     }
                     u8* to = shared + place.stage * STAGE_BYTES;
                     if (a.windows)
-                        copy_windows(to, &a.x, full + place.stage, c * STEP, iw, ih, image, s * a.dilation_w, r * a.dilation_h);
+                        copy_windows(to, &a.x, full + place.stage, c * STEP, iw, ih, image, s * a.window.dilation_w, r * a.window.dilation_h);
                     else
                         copy_box(to, &a.x, full + place.stage, c * STEP, tile.m0);
                     place.advance();
@@ -131,10 +131,10 @@ struct Spot {
         residual = m * e.residual_pixel;
         image = 0;
         if (!a.plain || e.gate) {
-            const int out_pixels = a.out_height * a.out_width;
+            const int out_pixels = a.window.out_height * a.window.out_width;
             image = m / out_pixels;
             if (!a.plain) {
-                const int rest = m - image * out_pixels, oh = rest / a.out_width, ow = rest - oh * a.out_width;
+                const int rest = m - image * out_pixels, oh = rest / a.window.out_width, ow = rest - oh * a.window.out_width;
                 y = image * a.y_image + oh * a.y_row + ow * a.y_pixel;
                 residual = image * e.residual_image + oh * e.residual_row + ow * e.residual_pixel;
             }
@@ -208,7 +208,7 @@ DEV void store(const float (&sums)[MI][BN / 2], const ConvTma& a, float* slab, i
 #pragma unroll 1
             for (int col = lane; col < SLAB; col += 32)
                 if (first + col < a.k)
-                    add_up(a.sums, row0 + at / SLABS * 64, a.pixels, a.out_height * a.out_width, first + col,
+                    add_up(a.sums, row0 + at / SLABS * 64, a.pixels, a.window.out_height * a.window.out_width, first + col,
                            [&](int row) { return slab[row * SLAB + ((col >> 3) ^ (row & 7)) * 8 + (col & 7)]; });
             __syncwarp();
         }
@@ -237,7 +237,7 @@ KERNEL(conv_tma, THREADS, 1)(const __grid_constant__ ConvTma a) {
         more_registers<224>();
         follow();
         float* slab = (float*)(shared + STAGES * STAGE_BYTES) + warp * 16 * SLAB;
-        const int rows = TURNS == 2 ? 0 : group * MI * 64, steps = a.r * a.s * a.steps_c;
+        const int rows = TURNS == 2 ? 0 : group * MI * 64, steps = a.window.r * a.window.s * a.steps_c;
         Place place = {0, 0};
         if (TURNS == 2 && group == 1) place.skip(steps);
         u32 waits = group ^ 1;

@@ -1,6 +1,6 @@
 //! Convolutions whose operands TMA brings (sm_90a): where they apply, their tiles, their maps.
 
-use super::{Conv, Dtype, Epilogue, Launch, Stored, Sums, TensorMap, Variant};
+use super::{Conv, Dtype, Epilogue, Launch, Stored, Sums, TensorMap, Variant, Window};
 
 args! {
     const WARPS: usize = 8;
@@ -20,18 +20,9 @@ args! {
         k: i32,
         /// Steps of 64 channels a tap.
         steps_c: i32,
-        r: i32,
-        s: i32,
+        window: Window,
         /// Whether `x` is a map of windows.
         windows: i32,
-        out_height: i32,
-        out_width: i32,
-        stride_h: i32,
-        stride_w: i32,
-        pad_h: i32,
-        pad_w: i32,
-        dilation_h: i32,
-        dilation_w: i32,
         /// Whether pixels of the output, and of the residual, lie one after another.
         plain: i32,
         y_image: i32,
@@ -163,12 +154,11 @@ impl Conv {
 
     /// Steps of 64 channels.
     fn steps(&self) -> usize {
-        (self.r * self.s) as usize * (self.c as usize).div_ceil(64)
+        self.window.taps() * (self.c as usize).div_ceil(64)
     }
 
     fn tma_tiles(&self, tile: TmaTile) -> usize {
-        let pixels = self.n as usize * self.out_height as usize * self.out_width as usize;
-        pixels.div_ceil(tile.bm) * (self.k as usize).div_ceil(tile.bn)
+        self.window.outputs().div_ceil(tile.bm) * (self.k as usize).div_ceil(tile.bn)
     }
 
     fn with_boxes(&self, dtype: Dtype, tile: TmaTile, processors: usize, mut x: Boxes) -> Tma {
@@ -176,7 +166,7 @@ impl Conv {
             Kind::Tiled(lens) => lens[0] = tile.bm as u32,
             Kind::Windows { pixels, .. } => *pixels = tile.bm as u32,
         }
-        let (c, taps) = ((self.c as u64).next_multiple_of(8), (self.r * self.s) as u64);
+        let (c, taps) = ((self.c as u64).next_multiple_of(8), self.window.taps() as u64);
         let w = Boxes {
             at: self.w,
             dtype,
@@ -186,9 +176,9 @@ impl Conv {
             kind: Kind::Tiled([1, tile.bn as u32]),
         };
         let Epilogue { residual, residual_image, residual_row, residual_pixel, .. } = self.epilogue;
-        let (height, width) = (self.out_height, self.out_width);
+        let (height, width) = (self.window.out_height, self.window.out_width);
         let one_after_another = |image: i32, row: i32, pixel: i32| {
-            (height == 1 || row == width * pixel) && (self.n == 1 || image == height * width * pixel)
+            (height == 1 || row == width * pixel) && (self.window.n == 1 || image == height * width * pixel)
         };
         let y_plain = one_after_another(self.y_image, self.y_row, self.y_pixel);
         let residual_plain = residual == 0 || one_after_another(residual_image, residual_row, residual_pixel);
@@ -198,20 +188,11 @@ impl Conv {
             y: self.y,
             epilogue: self.epilogue,
             sums: self.sums,
-            pixels: self.n * height * width,
+            pixels: self.window.n * height * width,
             k: self.k,
             steps_c: (self.c + 63) / 64,
-            r: self.r,
-            s: self.s,
+            window: self.window,
             windows: matches!(x.kind, Kind::Windows { .. }).into(),
-            out_height: height,
-            out_width: width,
-            stride_h: self.stride_h,
-            stride_w: self.stride_w,
-            pad_h: self.pad_h,
-            pad_w: self.pad_w,
-            dilation_h: self.dilation_h,
-            dilation_w: self.dilation_w,
             plain: (y_plain && residual_plain).into(),
             y_image: self.y_image,
             y_row: self.y_row,
@@ -230,22 +211,23 @@ impl Conv {
     /// A map of the left side, but for the pixels of a box; none where a map cannot say it.
     fn boxes(&self, dtype: Dtype) -> Option<Boxes> {
         let aligned = dtype.size() == 2 && self.vec(dtype) == 8 && self.w.is_multiple_of(16) && self.w_dist % 8 == 0;
-        if !aligned || self.groups != 1 || self.r * self.s == 0 || self.scale != 0 {
+        if !aligned || self.groups != 1 || self.window.taps() == 0 || self.scale != 0 {
             return None;
         }
         let distance = |len: i32| len as u64 * 2;
         if let Some(pixel) = self.rows() {
-            let pixels = (self.n * self.height * self.width) as u64;
-            let (dims, strides) = ([self.c as u64, pixels, 1, 1], [distance(pixel), 0, 0]);
+            let (dims, strides) = ([self.c as u64, self.window.inputs() as u64, 1, 1], [distance(pixel), 0, 0]);
             return Some(Boxes { at: self.x, dtype, rank: 2, dims, strides, kind: Kind::Tiled([0, 1]) });
         }
         // outputs of an image are as many as there are windows between the corners
         let axis = |out: i32, stride: i32, pad: i32, len: i32| (-pad, (out - 1) * stride - pad - (len - 1));
-        let (left, right) = axis(self.out_width, self.stride_w, self.pad_w, self.width);
-        let (above, below) = axis(self.out_height, self.stride_h, self.pad_h, self.height);
-        let last_tap = [(self.s - 1) * self.dilation_w, (self.r - 1) * self.dilation_h];
+        let Window { n, height, width, out_height, out_width, .. } = self.window;
+        let Window { r, s, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, .. } = self.window;
+        let (left, right) = axis(out_width, stride_w, pad_left, width);
+        let (above, below) = axis(out_height, stride_h, pad_top, height);
+        let last_tap = [(s - 1) * dilation_w, (r - 1) * dilation_h];
         let fits = [left, right, above, below].iter().all(|corner| (-128..128).contains(corner))
-            && [self.stride_w, self.stride_h].iter().all(|stride| (1..=8).contains(stride))
+            && [stride_w, stride_h].iter().all(|stride| (1..=8).contains(stride))
             && last_tap.iter().all(|last| (0..256).contains(last))
             && self.x_pixel > 0
             && self.x_row > 0
@@ -255,12 +237,12 @@ impl Conv {
             at: self.x,
             dtype,
             rank: 4,
-            dims: [self.c, self.width, self.height, self.n].map(|len| len as u64),
+            dims: [self.c, width, height, n].map(|len| len as u64),
             strides: [self.x_pixel, self.x_row, self.x_image].map(distance),
             kind: Kind::Windows {
                 lower: [left, above],
                 upper: [right, below],
-                steps: [self.stride_w as u32, self.stride_h as u32],
+                steps: [stride_w as u32, stride_h as u32],
                 pixels: 0,
             },
         })
@@ -268,12 +250,12 @@ impl Conv {
 
     /// The distance of pixels, where each output reads one pixel and they lie evenly.
     fn rows(&self) -> Option<i32> {
-        let window = [self.r, self.s, self.stride_h, self.stride_w] == [1; 4] && [self.pad_h, self.pad_w] == [0; 2];
-        let whole = [self.out_height, self.out_width] == [self.height, self.width];
-        if !window || !whole {
+        let Window { n, height, width, out_height, out_width, r, s, stride_h, stride_w, pad_top, pad_left, .. } = self.window;
+        let is_pixel = [r, s, stride_h, stride_w] == [1; 4] && [pad_top, pad_left] == [0; 2];
+        if !is_pixel || [out_height, out_width] != [height, width] {
             return None;
         }
-        let axes = [(self.width, self.x_pixel), (self.height, self.x_row), (self.n, self.x_image)];
+        let axes = [(width, self.x_pixel), (height, self.x_row), (n, self.x_image)];
         let mut long = axes.iter().filter(|(len, _)| *len > 1);
         let Some((len, pixel)) = long.next() else { return Some((self.c + 7) / 8 * 8) };
         let mut next = len * pixel;

@@ -43,13 +43,13 @@ struct Column { int ih, iw, c, count; };
 KERNEL(conv_weight, THREADS, THREADS == 256 ? 2 : 3)(const __grid_constant__ ConvWeight a) {
     DYNAMIC_SHARED(shared);
     const int tid = threadIdx.x;
-    const int wide = (a.c + VEC - 1) / VEC * VEC, columns = a.r * a.s * wide;
+    const int wide = (a.c + VEC - 1) / VEC * VEC, columns = a.window.r * a.window.s * wide;
     const int tiles_m = (a.k + BM - 1) / BM, tiles_n = (columns + BN - 1) / BN;
     int rest = blockIdx.x;
     const int m0 = rest % tiles_m * BM;
     rest /= tiles_m;
     const int n0 = rest % tiles_n * BN, group = rest / tiles_n;
-    const int out_pixels = a.out_height * a.out_width, pixels = a.n * out_pixels;
+    const int out_pixels = a.window.out_height * a.window.out_width, pixels = a.window.n * out_pixels;
     const int first = blockIdx.y * a.per, last = first + a.per < pixels ? first + a.per : pixels;
     const T* x = a.x + group * a.c;
     const T* dy = a.dy + group * a.k;
@@ -58,10 +58,10 @@ KERNEL(conv_weight, THREADS, THREADS == 256 ? 2 : 3)(const __grid_constant__ Con
     Column column[PARTS];
 #pragma unroll
     for (int part = 0; part < PARTS; ++part) {
-        const int at = n0 + b_piece * PIECE + part * VEC, tap = at / wide, r = tap / a.s;
+        const int at = n0 + b_piece * PIECE + part * VEC, tap = at / wide, r = tap / a.window.s;
         Column& own = column[part];
-        own.ih = r * a.dilation_h - a.pad_h;
-        own.iw = (tap - r * a.s) * a.dilation_w - a.pad_w;
+        own.ih = r * a.window.dilation_h - a.window.pad_top;
+        own.iw = (tap - r * a.window.s) * a.window.dilation_w - a.window.pad_left;
         own.c = at - tap * wide;
         own.count = at >= columns ? 0 : a.c - own.c < VEC ? a.c - own.c : VEC;
     }
@@ -72,10 +72,10 @@ KERNEL(conv_weight, THREADS, THREADS == 256 ? 2 : 3)(const __grid_constant__ Con
     for (int i = 0; i < LOADS; ++i) {
         const int m = first + b_row + i * B_APART, inside = m % out_pixels;
         image[i] = m / out_pixels;
-        oh[i] = inside / a.out_width;
-        ow[i] = inside % a.out_width;
+        oh[i] = inside / a.window.out_width;
+        ow[i] = inside % a.window.out_width;
     }
-    const int by_image = DEPTH / out_pixels, by_row = DEPTH % out_pixels / a.out_width, by_pixel = DEPTH % out_pixels % a.out_width;
+    const int by_image = DEPTH / out_pixels, by_row = DEPTH % out_pixels / a.window.out_width, by_pixel = DEPTH % out_pixels % a.window.out_width;
 
     int loaded = first;
     auto load = [&](int stage) {
@@ -97,18 +97,18 @@ KERNEL(conv_weight, THREADS, THREADS == 256 ? 2 : 3)(const __grid_constant__ Con
 #pragma unroll
             for (int part = 0; part < PARTS; ++part) {
                 const Column& own = column[part];
-                const int ih = oh[i] * a.stride_h + own.ih, iw = ow[i] * a.stride_w + own.iw;
-                const bool inside = loaded + row < last && (u32)ih < (u32)a.height && (u32)iw < (u32)a.width;
+                const int ih = oh[i] * a.window.stride_h + own.ih, iw = ow[i] * a.window.stride_w + own.iw;
+                const bool inside = loaded + row < last && (u32)ih < (u32)a.window.height && (u32)iw < (u32)a.window.width;
                 const int count = inside ? own.count : 0;
-                const T* from = count ? x + (((image[i] * a.height + ih) * a.width + iw) * a.x_dist + own.c) : x;
+                const T* from = count ? x + (((image[i] * a.window.height + ih) * a.window.width + iw) * a.x_dist + own.c) : x;
                 load_part(right + swizzled(row, b_piece, B_ROW) + part * VEC * (int)sizeof(T), from, count);
             }
             ow[i] += by_pixel;
-            int carry = ow[i] >= a.out_width;
-            ow[i] -= carry ? a.out_width : 0;
+            int carry = ow[i] >= a.window.out_width;
+            ow[i] -= carry ? a.window.out_width : 0;
             oh[i] += by_row + carry;
-            carry = oh[i] >= a.out_height;
-            oh[i] -= carry ? a.out_height : 0;
+            carry = oh[i] >= a.window.out_height;
+            oh[i] -= carry ? a.window.out_height : 0;
             image[i] += by_image + carry;
         }
         loaded += DEPTH;

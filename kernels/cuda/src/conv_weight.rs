@@ -1,6 +1,6 @@
 //! The gradient of the weights of convolutions and linear maps, in parts.
 
-use super::{Dtype, Launch, Stored, Variant, WeightEnd};
+use super::{Dtype, Launch, Stored, Variant, WeightEnd, Window};
 
 args! {
     const STAGES: usize = 3;
@@ -12,22 +12,10 @@ args! {
         dy: *const Stored,
         /// [`ConvWeight::partials`] floats.
         partials: *mut f32,
-        n: i32,
-        height: i32,
-        width: i32,
+        window: Window,
         c: i32,
         k: i32,
         groups: i32,
-        r: i32,
-        s: i32,
-        out_height: i32,
-        out_width: i32,
-        stride_h: i32,
-        stride_w: i32,
-        pad_h: i32,
-        pad_w: i32,
-        dilation_h: i32,
-        dilation_w: i32,
         x_dist: i32,
         dy_dist: i32,
         /// Pixels of a part; of a depthwise convolution lines.
@@ -95,36 +83,32 @@ impl ConvWeight {
         if self.is_depthwise() { 1 } else { (self.c as usize).next_multiple_of(self.vec(dtype)) }
     }
 
-    fn taps(&self) -> usize {
-        (self.r * self.s) as usize
-    }
-
     fn tile(&self, dtype: Dtype) -> WeightTile {
-        let columns = self.taps() * self.wide(dtype);
+        let columns = self.window.taps() * self.wide(dtype);
         let large = dtype.size() == 2 && self.vec(dtype) == 8 && self.k >= 128 && columns >= 128;
         if large { WeightTile::LARGE } else { WeightTile::SMALL }
     }
 
     fn tiles(&self, dtype: Dtype) -> usize {
         let side = self.tile(dtype).side;
-        (self.k as usize).div_ceil(side) * (self.taps() * self.wide(dtype)).div_ceil(side) * self.groups as usize
+        (self.k as usize).div_ceil(side) * (self.window.taps() * self.wide(dtype)).div_ceil(side) * self.groups as usize
     }
 
     /// Lines of dy where each channel has its filter, else pixels.
     fn depth(&self) -> usize {
-        let lines = self.n as usize * self.out_height as usize;
-        if self.is_depthwise() { lines } else { lines * self.out_width as usize }
+        let lines = self.window.n as usize * self.window.out_height as usize;
+        if self.is_depthwise() { lines } else { lines * self.window.out_width as usize }
     }
 
     /// Floats of a part.
     fn each(&self, dtype: Dtype) -> usize {
-        (self.groups * self.k) as usize * self.taps() * self.wide(dtype)
+        (self.groups * self.k) as usize * self.window.taps() * self.wide(dtype)
     }
 
     /// Cuts the depth into parts for a device of so many multiprocessors.
     pub fn cut(&mut self, dtype: Dtype, processors: usize) {
         let (blocks, least) = match self.is_depthwise() {
-            true => (self.across()[1] * self.r as usize, 1),
+            true => (self.across()[2] * self.window.r as usize, 1),
             // some steps each
             false => (self.tiles(dtype), 8 * 32),
         };
@@ -168,7 +152,7 @@ impl ConvWeight {
             k: self.groups * self.k,
             c: if depthwise { 1 } else { self.c },
             wide: self.wide(dtype) as i32,
-            taps: self.taps() as i32,
+            taps: self.window.taps() as i32,
             depthwise: depthwise.into(),
         }
     }

@@ -1,6 +1,6 @@
 //! The same numbers elsewhere.
 
-use super::launch::{len, strided};
+use super::launch::{len, plain, strided};
 use super::{Dtype, Launch, RANK, Stored, To, Variant};
 
 args! {
@@ -48,13 +48,7 @@ impl Copy_ {
         }
         let tiles = |axis: usize| (self.shape[axis] as usize).div_ceil(SIDE);
         let count = tiles(rank - 2) * tiles(rank - 1) * len(&self.shape, self.rank - 2);
-        Launch {
-            variant,
-            kernel: "copy_tiles",
-            grid: [count as u32, 1, 1],
-            block: [SIDE as u32, (THREADS / SIDE) as u32, 1],
-            shared: 0,
-        }
+        plain(variant, "copy_tiles", [count as u32, 1, 1], [SIDE, THREADS / SIDE])
     }
 
     /// [`Copy_::launch`] that also sets `zeros` numbers after those of y's last axis to 0; none where it would be another

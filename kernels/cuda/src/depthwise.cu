@@ -12,19 +12,19 @@ struct Place { int image, oh, ow, c; };
 
 // The outputs `at`: channels vary fastest, so that neighbouring threads read neighbouring addresses.
 DEV Place place_of(const Depthwise& a, int at) {
-    const int vectors = (a.c + 7) / 8, strips = (a.out_width + STRIP - 1) / STRIP;
+    const int vectors = (a.c + 7) / 8, strips = (a.window.out_width + STRIP - 1) / STRIP;
     Place p;
     p.c = at % vectors * 8;
     at /= vectors;
     p.ow = at % strips * STRIP;
     at /= strips;
-    p.oh = at % a.out_height;
-    p.image = at / a.out_height;
+    p.oh = at % a.window.out_height;
+    p.image = at / a.window.out_height;
     return p;
 }
 
 DEV int work(const Depthwise& a) {
-    return a.n * a.out_height * ((a.out_width + STRIP - 1) / STRIP) * ((a.c + 7) / 8);
+    return a.window.n * a.window.out_height * ((a.window.out_width + STRIP - 1) / STRIP) * ((a.c + 7) / 8);
 }
 
 // A block's place where sums are asked for.
@@ -42,7 +42,7 @@ struct Part {
 DEV int first_of(const Depthwise& a) {
     if (!a.sums.at) return blockIdx.x * THREADS + threadIdx.x;
     const Part p(a);
-    const int vectors = (a.c + 7) / 8, strips = a.out_height * ((a.out_width + STRIP - 1) / STRIP), deep = THREADS / a.beside;
+    const int vectors = (a.c + 7) / 8, strips = a.window.out_height * ((a.window.out_width + STRIP - 1) / STRIP), deep = THREADS / a.beside;
     const int down = threadIdx.x / a.beside, strip = p.part * deep + down, vector = p.group * a.beside + threadIdx.x % a.beside;
     return down < deep && strip < strips && vector < vectors ? (p.image * strips + strip) * vectors + vector : work(a);
 }
@@ -50,7 +50,7 @@ DEV int first_of(const Depthwise& a) {
 DEV void store_strip(const Depthwise& a, const Place& p, float (&sums)[STRIP][8], int count, float* own) {
     const bool wide_y = on_16_bytes(a.y, a.y_dist), wide_e = wide_epilogue(a.epilogue);
     const Epilogue& e = a.epilogue;
-    const int left = a.out_width - p.ow < STRIP ? a.out_width - p.ow : STRIP;
+    const int left = a.window.out_width - p.ow < STRIP ? a.window.out_width - p.ow : STRIP;
     float total[8] = {};
 #pragma unroll 1
     for (int i = 0; i < left; ++i) {
@@ -59,7 +59,7 @@ DEV void store_strip(const Depthwise& a, const Place& p, float (&sums)[STRIP][8]
         for (int j = 0; j < 8; ++j) v[j] = sums[0][j];
         int ow = p.ow + i, residual_at = p.image * e.residual_image + p.oh * e.residual_row + ow * e.residual_pixel;
         finish(v, e, p.image, residual_at, p.c, count, wide_e);
-        if (a.y) store8(a.y + ((p.image * a.out_height + p.oh) * a.out_width + ow) * a.y_dist + p.c, v, count, wide_y);
+        if (a.y) store8(a.y + ((p.image * a.window.out_height + p.oh) * a.window.out_width + ow) * a.y_dist + p.c, v, count, wide_y);
         // the next to the front: the loop does not unroll, and registers have no index
 #pragma unroll
         for (int j = 0; j < 8; ++j) total[j] += v[j];
@@ -111,19 +111,19 @@ template <class F> DEV void each_strip(const Depthwise& a, F sums_of) {
 template <int K, int STRIDE> DEV void strips(const Depthwise& a) {
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
     each_strip(a, [&](const Place& p, int count, float(&sums)[STRIP][8]) {
-        const int iw0 = p.ow * STRIDE - a.pad_w;
+        const int iw0 = p.ow * STRIDE - a.window.pad_left;
 #pragma unroll 1
         for (int r = 0; r < K; ++r) {
-            int ih = p.oh * STRIDE - a.pad_h + r;
-            if ((u32)ih >= (u32)a.height) continue;
+            int ih = p.oh * STRIDE - a.window.pad_top + r;
+            if ((u32)ih >= (u32)a.window.height) continue;
             float weights[K][8];
 #pragma unroll
             for (int s = 0; s < K; ++s) load8(weights[s], a.w + (r * K + s) * a.c + p.c, count, wide_w);
-            const T* row = a.x + (a.height * p.image + ih) * a.width * a.x_dist + p.c;
+            const T* row = a.x + (a.window.height * p.image + ih) * a.window.width * a.x_dist + p.c;
 #pragma unroll
             for (int column = 0; column < (STRIP - 1) * STRIDE + K; ++column) {
                 int iw = iw0 + column;
-                if ((u32)iw >= (u32)a.width) continue;
+                if ((u32)iw >= (u32)a.window.width) continue;
                 float v[8];
                 load8(v, row + iw * a.x_dist, count, wide);
 #pragma unroll
@@ -162,17 +162,17 @@ KERNEL(depthwise, THREADS, 2)(const __grid_constant__ Depthwise a) {
     follow();
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
     each_strip(a, [&](const Place& p, int count, float(&sums)[STRIP][8]) {
-        for (int r = 0; r < a.r; ++r) {
-            int ih = p.oh * a.stride_h - a.pad_h + r * a.dilation_h;
-            if ((u32)ih >= (u32)a.height) continue;
-            const T* row = a.x + (a.height * p.image + ih) * a.width * a.x_dist + p.c;
-            for (int s = 0; s < a.s; ++s) {
+        for (int r = 0; r < a.window.r; ++r) {
+            int ih = p.oh * a.window.stride_h - a.window.pad_top + r * a.window.dilation_h;
+            if ((u32)ih >= (u32)a.window.height) continue;
+            const T* row = a.x + (a.window.height * p.image + ih) * a.window.width * a.x_dist + p.c;
+            for (int s = 0; s < a.window.s; ++s) {
                 float weights[8];
-                load8(weights, a.w + (r * a.s + s) * a.c + p.c, count, wide_w);
+                load8(weights, a.w + (r * a.window.s + s) * a.c + p.c, count, wide_w);
 #pragma unroll
                 for (int i = 0; i < STRIP; ++i) {
-                    int iw = (p.ow + i) * a.stride_w - a.pad_w + s * a.dilation_w;
-                    if ((u32)iw >= (u32)a.width) continue;
+                    int iw = (p.ow + i) * a.window.stride_w - a.window.pad_left + s * a.window.dilation_w;
+                    if ((u32)iw >= (u32)a.window.width) continue;
                     float v[8];
                     load8(v, row + iw * a.x_dist, count, wide);
 #pragma unroll

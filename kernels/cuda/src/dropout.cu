@@ -23,7 +23,6 @@ DEV Words philox(u32 block, const u32 (&seed)[2], const u32 (&stream)[2]) {
 
 KERNEL(dropout, THREADS, 2)(const __grid_constant__ Dropout a) {
     follow();
-    const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     const float scale = 1.f / (1.f - a.p);
     u32 seed[2] = {a.seed[0], a.seed[1]}, stream[2] = {a.stream[0], a.stream[1]};
@@ -36,8 +35,7 @@ KERNEL(dropout, THREADS, 2)(const __grid_constant__ Dropout a) {
         stream[0] ^= (u32)step;
         stream[1] ^= (u32)(step >> 32);
     }
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
-        const int row = at / vectors, col = at % vectors * 8, count = a.cols - col < 8 ? a.cols - col : 8;
+    each_eight<THREADS>(a.rows, a.cols, [&](int row, int col, int count) {
         float v[8];
         load8(v, a.x + row * a.x_dist + col, count, wide);
         u32 block = ~0u;
@@ -54,5 +52,5 @@ KERNEL(dropout, THREADS, 2)(const __grid_constant__ Dropout a) {
             v[i] = (float)(word >> 8) * (1.f / 16777216.f) < a.p ? 0.f : v[i] * scale;
         }
         store8(a.y + row * a.y_dist + col, v, count, wide_y);
-    }
+    });
 }

@@ -1,6 +1,6 @@
 //! Noise for training.
 
-use super::launch::strided;
+use super::launch::eights;
 use super::{Dtype, Launch, Stored, Variant};
 
 args! {
@@ -28,13 +28,8 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("dropout", dtype)).into()
-}
-
 impl Dropout {
     pub fn launch(&self, dtype: Dtype) -> Launch {
-        let work = self.rows as usize * (self.cols as usize).div_ceil(8);
-        strided(Variant::stored("dropout", dtype), "dropout", work, THREADS)
+        eights(Variant::stored("dropout", dtype), "dropout", self.rows as usize, self.cols, THREADS)
     }
 }

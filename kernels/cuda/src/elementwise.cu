@@ -8,46 +8,31 @@
 
 KERNEL(map, THREADS, 2)(const __grid_constant__ Map a) {
     follow();
-    const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     const bool wide_r = on_16_bytes(a.residual, a.residual_dist);
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
-        const int row = at / vectors, col = at % vectors * 8;
-        const int count = BUG(BOUNDS) ? 8 : a.cols - col < 8 ? a.cols - col : 8;
-        float v[8], other[8];
+    each_eight<THREADS>(a.rows, a.cols, [&](int row, int col, int left) {
+        const int count = BUG(BOUNDS) ? 8 : left;
+        float v[8];
         load8(v, a.x + row * a.x_dist + col, count, wide);
-        if (a.scale) {
-            load8(other, a.scale + col, count, ((u64)a.scale & 15) == 0);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) v[i] *= other[i];
-        }
-        if (a.shift) {
-            load8(other, a.shift + col, count, ((u64)a.shift & 15) == 0);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) v[i] += other[i];
-        }
+        if (a.scale) multiply8(v, a.scale + col, count, ((u64)a.scale & 15) == 0);
+        if (a.shift) add8(v, a.shift + col, count, ((u64)a.shift & 15) == 0);
         if (a.slope) {
 #pragma unroll
             for (int i = 0; i < 8; ++i)
                 if (i < count && !(v[i] > 0.f)) v[i] *= a.slope[(col + i) * a.slope_col];
         }
         activate_twice(v, a.before, a.after, [&] {
-            if (!a.residual) return;
-            load8(other, a.residual + row * a.residual_dist + col, count, wide_r);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) v[i] += other[i];
+            if (a.residual) add8(v, a.residual + row * a.residual_dist + col, count, wide_r);
         });
         store8(a.y + row * a.y_dist + col, v, count, wide_y);
-    }
+    });
 }
 
 KERNEL(binary, THREADS, 2)(const __grid_constant__ Binary a) {
     follow();
-    const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.a, a.a_dist), wide_y = on_16_bytes(a.y, a.y_dist);
     const bool wide_r = on_16_bytes(a.residual, a.residual_dist), wide_b = on_16_bytes(a.b, a.b_outer, a.b_row);
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
-        const int row = at / vectors, col = at % vectors * 8, count = a.cols - col < 8 ? a.cols - col : 8;
+    each_eight<THREADS>(a.rows, a.cols, [&](int row, int col, int count) {
         float v[8], other[8];
         load8(v, a.a + row * a.a_dist + col, count, wide);
         const T* b = a.b + row / a.rows_each * a.b_outer + row % a.rows_each * a.b_row;
@@ -60,13 +45,10 @@ KERNEL(binary, THREADS, 2)(const __grid_constant__ Binary a) {
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] = combine(a.op, v[i], other[i]);
         activate_twice(v, a.before, a.after, [&] {
-            if (!a.residual) return;
-            load8(other, a.residual + row * a.residual_dist + col, count, wide_r);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) v[i] += other[i];
+            if (a.residual) add8(v, a.residual + row * a.residual_dist + col, count, wide_r);
         });
         store8(a.y + row * a.y_dist + col, v, count, wide_y);
-    }
+    });
 }
 
 KERNEL(broadcast, THREADS, 2)(const __grid_constant__ Broadcast a) {

@@ -1,6 +1,6 @@
 //! Functions of single values and of pairs.
 
-use super::launch::{len, strided};
+use super::launch::{eights, len, strided};
 use super::{Act, Code, Dtype, Launch, RANK, Stored, Variant};
 
 args! {
@@ -68,21 +68,15 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("elementwise", dtype)).into()
-}
-
 impl Map {
     pub fn launch(&self, dtype: Dtype) -> Launch {
-        let work = self.rows as usize * (self.cols as usize).div_ceil(8);
-        strided(Variant::stored("elementwise", dtype), "map", work, THREADS)
+        eights(Variant::stored("elementwise", dtype), "map", self.rows as usize, self.cols, THREADS)
     }
 }
 
 impl Binary {
     pub fn launch(&self, dtype: Dtype) -> Launch {
-        let work = self.rows as usize * (self.cols as usize).div_ceil(8);
-        strided(Variant::stored("elementwise", dtype), "binary", work, THREADS)
+        eights(Variant::stored("elementwise", dtype), "binary", self.rows as usize, self.cols, THREADS)
     }
 }
 

@@ -37,10 +37,6 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("excitation", dtype)).into()
-}
-
 impl Excitation {
     /// What of channels and hidden values together a block has room for.
     pub const MOST_WIDTH: usize = 4096;

@@ -16,10 +16,6 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("fill", dtype)).into()
-}
-
 impl Fill {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         strided(Variant::stored("fill", dtype), "fill", len(&self.shape, self.rank), THREADS)

@@ -1,5 +1,6 @@
 //! Groups of channels.
 
+use super::launch::plain;
 use super::{Dtype, Launch, Stored, Variant};
 
 args! {
@@ -22,14 +23,10 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("group_norm", dtype)).into()
-}
-
 impl GroupNorm {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let variant = Variant::stored("group_norm", dtype);
         let grid = [(self.groups * self.n) as u32, 1, 1];
-        Launch { variant, kernel: "group_norm", grid, block: [THREADS as u32, 1, 1], shared: 0 }
+        plain(variant, "group_norm", grid, [THREADS, 1])
     }
 }

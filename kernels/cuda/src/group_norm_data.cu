@@ -4,34 +4,15 @@
 // Tile      a block has one group of one image and passes over it, the second time from the caches
 // Ceiling   memory's while a group fits the second cache
 
-// The sum over the block, in the same order every time; all threads must ask.
-DEV float block_sum(float own, float* partial) {
-    own = warp_sum(own);
-    if ((threadIdx.x & 31) == 0) partial[threadIdx.x >> 5] = own;
-    __syncthreads();
-    float sum = 0.f;
-    for (int warp = 0; warp < THREADS / 32; ++warp) sum += partial[warp];
-    __syncthreads();
-    return sum;
-}
-
 KERNEL(group_moments, THREADS, 2)(const __grid_constant__ GroupNormData a) {
     follow();
     SHARED(float, partial, [THREADS / 32]);
     const int channels = a.c / a.groups, image = blockIdx.x / a.groups, c0 = blockIdx.x % a.groups * channels;
-    const T* x = a.x + image * a.pixels * a.x_dist + c0;
-    const int total = a.pixels * channels;
-    float sum = 0.f, squares = 0.f;
-    for (int i = threadIdx.x; i < total; i += THREADS) sum += to_float(x[i / channels * a.x_dist + i % channels]);
-    const float mean = block_sum(sum, partial) / total;
-    for (int i = threadIdx.x; i < total; i += THREADS) {
-        const float apart = to_float(x[i / channels * a.x_dist + i % channels]) - mean;
-        squares = fmaf(apart, apart, squares);
-    }
-    squares = block_sum(squares, partial);
+    float mean, rstd;
+    moments_of(a.x + image * a.pixels * a.x_dist + c0, a.x_dist, channels, a.pixels * channels, a.eps, partial, mean, rstd);
     if (threadIdx.x != 0) return;
     a.moments[blockIdx.x * 2] = mean;
-    a.moments[blockIdx.x * 2 + 1] = 1.f / sqrtf(squares / total + a.eps);
+    a.moments[blockIdx.x * 2 + 1] = rstd;
 }
 
 KERNEL(group_norm_data, THREADS, 2)(const __grid_constant__ GroupNormData a) {

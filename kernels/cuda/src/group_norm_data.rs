@@ -1,5 +1,6 @@
 //! Gradients of group norms.
 
+use super::launch::plain;
 use super::{Dtype, Launch, Stored, Variant};
 
 args! {
@@ -24,20 +25,10 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("group_norm_data", dtype)).into()
-}
-
 impl GroupNormData {
     /// Of `group_moments` or `group_norm_data`.
     pub fn launch(&self, dtype: Dtype, kernel: &'static str) -> Launch {
         let grid = [(self.groups * self.n) as u32, 1, 1];
-        Launch {
-            variant: Variant::stored("group_norm_data", dtype),
-            kernel,
-            grid,
-            block: [THREADS as u32, 1, 1],
-            shared: 0,
-        }
+        plain(Variant::stored("group_norm_data", dtype), kernel, grid, [THREADS, 1])
     }
 }

@@ -14,12 +14,12 @@ mod launch;
 mod vocabulary;
 
 pub use args::{Args, Element, Field, RANK, Stored, TensorMap, To, Twin};
-pub use common::{Act, Epilogue, Sums};
+pub use common::{Act, Backward, Epilogue, Sums, Window};
 pub use vocabulary::{Code, Coded};
 
 /// The pairs, by name.
 macro_rules! kernels {
-    ($($name:ident $(+ $shared:ident)?)*) => {
+    ($($name:ident $(+ $shared:ident)? $(: $variants:ident)?)*) => {
         $(
             mod $name;
             #[allow(unused_imports, reason = "a pair may launch structs of others alone")]
@@ -32,28 +32,28 @@ macro_rules! kernels {
             source: include_str!(concat!(stringify!($name), ".cu")),
             shared: &[$((stringify!($shared), include_str!(concat!(stringify!($shared), ".cuh"))))?],
             header: $name::header,
-            variants: $name::variants,
+            variants: [$(Some($name::$variants as fn() -> Vec<Variant>),)? None][0],
         },)*];
     };
 }
 
 kernels! {
     act_data
-    attention
-    batch_norm
-    columns
-    conv_igemm
-    conv_tma
-    conv_weight
-    copy
+    attention: variants
+    batch_norm + line
+    columns + line
+    conv_igemm: variants
+    conv_tma: variants
+    conv_weight: variants
+    copy: variants
     depthwise
     depthwise_grad
     dropout
     elementwise
     excitation
     fill
-    group_norm
-    group_norm_data
+    group_norm + groups
+    group_norm_data + groups
     linear_rows
     loss
     matmul
@@ -65,8 +65,8 @@ kernels! {
     rows
     rows_data
     spread
-    update
-    weight_end
+    update: variants
+    weight_end: variants
 }
 
 /// A file of kernels.
@@ -78,7 +78,8 @@ pub struct File {
     /// Name and text of what it has in common with another file, `+ NAME` in the list.
     shared: &'static [(&'static str, &'static str)],
     header: fn() -> String,
-    variants: fn() -> Vec<Variant>,
+    /// Where they are not one for each stored dtype, `: FUNCTION` in the list.
+    variants: Option<fn() -> Vec<Variant>>,
 }
 
 impl File {
@@ -87,6 +88,15 @@ impl File {
     pub fn text(&self) -> String {
         let shared: String = self.shared.iter().map(|(name, text)| part(name, "cuh", text)).collect();
         [prelude(), part(self.name, "rs", &(self.header)()), shared, part(self.name, "cu", self.source)].concat()
+    }
+
+    /// The variants that a launch can name.
+    #[must_use]
+    pub fn variants(&self) -> Vec<Variant> {
+        match self.variants {
+            Some(own) => own(),
+            None => Dtype::STORED.map(|dtype| Variant::stored(self.name, dtype)).into(),
+        }
     }
 
     /// The kernels in it.
@@ -122,7 +132,7 @@ fn part(name: &str, end: &str, text: &str) -> String {
 /// Every variant that a launch can name.
 #[must_use]
 pub fn variants() -> Vec<Variant> {
-    FILES.iter().flat_map(|file| (file.variants)()).collect()
+    FILES.iter().flat_map(File::variants).collect()
 }
 
 /// What values are stored as and multiplied in; sums are float32.
@@ -224,8 +234,8 @@ mod tests {
         assert_eq!(names.len(), all.len(), "a name has one variant");
         for file in FILES {
             assert!(!file.kernels().is_empty(), "{} has kernels", file.name);
-            assert!((file.variants)().iter().all(|variant| variant.file == file.name), "{} names itself", file.name);
-            assert!(!(file.variants)().is_empty(), "{} has variants", file.name);
+            assert!(file.variants().iter().all(|variant| variant.file == file.name), "{} names itself", file.name);
+            assert!(!file.variants().is_empty(), "{} has variants", file.name);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Linear maps of a few rows.
 
-use super::launch::blocks;
+use super::launch::{blocks, plain};
 use super::{Dtype, Epilogue, Launch, Stored, Variant};
 
 args! {
@@ -24,19 +24,9 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("linear_rows", dtype)).into()
-}
-
 impl LinearRows {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let grid = blocks(self.outputs as usize, WARPS);
-        Launch {
-            variant: Variant::stored("linear_rows", dtype),
-            kernel: "linear_rows",
-            grid,
-            block: [WARPS as u32 * 32, 1, 1],
-            shared: 0,
-        }
+        plain(Variant::stored("linear_rows", dtype), "linear_rows", grid, [WARPS * 32, 1])
     }
 }

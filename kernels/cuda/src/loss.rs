@@ -1,6 +1,6 @@
 //! Losses and their gradients.
 
-use super::launch::blocks;
+use super::launch::{blocks, plain};
 use super::{Code, Dtype, Launch, Stored, Variant};
 
 args! {
@@ -36,10 +36,6 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("loss", dtype)).into()
-}
-
 impl Loss {
     fn start(&self, dtype: Dtype, [rows, values]: [&'static str; 2], most: usize) -> Launch {
         let (kernel, grid) = match archc_base::Loss::ALL[self.kind as usize].1 {
@@ -49,7 +45,7 @@ impl Loss {
                 (values, [x.min(most as u32), 1, 1])
             }
         };
-        Launch { variant: Variant::stored("loss", dtype), kernel, grid, block: [32, THREADS as u32 / 32, 1], shared: 0 }
+        plain(Variant::stored("loss", dtype), kernel, grid, [32, THREADS / 32])
     }
 
     pub fn launch(&self, dtype: Dtype) -> Launch {
@@ -72,6 +68,6 @@ impl Loss {
 impl LossEnd {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let variant = Variant::stored("loss", dtype);
-        Launch { variant, kernel: "loss_end", grid: [1; 3], block: [32, THREADS as u32 / 32, 1], shared: 0 }
+        plain(variant, "loss_end", [1; 3], [32, THREADS / 32])
     }
 }

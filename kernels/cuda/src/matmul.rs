@@ -1,6 +1,6 @@
 //! Products of two values.
 
-use super::launch::len;
+use super::launch::{len, plain};
 use super::{Dtype, Launch, RANK, Stored, Variant};
 
 args! {
@@ -30,20 +30,10 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("matmul", dtype)).into()
-}
-
 impl Matmul {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let tiles: usize = [self.m, self.n].iter().map(|len| (*len as usize).div_ceil(SIDE)).product();
         let grid = [(tiles * len(&self.shape, self.rank)) as u32, 1, 1];
-        Launch {
-            variant: Variant::stored("matmul", dtype),
-            kernel: "matmul",
-            grid,
-            block: [THREADS as u32, 1, 1],
-            shared: 0,
-        }
+        plain(Variant::stored("matmul", dtype), "matmul", grid, [THREADS, 1])
     }
 }

@@ -1,7 +1,7 @@
 //! Maxima and means of windows.
 
-use super::launch::strided;
-use super::{Code, Dtype, Launch, Stored, Variant};
+use super::launch::eights;
+use super::{Code, Dtype, Launch, Stored, Variant, Window};
 
 args! {
     use Code<archc_base::Pool>;
@@ -12,22 +12,8 @@ args! {
     pub struct Pool {
         x: *const Stored,
         y: *mut Stored,
-        n: i32,
-        height: i32,
-        width: i32,
+        window: Window,
         c: i32,
-        r: i32,
-        s: i32,
-        out_height: i32,
-        out_width: i32,
-        stride_h: i32,
-        stride_w: i32,
-        pad_top: i32,
-        pad_left: i32,
-        pad_bottom: i32,
-        pad_right: i32,
-        dilation_h: i32,
-        dilation_w: i32,
         x_dist: i32,
         y_dist: i32,
         mode: Code<archc_base::Pool>,
@@ -36,13 +22,8 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("pool", dtype)).into()
-}
-
 impl Pool {
     pub fn launch(&self, dtype: Dtype) -> Launch {
-        let pixels = self.n as usize * self.out_height as usize * self.out_width as usize;
-        strided(Variant::stored("pool", dtype), "pool", pixels * (self.c as usize).div_ceil(8), THREADS)
+        eights(Variant::stored("pool", dtype), "pool", self.window.outputs(), self.c, THREADS)
     }
 }

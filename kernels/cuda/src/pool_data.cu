@@ -20,33 +20,29 @@ DEV void seen_by(int i, int size, int out, int kernel, int stride, int before, i
 
 KERNEL(pool_data, THREADS, 2)(const __grid_constant__ PoolData a) {
     follow();
-    const int vectors = (a.c + 7) / 8, total = a.n * a.height * a.width * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist), wide_dx = on_16_bytes(a.dx, a.dx_dist);
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
-        const int c = at % vectors * 8, pixel = at / vectors, count = a.c - c < 8 ? a.c - c : 8;
-        const int w = pixel % a.width, line = pixel / a.width, h = line % a.height, image = line / a.height;
-        const T* x = a.x + image * a.height * a.width * a.x_dist + c;
+    each_eight<THREADS>(inputs(a.window), a.c, [&](int pixel, int c, int count) {
+        const int w = pixel % a.window.width, line = pixel / a.window.width, h = line % a.window.height, image = line / a.window.height;
+        const T* x = a.x + image * a.window.height * a.window.width * a.x_dist + c;
         int top, bottom, left, right;
-        seen_by(h, a.height, a.out_height, a.r, a.stride_h, a.pad_top, a.dilation_h, a.adaptive, top, bottom);
-        seen_by(w, a.width, a.out_width, a.s, a.stride_w, a.pad_left, a.dilation_w, a.adaptive, left, right);
+        seen_by(h, a.window.height, a.window.out_height, a.window.r, a.window.stride_h, a.window.pad_top, a.window.dilation_h, a.adaptive, top, bottom);
+        seen_by(w, a.window.width, a.window.out_width, a.window.s, a.window.stride_w, a.window.pad_left, a.window.dilation_w, a.adaptive, left, right);
         float sums[8] = {}, own[8];
-        load8(own, x + (h * a.width + w) * a.x_dist, count, wide);
+        load8(own, x + (h * a.window.width + w) * a.x_dist, count, wide);
         for (int p = top; p <= bottom; ++p) {
-            const Span rows = a.adaptive ? part(p, a.height, a.out_height)
-                                         : window(p, a.height, a.r, a.stride_h, a.pad_top, a.pad_bottom, a.dilation_h);
+            const Span rows = rows_of(a.window, a.adaptive, p);
             if (h < rows.from || h >= rows.to || (h - rows.from) % rows.step != 0) continue;
             for (int q = left; q <= right; ++q) {
-                const Span cols = a.adaptive ? part(q, a.width, a.out_width)
-                                             : window(q, a.width, a.s, a.stride_w, a.pad_left, a.pad_right, a.dilation_w);
+                const Span cols = cols_of(a.window, a.adaptive, q);
                 if (w < cols.from || w >= cols.to || (w - cols.from) % cols.step != 0) continue;
                 float d[8];
-                load8(d, a.d + ((image * a.out_height + p) * a.out_width + q) * a.d_dist + c, count, wide_d);
+                load8(d, a.d + ((image * a.window.out_height + p) * a.window.out_width + q) * a.d_dist + c, count, wide_d);
                 if (a.mode == PoolMode::Max) {
                     for (int ih = rows.from; ih < rows.to; ih += rows.step)
                         for (int iw = cols.from; iw < cols.to; iw += cols.step) {
                             const bool before = ih < h || (ih == h && iw < w);
                             float v[8];
-                            load8(v, x + (ih * a.width + iw) * a.x_dist, count, wide);
+                            load8(v, x + (ih * a.window.width + iw) * a.x_dist, count, wide);
 #pragma unroll
                             for (int i = 0; i < 8; ++i)
                                 if (v[i] > own[i] || (before && v[i] == own[i])) d[i] = 0.f;
@@ -61,5 +57,5 @@ KERNEL(pool_data, THREADS, 2)(const __grid_constant__ PoolData a) {
             }
         }
         store8(a.dx + pixel * a.dx_dist + c, sums, count, wide_dx);
-    }
+    });
 }

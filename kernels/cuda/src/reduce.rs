@@ -1,6 +1,6 @@
 //! Means and maxima over axes.
 
-use super::launch::{blocks, len};
+use super::launch::{blocks, len, plain};
 use super::{Code, Dtype, Launch, RANK, Stored, Variant};
 
 args! {
@@ -23,10 +23,6 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("reduce", dtype)).into()
-}
-
 impl Reduce {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let outputs = len(&self.outer_shape, self.outer_rank);
@@ -35,20 +31,8 @@ impl Reduce {
         let along = stride(&self.inner_strides, self.inner_rank) == 1;
         let beside = stride(&self.outer_strides, self.outer_rank) == 1;
         if along && !beside {
-            return Launch {
-                variant,
-                kernel: "reduce_rows",
-                grid: blocks(outputs, 8),
-                block: [32, THREADS as u32 / 32, 1],
-                shared: 0,
-            };
+            return plain(variant, "reduce_rows", blocks(outputs, 8), [32, THREADS / 32]);
         }
-        Launch {
-            variant,
-            kernel: "reduce_columns",
-            grid: blocks(outputs, 32),
-            block: [32, THREADS as u32 / 32, 1],
-            shared: 0,
-        }
+        plain(variant, "reduce_columns", blocks(outputs, 32), [32, THREADS / 32])
     }
 }

@@ -7,10 +7,8 @@
 
 KERNEL(resize, THREADS, 2)(const __grid_constant__ Resize a) {
     follow();
-    const int vectors = (a.c + 7) / 8, total = a.n * a.out_height * a.out_width * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
-        const int c = at % vectors * 8, pixel = at / vectors, count = a.c - c < 8 ? a.c - c : 8;
+    each_eight<THREADS>(a.n * a.out_height * a.out_width, a.c, [&](int pixel, int c, int count) {
         const int ow = pixel % a.out_width, line = pixel / a.out_width;
         const T* image = a.x + line / a.out_height * a.height * a.width * a.x_dist + c;
         const Taps rows = taps_of(a.mode, line % a.out_height, a.ratio_h, a.height, a.out_height);
@@ -32,5 +30,5 @@ KERNEL(resize, THREADS, 2)(const __grid_constant__ Resize a) {
             for (int q = 0; q < 8; ++q) result[q] = fmaf(sums[q], rows.weight[i], result[q]);
         }
         store8(a.y + pixel * a.y_dist + c, result, count, wide_y);
-    }
+    });
 }

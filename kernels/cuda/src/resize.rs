@@ -1,6 +1,6 @@
 //! Resampling.
 
-use super::launch::strided;
+use super::launch::eights;
 use super::{Code, Dtype, Launch, Stored, Variant};
 
 args! {
@@ -27,13 +27,9 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("resize", dtype)).into()
-}
-
 impl Resize {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let pixels = self.n as usize * self.out_height as usize * self.out_width as usize;
-        strided(Variant::stored("resize", dtype), "resize", pixels * (self.c as usize).div_ceil(8), THREADS)
+        eights(Variant::stored("resize", dtype), "resize", pixels, self.c, THREADS)
     }
 }

@@ -21,14 +21,12 @@ DEV void readers(int i, double ratio, int from, int to, int& first, int& last) {
     last = i == from - 1 ? to - 1 : min(to - 1, (int)ceil((i + 3.0) / ratio + 1.0));
 }
 
-KERNEL(resize_data, THREADS, 2)(const __grid_constant__ ResizeData a) {
+KERNEL(resize_data, THREADS, 2)(const __grid_constant__ Resize a) {
     follow();
-    const int vectors = (a.c + 7) / 8, total = a.n * a.height * a.width * vectors;
-    const bool wide = on_16_bytes(a.d, a.d_dist), wide_dx = on_16_bytes(a.dx, a.dx_dist);
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
-        const int c = at % vectors * 8, pixel = at / vectors, count = a.c - c < 8 ? a.c - c : 8;
+    const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
+    each_eight<THREADS>(a.n * a.height * a.width, a.c, [&](int pixel, int c, int count) {
         const int w = pixel % a.width, line = pixel / a.width, h = line % a.height;
-        const T* image = a.d + line / a.height * a.out_height * a.out_width * a.d_dist + c;
+        const T* image = a.x + line / a.height * a.out_height * a.out_width * a.x_dist + c;
         int top, bottom, left, right;
         readers(h, a.ratio_h, a.height, a.out_height, top, bottom);
         readers(w, a.ratio_w, a.width, a.out_width, left, right);
@@ -40,11 +38,11 @@ KERNEL(resize_data, THREADS, 2)(const __grid_constant__ ResizeData a) {
                 const float share = down * share_of(a.mode, w, q, a.ratio_w, a.width, a.out_width);
                 if (share == 0.f) continue;
                 float d[8];
-                load8(d, image + (p * a.out_width + q) * a.d_dist, count, wide);
+                load8(d, image + (p * a.out_width + q) * a.x_dist, count, wide);
 #pragma unroll
                 for (int i = 0; i < 8; ++i) sums[i] = fmaf(d[i], share, sums[i]);
             }
         }
-        store8(a.dx + pixel * a.dx_dist + c, sums, count, wide_dx);
-    }
+        store8(a.y + pixel * a.y_dist + c, sums, count, wide_y);
+    });
 }

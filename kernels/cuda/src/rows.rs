@@ -1,6 +1,6 @@
 //! Each row by itself.
 
-use super::launch::blocks;
+use super::launch::{blocks, plain};
 use super::{Dtype, Launch, Stored, Variant};
 
 args! {
@@ -21,16 +21,12 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("rows", dtype)).into()
-}
-
 impl Rows {
     /// Of `layer_norm`, `normalize`, `softmax` or `log_softmax`.
     pub fn launch(&self, dtype: Dtype, kernel: &'static str) -> Launch {
         // a warp a row, or a block a row
         let (threads, rows) = if self.cols <= 1024 { (128, 4) } else { (THREADS, 1) };
         let grid = blocks(self.rows as usize, rows);
-        Launch { variant: Variant::stored("rows", dtype), kernel, grid, block: [32, threads as u32 / 32, 1], shared: 0 }
+        plain(Variant::stored("rows", dtype), kernel, grid, [32, threads / 32])
     }
 }

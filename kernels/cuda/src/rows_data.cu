@@ -12,18 +12,18 @@ const int ROWS = THREADS / 32;
 
 // Calls f with eight columns at a time: of d, of what is seen, the first, how many there are.
 template <class F> DEV void each8(const RowsData& a, int row, F f) {
-    const bool wide = on_16_bytes(a.d, a.d_dist), wide_seen = on_16_bytes(a.seen, a.seen_dist);
-    for (int col = threadIdx.x * 8; col < a.cols; col += 256) {
-        const int count = a.cols - col < 8 ? a.cols - col : 8;
+    const bool wide = on_16_bytes(a.io.d, a.io.d_dist), wide_seen = on_16_bytes(a.io.seen, a.io.seen_dist);
+    for (int col = threadIdx.x * 8; col < a.io.cols; col += 256) {
+        const int count = a.io.cols - col < 8 ? a.io.cols - col : 8;
         float d[8] = {}, seen[8];
-        if (a.d) load8(d, a.d + row * a.d_dist + col, count, wide);
-        load8(seen, a.seen + row * a.seen_dist + col, count, wide_seen);
+        if (a.io.d) load8(d, a.io.d + row * a.io.d_dist + col, count, wide);
+        load8(seen, a.io.seen + row * a.io.seen_dist + col, count, wide_seen);
         f(d, seen, col, count);
     }
 }
 
 DEV void store_row(const RowsData& a, int row, const float (&v)[8], int col, int count) {
-    store8(a.dx + row * a.dx_dist + col, v, count, on_16_bytes(a.dx, a.dx_dist));
+    store8(a.io.dx + row * a.io.dx_dist + col, v, count, on_16_bytes(a.io.dx, a.io.dx_dist));
 }
 
 // Mean and 1 / standard deviation of what is seen.
@@ -33,7 +33,7 @@ DEV void moments_of(const RowsData& a, int row, float& mean, float& rstd) {
 #pragma unroll
         for (int i = 0; i < 8; ++i) sum += x[i];
     });
-    mean = warp_sum(sum) / a.cols;
+    mean = warp_sum(sum) / a.io.cols;
     const float centre = mean;
     each8(a, row, [&](float(&)[8], float(&x)[8], int, int count) {
 #pragma unroll
@@ -42,13 +42,13 @@ DEV void moments_of(const RowsData& a, int row, float& mean, float& rstd) {
             squares = fmaf(apart, apart, squares);
         }
     });
-    rstd = 1.f / sqrtf(warp_sum(squares) / a.cols + a.eps);
+    rstd = 1.f / sqrtf(warp_sum(squares) / a.io.cols + a.eps);
 }
 
 KERNEL(row_moments, THREADS, 2)(const __grid_constant__ RowsData a) {
     follow();
     const int row = blockIdx.x * ROWS + threadIdx.y;
-    if (row >= a.rows) return;
+    if (row >= a.io.rows) return;
     float mean, rstd;
     moments_of(a, row, mean, rstd);
     if (threadIdx.x == 0) {
@@ -60,7 +60,7 @@ KERNEL(row_moments, THREADS, 2)(const __grid_constant__ RowsData a) {
 KERNEL(layer_norm_data, THREADS, 2)(const __grid_constant__ RowsData a) {
     follow();
     const int row = blockIdx.x * ROWS + threadIdx.y;
-    if (row >= a.rows) return;
+    if (row >= a.io.rows) return;
     float mean, rstd, sum = 0.f, product = 0.f;
     moments_of(a, row, mean, rstd);
     each8(a, row, [&](float(&d)[8], float(&x)[8], int col, int count) {
@@ -73,8 +73,8 @@ KERNEL(layer_norm_data, THREADS, 2)(const __grid_constant__ RowsData a) {
             product = fmaf(g, (x[i] - mean) * rstd, product);
         }
     });
-    sum = warp_sum(sum) / a.cols;
-    product = warp_sum(product) / a.cols;
+    sum = warp_sum(sum) / a.io.cols;
+    product = warp_sum(product) / a.io.cols;
     each8(a, row, [&](float(&d)[8], float(&x)[8], int col, int count) {
         float weight[8];
         load8(weight, a.weight + col, count, false);
@@ -87,7 +87,7 @@ KERNEL(layer_norm_data, THREADS, 2)(const __grid_constant__ RowsData a) {
 KERNEL(softmax_data, THREADS, 2)(const __grid_constant__ RowsData a) {
     follow();
     const int row = blockIdx.x * ROWS + threadIdx.y;
-    if (row >= a.rows) return;
+    if (row >= a.io.rows) return;
     float dot = 0.f;
     each8(a, row, [&](float(&d)[8], float(&y)[8], int, int) {
 #pragma unroll
@@ -104,7 +104,7 @@ KERNEL(softmax_data, THREADS, 2)(const __grid_constant__ RowsData a) {
 KERNEL(log_softmax_data, THREADS, 2)(const __grid_constant__ RowsData a) {
     follow();
     const int row = blockIdx.x * ROWS + threadIdx.y;
-    if (row >= a.rows) return;
+    if (row >= a.io.rows) return;
     float sum = 0.f;
     each8(a, row, [&](float(&d)[8], float(&)[8], int, int) {
 #pragma unroll
@@ -121,7 +121,7 @@ KERNEL(log_softmax_data, THREADS, 2)(const __grid_constant__ RowsData a) {
 KERNEL(normalize_data, THREADS, 2)(const __grid_constant__ RowsData a) {
     follow();
     const int row = blockIdx.x * ROWS + threadIdx.y;
-    if (row >= a.rows) return;
+    if (row >= a.io.rows) return;
     float squares = 0.f, dot = 0.f;
     each8(a, row, [&](float(&d)[8], float(&x)[8], int, int) {
 #pragma unroll

@@ -1,42 +1,25 @@
 //! Gradients of what works on rows.
 
-use super::launch::blocks;
-use super::{Dtype, Launch, Stored, Variant};
+use super::launch::{blocks, plain};
+use super::{Backward, Dtype, Launch, Variant};
 
 args! {
     const THREADS: usize = 256;
 
-    /// Each row by itself; dx may be d.
+    /// Each row by itself, told by x, or y of a softmax.
     pub struct RowsData {
-        d: *const Stored,
-        /// x, or y of a softmax.
-        seen: *const Stored,
-        dx: *mut Stored,
+        io: Backward,
         weight: *const f32,
         moments: *mut f32,
-        rows: i32,
-        cols: i32,
-        d_dist: i32,
-        seen_dist: i32,
-        dx_dist: i32,
         eps: f32,
+        reserved: i32,
     }
-}
-
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("rows_data", dtype)).into()
 }
 
 impl RowsData {
     /// Of one of the file's kernels.
     pub fn launch(&self, dtype: Dtype, kernel: &'static str) -> Launch {
-        let grid = blocks(self.rows as usize, THREADS / 32);
-        Launch {
-            variant: Variant::stored("rows_data", dtype),
-            kernel,
-            grid,
-            block: [32, THREADS as u32 / 32, 1],
-            shared: 0,
-        }
+        let grid = blocks(self.io.rows as usize, THREADS / 32);
+        plain(Variant::stored("rows_data", dtype), kernel, grid, [32, THREADS / 32])
     }
 }

@@ -22,16 +22,14 @@ KERNEL(spread, THREADS, 2)(const __grid_constant__ Spread a) {
 
 KERNEL(spread_rows, THREADS, 2)(const __grid_constant__ SpreadRows a) {
     follow();
-    const int vectors = (a.cols + 7) / 8, total = a.rows * vectors;
     const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
-    for (int at = blockIdx.x * THREADS + threadIdx.x; at < total; at += gridDim.x * THREADS) {
-        const int row = at / vectors, col = at % vectors * 8, count = a.cols - col < 8 ? a.cols - col : 8;
+    each_eight<THREADS>(a.rows, a.cols, [&](int row, int col, int count) {
         float v[8];
         load8(v, a.x + row / a.rows_each * a.x_dist + col, count, wide);
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] *= a.scale;
         store8(a.y + row * a.y_dist + col, v, count, wide_y);
-    }
+    });
 }
 
 KERNEL(max_data, THREADS, 2)(const __grid_constant__ MaxData a) {

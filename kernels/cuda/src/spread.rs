@@ -1,6 +1,6 @@
 //! Repetitions of what was summed, sums over what was repeated, rows of tables.
 
-use super::launch::{blocks, len, strided};
+use super::launch::{blocks, eights, len, plain, strided};
 use super::{Dtype, Launch, RANK, Stored, Variant};
 
 args! {
@@ -86,10 +86,6 @@ args! {
     }
 }
 
-pub(super) fn variants() -> Vec<Variant> {
-    Dtype::STORED.map(|dtype| Variant::stored("spread", dtype)).into()
-}
-
 impl Spread {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         strided(Variant::stored("spread", dtype), "spread", len(&self.shape, self.rank), THREADS)
@@ -98,21 +94,14 @@ impl Spread {
 
 impl SpreadRows {
     pub fn launch(&self, dtype: Dtype) -> Launch {
-        let work = self.rows as usize * (self.cols as usize).div_ceil(8);
-        strided(Variant::stored("spread", dtype), "spread_rows", work, THREADS)
+        eights(Variant::stored("spread", dtype), "spread_rows", self.rows as usize, self.cols, THREADS)
     }
 }
 
 impl MaxData {
     pub fn launch(&self, dtype: Dtype) -> Launch {
         let grid = blocks(len(&self.outer_shape, self.outer_rank), 8);
-        Launch {
-            variant: Variant::stored("spread", dtype),
-            kernel: "max_data",
-            grid,
-            block: [32, THREADS as u32 / 32, 1],
-            shared: 0,
-        }
+        plain(Variant::stored("spread", dtype), "max_data", grid, [32, THREADS / 32])
     }
 }
 
@@ -147,7 +136,7 @@ impl SumTo {
         let rows = along && !beside;
         let (kernel, each) = if rows { ("sum_to_rows", 8) } else { ("sum_to", 32) };
         let [x, ..] = blocks(self.outputs(), each);
-        Launch { variant, kernel, grid: [x, self.parts() as u32, 1], block: [32, THREADS as u32 / 32, 1], shared: 0 }
+        plain(variant, kernel, [x, self.parts() as u32, 1], [32, THREADS / 32])
     }
 
     /// The sum of the parts, stored or float32.

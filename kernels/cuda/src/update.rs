@@ -1,6 +1,6 @@
 //! Optimizers over everything that is learned at once.
 
-use super::launch::strided;
+use super::launch::{plain, strided};
 use super::{Code, Dtype, Launch, Variant};
 
 args! {
@@ -94,8 +94,8 @@ impl Norm {
         let variant = || Variant::stored("update", Dtype::F32);
         let grid = [self.parts as u32, 1, 1];
         [
-            Launch { variant: variant(), kernel: "squares", grid, block: [THREADS as u32, 1, 1], shared: 0 },
-            Launch { variant: variant(), kernel: "norm_of", grid: [1; 3], block: [32, 1, 1], shared: 0 },
+            plain(variant(), "squares", grid, [THREADS, 1]),
+            plain(variant(), "norm_of", [1; 3], [32, 1]),
         ]
     }
 }

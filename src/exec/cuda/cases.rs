@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use archc_base::Window;
+
 use super::Cuda;
 use super::driver::{Fault, Launch, Memory};
 use super::lower::{Pending, choose, ready};
@@ -198,28 +200,20 @@ impl Case {
         let (dtype, facts) = (cuda.dtype, cuda.driver.facts());
         let dist = super::lower::pixel_distance(dtype);
         let number = |number: usize| number as i32;
+        let over = |n: usize, size: usize, kernel: usize, stride: usize| {
+            let window = Window { stride: [stride; 2], padding: [kernel / 2; 4], ..Window::square(kernel) };
+            archc_cuda::Window::new(n, [size; 2], [size.div_ceil(stride); 2], &window)
+        };
         let conv = |n: usize, size: usize, c: usize, k: usize, kernel: usize, stride: usize, dists: [usize; 2]| {
             let out = size.div_ceil(stride);
             let mut conv = Conv {
                 x,
                 w,
                 y,
-                n: number(n),
-                height: number(size),
-                width: number(size),
+                window: over(n, size, kernel, stride),
                 c: number(c),
                 k: number(k),
                 groups: 1,
-                r: number(kernel),
-                s: number(kernel),
-                out_height: number(out),
-                out_width: number(out),
-                stride_h: number(stride),
-                stride_w: number(stride),
-                pad_h: number(kernel / 2),
-                pad_w: number(kernel / 2),
-                dilation_h: 1,
-                dilation_w: 1,
                 x_image: number(size * size * dists[0]),
                 x_row: number(size * dists[0]),
                 x_pixel: number(dists[0]),
@@ -254,25 +248,12 @@ impl Case {
             }
             Work::Linear { rows, c, k } => return conv(batch * rows, 1, c, k, 1, 1, [c, k]),
             Work::Depthwise { size, c, kernel, stride } => {
-                let out = number(size.div_ceil(stride));
                 let depthwise = Depthwise {
                     x,
                     w,
                     y,
-                    n: number(batch),
-                    height: number(size),
-                    width: number(size),
+                    window: over(batch, size, kernel, stride),
                     c: number(c),
-                    r: number(kernel),
-                    s: number(kernel),
-                    out_height: out,
-                    out_width: out,
-                    stride_h: number(stride),
-                    stride_w: number(stride),
-                    pad_h: number(kernel / 2),
-                    pad_w: number(kernel / 2),
-                    dilation_h: 1,
-                    dilation_w: 1,
                     x_dist: number(dist(c)),
                     y_dist: number(dist(c)),
                     ..Depthwise::default()
@@ -283,20 +264,8 @@ impl Case {
                 let pool = Pool {
                     x,
                     y,
-                    n: number(batch),
-                    height: number(size),
-                    width: number(size),
+                    window: over(batch, size, 3, 2),
                     c: number(c),
-                    r: 3,
-                    s: 3,
-                    out_height: number(size / 2),
-                    out_width: number(size / 2),
-                    stride_h: 2,
-                    stride_w: 2,
-                    pad_top: 1,
-                    pad_left: 1,
-                    dilation_h: 1,
-                    dilation_w: 1,
                     x_dist: number(dist(c)),
                     y_dist: number(dist(c)),
                     mode: archc_base::Pool::Max.code(),
@@ -359,7 +328,8 @@ fn row(dtype: Dtype, cols: usize) -> usize {
 
 /// The sums that a convolution leaves of an image.
 fn squeezed(size: usize, c: usize) -> Sums {
-    Conv { out_height: size as i32, out_width: size as i32, groups: 1, k: c as i32, ..Conv::default() }.sums()
+    let window = archc_cuda::Window::new(1, [size; 2], [size; 2], &Window::PIXEL);
+    Conv { window, groups: 1, k: c as i32, ..Conv::default() }.sums()
 }
 
 /// Launches of a recording, at least.

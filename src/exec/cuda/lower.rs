@@ -131,6 +131,8 @@ pub(super) struct Loading<'a> {
     /// What values of a batch are kept in; all others are float32.
     pub dtype: Dtype,
     pub layout: &'a Layout,
+    /// For each buffer of the plan, [`writers`].
+    pub writers: Vec<Option<usize>>,
     /// The address of the one allocation.
     pub base: u64,
     pub kept: Kept,
@@ -149,6 +151,18 @@ pub(super) struct Lower<'a> {
     step: &'a Step,
     /// What the kernel stores and multiplies in.
     dtype: Dtype,
+}
+
+/// For each buffer the step that alone writes there, if there is one.
+pub(super) fn writers(plan: &Plan) -> Vec<Option<usize>> {
+    let mut counts = vec![(0, None); plan.buffers().len()];
+    for (at, step) in plan.steps().iter().enumerate() {
+        if let Place::Buffer(number) = step.write.place {
+            let (count, last) = &mut counts[number];
+            (*count, *last) = (*count + 1, Some(at));
+        }
+    }
+    counts.into_iter().map(|(count, last)| last.filter(|_| count == 1)).collect()
 }
 
 impl Loading<'_> {
@@ -225,8 +239,7 @@ impl Loading<'_> {
     /// to 0, which belong to nobody.
     fn closing_copy(&self, image: &View) -> Result<Option<Pending>, Problem> {
         let Place::Buffer(number) = image.place else { return Ok(None) };
-        let mut writers = self.plan.steps().iter().filter(|step| step.write.place == image.place);
-        let (Some(step), None) = (writers.next(), writers.next()) else { return Ok(None) };
+        let Some(step) = self.writers[number].map(|at| &self.plan.steps()[at]) else { return Ok(None) };
         let four = image.dims.len() == 4
             && image.dims[1] < 4
             && image.matrix(&IMAGE).is_some_and(|matrix| matrix.dist == 4)

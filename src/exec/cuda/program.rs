@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Start;
 use super::driver::{Driver, Fault, Graph, Launch, Memory, Staging};
-use super::lower::{Kept, Loading, Pending};
+use super::lower::{Kept, Loading, Pending, writers};
 use super::place::{Layout, Pool};
 use crate::diag::{Code, Problem};
 use crate::exec::{Program, Weights};
@@ -73,6 +73,7 @@ pub(super) fn load(
         weights,
         dtype,
         layout: &layout,
+        writers: writers(plan),
         base: memory.at,
         kept,
         pool: &pool,

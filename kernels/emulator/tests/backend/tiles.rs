@@ -7,7 +7,7 @@ use crate::emulated::Emulated;
 use archc::stages::exec::cuda::driver::{Driver, Memory, Packed, bound};
 use archc::stages::exec::cuda::stored;
 use archc::stages::exec::testing::{distance, noise};
-use archc_cuda::{Conv, Dtype, TmaTile, conv_row};
+use archc_cuda::{Conv, Dtype, TmaTile, Window, conv_row};
 use archc_emu::pack_conv;
 
 /// Images, height, width, channels in and out, window, stride, padding, dilation.
@@ -76,26 +76,20 @@ impl Product {
         let operands = [device(&stored(dtype, &x)), device(&stored(dtype, &packed))];
         let y = device(&vec![0xff; n * oh * ow * k * dtype.size()]);
         let number = |number: usize| number as i32;
+        let over = archc_base::Window {
+            stride: [stride; 2],
+            padding: [padding; 4],
+            dilation: [dilation; 2],
+            ..archc_base::Window::square(window)
+        };
         let conv = Conv {
             x: operands[0].at,
             w: operands[1].at,
             y: y.at,
-            n: number(n),
-            height: number(h),
-            width: number(w),
+            window: Window::new(n, [h, w], [oh, ow], &over),
             c: number(c),
             k: number(k),
             groups: 1,
-            r: number(window),
-            s: number(window),
-            out_height: number(oh),
-            out_width: number(ow),
-            stride_h: number(stride),
-            stride_w: number(stride),
-            pad_h: number(padding),
-            pad_w: number(padding),
-            dilation_h: number(dilation),
-            dilation_w: number(dilation),
             x_image: number(h * w * c),
             x_row: number(w * c),
             x_pixel: number(c),

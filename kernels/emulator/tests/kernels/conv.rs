@@ -2,7 +2,7 @@
 
 use archc_base::Act;
 use archc_cuda::{
-    Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, Sums, TILES, Tile, Tma, TmaTile,
+    Choice, Conv, Dtype, Epilogue, HOPPER_LARGE, HOPPER_NARROW, NARROW, SMALL, Sums, TILES, Tile, Tma, TmaTile, Window,
     conv_row,
 };
 use archc_emu::{Buffer, pack_conv};
@@ -121,6 +121,13 @@ impl Case {
         let scale = random.numbers(n * c);
         let scale_values = Values::of(dtype, &scale);
         let (gate_values, bias_values) = (Values::of(dtype, &gate), Buffer::of(&bias));
+        let [top, left] = self.padding;
+        let window = archc_base::Window {
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: [top, left, top, left],
+            dilation: self.dilation,
+        };
         let mut conv = Conv {
             x: on_device.address(),
             y: y.address(),
@@ -135,22 +142,10 @@ impl Case {
                 before: self.before.into(),
                 after: self.after.into(),
             },
-            n: n as i32,
-            height: h as i32,
-            width: w as i32,
+            window: Window::new(n, [h, w], [oh, ow], &window),
             c: cg as i32,
             k: kg as i32,
             groups: groups as i32,
-            r: r as i32,
-            s: s as i32,
-            out_height: oh as i32,
-            out_width: ow as i32,
-            stride_h: self.stride[0] as i32,
-            stride_w: self.stride[1] as i32,
-            pad_h: self.padding[0] as i32,
-            pad_w: self.padding[1] as i32,
-            dilation_h: self.dilation[0] as i32,
-            dilation_w: self.dilation[1] as i32,
             x_image: (h * w * x_dist) as i32,
             x_row: (w * x_dist) as i32,
             x_pixel: x_dist as i32,
@@ -400,30 +395,19 @@ fn what_no_map_can_say_has_other_kernels() {
 }
 
 /// A convolution of n images of `size`, by addresses that say nothing.
-fn sized(n: i32, size: i32, c: i32, k: i32, window: i32) -> Conv {
+fn sized(n: usize, size: usize, c: usize, k: usize, window: usize) -> Conv {
+    let over = archc_base::Window { padding: [window / 2; 4], ..archc_base::Window::square(window) };
     Conv {
         x: 256,
         w: 256,
-        n,
-        height: size,
-        width: size,
-        c,
-        k,
+        window: Window::new(n, [size; 2], [size; 2], &over),
+        c: c as i32,
+        k: k as i32,
         groups: 1,
-        r: window,
-        s: window,
-        out_height: size,
-        out_width: size,
-        stride_h: 1,
-        stride_w: 1,
-        pad_h: window / 2,
-        pad_w: window / 2,
-        dilation_h: 1,
-        dilation_w: 1,
-        x_image: size * size * c,
-        x_row: size * c,
-        x_pixel: c,
-        w_dist: window * window * c,
+        x_image: (size * size * c) as i32,
+        x_row: (size * c) as i32,
+        x_pixel: c as i32,
+        w_dist: (window * window * c) as i32,
         ..Conv::default()
     }
 }
@@ -445,8 +429,8 @@ fn tiles_and_splits_by_what_they_cost() {
 }
 
 #[test]
-fn the_copy_engine_where_it_pays() {
-    let choice = |n: i32, size: i32, c: i32, k: i32, window: i32| {
+fn tma_where_it_pays() {
+    let choice = |n: usize, size: usize, c: usize, k: usize, window: usize| {
         let conv = sized(n, size, c, k, window);
         conv.choose_tma(Dtype::Bf16, 132).map(|tma| (tma.tile.bm, tma.tile.bn))
     };

@@ -2,7 +2,7 @@
 
 use archc_cuda::{
     Attention, Choice, Conv, ConvWeight, Depthwise, Dtype, Excitation, HOPPER_NARROW, Launch, Map, Rows, SMALL, Sums,
-    Tile, TmaTile, variants,
+    Tile, TmaTile, Window, variants,
 };
 use archc_emu::Buffer;
 
@@ -46,20 +46,10 @@ fn weight_error(fault: Option<&str>, seed: u64) -> f64 {
         x: x_values.address(),
         dy: dy_values.address(),
         partials: partials.address(),
-        n: rows as i32,
-        height: 1,
-        width: 1,
+        window: Window::new(rows, [1; 2], [1; 2], &archc_base::Window::PIXEL),
         c: c as i32,
         k: k as i32,
         groups: 1,
-        r: 1,
-        s: 1,
-        out_height: 1,
-        out_width: 1,
-        stride_h: 1,
-        stride_w: 1,
-        dilation_h: 1,
-        dilation_w: 1,
         x_dist: c as i32,
         dy_dist: k as i32,
         per: rows as i32,
@@ -92,20 +82,10 @@ fn product_error([pixels, c, k]: [usize; 3], run: impl Fn(&Conv) -> Result<(), S
         x: x_values.address(),
         w: w_values.address(),
         y: y.address(),
-        n: pixels as i32,
-        height: 1,
-        width: 1,
+        window: Window::new(pixels, [1; 2], [1; 2], &archc_base::Window::PIXEL),
         c: c as i32,
         k: k as i32,
         groups: 1,
-        r: 1,
-        s: 1,
-        out_height: 1,
-        out_width: 1,
-        stride_h: 1,
-        stride_w: 1,
-        dilation_h: 1,
-        dilation_w: 1,
         x_image: c as i32,
         y_image: k as i32,
         w_dist: c as i32,
@@ -158,23 +138,10 @@ fn a_missing_wait_or_barrier_shows() {
         let plain = Depthwise {
             x: ones.address(),
             w: ones.address(),
-            n: 1,
-            height: 20,
-            width: 20,
+            window: Window::new(1, [20; 2], [20; 2], &archc_base::Window::PIXEL),
             c: 8,
-            r: 1,
-            s: 1,
-            ..Depthwise::default()
-        };
-        let plain = Depthwise {
-            out_height: 20,
-            out_width: 20,
-            stride_h: 1,
-            stride_w: 1,
-            dilation_h: 1,
-            dilation_w: 1,
             x_dist: 8,
-            ..plain
+            ..Depthwise::default()
         };
         let mut args = plain.with_sums();
         let left = Buffer::<f32>::new(args.sums.floats(1));

@@ -1,7 +1,7 @@
 //! Depthwise convolution, transposed convolution, linear maps of few rows, pooling, resampling.
 
 use archc_base::{Act, Pool as Of, Resample};
-use archc_cuda::{Conv, Depthwise, Dtype, Epilogue, LinearRows, Pool, Resize, conv_row, phases};
+use archc_cuda::{Conv, Depthwise, Dtype, Epilogue, LinearRows, Pool, Resize, Window, conv_row, phases};
 use archc_emu::{Buffer, pack_conv};
 
 use crate::support::{Random, Values, check, run, tolerance};
@@ -46,20 +46,8 @@ fn one_filter_a_channel() {
                     before: Act::HardSwish.into(),
                     ..Epilogue::default()
                 },
-                n: n as i32,
-                height: h as i32,
-                width: w as i32,
+                window: Window::new(n, [h, w], [oh, ow], &square(kernel, stride, padding, dilation)),
                 c: c as i32,
-                r: kernel as i32,
-                s: kernel as i32,
-                out_height: oh as i32,
-                out_width: ow as i32,
-                stride_h: stride as i32,
-                stride_w: stride as i32,
-                pad_h: padding as i32,
-                pad_w: padding as i32,
-                dilation_h: dilation as i32,
-                dilation_w: dilation as i32,
                 x_dist: dist as i32,
                 y_dist: dist as i32,
                 ..Depthwise::default()
@@ -134,22 +122,18 @@ fn transposed_convolutions_by_phases() {
                     x: on_device.address(),
                     y: y.address() + ((rows.first * ow + cols.first) * k * dtype.size()) as u64,
                     epilogue: Epilogue { bias: biases.address(), ..Epilogue::default() },
-                    n: n as i32,
-                    height: h as i32,
-                    width: w as i32,
+                    window: Window {
+                        r: rows.taps.len() as i32,
+                        s: cols.taps.len() as i32,
+                        pad_top: rows.padding,
+                        pad_left: cols.padding,
+                        dilation_h: rows.dilation,
+                        dilation_w: cols.dilation,
+                        ..Window::new(n, [h, w], [rows.count, cols.count], &archc_base::Window::PIXEL)
+                    },
                     c: c as i32,
                     k: k as i32,
                     groups: 1,
-                    r: rows.taps.len() as i32,
-                    s: cols.taps.len() as i32,
-                    out_height: rows.count as i32,
-                    out_width: cols.count as i32,
-                    stride_h: 1,
-                    stride_w: 1,
-                    pad_h: rows.padding,
-                    pad_w: cols.padding,
-                    dilation_h: rows.dilation,
-                    dilation_w: cols.dilation,
                     x_image: (h * w * c) as i32,
                     x_row: (w * c) as i32,
                     x_pixel: c as i32,
@@ -233,6 +217,15 @@ fn linear_maps_of_few_rows() {
     }
 }
 
+fn square(kernel: usize, stride: usize, padding: usize, dilation: usize) -> archc_base::Window {
+    archc_base::Window {
+        stride: [stride; 2],
+        padding: [padding; 4],
+        dilation: [dilation; 2],
+        ..archc_base::Window::square(kernel)
+    }
+}
+
 /// Windows along one axis as PyTorch takes them: the inputs of each output, and how many there are with padding.
 fn windows(
     size: usize,
@@ -268,21 +261,8 @@ fn pooling_of_all_kinds() {
             let axes =
                 [windows(h, kernel, stride, padding, dilation, oh), windows(w, kernel, stride, padding, dilation, ow)];
             let args = Pool {
-                height: h as i32,
-                width: w as i32,
+                window: Window::new(2, [h, w], [oh, ow], &square(kernel, stride, padding, dilation)),
                 c,
-                r: kernel as i32,
-                s: kernel as i32,
-                out_height: oh as i32,
-                out_width: ow as i32,
-                stride_h: stride as i32,
-                stride_w: stride as i32,
-                pad_top: padding as i32,
-                pad_left: padding as i32,
-                pad_bottom: padding as i32,
-                pad_right: padding as i32,
-                dilation_h: dilation as i32,
-                dilation_w: dilation as i32,
                 ..Pool::default()
             };
             pool_all(dtype, args, &axes);
@@ -292,26 +272,27 @@ fn pooling_of_all_kinds() {
                 let one = |at: usize| (at * size / out..((at + 1) * size).div_ceil(out)).collect::<Vec<usize>>();
                 (0..out).map(one).map(|inside| (inside.clone(), inside.len())).collect()
             };
-            let (height, width, out_height, out_width) = (h as i32, w as i32, oh as i32, ow as i32);
-            let args = Pool { height, width, c: 11, out_height, out_width, adaptive: 1, ..Pool::default() };
+            let window = Window::new(2, [h, w], [oh, ow], &archc_base::Window::PIXEL);
+            let args = Pool { window, c: 11, adaptive: 1, ..Pool::default() };
             pool_all(dtype, args, &[parts(h, oh), parts(w, ow)]);
         }
     }
 }
 
 fn pool_all(dtype: Dtype, args: Pool, axes: &[Vec<(Vec<usize>, usize)>; 2]) {
-    let (n, c, gap) = (2, args.c as usize, 8);
-    let [h, w, oh, ow] = [args.height, args.width, args.out_height, args.out_width].map(|len| len as usize);
+    let (c, gap) = (args.c as usize, 8);
+    let Window { n, height, width, out_height, out_width, dilation_h, .. } = args.window;
+    let [n, h, w, oh, ow] = [n, height, width, out_height, out_width].map(|len| len as usize);
     let x = Random::new(15).numbers(n * h * w * c);
     let on_device = Values::rows(dtype, &x, c, c + gap, 0);
     for (_, of) in Of::ALL {
-        if of != Of::Max && args.dilation_h > 1 {
+        if of != Of::Max && dilation_h > 1 {
             continue;
         }
         let y = Values::poison(dtype, (n * oh * ow - 1) * (c + gap) + c, 0);
         let (x_dist, y_dist) = ((c + gap) as i32, (c + gap) as i32);
         let mode = of.code();
-        let args = Pool { x: on_device.address(), y: y.address(), n: n as i32, x_dist, y_dist, mode, ..args };
+        let args = Pool { x: on_device.address(), y: y.address(), x_dist, y_dist, mode, ..args };
         run(&args.launch(dtype), &args);
         let mut want = vec![];
         for at in 0..n * oh * ow * c {

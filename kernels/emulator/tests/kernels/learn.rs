@@ -3,8 +3,8 @@
 
 use archc_base::{Act, Loss as Of};
 use archc_cuda::{
-    ActData, Args, BatchNorm, BatchNormData, ColumnMode, Columns, ConvWeight, Dtype, Launch, Loss, LossEnd, Map, Norm,
-    PoolData, Update, WeightEnd,
+    ActData, Args, Backward, BatchNorm, BatchNormData, ColumnMode, Columns, ConvWeight, Dtype, Launch, Loss, LossEnd,
+    Map, Norm, PoolData, Update, WeightEnd, Window,
 };
 use archc_emu::Buffer;
 
@@ -93,8 +93,8 @@ fn gradients_of_weights() {
 }
 
 fn weights_of(dtype: Dtype, seed: usize, case: &Case) {
-    let Case { n, size: [height, width], c, k, groups, window: [r, s], stride, padding, dilation, gaps, processors } =
-        *case;
+    let Case { n, size: [height, width], c, k, groups, window, stride, padding, dilation, gaps, processors } = *case;
+    let [r, s] = window;
     let out = |len: usize, kernel: usize| (len + 2 * padding - (kernel - 1) * dilation - 1) / stride + 1;
     let [oh, ow] = [out(height, r), out(width, s)];
     let mut random = Random::new(seed as u64 + 3);
@@ -102,25 +102,15 @@ fn weights_of(dtype: Dtype, seed: usize, case: &Case) {
     let (x_dist, dy_dist) = (c * groups + gaps[0], k * groups + gaps[1]);
     let on_device = [Values::rows(dtype, &x, c * groups, x_dist, 0), Values::rows(dtype, &dy, k * groups, dy_dist, 0)];
     let number = |value: usize| value as i32;
+    let over =
+        archc_base::Window { kernel: window, stride: [stride; 2], padding: [padding; 4], dilation: [dilation; 2] };
     let mut args = ConvWeight {
         x: on_device[0].address(),
         dy: on_device[1].address(),
-        n: number(n),
-        height: number(height),
-        width: number(width),
+        window: Window::new(n, [height, width], [oh, ow], &over),
         c: number(c),
         k: number(k),
         groups: number(groups),
-        r: number(r),
-        s: number(s),
-        out_height: number(oh),
-        out_width: number(ow),
-        stride_h: number(stride),
-        stride_w: number(stride),
-        pad_h: number(padding),
-        pad_w: number(padding),
-        dilation_h: number(dilation),
-        dilation_w: number(dilation),
         x_dist: number(x_dist),
         dy_dist: number(dy_dist),
         ..ConvWeight::default()
@@ -320,18 +310,8 @@ fn maxima_give_to_the_first() {
             x: image.address(),
             d: d.address(),
             dx: dx.address(),
-            n: 1,
-            height: 3,
-            width: 3,
+            window: Window::new(1, [3; 2], [2; 2], &archc_base::Window::square(2)),
             c: 1,
-            r: 2,
-            s: 2,
-            out_height: 2,
-            out_width: 2,
-            stride_h: 1,
-            stride_w: 1,
-            dilation_h: 1,
-            dilation_w: 1,
             x_dist: 1,
             d_dist: 1,
             dx_dist: 1,
@@ -340,6 +320,13 @@ fn maxima_give_to_the_first() {
         run(&args.launch(dtype), &args);
         assert_eq!(dx.read(), [0.0, 3.0, 0.0, 4.0, 0.0, 8.0, 0.0, 0.0, 0.0], "{dtype:?}");
     }
+}
+
+/// Dense rows.
+fn backward([d, seen, dx]: [&Values; 3], rows: usize, cols: usize) -> Backward {
+    let [rows, cols] = [rows, cols].map(|len| len as i32);
+    let [d, seen, dx] = [d, seen, dx].map(Values::address);
+    Backward { d, seen, dx, rows, cols, d_dist: cols, seen_dist: cols, dx_dist: cols, reserved: 0 }
 }
 
 #[test]
@@ -355,19 +342,9 @@ fn gradients_of_every_activation() {
             let seen: Vec<f32> = x.iter().map(|x| if act.by_result() { result(*x) } else { *x }).collect();
             let (d_values, seen) = (Values::of(dtype, &d), Values::of(dtype, &seen));
             let dx = Values::poison(dtype, rows * cols, 0);
-            let args = ActData {
-                d: d_values.address(),
-                seen: seen.address(),
-                dx: dx.address(),
-                rows: rows as i32,
-                cols: cols as i32,
-                d_dist: cols as i32,
-                seen_dist: cols as i32,
-                dx_dist: cols as i32,
-                act: act.into(),
-                ..ActData::default()
-            };
-            run(&args.launch(dtype, "act_data"), &args);
+            let io = backward([&d_values, &seen, &dx], rows, cols);
+            let args = ActData { io, act: act.into(), ..ActData::default() };
+            run(&args.launch(dtype), &args);
             let want: Vec<f64> = x.iter().zip(&d).map(|(x, d)| act.gradient((*x).into()) * f64::from(*d)).collect();
             // of results that were rounded
             check(&format!("{dtype:?} {act:?}"), &dx.read(), &want, 4.0 * tolerance(dtype));
@@ -421,19 +398,8 @@ fn unknown_codes_give_no_number() {
     let args = Map { x: x_at, y: y_at, rows: 1, cols: 3, x_dist: 3, y_dist: 3, after: act, ..Map::default() };
     run(&args.launch(Dtype::F32), &args);
     assert!(y.read().iter().all(|y| y.is_nan()));
-    let args = ActData {
-        d: x_at,
-        seen: x_at,
-        dx: y_at,
-        rows: 1,
-        cols: 3,
-        d_dist: 3,
-        seen_dist: 3,
-        dx_dist: 3,
-        act,
-        ..ActData::default()
-    };
-    run(&args.launch(Dtype::F32, "act_data"), &args);
+    let args = ActData { io: backward([&x, &x, &y], 1, 3), act, ..ActData::default() };
+    run(&args.launch(Dtype::F32), &args);
     assert!(y.read().iter().all(|y| y.is_nan()));
     let states = Buffer::of(&[1.0f32; 3]);
     let gradients = Buffer::of(&[1.0f32; 3]);
@@ -450,19 +416,8 @@ fn masks_hold_whatever_is_masked() {
     let (d, seen) =
         (Values::of(Dtype::F32, &[f32::NAN, 2.0, f32::INFINITY]), Values::of(Dtype::F32, &[0.0, 1.0, -1.0]));
     let dx = Values::poison(Dtype::F32, 3, 0);
-    let args = ActData {
-        d: d.address(),
-        seen: seen.address(),
-        dx: dx.address(),
-        rows: 1,
-        cols: 3,
-        d_dist: 3,
-        seen_dist: 3,
-        dx_dist: 3,
-        act: Act::Relu.into(),
-        ..ActData::default()
-    };
-    run(&args.launch(Dtype::F32, "act_data"), &args);
+    let args = ActData { io: backward([&d, &seen, &dx], 1, 3), act: Act::Relu.into(), ..ActData::default() };
+    run(&args.launch(Dtype::F32), &args);
     assert_eq!(dx.read(), [0.0, 2.0, 0.0]);
 }
 

@@ -23,6 +23,6 @@ super::float! {
             Grain::Value => rows * cols,
         };
         let draw = Draw { block: &draws, p: own.p as f32, rows_each: rows, each };
-        grad::noise(io.map(y, x), &draw);
+        grad::dropout(io.map(y, x), &draw);
     };
 }

@@ -17,10 +17,10 @@ use crate::plan::view::IMAGE;
 /// An image in memory: distances in elements.
 #[derive(Clone, Copy)]
 pub(super) struct Image {
-    pub n: i32,
+    pub n: usize,
     pub c: usize,
-    pub h: i32,
-    pub w: i32,
+    pub h: usize,
+    pub w: usize,
     pub image: i32,
     pub row: i32,
     pub pixel: i32,
@@ -29,20 +29,20 @@ pub(super) struct Image {
 impl Image {
     pub(super) fn new(view: &View) -> Image {
         let [n, c, h, w] = view.dims[..] else { unreachable!("images have four axes") };
-        let (h, w, pixel) = (h as i32, w as i32, rows(view, &IMAGE).dist);
-        Image { n: n as i32, c, h, w, image: pixel * h * w, row: pixel * w, pixel }
+        let pixel = rows(view, &IMAGE).dist;
+        Image { n, c, h, w, image: pixel * (h * w) as i32, row: pixel * w as i32, pixel }
     }
 
     /// Rows as images of one pixel.
     pub(super) fn of_rows(Rows { rows, cols, dist }: Rows) -> Image {
-        Image { n: rows, c: cols as usize, h: 1, w: 1, image: dist, row: dist, pixel: dist }
+        Image { n: rows as usize, c: cols as usize, h: 1, w: 1, image: dist, row: dist, pixel: dist }
     }
 
     /// The result of a window on `x`, of which only the means are kept.
     fn nowhere(x: &View, channels: usize, window: &Window) -> Image {
         let [n, _, height, width] = x.dims[..] else { unreachable!("images have four axes") };
-        let [h, w] = window.output([height, width]).map(|len| len as i32);
-        Image { n: n as i32, c: channels, h, w, image: 0, row: 0, pixel: 0 }
+        let [h, w] = window.output([height, width]);
+        Image { n, c: channels, h, w, image: 0, row: 0, pixel: 0 }
     }
 }
 
@@ -57,7 +57,7 @@ impl OnCuda for Conv {
             _ => (Image::new(write), to.write()),
         };
         let (x_at, weight, epilogue) = (to.address(0)?, to.weight(1)?, to.epilogue(Image::new)?);
-        let (taps, pixels) = (window.taps(), y.h * y.w);
+        let (taps, pixels) = (window.taps(), (y.h * y.w) as i32);
         let (c, out) = (x.c / groups, y.c);
         if c == 1 && out == groups && groups > 1 {
             let (w, pending) = to.pack(&weight, &by_taps(taps, out, false))?;
@@ -77,8 +77,8 @@ impl OnCuda for Conv {
             return few_rows(to, &conv, &weight, &columns_in_rows(x.c, y.c, to.dtype));
         }
         let pending = if by_pairs(to, &mut conv)? {
-            let before = conv.pad_w as usize * 2 - window.padding[1];
-            let ([r, s], pairs) = (window.kernel, conv.s as usize);
+            let before = conv.window.pad_left as usize * 2 - window.padding[1];
+            let ([r, s], pairs) = (window.kernel, conv.window.s as usize);
             with_weights(to, &mut conv, &weight, |_, row| Packing {
                 axes: vec![(out, (c * taps) as i64, row), (r, s as i64, pairs * 8), (s, 1, 4), (c, taps as i64, 1)],
                 from: 0,
@@ -111,8 +111,9 @@ impl OnCuda for ConvData {
         let addresses = [to.address(0)?, to.write()];
         let mut args = Depthwise { w, ..depthwise(addresses, [dy, dx], &self.window, to.epilogue(Image::new)?) };
         let launch = if is_plain {
-            args.pad_h = (args.r - 1) * args.dilation_h - args.pad_h;
-            args.pad_w = (args.s - 1) * args.dilation_w - args.pad_w;
+            let archc_cuda::Window { r, s, dilation_h, dilation_w, .. } = args.window;
+            args.window.pad_top = (r - 1) * dilation_h - args.window.pad_top;
+            args.window.pad_left = (s - 1) * dilation_w - args.window.pad_left;
             args.launch(to.dtype)
         } else {
             args.launch_data(to.dtype)
@@ -136,27 +137,14 @@ pub(super) fn weight_sums(
     window: &Window,
     groups: usize,
 ) -> Result<Vec<Pending>, Problem> {
-    let conv = conv(x, dy, window, groups);
     let [x_at, dy_at] = to.operands()?;
     let mut args = ConvWeight {
         x: x_at,
         dy: dy_at,
-        n: conv.n,
-        height: conv.height,
-        width: conv.width,
-        c: conv.c,
-        k: conv.k,
-        groups: conv.groups,
-        r: conv.r,
-        s: conv.s,
-        out_height: conv.out_height,
-        out_width: conv.out_width,
-        stride_h: conv.stride_h,
-        stride_w: conv.stride_w,
-        pad_h: conv.pad_h,
-        pad_w: conv.pad_w,
-        dilation_h: conv.dilation_h,
-        dilation_w: conv.dilation_w,
+        window: over(x, dy, window),
+        c: (x.c / groups) as i32,
+        k: (dy.c / groups) as i32,
+        groups: groups as i32,
         x_dist: x.pixel,
         dy_dist: dy.pixel,
         ..ConvWeight::default()
@@ -183,7 +171,7 @@ pub(super) fn few_rows(
         w,
         y: conv.y,
         epilogue: conv.epilogue,
-        rows: conv.n,
+        rows: conv.window.n,
         inputs: conv.c,
         outputs: conv.k,
         x_dist: conv.x_pixel,
@@ -195,7 +183,7 @@ pub(super) fn few_rows(
 
 /// Whether a linear map to so many rows has a kernel of its own.
 pub(super) fn fits_few_rows(y: &Image) -> bool {
-    y.n as usize <= LinearRows::MOST
+    y.n <= LinearRows::MOST
 }
 
 /// Weights [out, in], each output's as a row of whole vectors.
@@ -222,7 +210,7 @@ pub(super) fn with_weights(
     weight: &Weight,
     packing: impl FnOnce(usize, usize) -> Packing,
 ) -> Result<Option<Pending>, Problem> {
-    let (vec, c, taps) = (conv.vec(to.dtype), conv.c as usize, (conv.r * conv.s) as usize);
+    let (vec, c, taps) = (conv.vec(to.dtype), conv.c as usize, (conv.window.r * conv.window.s) as usize);
     let row = conv_row(to.dtype, vec, c, taps);
     let (at, pending) = to.pack(weight, &packing(c.next_multiple_of(vec), row))?;
     (conv.w, conv.w_dist) = (at, row as i32);
@@ -237,18 +225,19 @@ fn by_pairs(to: &Lower, conv: &mut archc_cuda::Conv) -> Result<bool, Problem> {
         && conv.groups == 1
         && conv.scale == 0
         && conv.x_pixel == 4
-        && even([conv.width, conv.stride_w])
+        && even([conv.window.width, conv.window.stride_w])
         && even([conv.x_row / 4, conv.x_image / 4])
-        && conv.dilation_w == 1
+        && conv.window.dilation_w == 1
         && conv.x.is_multiple_of(16)
         && (conv.c == 4 || to.load.closing_copy(to.view(0))?.is_some());
     if pairs {
-        let before = conv.pad_w % 2;
-        conv.s = (conv.s + before + 1) / 2;
-        conv.pad_w = (conv.pad_w + before) / 2;
+        let window = &mut conv.window;
+        let before = window.pad_left % 2;
+        window.s = (window.s + before + 1) / 2;
+        window.pad_left = (window.pad_left + before) / 2;
+        window.width /= 2;
+        window.stride_w /= 2;
         (conv.c, conv.x_pixel) = (8, 8);
-        conv.width /= 2;
-        conv.stride_w /= 2;
     }
     Ok(pairs)
 }
@@ -288,24 +277,11 @@ pub(in crate::exec::cuda) fn choose(
 
 /// A convolution from images to images; addresses and weights are still to come.
 pub(super) fn conv(x: Image, y: Image, window: &Window, groups: usize) -> archc_cuda::Conv {
-    let Window { kernel, stride, padding, dilation } = window;
     archc_cuda::Conv {
-        n: x.n,
-        height: x.h,
-        width: x.w,
+        window: over(x, y, window),
         c: (x.c / groups) as i32,
         k: (y.c / groups) as i32,
         groups: groups as i32,
-        r: kernel[0] as i32,
-        s: kernel[1] as i32,
-        out_height: y.h,
-        out_width: y.w,
-        stride_h: stride[0] as i32,
-        stride_w: stride[1] as i32,
-        pad_h: padding[0] as i32,
-        pad_w: padding[1] as i32,
-        dilation_h: dilation[0] as i32,
-        dilation_w: dilation[1] as i32,
         x_image: x.image,
         x_row: x.row,
         x_pixel: x.pixel,
@@ -317,27 +293,19 @@ pub(super) fn conv(x: Image, y: Image, window: &Window, groups: usize) -> archc_
     }
 }
 
+/// A window from images to images.
+fn over(from: Image, to: Image, window: &Window) -> archc_cuda::Window {
+    archc_cuda::Window::new(from.n, [from.h, from.w], [to.h, to.w], window)
+}
+
 /// A convolution with one filter a channel from an image at one address to another; its weights are still to come.
 fn depthwise([x, y]: [u64; 2], [from, to]: [Image; 2], window: &Window, epilogue: Epilogue) -> Depthwise {
-    let Window { kernel, stride, padding, dilation } = window;
     Depthwise {
         x,
         y,
         epilogue,
-        n: from.n,
-        height: from.h,
-        width: from.w,
+        window: over(from, to, window),
         c: from.c as i32,
-        r: kernel[0] as i32,
-        s: kernel[1] as i32,
-        out_height: to.h,
-        out_width: to.w,
-        stride_h: stride[0] as i32,
-        stride_w: stride[1] as i32,
-        pad_h: padding[0] as i32,
-        pad_w: padding[1] as i32,
-        dilation_h: dilation[0] as i32,
-        dilation_w: dilation[1] as i32,
         x_dist: from.pixel,
         y_dist: to.pixel,
         ..Depthwise::default()

@@ -20,9 +20,9 @@ pub(super) fn transposed(to: &Lower, window: &Window, groups: usize) -> Result<V
     let (x, y) = (Image::new(to.view(0)), Image::new(&to.step.write));
     let (x_at, weight, epilogue, size) = (to.address(0)?, to.weight(1)?, to.epilogue(Image::new)?, to.dtype.size());
     let (c, k, taps, kernel_w) = (x.c / groups, y.c / groups, window.taps(), window.kernel[1]);
-    let along = |axis: usize, out: i32| -> Vec<Phase> {
+    let along = |axis: usize, out: usize| -> Vec<Phase> {
         let (kernel, stride) = (window.kernel[axis], window.stride[axis]);
-        phases(kernel, stride, window.padding[axis], window.dilation[axis], out as usize)
+        phases(kernel, stride, window.padding[axis], window.dilation[axis], out)
     };
     let [stride_h, stride_w] = window.stride.map(|stride| stride as i32);
     let first = |taps: &[usize]| taps.first().copied().unwrap_or(0);
@@ -40,21 +40,25 @@ pub(super) fn transposed(to: &Lower, window: &Window, groups: usize) -> Result<V
                 own.residual_row *= stride_h;
                 own.residual_pixel *= stride_w;
             }
+            let plain = conv(x, y, &Window::PIXEL, groups);
             let mut conv = archc_cuda::Conv {
                 x: x_at,
                 y: to.write() + skipped(y.row, y.pixel),
                 epilogue: own,
-                r: down.taps.len() as i32,
-                s: right.taps.len() as i32,
-                out_height: down.count as i32,
-                out_width: right.count as i32,
-                pad_h: down.padding,
-                pad_w: right.padding,
-                dilation_h: down.dilation,
-                dilation_w: right.dilation,
+                window: archc_cuda::Window {
+                    r: down.taps.len() as i32,
+                    s: right.taps.len() as i32,
+                    out_height: down.count as i32,
+                    out_width: right.count as i32,
+                    pad_top: down.padding,
+                    pad_left: right.padding,
+                    dilation_h: down.dilation,
+                    dilation_w: right.dilation,
+                    ..plain.window
+                },
                 y_row: y.row * stride_h,
                 y_pixel: y.pixel * stride_w,
-                ..conv(x, y, &Window::PIXEL, groups)
+                ..plain
             };
             let (rows, cols) = (down.taps.len(), right.taps.len());
             launches.extend(with_weights(to, &mut conv, &weight, |wide, row| Packing {

@@ -1,7 +1,7 @@
 //! Activations, additions and gates.
 
 use archc_base::Act;
-use archc_cuda::{Binary, Map};
+use archc_cuda::{Backward, Binary, Map};
 
 use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
@@ -79,15 +79,15 @@ fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
 
 impl OnCuda for ActData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let given = archc_cuda::ActData { act: self.act.into(), ..archc_cuda::ActData::default() };
-        Ok(vec![act_data(to, "act_data", given)?])
+        let args = archc_cuda::ActData { io: backward(to)?, act: self.act.into(), ..archc_cuda::ActData::default() };
+        Ok(vec![ready(args.launch(to.dtype), &args)])
     }
 }
 
-/// The gradient of a function of one number: of operand 0, where operand 1 is its operand or its result.
-pub(super) fn act_data(to: &Lower, kernel: &'static str, given: archc_cuda::ActData) -> Result<Pending, Problem> {
+/// The rows of a gradient: of operand 0, where operand 1 is what is seen of the forward pass.
+pub(super) fn backward(to: &Lower) -> Result<Backward, Problem> {
     let dx = to.rows(&to.step.write);
-    let args = archc_cuda::ActData {
+    Ok(Backward {
         d: to.address(0)?,
         seen: to.address(1)?,
         dx: to.write(),
@@ -96,7 +96,6 @@ pub(super) fn act_data(to: &Lower, kernel: &'static str, given: archc_cuda::ActD
         d_dist: to.rows(to.view(0)).dist,
         seen_dist: to.rows(to.view(1)).dist,
         dx_dist: dx.dist,
-        ..given
-    };
-    Ok(ready(args.launch(to.dtype, kernel), &args))
+        reserved: 0,
+    })
 }

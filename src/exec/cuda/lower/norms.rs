@@ -2,9 +2,10 @@
 
 use std::mem::offset_of;
 
-use archc_cuda::{ColumnEnd, ColumnMode, Columns, Rows, RowsData};
+use archc_cuda::{Backward, ColumnEnd, ColumnMode, Columns, Rows, RowsData};
 
 use super::channels::over;
+use super::identity::backward;
 use super::{Lower, OnCuda, Pending, ready, scratch};
 use crate::diag::Problem;
 use crate::net::{
@@ -21,18 +22,7 @@ pub(super) fn rows(to: &Lower, kernel: &'static str, given: Rows) -> Result<Vec<
 
 /// The gradient of a kernel of rows.
 pub(super) fn rows_data(to: &Lower, kernel: &'static str, given: RowsData) -> Result<Vec<Pending>, Problem> {
-    let dx = to.rows(&to.step.write);
-    let args = RowsData {
-        d: to.address(0)?,
-        seen: to.address(1)?,
-        dx: to.write(),
-        rows: dx.rows,
-        cols: dx.cols,
-        d_dist: to.rows(to.view(0)).dist,
-        seen_dist: to.rows(to.view(1)).dist,
-        dx_dist: dx.dist,
-        ..given
-    };
+    let args = RowsData { io: backward(to)?, ..given };
     Ok(vec![ready(args.launch(to.dtype, kernel), &args)])
 }
 
@@ -53,7 +43,8 @@ impl OnCuda for LayerNormSums {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let x = to.rows(to.view(1));
         let (rows, cols, seen_dist) = (x.rows, x.cols, x.dist);
-        let moments = RowsData { seen: to.address(1)?, rows, cols, seen_dist, eps: self.eps, ..RowsData::default() };
+        let io = Backward { seen: to.address(1)?, rows, cols, seen_dist, ..Backward::default() };
+        let moments = RowsData { io, eps: self.eps, ..RowsData::default() };
         let bytes = 8 * rows as usize;
         let launch = moments.launch(to.dtype, "row_moments");
         let first = scratch(launch, &moments, &[(offset_of!(RowsData, moments), 0)], bytes);

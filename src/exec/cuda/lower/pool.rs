@@ -1,10 +1,11 @@
 //! Means and maxima of windows, and their gradients.
 
-use archc_base::Window;
+use archc_base::{Pool as Of, Window};
 
 use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
 use crate::net::{AdaptivePool, AdaptivePoolData, Pool, PoolData};
+use crate::plan::View;
 
 impl OnCuda for Pool {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
@@ -31,72 +32,41 @@ impl OnCuda for AdaptivePoolData {
 }
 
 /// By a window, or adaptive without one.
-fn pooled(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> Result<Vec<Pending>, Problem> {
-    let (from, out) = (&to.view(0).dims, &to.step.write.dims);
-    let [pad_top, pad_left, pad_bottom, pad_right] = window.unwrap_or(&Window::PIXEL).padding.map(|pad| pad as i32);
-    let [[r, s], [stride_h, stride_w], [dilation_h, dilation_w]] = sides(window.unwrap_or(&Window::PIXEL));
+fn pooled(to: &Lower, pool: Of, window: Option<&Window>) -> Result<Vec<Pending>, Problem> {
+    let (from, out) = (to.view(0), &to.step.write);
     let args = archc_cuda::Pool {
         x: to.address(0)?,
         y: to.write(),
-        n: from[0] as i32,
-        height: from[2] as i32,
-        width: from[3] as i32,
-        c: from[1] as i32,
-        r,
-        s,
-        out_height: out[2] as i32,
-        out_width: out[3] as i32,
-        stride_h,
-        stride_w,
-        pad_top,
-        pad_left,
-        pad_bottom,
-        pad_right,
-        dilation_h,
-        dilation_w,
-        x_dist: to.rows(to.view(0)).dist,
-        y_dist: to.rows(&to.step.write).dist,
+        window: over(window, from, out),
+        c: from.dims[1] as i32,
+        x_dist: to.rows(from).dist,
+        y_dist: to.rows(out).dist,
         mode: pool.code(),
-        adaptive: i32::from(window.is_none()),
+        adaptive: window.is_none().into(),
     };
     Ok(vec![ready(args.launch(to.dtype), &args)])
 }
 
-fn pooled_data(to: &Lower, pool: archc_base::Pool, window: Option<&Window>) -> Result<Vec<Pending>, Problem> {
-    let [d, x] = to.operands()?;
-    let (out, from) = (&to.view(0).dims, &to.view(1).dims);
-    let [pad_top, pad_left, pad_bottom, pad_right] = window.unwrap_or(&Window::PIXEL).padding.map(|pad| pad as i32);
-    let [[r, s], [stride_h, stride_w], [dilation_h, dilation_w]] = sides(window.unwrap_or(&Window::PIXEL));
+fn pooled_data(to: &Lower, pool: Of, window: Option<&Window>) -> Result<Vec<Pending>, Problem> {
+    let ([d, x], out, from) = (to.operands()?, to.view(0), to.view(1));
     let args = archc_cuda::PoolData {
         x,
         d,
         dx: to.write(),
-        n: from[0] as i32,
-        height: from[2] as i32,
-        width: from[3] as i32,
-        c: from[1] as i32,
-        r,
-        s,
-        out_height: out[2] as i32,
-        out_width: out[3] as i32,
-        stride_h,
-        stride_w,
-        pad_top,
-        pad_left,
-        pad_bottom,
-        pad_right,
-        dilation_h,
-        dilation_w,
-        x_dist: to.rows(to.view(1)).dist,
-        d_dist: to.rows(to.view(0)).dist,
+        window: over(window, from, out),
+        c: from.dims[1] as i32,
+        x_dist: to.rows(from).dist,
+        d_dist: to.rows(out).dist,
         dx_dist: to.rows(&to.step.write).dist,
         mode: pool.code(),
-        adaptive: i32::from(window.is_none()),
+        adaptive: window.is_none().into(),
+        reserved: 0,
     };
     Ok(vec![ready(args.launch(to.dtype), &args)])
 }
 
-/// Kernel, stride and dilation, as kernels count.
-fn sides(window: &Window) -> [[i32; 2]; 3] {
-    [window.kernel, window.stride, window.dilation].map(|pair| pair.map(|len| len as i32))
+/// The window from images to images; only their sizes count where there is none.
+fn over(window: Option<&Window>, from: &View, out: &View) -> archc_cuda::Window {
+    let size = |view: &View| [view.dims[2], view.dims[3]];
+    archc_cuda::Window::new(from.dims[0], size(from), size(out), window.unwrap_or(&Window::PIXEL))
 }

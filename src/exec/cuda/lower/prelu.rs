@@ -3,8 +3,8 @@
 use archc_cuda::{ColumnMode, Columns, Map};
 
 use super::channels::{columns, over};
-use super::identity::{act_data, map};
-use super::{Lower, OnCuda, Pending};
+use super::identity::{backward, map};
+use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
 use crate::net::{PRelu, PReluData, PReluSums};
 
@@ -23,8 +23,8 @@ impl OnCuda for PRelu {
 impl OnCuda for PReluData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let (slope, slope_col) = slopes(to, 2)?;
-        let given = archc_cuda::ActData { slope, slope_col, ..archc_cuda::ActData::default() };
-        Ok(vec![act_data(to, "prelu_data", given)?])
+        let args = archc_cuda::ActData { io: backward(to)?, slope, slope_col, ..archc_cuda::ActData::default() };
+        Ok(vec![ready(args.launch(to.dtype), &args)])
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Draw<'a> {
 }
 
 /// `y = x * (draw >= p) / (1 - p)`
-pub fn noise(io: Map, draw: &Draw) {
+pub fn dropout(io: Map, draw: &Draw) {
     let cols = io.cols;
     assert!(draw.each == 1 || draw.each == cols || draw.each == cols * draw.rows_each, "no such draws");
     let scale = if draw.p < 1.0 { 1.0 / (1.0 - draw.p) } else { 0.0 };

@@ -33,48 +33,11 @@ op! {
     }
 }
 
-impl Operation for Dropout {
-    fn check(&self) -> Result<(), Problem> {
-        probability("p", "dropout", self.p)
-    }
-
-    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
-        Ok(ins[0].clone())
-    }
-
-    fn is_random(&self) -> bool {
-        true
-    }
-
-    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], _out: &[usize]) -> Tensor {
-        ins[0].value.clone()
-    }
-}
-
 op! {
     /// `dropout` of whole channels of [N, C, H, W], as `torch.nn.Dropout2d` (Tompson et al. 2014).
     pub struct Dropout2d = "dropout2d", First {
         /// probability of a zero, from 0 to 1
         p: f64 = "0.5",
-    }
-}
-
-impl Operation for Dropout2d {
-    fn check(&self) -> Result<(), Problem> {
-        probability("p", "dropout2d", self.p)
-    }
-
-    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
-        super::conv::image(ins[0], "dropout2d")?;
-        Ok(ins[0].clone())
-    }
-
-    fn is_random(&self) -> bool {
-        true
-    }
-
-    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], _out: &[usize]) -> Tensor {
-        ins[0].value.clone()
     }
 }
 
@@ -87,25 +50,38 @@ op! {
     }
 }
 
-impl Operation for StochasticDepth {
-    fn check(&self) -> Result<(), Problem> {
-        probability("p", "stochastic_depth", self.p)
-    }
+/// Ops that are random in training and change nothing in eval mode: of what shapes.
+macro_rules! random {
+    ($($Name:ident = $word:literal: |$x:ident| $fits:expr;)*) => {
+        $(impl Operation for $Name {
+            fn check(&self) -> Result<(), Problem> {
+                probability("p", $word, self.p)
+            }
 
-    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
-        if !ins[0].batched {
-            return Err(mismatch(format!("`stochastic_depth` needs a batch, [N, ..], got {}", ins[0])));
-        }
-        Ok(ins[0].clone())
-    }
+            fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+                let $x = ins[0];
+                $fits?;
+                Ok(ins[0].clone())
+            }
 
-    fn is_random(&self) -> bool {
-        true
-    }
+            fn is_random(&self) -> bool {
+                true
+            }
 
-    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], _out: &[usize]) -> Tensor {
-        ins[0].value.clone()
-    }
+            fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], _out: &[usize]) -> Tensor {
+                ins[0].value.clone()
+            }
+        })*
+    };
+}
+
+random! {
+    Dropout = "dropout": |_x| Ok::<(), Problem>(());
+    Dropout2d = "dropout2d": |x| super::conv::image(x, "dropout2d");
+    StochasticDepth = "stochastic_depth": |x| match x.batched {
+        true => Ok(()),
+        false => Err(mismatch(format!("`stochastic_depth` needs a batch, [N, ..], got {x}"))),
+    };
 }
 
 /// Refuses what is no probability.
