@@ -110,15 +110,15 @@ def conv(cubins, dtype, tile, splits, n, h, c, k, r, stride, residual, timed, st
         return True
     kind = TYPES[dtype]
     vec = 16 // kind.itemsize
-    dist = c
+    pixel = c
     if c < 8:
-        vec, dist = 4, 4
+        vec, pixel = 4, 4
     pad, oh = r // 2, (h + 2 * (r // 2) - r) // stride + 1
     x = torch.randn(n, h, h, c, device="cuda").to(kind)
     w = (torch.randn(k, c, r, r, device="cuda") * (c * r * r) ** -0.5).to(kind)
     bias = torch.randn(k, device="cuda")
     more = torch.randn(n, oh, oh, k, device="cuda").to(kind)
-    spaced = torch.full((n, h, h, dist), float("nan"), device="cuda").to(kind)
+    spaced = torch.full((n, h, h, pixel), float("nan"), device="cuda").to(kind)
     spaced[..., :c] = x
     wide = -(-c // vec) * vec
     row = -(-(r * r * wide) // (16 // kind.itemsize)) * (16 // kind.itemsize)
@@ -131,9 +131,10 @@ def conv(cubins, dtype, tile, splits, n, h, c, k, r, stride, residual, timed, st
     counters = torch.zeros(tiles[0] * tiles[1], device="cuda", dtype=torch.int32)
     a = S["Conv"](
         x=spaced.data_ptr(), w=packed.data_ptr(), y=y.data_ptr(), partials=partials.data_ptr(), counters=counters.data_ptr(),
-        n=n, height=h, width=h, c=c, k=k, groups=1, r=r, s=r, out_height=oh, out_width=oh, stride_h=stride, stride_w=stride,
-        pad_h=pad, pad_w=pad, dilation_h=1, dilation_w=1, x_image=h * h * dist, x_row=h * dist, x_pixel=dist,
-        y_image=oh * oh * k, y_row=oh * k, y_pixel=k, w_dist=row, splits=splits)
+        window=S["Window"](n=n, height=h, width=h, out_height=oh, out_width=oh, r=r, s=r, stride_h=stride, stride_w=stride,
+                           pad_top=pad, pad_left=pad, pad_bottom=pad, pad_right=pad, dilation_h=1, dilation_w=1),
+        c=c, k=k, groups=1, x_image=h * h * pixel, x_row=h * pixel, x_pixel=pixel,
+        y_image=oh * oh * k, y_row=oh * k, y_pixel=k, w_stride=row, splits=splits)
     e = a.epilogue
     e.bias, e.after.code = bias.data_ptr(), 1
     if residual:
@@ -171,9 +172,9 @@ def attention(cubins, dtype, n, heads, dim, tokens, timed):
     kind = TYPES[dtype]
     q, k, v = (torch.randn(n, tokens, heads * dim, device="cuda").to(kind) for _ in range(3))
     y = torch.full_like(q, float("nan"))
-    dist = heads * dim
+    row = heads * dim
     a = S["Attention"](q=q.data_ptr(), k=k.data_ptr(), v=v.data_ptr(), y=y.data_ptr(), n=n, heads=heads, dim=dim,
-                       queries=tokens, keys=tokens, q_dist=dist, k_dist=dist, v_dist=dist, y_dist=dist, scale=dim ** -0.5)
+                       queries=tokens, keys=tokens, q_stride=row, k_stride=row, v_stride=row, y_stride=row, scale=dim ** -0.5)
     wide = next(d for d in (32, 64, 128) if d >= dim)
     shared = ((64 + 64) * (wide + 4) + 64 * 32) * 4 if dtype == "f32" else 2 * 2 * 64 * (wide + 8) * 2
     function = load(cubins[str(("attention", {"DTYPE": dtype, "DIM": wide}))], "attention", shared)

@@ -1,14 +1,14 @@
 //! `cargo bench --bench kernels [-- TEXT]`: the kernels alone at the sizes of well-known networks, and products of matrices
-//! beside the `gemm` crate (its part for f32), with GFLOP/s or GB/s and the share of the ceiling that binds.
+//! beside the `gemm` crate (its part for f32), with GFLOP/s or GB/s and the share of the roofline.
 //!
 //! After `--bf16` those that take bf16, in bf16. Without `--bench`, as under `cargo test`, every case runs once and is checked. A harness of its own, as none prints a
-//! share of a measured ceiling.
+//! share of a measured peak.
 
 use std::error::Error;
 
 use archc::stages::exec::cpu::cases::{self, Case, Work};
-use archc::stages::exec::cpu::ceilings::{Arithmetic, Ceilings, Traffic, core_to_core};
 use archc::stages::exec::cpu::kernels::{Element, Isa, Sums};
+use archc::stages::exec::cpu::peaks::{Arithmetic, Peaks, Traffic, core_to_core};
 use archc::stages::exec::timing::{Budget, Samples, sample};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -27,15 +27,15 @@ fn cases_of<T: Element>(filter: &str) -> Vec<Case> {
 }
 
 fn measure<T: Element + Sums<T>>(filter: &str) -> Result<(), Box<dyn Error>> {
-    let ceilings = Ceilings::measure(Isa::detect());
+    let peaks = Peaks::measure(Isa::detect());
     let threads = rayon::current_num_threads();
     let cores = core_to_core().map_or("a single core".into(), |ns| format!("{ns:.0} ns from core to core"));
-    println!("{}, {threads} threads, {:.0} GFLOP/s at most, {cores}", ceilings.isa.name(), ceilings.fma / 1e9);
+    println!("{}, {threads} threads, {:.0} GFLOP/s at most, {cores}", peaks.isa.name(), peaks.fma / 1e9);
     for case in &cases_of::<T>(filter) {
-        for policy in case.policies::<T>(ceilings.isa, 1) {
-            let mut ready = case.prepare::<T>(ceilings.isa, 1, policy);
+        for policy in case.policies::<T>(peaks.isa, 1) {
+            let mut ready = case.prepare::<T>(peaks.isa, 1, policy);
             let taken = ready.time(&Budget::seconds(0.2));
-            print::<T>(&case.name(), &ready.kernel(), case, &taken, &ceilings);
+            print::<T>(&case.name(), &ready.kernel(), case, &taken, &peaks);
         }
         if let Work::Gemm { m, k, n } = case.work {
             let mut other = Other::new(m, k, n);
@@ -43,15 +43,15 @@ fn measure<T: Element + Sums<T>>(filter: &str) -> Result<(), Box<dyn Error>> {
                 other.run();
                 Ok::<(), String>(())
             })?;
-            print::<f32>(&case.name(), "gemm crate", case, &taken, &ceilings);
+            print::<f32>(&case.name(), "gemm crate", case, &taken, &peaks);
         }
     }
     Ok(())
 }
 
-fn print<T: Element>(name: &str, kernel: &str, case: &Case, taken: &Samples, ceilings: &Ceilings) {
+fn print<T: Element>(name: &str, kernel: &str, case: &Case, taken: &Samples, peaks: &Peaks) {
     let (seconds, bytes) = (taken.median(), case.bytes::<T>(1));
-    let ideal = ceilings.ideal(case.flops(1), Arithmetic::of(kernel), &[Traffic { bytes, reach: bytes }]);
+    let ideal = peaks.ideal(case.flops(1), Arithmetic::of(kernel), &[Traffic { bytes, reach: bytes }]);
     let (rate, unit) =
         if case.flops(1) > 0.0 { (case.flops(1) / seconds, "GFLOP/s") } else { (bytes / seconds, "GB/s") };
     println!(

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use archc::stages::exec::cpu::ceilings::core_to_core;
+use archc::stages::exec::cpu::peaks::core_to_core;
 use archc::stages::exec::timing::{Budget, sample};
 use archc::{Device, Model, Options, Outputs, Session, Spec, Tensor};
 

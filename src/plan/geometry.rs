@@ -38,7 +38,7 @@ pub struct Products {
     /// result.
     pub levels: Vec<(usize, [usize; 3])>,
     /// Values from one row to the next.
-    pub dists: [usize; 3],
+    pub leading: [usize; 3],
     /// Rows, terms and columns.
     pub sizes: [usize; 3],
     /// Whether the second operand lies by columns.
@@ -162,9 +162,9 @@ fn products(step: &Step) -> Products {
     let [m, k, n] = sizes;
     let transposed = b.strides[rank - 1] != 1 && b.dims[rank - 1] != 1;
     // of a single row the distance says nothing, and may be less than a row is long
-    let dist = |stride: usize, rows: usize, cols: usize| if rows == 1 { stride.max(cols) } else { stride };
-    let b_dist = if transposed { dist(b.strides[rank - 1], n, k) } else { dist(b.strides[rank - 2], k, n) };
-    let dists = [dist(a.strides[rank - 2], m, k), b_dist, dist(out.strides[rank - 2], m, n)];
+    let own = |stride: usize, rows: usize, cols: usize| if rows == 1 { stride.max(cols) } else { stride };
+    let of_b = if transposed { own(b.strides[rank - 1], n, k) } else { own(b.strides[rank - 2], k, n) };
+    let leading = [own(a.strides[rank - 2], m, k), of_b, own(out.strides[rank - 2], m, n)];
     // From the innermost batch axis on, axes that go on evenly in all three are one.
     let mut levels: Vec<(usize, [usize; 3])> = vec![];
     for axis in (0..rank - 2).filter(|axis| out.dims[*axis] != 1).rev() {
@@ -178,7 +178,7 @@ fn products(step: &Step) -> Products {
     if levels.is_empty() {
         levels.push((1, [0; 3]));
     }
-    Products { levels, dists, sizes, transposed }
+    Products { levels, leading, sizes, transposed }
 }
 
 /// What the second operand gives each value of the first, rows and columns of which are those of an order of axes.

@@ -275,8 +275,8 @@ impl Layout<'_> {
 
     fn fresh(&mut self, dims: &[usize], order: &[usize], gaps: bool, dtype: DType, batched: bool) -> View {
         let pixels = gaps && order == IMAGE && dims[2] * dims[3] > 1;
-        let dist = if pixels { (self.options.pixel_distance)(dims[1]) } else { 0 };
-        let view = View::spaced(Place::Buffer(self.buffers.len()), dims, order, dist);
+        let stride = if pixels { (self.options.pixel_stride)(dims[1]) } else { 0 };
+        let view = View::spaced(Place::Buffer(self.buffers.len()), dims, order, stride);
         let sample = batched.then(|| view.strides[0]);
         self.buffers.push(Buffer { dtype, offset: 0, len: view.span().end, sample, life: (0, 0) });
         view

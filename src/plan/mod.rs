@@ -36,7 +36,7 @@ pub struct Options<'a> {
     /// Samples a run.
     pub batch: usize,
     /// How many values apart the pixels of an image of so many channels should be.
-    pub pixel_distance: fn(usize) -> usize,
+    pub pixel_stride: fn(usize) -> usize,
     /// What values are kept in that `reduced` says; the others are float32.
     pub dtype: DType,
     pub reduced: Reduced,
@@ -281,7 +281,7 @@ impl Plan {
             step.layers.iter().map(|layer| path::display(&typed.graph().node(*layer).path)).collect();
         let shape = |view: &View| {
             let dims: Vec<String> = view.dims.iter().map(usize::to_string).collect();
-            let layout = if view.pixel_distance().is_some() && !view.is_plain() { "nhwc " } else { "" };
+            let layout = if view.pixel_stride().is_some() && !view.is_plain() { "nhwc " } else { "" };
             format!("{layout}[{}]", dims.join(", "))
         };
         let reads = step.reads.iter().enumerate().filter(|(at, _)| !self.is_weight(step, *at)).map(|(_, view)| view);

@@ -31,21 +31,21 @@ pub struct View {
 pub struct Matrix {
     pub rows: usize,
     pub cols: usize,
-    pub dist: usize,
+    pub stride: usize,
 }
 
 /// The axes of [N, C, H, W] from the outermost to the innermost in memory.
 pub const IMAGE: [usize; 4] = [0, 2, 3, 1];
 
 impl View {
-    /// Dense, axes in memory as `order` lists them from the outermost, `dist` from one index of the axis before the last
+    /// Dense, axes in memory as `order` lists them from the outermost, `stride` from one index of the axis before the last
     /// to the next (at least the length of the last).
-    pub fn spaced(place: Place, dims: &[usize], order: &[usize], dist: usize) -> View {
+    pub fn spaced(place: Place, dims: &[usize], order: &[usize], stride: usize) -> View {
         let mut strides = vec![0; dims.len()];
         let mut step = 1;
         for (at, axis) in order.iter().rev().enumerate() {
             strides[*axis] = step;
-            step = if at == 0 { dist.max(dims[*axis]) } else { step * dims[*axis] };
+            step = if at == 0 { stride.max(dims[*axis]) } else { step * dims[*axis] };
         }
         View { place, offset: 0, dims: dims.to_vec(), strides, slice: 0 }
     }
@@ -151,22 +151,21 @@ impl View {
         if cols != 1 && self.strides[*last] != 1 {
             return None;
         }
-        let (mut rows, mut dist) = (1, None);
+        let (mut rows, mut own) = (1, None);
         for axis in outer.iter().rev().filter(|axis| self.dims[**axis] != 1) {
             let stride = self.strides[*axis];
-            let dist = *dist.get_or_insert(stride);
-            if stride != rows * dist || stride == 0 {
+            if stride != rows * *own.get_or_insert(stride) || stride == 0 {
                 return None;
             }
             rows *= self.dims[*axis];
         }
-        let dist = dist.unwrap_or(cols);
-        (dist >= cols).then_some(Matrix { rows, cols, dist })
+        let stride = own.unwrap_or(cols);
+        (stride >= cols).then_some(Matrix { rows, cols, stride })
     }
 
-    /// The pixel distance, where this is [N, C, H, W] with channels innermost.
-    pub fn pixel_distance(&self) -> Option<usize> {
-        (self.dims.len() == 4).then(|| self.matrix(&IMAGE)).flatten().map(|matrix| matrix.dist)
+    /// The pixel stride, where this is [N, C, H, W] with channels innermost.
+    pub fn pixel_stride(&self) -> Option<usize> {
+        (self.dims.len() == 4).then(|| self.matrix(&IMAGE)).flatten().map(|matrix| matrix.stride)
     }
 
     /// Row-major without gaps.
@@ -206,10 +205,10 @@ mod tests {
         assert_eq!(view.strides, [60, 1, 20, 5]);
         assert!(view.permuted(&[0, 2, 3, 1]).is_plain());
         assert!(!view.is_plain() && view.is_dense());
-        assert_eq!(view.pixel_distance(), Some(5));
-        assert_eq!(view.sliced(1, 2, 3).pixel_distance(), Some(5));
+        assert_eq!(view.pixel_stride(), Some(5));
+        assert_eq!(view.sliced(1, 2, 3).pixel_stride(), Some(5));
         assert_eq!(view.sliced(1, 2, 3).offset, 2);
-        assert_eq!(view.sliced(2, 1, 1).sliced(0, 0, 1).pixel_distance(), Some(5));
+        assert_eq!(view.sliced(2, 1, 1).sliced(0, 0, 1).pixel_stride(), Some(5));
     }
 
     #[test]
@@ -227,10 +226,10 @@ mod tests {
     #[test]
     fn matrices_need_equal_distances() {
         let view = View::plain(Place::Buffer(0), &[2, 3, 4]);
-        assert_eq!(view.matrix(&[0, 1, 2]), Some(Matrix { rows: 6, cols: 4, dist: 4 }));
+        assert_eq!(view.matrix(&[0, 1, 2]), Some(Matrix { rows: 6, cols: 4, stride: 4 }));
         assert_eq!(view.matrix(&[1, 0, 2]), None);
         assert_eq!(view.sliced(1, 0, 2).matrix(&[0, 1, 2]), None);
-        assert_eq!(view.sliced(2, 0, 2).matrix(&[0, 1, 2]), Some(Matrix { rows: 6, cols: 2, dist: 4 }));
+        assert_eq!(view.sliced(2, 0, 2).matrix(&[0, 1, 2]), Some(Matrix { rows: 6, cols: 2, stride: 4 }));
         assert_eq!(view.broadcast(&[5, 2, 3, 4], false).matrix(&[0, 1, 2, 3]), None);
     }
 }

@@ -31,7 +31,7 @@ pub struct Config {
     pub optimizer: Optimizer,
     /// The factor of each layer's rate where it is not 1.
     pub factors: Vec<(NodeId, f64)>,
-    /// What noise is drawn by.
+    /// The seed of dropout.
     pub seed: u64,
     /// Steps whose gradients are averaged for an update.
     pub accumulate: u64,

@@ -61,7 +61,7 @@ fn a_profile_adds_up() {
     }
     assert!(steps.iter().all(|step| step["kernel"].as_str().is_some_and(|name| !name.is_empty())));
     assert!(steps.iter().any(|step| step["layers"][0] == "layer1[0].conv1"), "{steps:?}");
-    let shares = steps.iter().map(|step| float(&step["share_of_ceiling"]));
+    let shares = steps.iter().map(|step| float(&step["share_of_roofline"]));
     assert!(shares.clone().all(|share| share > 0.0 && share.is_finite()));
 }
 
@@ -71,8 +71,8 @@ fn kernels_are_measured_against_the_machine() {
     let report = json(&args);
     assert_eq!(report["kernels"].as_array().map(Vec::len), Some(1));
     assert_eq!(report["kernels"][0]["case"], "softmax 1 x 1000");
-    let ceilings = report["ceilings"].as_array().expect("a list");
-    for one in ceilings {
+    let peaks = report["peaks"].as_array().expect("a list");
+    for one in peaks {
         assert!(float(&one["f32_gflops"]) > 0.0);
         assert_eq!(one["levels"].as_array().map(Vec::len), Some(3));
     }

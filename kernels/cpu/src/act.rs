@@ -84,9 +84,9 @@ funs! {
 pub(super) struct Apply {
     pub act: Act,
     pub x: *const f32,
-    pub x_dist: usize,
+    pub x_stride: usize,
     pub y: *mut f32,
-    pub y_dist: usize,
+    pub y_stride: usize,
     pub rows: usize,
     pub cols: usize,
 }
@@ -132,7 +132,7 @@ impl Apply {
         // SAFETY: the loops stay below `rows` and `cols`.
         unsafe {
             for row in 0..self.rows {
-                let (x, y) = (self.x.add(row * self.x_dist), self.y.add(row * self.y_dist));
+                let (x, y) = (self.x.add(row * self.x_stride), self.y.add(row * self.y_stride));
                 lanes!(S, self.cols, |i, n| {
                     st::<S>(y.add(i), f.eval::<S>(ld::<S>(x.add(i), n)), n);
                 });
@@ -144,11 +144,11 @@ impl Apply {
 /// Applies `act` to rows in place.
 ///
 /// # Safety
-/// The CPU must have the instruction set of `S`; `y` must be valid for `rows` rows of `cols`, `dist` apart.
+/// The CPU must have the instruction set of `S`; `y` must be valid for `rows` rows of `cols`, `stride` apart.
 #[inline(always)]
-pub(super) unsafe fn apply_rows<S: Simd>(act: Act, y: *mut f32, dist: usize, rows: usize, cols: usize) {
+pub(super) unsafe fn apply_rows<S: Simd>(act: Act, y: *mut f32, stride: usize, rows: usize, cols: usize) {
     // SAFETY: passed on to the caller.
-    unsafe { S::apart(Apply { act, x: y, x_dist: dist, y, y_dist: dist, rows, cols }) }
+    unsafe { S::apart(Apply { act, x: y, x_stride: stride, y, y_stride: stride, rows, cols }) }
 }
 
 /// `dx = dy * f'(seen)`; `seen` is the result where [`Act::by_result`], else the operand.

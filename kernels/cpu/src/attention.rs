@@ -67,9 +67,9 @@ pub fn attention(isa: Isa, shape: &Heads, scale: f32, q: Rows, k: Rows, v: Rows,
             for i in (first..last).step_by(block) {
                 let rows = block.min(last - i);
                 let row = image * queries + i;
-                let product = |x: *const f32, dist, depth, cols, w: &[f32], y: *mut f32, y_dist| Job {
+                let product = |x: *const f32, stride, depth, cols, w: &[f32], y: *mut f32, y_stride| Job {
                     unit,
-                    source: Source::Rows { x, dist },
+                    source: Source::Rows { x, stride },
                     groups: 1,
                     rows,
                     images: 1,
@@ -78,7 +78,7 @@ pub fn attention(isa: Isa, shape: &Heads, scale: f32, q: Rows, k: Rows, v: Rows,
                     cols,
                     w: w.as_ptr(),
                     y: Shared(y),
-                    y_dist,
+                    y_stride,
                     epilogue: &epilogue,
                     extra: Extra::default(),
                 };
@@ -86,13 +86,13 @@ pub fn attention(isa: Isa, shape: &Heads, scale: f32, q: Rows, k: Rows, v: Rows,
                 // SAFETY: the views were checked; `scores` has room for `rows` rows of `keys`, and the rows and
                 // columns of the output are this task's.
                 unsafe {
-                    product(q.at(row).wrapping_add(at), q.dist, dim, keys, packed_k, scores, keys).run_here();
+                    product(q.at(row).wrapping_add(at), q.stride, dim, keys, packed_k, scores, keys).run_here();
                     for r in 0..rows {
                         let row = scores.add(r * keys);
                         isa.run(RowTask { x: row, y: row, cols: keys, kind: RowKind::Softmax });
                     }
-                    let y = y.at(row * out.dist + at);
-                    product(scores, keys, keys, dim, packed_v, y, out.dist).run_here();
+                    let y = y.at(row * out.stride + at);
+                    product(scores, keys, keys, dim, packed_v, y, out.stride).run_here();
                 }
             }
         });
@@ -102,6 +102,6 @@ pub fn attention(isa: Isa, shape: &Heads, scale: f32, q: Rows, k: Rows, v: Rows,
 /// `len` rows from `first` on, `dim` columns from `at` on. The data ends with the last row's columns, as the rows may be a
 /// part of a wider buffer.
 fn head_of(m: Rows<'_>, first: usize, len: usize, at: usize, dim: usize) -> Rows<'_> {
-    let start = first * m.dist + at;
-    Rows { data: &m.data[start..][..(len - 1) * m.dist + dim], rows: len, cols: dim, dist: m.dist }
+    let start = first * m.stride + at;
+    Rows { data: &m.data[start..][..(len - 1) * m.stride + dim], rows: len, cols: dim, stride: m.stride }
 }

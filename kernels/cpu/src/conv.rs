@@ -79,8 +79,8 @@ impl<'a, T: Copy> Input<'a, T> {
     /// The planes, checked.
     pub(super) fn planes(&self) -> Planes<'a, T> {
         let planes = match *self {
-            Input::Image(Image { data, n, h, w, c, dist }) => {
-                Planes { data, dims: [n, c, h, w], strides: [h * w * dist, 1, w * dist, dist] }
+            Input::Image(Image { data, n, h, w, c, stride }) => {
+                Planes { data, dims: [n, c, h, w], strides: [h * w * stride, 1, w * stride, stride] }
             }
             Input::Planes(planes) => planes,
         };
@@ -252,7 +252,7 @@ impl<T: Element> PackedConv<T> {
         let means_of = |means: &mut RowsMut| {
             means.check();
             assert!(means.rows == n && means.cols == c && h * w > 0, "means of other images");
-            Means { y: Shared(means.data.as_mut_ptr()), dist: means.dist }
+            Means { y: Shared(means.data.as_mut_ptr()), stride: means.stride }
         };
         let check = |y: &ImageMut<O>| {
             y.check();
@@ -274,19 +274,19 @@ impl<T: Element> PackedConv<T> {
                     );
                 }
                 means_of(&mut means);
-                let ImageMut { data, n, h, w, c, dist } = y;
+                let ImageMut { data, n, h, w, c, stride } = y;
                 self.compute::<O, ALL>(
                     x,
-                    ImageMut { data: &mut *data, n, h, w, c, dist },
+                    ImageMut { data: &mut *data, n, h, w, c, stride },
                     Extra { scale, ..Extra::default() },
                     epilogue,
                 );
-                self.mean(Image { data, n, h, w, c, dist }, means);
+                self.mean(Image { data, n, h, w, c, stride }, means);
             }
             Output::Means(mut means) => {
                 let to = means_of(&mut means);
                 if self.kernel.keeps_nothing() {
-                    let y = ImageMut::<O> { data: &mut [], n, h, w, c, dist: c };
+                    let y = ImageMut::<O> { data: &mut [], n, h, w, c, stride: c };
                     let extra = Extra { scale, means: Some(to), only_means: true, ..Extra::default() };
                     return self.compute::<O, ALL>(x, y, extra, epilogue);
                 }
@@ -305,9 +305,9 @@ impl<T: Element> PackedConv<T> {
 
     /// What is left of a kernel that takes no sums itself.
     fn mean<O: Element>(&self, y: Image<O>, means: RowsMut) {
-        let RowsMut { data, rows, cols, dist } = means;
+        let RowsMut { data, rows, cols, stride } = means;
         let kind = Reduce::Mean;
-        adaptive_pool_of(self.unit, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, dist });
+        adaptive_pool_of(self.unit, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, stride });
     }
 
     fn compute<O: Element, const ALL: bool>(&self, x: Input<T>, y: ImageMut<O>, extra: Extra, epilogue: &Epilogue<T>) {
@@ -345,7 +345,7 @@ impl<T: Element> PackedConv<T> {
         let shape = &self.shape;
         let plain = shape.window.kernel == [1, 1] && shape.window.stride == [1, 1] && shape.window.padding == [0; 4];
         let source = if plain {
-            Source::Rows { x: x.data.as_ptr(), dist: x.dist }
+            Source::Rows { x: x.data.as_ptr(), stride: x.stride }
         } else {
             Source::Window(window(shape, &x, [y.h, y.w], zeros))
         };
@@ -361,7 +361,7 @@ impl<T: Element> PackedConv<T> {
             cols: shape.out_channels / groups,
             w: w.as_ptr().cast(),
             y: Shared(y.data.as_mut_ptr()),
-            y_dist: y.dist,
+            y_stride: y.stride,
             epilogue,
             extra: Extra { prefetch: Some(&prefetch), ..extra },
         };
@@ -372,7 +372,7 @@ impl<T: Element> PackedConv<T> {
     fn stem<O: Element>(&self, w: &Aligned, x: Planes<T>, y: ImageMut<O>, extra: Extra, epilogue: &Epilogue<T>) {
         let source = Source::Windows(stem::Windows::new(self.unit, &self.shape, &x));
         let (rows, images) = (y.pixels(), y.n);
-        let job = self.stem_job(w, source, [rows, images], (Shared(y.data.as_mut_ptr()), y.dist), extra, epilogue);
+        let job = self.stem_job(w, source, [rows, images], (Shared(y.data.as_mut_ptr()), y.stride), extra, epilogue);
         // SAFETY: the views were checked against the shape, and the weights were packed for it.
         unsafe { job.run() };
     }
@@ -382,7 +382,7 @@ impl<T: Element> PackedConv<T> {
         w: &'a Aligned,
         source: Source<T>,
         [rows, images]: [usize; 2],
-        (y, y_dist): (Shared<O>, usize),
+        (y, y_stride): (Shared<O>, usize),
         extra: Extra<'a>,
         epilogue: &'a Epilogue<'a, T>,
     ) -> Job<'a, T, O> {
@@ -398,13 +398,13 @@ impl<T: Element> PackedConv<T> {
             cols: shape.out_channels,
             w: w.as_ptr().cast(),
             y,
-            y_dist,
+            y_stride,
             epilogue,
             extra,
         }
     }
 
-    /// Some pixels of the result for few channels, pixel `p` (counted over all images) at `y.at(p * y_dist)`, on this
+    /// Some pixels of the result for few channels, pixel `p` (counted over all images) at `y.at(p * y_stride)`, on this
     /// thread alone.
     ///
     /// # Safety

@@ -158,8 +158,8 @@ impl PackedConvTranspose {
                         x: x.data.as_ptr(),
                         h: x.h,
                         w: x.w,
-                        dist: x.dist,
-                        row_dist: x.w * x.dist,
+                        pixel_stride: x.stride,
+                        row_stride: x.w * x.stride,
                         out: [h, w],
                         kernel: [py.taps, px.taps],
                         stride: [1, 1],
@@ -175,16 +175,20 @@ impl PackedConvTranspose {
                     cols: shape.out_channels / shape.groups,
                     w: weights.as_ptr(),
                     y: Shared(out.as_mut_ptr()),
-                    y_dist: y.c,
+                    y_stride: y.c,
                     epilogue,
                     extra: Extra::default(),
                 };
                 // SAFETY: the views were checked against the shape, and the weights were packed for it.
                 unsafe { job.run() };
                 let from = [h * w * y.c, w * y.c, y.c, 1];
-                let to =
-                    [y.h * y.w * y.dist, shape.window.stride[0] * y.w * y.dist, shape.window.stride[1] * y.dist, 1];
-                let start = (py.first * y.w + px.first) * y.dist;
+                let to = [
+                    y.h * y.w * y.stride,
+                    shape.window.stride[0] * y.w * y.stride,
+                    shape.window.stride[1] * y.stride,
+                    1,
+                ];
+                let start = (py.first * y.w + px.first) * y.stride;
                 copy(&[y.n, h, w, y.c], Strided { data: out, strides: &from }, &mut y.data[start..], &to);
             });
         }

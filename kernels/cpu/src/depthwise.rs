@@ -5,7 +5,7 @@
 //! Tile      7 output pixels of one row x 3 (AVX-512) or 1 vectors of channels; all pixels of a block of rows before the
 //!           next channels, so that the rows of a window stay in L1 from one output row to the next. Taps left or right of
 //!           the image read a row of zeros; above and below they are left out
-//! Ceiling   FMAs: windows 3 or 5 wide load each column of a row once, others once a tap; on maps beyond L2 it is memory
+//! Roofline  FMAs: windows 3 or 5 wide load each column of a row once, others once a tap; on maps beyond L2 it is memory
 
 use super::act::{Fun, HardSwish};
 use super::bf16::simd::{F, Halves, Task, Unit};
@@ -53,7 +53,7 @@ impl<T: Element> Depthwise<T> {
     pub fn run<O: Element>(&self, x: Image<T>, y: ImageMut<O>, means: Option<Means>, epilogue: &Epilogue<T>) {
         let ending = Ending::of_swish(epilogue);
         let call = self.call(&x, [y.h, y.w], epilogue, &ending);
-        let (out, y_dist) = (Shared(y.data.as_mut_ptr()), y.dist);
+        let (out, y_stride) = (Shared(y.data.as_mut_ptr()), y.stride);
         let (tiles, chunks) = (call.tiles(), call.chunks());
         // Windows overlap, so that small blocks of rows read much twice; but few are not dealt evenly.
         let blocks = blocks(tiles, call.cost() / 2);
@@ -65,7 +65,7 @@ impl<T: Element> Depthwise<T> {
                 let sums = sums.as_ref().map(|sums| (sums, block));
                 let chunks = chunks * span / spans..chunks * (span + 1) / spans;
                 // SAFETY: the views were checked; these channels of the block and its sums are this task's.
-                unsafe { call.run(range(block), chunks, out, y_dist, sums) };
+                unsafe { call.run(range(block), chunks, out, y_stride, sums) };
             });
         };
         let Some(means) = means else { return all(None) };
@@ -148,7 +148,7 @@ impl<T: Element> Call<'_, T> {
         self.channels.div_ceil(self.chunk())
     }
 
-    /// Computes some chunks of channels of tiles; pixel `p` goes to `y.at(p * y_dist)`. What is stored is added to the sums
+    /// Computes some chunks of channels of tiles; pixel `p` goes to `y.at(p * y_stride)`. What is stored is added to the sums
     /// of a block.
     ///
     /// # Safety
@@ -159,7 +159,7 @@ impl<T: Element> Call<'_, T> {
         tiles: Range<usize>,
         chunks: Range<usize>,
         y: Shared<O>,
-        y_dist: usize,
+        y_stride: usize,
         sums: Option<(&Sums, usize)>,
     ) {
         let pixels = self.pixels(&tiles);
@@ -167,17 +167,17 @@ impl<T: Element> Call<'_, T> {
             let col = chunk * self.chunk();
             let cols = self.chunk().min(self.channels - col);
             let place = |pixels: &Range<usize>| {
-                let y = y.at(pixels.start * y_dist + col);
-                Place { y, dist: y_dist, row: pixels.start, rows: pixels.len(), col, cols }
+                let y = y.at(pixels.start * y_stride + col);
+                Place { y, stride: y_stride, row: pixels.start, rows: pixels.len(), col, cols }
             };
             // SAFETY: these channels of the pixels are the caller's.
             unsafe {
                 if !self.ending.more {
-                    self.unit.run(Tiles { call: self, tiles: tiles.clone(), col, cols, y: y.at(col), y_dist });
+                    self.unit.run(Tiles { call: self, tiles: tiles.clone(), col, cols, y: y.at(col), y_stride });
                 } else if let Some(floats) = O::floats(y.at(col)) {
-                    self.unit.run(Tiles { call: self, tiles: tiles.clone(), col, cols, y: floats, y_dist });
-                    let first = floats.wrapping_add(pixels.start * y_dist);
-                    self.finish((first, y_dist), &place(&pixels));
+                    self.unit.run(Tiles { call: self, tiles: tiles.clone(), col, cols, y: floats, y_stride });
+                    let first = floats.wrapping_add(pixels.start * y_stride);
+                    self.finish((first, y_stride), &place(&pixels));
                 } else {
                     // some pixels at a time, so that their sums stay in L1
                     for first in tiles.clone().step_by(WIDE) {
@@ -186,7 +186,7 @@ impl<T: Element> Call<'_, T> {
                         scratch(pixels.len() * cols, |wide| {
                             let first = wide.as_mut_ptr();
                             let y = first.wrapping_sub(pixels.start * cols);
-                            self.unit.run(Tiles { call: self, tiles, col, cols, y, y_dist: cols });
+                            self.unit.run(Tiles { call: self, tiles, col, cols, y, y_stride: cols });
                             self.finish((first, cols), &place(&pixels));
                         });
                     }
@@ -214,8 +214,8 @@ pub(super) fn window<T>(shape: &ConvShape, x: &Image<T>, out: [usize; 2], zeros:
         x: x.data.as_ptr(),
         h: x.h,
         w: x.w,
-        dist: x.dist,
-        row_dist: x.w * x.dist,
+        pixel_stride: x.stride,
+        row_stride: x.w * x.stride,
         out,
         kernel: shape.window.kernel,
         stride: shape.window.stride,
@@ -234,7 +234,7 @@ struct Tiles<'a, T, O> {
     cols: usize,
     /// The first of these channels of the first pixel of all.
     y: *mut O,
-    y_dist: usize,
+    y_stride: usize,
 }
 
 impl<T: Element, O: Element> Task for Tiles<'_, T, O> {
@@ -274,7 +274,8 @@ impl<T: Element, O: Element> Tiles<'_, T, O> {
                 (oy * window.stride[0]) as isize - window.padding[0],
                 (x0 * window.stride[1]) as isize - window.padding[1],
             );
-            let start = ((n * window.h) as isize + top) * window.row_dist as isize + left * window.dist as isize;
+            let start =
+                ((n * window.h) as isize + top) * window.row_stride as isize + left * window.pixel_stride as isize;
             let (dy, below) = (window.dilation[0], (window.h as isize - top).max(0) as usize);
             let above = ((-top).max(0) as usize).div_ceil(dy).min(window.kernel[0]);
             let tile = Tile {
@@ -286,8 +287,8 @@ impl<T: Element, O: Element> Tiles<'_, T, O> {
                 pixels: x1 - x0,
                 col: self.col,
                 cols: self.cols,
-                y: self.y.wrapping_add((row * width + x0) * self.y_dist),
-                y_dist: self.y_dist,
+                y: self.y.wrapping_add((row * width + x0) * self.y_stride),
+                y_stride: self.y_stride,
             };
             let full = tile.pixels == PX && self.cols == NV * H::S::N && window.dilation[1] == 1;
             // SAFETY: the caller's; the tile lies in the output.
@@ -332,7 +333,7 @@ struct Tile<'a, T, O> {
     col: usize,
     cols: usize,
     y: *mut O,
-    y_dist: usize,
+    y_stride: usize,
 }
 
 impl<T: Element, O: Element> Tile<'_, T, O> {
@@ -350,7 +351,7 @@ impl<T: Element, O: Element> Tile<'_, T, O> {
         unsafe {
             let mut acc = self.bias::<H, NV>();
             for r in self.rows.clone() {
-                let from = self.base.wrapping_add(r * window.dilation[0] * window.row_dist);
+                let from = self.base.wrapping_add(r * window.dilation[0] * window.row_stride);
                 let w = s.w.as_ptr().add(r * KW * s.padded + self.col);
                 let mut wv = [[H::S::splat(0.0); NV]; KW];
                 unroll!(T <7 KW, {
@@ -360,7 +361,7 @@ impl<T: Element, O: Element> Tile<'_, T, O> {
                 });
                 unroll!(Q <17 KW + (PX - 1) * SX, {
                     if INSIDE || ((self.left + Q as isize) as usize) < window.w {
-                        let from = from.wrapping_add(Q * window.dist);
+                        let from = from.wrapping_add(Q * window.pixel_stride);
                         unroll!(J <4 NV, {
                             let x = T::get::<H>(from.add(J * H::S::N), H::S::N);
                             unroll!(T <7 KW, {
@@ -387,11 +388,11 @@ impl<T: Element, O: Element> Tile<'_, T, O> {
         // SAFETY: `run`'s; pixels that are missing repeat the last one and are not stored.
         unsafe {
             let mut acc = self.bias::<H, NV>();
-            let step = window.stride[1] * window.dist;
-            let tap_dist = window.dilation[1] * window.dist;
+            let step = window.stride[1] * window.pixel_stride;
+            let tap_stride = window.dilation[1] * window.pixel_stride;
             let zeros = window.zeros.add(self.col);
             for r in self.rows.clone() {
-                let mut from = self.base.wrapping_add(r * window.dilation[0] * window.row_dist);
+                let mut from = self.base.wrapping_add(r * window.dilation[0] * window.row_stride);
                 let mut w = s.w.as_ptr().add(r * window.kernel[1] * s.padded + self.col);
                 let mut at = self.left;
                 for _ in 0..window.kernel[1] {
@@ -407,7 +408,7 @@ impl<T: Element, O: Element> Tile<'_, T, O> {
                             acc[I][J] = H::S::fma(self.lanes::<H, T>(x, J), wv[J], acc[I][J]);
                         });
                     });
-                    from = from.wrapping_add(tap_dist);
+                    from = from.wrapping_add(tap_stride);
                     at += window.dilation[1] as isize;
                     w = w.wrapping_add(s.padded);
                 }
@@ -464,7 +465,7 @@ impl<T: Element, O: Element> Tile<'_, T, O> {
             }
             unroll!(I <7 PX, {
                 if I < self.pixels {
-                    let y = self.y.add(I * self.y_dist);
+                    let y = self.y.add(I * self.y_stride);
                     unroll!(J <4 NV, {
                         let n = (self.cols - J * H::S::N).min(H::S::N);
                         O::put::<H>(y.add(J * H::S::N), H::S::min(hi, H::S::max(lo, acc[I][J])), n);

@@ -68,7 +68,7 @@ pub(super) struct Ending {
 /// A block of the output: rows and columns of the whole, and where the first lies.
 pub(super) struct Place<O> {
     pub y: *mut O,
-    pub dist: usize,
+    pub stride: usize,
     pub row: usize,
     pub rows: usize,
     pub col: usize,
@@ -106,7 +106,7 @@ impl Ending {
         &self,
         unit: Unit,
         epi: &Epilogue<T>,
-        (x, x_dist): (*mut f32, usize),
+        (x, x_stride): (*mut f32, usize),
         at: &Place<O>,
         all_cols: usize,
         rows_per_image: usize,
@@ -115,17 +115,17 @@ impl Ending {
         let res = epi.residual.filter(|_| !self.simple);
         unit.run(Finish {
             x,
-            x_dist,
+            x_stride,
             y: at.y,
-            y_dist: at.dist,
+            y_stride: at.stride,
             rows: at.rows,
             cols: at.cols,
             before: act(epi.before),
             res: res.map_or(std::ptr::null(), |res| res.at(at.row).wrapping_add(at.col)),
-            res_dist: res.map_or(0, |res| res.dist),
+            res_stride: res.map_or(0, |res| res.stride),
             after: act(epi.after),
             gate: epi.gate.filter(|_| !self.simple).map_or(std::ptr::null(), |g| g.as_ptr().wrapping_add(at.col)),
-            gate_dist: all_cols,
+            gate_stride: all_cols,
             gate_row: at.row,
             gate_rows: rows_per_image,
         });
@@ -144,10 +144,10 @@ fn bounds<T: Element>(epi: &Epilogue<T>) -> Option<(f32, f32)> {
 /// Where the rows of the left matrix come from.
 #[derive(Clone, Copy)]
 pub(super) enum Source<T> {
-    /// Row `i` starts at `x + i * dist`; one tap.
+    /// Row `i` starts at `x + i * stride`; one tap.
     Rows {
         x: *const T,
-        dist: usize,
+        stride: usize,
     },
     /// The pixels that a window covers.
     Window(Patches<T>),
@@ -158,14 +158,14 @@ pub(super) enum Source<T> {
 // SAFETY: the pointers inside are only read.
 unsafe impl<T: Sync> Sync for Source<T> {}
 
-/// The windows of a convolution over images [n, h, w] of pixels `dist` apart.
+/// The windows of a convolution over images [n, h, w] of pixels `stride` apart.
 #[derive(Clone, Copy)]
 pub(super) struct Patches<T> {
     pub x: *const T,
     pub h: usize,
     pub w: usize,
-    pub dist: usize,
-    pub row_dist: usize,
+    pub pixel_stride: usize,
+    pub row_stride: usize,
     pub out: [usize; 2],
     pub kernel: [usize; 2],
     pub stride: [usize; 2],
@@ -190,7 +190,7 @@ pub(super) struct Job<'a, T, O> {
     /// `[groups][panels][taps][terms of depth][panel columns]`.
     pub w: *const T,
     pub y: Shared<O>,
-    pub y_dist: usize,
+    pub y_stride: usize,
     pub epilogue: &'a Epilogue<'a, T>,
     pub extra: Extra<'a>,
 }
@@ -357,22 +357,22 @@ impl<T: Element, O: Element> Job<'_, T, O> {
             // SAFETY: the caller's.
             return unsafe { self.block_from(&self.source, part, panels, stream, sums) };
         };
-        let Source::Rows { x, dist } = self.source else { unreachable!("only rows are scaled") };
+        let Source::Rows { x, stride } = self.source else { unreachable!("only rows are scaled") };
         let rows = &part.rows;
-        let own = super::view::pixel_distance(self.depth);
+        let own = super::view::pixel_stride(self.depth);
         scratch_of(rows.len() * own, |scaled: &mut [T]| {
             self.unit.run(Scale {
-                x: x.wrapping_add(rows.start * dist),
-                x_dist: dist,
+                x: x.wrapping_add(rows.start * stride),
+                x_stride: stride,
                 y: scaled.as_mut_ptr(),
-                y_dist: own,
+                y_stride: own,
                 first: rows.start,
                 rows: rows.len(),
                 cols: self.depth,
                 scale: scale.as_ptr(),
                 rows_per_image: self.rows / self.images,
             });
-            let source = Source::Rows { x: scaled.as_ptr().wrapping_sub(rows.start * own), dist: own };
+            let source = Source::Rows { x: scaled.as_ptr().wrapping_sub(rows.start * own), stride: own };
             // SAFETY: the caller's; the source has just these rows.
             unsafe { self.block_from(&source, part, panels, stream, sums) };
         });
@@ -514,19 +514,19 @@ impl<T: Element, O: Element> Job<'_, T, O> {
         let cols = (self.cols - at.panel * kb).min(kb);
         let col = at.group * self.cols + at.panel * kb;
         let mut held = MaybeUninit::<[O; MOST]>::uninit();
-        let (y, y_dist) = match self.extra.only_means {
+        let (y, y_stride) = match self.extra.only_means {
             true => (held.as_mut_ptr().cast(), kb),
-            false => (self.y.at(m0 * self.y_dist + col), self.y_dist),
+            false => (self.y.at(m0 * self.y_stride + col), self.y_stride),
         };
-        let place = Place { y, dist: y_dist, row: m0, rows: mr, col, cols };
+        let place = Place { y, stride: y_stride, row: m0, rows: mr, col, cols };
         let (all_cols, per_image) = (self.groups * self.cols, self.rows / self.images);
         // SAFETY: the caller's; what is held has room for a tile.
         unsafe {
             if !ending.more {
-                self.products(source, at, ending, ptrs, (y, y_dist));
+                self.products(source, at, ending, ptrs, (y, y_stride));
             } else if let Some(floats) = O::floats(y) {
-                self.products(source, at, ending, ptrs, (floats, y_dist));
-                ending.finish(self.unit, self.epilogue, (floats, y_dist), &place, all_cols, per_image);
+                self.products(source, at, ending, ptrs, (floats, y_stride));
+                ending.finish(self.unit, self.epilogue, (floats, y_stride), &place, all_cols, per_image);
             } else {
                 let mut wide = MaybeUninit::<[f32; MOST]>::uninit();
                 let wide = wide.as_mut_ptr().cast();
@@ -550,7 +550,7 @@ impl<T: Element, O: Element> Job<'_, T, O> {
         at: &At,
         ending: &Ending,
         ptrs: *const *const T,
-        (y, y_dist): (*mut Y, usize),
+        (y, y_stride): (*mut Y, usize),
     ) {
         let kb = panel_cols(self.unit);
         let all_panels = self.cols.div_ceil(kb);
@@ -560,8 +560,8 @@ impl<T: Element, O: Element> Job<'_, T, O> {
         let cols = (self.cols - at.panel * kb).min(kb);
         let col = at.group * self.cols + at.panel * kb;
         let w = self.w.wrapping_add((at.group * all_panels + at.panel) * panel_len);
-        let (res, res_dist) = match epi.residual {
-            Some(res) => (res.at(m0).wrapping_add(col), res.dist),
+        let (res, res_stride) = match epi.residual {
+            Some(res) => (res.at(m0).wrapping_add(col), res.stride),
             None => (std::ptr::null(), 0),
         };
         let fetch = at.fetch < 2 && at.panel + 1 < all_panels;
@@ -577,10 +577,10 @@ impl<T: Element, O: Element> Job<'_, T, O> {
             },
             next_step: if fetch || !at.prefetch.is_null() { 64 / size_of::<T>() } else { 0 },
             y,
-            y_dist,
+            y_stride,
             gate: at.gate,
             res: if ending.simple { res } else { std::ptr::null() },
-            res_dist,
+            res_stride,
             bias: epi.bias.map_or(std::ptr::null(), |b| b.as_ptr().wrapping_add(col)),
             lo: ending.lo,
             hi: ending.hi,
@@ -606,11 +606,11 @@ impl<T: Element, O: Element> Job<'_, T, O> {
     /// `out` has room for them.
     unsafe fn pointers(&self, source: &Source<T>, group: usize, m0: usize, mr: usize, out: *mut *const T) {
         match *source {
-            Source::Rows { x, dist } => {
-                let x = x.wrapping_add(group * self.depth + m0 * dist);
+            Source::Rows { x, stride } => {
+                let x = x.wrapping_add(group * self.depth + m0 * stride);
                 for i in 0..mr {
                     // SAFETY: one tap, so `mr` pointers.
-                    unsafe { *out.add(i) = x.wrapping_add(i * dist) };
+                    unsafe { *out.add(i) = x.wrapping_add(i * stride) };
                 }
             }
             // SAFETY: one pointer for all rows.
@@ -631,17 +631,16 @@ impl<T> Patches<T> {
         for i in 0..mr {
             let iy0 = (oy * self.stride[0]) as isize - self.padding[0];
             let ix0 = (ox * self.stride[1]) as isize - self.padding[1];
-            let base = self
-                .x
-                .wrapping_add(channel)
-                .wrapping_offset(((n * self.h) as isize + iy0) * self.row_dist as isize + ix0 * self.dist as isize);
+            let base = self.x.wrapping_add(channel).wrapping_offset(
+                ((n * self.h) as isize + iy0) * self.row_stride as isize + ix0 * self.pixel_stride as isize,
+            );
             for r in 0..self.kernel[0] {
                 let iy = iy0 + (r * self.dilation[0]) as isize;
                 let in_rows = iy >= 0 && iy < self.h as isize;
                 for s in 0..self.kernel[1] {
                     let ix = ix0 + (s * self.dilation[1]) as isize;
                     let inside = in_rows && ix >= 0 && ix < self.w as isize;
-                    let offset = r * self.dilation[0] * self.row_dist + s * self.dilation[1] * self.dist;
+                    let offset = r * self.dilation[0] * self.row_stride + s * self.dilation[1] * self.pixel_stride;
                     // SAFETY: tap and i are below taps and mr.
                     unsafe {
                         *out.add((r * self.kernel[1] + s) * mr + i) =
@@ -663,9 +662,9 @@ impl<T> Patches<T> {
 /// Copies rows, each column times the factor of the row's image.
 struct Scale<T> {
     x: *const T,
-    x_dist: usize,
+    x_stride: usize,
     y: *mut T,
-    y_dist: usize,
+    y_stride: usize,
     /// The number of the first row, in all images.
     first: usize,
     rows: usize,
@@ -684,7 +683,7 @@ impl<T: Element> Task for Scale<T> {
         // SAFETY: the caller's.
         unsafe {
             for i in 0..self.rows {
-                let (x, y) = (self.x.add(i * self.x_dist), self.y.add(i * self.y_dist));
+                let (x, y) = (self.x.add(i * self.x_stride), self.y.add(i * self.y_stride));
                 let scale = self.scale.add((self.first + i) / self.rows_per_image * self.cols);
                 vectors!(H, self.cols, |at, n| {
                     T::put::<H>(y.add(at), H::S::mul(T::get::<H>(x.add(at), n), ld::<H::S>(scale.add(at), n)), n);

@@ -15,9 +15,9 @@ use std::marker::PhantomData;
 /// Rows that are read and rows of the same number that are written: two matrices, or one.
 pub struct Map<'a> {
     pub(super) x: *const f32,
-    pub(super) x_dist: usize,
+    pub(super) x_stride: usize,
     pub(super) y: Shared,
-    pub(super) y_dist: usize,
+    pub(super) y_stride: usize,
     pub(super) rows: usize,
     pub(super) cols: usize,
     life: PhantomData<&'a mut [f32]>,
@@ -32,9 +32,9 @@ impl<'a> Map<'a> {
         assert!(x.rows == y.rows && x.cols == y.cols, "rows of another shape than those written");
         Map {
             x: x.data.as_ptr(),
-            x_dist: x.dist,
+            x_stride: x.stride,
             y: Shared(y.data.as_mut_ptr()),
-            y_dist: y.dist,
+            y_stride: y.stride,
             rows: y.rows,
             cols: y.cols,
             life: PhantomData,
@@ -44,23 +44,31 @@ impl<'a> Map<'a> {
     pub fn in_place(y: RowsMut<'a>) -> Self {
         y.check();
         let p = y.data.as_mut_ptr();
-        Map { x: p, x_dist: y.dist, y: Shared(p), y_dist: y.dist, rows: y.rows, cols: y.cols, life: PhantomData }
+        Map {
+            x: p,
+            x_stride: y.stride,
+            y: Shared(p),
+            y_stride: y.stride,
+            rows: y.rows,
+            cols: y.cols,
+            life: PhantomData,
+        }
     }
 
     #[inline(always)]
     pub(super) fn from(&self, row: usize) -> *const f32 {
-        self.x.wrapping_add(row * self.x_dist)
+        self.x.wrapping_add(row * self.x_stride)
     }
     #[inline(always)]
     pub(super) fn to(&self, row: usize) -> *mut f32 {
-        self.y.at(row * self.y_dist)
+        self.y.at(row * self.y_stride)
     }
     /// One long row, where there is nothing between the rows.
     fn flat(self) -> Self {
-        let dense = |dist| dist == self.cols || self.rows <= 1;
-        if dense(self.x_dist) && dense(self.y_dist) {
+        let dense = |stride| stride == self.cols || self.rows <= 1;
+        if dense(self.x_stride) && dense(self.y_stride) {
             let cols = self.rows * self.cols;
-            Map { rows: cols.min(1), cols, x_dist: cols, y_dist: cols, ..self }
+            Map { rows: cols.min(1), cols, x_stride: cols, y_stride: cols, ..self }
         } else {
             self
         }
@@ -93,9 +101,9 @@ pub fn unary(isa: Isa, act: Act, io: Map) {
         isa.run(Apply {
             act,
             x: io.from(row).wrapping_add(col),
-            x_dist: io.x_dist,
+            x_stride: io.x_stride,
             y: io.to(row).wrapping_add(col),
-            y_dist: io.y_dist,
+            y_stride: io.y_stride,
             rows,
             cols,
         });
@@ -218,7 +226,7 @@ pub fn binary(isa: Isa, op: Binary, io: Map, b: Operand, act: Act) {
         Operand::Rows(rows) => {
             rows.check();
             assert!(rows.rows == io.rows && rows.cols == io.cols, "operands of different shapes");
-            if rows.dist == rows.cols {
+            if rows.stride == rows.cols {
                 io = io.flat();
                 b = Operand::Rows(Rows::new(rows.data, io.rows, io.cols));
             }
@@ -266,7 +274,7 @@ impl Task for BinaryTask<'_> {
                 row_of::<S>(op, io.to(r).add(col), Lane::Each(io.from(r).add(col)), b, cols);
             }
             if act != Act::None {
-                apply_rows::<S>(act, io.to(row).add(col), io.y_dist, rows, cols);
+                apply_rows::<S>(act, io.to(row).add(col), io.y_stride, rows, cols);
             }
         }
     }
@@ -315,17 +323,17 @@ impl Task for GateTask<'_> {
         let Gated { before, gate, rows_each, residual, after } = *what;
         // SAFETY: the block lies inside the checked sizes.
         unsafe {
-            let (mut x, mut x_dist) = (io.from(row).add(col), io.x_dist);
-            let (y, y_dist) = (io.to(row).add(col), io.y_dist);
+            let (mut x, mut x_stride) = (io.from(row).add(col), io.x_stride);
+            let (y, y_stride) = (io.to(row).add(col), io.y_stride);
             if before != Act::None {
-                S::apart(Apply { act: before, x, x_dist, y, y_dist, rows, cols });
-                (x, x_dist) = (y, y_dist);
+                S::apart(Apply { act: before, x, x_stride, y, y_stride, rows, cols });
+                (x, x_stride) = (y, y_stride);
             }
             let bounds = bounds(after);
             let (lo, hi) = bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
             let (lo, hi) = (S::splat(lo), S::splat(hi));
             for i in 0..rows {
-                let (x, y) = (x.add(i * x_dist), y.add(i * y_dist));
+                let (x, y) = (x.add(i * x_stride), y.add(i * y_stride));
                 let gate = gate.as_ptr().add((row + i) / rows_each * io.cols + col);
                 match residual {
                     Some(residual) => {
@@ -343,7 +351,7 @@ impl Task for GateTask<'_> {
                 }
             }
             if bounds.is_none() {
-                apply_rows::<S>(after, y, y_dist, rows, cols);
+                apply_rows::<S>(after, y, y_stride, rows, cols);
             }
         }
     }

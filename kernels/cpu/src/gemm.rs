@@ -86,7 +86,7 @@ impl<T: Element> PackedMat<T> {
         epilogue.check(out.rows, out.cols, 1);
         let job = Job {
             unit: self.unit,
-            source: Source::Rows { x: a.data.as_ptr(), dist: a.dist },
+            source: Source::Rows { x: a.data.as_ptr(), stride: a.stride },
             groups: 1,
             rows: a.rows,
             images: 1,
@@ -95,7 +95,7 @@ impl<T: Element> PackedMat<T> {
             cols: self.n,
             w: self.data.as_ptr().cast(),
             y: Shared(out.data.as_mut_ptr()),
-            y_dist: out.dist,
+            y_stride: out.stride,
             epilogue,
             extra: Extra::default(),
         };
@@ -111,7 +111,7 @@ impl<T: Element> PackedMat<T> {
     pub(super) fn multiply_wide<O: Element>(&self, a: Rows, out: RowsMut<O>, epilogue: &Epilogue<T>) {
         a.check();
         scratch_of(a.rows * a.cols, |rounded: &mut [T]| {
-            let from = Strided { data: a.data, strides: &[a.dist, 1] };
+            let from = Strided { data: a.data, strides: &[a.stride, 1] };
             bf16::copy_of(self.unit, &[a.rows, a.cols], from, rounded, &[a.cols, 1]);
             self.multiply(Rows::new(&*rounded, a.rows, a.cols), out, epilogue);
         });
@@ -141,7 +141,7 @@ impl Right<'_> {
             Right::Kn(b) => {
                 for (term, out) in panel.chunks_exact_mut(kb * T::TERMS).enumerate() {
                     for at in 0..T::TERMS.min(k - term * T::TERMS) {
-                        let row = &b.data[(term * T::TERMS + at) * b.dist + first..][..cols];
+                        let row = &b.data[(term * T::TERMS + at) * b.stride + first..][..cols];
                         for (out, &v) in out[at..].iter_mut().step_by(T::TERMS).zip(row) {
                             *out = T::down(v * scale);
                         }
@@ -152,7 +152,7 @@ impl Right<'_> {
                 // 64 values at a time: what is written stays in L1, and rows are read by several lines.
                 for (block, out) in panel.chunks_mut(64 * kb).enumerate() {
                     for j in 0..cols {
-                        let row = &b.data[(first + j) * b.dist + block * 64..][..64.min(k - block * 64)];
+                        let row = &b.data[(first + j) * b.stride + block * 64..][..64.min(k - block * 64)];
                         for (i, &v) in row.iter().enumerate() {
                             out[(i / T::TERMS * kb + j) * T::TERMS + i % T::TERMS] = T::down(v * scale);
                         }
@@ -185,14 +185,14 @@ pub(super) fn linear_of<T: Element>(unit: Unit, a: Rows, w: Rows<T>, out: RowsMu
             let cols = DOTS.min(w.rows - first);
             for row in (0..a.rows).step_by(DOTS) {
                 let rows = DOTS.min(a.rows - row);
-                let y = y.at(row * out.dist + first);
-                unit.run(Dots { a, w, row, rows, first, cols, y, y_dist: out.dist, epilogue, ending: &ending });
+                let y = y.at(row * out.stride + first);
+                unit.run(Dots { a, w, row, rows, first, cols, y, y_stride: out.stride, epilogue, ending: &ending });
             }
             if ending.more {
                 let y = y.at(first);
-                let place = Place { y, dist: out.dist, row: 0, rows: a.rows, col: first, cols };
+                let place = Place { y, stride: out.stride, row: 0, rows: a.rows, col: first, cols };
                 // SAFETY: these columns have just been written, and are this task's.
-                unsafe { ending.finish(unit, epilogue, (y, out.dist), &place, w.rows, a.rows) };
+                unsafe { ending.finish(unit, epilogue, (y, out.stride), &place, w.rows, a.rows) };
             }
         }
     });
@@ -210,7 +210,7 @@ struct Dots<'a, T> {
     first: usize,
     cols: usize,
     y: *mut f32,
-    y_dist: usize,
+    y_stride: usize,
     epilogue: &'a Epilogue<'a>,
     ending: &'a Ending,
 }
@@ -293,7 +293,7 @@ impl<T: Element> Dots<'_, T> {
                         v = if self.ending.lo > v { self.ending.lo } else { v };
                         v = if self.ending.hi < v { self.ending.hi } else { v };
                     }
-                    *self.y.add(i * self.y_dist + j) = v;
+                    *self.y.add(i * self.y_stride + j) = v;
                 }
             }
         }
@@ -303,13 +303,13 @@ impl<T: Element> Dots<'_, T> {
 /// How far ahead weights are fetched, in bytes: memory answers after some 100 ns.
 const AHEAD: usize = 1024;
 
-/// A batch of matrices: matrix `b` starts at `data[b * batch]`, its row `i` `dist` floats further on.
+/// A batch of matrices: matrix `b` starts at `data[b * batch]`, its row `i` `stride` floats further on.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     pub data: &'a [f32],
     pub rows: usize,
     pub cols: usize,
-    pub dist: usize,
+    pub stride: usize,
     /// Floats from one matrix to the next; 0 to use one for all.
     pub batch: usize,
 }
@@ -320,7 +320,7 @@ pub struct BatchMut<'a> {
     pub data: &'a mut [f32],
     pub rows: usize,
     pub cols: usize,
-    pub dist: usize,
+    pub stride: usize,
     pub batch: usize,
 }
 
@@ -342,12 +342,12 @@ pub fn matmul(isa: Isa, count: usize, a: Batch, b: Batch, layout: Layout, out: B
         return;
     }
     // one after the other, or side by side in the same rows
-    let beside = out.batch >= n && (count - 1) * out.batch + n <= out.dist;
-    assert!(out.batch >= (out.rows - 1) * out.dist + n || beside || count == 1, "matrices of the output overlap");
+    let beside = out.batch >= n && (count - 1) * out.batch + n <= out.stride;
+    assert!(out.batch >= (out.rows - 1) * out.stride + n || beside || count == 1, "matrices of the output overlap");
     let last = |batch: usize| (count - 1) * batch;
-    Rows { data: &a.data[last(a.batch)..], rows: a.rows, cols: a.cols, dist: a.dist }.check();
-    Rows { data: &b.data[last(b.batch)..], rows: b.rows, cols: b.cols, dist: b.dist }.check();
-    RowsMut { data: &mut out.data[last(out.batch)..], rows: out.rows, cols: out.cols, dist: out.dist }.check();
+    Rows { data: &a.data[last(a.batch)..], rows: a.rows, cols: a.cols, stride: a.stride }.check();
+    Rows { data: &b.data[last(b.batch)..], rows: b.rows, cols: b.cols, stride: b.stride }.check();
+    RowsMut { data: &mut out.data[last(out.batch)..], rows: out.rows, cols: out.cols, stride: out.stride }.check();
     let y = Shared(out.data.as_mut_ptr());
     let epilogue = Epilogue::default();
     // Rows are cut as well, so that one matrix keeps all threads busy.
@@ -357,7 +357,7 @@ pub fn matmul(isa: Isa, count: usize, a: Batch, b: Batch, layout: Layout, out: B
     tasks(count * parts, |task| {
         let (i, part) = (task / parts, task % parts);
         let rows = out.rows * part / parts..out.rows * (part + 1) / parts;
-        let b = Rows { data: &b.data[i * b.batch..], rows: b.rows, cols: b.cols, dist: b.dist };
+        let b = Rows { data: &b.data[i * b.batch..], rows: b.rows, cols: b.cols, stride: b.stride };
         let right = if layout == Layout::Kn { Right::Kn(b) } else { Right::Nk(b) };
         scratch(n.div_ceil(kb) * k * kb, |packed| {
             for (p, panel) in packed.chunks_mut((k * kb).max(1)).enumerate() {
@@ -365,7 +365,7 @@ pub fn matmul(isa: Isa, count: usize, a: Batch, b: Batch, layout: Layout, out: B
             }
             let job = Job {
                 unit,
-                source: Source::Rows { x: a.data[i * a.batch + rows.start * a.dist..].as_ptr(), dist: a.dist },
+                source: Source::Rows { x: a.data[i * a.batch + rows.start * a.stride..].as_ptr(), stride: a.stride },
                 groups: 1,
                 rows: rows.len(),
                 images: 1,
@@ -373,8 +373,8 @@ pub fn matmul(isa: Isa, count: usize, a: Batch, b: Batch, layout: Layout, out: B
                 depth: k,
                 cols: n,
                 w: packed.as_ptr(),
-                y: Shared(y.at(i * out.batch + rows.start * out.dist)),
-                y_dist: out.dist,
+                y: Shared(y.at(i * out.batch + rows.start * out.stride)),
+                y_stride: out.stride,
                 epilogue: &epilogue,
                 extra: Extra::default(),
             };

@@ -4,7 +4,7 @@
 //! Formula   y[m][k] = epilogue(sum over taps, c of x[pixel(m, tap)][group(k) cg + c] * w[tap][c][k])
 //! Layout    weights [vectors][taps][cg][N]
 //! Tile      10 (AVX-512) or 6 output pixels x 1 vector; one load a tap and pixel, then a permutation and a FMA a channel
-//! Ceiling   permutations and FMAs go through different units, so that of the FMAs; merging groups into a dense
+//! Roofline  permutations and FMAs go through different units, so that of the FMAs; merging groups into a dense
 //!           product (`conv.rs`) would waste N / cg of them
 
 use super::bf16::simd::{Halves, Task, Unit};
@@ -70,25 +70,25 @@ impl<T: Element> Grouped<T> {
             epilogue,
             ending: &ending,
         };
-        let (out, y_dist, per_image) = (Shared(y.data.as_mut_ptr()), y.dist, y.h * y.w);
+        let (out, y_stride, per_image) = (Shared(y.data.as_mut_ptr()), y.stride, y.h * y.w);
         let px = if self.unit.isa().lanes() == 16 { MAX_PX } else { 6 };
         let tiles = rows.div_ceil(px);
         ranges(tiles, px * y.c * (2 + taps * shape.cg / 3), |range| {
             for t in range {
                 let (m0, m1) = (rows * t / tiles, rows * (t + 1) / tiles);
-                let at = out.at(m0 * y_dist);
+                let at = out.at(m0 * y_stride);
                 let pointers = (taps * px * 2).next_multiple_of(16);
                 scratch(pointers + px * y.c, |s| {
                     let (ptrs, wide) = s.split_at_mut(pointers);
                     let ptrs = ptrs.as_mut_ptr().cast();
                     if !ending.more {
-                        return self.unit.run(Tile { shape: &shape, ptrs, rows: m0..m1, y: at, y_dist });
+                        return self.unit.run(Tile { shape: &shape, ptrs, rows: m0..m1, y: at, y_stride });
                     }
-                    let (sums, dist) = O::floats(at).map_or((wide.as_mut_ptr(), y.c), |at| (at, y_dist));
-                    self.unit.run(Tile { shape: &shape, ptrs, rows: m0..m1, y: sums, y_dist: dist });
-                    let place = Place { y: at, dist: y_dist, row: m0, rows: m1 - m0, col: 0, cols: y.c };
+                    let (sums, stride) = O::floats(at).map_or((wide.as_mut_ptr(), y.c), |at| (at, y_stride));
+                    self.unit.run(Tile { shape: &shape, ptrs, rows: m0..m1, y: sums, y_stride: stride });
+                    let place = Place { y: at, stride: y_stride, row: m0, rows: m1 - m0, col: 0, cols: y.c };
                     // SAFETY: the sums have just been written, and the rows are this task's.
-                    unsafe { ending.finish(self.unit, epilogue, (sums, dist), &place, y.c, per_image) };
+                    unsafe { ending.finish(self.unit, epilogue, (sums, stride), &place, y.c, per_image) };
                 });
             }
         });
@@ -113,7 +113,7 @@ struct Tile<'a, T, O> {
     ptrs: *mut *const T,
     rows: Range<usize>,
     y: *mut O,
-    y_dist: usize,
+    y_stride: usize,
 }
 
 impl<T: Element, O: Element> Task for Tile<'_, T, O> {
@@ -176,7 +176,7 @@ impl<T: Element, O: Element> Tile<'_, T, O> {
                             value = H::S::add(value, T::get::<H>(res.at(self.rows.start + I).add(v * H::S::N), outs));
                         }
                         O::put::<H>(
-                            self.y.add(I * self.y_dist + v * H::S::N),
+                            self.y.add(I * self.y_stride + v * H::S::N),
                             H::S::min(hi, H::S::max(lo, value)),
                             outs,
                         );

@@ -4,8 +4,8 @@
 //! sizes by `assert` (a wrong size is a mistake of the caller, not of the user) and computes over the current rayon
 //! pool, or the threads of the run that it is part of ([`team`]). The results are the same bits on any number of threads.
 //!
-//! Images are NHWC with a free *pixel distance* ([`Image::dist`]): a kernel may read and write some channels of a wider
-//! buffer (a concatenation without copies), and [`pixel_distance`] says what distance a buffer should have.
+//! Images are NHWC with a free *pixel stride* ([`Image::stride`]): a kernel may read and write some channels of a wider
+//! buffer (a concatenation without copies), and [`pixel_stride`] says what stride a buffer should have.
 //!
 //! | what | entry points |
 //! |---|---|
@@ -28,7 +28,6 @@
 mod act;
 mod attention;
 pub mod bf16;
-pub mod ceiling;
 mod conv;
 mod conv_transpose;
 mod depthwise;
@@ -45,6 +44,7 @@ mod movement;
 mod norm;
 mod pages;
 mod par;
+pub mod peak;
 mod pool;
 mod pooled;
 mod prefetch;
@@ -83,6 +83,6 @@ pub use resize::resize;
 pub use separable::PackedSeparable;
 pub use simd::Isa;
 pub use stem::{FEW_CHANNELS, Planes, reads_planes};
-pub use view::{Image, ImageMut, Rows, RowsMut, pixel_distance};
+pub use view::{Image, ImageMut, Rows, RowsMut, pixel_stride};
 pub use walk::Strided;
 pub use winograd::{Algorithm, Estimate, Policy, Site, choose, estimate};

@@ -15,7 +15,7 @@ use std::ops::Range;
 #[derive(Clone, Copy)]
 pub(super) struct Means {
     pub y: Shared,
-    pub dist: usize,
+    pub stride: usize,
 }
 
 /// The images whose means are taken.
@@ -61,10 +61,10 @@ pub(super) unsafe fn with_means(
                 let count = (first..blocks).take_while(|b| units_of(*b).start < (image + 1) * units).count();
                 isa.run(Total {
                     parts: parts.at((first + image) * cols + col),
-                    dist: cols,
+                    stride: cols,
                     count,
                     share: rows as f32,
-                    y: means.y.at(image * means.dist + col),
+                    y: means.y.at(image * means.stride + col),
                     cols: (cols - col).min(64),
                 });
             }
@@ -95,8 +95,8 @@ impl Sums {
             let image = row / self.extent.rows;
             let next = ((image + 1) * self.extent.rows).min(end);
             unit.run(Add {
-                y: place.y.wrapping_add((row - place.row) * place.dist),
-                dist: place.dist,
+                y: place.y.wrapping_add((row - place.row) * place.stride),
+                stride: place.stride,
                 rows: next - row,
                 cols: place.cols,
                 sum: self.at(block, image, place.col),
@@ -113,7 +113,7 @@ impl Sums {
 /// Adds rows of y to sums.
 struct Add<O> {
     y: *const O,
-    dist: usize,
+    stride: usize,
     rows: usize,
     cols: usize,
     sum: *mut f32,
@@ -131,7 +131,7 @@ impl<O: Element> simd::Task for Add<O> {
             vectors!(H, self.cols, |at, n| {
                 let mut sum = O::get::<H>(self.y.add(at), n);
                 for i in 1..self.rows {
-                    sum = H::S::add(sum, O::get::<H>(self.y.add(i * self.dist + at), n));
+                    sum = H::S::add(sum, O::get::<H>(self.y.add(i * self.stride + at), n));
                 }
                 st::<H::S>(self.sum.add(at), H::S::add(ld::<H::S>(self.sum.add(at), n), sum), n);
             });
@@ -142,7 +142,7 @@ impl<O: Element> simd::Task for Add<O> {
 /// Adds the sums of blocks and divides.
 struct Total {
     parts: *const f32,
-    dist: usize,
+    stride: usize,
     count: usize,
     share: f32,
     y: *mut f32,
@@ -160,7 +160,7 @@ impl Task for Total {
             lanes!(S, self.cols, |at, n| {
                 let mut sum = S::splat(0.0);
                 for i in 0..self.count {
-                    sum = S::add(sum, ld::<S>(self.parts.add(i * self.dist + at), n));
+                    sum = S::add(sum, ld::<S>(self.parts.add(i * self.stride + at), n));
                 }
                 st::<S>(self.y.add(at), S::div(sum, S::splat(self.share)), n);
             });

@@ -66,7 +66,7 @@ fn rows(isa: Isa, io: &Map, act: Act, kind: RowKind) {
             isa.run(RowTask { x: io.from(row), y: io.to(row), cols: io.cols, kind });
             if act != Act::None {
                 let y = io.to(row);
-                isa.run(Apply { act, x: y, x_dist: 0, y, y_dist: 0, rows: 1, cols: io.cols });
+                isa.run(Apply { act, x: y, x_stride: 0, y, y_stride: 0, rows: 1, cols: io.cols });
             }
         }
     });
@@ -246,15 +246,15 @@ pub fn group_norm(
     if x.pixels() * x.c == 0 {
         return;
     }
-    let (out, y_dist, per) = (Shared(y.data.as_mut_ptr()), y.dist, x.c / groups);
+    let (out, y_stride, per) = (Shared(y.data.as_mut_ptr()), y.stride, x.c / groups);
     ranges(x.n * groups, 3 * x.h * x.w * per, |range| {
         for i in range {
             let (n, first) = (i / groups, i % groups * per);
             isa.run(GroupTask {
-                x: x.data.as_ptr().wrapping_add(n * x.h * x.w * x.dist + first),
-                x_dist: x.dist,
-                y: out.at(n * x.h * x.w * y_dist + first),
-                y_dist,
+                x: x.data.as_ptr().wrapping_add(n * x.h * x.w * x.stride + first),
+                x_stride: x.stride,
+                y: out.at(n * x.h * x.w * y_stride + first),
+                y_stride,
                 lines: x.h,
                 pixels: x.w,
                 channels: per,
@@ -263,8 +263,8 @@ pub fn group_norm(
                 eps,
             });
             if act != Act::None {
-                let y = out.at(n * x.h * x.w * y_dist + first);
-                isa.run(Apply { act, x: y, x_dist: y_dist, y, y_dist, rows: x.h * x.w, cols: per });
+                let y = out.at(n * x.h * x.w * y_stride + first);
+                isa.run(Apply { act, x: y, x_stride: y_stride, y, y_stride, rows: x.h * x.w, cols: per });
             }
         }
     });
@@ -273,9 +273,9 @@ pub fn group_norm(
 /// One group of one image.
 struct GroupTask {
     x: *const f32,
-    x_dist: usize,
+    x_stride: usize,
     y: *mut f32,
-    y_dist: usize,
+    y_stride: usize,
     lines: usize,
     pixels: usize,
     channels: usize,
@@ -300,7 +300,7 @@ impl Task for GroupTask {
             for line in 0..self.lines {
                 let mut sum = S::splat(0.0);
                 for px in line * self.pixels..(line + 1) * self.pixels {
-                    let x = self.x.add(px * self.x_dist);
+                    let x = self.x.add(px * self.x_stride);
                     lanes!(S, self.channels, |c, n| {
                         sum = S::add(sum, ld::<S>(x.add(c), n));
                     });
@@ -313,7 +313,7 @@ impl Task for GroupTask {
             for line in 0..self.lines {
                 let mut square = S::splat(0.0);
                 for px in line * self.pixels..(line + 1) * self.pixels {
-                    let x = self.x.add(px * self.x_dist);
+                    let x = self.x.add(px * self.x_stride);
                     lanes!(S, self.channels, |c, n| {
                         let d = S::sub(ld::<S>(x.add(c), n), if n == S::N { mean } else { tail });
                         square = S::fma(d, d, square);
@@ -323,7 +323,7 @@ impl Task for GroupTask {
             }
             let scale = S::splat(1.0 / ((total / count as f64) as f32 + self.eps).sqrt());
             for px in 0..self.lines * self.pixels {
-                let (x, y) = (self.x.add(px * self.x_dist), self.y.add(px * self.y_dist));
+                let (x, y) = (self.x.add(px * self.x_stride), self.y.add(px * self.y_stride));
                 lanes!(S, self.channels, |c, n| {
                     let mut v = S::mul(S::sub(ld::<S>(x.add(c), n), mean), scale);
                     if !self.weight.is_null() {

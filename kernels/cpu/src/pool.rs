@@ -92,7 +92,7 @@ fn run<T: Element, O: Element>(
     // Few pixels (global pooling): cut the channels as well, into cache lines.
     let parts = if y.pixels() < 64 { y.c.div_ceil(64).max(1) } else { 1 };
     let cost = x.pixels().div_ceil(y.pixels().max(1)).max(2) * y.c.div_ceil(parts);
-    let (out, dist, [h, w], pixels) = (Shared(y.data.as_mut_ptr()), y.dist, [y.h, y.w], y.pixels());
+    let (out, stride, [h, w], pixels) = (Shared(y.data.as_mut_ptr()), y.stride, [y.h, y.w], y.pixels());
     ranges(pixels * parts, cost, |range| {
         for i in range {
             let (pixel, part) = (i / parts, i % parts);
@@ -106,7 +106,7 @@ fn run<T: Element, O: Element>(
                 dilation,
                 kind,
                 channels: (c0, c1 - c0),
-                y: out.at(pixel * dist + c0),
+                y: out.at(pixel * stride + c0),
             });
         }
     });
@@ -134,7 +134,7 @@ impl<T: Element, O: Element> Task for Pixel<'_, T, O> {
     unsafe fn run<H: Halves>(self) {
         let (rows, cols) = (self.rows, self.cols);
         let (c0, channels) = self.channels;
-        let dist = self.x.dist;
+        let stride = self.x.stride;
         // SAFETY: the caller's.
         unsafe {
             let x = self.x.data.as_ptr().wrapping_add(c0);
@@ -143,9 +143,9 @@ impl<T: Element, O: Element> Task for Pixel<'_, T, O> {
                     vectors!(H, channels, |c, n| {
                         let mut max = H::S::splat(f32::NEG_INFINITY);
                         for iy in (rows.0..rows.1).step_by(self.dilation[0]) {
-                            let row = x.wrapping_add((self.first + iy * self.x.w) * dist + c);
+                            let row = x.wrapping_add((self.first + iy * self.x.w) * stride + c);
                             for ix in (cols.0..cols.1).step_by(self.dilation[1]) {
-                                let v = T::get::<H>(row.wrapping_add(ix * dist), n);
+                                let v = T::get::<H>(row.wrapping_add(ix * stride), n);
                                 max = H::S::select(H::S::is_nan(v), v, H::S::max(v, max));
                             }
                         }
@@ -159,10 +159,10 @@ impl<T: Element, O: Element> Task for Pixel<'_, T, O> {
                     vectors!(H, channels, |c, n| {
                         let mut sum = H::S::splat(0.0);
                         for iy in rows.0..rows.1 {
-                            let row = x.wrapping_add((self.first + iy * self.x.w) * dist + c);
+                            let row = x.wrapping_add((self.first + iy * self.x.w) * stride + c);
                             let mut line = H::S::splat(0.0);
                             for ix in cols.0..cols.1 {
-                                line = H::S::add(line, T::get::<H>(row.wrapping_add(ix * dist), n));
+                                line = H::S::add(line, T::get::<H>(row.wrapping_add(ix * stride), n));
                             }
                             sum = H::S::add(sum, line);
                         }

@@ -3,7 +3,7 @@
 //! Tasks     bands of output rows. A task computes rows of the convolution one after another into a ring of as many as a
 //!           window has, and takes the maxima of the windows that are complete; so the convolution's image, the largest of
 //!           a network, is never in memory. Rows that two bands need are computed twice: one in 29 for a ResNet
-//! Ceiling   that of the convolution
+//! Roofline  that of the convolution
 
 use archc_base::{Act, Window};
 
@@ -60,7 +60,7 @@ impl PackedPooled {
             (from.min(size), to.saturating_sub(padding[axis]).min(size))
         };
         let bands = y.h.div_ceil(BAND);
-        let (out, y_h, y_w, y_dist) = (Shared(y.data.as_mut_ptr()), y.h, y.w, y.dist);
+        let (out, y_h, y_w, y_stride) = (Shared(y.data.as_mut_ptr()), y.h, y.w, y.stride);
         let row_len = w * c;
         let windows = Windows::new(Unit::from(isa), shape, &x);
         tasks(n * bands, |task| {
@@ -86,7 +86,7 @@ impl PackedPooled {
                     (from..to).for_each(|row| rows[row - from] = slot(row).cast_const());
                     for ox in 0..y_w {
                         let (x0, x1) = inside(ox, 1, w);
-                        let y = out.at(((image * y_h + oy) * y_w + ox) * y_dist);
+                        let y = out.at(((image * y_h + oy) * y_w + ox) * y_stride);
                         isa.run(Maxima { rows: &rows[..to - from], from: x0 * c, pixels: x1 - x0, channels: c, y });
                     }
                 }

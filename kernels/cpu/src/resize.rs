@@ -22,7 +22,7 @@ pub fn resize(isa: Isa, mode: Resample, scale: Option<[f64; 2]>, x: Image, y: Im
         None => from as f64 / to as f64,
     };
     let (ry, rx) = (ratio(0, x.h, y.h), ratio(1, x.w, y.w));
-    let (out, dist, [h, w]) = (Shared(y.data.as_mut_ptr()), y.dist, [y.h, y.w]);
+    let (out, stride, [h, w]) = (Shared(y.data.as_mut_ptr()), y.stride, [y.h, y.w]);
     let taps = match mode {
         Resample::Nearest => 1,
         Resample::Bilinear => 4,
@@ -33,7 +33,7 @@ pub fn resize(isa: Isa, mode: Resample, scale: Option<[f64; 2]>, x: Image, y: Im
             let ys = Taps::new(mode, row % h, ry, x.h, h);
             for ox in 0..w {
                 let xs = Taps::new(mode, ox, rx, x.w, w);
-                let y = out.at((row * w + ox) * dist);
+                let y = out.at((row * w + ox) * stride);
                 isa.run(Pixel { x: &x, first: row / h * x.h * x.w, ys: &ys, xs: &xs, y });
             }
         }
@@ -75,13 +75,13 @@ impl Task for Pixel<'_> {
             lanes!(S, x.c, |c, n| {
                 let mut sum = S::splat(0.0);
                 for i in 0..ys.n {
-                    let row = x.data.as_ptr().add((first + ys.at[i] * x.w) * x.dist + c);
-                    let mut line = ld::<S>(row.add(xs.at[0] * x.dist), n);
+                    let row = x.data.as_ptr().add((first + ys.at[i] * x.w) * x.stride + c);
+                    let mut line = ld::<S>(row.add(xs.at[0] * x.stride), n);
                     if xs.n > 1 {
                         line = S::mul(line, S::splat(xs.weight[0]));
                     }
                     for j in 1..xs.n {
-                        line = S::fma(ld::<S>(row.add(xs.at[j] * x.dist), n), S::splat(xs.weight[j]), line);
+                        line = S::fma(ld::<S>(row.add(xs.at[j] * x.stride), n), S::splat(xs.weight[j]), line);
                     }
                     sum = if ys.n == 1 { line } else { S::fma(line, S::splat(ys.weight[i]), sum) };
                 }

@@ -4,7 +4,7 @@
 //! Tasks     blocks of output pixels: their depthwise values go to scratch memory that stays in L2, and are multiplied at
 //!           once; nothing is computed twice, as only the input overlaps. The sums are those of both kernels alone, to
 //!           the bit
-//! Ceiling   that of the two, without the hidden image's way to memory and back, which is most of it for large batches
+//! Roofline  that of the two, without the hidden image's way to memory and back, which is most of it for large batches
 
 use archc_base::Act;
 
@@ -14,7 +14,7 @@ use super::depthwise::Depthwise;
 use super::direct::{Ending, Epilogue, Extra, Job, Source, panel_cols};
 use super::par::{Aligned, Shared, scratch, tasks};
 use super::prefetch::{Prefetch, room};
-use super::view::{Image, ImageMut, Rows, pixel_distance};
+use super::view::{Image, ImageMut, Rows, pixel_stride};
 
 /// The weights of both.
 #[derive(Debug)]
@@ -84,26 +84,26 @@ impl PackedSeparable {
         if tiles == 0 {
             return;
         }
-        let dist = pixel_distance(channels);
-        let (out, y_dist, pixels) = (Shared(y.data.as_mut_ptr()), y.dist, y.pixels());
+        let stride = pixel_stride(channels);
+        let (out, y_stride, pixels) = (Shared(y.data.as_mut_ptr()), y.stride, y.pixels());
         // So many that two threads and more are even, as long as each has some tiles of the product.
-        let most = (HIDDEN / dist).max(28).min((pixels / 16).max(28));
+        let most = (HIDDEN / stride).max(28).min((pixels / 16).max(28));
         let blocks = pixels.div_ceil(most).min(tiles);
         let prefetch = Prefetch::asked();
         tasks(blocks, |block| {
             let tiles = tiles * block / blocks..tiles * (block + 1) / blocks;
             let range = call.pixels(&tiles);
-            scratch(range.len() * dist, |hidden| {
-                let first = hidden.as_mut_ptr().wrapping_sub(range.start * dist);
+            scratch(range.len() * stride, |hidden| {
+                let first = hidden.as_mut_ptr().wrapping_sub(range.start * stride);
                 // SAFETY: the views were checked; the scratch memory holds these pixels.
-                unsafe { call.run(tiles, 0..call.chunks(), Shared(first), dist, None) };
+                unsafe { call.run(tiles, 0..call.chunks(), Shared(first), stride, None) };
                 let residual = epilogue.residual.map(|residual| {
-                    let data = &residual.data[range.start * residual.dist..];
+                    let data = &residual.data[range.start * residual.stride..];
                     Rows { data, rows: range.len(), ..residual }
                 });
                 let job = Job {
                     unit: self.unit,
-                    source: Source::Rows { x: hidden.as_ptr(), dist },
+                    source: Source::Rows { x: hidden.as_ptr(), stride },
                     groups: 1,
                     rows: range.len(),
                     images: 1,
@@ -111,8 +111,8 @@ impl PackedSeparable {
                     depth: channels,
                     cols: self.out_channels,
                     w: self.pointwise.as_ptr(),
-                    y: Shared(out.at(range.start * y_dist)),
-                    y_dist,
+                    y: Shared(out.at(range.start * y_stride)),
+                    y_stride,
                     epilogue: &Epilogue { residual, ..*epilogue },
                     extra: Extra { prefetch: Some(&prefetch), ..Extra::default() },
                 };

@@ -6,7 +6,7 @@
 //! Tile      MR pixels of one output row x 2 vectors (14 x 32 with AVX-512). What a term takes for neighbouring pixels is
 //!           `step` floats apart in the frame, so that one pointer serves all of a tile's pixels, and a table of offsets
 //!           says where it goes from term to term
-//! Ceiling   FMAs: per term, MR broadcasts and 2 loads for 2 MR FMAs
+//! Roofline  FMAs: per term, MR broadcasts and 2 loads for 2 MR FMAs
 
 use archc_base::Window;
 

@@ -4,8 +4,8 @@
 //! Layout    weights in panels of two vectors of columns, [T][C][2 N] of terms: a float, or a pair of bf16 along C, padded
 //!           with a zero where C is odd; rows by one pointer per (t, i)
 //! Tile      MR rows x 2 vectors in registers: 14 x 32 (AVX-512), 6 x 16 (AVX2; 4 x 16 of bf16), 6 x 8 (portable)
-//! Ceiling   all units that multiply: per term, MR broadcasts and 2 loads for 2 MR products
-//! Measured  see `benches`; one thread, 3x3: 96 to 99 % of the ceiling
+//! Roofline  all units that multiply: per term, MR broadcasts and 2 loads for 2 MR products
+//! Measured  see `benches`; one thread, 3x3: 96 to 99 % of the peak
 
 use archc_base::Act;
 
@@ -28,12 +28,12 @@ pub(super) struct Tile<T, O> {
     /// A cache line, or 0 to fetch nothing new.
     pub next_step: usize,
     pub y: *mut O,
-    pub y_dist: usize,
+    pub y_stride: usize,
     /// Null for none; one row for all.
     pub gate: *const f32,
     /// Null for none.
     pub res: *const T,
-    pub res_dist: usize,
+    pub res_stride: usize,
     /// Null for none.
     pub bias: *const f32,
     pub lo: f32,
@@ -163,7 +163,7 @@ pub(super) unsafe fn begin<H: Halves, T: Element, O: Element, const MR: usize, c
         if !t.res.is_null() {
             unroll!(I < MR, {
                 unroll!(J <4 NV, {
-                    fetch_near(t.res.wrapping_add(I * t.res_dist + J * lanes));
+                    fetch_near(t.res.wrapping_add(I * t.res_stride + J * lanes));
                 });
             });
         }
@@ -205,7 +205,7 @@ pub(super) unsafe fn end<H: Halves, T: Element, O: Element, const MR: usize, con
                 unroll!(I < MR, {
                     unroll!(J <4 NV, {
                         if I < rows {
-                            acc[I][J] = H::S::add(acc[I][J], T::get::<H>(t.res.add(I * t.res_dist + J * lanes), lanes));
+                            acc[I][J] = H::S::add(acc[I][J], T::get::<H>(t.res.add(I * t.res_stride + J * lanes), lanes));
                         }
                     });
                 });
@@ -228,7 +228,7 @@ pub(super) unsafe fn end<H: Halves, T: Element, O: Element, const MR: usize, con
             unroll!(I < MR, {
                 if I < rows {
                     unroll!(J <4 NV, {
-                        O::put::<H>(t.y.add(I * t.y_dist + J * lanes), H::S::max(lo, acc[I][J]), lanes);
+                        O::put::<H>(t.y.add(I * t.y_stride + J * lanes), H::S::max(lo, acc[I][J]), lanes);
                     });
                 }
             });
@@ -241,12 +241,12 @@ pub(super) unsafe fn end<H: Halves, T: Element, O: Element, const MR: usize, con
                         if I < rows {
                             let mut v = H::S::mul(acc[I][J], gate);
                             if !t.res.is_null() {
-                                v = H::S::add(v, T::get::<H>(t.res.add(I * t.res_dist + J * lanes), n));
+                                v = H::S::add(v, T::get::<H>(t.res.add(I * t.res_stride + J * lanes), n));
                             }
                             if t.swish {
                                 v = HardSwish().eval::<H::S>(v);
                             }
-                            O::put::<H>(t.y.add(I * t.y_dist + J * lanes), H::S::max(lo, H::S::min(hi, v)), n);
+                            O::put::<H>(t.y.add(I * t.y_stride + J * lanes), H::S::max(lo, H::S::min(hi, v)), n);
                         }
                     });
                 }
@@ -283,19 +283,19 @@ pub(super) fn fetch<T>(p: *const T) {
 pub(super) struct Finish<T, O> {
     /// Sums, which are overwritten; y itself where that holds floats.
     pub x: *mut f32,
-    pub x_dist: usize,
+    pub x_stride: usize,
     pub y: *mut O,
-    pub y_dist: usize,
+    pub y_stride: usize,
     pub rows: usize,
     pub cols: usize,
     pub before: Act,
     /// Null for none.
     pub res: *const T,
-    pub res_dist: usize,
+    pub res_stride: usize,
     pub after: Act,
     /// Null for none; else `gate_rows` rows share one row of gates, and the first row of y is row `gate_row`.
     pub gate: *const f32,
-    pub gate_dist: usize,
+    pub gate_stride: usize,
     pub gate_row: usize,
     pub gate_rows: usize,
 }
@@ -307,16 +307,16 @@ impl<T: Element, O: Element> Task for Finish<T, O> {
     /// As [`Task::run`]; all pointers must be valid for `rows` rows of `cols`.
     #[inline(always)]
     unsafe fn run<H: Halves>(self) {
-        let (x, dist) = (self.x, self.x_dist);
+        let (x, stride) = (self.x, self.x_stride);
         // SAFETY: rows and columns stay within the sizes that the caller answers for.
         unsafe {
             if self.before != Act::None {
-                apply_rows::<H::S>(self.before, x, dist, self.rows, self.cols);
+                apply_rows::<H::S>(self.before, x, stride, self.rows, self.cols);
             }
             if !self.gate.is_null() {
                 for i in 0..self.rows {
-                    let x = x.add(i * dist);
-                    let gate = self.gate.add((self.gate_row + i) / self.gate_rows * self.gate_dist);
+                    let x = x.add(i * stride);
+                    let gate = self.gate.add((self.gate_row + i) / self.gate_rows * self.gate_stride);
                     vectors!(H, self.cols, |at, n| {
                         st::<H::S>(x.add(at), H::S::mul(ld::<H::S>(x.add(at), n), ld::<H::S>(gate.add(at), n)), n);
                     });
@@ -324,18 +324,18 @@ impl<T: Element, O: Element> Task for Finish<T, O> {
             }
             if !self.res.is_null() {
                 for i in 0..self.rows {
-                    let (x, res) = (x.add(i * dist), self.res.add(i * self.res_dist));
+                    let (x, res) = (x.add(i * stride), self.res.add(i * self.res_stride));
                     vectors!(H, self.cols, |at, n| {
                         st::<H::S>(x.add(at), H::S::add(ld::<H::S>(x.add(at), n), T::get::<H>(res.add(at), n)), n);
                     });
                 }
             }
             if self.after != Act::None {
-                apply_rows::<H::S>(self.after, x, dist, self.rows, self.cols);
+                apply_rows::<H::S>(self.after, x, stride, self.rows, self.cols);
             }
             if O::floats(self.y) != Some(x) {
                 for i in 0..self.rows {
-                    let (x, y) = (x.add(i * dist), self.y.add(i * self.y_dist));
+                    let (x, y) = (x.add(i * stride), self.y.add(i * self.y_stride));
                     vectors!(H, self.cols, |at, n| {
                         O::put::<H>(y.add(at), ld::<H::S>(x.add(at), n), n);
                     });

@@ -1,6 +1,6 @@
-//! Borrowed views of the data: images [N, H, W, C] and matrices, with a free distance between pixels or rows.
+//! Borrowed views of the data: images [N, H, W, C] and matrices, with a free stride of pixels or rows.
 
-/// A batch of images, channels innermost. Pixel `p` (counted over N, H and W) starts at `data[p * dist]`, so that
+/// A batch of images, channels innermost. Pixel `p` (counted over N, H and W) starts at `data[p * stride]`, so that
 /// an image may be a slice of the channels of a wider buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Image<'a, T = f32> {
@@ -10,7 +10,7 @@ pub struct Image<'a, T = f32> {
     pub w: usize,
     pub c: usize,
     /// Values from one pixel to the next, at least `c`.
-    pub dist: usize,
+    pub stride: usize,
 }
 
 /// As [`Image`], to be written. What lies between the pixels is left alone.
@@ -22,17 +22,17 @@ pub struct ImageMut<'a, T = f32> {
     pub w: usize,
     pub c: usize,
     /// Values from one pixel to the next, at least `c`.
-    pub dist: usize,
+    pub stride: usize,
 }
 
-/// Rows of a matrix (or the pixels of images); row `i` starts at `data[i * dist]`.
+/// Rows of a matrix (or the pixels of images); row `i` starts at `data[i * stride]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a, T = f32> {
     pub data: &'a [T],
     pub rows: usize,
     pub cols: usize,
     /// Values from one row to the next, at least `cols`.
-    pub dist: usize,
+    pub stride: usize,
 }
 
 /// As [`Rows`], to be written.
@@ -42,43 +42,43 @@ pub struct RowsMut<'a, T = f32> {
     pub rows: usize,
     pub cols: usize,
     /// Values from one row to the next, at least `cols`.
-    pub dist: usize,
+    pub stride: usize,
 }
 
-/// Whether `len` floats hold `rows` rows of `cols`, `dist` apart.
-fn fits(len: usize, rows: usize, cols: usize, dist: usize) -> bool {
-    dist >= cols && (rows == 0 || (rows - 1).checked_mul(dist).is_some_and(|start| start + cols <= len))
+/// Whether `len` floats hold `rows` rows of `cols`, `stride` apart.
+fn fits(len: usize, rows: usize, cols: usize, stride: usize) -> bool {
+    stride >= cols && (rows == 0 || (rows - 1).checked_mul(stride).is_some_and(|start| start + cols <= len))
 }
 
 impl<'a, T> Image<'a, T> {
     /// Dense images.
     pub fn new(data: &'a [T], [n, h, w, c]: [usize; 4]) -> Self {
-        Image { data, n, h, w, c, dist: c }
+        Image { data, n, h, w, c, stride: c }
     }
-    /// The same with another pixel distance.
-    pub fn spaced(self, dist: usize) -> Self {
-        Image { dist, ..self }
+    /// The same with another pixel stride.
+    pub fn spaced(self, stride: usize) -> Self {
+        Image { stride, ..self }
     }
     pub fn pixels(&self) -> usize {
         self.n * self.h * self.w
     }
     /// The pixels as rows.
     pub fn rows(self) -> Rows<'a, T> {
-        Rows { data: self.data, rows: self.pixels(), cols: self.c, dist: self.dist }
+        Rows { data: self.data, rows: self.pixels(), cols: self.c, stride: self.stride }
     }
     pub(super) fn check(&self) {
-        assert!(fits(self.data.len(), self.pixels(), self.c, self.dist), "image view beyond its buffer");
+        assert!(fits(self.data.len(), self.pixels(), self.c, self.stride), "image view beyond its buffer");
     }
 }
 
 impl<'a, T> ImageMut<'a, T> {
     /// Dense images.
     pub fn new(data: &'a mut [T], [n, h, w, c]: [usize; 4]) -> Self {
-        ImageMut { data, n, h, w, c, dist: c }
+        ImageMut { data, n, h, w, c, stride: c }
     }
-    /// The same with another pixel distance.
-    pub fn spaced(self, dist: usize) -> Self {
-        ImageMut { dist, ..self }
+    /// The same with another pixel stride.
+    pub fn spaced(self, stride: usize) -> Self {
+        ImageMut { stride, ..self }
     }
     pub fn pixels(&self) -> usize {
         self.n * self.h * self.w
@@ -86,48 +86,48 @@ impl<'a, T> ImageMut<'a, T> {
     /// The pixels as rows.
     pub fn rows(self) -> RowsMut<'a, T> {
         let rows = self.pixels();
-        RowsMut { data: self.data, rows, cols: self.c, dist: self.dist }
+        RowsMut { data: self.data, rows, cols: self.c, stride: self.stride }
     }
     pub(super) fn check(&self) {
-        assert!(fits(self.data.len(), self.pixels(), self.c, self.dist), "image view beyond its buffer");
+        assert!(fits(self.data.len(), self.pixels(), self.c, self.stride), "image view beyond its buffer");
     }
 }
 
 impl<'a, T> Rows<'a, T> {
     /// Dense rows.
     pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
-        Rows { data, rows, cols, dist: cols }
+        Rows { data, rows, cols, stride: cols }
     }
-    /// The same with another distance.
-    pub fn spaced(self, dist: usize) -> Self {
-        Rows { dist, ..self }
+    /// The same with another stride.
+    pub fn spaced(self, stride: usize) -> Self {
+        Rows { stride, ..self }
     }
     pub(super) fn check(&self) {
-        assert!(fits(self.data.len(), self.rows, self.cols, self.dist), "row view beyond its buffer");
+        assert!(fits(self.data.len(), self.rows, self.cols, self.stride), "row view beyond its buffer");
     }
     /// The start of row `i`, for code that has checked the view.
     #[inline(always)]
     pub(super) fn at(&self, i: usize) -> *const T {
-        self.data.as_ptr().wrapping_add(i * self.dist)
+        self.data.as_ptr().wrapping_add(i * self.stride)
     }
 }
 
 impl<'a, T> RowsMut<'a, T> {
     /// Dense rows.
     pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Self {
-        RowsMut { data, rows, cols, dist: cols }
+        RowsMut { data, rows, cols, stride: cols }
     }
-    /// The same with another distance.
-    pub fn spaced(self, dist: usize) -> Self {
-        RowsMut { dist, ..self }
+    /// The same with another stride.
+    pub fn spaced(self, stride: usize) -> Self {
+        RowsMut { stride, ..self }
     }
     pub(super) fn check(&self) {
-        assert!(fits(self.data.len(), self.rows, self.cols, self.dist), "row view beyond its buffer");
+        assert!(fits(self.data.len(), self.rows, self.cols, self.stride), "row view beyond its buffer");
     }
 }
 
-/// The pixel distance that a buffer of `channels` should have: `channels`, and a cache line more where equal
+/// The pixel stride that a buffer of `channels` should have: `channels`, and a cache line more where equal
 /// lanes of neighbouring pixels would fall on the same set of the L1 cache (a multiple of 2 KiB).
-pub fn pixel_distance(channels: usize) -> usize {
+pub fn pixel_stride(channels: usize) -> usize {
     if channels > 0 && channels.is_multiple_of(512) { channels + 16 } else { channels }
 }

@@ -11,10 +11,10 @@
 //! Tasks     many tiles: blocks of tiles, whose V stays in L2, all panels inside. Few tiles: panels, so that U, the
 //!           larger part, is read once; each thread transforms the whole input for itself, as to fetch what another
 //!           core has just written takes several times as long
-//! Ceiling   that of the direct kernel times 9 m^2 / (m + 2)^2 (2.25 and 4), less what tiles pad at the edges
+//! Roofline  that of the direct kernel times 9 m^2 / (m + 2)^2 (2.25 and 4), less what tiles pad at the edges
 //! Measured  2 cores of Zen 5, times the direct kernel: batch 1, weights from memory: 56x56x64 to 28x28x512 2.9 to
 //!           3.3, 14x14 1.9 to 2.1 (m = 2), 7x7x512 1.1 to 1.6 (m = 2); batch 8: 2.4 to 3.1, 7x7x512 2.0 to 2.7.
-//!           Products alone run at 98 % of the ceiling where U comes from caches; transforms wait for memory from
+//!           Products alone run at 98 % of the peak where U comes from caches; transforms wait for memory from
 //!           about 4 MB of images on
 //!           bf16 with dot products, batch 1, times the direct kernel in bf16: m = 2 14x14x256 2.1, 28x28x128 1.9, 7x7x512 1.2;
 //!           m = 4 (in float32) 56x56x64 1.7
@@ -112,14 +112,14 @@ impl<T: Element> Winograd<T> {
             layer: self,
             x: x.data.as_ptr(),
             size: [x.h, x.w],
-            x_dist: x.dist,
+            x_stride: x.stride,
             out: [y.h, y.w],
             grid,
             epilogue,
             ending: Ending::of(epilogue),
         };
-        let (images, y_dist) = (y.n, y.dist);
-        let job = Job { call, y: Shared(y.data.as_mut_ptr()), y_dist, means, images, within: PhantomData::<V> };
+        let (images, y_stride) = (y.n, y.stride);
+        let job = Job { call, y: Shared(y.data.as_mut_ptr()), y_stride, means, images, within: PhantomData::<V> };
         // SAFETY: the views were checked, the weights were packed for the shape, and nothing overlaps `y`.
         unsafe { job.run(tiles) };
     }
@@ -135,7 +135,7 @@ fn merged(unit: Unit, shape: &ConvShape) -> usize {
     merge
 }
 
-/// The distance of planes of `len` values: an odd number of cache lines, so that equal places of planes do not fall on
+/// The stride of planes of `len` values: an odd number of cache lines, so that equal places of planes do not fall on
 /// the same set of the cache.
 fn plane<V>(len: usize) -> usize {
     let line = 64 / size_of::<V>();
@@ -155,7 +155,7 @@ struct Call<'a, T> {
     x: *const T,
     /// Height and width of the input.
     size: [usize; 2],
-    x_dist: usize,
+    x_stride: usize,
     /// Height and width of the output.
     out: [usize; 2],
     /// Rows and columns of tiles in an image. Tiles are counted over images, rows and columns.
@@ -168,7 +168,7 @@ struct Call<'a, T> {
 struct Job<'a, T, V, O> {
     call: Call<'a, T>,
     y: Shared<O>,
-    y_dist: usize,
+    y_stride: usize,
     means: Option<Means>,
     images: usize,
     /// The type of U and V.
@@ -383,14 +383,14 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
                 col,
                 width,
             };
-            let y = self.y.at(pixel * self.y_dist + col);
+            let y = self.y.at(pixel * self.y_stride + col);
             // SAFETY: these pixels and channels are this task's; scratch memory has room for them.
             unsafe {
                 if !self.call.ending.more {
-                    output.run(y, self.y_dist, w);
+                    output.run(y, self.y_stride, w);
                 } else if let Some(floats) = O::floats(y) {
-                    output.run(floats, self.y_dist, w);
-                    self.finish(&output, (floats, self.y_dist, w));
+                    output.run(floats, self.y_stride, w);
+                    self.finish(&output, (floats, self.y_stride, w));
                 } else {
                     scratch(height * pixels * kb, |wide| {
                         let wide = wide.as_mut_ptr();
@@ -411,18 +411,18 @@ impl<T: Element, V: Element, O: Element> Job<'_, T, V, O> {
     /// A row of pixels of tiles.
     fn place(&self, tiles: &Output<T>, row: usize) -> Place<O> {
         let row = tiles.pixel + row * self.call.out[1];
-        let y = self.y.at(row * self.y_dist + tiles.col);
-        Place { y, dist: self.y_dist, row, rows: tiles.pixels, col: tiles.col, cols: tiles.width }
+        let y = self.y.at(row * self.y_stride + tiles.col);
+        Place { y, stride: self.y_stride, row, rows: tiles.pixels, col: tiles.col, cols: tiles.width }
     }
 
-    /// What of the epilogue transforms do not do, from sums with these distances of pixels, and pixels to a row.
+    /// What of the epilogue transforms do not do, from sums with these strides of pixels, and pixels to a row.
     ///
     /// # Safety
     /// As `output`; the sums were computed.
-    unsafe fn finish(&self, tiles: &Output<T>, (sums, dist, line): (*mut f32, usize, usize)) {
+    unsafe fn finish(&self, tiles: &Output<T>, (sums, stride, line): (*mut f32, usize, usize)) {
         let (all, per_image) = (self.call.layer.shape.out_channels, self.call.out[0] * self.call.out[1]);
         for row in 0..tiles.height {
-            let sums = (sums.wrapping_add(row * line * dist), dist);
+            let sums = (sums.wrapping_add(row * line * stride), stride);
             let place = self.place(tiles, row);
             // SAFETY: the caller's.
             unsafe { self.call.ending.finish(self.call.layer.unit, self.call.epilogue, sums, &place, all, per_image) };

@@ -3,12 +3,12 @@
 // Formula   y[i] = sum over j of softmax over j of (q[i] k[j] scale) * v[j], in each head of each image; the softmax goes
 //           along with the keys (Milakov and Gimelshein 2018; Dao et al. 2022): the sums so far are scaled down when a
 //           larger score comes
-// Layout    rows of q and y [n, queries], of k and v [n, keys], columns [heads, dim], free distances; DIM is dim rounded up
+// Layout    rows of q and y [n, queries], of k and v [n, keys], columns [heads, dim], free strides; DIM is dim rounded up
 // Tile      64 queries a block, 16 a warp; keys and values pass through shared memory, the next KEYS while these are used
 // Math      bf16, f16: mma.sync; queries, scores and results stay in registers, the weights of a tile as the left side of
 //           the second product; powers of two, so that scaling and subtracting are one instruction; keys of a last tile
 //           16 at a time. f32: fused multiply-adds, a lane a key and then a lane a column
-// Ceiling   the tensor cores', behind the exponentials for small heads
+// Roofline  the tensor cores', behind the exponentials for small heads
 // Measured  32 images, 12 heads of 64, 197 rows on an H100: 67 us before tiles were fetched ahead, PyTorch 27 us; not yet
 //           measured since
 
@@ -21,18 +21,18 @@ const int QUERIES = 64, KEYS = DIM <= 128 ? 64 : 16, PITCH = DIM + 8;
 const int ROW_PIECES = DIM * (int)sizeof(T) / 16, PIECE = 16 / (int)sizeof(T);
 
 // `rows` of `valid` rows that exist, DIM columns of which `dim` do, to shared memory.
-DEV void load_rows(T* to, const T* from, int dist, int rows, int valid, int dim, bool wide) {
+DEV void load_rows(T* to, const T* from, int stride, int rows, int valid, int dim, bool wide) {
     for (int i = threadIdx.x; i < rows * ROW_PIECES; i += THREADS) {
         int row = i / ROW_PIECES, col = i % ROW_PIECES * PIECE, left = row < valid ? dim - col : 0;
         T* at = to + row * PITCH + col;
         if (wide) {
             int count = left < 0 ? 0 : left < PIECE ? left : PIECE;
-            copy_async<16>(at, count ? from + row * dist + col : from, count * (int)sizeof(T));
+            copy_async<16>(at, count ? from + row * stride + col : from, count * (int)sizeof(T));
         } else {
 #pragma unroll
             for (int j = 0; j < PIECE; ++j) {
                 put(at[j], 0.f);
-                if (j < left) at[j] = from[row * dist + col + j];
+                if (j < left) at[j] = from[row * stride + col + j];
             }
         }
     }
@@ -50,10 +50,10 @@ KERNEL(attention, THREADS, 2)(const __grid_constant__ Attention a) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, at = head * a.dim;
     // weights [ROWS][KEYS] of each warp
     float* weights = (float*)(v + KEYS * PITCH) + warp * ROWS * KEYS;
-    const bool wide = on_16_bytes(a.q + at, a.q_dist) && on_16_bytes(a.k + at, a.k_dist) && on_16_bytes(a.v + at, a.v_dist);
-    const T* keys = a.k + image * a.keys * a.k_dist + at;
-    const T* values = a.v + image * a.keys * a.v_dist + at;
-    load_rows(q, a.q + (image * a.queries + first) * a.q_dist + at, a.q_dist, QUERIES, a.queries - first, a.dim, wide);
+    const bool wide = on_16_bytes(a.q + at, a.q_stride) && on_16_bytes(a.k + at, a.k_stride) && on_16_bytes(a.v + at, a.v_stride);
+    const T* keys = a.k + image * a.keys * a.k_stride + at;
+    const T* values = a.v + image * a.keys * a.v_stride + at;
+    load_rows(q, a.q + (image * a.queries + first) * a.q_stride + at, a.q_stride, QUERIES, a.queries - first, a.dim, wide);
     float most[ROWS], sum[ROWS], result[ROWS][DIM / 32];
 #pragma unroll
     for (int i = 0; i < ROWS; ++i) {
@@ -64,8 +64,8 @@ KERNEL(attention, THREADS, 2)(const __grid_constant__ Attention a) {
     }
     for (int key0 = 0; key0 < a.keys; key0 += KEYS) {
         __syncthreads();
-        load_rows(k, keys + key0 * a.k_dist, a.k_dist, KEYS, a.keys - key0, a.dim, wide);
-        load_rows(v, values + key0 * a.v_dist, a.v_dist, KEYS, a.keys - key0, a.dim, wide);
+        load_rows(k, keys + key0 * a.k_stride, a.k_stride, KEYS, a.keys - key0, a.dim, wide);
+        load_rows(v, values + key0 * a.v_stride, a.v_stride, KEYS, a.keys - key0, a.dim, wide);
         copy_commit();
         copy_wait<0>();
         __syncthreads();
@@ -112,7 +112,7 @@ KERNEL(attention, THREADS, 2)(const __grid_constant__ Attention a) {
 #pragma unroll
         for (int d = 0; d < DIM / 32; ++d)
             if (query < a.queries && d * 32 + lane < a.dim)
-                a.y[(image * a.queries + query) * a.y_dist + at + d * 32 + lane] = result[i][d] / sum[i];
+                a.y[(image * a.queries + query) * a.y_stride + at + d * 32 + lane] = result[i][d] / sum[i];
     }
 }
 #else
@@ -229,15 +229,15 @@ KERNEL(attention, THREADS, DIM <= 32 ? 4 : DIM <= 64 ? 3 : 2)(const __grid_const
     const int tiles = (a.queries + QUERIES - 1) / QUERIES, tile = blockIdx.x % tiles, pair = blockIdx.x / tiles;
     const int head = pair % a.heads, image = pair / a.heads, first = tile * QUERIES;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, at = head * a.dim;
-    const bool wide = on_16_bytes(a.q + at, a.q_dist) && on_16_bytes(a.k + at, a.k_dist) && on_16_bytes(a.v + at, a.v_dist);
-    const T* keys = a.k + image * a.keys * a.k_dist + at;
-    const T* values = a.v + image * a.keys * a.v_dist + at;
+    const bool wide = on_16_bytes(a.q + at, a.q_stride) && on_16_bytes(a.k + at, a.k_stride) && on_16_bytes(a.v + at, a.v_stride);
+    const T* keys = a.k + image * a.keys * a.k_stride + at;
+    const T* values = a.v + image * a.keys * a.v_stride + at;
     auto load = [&](T* to, int key0) {
         const int left = a.keys - key0, rows = left < KEYS ? (left + 15) / 16 * 16 : KEYS;
-        load_rows(to, keys + key0 * a.k_dist, a.k_dist, rows, left, a.dim, wide);
-        load_rows(to + KEYS * PITCH, values + key0 * a.v_dist, a.v_dist, rows, left, a.dim, wide);
+        load_rows(to, keys + key0 * a.k_stride, a.k_stride, rows, left, a.dim, wide);
+        load_rows(to + KEYS * PITCH, values + key0 * a.v_stride, a.v_stride, rows, left, a.dim, wide);
     };
-    load_rows(q, a.q + (image * a.queries + first) * a.q_dist + at, a.q_dist, QUERIES, a.queries - first, a.dim, wide);
+    load_rows(q, a.q + (image * a.queries + first) * a.q_stride + at, a.q_stride, QUERIES, a.queries - first, a.dim, wide);
     load(buffers, 0);
     copy_commit();
     copy_wait<0>();
@@ -271,7 +271,7 @@ KERNEL(attention, THREADS, DIM <= 32 ? 4 : DIM <= 64 ? 3 : 2)(const __grid_const
         copy_wait<BUG(COPY_WAIT)>();
         if (!BUG(NO_BARRIER)) __syncthreads();
     }
-    const bool in_pairs = (((u64)a.y | (u64)((a.y_dist | a.dim) * (int)sizeof(T))) & 3) == 0;
+    const bool in_pairs = (((u64)a.y | (u64)((a.y_stride | a.dim) * (int)sizeof(T))) & 3) == 0;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
         float sum = state.sum[h];
@@ -280,7 +280,7 @@ KERNEL(attention, THREADS, DIM <= 32 ? 4 : DIM <= 64 ? 3 : 2)(const __grid_const
         const float share = 1.f / sum;
         int query = first + warp * 16 + (lane >> 2) + h * 8;
         if (query >= a.queries) continue;
-        T* row = a.y + (image * a.queries + query) * a.y_dist + at;
+        T* row = a.y + (image * a.queries + query) * a.y_stride + at;
 #pragma unroll
         for (int part = 0; part < DIM / COLS; ++part)
 #pragma unroll

@@ -17,10 +17,10 @@ args! {
         dim: i32,
         queries: i32,
         keys: i32,
-        q_dist: i32,
-        k_dist: i32,
-        v_dist: i32,
-        y_dist: i32,
+        q_stride: i32,
+        k_stride: i32,
+        v_stride: i32,
+        y_stride: i32,
         scale: f32,
     }
 }

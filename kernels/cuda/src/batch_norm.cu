@@ -4,25 +4,25 @@
 //           dx = weight rstd (d - sum(d) / M - (x - mean) rstd^2 sum(d (x - mean)) / M), with `relu` d counting where the
 //           norm's result is positive: the same instructions say so as in norm_sums of columns.cu
 // Tile      a thread keeps eight columns and what they need in registers, and goes down the rows
-// Ceiling   memory's: each operand is read once
+// Roofline  memory's: each operand is read once
 
 KERNEL(batch_norm, THREADS, 2)(const __grid_constant__ BatchNorm a) {
     follow();
     const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 8, count = a.cols - c < 8 ? a.cols - c : 8;
     if (count <= 0) return;
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist), wide_r = on_16_bytes(a.residual, a.residual_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_y = on_16_bytes(a.y, a.y_stride), wide_r = on_16_bytes(a.residual, a.residual_stride);
     float scale[8], shift[8];
     line_of(scale, shift, a.stats, a.weight, a.bias, a.cols, c, count, a.eps);
     const int step = gridDim.y * blockDim.y;
     for (int row = blockIdx.y * blockDim.y + threadIdx.y; row < a.rows; row += step) {
         float v[8];
-        load8(v, a.x + row * a.x_dist + c, count, wide);
+        load8(v, a.x + row * a.x_stride + c, count, wide);
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] = fmaf(v[i], scale[i], shift[i]);
         activate_twice(v, a.before, a.after, [&] {
-            if (a.residual) add8(v, a.residual + row * a.residual_dist + c, count, wide_r);
+            if (a.residual) add8(v, a.residual + row * a.residual_stride + c, count, wide_r);
         });
-        store8(a.y + row * a.y_dist + c, v, count, wide_y);
+        store8(a.y + row * a.y_stride + c, v, count, wide_y);
     }
 }
 
@@ -30,7 +30,7 @@ KERNEL(batch_norm_data, THREADS, 2)(const __grid_constant__ BatchNormData a) {
     follow();
     const int c = (blockIdx.x * blockDim.x + threadIdx.x) * 8, count = a.cols - c < 8 ? a.cols - c : 8;
     if (count <= 0) return;
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist), wide_dx = on_16_bytes(a.dx, a.dx_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_d = on_16_bytes(a.d, a.d_stride), wide_dx = on_16_bytes(a.dx, a.dx_stride);
     float scale[8], shift[8], mean[8], steep[8], flat[8];
     line_of(scale, shift, a.stats, a.weight, a.bias, a.cols, c, count, a.eps);
     load8(mean, a.stats + c, count, false);
@@ -45,13 +45,13 @@ KERNEL(batch_norm_data, THREADS, 2)(const __grid_constant__ BatchNormData a) {
     const int step = gridDim.y * blockDim.y;
     for (int row = blockIdx.y * blockDim.y + threadIdx.y; row < a.rows; row += step) {
         float d[8], v[8];
-        load8(d, a.d + row * a.d_dist + c, count, wide_d);
-        load8(v, a.x + row * a.x_dist + c, count, wide);
+        load8(d, a.d + row * a.d_stride + c, count, wide_d);
+        load8(v, a.x + row * a.x_stride + c, count, wide);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
             if (a.relu && !(fmaf(v[i], scale[i], shift[i]) > 0.f)) d[i] = 0.f;
             d[i] = scale[i] * (d[i] - fmaf(v[i] - mean[i], steep[i], flat[i]));
         }
-        store8(a.dx + row * a.dx_dist + c, d, count, wide_dx);
+        store8(a.dx + row * a.dx_stride + c, d, count, wide_dx);
     }
 }

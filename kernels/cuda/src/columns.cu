@@ -8,7 +8,7 @@
 //           column_end adds what the blocks left, in order and in float64, and makes the results of it
 // Tile      a block has up to 256 columns, eight a thread, and some of the rows; threads of a column are joined in shared
 //           memory
-// Ceiling   memory's: one read of each operand
+// Roofline  memory's: one read of each operand
 
 // Calls f(row, sums) for this thread's rows, which adds to its K sums of eight columns; leaves the block's.
 template <int K, class F> DEV void columns(const Columns& a, F f) {
@@ -38,12 +38,12 @@ template <int K, class F> DEV void columns(const Columns& a, F f) {
 
 KERNEL(sums, THREADS, 2)(const __grid_constant__ Columns a) {
     follow();
-    const bool wide = on_16_bytes(a.d, a.d_dist);
+    const bool wide = on_16_bytes(a.d, a.d_stride);
     columns<1>(a, [&](int c, int count, int from, int to, int step, float(&sums)[1][8]) {
 #pragma unroll 4
         for (int row = from; row < to; row += step) {
             float d[8];
-            load8(d, a.d + row * a.d_dist + c, count, wide);
+            load8(d, a.d + row * a.d_stride + c, count, wide);
 #pragma unroll
             for (int i = 0; i < 8; ++i) sums[0][i] += d[i];
         }
@@ -52,14 +52,14 @@ KERNEL(sums, THREADS, 2)(const __grid_constant__ Columns a) {
 
 KERNEL(statistics, THREADS, 2)(const __grid_constant__ Columns a) {
     follow();
-    const bool wide = on_16_bytes(a.x, a.x_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride);
     columns<2>(a, [&](int c, int count, int from, int to, int step, float(&sums)[2][8]) {
         float first[8];
         load8(first, a.x + c, count, wide);
 #pragma unroll 4
         for (int row = from; row < to; row += step) {
             float v[8];
-            load8(v, a.x + row * a.x_dist + c, count, wide);
+            load8(v, a.x + row * a.x_stride + c, count, wide);
 #pragma unroll
             for (int i = 0; i < 8; ++i) {
                 const float apart = v[i] - first[i];
@@ -72,7 +72,7 @@ KERNEL(statistics, THREADS, 2)(const __grid_constant__ Columns a) {
 
 KERNEL(norm_sums, THREADS, 2)(const __grid_constant__ Columns a) {
     follow();
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_d = on_16_bytes(a.d, a.d_stride);
     columns<2>(a, [&](int c, int count, int from, int to, int step, float(&sums)[2][8]) {
         float mean[8], scale[8], shift[8];
         line_of(scale, shift, a.stats, a.weight, a.bias, a.cols, c, count, a.eps);
@@ -80,8 +80,8 @@ KERNEL(norm_sums, THREADS, 2)(const __grid_constant__ Columns a) {
 #pragma unroll 2
         for (int row = from; row < to; row += step) {
             float d[8], v[8];
-            load8(d, a.d + row * a.d_dist + c, count, wide_d);
-            load8(v, a.x + row * a.x_dist + c, count, wide);
+            load8(d, a.d + row * a.d_stride + c, count, wide_d);
+            load8(v, a.x + row * a.x_stride + c, count, wide);
 #pragma unroll
             for (int i = 0; i < 8; ++i) {
                 if (a.relu && !(fmaf(v[i], scale[i], shift[i]) > 0.f)) d[i] = 0.f;
@@ -94,12 +94,12 @@ KERNEL(norm_sums, THREADS, 2)(const __grid_constant__ Columns a) {
 
 KERNEL(normed_sums, THREADS, 2)(const __grid_constant__ Columns a) {
     follow();
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_d = on_16_bytes(a.d, a.d_stride);
     columns<2>(a, [&](int c, int count, int from, int to, int step, float(&sums)[2][8]) {
         for (int row = from; row < to; row += step) {
             float d[8], v[8];
-            load8(d, a.d + row * a.d_dist + c, count, wide_d);
-            load8(v, a.x + row * a.x_dist + c, count, wide);
+            load8(d, a.d + row * a.d_stride + c, count, wide_d);
+            load8(v, a.x + row * a.x_stride + c, count, wide);
             const float* moments = a.moments + row / a.rows_each * a.groups * 2;
 #pragma unroll
             for (int i = 0; i < 8; ++i) {
@@ -114,13 +114,13 @@ KERNEL(normed_sums, THREADS, 2)(const __grid_constant__ Columns a) {
 
 KERNEL(slope_sums, THREADS, 2)(const __grid_constant__ Columns a) {
     follow();
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_d = on_16_bytes(a.d, a.d_stride);
     columns<1>(a, [&](int c, int count, int from, int to, int step, float(&sums)[1][8]) {
 #pragma unroll 2
         for (int row = from; row < to; row += step) {
             float d[8], v[8];
-            load8(d, a.d + row * a.d_dist + c, count, wide_d);
-            load8(v, a.x + row * a.x_dist + c, count, wide);
+            load8(d, a.d + row * a.d_stride + c, count, wide_d);
+            load8(v, a.x + row * a.x_stride + c, count, wide);
 #pragma unroll
             for (int i = 0; i < 8; ++i) sums[0][i] = fmaf(d[i], v[i] < 0.f ? v[i] : 0.f, sums[0][i]);
         }

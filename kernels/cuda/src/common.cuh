@@ -1,8 +1,8 @@
 // What every kernel shares: loads and stores of eight channels, the epilogue, sums.
 
-// Whether vectors of 16 bytes may be read from there on, at multiples of these distances.
-template <class E> DEV bool on_16_bytes(const E* p, int dist, int other = 0, int third = 0) {
-    return (((u64)p | (u64)((dist | other | third) * (int)sizeof(E))) & 15) == 0;
+// Whether vectors of 16 bytes may be read from there on, at multiples of these strides.
+template <class E> DEV bool on_16_bytes(const E* p, int stride, int other = 0, int third = 0) {
+    return (((u64)p | (u64)((stride | other | third) * (int)sizeof(E))) & 15) == 0;
 }
 
 // The first `count` of eight neighbours, zeros for the others; `wide` where the address is on 16 bytes.
@@ -68,12 +68,12 @@ template <int THREADS, class F> DEV void each_eight(int rows, int cols, F f) {
 DEV int inputs(const Window& w) { return w.n * w.height * w.width; }
 DEV int outputs(const Window& w) { return w.n * w.out_height * w.out_width; }
 
-// Asks for `rows` rows of so many bytes, `dist` apart, by all threads of a block: at a small batch most of a kernel's time is
+// Asks for `rows` rows of so many bytes, `stride` apart, by all threads of a block: at a small batch most of a kernel's time is
 // the way of its weights from memory, which can begin while the kernel before ends.
-DEV void fetch_rows_ahead(const void* first, int rows, u64 dist, int bytes, int thread, int threads) {
+DEV void fetch_rows_ahead(const void* first, int rows, u64 stride, int bytes, int thread, int threads) {
     const int LINE = 128, lines = (bytes + LINE - 1) / LINE;
     for (int at = thread; at < rows * lines; at += threads)
-        fetch_ahead((const u8*)first + at / lines * dist + at % lines * LINE);
+        fetch_ahead((const u8*)first + at / lines * stride + at % lines * LINE);
 }
 
 // ---- strides, reductions
@@ -108,7 +108,7 @@ DEV float warp_sum(float v) {
 
 // Whether residual and gate may be read in vectors, at channels that are multiples of eight.
 DEV bool wide_epilogue(const Epilogue& e) {
-    return on_16_bytes(e.residual, e.residual_image, e.residual_row, e.residual_pixel) && on_16_bytes(e.gate, e.gate_dist);
+    return on_16_bytes(e.residual, e.residual_image, e.residual_row, e.residual_pixel) && on_16_bytes(e.gate, e.gate_stride);
 }
 
 // Both activations with `between` between them, in one place: their code is most of a small kernel.
@@ -125,7 +125,7 @@ template <class F>
 DEV void finish_with(float (&v)[8], const Epilogue& e, int image, int channel, int count, bool wide, F residual) {
     if (e.bias) add8(v, e.bias + channel, count, ((u64)(e.bias + channel) & 15) == 0);
     activate_twice(v, e.before, e.after, [&] {
-        if (e.gate) multiply8(v, e.gate + image * e.gate_dist + channel, count, wide);
+        if (e.gate) multiply8(v, e.gate + image * e.gate_stride + channel, count, wide);
         if (e.residual) {
             float other[8];
             residual(other);
@@ -150,7 +150,7 @@ template <class F> DEV void add_up(const Sums& s, int m, int end, int pixels, in
         float sum = 0.f;
 #pragma unroll 4
         for (int at = from; at < to; ++at) sum += value(at - m);
-        s.at[(image * s.parts + m / Sums::PART - image * pixels / Sums::PART) * s.dist + channel] = sum;
+        s.at[(image * s.parts + m / Sums::PART - image * pixels / Sums::PART) * s.stride + channel] = sum;
         from = to;
     }
 }

@@ -23,7 +23,7 @@ args! {
         /// Stored, the output's shape.
         residual: *const Stored,
         /// From one image's gate to the next.
-        gate_dist: i32,
+        gate_stride: i32,
         residual_image: i32,
         residual_row: i32,
         residual_pixel: i32,
@@ -39,9 +39,9 @@ args! {
         dx: *mut Stored,
         rows: i32,
         cols: i32,
-        d_dist: i32,
-        seen_dist: i32,
-        dx_dist: i32,
+        d_stride: i32,
+        seen_stride: i32,
+        dx_stride: i32,
         reserved: i32,
     }
 
@@ -66,11 +66,11 @@ args! {
     }
 
     /// Where a convolution leaves the sums of every channel over the pixels of each image, by parts: those of part p of image
-    /// i are `dist` floats from `(i * parts + p) * dist` on, on 16 bytes. An address of 0 is "not wanted".
+    /// i are `stride` floats from `(i * parts + p) * stride` on, on 16 bytes. An address of 0 is "not wanted".
     pub struct Sums {
         at: *mut f32,
         parts: i32,
-        dist: i32,
+        stride: i32,
     }
     impl Sums {
         /// Pixels of a convolution's part; those of all images count on, so that an image's first and last may have fewer.
@@ -131,12 +131,12 @@ impl Window {
 }
 
 impl Sums {
-    pub(super) fn dist(channels: i32) -> i32 {
+    pub(super) fn stride(channels: i32) -> i32 {
         (channels + 3) / 4 * 4
     }
 
     /// Floats for so many images.
     pub fn floats(&self, n: usize) -> usize {
-        n * self.parts as usize * self.dist as usize
+        n * self.parts as usize * self.stride as usize
     }
 }

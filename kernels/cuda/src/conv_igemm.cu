@@ -2,7 +2,7 @@
 // plain case of it.
 //
 // Formula   y[m, k] = epilogue(sum over taps t and channels c of x[pixel(m, t), c] * w[k, t, c]), m counts n, oh, ow
-// Layout    images NHWC with free distances; weights [k][t][c padded to whole loads], rows on 16 bytes, so that a step of
+// Layout    images NHWC with free strides; weights [k][t][c padded to whole loads], rows on 16 bytes, so that a step of
 //           the product is ROW bytes of a row of either side
 // Tile      BM pixels x BN channels a block, cut into WARPS_M x WARPS_N warps; STAGES steps in flight by cp.async into
 //           shared memory whose 16-byte pieces are xor-swizzled (no bank conflicts for copies, ldmatrix and float4 reads)
@@ -15,7 +15,7 @@
 // Split-K   gridDim.y blocks share a tile; each leaves its sums, the last to arrive adds them in order (same bits each
 //           run) and does the epilogue
 // Sums      where they are wanted, a warp adds up the columns of its slabs of 16 pixels, each a part with one writer
-// Ceiling   the tensor cores' for deep products; memory's for 1 x 1 of few channels, hence 16-byte stores and residual
+// Roofline  the tensor cores' for deep products; memory's for 1 x 1 of few channels, hence 16-byte stores and residual
 //           loads through a transposition in shared memory
 
 const int THREADS = WARPS_M * WARPS_N * 32;
@@ -107,7 +107,7 @@ DEV void load_piece(u8* to, const T* x, const Conv& a, const Pixel& pixel, Depth
         bool inside = depth.r < a.window.r && (u32)ih < (u32)a.window.height && (u32)iw < (u32)a.window.width;
         const T* from = inside ? x + (pixel.at + ih * a.x_row + iw * a.x_pixel + depth.c) : x;
 #ifdef GATED
-        load_gated(to + part * sizeof(T), from, pixel.scale + depth.c, inside ? a.c - depth.c : 0, on_16_bytes(a.scale, a.scale_dist));
+        load_gated(to + part * sizeof(T), from, pixel.scale + depth.c, inside ? a.c - depth.c : 0, on_16_bytes(a.scale, a.scale_stride));
 #else
         if (VEC * sizeof(T) >= 4) {
             int left = a.c - depth.c;
@@ -204,9 +204,9 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Conv a) {
     const int m0 = tile / tiles_beside * BM, n0 = (beside - group * tiles_n) * BN;
     const int out_pixels = a.window.out_height * a.window.out_width, pixels = a.window.n * out_pixels;
     const T* x = a.x + group * a.c;
-    const T* w = a.w + (group * a.k + n0) * a.w_dist;
+    const T* w = a.w + (group * a.k + n0) * a.w_stride;
 
-    const int steps = (a.w_dist + STEP - 1) / STEP, per = (steps + a.splits - 1) / a.splits;
+    const int steps = (a.w_stride + STEP - 1) / STEP, per = (steps + a.splits - 1) / a.splits;
     const int first = blockIdx.y * per, last = first + per < steps ? first + per : steps;
 
     const int load_row = tid / PIECES, load_piece_at = tid % PIECES;
@@ -220,7 +220,7 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Conv a) {
         pixel[i].ih = m < pixels ? oh * a.window.stride_h - a.window.pad_top : -(1 << 30);
         pixel[i].iw = (at - oh * a.window.out_width) * a.window.stride_w - a.window.pad_left;
 #ifdef GATED
-        pixel[i].scale = a.scale + image * a.scale_dist;
+        pixel[i].scale = a.scale + image * a.scale_stride;
 #endif
     }
     int k = first * STEP + load_piece_at * PIECE;
@@ -233,8 +233,8 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Conv a) {
 #pragma unroll
         for (int i = 0; i < B_LOADS; ++i) {
             int row = load_row + i * ROWS_APART;
-            bool inside = n0 + row < a.k && k < a.w_dist;
-            copy_async<16>(to + A_BYTES + swizzled(row, load_piece_at), inside ? w + row * a.w_dist + k : w, inside ? 16 : 0);
+            bool inside = n0 + row < a.k && k < a.w_stride;
+            copy_async<16>(to + A_BYTES + swizzled(row, load_piece_at), inside ? w + row * a.w_stride + k : w, inside ? 16 : 0);
         }
         k += STEP;
         depth.advance(a, STEP);
@@ -243,8 +243,8 @@ KERNEL(conv_igemm, THREADS, BLOCKS)(const Conv a) {
     float sums[MI][NJ][4] = {};
     float(&flat)[MI * NJ * 4] = *(float(*)[MI * NJ * 4])sums;
     if (gridDim.x <= FEW_TILES && first < last)
-        fetch_rows_ahead(w + first * STEP, min(BN, a.k - n0), (u64)a.w_dist * sizeof(T),
-                         (min(last * STEP, a.w_dist) - first * STEP) * (int)sizeof(T), tid, THREADS);
+        fetch_rows_ahead(w + first * STEP, min(BN, a.k - n0), (u64)a.w_stride * sizeof(T),
+                         (min(last * STEP, a.w_stride) - first * STEP) * (int)sizeof(T), tid, THREADS);
     follow();
 #pragma unroll
     for (int stage = 0; stage < STAGES - 1; ++stage) {

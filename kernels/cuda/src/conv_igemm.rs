@@ -6,7 +6,7 @@ args! {
     /// A convolution of NHWC images, or a linear map (of rows that are images of one pixel).
     pub struct Conv {
         x: *const Stored,
-        /// `[groups * k][w_dist]`, on 16 bytes: a row has [`conv_row`] elements, taps before channels, those of a tap in whole
+        /// `[groups * k][w_stride]`, on 16 bytes: a row has [`conv_row`] elements, taps before channels, those of a tap in whole
         /// loads, zeros in the gaps.
         w: *const Stored,
         y: *mut Stored,
@@ -16,9 +16,9 @@ args! {
         epilogue: Epilogue,
         /// [`Conv::sums`]; with them, `y` may be 0.
         sums: Sums,
-        /// A factor for each channel that is read, stored, `[images][scale_dist]`; only of 1 x 1 convolutions of one group.
+        /// A factor for each channel that is read, stored, `[images][scale_stride]`; only of 1 x 1 convolutions of one group.
         scale: *const Stored,
-        scale_dist: i32,
+        scale_stride: i32,
         reserved: i32,
         /// Padding above and left may be negative.
         window: Window,
@@ -32,7 +32,7 @@ args! {
         y_image: i32,
         y_row: i32,
         y_pixel: i32,
-        w_dist: i32,
+        w_stride: i32,
         splits: i32,
     }
 }
@@ -131,15 +131,15 @@ pub struct Choice {
 }
 
 impl Conv {
-    /// How many channels a load takes: the widest that address, distances and groups allow. It decides how weights are
+    /// How many channels a load takes: the widest that address, strides and groups allow. It decides how weights are
     /// packed.
     pub fn vec(&self, dtype: Dtype) -> usize {
         let fits = |vec: usize| {
             let bytes = vec * dtype.size();
-            let distances =
-                [self.x_image, self.x_row, self.x_pixel].iter().all(|dist| (*dist as usize).is_multiple_of(vec));
+            let strides =
+                [self.x_image, self.x_row, self.x_pixel].iter().all(|stride| (*stride as usize).is_multiple_of(vec));
             (self.x as usize).is_multiple_of(bytes)
-                && distances
+                && strides
                 && (self.groups == 1 || (self.c as usize).is_multiple_of(vec))
         };
         // quarters pay where few channels would fill a small part of a full load
@@ -176,7 +176,7 @@ impl Conv {
             _ if blocks(NARROW) >= processors => NARROW,
             _ => SMALL,
         };
-        let steps = (self.w_dist as usize * dtype.size()).div_ceil(tile.row);
+        let steps = (self.w_stride as usize * dtype.size()).div_ceil(tile.row);
         // A split is worth a pass over its partial sums only with some steps of its own.
         let fill = (processors / blocks(tile).max(1)).min(steps / 8).clamp(1, 16);
         // as many as fill the device; of small tiles a second block a multiprocessor, which waits while the first one works
@@ -216,7 +216,7 @@ impl Conv {
         // images that begin amid a part
         let ends = i32::from(pixels % Sums::PART != 0);
         let parts = (pixels + ends * (Sums::PART - 2)) / Sums::PART + ends;
-        Sums { at: 0, parts, dist: Sums::dist(self.groups * self.k) }
+        Sums { at: 0, parts, stride: Sums::stride(self.groups * self.k) }
     }
 
     /// `self.splits` must be `choice.splits`.

@@ -1,4 +1,4 @@
-// Convolution on Hopper, where the copy engine gathers the left side: conv_igemm's product by other means (sm_90a).
+// Convolution on Hopper, where TMA gathers the left side: conv_igemm's product by other means (sm_90a).
 //
 // Formula   y[m, k] = epilogue(sum over taps t and channels c of x[pixel(m, t), c] * w[k, t, c]), m counts n, oh, ow
 // Layout    as conv_igemm; a step of the product is 64 channels of one tap, channels beyond the last count as zeros
@@ -12,7 +12,7 @@
 // Order     a block a multiprocessor, which takes every gridDim.x-th tile; tiles of the same pixels are neighbours, so that
 //           pixels come from memory once and weights stay in the second cache. Copies run ahead into the next tiles
 // Sums      as conv_igemm
-// Ceiling   deep products: the second cache, (1 / BM + 1 / BN) bytes an operation, then the tensor cores; 1 x 1 of few
+// Roofline  deep products: the second cache, (1 / BM + 1 / BN) bytes an operation, then the tensor cores; 1 x 1 of few
 //           channels: memory, hence residuals that are fetched a slab ahead
 // Measured  nothing yet: written without a GPU, proved on the emulator
 

@@ -134,7 +134,7 @@ impl Conv {
     pub fn choose_tma(&self, dtype: Dtype, processors: usize) -> Option<Tma> {
         let (x, steps) = (self.boxes(dtype)?, self.steps());
         // depth that is mostly zeros
-        let dense = (self.w_dist as usize).div_ceil(64);
+        let dense = (self.w_stride as usize).div_ceil(64);
         if steps * 4 > dense * 5 {
             return None;
         }
@@ -172,7 +172,7 @@ impl Conv {
             dtype,
             rank: 3,
             dims: [c, taps, self.k as u64, 1],
-            strides: [c * 2, self.w_dist as u64 * 2, 0],
+            strides: [c * 2, self.w_stride as u64 * 2, 0],
             kind: Kind::Tiled([1, tile.bn as u32]),
         };
         let Epilogue { residual, residual_image, residual_row, residual_pixel, .. } = self.epilogue;
@@ -210,7 +210,7 @@ impl Conv {
 
     /// A map of the left side, but for the pixels of a box; none where a map cannot say it.
     fn boxes(&self, dtype: Dtype) -> Option<Boxes> {
-        let aligned = dtype.size() == 2 && self.vec(dtype) == 8 && self.w.is_multiple_of(16) && self.w_dist % 8 == 0;
+        let aligned = dtype.size() == 2 && self.vec(dtype) == 8 && self.w.is_multiple_of(16) && self.w_stride % 8 == 0;
         if !aligned || self.groups != 1 || self.window.taps() == 0 || self.scale != 0 {
             return None;
         }
@@ -248,7 +248,7 @@ impl Conv {
         })
     }
 
-    /// The distance of pixels, where each output reads one pixel and they lie evenly.
+    /// The stride of pixels, where each output reads one pixel and they lie evenly.
     fn rows(&self) -> Option<i32> {
         let Window { n, height, width, out_height, out_width, r, s, stride_h, stride_w, pad_top, pad_left, .. } = self.window;
         let is_pixel = [r, s, stride_h, stride_w] == [1; 4] && [pad_top, pad_left] == [0; 2];

@@ -2,13 +2,13 @@
 // case of it.
 //
 // Formula   dw[k, c, tap] = sum over pixels m of dy[m, k] * x[pixel(m, tap), c]
-// Layout    images NHWC, pixels a free distance apart; columns of the product count [tap][c padded to whole loads]
+// Layout    images NHWC, with a free pixel stride; columns of the product count [tap][c padded to whole loads]
 // Tile      BM channels of dy x BN columns a block, cut into WARPS_M x WARPS_N warps; DEPTH pixels a step, STAGES steps in
 //           flight by cp.async. A row in shared memory is a pixel, so that both sides are read transposed (ldmatrix.trans)
 // Math      bf16, f16: mma.sync; f32: fused multiply-adds, 8 x 4 sums a thread
 // Splits    gridDim.y blocks share a tile, each with its pixels; every one leaves its sums, and conv_weight_end adds them
 //           in order: same bits each run
-// Ceiling   the tensor cores' where both sides have many channels; columns of a block keep their tap, so that a step
+// Roofline  the tensor cores' where both sides have many channels; columns of a block keep their tap, so that a step
 //           only moves its pixels
 
 #if MATH == IS_f32
@@ -87,7 +87,7 @@ KERNEL(conv_weight, THREADS, THREADS == 256 ? 2 : 3)(const __grid_constant__ Con
             for (int part = 0; part < PARTS; ++part) {
                 const int k = m0 + a_piece * PIECE + part * VEC, left = m < last ? a.k - k : 0;
                 const int count = left < 0 ? 0 : left < VEC ? left : VEC;
-                load_part(to + swizzled(row, a_piece, A_ROW) + part * VEC * (int)sizeof(T), count ? dy + m * a.dy_dist + k : dy, count);
+                load_part(to + swizzled(row, a_piece, A_ROW) + part * VEC * (int)sizeof(T), count ? dy + m * a.dy_stride + k : dy, count);
             }
         }
         u8* right = to + DEPTH * A_ROW;
@@ -100,7 +100,7 @@ KERNEL(conv_weight, THREADS, THREADS == 256 ? 2 : 3)(const __grid_constant__ Con
                 const int ih = oh[i] * a.window.stride_h + own.ih, iw = ow[i] * a.window.stride_w + own.iw;
                 const bool inside = loaded + row < last && (u32)ih < (u32)a.window.height && (u32)iw < (u32)a.window.width;
                 const int count = inside ? own.count : 0;
-                const T* from = count ? x + (((image[i] * a.window.height + ih) * a.window.width + iw) * a.x_dist + own.c) : x;
+                const T* from = count ? x + (((image[i] * a.window.height + ih) * a.window.width + iw) * a.x_stride + own.c) : x;
                 load_part(right + swizzled(row, b_piece, B_ROW) + part * VEC * (int)sizeof(T), from, count);
             }
             ow[i] += by_pixel;

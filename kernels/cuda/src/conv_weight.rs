@@ -16,8 +16,8 @@ args! {
         c: i32,
         k: i32,
         groups: i32,
-        x_dist: i32,
-        dy_dist: i32,
+        x_stride: i32,
+        dy_stride: i32,
         /// Pixels of a part; of a depthwise convolution lines.
         per: i32,
         reserved: i32,
@@ -64,10 +64,10 @@ impl ConvWeight {
     /// How many channels a load takes.
     fn vec(&self, dtype: Dtype) -> usize {
         let fits = |vec: usize| {
-            let both = [(self.x, self.x_dist, self.c), (self.dy, self.dy_dist, self.k)];
-            both.iter().all(|(at, dist, channels)| {
+            let both = [(self.x, self.x_stride, self.c), (self.dy, self.dy_stride, self.k)];
+            both.iter().all(|(at, stride, channels)| {
                 (*at as usize).is_multiple_of(vec * dtype.size())
-                    && (*dist as usize).is_multiple_of(vec)
+                    && (*stride as usize).is_multiple_of(vec)
                     && (self.groups == 1 || (*channels as usize).is_multiple_of(vec))
             })
         };

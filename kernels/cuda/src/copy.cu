@@ -3,8 +3,8 @@
 // Layout    axes from y's outermost to its innermost
 // Tile      copy: a thread has one value. Where x is dense along the last axis but one and y along the last, copy_tiles
 //           takes 32 x 32 values through shared memory, so that both sides are read and written in whole lines; copy_few
-//           gives a thread all of the last axis where that is short (the channels of a picture)
-// Ceiling   memory's
+//           gives a thread all of the last axis where that is short (the channels of an image)
+// Roofline  memory's
 
 typedef TO U;
 

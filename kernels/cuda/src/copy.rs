@@ -32,7 +32,7 @@ fn variant(from: Dtype, to: Dtype) -> Variant {
 }
 
 impl Copy_ {
-    /// Axes may come in any order; the copy goes through them by y's distances, largest first, and joins neighbours.
+    /// Axes may come in any order; the copy goes through them by y's strides, largest first, and joins neighbours.
     pub fn launch(&mut self, from: Dtype, to: Dtype) -> Launch {
         self.tidy();
         let variant = variant(from, to);
@@ -62,7 +62,7 @@ impl Copy_ {
         Some(launch)
     }
 
-    /// Sorts axes by y's distances and joins those that are one.
+    /// Sorts axes by y's strides and joins those that are one.
     fn tidy(&mut self) {
         let mut axes: Vec<[i32; 3]> = (0..self.rank as usize)
             .map(|axis| [self.shape[axis], self.x_strides[axis], self.y_strides[axis]])

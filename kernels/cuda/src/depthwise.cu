@@ -1,12 +1,12 @@
 // Convolution with one filter a channel.
 //
 // Formula   y[n, oh, ow, c] = epilogue(sum over r, s of x[n, ih(r), iw(s), c] * w[r, s, c])
-// Layout    images NHWC with free distances; weights [r][s][c]
+// Layout    images NHWC with free strides; weights [r][s][c]
 // Tile      a thread has eight channels of STRIP neighbouring outputs of a row; of each row of the window it reads every
 //           input once and keeps it for all outputs that need it
 // Sums      where they are asked for, a block keeps to `beside` vectors of channels of one image, a strip a thread, and leaves
 //           their sums as one part
-// Ceiling   memory's; neighbouring rows find their inputs in the caches
+// Roofline  memory's; neighbouring rows find their inputs in the caches
 
 struct Place { int image, oh, ow, c; };
 
@@ -48,7 +48,7 @@ DEV int first_of(const Depthwise& a) {
 }
 
 DEV void store_strip(const Depthwise& a, const Place& p, float (&sums)[STRIP][8], int count, float* own) {
-    const bool wide_y = on_16_bytes(a.y, a.y_dist), wide_e = wide_epilogue(a.epilogue);
+    const bool wide_y = on_16_bytes(a.y, a.y_stride), wide_e = wide_epilogue(a.epilogue);
     const Epilogue& e = a.epilogue;
     const int left = a.window.out_width - p.ow < STRIP ? a.window.out_width - p.ow : STRIP;
     float total[8] = {};
@@ -59,7 +59,7 @@ DEV void store_strip(const Depthwise& a, const Place& p, float (&sums)[STRIP][8]
         for (int j = 0; j < 8; ++j) v[j] = sums[0][j];
         int ow = p.ow + i, residual_at = p.image * e.residual_image + p.oh * e.residual_row + ow * e.residual_pixel;
         finish(v, e, p.image, residual_at, p.c, count, wide_e);
-        if (a.y) store8(a.y + ((p.image * a.window.out_height + p.oh) * a.window.out_width + ow) * a.y_dist + p.c, v, count, wide_y);
+        if (a.y) store8(a.y + ((p.image * a.window.out_height + p.oh) * a.window.out_width + ow) * a.y_stride + p.c, v, count, wide_y);
         // the next to the front: the loop does not unroll, and registers have no index
 #pragma unroll
         for (int j = 0; j < 8; ++j) total[j] += v[j];
@@ -86,7 +86,7 @@ DEV void leave_sums(const Depthwise& a, const float (*own)[8]) {
     for (int other = 1; other < ways; ++other) sum += joined[other * columns + column];
     const Part p(a);
     const int channel = p.group * columns + column;
-    if (channel < a.c) a.sums.at[(p.image * a.sums.parts + p.part) * a.sums.dist + channel] = sum;
+    if (channel < a.c) a.sums.at[(p.image * a.sums.parts + p.part) * a.sums.stride + channel] = sum;
 }
 
 // Calls sums_of(place, channels, sums) for each of a thread's strips, and stores them.
@@ -109,7 +109,7 @@ template <class F> DEV void each_strip(const Depthwise& a, F sums_of) {
 
 // A window of K x K without dilation, moved by STRIDE, whose loops unroll.
 template <int K, int STRIDE> DEV void strips(const Depthwise& a) {
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_w = on_16_bytes(a.w, a.c);
     each_strip(a, [&](const Place& p, int count, float(&sums)[STRIP][8]) {
         const int iw0 = p.ow * STRIDE - a.window.pad_left;
 #pragma unroll 1
@@ -119,13 +119,13 @@ template <int K, int STRIDE> DEV void strips(const Depthwise& a) {
             float weights[K][8];
 #pragma unroll
             for (int s = 0; s < K; ++s) load8(weights[s], a.w + (r * K + s) * a.c + p.c, count, wide_w);
-            const T* row = a.x + (a.window.height * p.image + ih) * a.window.width * a.x_dist + p.c;
+            const T* row = a.x + (a.window.height * p.image + ih) * a.window.width * a.x_stride + p.c;
 #pragma unroll
             for (int column = 0; column < (STRIP - 1) * STRIDE + K; ++column) {
                 int iw = iw0 + column;
                 if ((u32)iw >= (u32)a.window.width) continue;
                 float v[8];
-                load8(v, row + iw * a.x_dist, count, wide);
+                load8(v, row + iw * a.x_stride, count, wide);
 #pragma unroll
                 for (int i = 0; i < STRIP; ++i) {
                     const int s = column - i * STRIDE;
@@ -160,12 +160,12 @@ KERNEL(depthwise_5x5_by_2, THREADS, 2)(const __grid_constant__ Depthwise a) {
 
 KERNEL(depthwise, THREADS, 2)(const __grid_constant__ Depthwise a) {
     follow();
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_w = on_16_bytes(a.w, a.c);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_w = on_16_bytes(a.w, a.c);
     each_strip(a, [&](const Place& p, int count, float(&sums)[STRIP][8]) {
         for (int r = 0; r < a.window.r; ++r) {
             int ih = p.oh * a.window.stride_h - a.window.pad_top + r * a.window.dilation_h;
             if ((u32)ih >= (u32)a.window.height) continue;
-            const T* row = a.x + (a.window.height * p.image + ih) * a.window.width * a.x_dist + p.c;
+            const T* row = a.x + (a.window.height * p.image + ih) * a.window.width * a.x_stride + p.c;
             for (int s = 0; s < a.window.s; ++s) {
                 float weights[8];
                 load8(weights, a.w + (r * a.window.s + s) * a.c + p.c, count, wide_w);
@@ -174,7 +174,7 @@ KERNEL(depthwise, THREADS, 2)(const __grid_constant__ Depthwise a) {
                     int iw = (p.ow + i) * a.window.stride_w - a.window.pad_left + s * a.window.dilation_w;
                     if ((u32)iw >= (u32)a.window.width) continue;
                     float v[8];
-                    load8(v, row + iw * a.x_dist, count, wide);
+                    load8(v, row + iw * a.x_stride, count, wide);
 #pragma unroll
                     for (int j = 0; j < 8; ++j) sums[i][j] = fmaf(v[j], weights[j], sums[i][j]);
                 }

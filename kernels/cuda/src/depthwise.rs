@@ -17,8 +17,8 @@ args! {
         sums: Sums,
         window: Window,
         c: i32,
-        x_dist: i32,
-        y_dist: i32,
+        x_stride: i32,
+        y_stride: i32,
         /// Vectors of eight channels that a block keeps to; only with sums.
         beside: i32,
         reserved: i32,
@@ -34,7 +34,7 @@ impl Depthwise {
         let beside = (vectors + (vectors + 31) / 32 - 1) / ((vectors + 31) / 32);
         let strips = self.window.out_height * ((self.window.out_width + STRIP as i32 - 1) / STRIP as i32);
         let deep = THREADS as i32 / beside;
-        let sums = Sums { at: 0, parts: (strips + deep - 1) / deep, dist: Sums::dist(self.c) };
+        let sums = Sums { at: 0, parts: (strips + deep - 1) / deep, stride: Sums::stride(self.c) };
         Depthwise { sums, beside, ..self }
     }
 

@@ -9,7 +9,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-// How the copy engine reads a tensor: the driver's secret.
+// How TMA reads a tensor: the driver's secret.
 struct __align__(64) TensorMap { u64 words[16]; };
 
 #define DEV __device__ __forceinline__
@@ -130,12 +130,12 @@ WGMMA(wgmma_f16, "f16")
 template <int COUNT> DEV void fewer_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT)); }
 template <int COUNT> DEV void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT)); }
 
-// ---- sm_90: barriers in shared memory that count arrivals and bytes, and the copy engine
+// ---- sm_90: barriers in shared memory that count arrivals and bytes, and TMA
 
 DEV void barrier_init(u64* barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }
-// Makes barriers that this thread initialised visible to the copy engine.
+// Makes barriers that this thread initialised visible to TMA.
 DEV void fence_barriers() {
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

@@ -1,8 +1,8 @@
-// Noise for training: zeros with probability p, the others scaled up.
+// Dropout: zeros with probability p, the others scaled up.
 //
 // Formula   y = unit(philox(seed, stream, number)) < p ? 0 : x / (1 - p), the bits of src/philox.rs; the number of a value
 //           says which values fall together (single ones, channels, samples)
-// Ceiling   memory's
+// Roofline  memory's
 
 struct Words { u32 word[4]; };
 
@@ -23,7 +23,7 @@ DEV Words philox(u32 block, const u32 (&seed)[2], const u32 (&stream)[2]) {
 
 KERNEL(dropout, THREADS, 2)(const __grid_constant__ Dropout a) {
     follow();
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_y = on_16_bytes(a.y, a.y_stride);
     const float scale = 1.f / (1.f - a.p);
     u32 seed[2] = {a.seed[0], a.seed[1]}, stream[2] = {a.stream[0], a.stream[1]};
     if (a.clock) {
@@ -37,7 +37,7 @@ KERNEL(dropout, THREADS, 2)(const __grid_constant__ Dropout a) {
     }
     each_eight<THREADS>(a.rows, a.cols, [&](int row, int col, int count) {
         float v[8];
-        load8(v, a.x + row * a.x_dist + col, count, wide);
+        load8(v, a.x + row * a.x_stride + col, count, wide);
         u32 block = ~0u;
         Words words = {};
 #pragma unroll
@@ -51,6 +51,6 @@ KERNEL(dropout, THREADS, 2)(const __grid_constant__ Dropout a) {
             u32 word = select == 0 ? words.word[0] : select == 1 ? words.word[1] : select == 2 ? words.word[2] : words.word[3];
             v[i] = (float)(word >> 8) * (1.f / 16777216.f) < a.p ? 0.f : v[i] * scale;
         }
-        store8(a.y + row * a.y_dist + col, v, count, wide_y);
+        store8(a.y + row * a.y_stride + col, v, count, wide_y);
     });
 }

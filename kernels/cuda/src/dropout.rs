@@ -1,4 +1,4 @@
-//! Noise for training.
+//! Dropout.
 
 use super::launch::eights;
 use super::{Dtype, Launch, Stored, Variant};
@@ -19,8 +19,8 @@ args! {
         clock: *const f32,
         rows: i32,
         cols: i32,
-        x_dist: i32,
-        y_dist: i32,
+        x_stride: i32,
+        y_stride: i32,
         rows_each: i32,
         index_row: i32,
         index_col: i32,

@@ -4,16 +4,16 @@
 //           binary     y = after(before(a op b) + residual), b repeated along rows, columns or images
 //           broadcast  the same for operands of any strides
 // Tile      a thread has eight neighbouring columns of a row; broadcast: one value
-// Ceiling   memory's
+// Roofline  memory's
 
 KERNEL(map, THREADS, 2)(const __grid_constant__ Map a) {
     follow();
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
-    const bool wide_r = on_16_bytes(a.residual, a.residual_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_y = on_16_bytes(a.y, a.y_stride);
+    const bool wide_r = on_16_bytes(a.residual, a.residual_stride);
     each_eight<THREADS>(a.rows, a.cols, [&](int row, int col, int left) {
         const int count = BUG(BOUNDS) ? 8 : left;
         float v[8];
-        load8(v, a.x + row * a.x_dist + col, count, wide);
+        load8(v, a.x + row * a.x_stride + col, count, wide);
         if (a.scale) multiply8(v, a.scale + col, count, ((u64)a.scale & 15) == 0);
         if (a.shift) add8(v, a.shift + col, count, ((u64)a.shift & 15) == 0);
         if (a.slope) {
@@ -22,19 +22,19 @@ KERNEL(map, THREADS, 2)(const __grid_constant__ Map a) {
                 if (i < count && !(v[i] > 0.f)) v[i] *= a.slope[(col + i) * a.slope_col];
         }
         activate_twice(v, a.before, a.after, [&] {
-            if (a.residual) add8(v, a.residual + row * a.residual_dist + col, count, wide_r);
+            if (a.residual) add8(v, a.residual + row * a.residual_stride + col, count, wide_r);
         });
-        store8(a.y + row * a.y_dist + col, v, count, wide_y);
+        store8(a.y + row * a.y_stride + col, v, count, wide_y);
     });
 }
 
 KERNEL(binary, THREADS, 2)(const __grid_constant__ Binary a) {
     follow();
-    const bool wide = on_16_bytes(a.a, a.a_dist), wide_y = on_16_bytes(a.y, a.y_dist);
-    const bool wide_r = on_16_bytes(a.residual, a.residual_dist), wide_b = on_16_bytes(a.b, a.b_outer, a.b_row);
+    const bool wide = on_16_bytes(a.a, a.a_stride), wide_y = on_16_bytes(a.y, a.y_stride);
+    const bool wide_r = on_16_bytes(a.residual, a.residual_stride), wide_b = on_16_bytes(a.b, a.b_outer, a.b_row);
     each_eight<THREADS>(a.rows, a.cols, [&](int row, int col, int count) {
         float v[8], other[8];
-        load8(v, a.a + row * a.a_dist + col, count, wide);
+        load8(v, a.a + row * a.a_stride + col, count, wide);
         const T* b = a.b + row / a.rows_each * a.b_outer + row % a.rows_each * a.b_row;
         if (a.b_col == 1) {
             load8(other, b + col, count, wide_b);
@@ -45,9 +45,9 @@ KERNEL(binary, THREADS, 2)(const __grid_constant__ Binary a) {
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] = combine(a.op, v[i], other[i]);
         activate_twice(v, a.before, a.after, [&] {
-            if (a.residual) add8(v, a.residual + row * a.residual_dist + col, count, wide_r);
+            if (a.residual) add8(v, a.residual + row * a.residual_stride + col, count, wide_r);
         });
-        store8(a.y + row * a.y_dist + col, v, count, wide_y);
+        store8(a.y + row * a.y_stride + col, v, count, wide_y);
     });
 }
 

@@ -6,8 +6,8 @@ args! {
     const THREADS: usize = 512;
     const MOST_SAMPLES: usize = 4;
 
-    /// `second(w2 first(w1 mean + b1) + b2)` of the means of each image's channels, `[n][y_dist]`; with fewer `maps`, what is
-    /// left: `first(..)`, or the means. Weights `[out][dist]`, stored, rows on 16 bytes; biases float32.
+    /// `second(w2 first(w1 mean + b1) + b2)` of the means of each image's channels, `[n][y_stride]`; with fewer `maps`, what is
+    /// left: `first(..)`, or the means. Weights `[out][stride]`, stored, rows on 16 bytes; biases float32.
     pub struct Excitation {
         sums: Sums,
         y: *mut Stored,
@@ -25,9 +25,9 @@ args! {
         hidden: i32,
         /// Channels of y.
         k: i32,
-        w1_dist: i32,
-        w2_dist: i32,
-        y_dist: i32,
+        w1_stride: i32,
+        w2_stride: i32,
+        y_stride: i32,
         /// Of a block, as [`Excitation::launch`] has it: samples and channels of y.
         samples: i32,
         chunk: i32,

@@ -1,7 +1,7 @@
 // One number everywhere.
 //
 // Tile      a thread has one value
-// Ceiling   memory's; it writes the borders of padded images, which are small
+// Roofline  memory's; it writes the borders of padded images, which are small
 
 KERNEL(fill, THREADS, 2)(const __grid_constant__ Fill a) {
     follow();

@@ -16,8 +16,8 @@ args! {
         pixels: i32,
         c: i32,
         groups: i32,
-        x_dist: i32,
-        y_dist: i32,
+        x_stride: i32,
+        y_stride: i32,
         eps: f32,
         reserved: i32,
     }

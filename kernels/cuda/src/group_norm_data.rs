@@ -18,9 +18,9 @@ args! {
         pixels: i32,
         c: i32,
         groups: i32,
-        d_dist: i32,
-        x_dist: i32,
-        dx_dist: i32,
+        d_stride: i32,
+        x_stride: i32,
+        dx_stride: i32,
         eps: f32,
     }
 }

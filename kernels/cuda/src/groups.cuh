@@ -12,12 +12,12 @@ DEV float block_sum(float own, float* partial) {
 }
 
 // Mean and 1 / standard deviation of `total` values, `channels` of each pixel from `x` on.
-DEV void moments_of(const T* x, int dist, int channels, int total, float eps, float* partial, float& mean, float& rstd) {
+DEV void moments_of(const T* x, int stride, int channels, int total, float eps, float* partial, float& mean, float& rstd) {
     float sum = 0.f, squares = 0.f;
-    for (int i = threadIdx.x; i < total; i += THREADS) sum += to_float(x[i / channels * dist + i % channels]);
+    for (int i = threadIdx.x; i < total; i += THREADS) sum += to_float(x[i / channels * stride + i % channels]);
     mean = block_sum(sum, partial) / total;
     for (int i = threadIdx.x; i < total; i += THREADS) {
-        const float apart = to_float(x[i / channels * dist + i % channels]) - mean;
+        const float apart = to_float(x[i / channels * stride + i % channels]) - mean;
         squares = fmaf(apart, apart, squares);
     }
     rstd = 1.f / sqrtf(block_sum(squares, partial) / total + eps);

@@ -1,7 +1,7 @@
 //! The CUDA kernels, in pairs: `pool.cu` computes, `pool.rs` beside it says what its kernels take, which variants of the
 //! file there are and how each kernel is launched. kernels/README.md says the rules that all of them keep, and how to add one.
 //!
-//! Every kernel takes one struct by value. Addresses are device addresses as numbers, 0 for none; lengths and distances count
+//! Every kernel takes one struct by value. Addresses are device addresses as numbers, 0 for none; lengths and strides count
 //! elements. The struct and the numbers that both sides know are declared in Rust alone: [`File::text`] puts their
 //! twins in C++ before the source; codes and formulas of activations and the like are those of `archc-base`. Nothing here
 //! runs a kernel.

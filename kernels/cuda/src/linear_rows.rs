@@ -6,7 +6,7 @@ use super::{Dtype, Epilogue, Launch, Stored, Variant};
 args! {
     const WARPS: usize = 8;
 
-    /// A linear map of at most [`LinearRows::MOST`] rows. Weights `[outputs][w_dist]`; rows count as images for the epilogue.
+    /// A linear map of at most [`LinearRows::MOST`] rows. Weights `[outputs][w_stride]`; rows count as images for the epilogue.
     pub struct LinearRows {
         x: *const Stored,
         w: *const Stored,
@@ -15,9 +15,9 @@ args! {
         rows: i32,
         inputs: i32,
         outputs: i32,
-        x_dist: i32,
-        w_dist: i32,
-        y_dist: i32,
+        x_stride: i32,
+        w_stride: i32,
+        y_stride: i32,
     }
     impl LinearRows {
         const MOST: usize = 8;

@@ -8,7 +8,7 @@
 // Layout    outputs stored, dense; targets float32
 // Tile      cross entropy: a warp a row, W by every block; others: a thread a value. Each block leaves its sums, loss_end
 //           adds them in order and in float64
-// Ceiling   memory's; it is small beside a network
+// Roofline  memory's; it is small beside a network
 
 DEV float weight_of(const Loss& a, int c) { return !a.weights ? 1.f : c >= 0 && c < a.classes ? a.weights[c] : 0.f; }
 

@@ -4,7 +4,7 @@
 // Layout    rows of a are dense; of b the rows [k][n] or, transposed, [n][k]
 // Tile      64 x 64 outputs a block, a step of the depth at a time through shared memory
 // Math      bf16, f16: mma.sync, 16 x 32 outputs a warp; f32: fused multiply-adds, 4 x 4 outputs a thread
-// Ceiling   the reads of single elements; attention has a kernel of its own, so that this one is rare
+// Roofline  the reads of single elements; attention has a kernel of its own, so that this one is rare
 
 #if MATH == IS_f32
 const int STEP = 16;
@@ -40,12 +40,12 @@ DEV Tile tile_of(const Matmul& p) {
 DEV T left_of(const Matmul& p, const Tile& t, int r, int k) {
     T zero;
     put(zero, 0.f);
-    return t.m0 + r < p.m && k < p.k ? t.a[(t.m0 + r) * p.a_dist + k] : zero;
+    return t.m0 + r < p.m && k < p.k ? t.a[(t.m0 + r) * p.a_stride + k] : zero;
 }
 DEV T right_of(const Matmul& p, const Tile& t, int c, int k) {
     T zero;
     put(zero, 0.f);
-    int at = p.transposed ? (t.n0 + c) * p.b_dist + k : k * p.b_dist + t.n0 + c;
+    int at = p.transposed ? (t.n0 + c) * p.b_stride + k : k * p.b_stride + t.n0 + c;
     return t.n0 + c < p.n && k < p.k ? t.b[at] : zero;
 }
 
@@ -86,7 +86,7 @@ KERNEL(matmul, THREADS, 2)(const __grid_constant__ Matmul p) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
             int r = t.m0 + row * 4 + i, c = t.n0 + col * 4 + j;
-            if (r < p.m && c < p.n) put(t.y[r * p.y_dist + c], sums[i][j] * p.scale);
+            if (r < p.m && c < p.n) put(t.y[r * p.y_stride + c], sums[i][j] * p.scale);
         }
 }
 #else
@@ -129,7 +129,7 @@ KERNEL(matmul, THREADS, 2)(const __grid_constant__ Matmul p) {
 #pragma unroll
         for (int q = 0; q < 4; ++q) {
             int r = t.m0 + wm + (lane >> 2) + (q >> 1) * 8, c = t.n0 + wn + j * 8 + (lane & 3) * 2 + (q & 1);
-            if (r < p.m && c < p.n) put(t.y[r * p.y_dist + c], sums[0][j][q] * p.scale);
+            if (r < p.m && c < p.n) put(t.y[r * p.y_stride + c], sums[0][j][q] * p.scale);
         }
 }
 #endif

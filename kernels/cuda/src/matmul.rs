@@ -15,10 +15,10 @@ args! {
         m: i32,
         n: i32,
         k: i32,
-        a_dist: i32,
+        a_stride: i32,
         /// Between the rows of b: `[k][n]`, or `[n][k]` where `transposed` is not 0.
-        b_dist: i32,
-        y_dist: i32,
+        b_stride: i32,
+        y_stride: i32,
         transposed: i32,
         scale: f32,
         rank: i32,

@@ -3,14 +3,14 @@
 // Formula   PyTorch's: a maximum ignores padding and NaN wins it; a mean divides by the window clipped to the padded image,
 //           or to the image itself
 // Tile      a thread has eight channels of one output; rows are summed one by one, which keeps the error small
-// Ceiling   memory's; windows that overlap find their inputs in the caches
+// Roofline  memory's; windows that overlap find their inputs in the caches
 
 KERNEL(pool, THREADS, 2)(const __grid_constant__ Pool a) {
     follow();
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_y = on_16_bytes(a.y, a.y_stride);
     each_eight<THREADS>(outputs(a.window), a.c, [&](int pixel, int c, int count) {
         const int ow = pixel % a.window.out_width, line = pixel / a.window.out_width, oh = line % a.window.out_height;
-        const T* image = a.x + line / a.window.out_height * a.window.height * a.window.width * a.x_dist + c;
+        const T* image = a.x + line / a.window.out_height * a.window.height * a.window.width * a.x_stride + c;
         const Span rows = rows_of(a.window, a.adaptive, oh), cols = cols_of(a.window, a.adaptive, ow);
         float result[8];
         const bool max = a.mode == PoolMode::Max;
@@ -20,7 +20,7 @@ KERNEL(pool, THREADS, 2)(const __grid_constant__ Pool a) {
             float sums[8] = {};
             for (int iw = cols.from; iw < cols.to; iw += cols.step) {
                 float v[8];
-                load8(v, image + (ih * a.window.width + iw) * a.x_dist, count, wide);
+                load8(v, image + (ih * a.window.width + iw) * a.x_stride, count, wide);
 #pragma unroll
                 for (int i = 0; i < 8; ++i) {
                     if (max) result[i] = larger(result[i], v[i]);
@@ -36,6 +36,6 @@ KERNEL(pool, THREADS, 2)(const __grid_constant__ Pool a) {
 #pragma unroll
             for (int i = 0; i < 8; ++i) result[i] /= share;
         }
-        store8(a.y + pixel * a.y_dist + c, result, count, wide_y);
+        store8(a.y + pixel * a.y_stride + c, result, count, wide_y);
     });
 }

@@ -14,8 +14,8 @@ args! {
         y: *mut Stored,
         window: Window,
         c: i32,
-        x_dist: i32,
-        y_dist: i32,
+        x_stride: i32,
+        y_stride: i32,
         mode: Code<archc_base::Pool>,
         /// Not 0: the windows are the parts of the image that adaptive pooling takes; the rest of the window is not read.
         adaptive: i32,

@@ -3,7 +3,7 @@
 // Formula   a mean's gradient is shared by all of its window; a maximum's goes to the first value that is as large, row
 //           by row, as in PyTorch: found by going through the window again
 // Tile      a thread has eight channels of one input
-// Ceiling   memory's; windows overlap in the caches
+// Roofline  memory's; windows overlap in the caches
 
 // The first and the last window that may see input `i`.
 DEV void seen_by(int i, int size, int out, int kernel, int stride, int before, int dilation, int adaptive, int& first, int& last) {
@@ -20,15 +20,15 @@ DEV void seen_by(int i, int size, int out, int kernel, int stride, int before, i
 
 KERNEL(pool_data, THREADS, 2)(const __grid_constant__ PoolData a) {
     follow();
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_d = on_16_bytes(a.d, a.d_dist), wide_dx = on_16_bytes(a.dx, a.dx_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_d = on_16_bytes(a.d, a.d_stride), wide_dx = on_16_bytes(a.dx, a.dx_stride);
     each_eight<THREADS>(inputs(a.window), a.c, [&](int pixel, int c, int count) {
         const int w = pixel % a.window.width, line = pixel / a.window.width, h = line % a.window.height, image = line / a.window.height;
-        const T* x = a.x + image * a.window.height * a.window.width * a.x_dist + c;
+        const T* x = a.x + image * a.window.height * a.window.width * a.x_stride + c;
         int top, bottom, left, right;
         seen_by(h, a.window.height, a.window.out_height, a.window.r, a.window.stride_h, a.window.pad_top, a.window.dilation_h, a.adaptive, top, bottom);
         seen_by(w, a.window.width, a.window.out_width, a.window.s, a.window.stride_w, a.window.pad_left, a.window.dilation_w, a.adaptive, left, right);
         float sums[8] = {}, own[8];
-        load8(own, x + (h * a.window.width + w) * a.x_dist, count, wide);
+        load8(own, x + (h * a.window.width + w) * a.x_stride, count, wide);
         for (int p = top; p <= bottom; ++p) {
             const Span rows = rows_of(a.window, a.adaptive, p);
             if (h < rows.from || h >= rows.to || (h - rows.from) % rows.step != 0) continue;
@@ -36,13 +36,13 @@ KERNEL(pool_data, THREADS, 2)(const __grid_constant__ PoolData a) {
                 const Span cols = cols_of(a.window, a.adaptive, q);
                 if (w < cols.from || w >= cols.to || (w - cols.from) % cols.step != 0) continue;
                 float d[8];
-                load8(d, a.d + ((image * a.window.out_height + p) * a.window.out_width + q) * a.d_dist + c, count, wide_d);
+                load8(d, a.d + ((image * a.window.out_height + p) * a.window.out_width + q) * a.d_stride + c, count, wide_d);
                 if (a.mode == PoolMode::Max) {
                     for (int ih = rows.from; ih < rows.to; ih += rows.step)
                         for (int iw = cols.from; iw < cols.to; iw += cols.step) {
                             const bool before = ih < h || (ih == h && iw < w);
                             float v[8];
-                            load8(v, x + (ih * a.window.width + iw) * a.x_dist, count, wide);
+                            load8(v, x + (ih * a.window.width + iw) * a.x_stride, count, wide);
 #pragma unroll
                             for (int i = 0; i < 8; ++i)
                                 if (v[i] > own[i] || (before && v[i] == own[i])) d[i] = 0.f;
@@ -56,6 +56,6 @@ KERNEL(pool_data, THREADS, 2)(const __grid_constant__ PoolData a) {
                 for (int i = 0; i < 8; ++i) sums[i] += d[i];
             }
         }
-        store8(a.dx + pixel * a.dx_dist + c, sums, count, wide_dx);
+        store8(a.dx + pixel * a.dx_stride + c, sums, count, wide_dx);
     });
 }

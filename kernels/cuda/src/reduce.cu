@@ -3,7 +3,7 @@
 // Layout    any strides; results dense in the order of the outer axes
 // Tile      reduce_columns: 32 neighbouring results x 8 threads each, for images whose channels stay (global pooling);
 //           reduce_rows: a warp a result, where what is reduced lies densely
-// Ceiling   memory's where there are results enough to fill the device
+// Roofline  memory's where there are results enough to fill the device
 
 DEV float join(ReduceOp op, float a, float b) {
     switch (op) {

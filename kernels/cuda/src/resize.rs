@@ -20,8 +20,8 @@ args! {
         c: i32,
         out_height: i32,
         out_width: i32,
-        x_dist: i32,
-        y_dist: i32,
+        x_stride: i32,
+        y_stride: i32,
         mode: Code<archc_base::Resample>,
         reserved: i32,
     }

@@ -3,7 +3,7 @@
 // Formula   dx[i] = sum over outputs o of d[o] times the weight of i in o, as resize.cu has it
 // Tile      a thread has eight channels of one input; outputs that may read it are a few neighbours, and at the edges, where
 //           reads are clamped, those beyond
-// Ceiling   memory's
+// Roofline  memory's
 
 // How much input `i` counts in output `o`.
 DEV float share_of(ResizeMode mode, int i, int o, double ratio, int from, int to) {
@@ -23,10 +23,10 @@ DEV void readers(int i, double ratio, int from, int to, int& first, int& last) {
 
 KERNEL(resize_data, THREADS, 2)(const __grid_constant__ Resize a) {
     follow();
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_y = on_16_bytes(a.y, a.y_stride);
     each_eight<THREADS>(a.n * a.height * a.width, a.c, [&](int pixel, int c, int count) {
         const int w = pixel % a.width, line = pixel / a.width, h = line % a.height;
-        const T* image = a.x + line / a.height * a.out_height * a.out_width * a.x_dist + c;
+        const T* image = a.x + line / a.height * a.out_height * a.out_width * a.x_stride + c;
         int top, bottom, left, right;
         readers(h, a.ratio_h, a.height, a.out_height, top, bottom);
         readers(w, a.ratio_w, a.width, a.out_width, left, right);
@@ -38,11 +38,11 @@ KERNEL(resize_data, THREADS, 2)(const __grid_constant__ Resize a) {
                 const float share = down * share_of(a.mode, w, q, a.ratio_w, a.width, a.out_width);
                 if (share == 0.f) continue;
                 float d[8];
-                load8(d, image + (p * a.out_width + q) * a.x_dist, count, wide);
+                load8(d, image + (p * a.out_width + q) * a.x_stride, count, wide);
 #pragma unroll
                 for (int i = 0; i < 8; ++i) sums[i] = fmaf(d[i], share, sums[i]);
             }
         }
-        store8(a.y + pixel * a.y_dist + c, sums, count, wide_y);
+        store8(a.y + pixel * a.y_stride + c, sums, count, wide_y);
     });
 }

@@ -5,7 +5,7 @@
 //           softmax      e^(x - max) / sum of e^(x - max)
 //           log_softmax  x - max - ln(sum of e^(x - max))
 // Tile      a warp a row where rows are short, else a block a row; the row is read again for each pass, from the caches
-// Ceiling   memory's: one read and one write
+// Roofline  memory's: one read and one write
 
 // Several warps may share a row. All threads of a block must ask together.
 struct Team {
@@ -54,11 +54,11 @@ DEV Row row_of(const Rows& a, Team& team, float* partial) {
     team.warps = shared ? warps : 1;
     team.partial = partial;
     Row r;
-    r.x = a.x + row * a.x_dist;
-    r.y = a.y + row * a.y_dist;
+    r.x = a.x + row * a.x_stride;
+    r.y = a.y + row * a.y_stride;
     r.exists = row < a.rows;
-    r.wide = on_16_bytes(a.x, a.x_dist);
-    r.wide_y = on_16_bytes(a.y, a.y_dist);
+    r.wide = on_16_bytes(a.x, a.x_stride);
+    r.wide_y = on_16_bytes(a.y, a.y_stride);
     r.cols = a.cols;
     return r;
 }

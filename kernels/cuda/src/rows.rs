@@ -14,8 +14,8 @@ args! {
         bias: *const f32,
         rows: i32,
         cols: i32,
-        x_dist: i32,
-        y_dist: i32,
+        x_stride: i32,
+        y_stride: i32,
         eps: f32,
         reserved: i32,
     }

@@ -6,24 +6,24 @@
 //           normalize_data    (d - x sum(d x) / norm^2) / norm, the norm being at least eps
 //           row_moments       mean and rstd of each row, float32, for normed_sums of columns.cu
 // Tile      a warp a row, which is read again from the caches for each pass
-// Ceiling   memory's: one read of each operand and one write
+// Roofline  memory's: one read of each operand and one write
 
 const int ROWS = THREADS / 32;
 
 // Calls f with eight columns at a time: of d, of what is seen, the first, how many there are.
 template <class F> DEV void each8(const RowsData& a, int row, F f) {
-    const bool wide = on_16_bytes(a.io.d, a.io.d_dist), wide_seen = on_16_bytes(a.io.seen, a.io.seen_dist);
+    const bool wide = on_16_bytes(a.io.d, a.io.d_stride), wide_seen = on_16_bytes(a.io.seen, a.io.seen_stride);
     for (int col = threadIdx.x * 8; col < a.io.cols; col += 256) {
         const int count = a.io.cols - col < 8 ? a.io.cols - col : 8;
         float d[8] = {}, seen[8];
-        if (a.io.d) load8(d, a.io.d + row * a.io.d_dist + col, count, wide);
-        load8(seen, a.io.seen + row * a.io.seen_dist + col, count, wide_seen);
+        if (a.io.d) load8(d, a.io.d + row * a.io.d_stride + col, count, wide);
+        load8(seen, a.io.seen + row * a.io.seen_stride + col, count, wide_seen);
         f(d, seen, col, count);
     }
 }
 
 DEV void store_row(const RowsData& a, int row, const float (&v)[8], int col, int count) {
-    store8(a.io.dx + row * a.io.dx_dist + col, v, count, on_16_bytes(a.io.dx, a.io.dx_dist));
+    store8(a.io.dx + row * a.io.dx_stride + col, v, count, on_16_bytes(a.io.dx, a.io.dx_stride));
 }
 
 // Mean and 1 / standard deviation of what is seen.

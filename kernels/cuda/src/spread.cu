@@ -11,7 +11,7 @@
 //           neighbouring results x 8 threads, or a warp a result where what is summed lies densely; gather, gather_data: a
 //           thread a column of a row
 // Splits    sum_to of few results cuts the inner axes into gridDim.y parts, which sum_to_end adds in order
-// Ceiling   memory's
+// Roofline  memory's
 
 KERNEL(spread, THREADS, 2)(const __grid_constant__ Spread a) {
     follow();
@@ -22,13 +22,13 @@ KERNEL(spread, THREADS, 2)(const __grid_constant__ Spread a) {
 
 KERNEL(spread_rows, THREADS, 2)(const __grid_constant__ SpreadRows a) {
     follow();
-    const bool wide = on_16_bytes(a.x, a.x_dist), wide_y = on_16_bytes(a.y, a.y_dist);
+    const bool wide = on_16_bytes(a.x, a.x_stride), wide_y = on_16_bytes(a.y, a.y_stride);
     each_eight<THREADS>(a.rows, a.cols, [&](int row, int col, int count) {
         float v[8];
-        load8(v, a.x + row / a.rows_each * a.x_dist + col, count, wide);
+        load8(v, a.x + row / a.rows_each * a.x_stride + col, count, wide);
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] *= a.scale;
-        store8(a.y + row * a.y_dist + col, v, count, wide_y);
+        store8(a.y + row * a.y_stride + col, v, count, wide_y);
     });
 }
 

@@ -24,8 +24,8 @@ args! {
         rows: i32,
         cols: i32,
         rows_each: i32,
-        x_dist: i32,
-        y_dist: i32,
+        x_stride: i32,
+        y_stride: i32,
         scale: f32,
     }
 

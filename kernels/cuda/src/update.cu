@@ -6,7 +6,7 @@
 // Layout    float32 throughout, whatever values are stored in; a factor of the rate for each LINE numbers, which belong to
 //           one tensor
 // Tile      a thread has one number
-// Ceiling   memory's: every number is read and written once
+// Roofline  memory's: every number is read and written once
 
 KERNEL(update, THREADS, 2)(const __grid_constant__ Update a) {
     follow();

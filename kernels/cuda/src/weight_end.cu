@@ -3,7 +3,7 @@
 // Formula   dw[k, c, tap] = sum over splits of partials[split][..]; a convolution's lie [k][tap][c padded], those of one
 //           filter a channel [tap][k]
 // Tile      a thread has one sum; it goes through the partial sums as they lie
-// Ceiling   memory's
+// Roofline  memory's
 
 KERNEL(weight_end, THREADS, 2)(const __grid_constant__ WeightEnd a) {
     follow();

@@ -32,7 +32,7 @@ struct Meeting {
 struct Warp { Meeting meetings[4]; unsigned alive; };
 struct Barrier { unsigned arrived, count; u32 generation; };
 struct Array { unsigned line; size_t at, bytes; };
-// A barrier that one thread initialised and the copy engine does not know of.
+// A barrier that one thread initialised and TMA does not know of.
 struct Unfenced { const u64* barrier; unsigned thread; };
 
 // What an operating system thread keeps between blocks.
@@ -305,7 +305,7 @@ void copy_wait(unsigned keep) {
     fiber->n_groups -= groups;
 }
 
-// ---- barriers of the copy engine, in the 64 bits of shared memory that they have
+// ---- barriers of TMA, in the 64 bits of shared memory that they have
 // arrivals still to come : 16, of a phase : 16, bytes still to come : 24 (signed), parity of the phase : 1, `MARK` : 7
 static const u64 MARK = 0x35;
 struct Count { u32 pending, arrivals; int bytes; u32 parity; };
@@ -347,7 +347,7 @@ void barrier_wait(u64* barrier, u32 parity) {
     wait_for("an mbarrier", phase_over, barrier, parity);
 }
 
-// ---- the copy engine
+// ---- TMA
 // A tensor of 16-bit elements, and how it is read; in the order of words that src/map.rs writes.
 struct Map {
     u64 mark, address, dims[4], strides[3];
@@ -371,7 +371,7 @@ void copy_box(const Box& box) {
     if (to & 127) fail("a box that is not on 128 bytes");
     count_of(box.barrier);
     for (auto& one : run->unfenced)
-        if (one.barrier == box.barrier) fail("the copy engine does not know an mbarrier: no fence after it was initialised");
+        if (one.barrier == box.barrier) fail("TMA does not know an mbarrier: no fence after it was initialised");
     if (box.windows) {
         if ((unsigned)box.shift[0] > 255 || (unsigned)box.shift[1] > 255) fail("a tap beyond 255");
         for (int i = 0; i < 2; ++i) {

@@ -1,4 +1,4 @@
-// wgmma: products of what lies in shared memory, done when they are waited for. The copy engine: boxes that land when no
+// wgmma: products of what lies in shared memory, done when they are waited for. TMA: boxes that land when no
 // thread can go on without them, and barriers that count them.
 #pragma once
 

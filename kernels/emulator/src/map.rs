@@ -21,7 +21,7 @@ pub fn tensor_map(boxes: &Boxes) -> Result<TensorMap, String> {
         return refuse("a length");
     }
     if strides[..rank - 1].iter().any(|stride| !stride.is_multiple_of(16) || *stride >= 1 << 40) {
-        return refuse("a distance that is not on 16 bytes");
+        return refuse("a stride that is not on 16 bytes");
     }
     let (windows, rows, steps, lower, upper) = match kind {
         Kind::Tiled(rows) => {

@@ -1,4 +1,4 @@
-//! `archc bench --kernels --device cuda`: the kernels alone against the ceilings of the same GPU.
+//! `archc bench --kernels --device cuda`: the kernels alone against the peaks of the same GPU.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::Bench;
 use super::{giga, percent};
 use crate::diag::{Code, Problem};
 use crate::exec::cuda::Cuda;
-use crate::exec::cuda::cases::{self, Case, Ceilings, Measured};
+use crate::exec::cuda::cases::{self, Case, Measured, Peaks};
 use crate::io::console::{print, print_json};
 
 pub fn run(args: &Bench, cuda: &Cuda) -> Outcome {
@@ -20,27 +20,27 @@ pub fn run(args: &Bench, cuda: &Cuda) -> Outcome {
             .into());
     }
     let batch = args.batch.unwrap_or(32);
-    let ceilings = cuda.ceilings()?;
+    let peaks = cuda.peaks()?;
     let measured: Vec<Measured> = cases.iter().map(|case| cuda.measure(case, batch)).collect::<Result<_, _>>()?;
     match args.json {
-        true => print_json(&as_json(args, cuda, batch, &ceilings, &measured)),
-        false => print(&as_text(args, cuda, batch, &ceilings, &measured)),
+        true => print_json(&as_json(args, cuda, batch, &peaks, &measured)),
+        false => print(&as_text(args, cuda, batch, &peaks, &measured)),
     }
     Ok(())
 }
 
-fn ideal(ceilings: &Ceilings, one: &Measured) -> (f64, &'static str) {
-    let (sums, moved) = (one.flops / ceilings.flops, one.bytes / ceilings.copy);
+fn ideal(peaks: &Peaks, one: &Measured) -> (f64, &'static str) {
+    let (sums, moved) = (one.flops / peaks.flops, one.bytes / peaks.copy);
     if sums > moved { (sums, "arithmetic") } else { (moved, "memory") }
 }
 
-fn as_text(args: &Bench, cuda: &Cuda, batch: usize, ceilings: &Ceilings, measured: &[Measured]) -> String {
+fn as_text(args: &Bench, cuda: &Cuda, batch: usize, peaks: &Peaks, measured: &[Measured]) -> String {
     let mut text = format!(
         "{}, {}, batch {batch}: {} GB/s copied (measured), {} GFLOP/s (nominal)\n\n",
         cuda.device(),
         args.exec.dtype.name(),
-        giga(ceilings.copy),
-        giga(ceilings.flops)
+        giga(peaks.copy),
+        giga(peaks.flops)
     );
     let heads = [
         ("case", Align::Left),
@@ -48,11 +48,11 @@ fn as_text(args: &Bench, cuda: &Cuda, batch: usize, ceilings: &Ceilings, measure
         ("us", Align::Right),
         ("GFLOP/s", Align::Right),
         ("GB/s", Align::Right),
-        ("of ceiling", Align::Right),
+        ("of roofline", Align::Right),
         ("bound by", Align::Left),
     ];
     let row = |one: &Measured| {
-        let (least, by) = ideal(ceilings, one);
+        let (least, by) = ideal(peaks, one);
         vec![
             one.name.clone(),
             one.kernel.clone(),
@@ -67,16 +67,16 @@ fn as_text(args: &Bench, cuda: &Cuda, batch: usize, ceilings: &Ceilings, measure
     text
 }
 
-fn as_json(args: &Bench, cuda: &Cuda, batch: usize, ceilings: &Ceilings, measured: &[Measured]) -> Value {
+fn as_json(args: &Bench, cuda: &Cuda, batch: usize, peaks: &Peaks, measured: &[Measured]) -> Value {
     let row = |one: &Measured| {
-        let (least, by) = ideal(ceilings, one);
+        let (least, by) = ideal(peaks, one);
         json!({
             "case": one.name,
             "kernel": one.kernel,
             "us": one.seconds * 1e6,
             "gflops": one.flops / one.seconds / 1e9,
             "gbytes_per_second": one.bytes / one.seconds / 1e9,
-            "share_of_ceiling": least / one.seconds,
+            "share_of_roofline": least / one.seconds,
             "bound_by": by,
         })
     };
@@ -84,8 +84,8 @@ fn as_json(args: &Bench, cuda: &Cuda, batch: usize, ceilings: &Ceilings, measure
         "device": cuda.device(),
         "dtype": args.exec.dtype.name(),
         "batch": batch,
-        "copy_gbytes_per_second": ceilings.copy / 1e9,
-        "nominal_gflops": ceilings.flops / 1e9,
+        "copy_gbytes_per_second": peaks.copy / 1e9,
+        "nominal_gflops": peaks.flops / 1e9,
         "kernels": measured.iter().map(row).collect::<Vec<_>>(),
     })
 }

@@ -1,4 +1,4 @@
-//! `archc bench --kernels`: the ceilings of this machine, and the kernels alone against them.
+//! `archc bench --kernels`: the peaks of this machine, and the kernels alone against them.
 
 use archc_base::DType;
 use serde_json::{Value, json};
@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use super::super::Outcome;
 use super::super::table::{Align, table};
 use super::Bench;
-use super::profile::{ceilings_json, ceilings_text};
+use super::profile::{peaks_json, peaks_text};
 use super::{Cores, budget, giga, percent};
 use crate::diag::{Code, Problem};
 use crate::exec::cpu::Cpu;
 use crate::exec::cpu::cases::{self, Case};
-use crate::exec::cpu::ceilings::{self, Arithmetic, Ceilings, Ideal, Traffic};
 use crate::exec::cpu::kernels::{Element, Isa, Policy, Sums};
+use crate::exec::cpu::peaks::{self, Arithmetic, Ideal, Peaks, Traffic};
 use crate::exec::device::cpu;
 use crate::exec::timing::Samples;
 use crate::io::console::{print, print_json};
@@ -35,10 +35,10 @@ fn run_in<T: Element + Sums<T>>(args: &Bench) -> Outcome {
     }
     Cpu::new().check()?;
     let isa = Isa::detect();
-    let before = ceilings::core_to_core();
+    let before = peaks::core_to_core();
     // each instruction set alone, then what networks run on with all threads
-    let single: Vec<Ceilings> = Isa::all().into_iter().map(Ceilings::of_one_thread).collect();
-    let all = Ceilings::measure(isa);
+    let single: Vec<Peaks> = Isa::all().into_iter().map(Peaks::of_one_thread).collect();
+    let all = Peaks::measure(isa);
     let batch = args.batch.unwrap_or(1);
     let measured: Vec<Measured> = cases
         .iter()
@@ -46,7 +46,7 @@ fn run_in<T: Element + Sums<T>>(args: &Bench) -> Outcome {
         .filter(|(_, policy)| !args.exec.exact || *policy == Policy::Exact)
         .map(|(case, policy)| measure::<T>(args, case, policy, batch, &all))
         .collect();
-    let cores = Cores { before, after: ceilings::core_to_core() };
+    let cores = Cores { before, after: peaks::core_to_core() };
     match args.json {
         true => print_json(&as_json(&single, &all, cores, &measured)),
         false => print(&as_text(&single, &all, cores, &measured)),
@@ -63,24 +63,18 @@ struct Measured {
     ideal: Ideal,
 }
 
-fn measure<T: Element + Sums<T>>(
-    args: &Bench,
-    case: &Case,
-    policy: Policy,
-    batch: usize,
-    ceilings: &Ceilings,
-) -> Measured {
-    let mut ready = case.prepare::<T>(ceilings.isa, batch, policy);
+fn measure<T: Element + Sums<T>>(args: &Bench, case: &Case, policy: Policy, batch: usize, peaks: &Peaks) -> Measured {
+    let mut ready = case.prepare::<T>(peaks.isa, batch, policy);
     let taken = ready.time(&budget(args, 0.2, 0.04));
     let (flops, bytes) = (case.flops(batch), case.bytes::<T>(batch));
-    let ideal = ceilings.ideal(flops, Arithmetic::of(&ready.kernel()), &[Traffic { bytes, reach: bytes }]);
+    let ideal = peaks.ideal(flops, Arithmetic::of(&ready.kernel()), &[Traffic { bytes, reach: bytes }]);
     Measured { name: case.name(), kernel: ready.kernel(), taken, flops, bytes, ideal }
 }
 
-fn as_text(single: &[Ceilings], all: &Ceilings, cores: Cores, measured: &[Measured]) -> String {
+fn as_text(single: &[Peaks], all: &Peaks, cores: Cores, measured: &[Measured]) -> String {
     let mut text = String::new();
-    for ceilings in single.iter().chain([all]) {
-        text += &format!("{}\n", ceilings_text(ceilings));
+    for peaks in single.iter().chain([all]) {
+        text += &format!("{}\n", peaks_text(peaks));
     }
     text += &format!("{}\n\n", cores.text());
     let heads = [
@@ -90,7 +84,7 @@ fn as_text(single: &[Ceilings], all: &Ceilings, cores: Cores, measured: &[Measur
         ("min us", Align::Right),
         ("GFLOP/s", Align::Right),
         ("GB/s", Align::Right),
-        ("of ceiling", Align::Right),
+        ("of roofline", Align::Right),
         ("bound by", Align::Left),
     ];
     let row = |one: &Measured| {
@@ -107,11 +101,11 @@ fn as_text(single: &[Ceilings], all: &Ceilings, cores: Cores, measured: &[Measur
         ]
     };
     text += &table(&heads, &measured.iter().map(row).collect::<Vec<_>>());
-    text += "\nGFLOP/s counts the multiply-adds of the plain algorithm, so that Winograd may pass the ceiling.\n";
+    text += "\nGFLOP/s counts the multiply-adds of the plain algorithm, so that Winograd may pass the roofline.\n";
     text
 }
 
-fn as_json(single: &[Ceilings], all: &Ceilings, cores: Cores, measured: &[Measured]) -> Value {
+fn as_json(single: &[Peaks], all: &Peaks, cores: Cores, measured: &[Measured]) -> Value {
     let row = |one: &Measured| {
         let seconds = one.taken.median();
         json!({
@@ -121,12 +115,12 @@ fn as_json(single: &[Ceilings], all: &Ceilings, cores: Cores, measured: &[Measur
             "min_us": one.taken.min() * 1e6,
             "gflops": one.flops / seconds / 1e9,
             "gbytes_per_second": one.bytes / seconds / 1e9,
-            "share_of_ceiling": one.ideal.seconds / seconds,
+            "share_of_roofline": one.ideal.seconds / seconds,
             "bound_by": one.ideal.bound,
         })
     };
     json!({
-        "ceilings": single.iter().chain([all]).map(ceilings_json).collect::<Vec<_>>(),
+        "peaks": single.iter().chain([all]).map(peaks_json).collect::<Vec<_>>(),
         "core_to_core_ns": cores.json(),
         "kernels": measured.iter().map(row).collect::<Vec<_>>(),
     })

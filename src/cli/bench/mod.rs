@@ -18,7 +18,7 @@ use super::run::{Finite, bound};
 use super::session::Session;
 use crate::compile::Compiled;
 use crate::diag::{Code, Problem};
-use crate::exec::cpu::ceilings;
+use crate::exec::cpu::peaks;
 use crate::exec::device::Device;
 #[cfg(not(feature = "cuda"))]
 use crate::exec::device::WITHOUT_CUDA;
@@ -41,7 +41,7 @@ pub struct Bench {
     pub set: Vec<(String, String)>,
     #[command(flatten)]
     pub on: BaseArgs,
-    /// Measure the ceilings of this machine, and the kernels alone against them.
+    /// Measure the peaks of this machine, and the kernels alone against them.
     #[arg(long)]
     pub kernels: bool,
     /// Only kernels whose name has this in it: `resnet50`, `depthwise`.
@@ -122,11 +122,11 @@ fn network(session: &Session, args: &Bench, backend: &dyn Backend, compiled: &Co
 
     let mut outputs = executable.outputs();
     let in_order = executable.in_order(&inputs)?;
-    let before = ceilings::core_to_core();
+    let before = peaks::core_to_core();
     let latency = sample(&budget, || executable.run_into(&in_order, &mut outputs))?;
     let names: Vec<String> = (0..batch).map(|at| format!("noise[{at}]")).collect();
     Finite::new(session, &bound, backend).look(&wanted, &names, &given, outputs.iter())?;
-    let cores = Cores { before, after: ceilings::core_to_core() };
+    let cores = Cores { before, after: peaks::core_to_core() };
     let device_times = executable.device_times(latency.count().clamp(LEAST, MOST_REPLAYS)).transpose()?;
     let seconds = |times: Vec<Duration>| Samples::new(times.iter().map(Duration::as_secs_f64).collect());
     let device_times = device_times.map(seconds);

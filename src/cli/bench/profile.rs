@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::super::table::{Align, count, table};
 use super::{giga, millis, percent};
 use crate::diag::Problem;
-use crate::exec::cpu::ceilings::{Arithmetic, Ceilings, Ideal, Traffic, weight_size};
 use crate::exec::cpu::kernels::Isa;
+use crate::exec::cpu::peaks::{Arithmetic, Ideal, Peaks, Traffic, weight_size};
 use crate::exec::timing::{Budget, Samples, sample};
 use crate::exec::{Executable, Peak};
 use crate::graph::path;
@@ -25,14 +25,14 @@ pub struct Profile {
 
 /// What the steps are held against.
 enum Machine {
-    Cpu(Ceilings),
+    Cpu(Peaks),
     Device(Peak),
 }
 
 impl Machine {
     fn ideal(&self, flops: f64, arithmetic: Arithmetic, traffic: &[Traffic]) -> Ideal {
         let peak = match self {
-            Machine::Cpu(ceilings) => return ceilings.ideal(flops, arithmetic, traffic),
+            Machine::Cpu(peaks) => return peaks.ideal(flops, arithmetic, traffic),
             Machine::Device(peak) => peak,
         };
         let moved = traffic.iter().map(|one| one.bytes).sum::<f64>() / peak.bytes;
@@ -46,7 +46,7 @@ impl Machine {
 
     fn text(&self) -> String {
         match self {
-            Machine::Cpu(ceilings) => ceilings_text(ceilings),
+            Machine::Cpu(peaks) => peaks_text(peaks),
             Machine::Device(peak) => {
                 let (copy, flops) = (giga(peak.bytes), giga(peak.flops));
                 format!("{}: {copy} GB/s copied (measured), {flops} GFLOP/s (nominal)", peak.device)
@@ -56,7 +56,7 @@ impl Machine {
 
     fn json(&self) -> Value {
         match self {
-            Machine::Cpu(ceilings) => ceilings_json(ceilings),
+            Machine::Cpu(peaks) => peaks_json(peaks),
             Machine::Device(peak) => json!({
                 "device": peak.device,
                 "copy_gbytes_per_second": peak.bytes / 1e9,
@@ -94,7 +94,7 @@ pub fn measure(
     })?;
     let warm = runs - taken.count();
     let element = peak.as_ref().map(|peak| peak.element as f64);
-    let machine = peak.map_or_else(|| Machine::Cpu(Ceilings::measure(Isa::detect())), Machine::Device);
+    let machine = peak.map_or_else(|| Machine::Cpu(Peaks::measure(Isa::detect())), Machine::Device);
     let plan = executable.plan();
     let costs: Vec<Cost> = (0..plan.steps().len()).map(|at| plan.cost(at, typed)).collect();
     let kernels = executable.kernels();
@@ -156,7 +156,7 @@ impl Profile {
             ("of all", right),
             ("GFLOP/s", right),
             ("GB/s", right),
-            ("of ceiling", right),
+            ("of roofline", right),
             ("bound by", left),
         ];
         let figures = |row: &Row| {
@@ -185,7 +185,7 @@ impl Profile {
         text += &table(&heads, &self.kernels().iter().map(kernel).collect::<Vec<_>>());
         let ideal: f64 = self.steps.iter().map(|step| step.ideal.seconds).sum();
         text += &format!(
-            "\n{} take {} ms, at the ceilings {} ms\n",
+            "\n{} take {} ms, at the roofline {} ms\n",
             count(self.steps.len(), "step"),
             millis(all),
             millis(ideal)
@@ -199,8 +199,8 @@ impl Profile {
             let all: Vec<String> = self.segments.iter().map(segment).collect();
             text += &format!("samples at a time: {}\n", all.join("; "));
         }
-        text += &format!("ceilings: {}\n", self.machine.text());
-        text += "GFLOP/s counts the multiply-adds of the plain algorithm, so that Winograd may pass the ceiling; GB/s what is\n\
+        text += &format!("peaks: {}\n", self.machine.text());
+        text += "GFLOP/s counts the multiply-adds of the plain algorithm, so that Winograd may pass the roofline; GB/s what is\n\
                  read and written, weights included. A step is bound by arithmetic or by where its data lies.\n";
         text
     }
@@ -212,7 +212,7 @@ impl Profile {
                 "ms": row.seconds * 1e3,
                 "gflops": row.flops / row.seconds / 1e9,
                 "gbytes_per_second": row.bytes / row.seconds / 1e9,
-                "share_of_ceiling": row.ideal.seconds / row.seconds,
+                "share_of_roofline": row.ideal.seconds / row.seconds,
                 "bound_by": row.ideal.bound,
             })
         };
@@ -233,30 +233,30 @@ impl Profile {
             "kernels": self.kernels().iter().map(kernel).collect::<Vec<_>>(),
             "ms": self.seconds() * 1e3,
             "segments": self.segments.iter().map(segment).collect::<Vec<_>>(),
-            "ceilings": self.machine.json(),
+            "peaks": self.machine.json(),
         })
     }
 }
 
 /// `1 thread: 200 GFLOP/s float32, 401 bf16, L2 ..`
-pub fn ceilings_text(ceilings: &Ceilings) -> String {
-    let bf16 = ceilings.bf16.map_or(String::new(), |rate| format!(", {} in bf16", giga(rate)));
-    let levels: Vec<String> = ceilings
+pub fn peaks_text(peaks: &Peaks) -> String {
+    let bf16 = peaks.bf16.map_or(String::new(), |rate| format!(", {} in bf16", giga(rate)));
+    let levels: Vec<String> = peaks
         .levels
         .iter()
         .map(|level| format!("{} {} GB/s read, {} copied", level.name, giga(level.read), giga(level.copy)))
         .collect();
     format!(
         "{} on {}: {} GFLOP/s in f32{bf16}; {}",
-        ceilings.isa.name(),
-        count(ceilings.threads, "thread"),
-        giga(ceilings.fma),
+        peaks.isa.name(),
+        count(peaks.threads, "thread"),
+        giga(peaks.fma),
         levels.join("; ")
     )
 }
 
-pub fn ceilings_json(ceilings: &Ceilings) -> Value {
-    let level = |level: &crate::exec::cpu::ceilings::Level| {
+pub fn peaks_json(peaks: &Peaks) -> Value {
+    let level = |level: &crate::exec::cpu::peaks::Level| {
         json!({
             "level": level.name,
             "read_gbytes_per_second": level.read / 1e9,
@@ -264,10 +264,10 @@ pub fn ceilings_json(ceilings: &Ceilings) -> Value {
         })
     };
     json!({
-        "isa": ceilings.isa.name(),
-        "threads": ceilings.threads,
-        "f32_gflops": ceilings.fma / 1e9,
-        "bf16_gflops": ceilings.bf16.map(|rate| rate / 1e9),
-        "levels": ceilings.levels.iter().map(level).collect::<Vec<_>>(),
+        "isa": peaks.isa.name(),
+        "threads": peaks.threads,
+        "f32_gflops": peaks.fma / 1e9,
+        "bf16_gflops": peaks.bf16.map(|rate| rate / 1e9),
+        "levels": peaks.levels.iter().map(level).collect::<Vec<_>>(),
     })
 }

@@ -230,10 +230,10 @@ impl Case {
             Work::Pool { channels, .. } | Work::GlobalPool { channels, .. } => (channels, channels),
             Work::Softmax { cols, .. } => (cols, cols),
         };
-        let (x_dist, y_dist) = match self.work {
+        let (x_stride, y_stride) = match self.work {
             Work::Softmax { .. } | Work::Linear { .. } => (x_cols, y_cols),
-            _ if T::TERMS == 1 => (kernels::pixel_distance(x_cols), kernels::pixel_distance(y_cols)),
-            _ => (bf16::pixel_distance(x_cols), bf16::pixel_distance(y_cols)),
+            _ if T::TERMS == 1 => (kernels::pixel_stride(x_cols), kernels::pixel_stride(y_cols)),
+            _ => (bf16::pixel_stride(x_cols), bf16::pixel_stride(y_cols)),
         };
         let (x_rows, y_rows) = (batch * x_len / x_cols, batch * y_len / y_cols);
         // sums of about unit size
@@ -247,14 +247,14 @@ impl Case {
             Work::Gemm { k, n, .. } => Packed::Mat(PackedMat::from_nk(isa, Rows::new(&w, n, k))),
             _ => Packed::None,
         };
-        let wide = noise("x", x_rows * x_dist);
+        let wide = noise("x", x_rows * x_stride);
         let (x, w) = (rounded(&wide), rounded(&w));
-        let y = vec![T::down(f32::NAN); y_rows * y_dist];
+        let y = vec![T::down(f32::NAN); y_rows * y_stride];
         let single = match self.work {
-            Work::Linear { .. } => [wide, vec![f32::NAN; y_rows * y_dist]],
+            Work::Linear { .. } => [wide, vec![f32::NAN; y_rows * y_stride]],
             _ => [vec![], vec![]],
         };
-        Ready { case: *self, isa, batch, x, x_dist, w, packed, y, y_dist, single }
+        Ready { case: *self, isa, batch, x, x_stride, w, packed, y, y_stride, single }
     }
 }
 
@@ -281,12 +281,12 @@ pub struct Ready<T> {
     isa: Isa,
     batch: usize,
     x: Vec<T>,
-    x_dist: usize,
+    x_stride: usize,
     /// As they were before they were packed.
     w: Vec<T>,
     packed: Packed<T>,
     y: Vec<T>,
-    y_dist: usize,
+    y_stride: usize,
     /// What a layer of a single row reads and writes, which is float32 in any case.
     single: [Vec<f32>; 2],
 }
@@ -316,8 +316,8 @@ impl<T: Element + Sums<T>> Ready<T> {
     /// Computes the result.
     pub fn run(&mut self) {
         let (isa, n) = (self.isa, self.batch);
-        let image = |x, [h, w]: [usize; 2], c| Image::<T>::new(x, [n, h, w, c]).spaced(self.x_dist);
-        let image_mut = |y, [h, w]: [usize; 2], c| ImageMut::new(y, [n, h, w, c]).spaced(self.y_dist);
+        let image = |x, [h, w]: [usize; 2], c| Image::<T>::new(x, [n, h, w, c]).spaced(self.x_stride);
+        let image_mut = |y, [h, w]: [usize; 2], c| ImageMut::new(y, [n, h, w, c]).spaced(self.y_stride);
         let epilogue = Epilogue::new(None, Act::None);
         let [single_x, single_y] = &mut self.single;
         match (&self.packed, self.case.work) {
@@ -326,8 +326,8 @@ impl<T: Element + Sums<T>> Ready<T> {
                 packed.run(x, image_mut(&mut self.y, shape.window.output(size), shape.out_channels), &epilogue);
             }
             (Packed::Mat(packed), Work::Gemm { m, k, n: cols }) => {
-                let a = Rows::new(&self.x[..], n * m, k).spaced(self.x_dist);
-                packed.run(a, RowsMut::new(&mut self.y[..], n * m, cols).spaced(self.y_dist), &epilogue);
+                let a = Rows::new(&self.x[..], n * m, k).spaced(self.x_stride);
+                packed.run(a, RowsMut::new(&mut self.y[..], n * m, cols).spaced(self.y_stride), &epilogue);
             }
             (_, Work::Linear { k, n: cols }) => {
                 let (a, w) = (Rows::new(&single_x[..], n, k), Rows::new(&self.w[..], cols, k));
@@ -377,7 +377,7 @@ impl<T: Element + Sums<T>> Ready<T> {
                 _ => word % (self.batch * len),
             };
             let (row, col) = (place / cols, place % cols);
-            let at = row * self.y_dist + col;
+            let at = row * self.y_stride + col;
             let got = self.single[1].get(at).copied().unwrap_or_else(|| self.y[at].up());
             let (got, want) = (f64::from(got), self.plain(row, col));
             let error = (got - want).abs();
@@ -392,7 +392,7 @@ impl<T: Element + Sums<T>> Ready<T> {
     /// Row (or pixel) and column (or channel) of the result, by the formula.
     fn plain(&self, row: usize, col: usize) -> f64 {
         let x = |row: usize, col: usize| {
-            let at = row * self.x_dist + col;
+            let at = row * self.x_stride + col;
             f64::from(self.single[0].get(at).copied().unwrap_or_else(|| self.x[at].up()))
         };
         match self.case.work {

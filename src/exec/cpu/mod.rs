@@ -2,10 +2,10 @@
 
 mod bind;
 pub mod cases;
-pub mod ceilings;
 mod kinds;
 mod learning;
 mod memory;
+pub mod peaks;
 mod prefetch;
 mod slicing;
 mod step;
@@ -98,13 +98,13 @@ impl Backend for Cpu {
     }
 
     fn options(&self, batch: usize) -> plan::Options<'_> {
-        let pixel_distance = match self.dtype {
-            DType::F32 => kernels::pixel_distance,
-            _ => kernels::bf16::pixel_distance,
+        let pixel_stride = match self.dtype {
+            DType::F32 => kernels::pixel_stride,
+            _ => kernels::bf16::pixel_stride,
         };
         plan::Options {
             batch,
-            pixel_distance,
+            pixel_stride,
             dtype: self.dtype,
             reduced: plan::Reduced::Large,
             few_channels: kernels::FEW_CHANNELS,

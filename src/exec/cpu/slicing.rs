@@ -6,9 +6,9 @@
 use std::sync::OnceLock;
 
 use super::Cpu;
-use super::ceilings::cache_sizes;
 use super::kernels::{Algorithm, ConvShape, Element, Estimate, Isa, Site, choose, estimate};
 use super::kinds::conv_shape;
+use super::peaks::cache_sizes;
 use crate::net::{Kind, Net};
 use crate::plan::{Level, Load, Slicing, Step, Work};
 use archc_base::DType;

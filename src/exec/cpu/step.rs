@@ -179,18 +179,18 @@ impl Place {
         Place {
             slot: Slot::new(plan, view),
             // what has other axes than the step is read row by row, or not as rows
-            matrix: view.matrix(order).or_else(as_rows).unwrap_or(Matrix { rows: 1, cols: 1, dist: 1 }),
+            matrix: view.matrix(order).or_else(as_rows).unwrap_or(Matrix { rows: 1, cols: 1, stride: 1 }),
             dims: view.dims.clone(),
             strides: view.strides.clone(),
         }
     }
 
     pub(super) fn rows<'a, T>(&self, data: &'a [T]) -> Rows<'a, T> {
-        Rows { data, rows: self.matrix.rows, cols: self.matrix.cols, dist: self.matrix.dist }
+        Rows { data, rows: self.matrix.rows, cols: self.matrix.cols, stride: self.matrix.stride }
     }
 
     pub(super) fn rows_mut<'a, T>(&self, data: &'a mut [T]) -> RowsMut<'a, T> {
-        RowsMut { data, rows: self.matrix.rows, cols: self.matrix.cols, dist: self.matrix.dist }
+        RowsMut { data, rows: self.matrix.rows, cols: self.matrix.cols, stride: self.matrix.stride }
     }
 
     fn four(sizes: &[usize]) -> [usize; 4] {
@@ -199,12 +199,12 @@ impl Place {
 
     pub(super) fn image<'a, T>(&self, data: &'a [T]) -> Image<'a, T> {
         let [n, c, h, w] = Place::four(&self.dims);
-        Image { data, n, h, w, c, dist: self.matrix.dist }
+        Image { data, n, h, w, c, stride: self.matrix.stride }
     }
 
     pub(super) fn image_mut<'a, T>(&self, data: &'a mut [T]) -> ImageMut<'a, T> {
         let [n, c, h, w] = Place::four(&self.dims);
-        ImageMut { data, n, h, w, c, dist: self.matrix.dist }
+        ImageMut { data, n, h, w, c, stride: self.matrix.stride }
     }
 
     /// As images in any order of axes.
@@ -370,8 +370,8 @@ impl RowsIo<'_> {
 
     /// From the operand to the result, which from then on is its own operand.
     pub(super) fn map(&mut self) -> Map<'_> {
-        let RowsMut { rows, cols, dist, .. } = self.y;
-        let y = RowsMut { data: &mut *self.y.data, rows, cols, dist };
+        let RowsMut { rows, cols, stride, .. } = self.y;
+        let y = RowsMut { data: &mut *self.y.data, rows, cols, stride };
         match self.x.take() {
             Some(x) => Map::new(x, y),
             None => Map::in_place(y),
@@ -380,9 +380,9 @@ impl RowsIo<'_> {
 
     /// The rows from `from` to `to`, in place.
     pub(super) fn part(&mut self, from: usize, to: usize) -> Map<'_> {
-        let RowsMut { cols, dist, .. } = self.y;
-        let end = if to == self.y.rows { self.y.data.len() } else { to * dist };
-        Map::in_place(RowsMut { data: &mut self.y.data[from * dist..end], rows: to - from, cols, dist })
+        let RowsMut { cols, stride, .. } = self.y;
+        let end = if to == self.y.rows { self.y.data.len() } else { to * stride };
+        Map::in_place(RowsMut { data: &mut self.y.data[from * stride..end], rows: to - from, cols, stride })
     }
 }
 
@@ -407,11 +407,11 @@ impl Chunk<'_> {
     }
 
     fn with_rows(&self, from: Data, matrix: Matrix, rows: usize, run: impl FnOnce(Rows)) {
-        let Matrix { cols, dist, .. } = matrix;
+        let Matrix { cols, stride, .. } = matrix;
         match from {
-            Data::F32(data) => run(Rows { data: &data[self.row * dist..], rows, cols, dist }),
+            Data::F32(data) => run(Rows { data: &data[self.row * stride..], rows, cols, stride }),
             Data::Bf16(data) => {
-                reduced::widened(self.unit, Rows { data: &data[self.row * dist..], rows, cols, dist }, run);
+                reduced::widened(self.unit, Rows { data: &data[self.row * stride..], rows, cols, stride }, run);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Kernels alone, at the sizes of well-known networks, for `archc bench --kernels --device cuda`.
 //!
 //! A graph has a case several times, each time on other buffers, together more than the second-level cache holds, so that
-//! what one launch leaves there does not speed up the next. The ceilings are the device's own: a copy that is measured, and
+//! what one launch leaves there does not speed up the next. The peaks are the device's own: a copy that is measured, and
 //! the nominal rate of its matrix units.
 
 use std::time::Duration;
@@ -75,7 +75,7 @@ pub struct Measured {
 
 /// What the device can do at most.
 #[derive(Clone, Copy, Debug)]
-pub struct Ceilings {
+pub struct Peaks {
     /// Bytes read and written a second by a copy, measured.
     pub copy: f64,
     /// Operations a second of the matrix units (for f32 of the others), as the maker states them for its clock.
@@ -164,24 +164,24 @@ impl Case {
 
     /// Elements of input, weights and output, and operations.
     fn sizes(&self, batch: usize, dtype: Dtype) -> ([usize; 3], f64) {
-        let dist = super::lower::pixel_distance(dtype);
+        let pixel = super::lower::pixel_stride(dtype);
         let product = |pixels: usize, terms: usize, k: usize| 2.0 * (pixels * terms * k) as f64;
         match self.work {
             Work::Conv { size, c, k, kernel, stride } => {
                 let out = size.div_ceil(stride);
                 let taps = kernel * kernel;
                 let pixels = batch * out * out;
-                let lens = [batch * size * size * dist(c), k * taps * dist(c), pixels * dist(k)];
+                let lens = [batch * size * size * pixel(c), k * taps * pixel(c), pixels * pixel(k)];
                 (lens, product(pixels, taps * c, k))
             }
             Work::Depthwise { size, c, kernel, stride } => {
                 let out = size.div_ceil(stride);
                 let pixels = batch * out * out;
-                let lens = [batch * size * size * dist(c), kernel * kernel * c, pixels * dist(c)];
+                let lens = [batch * size * size * pixel(c), kernel * kernel * c, pixels * pixel(c)];
                 (lens, product(pixels, kernel * kernel, c))
             }
             Work::Linear { rows, c, k } => ([batch * rows * c, k * c, batch * rows * k], product(batch * rows, c, k)),
-            Work::MaxPool { size, c } => ([batch * size * size * dist(c), 0, batch * size * size / 4 * dist(c)], 0.0),
+            Work::MaxPool { size, c } => ([batch * size * size * pixel(c), 0, batch * size * size / 4 * pixel(c)], 0.0),
             Work::Excitation { size, c, hidden, k } => {
                 // the sums are float32
                 let sums = squeezed(size, c).floats(batch) * 4 / dtype.size();
@@ -198,13 +198,13 @@ impl Case {
     /// The launch for buffers at these addresses.
     fn launch(&self, cuda: &Cuda, batch: usize, [x, w, y]: [u64; 3]) -> Result<Pending, Fault> {
         let (dtype, facts) = (cuda.dtype, cuda.driver.facts());
-        let dist = super::lower::pixel_distance(dtype);
+        let pixel = super::lower::pixel_stride(dtype);
         let number = |number: usize| number as i32;
         let over = |n: usize, size: usize, kernel: usize, stride: usize| {
             let window = Window { stride: [stride; 2], padding: [kernel / 2; 4], ..Window::square(kernel) };
             archc_cuda::Window::new(n, [size; 2], [size.div_ceil(stride); 2], &window)
         };
-        let conv = |n: usize, size: usize, c: usize, k: usize, kernel: usize, stride: usize, dists: [usize; 2]| {
+        let conv = |n: usize, size: usize, c: usize, k: usize, kernel: usize, stride: usize, pixels: [usize; 2]| {
             let out = size.div_ceil(stride);
             let mut conv = Conv {
                 x,
@@ -214,21 +214,21 @@ impl Case {
                 c: number(c),
                 k: number(k),
                 groups: 1,
-                x_image: number(size * size * dists[0]),
-                x_row: number(size * dists[0]),
-                x_pixel: number(dists[0]),
-                y_image: number(out * out * dists[1]),
-                y_row: number(out * dists[1]),
-                y_pixel: number(dists[1]),
+                x_image: number(size * size * pixels[0]),
+                x_row: number(size * pixels[0]),
+                x_pixel: number(pixels[0]),
+                y_image: number(out * out * pixels[1]),
+                y_row: number(out * pixels[1]),
+                y_pixel: number(pixels[1]),
                 splits: 1,
                 ..Conv::default()
             };
-            conv.w_dist = number(conv_row(dtype, conv.vec(dtype), c, kernel * kernel));
+            conv.w_stride = number(conv_row(dtype, conv.vec(dtype), c, kernel * kernel));
             choose(cuda.driver.as_ref(), conv, dtype)
         };
         Ok(match self.work {
             Work::Conv { size, c, k, kernel, stride } => {
-                return conv(batch, size, c, k, kernel, stride, [dist(c), dist(k)]);
+                return conv(batch, size, c, k, kernel, stride, [pixel(c), pixel(k)]);
             }
             Work::Linear { rows, c, k } if batch * rows <= LinearRows::MOST => {
                 let (rows, inputs, outputs) = (number(batch * rows), number(c), number(k));
@@ -239,9 +239,9 @@ impl Case {
                     rows,
                     inputs,
                     outputs,
-                    x_dist: inputs,
-                    w_dist: inputs,
-                    y_dist: outputs,
+                    x_stride: inputs,
+                    w_stride: inputs,
+                    y_stride: outputs,
                     ..LinearRows::default()
                 };
                 ready(rows.launch(dtype), &rows)
@@ -254,8 +254,8 @@ impl Case {
                     y,
                     window: over(batch, size, kernel, stride),
                     c: number(c),
-                    x_dist: number(dist(c)),
-                    y_dist: number(dist(c)),
+                    x_stride: number(pixel(c)),
+                    y_stride: number(pixel(c)),
                     ..Depthwise::default()
                 };
                 ready(depthwise.launch(dtype), &depthwise)
@@ -266,8 +266,8 @@ impl Case {
                     y,
                     window: over(batch, size, 3, 2),
                     c: number(c),
-                    x_dist: number(dist(c)),
-                    y_dist: number(dist(c)),
+                    x_stride: number(pixel(c)),
+                    y_stride: number(pixel(c)),
                     mode: archc_base::Pool::Max.code(),
                     ..Pool::default()
                 };
@@ -285,9 +285,9 @@ impl Case {
                     c: number(c),
                     hidden: number(hidden),
                     k: number(k),
-                    w1_dist: number(row(dtype, c)),
-                    w2_dist: number(row(dtype, hidden)),
-                    y_dist: number(k),
+                    w1_stride: number(row(dtype, c)),
+                    w2_stride: number(row(dtype, hidden)),
+                    y_stride: number(k),
                     maps: 2,
                     first: archc_base::Act::Relu.into(),
                     second: archc_base::Act::Sigmoid.into(),
@@ -309,10 +309,10 @@ impl Case {
                     dim: number(dim),
                     queries: number(rows),
                     keys: number(rows),
-                    q_dist: number(3 * cols),
-                    k_dist: number(3 * cols),
-                    v_dist: number(3 * cols),
-                    y_dist: number(cols),
+                    q_stride: number(3 * cols),
+                    k_stride: number(3 * cols),
+                    v_stride: number(3 * cols),
+                    y_stride: number(cols),
                     scale: 1.0 / (dim as f32).sqrt(),
                 };
                 ready(attention.launch(dtype), &attention)
@@ -371,11 +371,11 @@ impl Cuda {
         Ok(Measured { name: case.name(), kernel, seconds, flops, bytes })
     }
 
-    /// The ceilings of the device for this dtype.
+    /// The peaks of the device for this dtype.
     ///
     /// # Errors
     /// As [`Cuda::measure`].
-    pub fn ceilings(&self) -> Result<Ceilings, Problem> {
+    pub fn peaks(&self) -> Result<Peaks, Problem> {
         let side = if self.driver.facts().memory < 8 << 30 { 1 << 10 } else { 1 << 13 };
         let len = side * side;
         let (from, to) = (self.filled(4 * len)?, Memory::new(&self.driver, 4 * len)?);
@@ -386,7 +386,7 @@ impl Cuda {
         let launch = copy.launch(Dtype::F32, Dtype::F32);
         let launch = self.bind(ready(launch, &copy), [0; 2])?;
         let seconds = self.time(&[launch.clone(), launch])?;
-        Ok(Ceilings { copy: (8 * len) as f64 / seconds, flops: self.nominal() })
+        Ok(Peaks { copy: (8 * len) as f64 / seconds, flops: self.nominal() })
     }
 
     /// Operations a second at the nominal clock: those a multiprocessor makes a cycle by its architecture's white paper.

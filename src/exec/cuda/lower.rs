@@ -43,7 +43,7 @@ use archc_base::DType;
 use conv::Image;
 use excitation::Squeezed;
 
-pub(super) use conv::{choose, pixel_distance};
+pub(super) use conv::{choose, pixel_stride};
 
 /// A kind's way to its kernels.
 pub(super) trait OnCuda {
@@ -242,7 +242,7 @@ impl Loading<'_> {
         let Some(step) = self.writers[number].map(|at| &self.plan.steps()[at]) else { return Ok(None) };
         let four = image.dims.len() == 4
             && image.dims[1] < 4
-            && image.matrix(&IMAGE).is_some_and(|matrix| matrix.dist == 4)
+            && image.matrix(&IMAGE).is_some_and(|matrix| matrix.stride == 4)
             // a buffer has whole lines of the arena
             && image.offset + 4 * image.len() / image.dims[1] <= self.plan.buffers()[number].len.next_multiple_of(4);
         if !four || !matches!(step.work, Work::Copy) || step.write != *image {
@@ -388,7 +388,7 @@ impl Lower<'_> {
             bias: self.beside(&step.bias)?,
             gate: self.beside(&step.gate)?,
             residual: self.beside(&step.residual)?,
-            gate_dist: step.gate.as_ref().map_or(0, |gate| gate.dims[1] as i32),
+            gate_stride: step.gate.as_ref().map_or(0, |gate| gate.dims[1] as i32),
             residual_image: apart(|image| image.image),
             residual_row: apart(|image| image.row),
             residual_pixel: apart(|image| image.pixel),
@@ -436,13 +436,13 @@ fn axes(values: &[usize]) -> [i32; RANK] {
 struct Rows {
     rows: i32,
     cols: i32,
-    dist: i32,
+    stride: i32,
 }
 
 /// The view as rows, in an order of axes that the plan promises it has.
 fn rows(view: &View, order: &[usize]) -> Rows {
-    let Matrix { rows, cols, dist } = view.matrix(order).expect("the plan gives rows where a kernel needs them");
+    let Matrix { rows, cols, stride } = view.matrix(order).expect("the plan gives rows where a kernel needs them");
     // no second row is so far away: a round distance lets kernels load in whole vectors
-    let dist = if rows == 1 { cols.next_multiple_of(16) } else { dist };
-    Rows { rows: rows as i32, cols: cols as i32, dist: dist as i32 }
+    let stride = if rows == 1 { cols.next_multiple_of(16) } else { stride };
+    Rows { rows: rows as i32, cols: cols as i32, stride: stride as i32 }
 }

@@ -92,7 +92,7 @@ impl Backend for Cuda {
     fn options(&self, batch: usize) -> plan::Options<'_> {
         plan::Options {
             batch,
-            pixel_distance: lower::pixel_distance(self.dtype),
+            pixel_stride: lower::pixel_stride(self.dtype),
             dtype: match self.dtype {
                 Dtype::F32 | Dtype::Tf32 => DType::F32,
                 Dtype::Bf16 => DType::Bf16,
@@ -115,7 +115,7 @@ impl Backend for Cuda {
     }
 
     fn peak(&self) -> Result<Option<Peak>, Problem> {
-        let cases::Ceilings { copy, flops } = self.ceilings()?;
+        let cases::Peaks { copy, flops } = self.peaks()?;
         Ok(Some(Peak { device: self.device().into(), flops, bytes: copy, element: self.dtype.size() }))
     }
 }

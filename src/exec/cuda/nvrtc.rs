@@ -118,7 +118,7 @@ fn site_packages() -> Vec<PathBuf> {
         let pythons = folders(&library)
             .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python3")));
         for python in pythons {
-            for packages in ["site-packages", "dist-packages"].map(|name| python.join(name)) {
+            for packages in ["site-packages", "stride-packages"].map(|name| python.join(name)) {
                 if packages.is_dir() && !found.contains(&packages) {
                     found.push(packages);
                 }

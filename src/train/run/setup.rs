@@ -93,7 +93,7 @@ pub fn setup(spec: &TrainSpec, typed: &Typed, settings: &Settings, given: &Given
     Ok(Setup { job, config, remarks })
 }
 
-/// The shape of the picture that the network takes.
+/// The shape of the image that the network takes.
 fn input(typed: &Typed) -> Result<[usize; 3], Problem> {
     let (name, id) = typed.graph().inputs().first().expect("a network has an input, and one that learns has one alone");
     match typed.shape(*id).as_image() {

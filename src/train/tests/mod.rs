@@ -118,7 +118,7 @@ impl<'a> Case<'a> {
     }
 
     /// Compares every gradient with differences; `loss` is that of tensors and inputs. Returns how many were compared.
-    /// Where noise is `drawn` the loss knows no other tensors.
+    /// Where dropout is `drawn` the loss knows no other tensors.
     fn check(&mut self, text: &str, drawn: bool, loss: &mut LossOf<'a>) -> usize {
         let (given, inputs) = (self.inputs.clone(), self.inputs.clone());
         let got = self.run(&given);

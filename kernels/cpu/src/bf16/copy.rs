@@ -176,16 +176,16 @@ pub(in super::super) fn by_rows_of<A: Element, B: Element>(
     f: &(dyn Fn(usize, RowsMut) + Sync),
 ) {
     y.check();
-    let (rows, cols, to, dist) = (y.rows, y.cols, Shared(y.data.as_mut_ptr()), y.dist);
-    let (from, from_dist) = match x {
+    let (rows, cols, to, stride) = (y.rows, y.cols, Shared(y.data.as_mut_ptr()), y.stride);
+    let (from, from_stride) = match x {
         RowsIn::Other(x) => {
             x.check();
             assert!(x.rows == rows && x.cols == cols, "rows of another shape than those written");
-            (Source(x.data.as_ptr()), x.dist)
+            (Source(x.data.as_ptr()), x.stride)
         }
         RowsIn::Same => {
             assert!(TypeId::of::<A>() == TypeId::of::<B>(), "in place there is one type");
-            (Source(to.at(0).cast_const().cast()), dist)
+            (Source(to.at(0).cast_const().cast()), stride)
         }
     };
     if rows == 0 || cols == 0 {
@@ -197,11 +197,11 @@ pub(in super::super) fn by_rows_of<A: Element, B: Element>(
             let (first, count) = (block * per, per.min(rows - block * per));
             scratch(count * cols, |wide| {
                 for (i, wide) in wide.chunks_exact_mut(cols).enumerate() {
-                    unit.run(Run { from: from.at((first + i) * from_dist), to: wide.as_mut_ptr(), len: cols });
+                    unit.run(Run { from: from.at((first + i) * from_stride), to: wide.as_mut_ptr(), len: cols });
                 }
                 f(first, RowsMut::new(wide, count, cols));
                 for (i, wide) in wide.chunks_exact(cols).enumerate() {
-                    unit.run(Run { from: wide.as_ptr(), to: to.at((first + i) * dist), len: cols });
+                    unit.run(Run { from: wide.as_ptr(), to: to.at((first + i) * stride), len: cols });
                 }
             });
         }

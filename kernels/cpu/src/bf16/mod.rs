@@ -21,8 +21,8 @@ pub use copy::{RowsIn, by_rows, copy, fill, round, widened};
 pub(super) use copy::{by_rows_of, copy_of};
 pub use simd::Unit;
 
-/// The pixel distance that a buffer of `channels` should have: `channels`, and a cache line more where equal lanes of
+/// The pixel stride that a buffer of `channels` should have: `channels`, and a cache line more where equal lanes of
 /// neighbouring pixels would fall on the same set of the L1 cache (a multiple of 2 KiB).
-pub fn pixel_distance(channels: usize) -> usize {
+pub fn pixel_stride(channels: usize) -> usize {
     if channels > 0 && channels.is_multiple_of(1024) { channels + 32 } else { channels }
 }

@@ -34,13 +34,13 @@ fn poisoned<O: Element>(len: usize) -> Vec<O> {
     poison(len).into_iter().map(O::down).collect()
 }
 
-/// The first `cols` of each `dist`, and that nothing else was written.
-fn picked<O: Element>(out: &[O], cols: usize, dist: usize, what: &str) -> Vec<f32> {
+/// The first `cols` of each `stride`, and that nothing else was written.
+fn picked<O: Element>(out: &[O], cols: usize, stride: usize, what: &str) -> Vec<f32> {
     let up = |row: &[O]| row.iter().map(|value| value.up()).collect::<Vec<_>>();
-    for row in out.chunks(dist) {
+    for row in out.chunks(stride) {
         assert!(up(&row[cols..]).iter().all(|value| value.is_nan()), "wrote between rows: {what}");
     }
-    out.chunks(dist).flat_map(|row| up(&row[..cols])).collect()
+    out.chunks(stride).flat_map(|row| up(&row[..cols])).collect()
 }
 
 /// [n, h, w, c] -> f64 [n, p, q, k], dense.
@@ -65,7 +65,7 @@ fn naive(shape: &ConvShape, x: &Image<bf16>, weight: impl Fn(usize) -> f64) -> V
             if iy < 0 || ix < 0 || iy >= x.h as isize || ix >= x.w as isize {
                 continue;
             }
-            let from = ((n * x.h + iy as usize) * x.w + ix as usize) * x.dist + k / kg * cg;
+            let from = ((n * x.h + iy as usize) * x.w + ix as usize) * x.stride + k / kg * cg;
             for c in 0..cg {
                 sum += exact(x.data[from + c]) * weight(((k * cg + c) * kh + r) * kw + s);
             }
@@ -101,20 +101,20 @@ impl Case {
         self
     }
 
-    /// Draws data, an epilogue and distances, runs the kernel and compares.
+    /// Draws data, an epilogue and strides, runs the kernel and compares.
     fn check<O: Element + Convolved<bf16>>(&self, unit: Unit, algorithm: Algorithm, rng: &mut Rng, tolerance: f64) {
         let Case { shape, size: [n, h, w] } = self;
         let (c, k) = (shape.in_channels, shape.out_channels);
         let what = format!("{unit:?} {shape:?} {:?}", self.size);
-        let (x_dist, y_dist, res_dist) = (c + rng.pick(0, 3), k + rng.pick(0, 3), k + rng.pick(0, 2));
-        let data = halves(rng, n * h * w * x_dist);
-        let x = Image { data: &data[..], n: *n, h: *h, w: *w, c, dist: x_dist };
+        let (x_stride, y_stride, res_stride) = (c + rng.pick(0, 3), k + rng.pick(0, 3), k + rng.pick(0, 2));
+        let data = halves(rng, n * h * w * x_stride);
+        let x = Image { data: &data[..], n: *n, h: *h, w: *w, c, stride: x_stride };
         let terms = shape.weight_len() / k;
         let weights: Vec<f32> = rng.vec(shape.weight_len()).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
         let [p, q] = shape.window.output([*h, *w]);
         let pixels = n * p * q;
         let bias: Option<Vec<f32>> = (rng.pick(0, 2) > 0).then(|| rng.vec(k));
-        let residual: Option<Vec<bf16>> = (rng.pick(0, 1) == 0).then(|| halves(rng, pixels * res_dist));
+        let residual: Option<Vec<bf16>> = (rng.pick(0, 1) == 0).then(|| halves(rng, pixels * res_stride));
         let gate: Option<Vec<f32>> = (rng.pick(0, 2) == 0).then(|| rng.vec(n * k));
         let acts = [Act::None, Act::Relu, Act::RELU6, Act::Silu, Act::HardSwish, Act::Clamp { lo: -0.5, hi: 0.7 }];
         let (before, after) = (acts[rng.pick(0, 5)], acts[rng.pick(0, 5)]);
@@ -122,15 +122,15 @@ impl Case {
         let epilogue = Epilogue {
             bias: bias.as_deref(),
             before,
-            residual: residual.as_deref().map(|data| Rows { data, rows: pixels, cols: k, dist: res_dist }),
+            residual: residual.as_deref().map(|data| Rows { data, rows: pixels, cols: k, stride: res_stride }),
             after,
             gate: gate.as_deref(),
         };
         let packed = PackedConv::<bf16>::pack_for(unit, shape, algorithm, &weights);
         let got = on_threads(&what, || {
-            let mut out = poisoned::<O>(pixels * y_dist);
-            packed.run(x, ImageMut { data: &mut out[..], n: *n, h: p, w: q, c: k, dist: y_dist }, &epilogue);
-            picked(&out, k, y_dist, &what)
+            let mut out = poisoned::<O>(pixels * y_stride);
+            packed.run(x, ImageMut { data: &mut out[..], n: *n, h: p, w: q, c: k, stride: y_stride }, &epilogue);
+            picked(&out, k, y_stride, &what)
         });
         // what is multiplied in float32 has weights in float32
         let floats = !packed.kernel().starts_with("direct");
@@ -143,7 +143,7 @@ impl Case {
             *v += bias.as_ref().map_or(0.0, |b| b[j].into());
             *v = before.apply(*v);
             *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
-            *v += residual.as_ref().map_or(0.0, |r| exact(r[m * res_dist + j]));
+            *v += residual.as_ref().map_or(0.0, |r| exact(r[m * res_stride + j]));
             *v = after.apply(*v);
         }
         close(&got, &want, tolerance, &what);
@@ -367,17 +367,17 @@ fn copies_of_any_strides() {
 fn kernels_over_rows_see_all_rows_once() {
     let mut rng = Rng::new(21);
     for unit in Unit::all() {
-        for (rows, cols, dist) in [(1, 1, 1), (300, 37, 40), (3, 9000, 9000)] {
-            let x = halves(&mut rng, rows * dist);
+        for (rows, cols, stride) in [(1, 1, 1), (300, 37, 40), (3, 9000, 9000)] {
+            let x = halves(&mut rng, rows * stride);
             let want: Vec<f32> = x.iter().map(|v| bf16::from_f32(v.to_f32().max(0.0)).to_f32()).collect();
             let apply = |_: usize, wide: RowsMut| unary(unit.isa(), Act::Relu, Map::in_place(wide));
-            let mut y = poisoned::<bf16>(rows * dist);
-            let from = RowsIn::Other(Rows { data: &x[..], rows, cols, dist });
-            by_rows(unit, from, RowsMut { data: &mut y[..], rows, cols, dist }, apply);
+            let mut y = poisoned::<bf16>(rows * stride);
+            let from = RowsIn::Other(Rows { data: &x[..], rows, cols, stride });
+            by_rows(unit, from, RowsMut { data: &mut y[..], rows, cols, stride }, apply);
             let mut same = x.clone();
-            by_rows::<bf16, bf16>(unit, RowsIn::Same, RowsMut { data: &mut same[..], rows, cols, dist }, apply);
+            by_rows::<bf16, bf16>(unit, RowsIn::Same, RowsMut { data: &mut same[..], rows, cols, stride }, apply);
             for row in 0..rows {
-                let range = row * dist..row * dist + cols;
+                let range = row * stride..row * stride + cols;
                 assert_eq!(wide(&y[range.clone()]), want[range.clone()]);
                 assert_eq!(wide(&same[range.clone()]), want[range]);
             }

@@ -2,7 +2,7 @@
 //!
 //! Formula   y = (x - mean) / sqrt(var + eps) * weight + bias; with x^ the normalised x and M values a channel
 //!           dx = weight / sqrt(var + eps) * (dy - sum(dy) / M - x^ sum(dy x^) / M)
-//! Layout    NHWC, channels are the lanes. Memory is the ceiling: statistics read x once, of differences to the first
+//! Layout    NHWC, channels are the lanes. Memory is the limit: statistics read x once, of differences to the first
 //!           pixel, so that a mean far from 0 costs no digits; backward reads dy and x twice and writes once
 //! Relu      that follows is undone by the sign of y, which is computed again from x with the same instructions
 
@@ -23,7 +23,7 @@ pub fn batch_stats(isa: Isa, x: Rows, stats: &mut [f32]) {
     assert!(stats.len() >= 2 * cols && x.rows > 0, "statistics of nothing");
     let (mean, var) = stats.split_at_mut(cols);
     let part = |rows: std::ops::Range<usize>, out: *mut f32| {
-        isa.run(Stats { x: x.at(rows.start), dist: x.dist, rows: rows.len(), cols, first: x.at(0), out })
+        isa.run(Stats { x: x.at(rows.start), stride: x.stride, rows: rows.len(), cols, first: x.at(0), out })
     };
     over_rows(x.rows, cols, part, |col, [sum, square]: [f64; 2]| {
         let count = x.rows as f64;
@@ -35,7 +35,7 @@ pub fn batch_stats(isa: Isa, x: Rows, stats: &mut [f32]) {
 
 struct Stats {
     x: *const f32,
-    dist: usize,
+    stride: usize,
     rows: usize,
     cols: usize,
     first: *const f32,
@@ -55,14 +55,14 @@ impl Task for Stats {
                 let (mut sum, mut square) = ([S::splat(0.0); 2], [S::splat(0.0); 2]);
                 let mut row = 0;
                 while row + 2 <= self.rows {
-                    let at = self.x.add(row * self.dist + c);
-                    let (a, b) = (S::sub(ld::<S>(at, n), first), S::sub(ld::<S>(at.add(self.dist), n), first));
+                    let at = self.x.add(row * self.stride + c);
+                    let (a, b) = (S::sub(ld::<S>(at, n), first), S::sub(ld::<S>(at.add(self.stride), n), first));
                     sum = [S::add(sum[0], a), S::add(sum[1], b)];
                     square = [S::fma(a, a, square[0]), S::fma(b, b, square[1])];
                     row += 2;
                 }
                 if row < self.rows {
-                    let a = S::sub(ld::<S>(self.x.add(row * self.dist + c), n), first);
+                    let a = S::sub(ld::<S>(self.x.add(row * self.stride + c), n), first);
                     sum[0] = S::add(sum[0], a);
                     square[0] = S::fma(a, a, square[0]);
                 }
@@ -121,7 +121,7 @@ pub fn batch_norm(isa: Isa, io: Map, norm: &BatchNorm, epilogue: &Epilogue) {
                 isa.run(Apply { x: io.from(row), y, residual, cols, line, lo, hi });
                 if bounds.is_none() {
                     let act = epilogue.after;
-                    isa.run(super::super::act::Apply { act, x: y, x_dist: 0, y, y_dist: 0, rows: 1, cols });
+                    isa.run(super::super::act::Apply { act, x: y, x_stride: 0, y, y_stride: 0, rows: 1, cols });
                 }
             }
         });
@@ -173,7 +173,18 @@ pub fn batch_norm_sums(isa: Isa, dy: Rows, x: Rows, norm: &BatchNorm, relu: bool
         let part = |rows: std::ops::Range<usize>, sums: *mut f32| {
             let (first, rows) = (rows.start, rows.len());
             let (dy_at, x_at) = (dy.at(first), x.at(first));
-            isa.run(Sums { dy: dy_at, dy_dist: dy.dist, x: x_at, x_dist: x.dist, rows, cols, norm, line, relu, sums });
+            isa.run(Sums {
+                dy: dy_at,
+                dy_stride: dy.stride,
+                x: x_at,
+                x_stride: x.stride,
+                rows,
+                cols,
+                norm,
+                line,
+                relu,
+                sums,
+            });
         };
         let (weight, bias) = out.split_at_mut(cols);
         over_rows(x.rows, cols, part, |col, [product, sum]: [f64; 2]| {
@@ -185,9 +196,9 @@ pub fn batch_norm_sums(isa: Isa, dy: Rows, x: Rows, norm: &BatchNorm, relu: bool
 
 struct Sums<'a> {
     dy: *const f32,
-    dy_dist: usize,
+    dy_stride: usize,
     x: *const f32,
-    x_dist: usize,
+    x_stride: usize,
     rows: usize,
     cols: usize,
     norm: &'a BatchNorm<'a>,
@@ -211,8 +222,8 @@ impl Task for Sums<'_> {
                     (ld::<S>(self.line.as_ptr().add(c), n), ld::<S>(self.line.as_ptr().add(self.cols + c), n));
                 let (mut product, mut sum) = (zero, zero);
                 for row in 0..self.rows {
-                    let x = ld::<S>(self.x.add(row * self.x_dist + c), n);
-                    let mut dy = ld::<S>(self.dy.add(row * self.dy_dist + c), n);
+                    let x = ld::<S>(self.x.add(row * self.x_stride + c), n);
+                    let mut dy = ld::<S>(self.dy.add(row * self.dy_stride + c), n);
                     if self.relu {
                         dy = S::select(S::gt(S::fma(x, scale, shift), zero), dy, zero);
                     }

@@ -64,8 +64,8 @@ impl Task for Weight<'_> {
                     if iy >= x.h {
                         continue;
                     }
-                    let row = x.data.as_ptr().add((image * x.h + iy) * x.w * x.dist + first);
-                    let dys = dy.data.as_ptr().add(line * dy.w * dy.dist + first);
+                    let row = x.data.as_ptr().add((image * x.h + iy) * x.w * x.stride + first);
+                    let dys = dy.data.as_ptr().add(line * dy.w * dy.stride + first);
                     for s in 0..kw {
                         // two sums, as each waits for the last
                         let mut acc = [S::splat(0.0); 2];
@@ -77,8 +77,8 @@ impl Task for Weight<'_> {
                             .min(dy.w);
                         for q in from..end {
                             let ix = q * shape.window.stride[1] + shift - shape.window.padding[1];
-                            let v = ld::<S>(row.add(ix * x.dist), n);
-                            acc[q % 2] = S::fma(v, ld::<S>(dys.add(q * dy.dist), n), acc[q % 2]);
+                            let v = ld::<S>(row.add(ix * x.stride), n);
+                            acc[q % 2] = S::fma(v, ld::<S>(dys.add(q * dy.stride), n), acc[q % 2]);
                         }
                         let at = sums.as_mut_ptr().add((r * kw + s) * S::N);
                         S::store(at, S::add(S::load(at), S::add(acc[0], acc[1])));
@@ -98,10 +98,10 @@ pub(super) fn data(isa: Isa, shape: &ConvShape, weights: &[f32], dy: Image, dx: 
         for (channel, own) in weights.chunks_exact(taps).take(c).enumerate() {
             own.iter().enumerate().for_each(|(tap, w)| packed[tap * c + channel] = *w);
         }
-        let (packed, base, dist, h, w) = (&*packed, Shared(dx.data.as_mut_ptr()), dx.dist, dx.h, dx.w);
+        let (packed, base, stride, h, w) = (&*packed, Shared(dx.data.as_mut_ptr()), dx.stride, dx.h, dx.w);
         ranges(dx.n * h, w * c * taps, |lines| {
             for line in lines {
-                isa.run(Line { shape, w: packed, dy, line, size: [h, w], c, dx: base.at(line * w * dist), dist });
+                isa.run(Line { shape, w: packed, dy, line, size: [h, w], c, dx: base.at(line * w * stride), stride });
             }
         });
     });
@@ -115,7 +115,7 @@ struct Line<'a> {
     size: [usize; 2],
     c: usize,
     dx: *mut f32,
-    dist: usize,
+    stride: usize,
 }
 
 impl Task for Line<'_> {
@@ -124,7 +124,7 @@ impl Task for Line<'_> {
     /// As [`Task::run`]; the views were checked, and the line of dx is this task's.
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Line { shape, w, dy, line, size: [h, width], c, dx, dist } = self;
+        let Line { shape, w, dy, line, size: [h, width], c, dx, stride } = self;
         let [kh, kw] = shape.window.kernel;
         let (image, iy) = (line / h, line % h);
         // which window sees position `i` by tap `t`
@@ -144,11 +144,11 @@ impl Task for Line<'_> {
                         let Some(p) = window(iy, r, 0, dy.h) else { continue };
                         for s in 0..kw {
                             let Some(q) = window(ix, s, 1, dy.w) else { continue };
-                            let d = ld::<S>(dy.data.as_ptr().add(((image * dy.h + p) * dy.w + q) * dy.dist + at), n);
+                            let d = ld::<S>(dy.data.as_ptr().add(((image * dy.h + p) * dy.w + q) * dy.stride + at), n);
                             sum = S::fma(d, ld::<S>(w.as_ptr().add((r * kw + s) * c + at), n), sum);
                         }
                     }
-                    st::<S>(dx.add(ix * dist + at), sum, n);
+                    st::<S>(dx.add(ix * stride + at), sum, n);
                     at += n;
                 }
             }

@@ -8,7 +8,7 @@ fn moments(x: &Image, image: usize, channels: std::ops::Range<usize>, eps: f32) 
     let count = (x.h * x.w * channels.len()) as f64;
     let each = |f: &dyn Fn(f64) -> f64| -> f64 {
         let pixels = image * x.h * x.w..(image + 1) * x.h * x.w;
-        pixels.map(|p| x.data[p * x.dist..][channels.clone()].iter().map(|v| f(f64::from(*v))).sum::<f64>()).sum()
+        pixels.map(|p| x.data[p * x.stride..][channels.clone()].iter().map(|v| f(f64::from(*v))).sum::<f64>()).sum()
     };
     let mean = each(&|v| v) / count;
     let var = each(&|v| (v - mean) * (v - mean)) / count;
@@ -21,14 +21,14 @@ pub fn group_norm_data(groups: usize, eps: f32, dy: Image, x: Image, weight: &[f
     dx.check();
     assert!(dx.n == x.n && dx.c == x.c && [dx.h, dx.w] == [x.h, x.w] && weight.len() >= x.c, "images of another shape");
     let size = x.c / groups;
-    let (base, dist, pixels) = (Shared(dx.data.as_mut_ptr()), dx.dist, x.h * x.w);
+    let (base, stride, pixels) = (Shared(dx.data.as_mut_ptr()), dx.stride, x.h * x.w);
     tasks(x.n * groups, |task| {
         let (image, first) = (task / groups, task % groups * size);
         let (mean, rstd) = moments(&x, image, first..first + size, eps);
         let (mut sum, mut product) = (0.0, 0.0);
         let at = |p: usize, c: usize| {
-            let g = f64::from(dy.data[p * dy.dist + c]) * f64::from(weight[c]);
-            (g, (f64::from(x.data[p * x.dist + c]) - mean) * rstd)
+            let g = f64::from(dy.data[p * dy.stride + c]) * f64::from(weight[c]);
+            (g, (f64::from(x.data[p * x.stride + c]) - mean) * rstd)
         };
         for p in image * pixels..(image + 1) * pixels {
             for c in first..first + size {
@@ -43,7 +43,7 @@ pub fn group_norm_data(groups: usize, eps: f32, dy: Image, x: Image, weight: &[f
                 let (g, normed) = at(p, c);
                 let v = rstd * (g - sum / count - normed * product / count);
                 // SAFETY: these channels of this image are this task's, and lie inside dx.
-                unsafe { *base.at(p * dist + c) = v as f32 };
+                unsafe { *base.at(p * stride + c) = v as f32 };
             }
         }
     });
@@ -62,8 +62,8 @@ pub fn group_norm_sums(groups: usize, eps: f32, dy: Image, x: Image, out: &mut [
             let (mean, rstd) = moments(&x, image, first..first + size, eps);
             for p in image * pixels..(image + 1) * pixels {
                 for (at, sums) in sums.iter_mut().enumerate() {
-                    let d = f64::from(dy.data[p * dy.dist + first + at]);
-                    sums[0] += d * (f64::from(x.data[p * x.dist + first + at]) - mean) * rstd;
+                    let d = f64::from(dy.data[p * dy.stride + first + at]);
+                    sums[0] += d * (f64::from(x.data[p * x.stride + first + at]) - mean) * rstd;
                     sums[1] += d;
                 }
             }

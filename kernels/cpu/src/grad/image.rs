@@ -28,15 +28,15 @@ fn run(isa: Isa, kind: Pool, axes: [Axis; 2], dilation: [usize; 2], dy: Image, x
     dx.check();
     assert!(dy.c == x.c && dx.c == x.c && dy.n == x.n && dx.n == x.n, "images of other channels");
     assert!([dx.h, dx.w] == [x.h, x.w], "images of another size");
-    let (out, dist) = (Shared(dx.data.as_mut_ptr()), dx.dist);
+    let (out, stride) = (Shared(dx.data.as_mut_ptr()), dx.stride);
     // whole cache lines, more of them where there are tasks enough
     let wide = if x.n * x.c >= 128 * isa.lanes() { 4 * isa.lanes() } else { isa.lanes() };
     let strips = x.c.div_ceil(wide);
     tasks(x.n * strips, |task| {
         let (image, first) = (task / strips, task % strips * wide);
         let channels = wide.min(x.c - first);
-        let dx = out.at(image * x.h * x.w * dist + first);
-        isa.run(Windows { kind, axes, dilation, dy, x, image, first, channels, dx, dist });
+        let dx = out.at(image * x.h * x.w * stride + first);
+        isa.run(Windows { kind, axes, dilation, dy, x, image, first, channels, dx, stride });
     });
 }
 
@@ -50,7 +50,7 @@ struct Windows<'a> {
     first: usize,
     channels: usize,
     dx: *mut f32,
-    dist: usize,
+    stride: usize,
 }
 
 impl Task for Windows<'_> {
@@ -59,13 +59,13 @@ impl Task for Windows<'_> {
     /// As [`Task::run`]; spans lie inside the image, `dx` is this task's.
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Windows { kind, axes, dilation, ref dy, ref x, image, first, channels, dx, dist } = self;
+        let Windows { kind, axes, dilation, ref dy, ref x, image, first, channels, dx, stride } = self;
         // SAFETY: the caller's.
         unsafe {
             let clear = |rows: std::ops::Range<usize>| {
                 for p in rows.start * x.w..rows.end * x.w {
                     lanes!(S, channels, |c, n| {
-                        st::<S>(dx.add(p * dist + c), S::splat(0.0), n);
+                        st::<S>(dx.add(p * stride + c), S::splat(0.0), n);
                     });
                 }
             };
@@ -79,8 +79,8 @@ impl Task for Windows<'_> {
                 }
                 for q in 0..dy.w {
                     let cols = axes[1].span(q);
-                    let dy = dy.data.as_ptr().add(((image * dy.h + p) * dy.w + q) * dy.dist + first);
-                    let x_at = x.data.as_ptr().add(image * x.h * x.w * x.dist + first);
+                    let dy = dy.data.as_ptr().add(((image * dy.h + p) * dy.w + q) * dy.stride + first);
+                    let x_at = x.data.as_ptr().add(image * x.h * x.w * x.stride + first);
                     lanes!(S, channels, |c, n| {
                         self.window::<S>(kind, [rows, cols], dilation, (dy.add(c), x_at.add(c), dx.add(c)), n);
                     });
@@ -105,7 +105,7 @@ impl Windows<'_> {
         (dy, x_at, dx): (*const f32, *const f32, *mut f32),
         n: usize,
     ) {
-        let (x, dist) = (&self.x, self.dist);
+        let (x, stride) = (&self.x, self.stride);
         // SAFETY: the caller's.
         unsafe {
             let zero = S::splat(0.0);
@@ -118,7 +118,7 @@ impl Windows<'_> {
                     while iy < rows.1 {
                         let mut ix = cols.0;
                         while ix < cols.1 {
-                            max = S::max(ld::<S>(x_at.add((iy * x.w + ix) * x.dist), n), max);
+                            max = S::max(ld::<S>(x_at.add((iy * x.w + ix) * x.stride), n), max);
                             ix += dilation[1];
                         }
                         iy += dilation[0];
@@ -128,8 +128,8 @@ impl Windows<'_> {
                         let mut ix = cols.0;
                         while ix < cols.1 {
                             let at = iy * x.w + ix;
-                            let below = S::gt(max, ld::<S>(x_at.add(at * x.dist), n));
-                            let to = dx.add(at * dist);
+                            let below = S::gt(max, ld::<S>(x_at.add(at * x.stride), n));
+                            let to = dx.add(at * stride);
                             st::<S>(to, S::add(ld::<S>(to, n), S::select(below, zero, d)), n);
                             // whoever comes first has it all
                             d = S::select(below, d, zero);
@@ -144,7 +144,7 @@ impl Windows<'_> {
                     d = S::div(d, S::splat(count.max(1) as f32));
                     for iy in rows.0..rows.1 {
                         for ix in cols.0..cols.1 {
-                            let to = dx.add((iy * x.w + ix) * dist);
+                            let to = dx.add((iy * x.w + ix) * stride);
                             st::<S>(to, S::add(ld::<S>(to, n), d), n);
                         }
                     }
@@ -159,7 +159,7 @@ pub fn resize_data(isa: Isa, mode: Resample, scale: Option<[f64; 2]>, dy: Image,
     dy.check();
     dx.check();
     assert!(dy.c == dx.c && dy.n == dx.n && dx.h > 0 && dx.w > 0, "images of other channels");
-    let (h, w, c, dist) = (dx.h, dx.w, dx.c, dx.dist);
+    let (h, w, c, stride) = (dx.h, dx.w, dx.c, dx.stride);
     let ratio = |axis: usize, from: usize, to: usize| match scale {
         Some(scale) => 1.0 / scale[axis],
         None => from as f64 / to as f64,
@@ -173,8 +173,8 @@ pub fn resize_data(isa: Isa, mode: Resample, scale: Option<[f64; 2]>, dy: Image,
     tasks(dy.n * strips, |task| {
         let (image, first) = (task / strips, task % strips * isa.lanes());
         let channels = isa.lanes().min(c - first);
-        let dx = out.at(image * h * w * dist + first);
-        isa.run(Scatter { dy, image, first, channels, ys: &ys, xs: &xs, dx, size: [h, w], dist });
+        let dx = out.at(image * h * w * stride + first);
+        isa.run(Scatter { dy, image, first, channels, ys: &ys, xs: &xs, dx, size: [h, w], stride });
     });
 }
 
@@ -187,7 +187,7 @@ struct Scatter<'a> {
     xs: &'a [Taps],
     dx: *mut f32,
     size: [usize; 2],
-    dist: usize,
+    stride: usize,
 }
 
 impl Task for Scatter<'_> {
@@ -196,18 +196,18 @@ impl Task for Scatter<'_> {
     /// As [`Task::run`]; taps lie inside the image, `dx` is this task's.
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Scatter { dy, image, first, channels: n, ys, xs, dx, size: [h, w], dist } = self;
+        let Scatter { dy, image, first, channels: n, ys, xs, dx, size: [h, w], stride } = self;
         // SAFETY: the caller's.
         unsafe {
             for p in 0..h * w {
-                st::<S>(dx.add(p * dist), S::splat(0.0), n);
+                st::<S>(dx.add(p * stride), S::splat(0.0), n);
             }
             for (p, ys) in ys.iter().enumerate() {
                 for (q, xs) in xs.iter().enumerate() {
-                    let d = ld::<S>(dy.data.as_ptr().add(((image * dy.h + p) * dy.w + q) * dy.dist + first), n);
+                    let d = ld::<S>(dy.data.as_ptr().add(((image * dy.h + p) * dy.w + q) * dy.stride + first), n);
                     for i in 0..ys.n {
                         for j in 0..xs.n {
-                            let to = dx.add((ys.at[i] * w + xs.at[j]) * dist);
+                            let to = dx.add((ys.at[i] * w + xs.at[j]) * stride);
                             st::<S>(to, S::fma(d, S::splat(ys.weight[i] * xs.weight[j]), ld::<S>(to, n)), n);
                         }
                     }

@@ -17,9 +17,9 @@ pub fn sums(isa: Isa, dy: Rows, out: &mut [f32]) {
         isa.run(Sums {
             kind,
             dy: dy.at(rows.start),
-            dist: dy.dist,
+            stride: dy.stride,
             x: dy.at(0),
-            x_dist: 0,
+            x_stride: 0,
             rows: rows.len(),
             cols: dy.cols,
             to,
@@ -36,7 +36,16 @@ pub fn prelu_sums(isa: Isa, dy: Rows, x: Rows, out: &mut [f32]) {
     let mut total = 0.0;
     let part = |rows: std::ops::Range<usize>, to: *mut f32| {
         let (kind, first, rows) = (Sum::Negative, rows.start, rows.len());
-        isa.run(Sums { kind, dy: dy.at(first), dist: dy.dist, x: x.at(first), x_dist: x.dist, rows, cols: x.cols, to });
+        isa.run(Sums {
+            kind,
+            dy: dy.at(first),
+            stride: dy.stride,
+            x: x.at(first),
+            x_stride: x.stride,
+            rows,
+            cols: x.cols,
+            to,
+        });
     };
     over_rows(x.rows, x.cols, part, |col, [sum]: [f64; 1]| {
         total += sum;
@@ -56,7 +65,16 @@ pub fn layer_norm_sums(isa: Isa, dy: Rows, x: Rows, eps: f32, out: &mut [f32]) {
     let (weight, bias) = out.split_at_mut(x.cols);
     let part = |rows: std::ops::Range<usize>, to: *mut f32| {
         let (kind, first, rows) = (Sum::Normed(eps), rows.start, rows.len());
-        isa.run(Sums { kind, dy: dy.at(first), dist: dy.dist, x: x.at(first), x_dist: x.dist, rows, cols: x.cols, to });
+        isa.run(Sums {
+            kind,
+            dy: dy.at(first),
+            stride: dy.stride,
+            x: x.at(first),
+            x_stride: x.stride,
+            rows,
+            cols: x.cols,
+            to,
+        });
     };
     over_rows(x.rows, x.cols, part, |col, [product, sum]: [f64; 2]| {
         weight[col] = product as f32;
@@ -81,9 +99,9 @@ enum Sum {
 struct Sums {
     kind: Sum,
     dy: *const f32,
-    dist: usize,
+    stride: usize,
     x: *const f32,
-    x_dist: usize,
+    x_stride: usize,
     rows: usize,
     cols: usize,
     to: *mut f32,
@@ -95,11 +113,11 @@ impl Task for Sums {
     /// As [`Task::run`]; the rows are valid, and the sums are this task's.
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Sums { kind, dy, dist, x, x_dist, rows, cols, to } = self;
+        let Sums { kind, dy, stride, x, x_stride, rows, cols, to } = self;
         // SAFETY: the caller's.
         unsafe {
             for row in 0..rows {
-                let (dy, x) = (dy.add(row * dist), x.add(row * x_dist));
+                let (dy, x) = (dy.add(row * stride), x.add(row * x_stride));
                 let moments = match kind {
                     Sum::Normed(eps) => moments::<S>(x, cols, eps),
                     _ => (0.0, 0.0),

@@ -1,6 +1,6 @@
 //! Optimisers: PyTorch's rules, one pass over weights, gradients and moments.
 //!
-//! Memory is the ceiling: every number is read and written once. The loops are plain, and vector code where the
+//! Memory is the limit: every number is read and written once. The loops are plain, and vector code where the
 //! instruction set allows.
 
 use archc_base::Rule;

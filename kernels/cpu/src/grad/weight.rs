@@ -6,7 +6,7 @@
 //!           packed and padding is a row of zeros. Images of few channels are framed with zeros, the taps of a window row
 //!           being one long row of channels
 //! Cut       by panels of output channels and, where those are few, by pixels too; parts are summed in their order
-//! Ceiling   the FMA units: per pixel of a tile MR + 2 loads and 2 MR FMAs
+//! Roofline  the FMA units: per pixel of a tile MR + 2 loads and 2 MR FMAs
 
 use super::super::conv::ConvShape;
 use super::super::par::{Shared, scratch, tasks};
@@ -40,7 +40,7 @@ pub fn conv_weight(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f
             let mut ix =
                 (q * shape.window.stride[1] + s * shape.window.dilation[1]).wrapping_sub(shape.window.padding[1]);
             for seen in line {
-                *seen = (iy < x.h && ix < x.w).then(|| ((n * x.h + iy) * x.w + ix) * x.dist);
+                *seen = (iy < x.h && ix < x.w).then(|| ((n * x.h + iy) * x.w + ix) * x.stride);
                 ix = ix.wrapping_add(shape.window.stride[1]);
             }
             (rest, row, q) = (more, row + 1, 0);
@@ -58,7 +58,7 @@ pub fn linear_weight(isa: Isa, x: Rows, dy: Rows, dw: &mut [f32]) {
     dy.check();
     assert!(x.rows == dy.rows && dw.len() >= x.cols * dy.cols, "rows of another shape");
     let see = |_: usize, first: usize, seen: &mut [Seen]| {
-        seen.iter_mut().enumerate().for_each(|(i, seen)| *seen = Some((first + i) * x.dist));
+        seen.iter_mut().enumerate().for_each(|(i, seen)| *seen = Some((first + i) * x.stride));
     };
     let to = To { col: x.cols, row: (0..x.cols).collect(), tap: 0 };
     let job = Job { isa, groups: 1, taps: 1, rows: x.cols, cols: dy.cols, x: x.data, dy, see: &see, to: &to };
@@ -78,7 +78,7 @@ fn framed(isa: Isa, shape: &ConvShape, x: Image, dy: Image, dw: &mut [f32]) {
             image.fill(0.0);
             for (y, line) in image.chunks_exact_mut(row).skip(top).take(x.h).enumerate() {
                 for (ix, pixel) in line[left * c..].chunks_exact_mut(c).take(x.w).enumerate() {
-                    pixel.copy_from_slice(&x.data[((n * x.h + y) * x.w + ix) * x.dist..][..c]);
+                    pixel.copy_from_slice(&x.data[((n * x.h + y) * x.w + ix) * x.stride..][..c]);
                 }
             }
         });
@@ -196,7 +196,7 @@ impl Job<'_> {
                                     from,
                                     rows: to - from,
                                     dy: dy.at(at).wrapping_add(group * cols + first),
-                                    dist: dy.dist,
+                                    stride: dy.stride,
                                     cols: kb.min(cols - first),
                                     sums: &mut own[(tap * rows + from) * kb..(tap * rows + to) * kb],
                                     begin: at == range.start,
@@ -230,7 +230,7 @@ struct Tile<'a> {
     from: usize,
     rows: usize,
     dy: *const f32,
-    dist: usize,
+    stride: usize,
     cols: usize,
     /// [rows][2 vectors]
     sums: &'a mut [f32],
@@ -283,7 +283,7 @@ impl Tile<'_> {
                         let v = S::splat(*x.add(I));
                         acc[I] = [S::fma(v, d[0], acc[I][0]), S::fma(v, d[1], acc[I][1])];
                     });
-                    dy = dy.wrapping_add(self.dist);
+                    dy = dy.wrapping_add(self.stride);
                 }
             } else {
                 for x in self.x {
@@ -293,7 +293,7 @@ impl Tile<'_> {
                         let v = S::splat(*x.add(I));
                         acc[I] = [S::fma(v, d[0], acc[I][0]), S::fma(v, d[1], acc[I][1])];
                     });
-                    dy = dy.wrapping_add(self.dist);
+                    dy = dy.wrapping_add(self.stride);
                 }
             }
             unroll!(I < MR, {

@@ -24,7 +24,7 @@ pub fn naive(shape: &ConvShape, x: &Image, w: &[f32]) -> Vec<f64> {
                             if iy < 0 || ix < 0 || iy >= x.h as isize || ix >= x.w as isize {
                                 continue;
                             }
-                            let at = ((n * x.h + iy as usize) * x.w + ix as usize) * x.dist + k / kg * cg;
+                            let at = ((n * x.h + iy as usize) * x.w + ix as usize) * x.stride + k / kg * cg;
                             for c in 0..cg {
                                 sum += f64::from(x.data[at + c]) * f64::from(w[((k * cg + c) * kh + r) * kw + s]);
                             }
@@ -64,21 +64,21 @@ impl Case {
         self
     }
 
-    /// Draws data, an epilogue and distances, runs the kernel and compares.
+    /// Draws data, an epilogue and strides, runs the kernel and compares.
     pub fn check(&self, isa: Isa, algorithm: Algorithm, rng: &mut Rng) {
         let Case { shape, size: [n, h, w] } = self;
         let (c, k) = (shape.in_channels, shape.out_channels);
         let what = format!("{} {algorithm:?} {shape:?} {:?}", isa.name(), self.size);
-        let (x_dist, y_dist, res_dist) = (c + rng.pick(0, 3), k + rng.pick(0, 3), k + rng.pick(0, 2));
-        let data = rng.vec(n * h * w * x_dist);
-        let x = Image { data: &data, n: *n, h: *h, w: *w, c, dist: x_dist };
+        let (x_stride, y_stride, res_stride) = (c + rng.pick(0, 3), k + rng.pick(0, 3), k + rng.pick(0, 2));
+        let data = rng.vec(n * h * w * x_stride);
+        let x = Image { data: &data, n: *n, h: *h, w: *w, c, stride: x_stride };
         // Sums of about unit size, so that the tolerance means the same for all.
         let terms = shape.weight_len() / k;
         let weights: Vec<f32> = rng.vec(shape.weight_len()).iter().map(|w| w * 3.0 / (terms as f32).sqrt()).collect();
         let [p, q] = shape.window.output([*h, *w]);
         let pixels = n * p * q;
         let bias: Option<Vec<f32>> = (rng.pick(0, 2) > 0).then(|| rng.vec(k));
-        let residual: Option<Vec<f32>> = (rng.pick(0, 1) == 0).then(|| rng.vec(pixels * res_dist));
+        let residual: Option<Vec<f32>> = (rng.pick(0, 1) == 0).then(|| rng.vec(pixels * res_stride));
         let gate: Option<Vec<f32>> = (rng.pick(0, 2) == 0).then(|| rng.vec(n * k));
         let acts = [Act::None, Act::Relu, Act::RELU6, Act::Silu, Act::HardSwish, Act::Clamp { lo: -0.5, hi: 0.7 }];
         let (before, after) = (acts[rng.pick(0, 5)], acts[rng.pick(0, 5)]);
@@ -87,20 +87,20 @@ impl Case {
             bias: bias.as_deref(),
             before,
             gate: gate.as_deref(),
-            residual: residual.as_deref().map(|data| Rows { data, rows: pixels, cols: k, dist: res_dist }),
+            residual: residual.as_deref().map(|data| Rows { data, rows: pixels, cols: k, stride: res_stride }),
             after,
         };
         let packed = PackedConv::pack_for(isa, shape, algorithm, &weights);
         let got = on_threads(&what, || {
-            let mut out = poison(pixels * y_dist);
-            packed.run(x, ImageMut { data: &mut out, n: *n, h: p, w: q, c: k, dist: y_dist }, &epilogue);
-            if y_dist > k {
+            let mut out = poison(pixels * y_stride);
+            packed.run(x, ImageMut { data: &mut out, n: *n, h: p, w: q, c: k, stride: y_stride }, &epilogue);
+            if y_stride > k {
                 assert!(
-                    out.chunks(y_dist).all(|px| px[k..].iter().all(|v| v.is_nan())),
+                    out.chunks(y_stride).all(|px| px[k..].iter().all(|v| v.is_nan())),
                     "wrote between pixels: {what}"
                 );
             }
-            out.chunks(y_dist).flat_map(|px| px[..k].to_vec()).collect()
+            out.chunks(y_stride).flat_map(|px| px[..k].to_vec()).collect()
         });
         let mut want = naive(shape, &x, &weights);
         for (i, v) in want.iter_mut().enumerate() {
@@ -108,7 +108,7 @@ impl Case {
             *v += bias.as_ref().map_or(0.0, |b| b[j].into());
             *v = before.apply(*v);
             *v *= gate.as_ref().map_or(1.0, |g| g[m / (p * q) * k + j].into());
-            *v += residual.as_ref().map_or(0.0, |r| r[m * res_dist + j].into());
+            *v += residual.as_ref().map_or(0.0, |r| r[m * res_stride + j].into());
             *v = after.apply(*v);
         }
         // the larger tiles of Winograd's algorithm cancel more, and a bound after the sum hides how large it was
@@ -126,7 +126,7 @@ impl Case {
         let pointwise = ConvShape::new(c, k, 1) == *shape;
         let factors = (pointwise && rng.pick(0, 1) == 0).then(|| rng.vec(n * c));
         let mut scaled = x.data.to_vec();
-        for (i, pixel) in scaled.chunks_mut(x.dist).enumerate() {
+        for (i, pixel) in scaled.chunks_mut(x.stride).enumerate() {
             for (v, j) in pixel.iter_mut().zip(0..c) {
                 *v *= factors.as_ref().map_or(1.0, |f| f[i / (x.h * x.w) * c + j]);
             }
@@ -137,13 +137,13 @@ impl Case {
         for (i, v) in plain.iter().enumerate() {
             want[i / (p * q * k) * k + i % k] += f64::from(*v) / (p * q) as f64;
         }
-        let dist = k + rng.pick(0, 3);
-        let dense = |means: &[f32]| -> Vec<f32> { means.chunks(dist).flat_map(|row| row[..k].to_vec()).collect() };
+        let stride = k + rng.pick(0, 3);
+        let dense = |means: &[f32]| -> Vec<f32> { means.chunks(stride).flat_map(|row| row[..k].to_vec()).collect() };
         let got = on_threads(&what, || {
-            let (mut image, mut means) = (poison(n * p * q * k), poison(n * dist));
+            let (mut image, mut means) = (poison(n * p * q * k), poison(n * stride));
             let y = Output::Both(
                 ImageMut::new(&mut image, [n, p, q, k]),
-                RowsMut { data: &mut means, rows: n, cols: k, dist },
+                RowsMut { data: &mut means, rows: n, cols: k, stride },
             );
             packed.run_io(ConvIo { x: Input::Image(x), scale: factors.as_deref(), y }, epilogue);
             image.extend(dense(&means));
@@ -154,8 +154,8 @@ impl Case {
         assert_eq!(bits(image), bits(&plain), "the image changes with its means: {what}");
         close(means, &want, 1e-6, &what);
         let got = on_threads(&what, || {
-            let mut means = poison(n * dist);
-            let y: Output = Output::Means(RowsMut { data: &mut means, rows: n, cols: k, dist });
+            let mut means = poison(n * stride);
+            let y: Output = Output::Means(RowsMut { data: &mut means, rows: n, cols: k, stride });
             packed.run_io(ConvIo { x: Input::Image(x), scale: factors.as_deref(), y }, epilogue);
             dense(&means)
         });

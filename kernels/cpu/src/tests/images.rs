@@ -14,7 +14,7 @@ fn at(mut i: usize, shape: &[usize], strides: &[usize]) -> usize {
     at
 }
 
-/// Runs on [n, h, w, c] with odd pixel distances and returns the dense output.
+/// Runs on [n, h, w, c] with odd pixel strides and returns the dense output.
 fn on_images(
     what: &str,
     rng: &mut Rng,
@@ -30,7 +30,7 @@ fn on_images(
     }
     on_threads(what, || {
         let mut y = poison(n * p * q * yd);
-        f(Image { data: &wide, n, h, w, c, dist: xd }, ImageMut { data: &mut y, n, h: p, w: q, c: k, dist: yd });
+        f(Image { data: &wide, n, h, w, c, stride: xd }, ImageMut { data: &mut y, n, h: p, w: q, c: k, stride: yd });
         assert!(y.chunks(yd).all(|px| px[k..].iter().all(|v| v.is_nan())), "wrote between pixels: {what}");
         y.chunks(yd).flat_map(|px| px[..k].to_vec()).collect()
     })

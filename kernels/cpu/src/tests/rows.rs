@@ -83,7 +83,7 @@ fn pairs_of_all_kinds() {
                 let b: Vec<f32> = rng.vec(rows * bd).into_iter().map(away).collect();
                 let each = rows.div_ceil(2);
                 let operands = [
-                    Operand::Rows(Rows { data: &b, rows, cols, dist: bd }),
+                    Operand::Rows(Rows { data: &b, rows, cols, stride: bd }),
                     Operand::Scalar(0.75),
                     Operand::Row(&b[..cols]),
                     Operand::Gate { data: &b, rows_each: each },
@@ -93,8 +93,8 @@ fn pairs_of_all_kinds() {
                     let got = on_threads(&what, || {
                         let mut y = poison(rows * yd);
                         let io = Map::new(
-                            Rows { data: &x, rows, cols, dist: xd },
-                            RowsMut { data: &mut y, rows, cols, dist: yd },
+                            Rows { data: &x, rows, cols, stride: xd },
+                            RowsMut { data: &mut y, rows, cols, stride: yd },
                         );
                         binary(isa, op, io, operand, f);
                         y.chunks(yd).flat_map(|r| r[..cols].to_vec()).collect()
@@ -176,8 +176,8 @@ fn norms_and_softmax_of_rows() {
                 let out = on_threads(&what, || {
                     let mut y = poison(rows * yd);
                     f(Map::new(
-                        Rows { data: &x, rows, cols, dist: xd },
-                        RowsMut { data: &mut y, rows, cols, dist: yd },
+                        Rows { data: &x, rows, cols, stride: xd },
+                        RowsMut { data: &mut y, rows, cols, stride: yd },
                     ));
                     y.chunks(yd).flat_map(|r| r[..cols].to_vec()).collect()
                 });
@@ -241,10 +241,10 @@ fn attention_matches_the_formula() {
                     isa,
                     &shape,
                     0.3,
-                    Rows { data: &q, rows: n * queries, cols, dist: cols + 1 },
-                    Rows { data: &kv, rows: n * keys, cols, dist: 2 * cols },
-                    Rows { data: &kv[cols..], rows: n * keys, cols, dist: 2 * cols },
-                    RowsMut { data: &mut y, rows: n * queries, cols, dist: cols + 2 },
+                    Rows { data: &q, rows: n * queries, cols, stride: cols + 1 },
+                    Rows { data: &kv, rows: n * keys, cols, stride: 2 * cols },
+                    Rows { data: &kv[cols..], rows: n * keys, cols, stride: 2 * cols },
+                    RowsMut { data: &mut y, rows: n * queries, cols, stride: cols + 2 },
                 );
                 y.chunks(cols + 2).flat_map(|r| r[..cols].to_vec()).collect()
             });
@@ -277,25 +277,25 @@ fn gates_match_a_plain_loop() {
         let mut rng = Rng::new(17);
         for [n, each, cols] in [[1, 5, 3], [2, 9, 33], [3, 20, 64], [2, 3, 2100]] {
             for (before, after) in [(Act::None, Act::Relu), (Act::None, Act::Silu), (Act::HardSwish, Act::None)] {
-                let (rows, dist) = (n * each, cols + rng.pick(0, 2));
+                let (rows, stride) = (n * each, cols + rng.pick(0, 2));
                 let what = format!("{} {n} x {each} x {cols} {before:?} {after:?}", isa.name());
-                let (x, gate, residual) = (rng.vec(rows * dist), rng.vec(n * cols), rng.vec(rows * dist));
+                let (x, gate, residual) = (rng.vec(rows * stride), rng.vec(n * cols), rng.vec(rows * stride));
                 let with = rng.pick(0, 1) == 0;
-                let residual = with.then_some(Rows { data: &residual, rows, cols, dist });
+                let residual = with.then_some(Rows { data: &residual, rows, cols, stride });
                 let gated_by = Gated { before, gate: &gate, rows_each: each, residual, after };
-                let dense = |y: &[f32]| -> Vec<f32> { y.chunks(dist).flat_map(|row| row[..cols].to_vec()).collect() };
+                let dense = |y: &[f32]| -> Vec<f32> { y.chunks(stride).flat_map(|row| row[..cols].to_vec()).collect() };
                 let got = on_threads(&what, || {
-                    let mut y = poison(rows * dist);
-                    let from = Rows { data: &x, rows, cols, dist };
-                    gated(isa, Map::new(from, RowsMut { data: &mut y, rows, cols, dist }), gated_by);
+                    let mut y = poison(rows * stride);
+                    let from = Rows { data: &x, rows, cols, stride };
+                    gated(isa, Map::new(from, RowsMut { data: &mut y, rows, cols, stride }), gated_by);
                     dense(&y)
                 });
                 let mut own = x.clone();
-                gated(isa, Map::in_place(RowsMut { data: &mut own, rows, cols, dist }), gated_by);
+                gated(isa, Map::in_place(RowsMut { data: &mut own, rows, cols, stride }), gated_by);
                 let at = |i: usize| {
                     let (row, col) = (i / cols, i % cols);
-                    let v = before.apply(f64::from(x[row * dist + col])) * f64::from(gate[row / each * cols + col]);
-                    after.apply(v + residual.map_or(0.0, |r| f64::from(r.data[row * dist + col])))
+                    let v = before.apply(f64::from(x[row * stride + col])) * f64::from(gate[row / each * cols + col]);
+                    after.apply(v + residual.map_or(0.0, |r| f64::from(r.data[row * stride + col])))
                 };
                 let want: Vec<f64> = (0..rows * cols).map(at).collect();
                 close(&got, &want, 2e-6, &what);

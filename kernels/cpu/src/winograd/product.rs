@@ -3,7 +3,7 @@
 //! Formula   m[i][j] = sum over c of v[c / N][i][c % N] * u[c][j] in float32
 //! Layout    rows of V are N values apart: one base register and constant offsets; U is a panel [terms of C][2 N], read in
 //!           order
-//! Ceiling   all FMA units, as in `tile.rs`
+//! Roofline  all FMA units, as in `tile.rs`
 
 use super::super::bf16::simd::{Halves, Unit};
 #[cfg(target_arch = "x86_64")]

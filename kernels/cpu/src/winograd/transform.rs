@@ -4,7 +4,7 @@
 //! size, and the error is more than twice as large; these cost as many operations, and all constants are exact in
 //! float32. F(2x2): 0, +-1 and infinity.
 //!
-//! Ceiling   loads, stores and arithmetic alike: 36 loads, 144 operations and 36 stores for N channels of an input
+//! Roofline  loads, stores and arithmetic alike: 36 loads, 144 operations and 36 stores for N channels of an input
 //!           tile of F(4x4)
 
 use super::super::bf16::simd::{F, Halves, Task};
@@ -113,14 +113,14 @@ impl<T: Element, V: Element> Input<'_, T, V> {
             let x = (col * (AL - 2)) as isize - left as isize;
             let inside = [inside::<AL>(y, h), inside::<AL>(x, w)];
             let at = ((image * h) as isize + y) * w as isize + x;
-            let first = call.x.wrapping_offset(at * call.x_dist as isize);
+            let first = call.x.wrapping_offset(at * call.x_stride as isize);
             for group in 0..call.layer.groups {
                 for vector in 0..vectors {
                     let n = (channels - vector * H::S::N).min(H::S::N);
                     let tile = Pixels {
                         first: first.wrapping_add(group * channels + vector * H::S::N),
-                        row: w * call.x_dist,
-                        col: call.x_dist,
+                        row: w * call.x_stride,
+                        col: call.x_stride,
                         inside,
                         n,
                     };
@@ -217,12 +217,12 @@ pub(super) struct Output<'a, T> {
 }
 
 impl<T: Element> Output<'_, T> {
-    /// Writes to `y`, pixels `y_dist` and rows `line` pixels apart.
+    /// Writes to `y`, pixels `y_stride` and rows `line` pixels apart.
     ///
     /// # Safety
     /// These pixels and channels are valid and nobody else's.
-    pub unsafe fn run<Y: Element>(&self, y: *mut Y, y_dist: usize, line: usize) {
-        self.call.layer.unit.run(To { tiles: self, y, y_dist, line });
+    pub unsafe fn run<Y: Element>(&self, y: *mut Y, y_stride: usize, line: usize) {
+        self.call.layer.unit.run(To { tiles: self, y, y_stride, line });
     }
 }
 
@@ -230,7 +230,7 @@ impl<T: Element> Output<'_, T> {
 struct To<'a, T, Y> {
     tiles: &'a Output<'a, T>,
     y: *mut Y,
-    y_dist: usize,
+    y_stride: usize,
     line: usize,
 }
 
@@ -255,7 +255,7 @@ impl<T: Element, Y: Element> To<'_, T, Y> {
         let (epilogue, ending) = (tiles.call.epilogue, &tiles.call.ending);
         let residual = epilogue.residual.filter(|_| ending.simple);
         let res = residual.map_or(std::ptr::null(), |res| res.at(tiles.pixel).wrapping_add(tiles.col));
-        let res_dist = residual.map_or(0, |res| res.dist);
+        let res_stride = residual.map_or(0, |res| res.stride);
         // SAFETY: tiles, pixels and channels stay within what the caller answers for.
         unsafe {
             for vector in 0..tiles.width.div_ceil(lanes) {
@@ -267,11 +267,11 @@ impl<T: Element, Y: Element> To<'_, T, Y> {
                     let m = tiles.m.wrapping_add((tile * 2 + vector) * lanes);
                     let pixel = tile * M;
                     let block = Block {
-                        y: self.y.wrapping_add(pixel * self.y_dist + at),
-                        y_dist: self.y_dist,
+                        y: self.y.wrapping_add(pixel * self.y_stride + at),
+                        y_stride: self.y_stride,
                         y_line: self.line,
-                        res: res.wrapping_add(pixel * res_dist + at),
-                        res_dist,
+                        res: res.wrapping_add(pixel * res_stride + at),
+                        res_stride,
                         res_line: tiles.call.out[1],
                         height: tiles.height,
                         width: (tiles.pixels - pixel).min(M),
@@ -324,11 +324,11 @@ unsafe fn product<S: Simd, const AL: usize, const M: usize>(m: *const f32, plane
 /// The pixels that a tile writes.
 struct Block<T, Y> {
     y: *mut Y,
-    y_dist: usize,
+    y_stride: usize,
     /// Pixels from one row to the next.
     y_line: usize,
     res: *const T,
-    res_dist: usize,
+    res_stride: usize,
     res_line: usize,
     height: usize,
     width: usize,
@@ -354,10 +354,10 @@ impl<T: Element, Y: Element> Block<T, Y> {
                         let mut v = out[I][J];
                         let n = if WHOLE { H::S::N } else { self.n };
                         if ADD {
-                            let res = self.res.add((I * self.res_line + J) * self.res_dist);
+                            let res = self.res.add((I * self.res_line + J) * self.res_stride);
                             v = H::S::add(v, T::get::<H>(res, n));
                         }
-                        let y = self.y.add((I * self.y_line + J) * self.y_dist);
+                        let y = self.y.add((I * self.y_line + J) * self.y_stride);
                         Y::put::<H>(y, H::S::min(hi, H::S::max(lo, v)), n);
                     }
                 });

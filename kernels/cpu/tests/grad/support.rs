@@ -51,17 +51,17 @@ pub fn on_threads(what: &str, f: impl Fn() -> Vec<f32> + Sync) -> Vec<f32> {
     one
 }
 
-/// Rows of `cols` values, `dist` apart, whose gaps hold NaN.
-pub fn spaced(values: &[f32], cols: usize, dist: usize) -> Vec<f32> {
-    let mut out = vec![f32::NAN; values.len() / cols.max(1) * dist];
-    for (row, from) in out.chunks_exact_mut(dist).zip(values.chunks_exact(cols)) {
+/// Rows of `cols` values, `stride` apart, whose gaps hold NaN.
+pub fn spaced(values: &[f32], cols: usize, stride: usize) -> Vec<f32> {
+    let mut out = vec![f32::NAN; values.len() / cols.max(1) * stride];
+    for (row, from) in out.chunks_exact_mut(stride).zip(values.chunks_exact(cols)) {
         row[..cols].copy_from_slice(from);
     }
     out
 }
 
-pub fn dense(values: &[f32], cols: usize, dist: usize) -> Vec<f32> {
-    values.chunks_exact(dist).flat_map(|row| row[..cols].iter().copied()).collect()
+pub fn dense(values: &[f32], cols: usize, stride: usize) -> Vec<f32> {
+    values.chunks_exact(stride).flat_map(|row| row[..cols].iter().copied()).collect()
 }
 
 pub fn wide(values: &[f32]) -> Vec<f64> {
@@ -71,15 +71,15 @@ pub fn wide(values: &[f32]) -> Vec<f64> {
 /// Runs a kernel that maps rows of dy to rows of dx, from one place to another and in place, and returns dx.
 pub fn mapped(what: &str, dy: &[f32], cols: usize, f: impl Fn(Map) + Sync) -> Vec<f32> {
     let rows = dy.len() / cols;
-    let dist = cols + 3;
-    let from = spaced(dy, cols, dist);
+    let stride = cols + 3;
+    let from = spaced(dy, cols, stride);
     let apart = on_threads(what, || {
         let mut out = vec![f32::NAN; rows * (cols + 1)];
-        f(Map::new(Rows::new(&from, rows, cols).spaced(dist), RowsMut::new(&mut out, rows, cols).spaced(cols + 1)));
+        f(Map::new(Rows::new(&from, rows, cols).spaced(stride), RowsMut::new(&mut out, rows, cols).spaced(cols + 1)));
         dense(&out, cols, cols + 1)
     });
     let mut out = from.clone();
-    f(Map::in_place(RowsMut::new(&mut out, rows, cols).spaced(dist)));
-    assert_eq!(dense(&out, cols, dist), apart, "in place: {what}");
+    f(Map::in_place(RowsMut::new(&mut out, rows, cols).spaced(stride)));
+    assert_eq!(dense(&out, cols, stride), apart, "in place: {what}");
     apart
 }

@@ -134,7 +134,7 @@ const RESNET: &str = "base resnet18 { input [N, 3, 48, 48] }";
 const SQUEEZED: &str = "base resnet50 { input [N, 3, 64, 64] }\n\
     insert se(reduction = 16) at layer*[-1] expect 4\nreplace fc with linear(10)";
 const MOBILE: &str = "base mobilenet_v3_small { input [N, 3, 64, 64] }";
-const PICTURES: &str = "base resnet18 { input [N, 3, 32, 32] }\ncut after avgpool\nappend { flatten\nfc: linear(576)\n\
+const IMAGES: &str = "base resnet18 { input [N, 3, 32, 32] }\ncut after avgpool\nappend { flatten\nfc: linear(576)\n\
     reshape(64, 3, 3)\nconv_transpose2d(32, kernel = 3, stride = 2); relu\nconv_transpose2d(3, kernel = 3, stride = 2)\n\
     sigmoid } as decoder";
 const TOKENS: &str =
@@ -158,7 +158,7 @@ fn networks_on_the_emulator() {
         (SQUEEZED, 1, Dtype::F16),
         (MOBILE, 2, Dtype::Bf16),
         (MOBILE, 1, Dtype::F32),
-        (PICTURES, 2, Dtype::F16),
+        (IMAGES, 2, Dtype::F16),
         (TOKENS, 2, Dtype::F32),
         (TOKENS, 1, Dtype::Bf16),
     ] {
@@ -229,15 +229,15 @@ fn kernels_alone_are_measured() {
             assert!(one.kernel.starts_with(kernel), "{one:?}");
             assert!(one.seconds > 0.0 && one.bytes > 0.0, "{one:?}");
         }
-        let ceilings = cuda.ceilings().expect("it runs");
-        assert!(ceilings.copy > 0.0 && ceilings.flops > 0.0);
+        let peaks = cuda.peaks().expect("it runs");
+        assert!(peaks.copy > 0.0 && peaks.flops > 0.0);
     }
 }
 
 #[test]
 fn on_the_device_networks() {
     let Some(driver) = device() else { return };
-    for text in [RESNET, SQUEEZED, MOBILE, PICTURES, TOKENS] {
+    for text in [RESNET, SQUEEZED, MOBILE, IMAGES, TOKENS] {
         for dtype in Dtype::ALL {
             let cuda = on(driver.clone(), dtype);
             [1, 2, 33].into_iter().for_each(|batch| end_to_end(text, batch, &cuda, deep(dtype)));

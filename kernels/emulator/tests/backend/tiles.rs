@@ -96,7 +96,7 @@ impl Product {
             y_image: number(oh * ow * k),
             y_row: number(ow * k),
             y_pixel: number(k),
-            w_dist: number(conv_row(dtype, 8, c, taps)),
+            w_stride: number(conv_row(dtype, 8, c, taps)),
             splits: 1,
             ..Conv::default()
         };

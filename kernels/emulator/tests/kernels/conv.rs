@@ -113,11 +113,11 @@ impl Case {
         let pixels = n * oh * ow;
         let (x, weights) = (random.numbers(n * h * w * c), random.numbers(k * cg * r * s));
         let (bias, gate, residual) = (random.numbers(k), random.numbers(n * k), random.numbers(pixels * k));
-        let (x_dist, y_dist) = (c + self.gaps[0], k + self.gaps[1]);
-        let on_device = Values::rows(dtype, &x, c, x_dist, self.shift);
-        let y = Values::rows(dtype, &vec![f32::NAN; pixels * k], k, y_dist, 0);
-        let y = Values::poison(y.dtype, (pixels - 1) * y_dist + k, 0);
-        let residual_values = Values::rows(dtype, &residual, k, y_dist, 0);
+        let (x_stride, y_stride) = (c + self.gaps[0], k + self.gaps[1]);
+        let on_device = Values::rows(dtype, &x, c, x_stride, self.shift);
+        let y = Values::rows(dtype, &vec![f32::NAN; pixels * k], k, y_stride, 0);
+        let y = Values::poison(y.dtype, (pixels - 1) * y_stride + k, 0);
+        let residual_values = Values::rows(dtype, &residual, k, y_stride, 0);
         let scale = random.numbers(n * c);
         let scale_values = Values::of(dtype, &scale);
         let (gate_values, bias_values) = (Values::of(dtype, &gate), Buffer::of(&bias));
@@ -135,10 +135,10 @@ impl Case {
                 bias: bias_values.address(),
                 gate: if self.gate { gate_values.address() } else { 0 },
                 residual: if self.residual { residual_values.address() } else { 0 },
-                gate_dist: k as i32,
-                residual_image: (oh * ow * y_dist) as i32,
-                residual_row: (ow * y_dist) as i32,
-                residual_pixel: y_dist as i32,
+                gate_stride: k as i32,
+                residual_image: (oh * ow * y_stride) as i32,
+                residual_row: (ow * y_stride) as i32,
+                residual_pixel: y_stride as i32,
                 before: self.before.into(),
                 after: self.after.into(),
             },
@@ -146,21 +146,21 @@ impl Case {
             c: cg as i32,
             k: kg as i32,
             groups: groups as i32,
-            x_image: (h * w * x_dist) as i32,
-            x_row: (w * x_dist) as i32,
-            x_pixel: x_dist as i32,
-            y_image: (oh * ow * y_dist) as i32,
-            y_row: (ow * y_dist) as i32,
-            y_pixel: y_dist as i32,
+            x_image: (h * w * x_stride) as i32,
+            x_row: (w * x_stride) as i32,
+            x_pixel: x_stride as i32,
+            y_image: (oh * ow * y_stride) as i32,
+            y_row: (ow * y_stride) as i32,
+            y_pixel: y_stride as i32,
             ..Conv::default()
         };
         let vec = conv.vec(dtype);
-        conv.w_dist = conv_row(dtype, vec, cg, r * s) as i32;
+        conv.w_stride = conv_row(dtype, vec, cg, r * s) as i32;
         let packed = pack_conv(dtype, vec, [k, cg, r * s], |k, c, tap| weights[(k * cg + c) * r * s + tap]);
         let packed = Values::of(dtype, &packed);
         conv.w = packed.address();
         if self.scale {
-            (conv.scale, conv.scale_dist) = (scale_values.address(), c as i32);
+            (conv.scale, conv.scale_stride) = (scale_values.address(), c as i32);
         }
         let mut sums = conv.sums();
         let left = Buffer::<f32>::new(sums.floats(n));
@@ -202,7 +202,7 @@ impl Case {
         }
         let mut off = 0.0;
         if self.image {
-            off = error(&y.read_rows(k, y_dist), &want);
+            off = error(&y.read_rows(k, y_stride), &want);
         } else {
             assert!(y.read().iter().all(|value| value.is_nan()), "an image that nobody asked for");
         }
@@ -221,7 +221,7 @@ fn sums_error(sums: &Sums, left: &[f32], want: &[f64], [n, pixels, k]: [usize; 3
         let count = ((image + 1) * pixels - 1) / part - image * pixels / part + 1;
         assert!(count <= parts);
         for channel in 0..k {
-            let at = |part: usize| left[(image * parts + part) * sums.dist as usize + channel];
+            let at = |part: usize| left[(image * parts + part) * sums.stride as usize + channel];
             got.push((0..count).map(at).sum::<f32>());
             wanted.push((0..pixels).map(|pixel| want[(image * pixels + pixel) * k + channel]).sum::<f64>());
         }
@@ -407,7 +407,7 @@ fn sized(n: usize, size: usize, c: usize, k: usize, window: usize) -> Conv {
         x_image: (size * size * c) as i32,
         x_row: (size * c) as i32,
         x_pixel: c as i32,
-        w_dist: (window * window * c) as i32,
+        w_stride: (window * window * c) as i32,
         ..Conv::default()
     }
 }

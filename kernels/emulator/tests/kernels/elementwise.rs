@@ -20,8 +20,8 @@ fn maps_of_every_activation() {
                     y: y.address(),
                     rows: rows as i32,
                     cols: cols as i32,
-                    x_dist: (cols + gap) as i32,
-                    y_dist: (cols + gap) as i32,
+                    x_stride: (cols + gap) as i32,
+                    y_stride: (cols + gap) as i32,
                     after: act.into(),
                     ..Map::default()
                 };
@@ -55,9 +55,9 @@ fn maps_scale_shift_bend_and_add() {
                 residual: other.address(),
                 rows: rows as i32,
                 cols: cols as i32,
-                x_dist: cols as i32 + 3,
-                y_dist: cols as i32 + 3,
-                residual_dist: cols as i32,
+                x_stride: cols as i32 + 3,
+                y_stride: cols as i32 + 3,
+                residual_stride: cols as i32,
                 slope_col,
                 before: Act::Linear { scale: 2.0, shift: 0.5 }.into(),
                 after: Act::Relu.into(),
@@ -86,7 +86,7 @@ fn not_a_number_stays() {
         let (x, y) = (Values::of(Dtype::F32, &[f32::NAN; 3]), Values::poison(Dtype::F32, 3, 0));
         let (x_at, y_at) = (x.address(), y.address());
         let args =
-            Map { x: x_at, y: y_at, rows: 1, cols: 3, x_dist: 3, y_dist: 3, after: act.into(), ..Map::default() };
+            Map { x: x_at, y: y_at, rows: 1, cols: 3, x_stride: 3, y_stride: 3, after: act.into(), ..Map::default() };
         run(&args.launch(Dtype::F32), &args);
         assert!(y.read().iter().all(|v| v.is_nan()), "{act:?}");
     }
@@ -112,9 +112,9 @@ fn pairs_of_all_kinds() {
                     residual: more.address(),
                     rows: rows as i32,
                     cols: cols as i32,
-                    a_dist: cols as i32,
-                    y_dist: cols as i32,
-                    residual_dist: cols as i32,
+                    a_stride: cols as i32,
+                    y_stride: cols as i32,
+                    residual_stride: cols as i32,
                     rows_each,
                     b_outer,
                     b_row,
@@ -263,8 +263,8 @@ fn dropout_draws_the_bits_of_philox() {
                 clock: 0,
                 rows: rows as i32,
                 cols: cols as i32,
-                x_dist: cols as i32,
-                y_dist: cols as i32,
+                x_stride: cols as i32,
+                y_stride: cols as i32,
                 rows_each,
                 index_row,
                 index_col,

@@ -47,8 +47,8 @@ fn one(dtype: Dtype, [n, pixels, c, hidden, k]: [usize; 5], cut: Cut, processors
         Cut::Across => (pixels + part - 2) / part + 1,
         Cut::Own(parts) => parts,
     };
-    let dist = c.next_multiple_of(4);
-    let mut sums = Buffer::<f32>::new(n * parts * dist);
+    let stride = c.next_multiple_of(4);
+    let mut sums = Buffer::<f32>::new(n * parts * stride);
     let mut means = vec![0f64; n * c];
     for image in 0..n {
         let own = match cut {
@@ -57,7 +57,7 @@ fn one(dtype: Dtype, [n, pixels, c, hidden, k]: [usize; 5], cut: Cut, processors
         };
         for (at, channel) in (0..own).flat_map(|at| (0..c).map(move |channel| (at, channel))) {
             let sum = random.number() * 8.0;
-            sums.values_mut()[(image * parts + at) * dist + channel] = sum;
+            sums.values_mut()[(image * parts + at) * stride + channel] = sum;
             means[image * c + channel] += f64::from(sum) / pixels as f64;
         }
     }
@@ -76,7 +76,7 @@ fn one(dtype: Dtype, [n, pixels, c, hidden, k]: [usize; 5], cut: Cut, processors
     let out = if k == 0 { c } else { k };
     let y = Values::poison(dtype, (n - 1) * (out + 3) + out, 0);
     let mut args = Excitation {
-        sums: Sums { at: sums.address(), parts: parts as i32, dist: dist as i32 },
+        sums: Sums { at: sums.address(), parts: parts as i32, stride: stride as i32 },
         y: y.address(),
         n: n as i32,
         pixels: pixels as i32,
@@ -84,7 +84,7 @@ fn one(dtype: Dtype, [n, pixels, c, hidden, k]: [usize; 5], cut: Cut, processors
         c: c as i32,
         hidden: hidden as i32,
         k: out as i32,
-        y_dist: (out + 3) as i32,
+        y_stride: (out + 3) as i32,
         ..Excitation::default()
     };
     let row = |from: usize| from.next_multiple_of(dtype.vector()) as i32;
@@ -93,13 +93,13 @@ fn one(dtype: Dtype, [n, pixels, c, hidden, k]: [usize; 5], cut: Cut, processors
     if k > 0 {
         let width = if hidden == 0 { k } else { hidden };
         let (w, b, weights, biases) = linear(c, width);
-        (args.w1, args.b1, args.w1_dist, args.first, args.maps) = (w.address(), b.address(), row(c), first.into(), 1);
+        (args.w1, args.b1, args.w1_stride, args.first, args.maps) = (w.address(), b.address(), row(c), first.into(), 1);
         want = map(&want, c, &weights, &biases, first);
         kept.push((w, b));
     }
     if hidden > 0 {
         let (w, b, weights, biases) = linear(hidden, k);
-        (args.w2, args.b2, args.w2_dist, args.second, args.maps) =
+        (args.w2, args.b2, args.w2_stride, args.second, args.maps) =
             (w.address(), b.address(), row(hidden), second.into(), 2);
         want = map(&want, hidden, &weights, &biases, second);
         kept.push((w, b));

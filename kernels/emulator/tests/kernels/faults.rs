@@ -50,8 +50,8 @@ fn weight_error(fault: Option<&str>, seed: u64) -> f64 {
         c: c as i32,
         k: k as i32,
         groups: 1,
-        x_dist: c as i32,
-        dy_dist: k as i32,
+        x_stride: c as i32,
+        dy_stride: k as i32,
         per: rows as i32,
         ..ConvWeight::default()
     };
@@ -88,7 +88,7 @@ fn product_error([pixels, c, k]: [usize; 3], run: impl Fn(&Conv) -> Result<(), S
         groups: 1,
         x_image: c as i32,
         y_image: k as i32,
-        w_dist: c as i32,
+        w_stride: c as i32,
         splits: 1,
         ..Conv::default()
     };
@@ -116,7 +116,7 @@ fn a_missing_wait_or_barrier_shows() {
     let x = Values::of(Dtype::F32, &Random::new(2).numbers(4096));
     let y = Values::poison(Dtype::F32, 4096, 0);
     let (x_at, y_at) = (x.address(), y.address());
-    let args = Rows { x: x_at, y: y_at, rows: 1, cols: 4096, x_dist: 4096, y_dist: 4096, ..Rows::default() };
+    let args = Rows { x: x_at, y: y_at, rows: 1, cols: 4096, x_stride: 4096, y_stride: 4096, ..Rows::default() };
     let launch = with_fault(args.launch(Dtype::F32, "softmax"), "NO_BARRIER");
     // SAFETY: the addresses are those of buffers as long as stated.
     unsafe { archc_emu::run(&launch, &args, 0) }.unwrap();
@@ -124,9 +124,9 @@ fn a_missing_wait_or_barrier_shows() {
     let sums = Buffer::of(&[1f32; 200 * 8]);
     let means = |fault: Option<&str>| {
         let y = Values::poison(Dtype::F32, 8, 0);
-        let sums = Sums { at: sums.address(), parts: 200, dist: 8 };
+        let sums = Sums { at: sums.address(), parts: 200, stride: 8 };
         let mut args =
-            Excitation { sums, y: y.address(), n: 1, pixels: 200, c: 8, k: 8, y_dist: 8, ..Excitation::default() };
+            Excitation { sums, y: y.address(), n: 1, pixels: 200, c: 8, k: 8, y_stride: 8, ..Excitation::default() };
         let launch = args.launch(Dtype::F32, 1);
         let launch = fault.map_or(launch.clone(), |fault| with_fault(launch, fault));
         // SAFETY: the addresses are those of buffers as long as stated.
@@ -140,7 +140,7 @@ fn a_missing_wait_or_barrier_shows() {
             w: ones.address(),
             window: Window::new(1, [20; 2], [20; 2], &archc_base::Window::PIXEL),
             c: 8,
-            x_dist: 8,
+            x_stride: 8,
             ..Depthwise::default()
         };
         let mut args = plain.with_sums();
@@ -163,7 +163,7 @@ fn attended(fault: Option<&str>, seed: u64) -> Vec<f32> {
     let (rows, dim) = (150, 32);
     let values = Values::of(Dtype::Bf16, &Random::new(3).numbers(rows * dim));
     let y = Values::poison(Dtype::Bf16, rows * dim, 0);
-    let (at, dist) = (values.address(), dim as i32);
+    let (at, stride) = (values.address(), dim as i32);
     let args = Attention {
         q: at,
         k: at,
@@ -174,10 +174,10 @@ fn attended(fault: Option<&str>, seed: u64) -> Vec<f32> {
         dim: dim as i32,
         queries: rows as i32,
         keys: rows as i32,
-        q_dist: dist,
-        k_dist: dist,
-        v_dist: dist,
-        y_dist: dist,
+        q_stride: stride,
+        k_stride: stride,
+        v_stride: stride,
+        y_stride: stride,
         scale: 0.2,
     };
     let launch = args.launch(Dtype::Bf16);
@@ -218,7 +218,7 @@ fn faults_of_the_copy_engine_show() {
 fn an_access_out_of_bounds_is_reported() {
     let (x, y) = (Values::of(Dtype::F32, &[1.0; 12]), Values::poison(Dtype::F32, 12, 0));
     let (x_at, y_at) = (x.address(), y.address());
-    let args = Map { x: x_at, y: y_at, rows: 1, cols: 12, x_dist: 12, y_dist: 12, ..Map::default() };
+    let args = Map { x: x_at, y: y_at, rows: 1, cols: 12, x_stride: 12, y_stride: 12, ..Map::default() };
     let launch = with_fault(args.launch(Dtype::F32), "BOUNDS");
     // SAFETY: the kernel goes beyond the buffers, into their guards.
     let error = unsafe { archc_emu::run(&launch, &args, 0) }.unwrap_err();

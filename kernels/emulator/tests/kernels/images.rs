@@ -29,10 +29,10 @@ fn one_filter_a_channel() {
             let (x, weights, bias) =
                 (random.numbers(n * h * w * c), random.numbers(kernel * kernel * c), random.numbers(c));
             let residual = random.numbers(pixels * c);
-            let dist = c + gap;
-            let (on_device, packed) = (Values::rows(dtype, &x, c, dist, 0), Values::of(dtype, &weights));
+            let apart = c + gap;
+            let (on_device, packed) = (Values::rows(dtype, &x, c, apart, 0), Values::of(dtype, &weights));
             let (biases, more) = (Buffer::of(&bias), Values::of(dtype, &residual));
-            let y = Values::poison(dtype, (pixels - 1) * dist + c, 0);
+            let y = Values::poison(dtype, (pixels - 1) * apart + c, 0);
             let args = Depthwise {
                 x: on_device.address(),
                 w: packed.address(),
@@ -48,8 +48,8 @@ fn one_filter_a_channel() {
                 },
                 window: Window::new(n, [h, w], [oh, ow], &square(kernel, stride, padding, dilation)),
                 c: c as i32,
-                x_dist: dist as i32,
-                y_dist: dist as i32,
+                x_stride: apart as i32,
+                y_stride: apart as i32,
                 ..Depthwise::default()
             };
             run(&args.launch(dtype), &args);
@@ -68,7 +68,7 @@ fn one_filter_a_channel() {
                 }
                 want.push(Act::HardSwish.apply(sum) + f64::from(*more));
             }
-            check(&format!("{dtype:?} {c} {kernel}"), &y.read_rows(c, dist), &want, tolerance(dtype));
+            check(&format!("{dtype:?} {c} {kernel}"), &y.read_rows(c, apart), &want, tolerance(dtype));
 
             // once more with sums, and then with them alone
             let mut args = args.with_sums();
@@ -78,15 +78,16 @@ fn one_filter_a_channel() {
                 .map(|at| (0..oh * ow).map(|pixel| want[(at / c * oh * ow + pixel) * c + at % c]).sum())
                 .collect();
             for whole in [true, false] {
-                let y = Values::poison(dtype, (pixels - 1) * dist + c, 0);
+                let y = Values::poison(dtype, (pixels - 1) * apart + c, 0);
                 args.y = if whole { y.address() } else { 0 };
                 run(&args.launch(dtype), &args);
                 if whole {
-                    check(&format!("{dtype:?} {c} {kernel}"), &y.read_rows(c, dist), &want, tolerance(dtype));
+                    check(&format!("{dtype:?} {c} {kernel}"), &y.read_rows(c, apart), &want, tolerance(dtype));
                 }
                 let parts = args.sums.parts as usize;
-                let part =
-                    |at: usize, part: usize| left.values()[(at / c * parts + part) * args.sums.dist as usize + at % c];
+                let part = |at: usize, part: usize| {
+                    left.values()[(at / c * parts + part) * args.sums.stride as usize + at % c]
+                };
                 let got: Vec<f32> = (0..n * c).map(|at| (0..parts).map(|one| part(at, one)).sum()).collect();
                 check(&format!("sums, {dtype:?} {c} {kernel}"), &got, &sums, tolerance(dtype));
             }
@@ -144,7 +145,7 @@ fn transposed_convolutions_by_phases() {
                     ..Conv::default()
                 };
                 let vec = conv.vec(dtype);
-                conv.w_dist = conv_row(dtype, vec, c, taps) as i32;
+                conv.w_stride = conv_row(dtype, vec, c, taps) as i32;
                 let packed = pack_conv(dtype, vec, [k, c, taps], |out, c_in, tap| {
                     let (row, col) = (rows.taps[tap / cols.taps.len()], cols.taps[tap % cols.taps.len()]);
                     weights[((c_in * k + out) * kernel + row) * kernel + col]
@@ -182,8 +183,8 @@ fn linear_maps_of_few_rows() {
             let (x, weights, bias) =
                 (random.numbers(rows * inputs), random.numbers(outputs * inputs), random.numbers(outputs));
             let residual = random.numbers(rows * outputs);
-            let w_dist = inputs.next_multiple_of(dtype.vector());
-            let packed = Values::rows(dtype, &weights, inputs, w_dist, 0);
+            let w_stride = inputs.next_multiple_of(dtype.vector());
+            let packed = Values::rows(dtype, &weights, inputs, w_stride, 0);
             let on_device = Values::rows(dtype, &x, inputs, inputs + gap, 0);
             let (biases, more) = (Buffer::of(&bias), Values::of(dtype, &residual));
             let y = Values::poison(dtype, rows * outputs, 0);
@@ -201,9 +202,9 @@ fn linear_maps_of_few_rows() {
                 rows: rows as i32,
                 inputs: inputs as i32,
                 outputs: outputs as i32,
-                x_dist: (inputs + gap) as i32,
-                w_dist: w_dist as i32,
-                y_dist: outputs as i32,
+                x_stride: (inputs + gap) as i32,
+                w_stride: w_stride as i32,
+                y_stride: outputs as i32,
             };
             run(&args.launch(dtype), &args);
             let mut want = vec![];
@@ -290,9 +291,9 @@ fn pool_all(dtype: Dtype, args: Pool, axes: &[Vec<(Vec<usize>, usize)>; 2]) {
             continue;
         }
         let y = Values::poison(dtype, (n * oh * ow - 1) * (c + gap) + c, 0);
-        let (x_dist, y_dist) = ((c + gap) as i32, (c + gap) as i32);
+        let (x_stride, y_stride) = ((c + gap) as i32, (c + gap) as i32);
         let mode = of.code();
-        let args = Pool { x: on_device.address(), y: y.address(), x_dist, y_dist, mode, ..args };
+        let args = Pool { x: on_device.address(), y: y.address(), x_stride, y_stride, mode, ..args };
         run(&args.launch(dtype), &args);
         let mut want = vec![];
         for at in 0..n * oh * ow * c {
@@ -354,8 +355,8 @@ fn resampling() {
                     c: c as i32,
                     out_height: oh as i32,
                     out_width: ow as i32,
-                    x_dist: c as i32,
-                    y_dist: c as i32,
+                    x_stride: c as i32,
+                    y_stride: c as i32,
                     mode: mode.code(),
                     reserved: 0,
                 };

@@ -99,8 +99,9 @@ fn weights_of(dtype: Dtype, seed: usize, case: &Case) {
     let [oh, ow] = [out(height, r), out(width, s)];
     let mut random = Random::new(seed as u64 + 3);
     let (x, dy) = (random.numbers(n * height * width * c * groups), random.numbers(n * oh * ow * k * groups));
-    let (x_dist, dy_dist) = (c * groups + gaps[0], k * groups + gaps[1]);
-    let on_device = [Values::rows(dtype, &x, c * groups, x_dist, 0), Values::rows(dtype, &dy, k * groups, dy_dist, 0)];
+    let (x_stride, dy_stride) = (c * groups + gaps[0], k * groups + gaps[1]);
+    let on_device =
+        [Values::rows(dtype, &x, c * groups, x_stride, 0), Values::rows(dtype, &dy, k * groups, dy_stride, 0)];
     let number = |value: usize| value as i32;
     let over =
         archc_base::Window { kernel: window, stride: [stride; 2], padding: [padding; 4], dilation: [dilation; 2] };
@@ -111,8 +112,8 @@ fn weights_of(dtype: Dtype, seed: usize, case: &Case) {
         c: number(c),
         k: number(k),
         groups: number(groups),
-        x_dist: number(x_dist),
-        dy_dist: number(dy_dist),
+        x_stride: number(x_stride),
+        dy_stride: number(dy_stride),
         ..ConvWeight::default()
     };
     args.cut(dtype, processors);
@@ -161,8 +162,8 @@ fn sums_of_columns_in_parts() {
                 x: x.address(),
                 rows: rows as i32,
                 cols: cols as i32,
-                d_dist: (cols + gap) as i32,
-                x_dist: (cols + gap) as i32,
+                d_stride: (cols + gap) as i32,
+                x_stride: (cols + gap) as i32,
                 ..Columns::default()
             };
             args.cut(processors);
@@ -201,7 +202,7 @@ fn batch_norms_and_their_gradients_in_place() {
         let variance: Vec<f32> = variance.iter().map(|value| value * value + 0.5).collect();
         let stats = Buffer::of(&[mean.clone(), variance.clone()].concat());
         let [w, b] = [&weight, &bias].map(|values| Buffer::of(values));
-        let dist = (cols + gap) as i32;
+        let stride = (cols + gap) as i32;
         let line = |col: usize| {
             let scale = f64::from(weight[col]) / (f64::from(variance[col]) + eps).sqrt();
             (scale, f64::from(bias[col]) - f64::from(mean[col]) * scale)
@@ -220,9 +221,9 @@ fn batch_norms_and_their_gradients_in_place() {
             bias: b.address(),
             rows: rows as i32,
             cols: cols as i32,
-            x_dist: dist,
-            y_dist: dist,
-            residual_dist: cols as i32,
+            x_stride: stride,
+            y_stride: stride,
+            residual_stride: cols as i32,
             eps: eps as f32,
             before: before.into(),
             after: Act::Relu.into(),
@@ -241,8 +242,8 @@ fn batch_norms_and_their_gradients_in_place() {
             bias: b.address(),
             rows: rows as i32,
             cols: cols as i32,
-            d_dist: dist,
-            x_dist: cols as i32,
+            d_stride: stride,
+            x_stride: cols as i32,
             relu: 1,
             eps: eps as f32,
             ..Columns::default()
@@ -274,9 +275,9 @@ fn batch_norms_and_their_gradients_in_place() {
             sums: both.address(),
             rows: rows as i32,
             cols: cols as i32,
-            d_dist: dist,
-            x_dist: cols as i32,
-            dx_dist: dist,
+            d_stride: stride,
+            x_stride: cols as i32,
+            dx_stride: stride,
             relu: 1,
             eps: eps as f32,
             reserved: 0,
@@ -312,9 +313,9 @@ fn maxima_give_to_the_first() {
             dx: dx.address(),
             window: Window::new(1, [3; 2], [2; 2], &archc_base::Window::square(2)),
             c: 1,
-            x_dist: 1,
-            d_dist: 1,
-            dx_dist: 1,
+            x_stride: 1,
+            d_stride: 1,
+            dx_stride: 1,
             ..PoolData::default()
         };
         run(&args.launch(dtype), &args);
@@ -326,7 +327,7 @@ fn maxima_give_to_the_first() {
 fn backward([d, seen, dx]: [&Values; 3], rows: usize, cols: usize) -> Backward {
     let [rows, cols] = [rows, cols].map(|len| len as i32);
     let [d, seen, dx] = [d, seen, dx].map(Values::address);
-    Backward { d, seen, dx, rows, cols, d_dist: cols, seen_dist: cols, dx_dist: cols, reserved: 0 }
+    Backward { d, seen, dx, rows, cols, d_stride: cols, seen_stride: cols, dx_stride: cols, reserved: 0 }
 }
 
 #[test]
@@ -395,7 +396,7 @@ fn unknown_codes_give_no_number() {
     let (x, y) = (Values::of(Dtype::F32, &[0.5; 3]), Values::poison(Dtype::F32, 3, 0));
     let act = archc_cuda::Act { code: Act::ALL.len() as i32, ..Act::None.into() };
     let [x_at, y_at] = [x.address(), y.address()];
-    let args = Map { x: x_at, y: y_at, rows: 1, cols: 3, x_dist: 3, y_dist: 3, after: act, ..Map::default() };
+    let args = Map { x: x_at, y: y_at, rows: 1, cols: 3, x_stride: 3, y_stride: 3, after: act, ..Map::default() };
     run(&args.launch(Dtype::F32), &args);
     assert!(y.read().iter().all(|y| y.is_nan()));
     let args = ActData { io: backward([&x, &x, &y], 1, 3), act, ..ActData::default() };

@@ -23,8 +23,8 @@ fn rows_of_all_lengths() {
                     bias: biases.address(),
                     rows: rows as i32,
                     cols: cols as i32,
-                    x_dist: (cols + gap) as i32,
-                    y_dist: (cols + gap) as i32,
+                    x_stride: (cols + gap) as i32,
+                    y_stride: (cols + gap) as i32,
                     eps: 1e-5,
                     reserved: 0,
                 };
@@ -74,8 +74,8 @@ fn groups_of_channels() {
                 pixels: pixels as i32,
                 c: c as i32,
                 groups: groups as i32,
-                x_dist: (c + gap) as i32,
-                y_dist: (c + gap) as i32,
+                x_stride: (c + gap) as i32,
+                y_stride: (c + gap) as i32,
                 eps: 1e-5,
                 reserved: 0,
             };
@@ -174,9 +174,9 @@ fn products_of_two_values() {
                 m: m as i32,
                 n: n as i32,
                 k: k as i32,
-                a_dist: k as i32,
-                b_dist: if transposed == 1 { k } else { n } as i32,
-                y_dist: n as i32,
+                a_stride: k as i32,
+                b_stride: if transposed == 1 { k } else { n } as i32,
+                y_stride: n as i32,
                 transposed,
                 scale: 0.5,
                 rank: 2,
@@ -218,9 +218,10 @@ fn attention_of_several_heads() {
             let cols = heads * dim;
             let q: Vec<f32> = random.numbers(n * queries * cols).into_iter().map(|v| v * 2.0).collect();
             let (k, v) = (random.numbers(n * keys * cols), random.numbers(n * keys * cols));
-            let dist = cols + gap;
-            let [q_values, k_values, v_values] = [&q, &k, &v].map(|values| Values::rows(dtype, values, cols, dist, 0));
-            let y = Values::poison(dtype, (n * queries - 1) * dist + cols, 0);
+            let stride = cols + gap;
+            let [q_values, k_values, v_values] =
+                [&q, &k, &v].map(|values| Values::rows(dtype, values, cols, stride, 0));
+            let y = Values::poison(dtype, (n * queries - 1) * stride + cols, 0);
             let scale = 1.0 / (dim as f32).sqrt();
             let args = Attention {
                 q: q_values.address(),
@@ -232,10 +233,10 @@ fn attention_of_several_heads() {
                 dim: dim as i32,
                 queries: queries as i32,
                 keys: keys as i32,
-                q_dist: dist as i32,
-                k_dist: dist as i32,
-                v_dist: dist as i32,
-                y_dist: dist as i32,
+                q_stride: stride as i32,
+                k_stride: stride as i32,
+                v_stride: stride as i32,
+                y_stride: stride as i32,
                 scale,
             };
             run(&args.launch(dtype), &args);
@@ -264,7 +265,7 @@ fn attention_of_several_heads() {
             }
             // weights are rounded to the storage type before the second product
             let what = format!("{dtype:?} {heads} heads of {dim}, {queries} x {keys}");
-            check(&what, &y.read_rows(cols, dist), &want, 2.0 * tolerance(dtype));
+            check(&what, &y.read_rows(cols, stride), &want, 2.0 * tolerance(dtype));
         }
     }
 }

@@ -26,12 +26,12 @@ impl Values {
         stored
     }
 
-    /// Rows of `cols`, `dist` apart, with poison between them.
-    pub fn rows(dtype: Dtype, values: &[f32], cols: usize, dist: usize, shift: usize) -> Values {
+    /// Rows of `cols`, `stride` apart, with poison between them.
+    pub fn rows(dtype: Dtype, values: &[f32], cols: usize, stride: usize, shift: usize) -> Values {
         let rows = values.len() / cols;
-        let mut stored = Values::poison(dtype, (rows - 1) * dist + cols, shift);
+        let mut stored = Values::poison(dtype, (rows - 1) * stride + cols, shift);
         for (at, value) in values.iter().enumerate() {
-            stored.set(at / cols * dist + at % cols, *value);
+            stored.set(at / cols * stride + at % cols, *value);
         }
         stored
     }
@@ -56,10 +56,10 @@ impl Values {
         }
     }
 
-    /// Rows of `cols` that are `dist` apart; asserts that nothing was written between them.
-    pub fn read_rows(&self, cols: usize, dist: usize) -> Vec<f32> {
+    /// Rows of `cols` that are `stride` apart; asserts that nothing was written between them.
+    pub fn read_rows(&self, cols: usize, stride: usize) -> Vec<f32> {
         let len = self.bytes.values().len() / self.dtype.size();
-        let (gaps, own): (Vec<usize>, Vec<usize>) = (0..len).partition(|at| at % dist >= cols);
+        let (gaps, own): (Vec<usize>, Vec<usize>) = (0..len).partition(|at| at % stride >= cols);
         let size = self.dtype.size();
         let untouched = |at: usize| self.bytes.values()[at * size..][..size].iter().all(|byte| *byte == 0xff);
         assert!(gaps.into_iter().all(untouched), "written between rows");

@@ -40,10 +40,10 @@ fn run(isa: Isa, products: &Products, levels: &[(usize, [usize; 3])], [a, b]: [&
         return;
     }
     let [m, k, n] = products.sizes;
-    let [a_dist, b_dist, dist] = products.dists;
+    let [a_stride, b_stride, stride] = products.leading;
     let (layout, rows, cols) = if products.transposed { (Layout::Nk, n, k) } else { (Layout::Kn, k, n) };
-    let a = Batch { data: a, rows: m, cols: k, dist: a_dist, batch: steps[0] };
-    let b = Batch { data: b, rows, cols, dist: b_dist, batch: steps[1] };
-    let out = BatchMut { data: to, rows: m, cols: n, dist, batch: steps[2] };
+    let a = Batch { data: a, rows: m, cols: k, stride: a_stride, batch: steps[0] };
+    let b = Batch { data: b, rows, cols, stride: b_stride, batch: steps[1] };
+    let out = BatchMut { data: to, rows: m, cols: n, stride, batch: steps[2] };
     kernels::matmul(isa, count, a, b, layout, out, scale);
 }

@@ -23,10 +23,10 @@ impl OnCuda for Attention {
             dim: dim as i32,
             queries: queries[1] as i32,
             keys: keys[1] as i32,
-            q_dist: to.rows(to.view(0)).dist,
-            k_dist: to.rows(to.view(1)).dist,
-            v_dist: to.rows(to.view(2)).dist,
-            y_dist: to.rows(&to.step.write).dist,
+            q_stride: to.rows(to.view(0)).stride,
+            k_stride: to.rows(to.view(1)).stride,
+            v_stride: to.rows(to.view(2)).stride,
+            y_stride: to.rows(&to.step.write).stride,
             scale: self.scale,
         };
         Ok(vec![ready(args.launch(to.dtype), &args)])

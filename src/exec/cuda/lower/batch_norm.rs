@@ -10,7 +10,7 @@ use crate::net::{BatchNorm, BatchNormData, BatchNormSums, BatchStats, Running};
 impl OnCuda for BatchStats {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let rows = to.rows(to.view(0));
-        let args = Columns { x: to.address(0)?, x_dist: rows.dist, ..over(rows) };
+        let args = Columns { x: to.address(0)?, x_stride: rows.stride, ..over(rows) };
         Ok(columns(to, args, "statistics", 2, ColumnMode::Statistics))
     }
 }
@@ -46,9 +46,9 @@ impl OnCuda for BatchNorm {
             bias,
             rows: y.rows,
             cols: y.cols,
-            x_dist: from.dist,
-            y_dist: y.dist,
-            residual_dist: to.step.residual.as_ref().map_or(0, |view| to.rows(view).dist),
+            x_stride: from.stride,
+            y_stride: y.stride,
+            residual_stride: to.step.residual.as_ref().map_or(0, |view| to.rows(view).stride),
             eps: self.eps,
             before: epilogue.before.into(),
             after: epilogue.after.into(),
@@ -60,9 +60,9 @@ impl OnCuda for BatchNorm {
 impl OnCuda for BatchNormSums {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let [d, x, stats, weight, bias] = to.operands()?;
-        let [d_dist, x_dist] = [0, 1].map(|at| to.rows(to.view(at)).dist);
+        let [d_stride, x_stride] = [0, 1].map(|at| to.rows(to.view(at)).stride);
         let (relu, eps) = (i32::from(self.relu), self.eps);
-        let args = Columns { d, x, stats, weight, bias, d_dist, x_dist, relu, eps, ..over(to.rows(to.view(1))) };
+        let args = Columns { d, x, stats, weight, bias, d_stride, x_stride, relu, eps, ..over(to.rows(to.view(1))) };
         Ok(columns(to, args, "norm_sums", 2, ColumnMode::Norm))
     }
 }
@@ -81,9 +81,9 @@ impl OnCuda for BatchNormData {
             sums,
             rows: dx.rows,
             cols: dx.cols,
-            d_dist: to.rows(to.view(0)).dist,
-            x_dist: to.rows(to.view(1)).dist,
-            dx_dist: dx.dist,
+            d_stride: to.rows(to.view(0)).stride,
+            x_stride: to.rows(to.view(1)).stride,
+            dx_stride: dx.stride,
             relu: i32::from(self.relu),
             eps: self.eps,
             reserved: 0,

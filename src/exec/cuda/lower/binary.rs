@@ -23,7 +23,7 @@ impl OnCuda for Binary {
         let count = whole / cols;
         // how far b moves by a row's place among those before the next outer one, by such a group, by a column
         let paired = match pairing {
-            Pairing::Rows(matrix) => Some((count, [0, matrix.dist as i32, 1])),
+            Pairing::Rows(matrix) => Some((count, [0, matrix.stride as i32, 1])),
             Pairing::Scalar => Some((1, [0, 0, 0])),
             Pairing::Row => Some((1, [0, 0, 1])),
             Pairing::Gate { rows_each } => Some((*rows_each as i32, [cols, 0, 1])),
@@ -38,9 +38,9 @@ impl OnCuda for Binary {
                 residual: residual_at,
                 rows: count,
                 cols,
-                a_dist: rows(to.view(*first), &order).dist,
-                y_dist: rows(write, &order).dist,
-                residual_dist: residual.as_ref().map_or(0, |view| rows(view, &order).dist),
+                a_stride: rows(to.view(*first), &order).stride,
+                y_stride: rows(write, &order).stride,
+                residual_stride: residual.as_ref().map_or(0, |view| rows(view, &order).stride),
                 rows_each,
                 b_outer,
                 b_row,

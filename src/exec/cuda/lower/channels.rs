@@ -19,7 +19,7 @@ impl OnCuda for Channels {
 impl OnCuda for Sums {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let rows = to.rows(to.view(0));
-        let args = archc_cuda::Columns { d: to.address(0)?, d_dist: rows.dist, ..over(rows) };
+        let args = archc_cuda::Columns { d: to.address(0)?, d_stride: rows.stride, ..over(rows) };
         Ok(columns(to, args, "sums", 1, ColumnMode::Plain))
     }
 }

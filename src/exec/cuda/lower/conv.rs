@@ -29,13 +29,13 @@ pub(super) struct Image {
 impl Image {
     pub(super) fn new(view: &View) -> Image {
         let [n, c, h, w] = view.dims[..] else { unreachable!("images have four axes") };
-        let pixel = rows(view, &IMAGE).dist;
+        let pixel = rows(view, &IMAGE).stride;
         Image { n, c, h, w, image: pixel * (h * w) as i32, row: pixel * w as i32, pixel }
     }
 
     /// Rows as images of one pixel.
-    pub(super) fn of_rows(Rows { rows, cols, dist }: Rows) -> Image {
-        Image { n: rows as usize, c: cols as usize, h: 1, w: 1, image: dist, row: dist, pixel: dist }
+    pub(super) fn of_rows(Rows { rows, cols, stride }: Rows) -> Image {
+        Image { n: rows as usize, c: cols as usize, h: 1, w: 1, image: stride, row: stride, pixel: stride }
     }
 
     /// The result of a window on `x`, of which only the means are kept.
@@ -72,7 +72,7 @@ impl OnCuda for Conv {
         }
         let mut conv = archc_cuda::Conv { x: x_at, y: y_at, epilogue, ..conv(x, y, window, groups) };
         if let Some(scale) = to.step.reads.get(2) {
-            (conv.scale, conv.scale_dist) = (to.address(2)?, scale.dims[1] as i32);
+            (conv.scale, conv.scale_stride) = (to.address(2)?, scale.dims[1] as i32);
         } else if self.is_pointwise() && x.h * x.w == 1 && squeeze == Squeeze::None && fits_few_rows(&y) {
             return few_rows(to, &conv, &weight, &columns_in_rows(x.c, y.c, to.dtype));
         }
@@ -145,8 +145,8 @@ pub(super) fn weight_sums(
         c: (x.c / groups) as i32,
         k: (dy.c / groups) as i32,
         groups: groups as i32,
-        x_dist: x.pixel,
-        dy_dist: dy.pixel,
+        x_stride: x.pixel,
+        dy_stride: dy.pixel,
         ..ConvWeight::default()
     };
     args.cut(to.dtype, to.processors());
@@ -174,9 +174,9 @@ pub(super) fn few_rows(
         rows: conv.window.n,
         inputs: conv.c,
         outputs: conv.k,
-        x_dist: conv.x_pixel,
-        w_dist: row_of(conv.c as usize, to.dtype) as i32,
-        y_dist: conv.y_pixel,
+        x_stride: conv.x_pixel,
+        w_stride: row_of(conv.c as usize, to.dtype) as i32,
+        y_stride: conv.y_pixel,
     };
     Ok(pending.into_iter().chain([ready(args.launch(to.dtype), &args)]).collect())
 }
@@ -213,7 +213,7 @@ pub(super) fn with_weights(
     let (vec, c, taps) = (conv.vec(to.dtype), conv.c as usize, (conv.window.r * conv.window.s) as usize);
     let row = conv_row(to.dtype, vec, c, taps);
     let (at, pending) = to.pack(weight, &packing(c.next_multiple_of(vec), row))?;
-    (conv.w, conv.w_dist) = (at, row as i32);
+    (conv.w, conv.w_stride) = (at, row as i32);
     Ok(pending)
 }
 
@@ -306,14 +306,14 @@ fn depthwise([x, y]: [u64; 2], [from, to]: [Image; 2], window: &Window, epilogue
         epilogue,
         window: over(from, to, window),
         c: from.c as i32,
-        x_dist: from.pixel,
-        y_dist: to.pixel,
+        x_stride: from.pixel,
+        y_stride: to.pixel,
         ..Depthwise::default()
     }
 }
 
 /// Elements of a pixel of an image of so many channels: whole vectors, so that kernels load them at once.
-pub(in crate::exec::cuda) fn pixel_distance(dtype: Dtype) -> fn(usize) -> usize {
+pub(in crate::exec::cuda) fn pixel_stride(dtype: Dtype) -> fn(usize) -> usize {
     match dtype.size() {
         4 => |channels| channels.next_multiple_of(4),
         // few channels take half of a vector

@@ -77,14 +77,14 @@ impl OnCuda for Excitation {
         let maps = joined.len() as i32;
         let mut args = archc_cuda::Excitation { c: c as i32, maps, ..of_sums(to, squeezed, &to.step.write) };
         for (at, map) in joined.iter().enumerate() {
-            let (w, dist) = rows_of(to, map)?;
+            let (w, stride) = rows_of(to, map)?;
             let bias = map.bias.as_ref().map_or(Ok(0), |bias| to.floats(bias))?;
             args.k = map.rows as i32;
             if at == 0 {
-                (args.w1, args.b1, args.w1_dist, args.first) = (w, bias, dist, map.act.into());
+                (args.w1, args.b1, args.w1_stride, args.first) = (w, bias, stride, map.act.into());
             } else {
                 args.hidden = map.cols as i32;
-                (args.w2, args.b2, args.w2_dist, args.second) = (w, bias, dist, map.act.into());
+                (args.w2, args.b2, args.w2_stride, args.second) = (w, bias, stride, map.act.into());
             }
         }
         Ok(vec![ready(args.launch(to.dtype, to.processors()), &args)])
@@ -128,7 +128,7 @@ fn of_sums(lower: &Lower, squeezed: Squeezed, to: &View) -> archc_cuda::Excitati
         n: to.dims[0] as i32,
         pixels: squeezed.pixels,
         part: squeezed.part,
-        y_dist: to.strides[0] as i32,
+        y_stride: to.strides[0] as i32,
         ..archc_cuda::Excitation::default()
     }
 }

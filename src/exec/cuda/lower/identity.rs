@@ -25,9 +25,9 @@ pub(super) fn map(to: &Lower, given: Map) -> Result<Pending, Problem> {
         residual: to.beside(residual)?,
         rows: y.rows,
         cols: y.cols,
-        x_dist: x.dist,
-        y_dist: y.dist,
-        residual_dist: residual.as_ref().map_or(0, |view| to.rows(view).dist),
+        x_stride: x.stride,
+        y_stride: y.stride,
+        residual_stride: residual.as_ref().map_or(0, |view| to.rows(view).stride),
         before: to.node.epilogue.before.into(),
         after: to.node.epilogue.after.into(),
         ..given
@@ -46,9 +46,9 @@ fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
         residual: to.beside(residual)?,
         rows: y.rows,
         cols: y.cols,
-        a_dist: x.dist,
-        y_dist: y.dist,
-        residual_dist: residual.as_ref().map_or(0, |view| to.rows(view).dist),
+        a_stride: x.stride,
+        y_stride: y.stride,
+        residual_stride: residual.as_ref().map_or(0, |view| to.rows(view).stride),
         rows_each: y.rows / to.step.write.dims[0] as i32,
         b_outer: y.cols,
         b_row: 0,
@@ -65,13 +65,13 @@ fn gated(to: &Lower) -> Result<Vec<Pending>, Problem> {
             y: args.y,
             rows: y.rows,
             cols: y.cols,
-            x_dist: x.dist,
-            y_dist: y.dist,
+            x_stride: x.stride,
+            y_stride: y.stride,
             after: epilogue.before.into(),
             ..Map::default()
         };
         launches.push(ready(before.launch(to.dtype), &before));
-        (args.a, args.a_dist) = (args.y, args.y_dist);
+        (args.a, args.a_stride) = (args.y, args.y_stride);
     }
     launches.push(ready(args.launch(to.dtype), &args));
     Ok(launches)
@@ -93,9 +93,9 @@ pub(super) fn backward(to: &Lower) -> Result<Backward, Problem> {
         dx: to.write(),
         rows: dx.rows,
         cols: dx.cols,
-        d_dist: to.rows(to.view(0)).dist,
-        seen_dist: to.rows(to.view(1)).dist,
-        dx_dist: dx.dist,
+        d_stride: to.rows(to.view(0)).stride,
+        seen_stride: to.rows(to.view(1)).stride,
+        dx_stride: dx.stride,
         reserved: 0,
     })
 }

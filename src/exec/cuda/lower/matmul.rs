@@ -7,10 +7,10 @@ use crate::plan::geometry::Products;
 
 impl OnCuda for Matmul {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let Products { levels, dists, sizes, transposed } = to.step.geometry.products();
+        let Products { levels, leading, sizes, transposed } = to.step.geometry.products();
         let ((a, first), (b, second)) = (to.address_as_stored(0)?, to.address_as_stored(1)?);
         let [m, k, n] = sizes.map(|size| size as i32);
-        let [a_dist, b_dist, y_dist] = dists.map(|dist| dist as i32);
+        let [a_stride, b_stride, y_stride] = leading.map(|stride| stride as i32);
         let strides = |of: usize| axes(&levels.iter().map(|(_, strides)| strides[of]).collect::<Vec<_>>());
         let args = archc_cuda::Matmul {
             a,
@@ -19,9 +19,9 @@ impl OnCuda for Matmul {
             m,
             n,
             k,
-            a_dist,
-            b_dist,
-            y_dist,
+            a_stride,
+            b_stride,
+            y_stride,
             transposed: i32::from(*transposed),
             scale: self.scale,
             rank: levels.len() as i32,

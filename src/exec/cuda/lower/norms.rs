@@ -15,8 +15,15 @@ use crate::net::{
 /// A kernel of rows.
 pub(super) fn rows(to: &Lower, kernel: &'static str, given: Rows) -> Result<Vec<Pending>, Problem> {
     let (x, y) = (to.rows(to.view(0)), to.rows(&to.step.write));
-    let args =
-        Rows { x: to.address(0)?, y: to.write(), rows: y.rows, cols: y.cols, x_dist: x.dist, y_dist: y.dist, ..given };
+    let args = Rows {
+        x: to.address(0)?,
+        y: to.write(),
+        rows: y.rows,
+        cols: y.cols,
+        x_stride: x.stride,
+        y_stride: y.stride,
+        ..given
+    };
     Ok(vec![ready(args.launch(to.dtype, kernel), &args)])
 }
 
@@ -42,8 +49,8 @@ impl OnCuda for LayerNormData {
 impl OnCuda for LayerNormSums {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let x = to.rows(to.view(1));
-        let (rows, cols, seen_dist) = (x.rows, x.cols, x.dist);
-        let io = Backward { seen: to.address(1)?, rows, cols, seen_dist, ..Backward::default() };
+        let (rows, cols, seen_stride) = (x.rows, x.cols, x.stride);
+        let io = Backward { seen: to.address(1)?, rows, cols, seen_stride, ..Backward::default() };
         let moments = RowsData { io, eps: self.eps, ..RowsData::default() };
         let bytes = 8 * rows as usize;
         let launch = moments.launch(to.dtype, "row_moments");
@@ -77,8 +84,8 @@ impl OnCuda for GroupNorm {
             pixels: (dims[2] * dims[3]) as i32,
             c: dims[1] as i32,
             groups: self.groups as i32,
-            x_dist: to.rows(to.view(0)).dist,
-            y_dist: to.rows(&to.step.write).dist,
+            x_stride: to.rows(to.view(0)).stride,
+            y_stride: to.rows(&to.step.write).stride,
             eps: self.eps,
             reserved: 0,
         };
@@ -89,8 +96,8 @@ impl OnCuda for GroupNorm {
 impl OnCuda for GroupNormData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let norm = group_norm(to, self.groups, self.eps)?;
-        let (weight, dx_dist) = (to.address(2)?, to.rows(&to.step.write).dist);
-        let args = archc_cuda::GroupNormData { dx: to.write(), weight, dx_dist, ..norm };
+        let (weight, dx_stride) = (to.address(2)?, to.rows(&to.step.write).stride);
+        let args = archc_cuda::GroupNormData { dx: to.write(), weight, dx_stride, ..norm };
         let data = with_moments(to, &args, "group_norm_data");
         Ok(vec![with_moments(to, &norm, "group_moments"), data])
     }
@@ -115,8 +122,8 @@ fn group_norm(to: &Lower, groups: usize, eps: f32) -> Result<archc_cuda::GroupNo
         pixels: (dims[2] * dims[3]) as i32,
         c: dims[1] as i32,
         groups: groups as i32,
-        d_dist: to.rows(to.view(0)).dist,
-        x_dist: to.rows(to.view(1)).dist,
+        d_stride: to.rows(to.view(0)).stride,
+        x_stride: to.rows(to.view(1)).stride,
         eps,
         ..archc_cuda::GroupNormData::default()
     })
@@ -131,8 +138,8 @@ fn with_moments(to: &Lower, norm: &archc_cuda::GroupNormData, kernel: &'static s
 
 /// Sums of `d n` and of `d`, n being x normalised by the moments that `first` leaves.
 fn normed_sums(to: &Lower, first: Pending, args: Columns) -> Result<Vec<Pending>, Problem> {
-    let [d_dist, x_dist] = [0, 1].map(|at| to.rows(to.view(at)).dist);
-    let mut args = Columns { d: to.address(0)?, x: to.address(1)?, d_dist, x_dist, ..args };
+    let [d_stride, x_stride] = [0, 1].map(|at| to.rows(to.view(at)).stride);
+    let mut args = Columns { d: to.address(0)?, x: to.address(1)?, d_stride, x_stride, ..args };
     args.cut(to.processors());
     let before = first.scratch.bytes.next_multiple_of(16);
     let bytes = before + 4 * args.partials(2);

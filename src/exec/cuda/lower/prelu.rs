@@ -31,8 +31,8 @@ impl OnCuda for PReluData {
 impl OnCuda for PReluSums {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let [d, x] = to.operands()?;
-        let [d_dist, x_dist] = [0, 1].map(|at| to.rows(to.view(at)).dist);
-        let args = Columns { d, x, d_dist, x_dist, ..over(to.rows(to.view(1))) };
+        let [d_stride, x_stride] = [0, 1].map(|at| to.rows(to.view(at)).stride);
+        let args = Columns { d, x, d_stride, x_stride, ..over(to.rows(to.view(1))) };
         let mode = if to.step.write.dims[0] == 1 { ColumnMode::Slope } else { ColumnMode::Plain };
         Ok(columns(to, args, "slope_sums", 1, mode))
     }

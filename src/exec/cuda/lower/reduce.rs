@@ -60,8 +60,8 @@ impl OnCuda for MeanData {
                 rows: rows.rows,
                 cols: rows.cols,
                 rows_each: over.each() as i32,
-                x_dist: strides[0] as i32,
-                y_dist: rows.dist,
+                x_stride: strides[0] as i32,
+                y_stride: rows.stride,
                 scale,
             };
             return Ok(vec![ready(args.launch(to.dtype), &args)]);

@@ -43,8 +43,8 @@ fn resize(
         c: from[1] as i32,
         out_height: out[2] as i32,
         out_width: out[3] as i32,
-        x_dist: to.rows(to.view(0)).dist,
-        y_dist: to.rows(&to.step.write).dist,
+        x_stride: to.rows(to.view(0)).stride,
+        y_stride: to.rows(&to.step.write).stride,
         mode: mode.code(),
         reserved: 0,
     })

@@ -1,19 +1,19 @@
 //! What this machine can do at most, measured: multiply-adds, bandwidth of each level of memory, and how long two cores
 //! take to tell each other something.
 //!
-//! A ceiling is the best of a few short runs, as nothing that slows one down belongs to it. The threads are those of the
+//! A peak is the best of a few short runs, as nothing that slows one down belongs to it. The threads are those of the
 //! current rayon pool. The time of a team is from its first start to its last end.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::kernels::{Isa, ceiling};
+use super::kernels::{Isa, peak};
 use crate::io::open;
 
-/// The ceilings of some threads together. Rates are per second.
+/// The peaks of some threads together. Rates are per second.
 #[derive(Clone, Debug)]
-pub struct Ceilings {
+pub struct Peaks {
     pub isa: Isa,
     pub threads: usize,
     /// Floating point operations in float32.
@@ -44,7 +44,7 @@ pub struct Traffic {
     pub reach: f64,
 }
 
-/// How long something would take at the ceilings, and which of them binds.
+/// How long something would take at the roofline, and which of the peaks binds.
 #[derive(Clone, Copy, Debug)]
 pub struct Ideal {
     pub seconds: f64,
@@ -73,22 +73,22 @@ pub fn weight_size(kernel: &str) -> usize {
     if Arithmetic::of(kernel) == Arithmetic::Bf16 || kernel == "dot products bf16" { 2 } else { 4 }
 }
 
-impl Ceilings {
+impl Peaks {
     /// Of all threads of the current pool. Takes less than a second.
-    pub fn measure(isa: Isa) -> Ceilings {
-        Ceilings::of(isa, rayon::current_num_threads())
+    pub fn measure(isa: Isa) -> Peaks {
+        Peaks::of(isa, rayon::current_num_threads())
     }
 
     /// Of one thread alone.
-    pub fn of_one_thread(isa: Isa) -> Ceilings {
-        Ceilings::of(isa, 1)
+    pub fn of_one_thread(isa: Isa) -> Peaks {
+        Peaks::of(isa, 1)
     }
 
-    fn of(isa: Isa, threads: usize) -> Ceilings {
+    fn of(isa: Isa, threads: usize) -> Peaks {
         const ROUNDS: usize = 2 << 20;
-        let fma = best(threads, || (), |()| ceiling::fma(isa, ROUNDS));
-        let has_bf16 = ceiling::dot_bf16(isa, 1).is_some();
-        let bf16 = has_bf16.then(|| best(threads, || (), |()| ceiling::dot_bf16(isa, ROUNDS).unwrap_or(0.0)));
+        let fma = best(threads, || (), |()| peak::fma(isa, ROUNDS));
+        let has_bf16 = peak::dot_bf16(isa, 1).is_some();
+        let bf16 = has_bf16.then(|| best(threads, || (), |()| peak::dot_bf16(isa, ROUNDS).unwrap_or(0.0)));
         let [l2, l3] = cache_sizes();
         // a half of the own L2, then beyond all L2 but within L3, then beyond that
         let sizes = [l2 / 2, (4 * l2).min(l3 / 2 / threads).max(2 * l2), (4 * l3 / threads).max(64 << 20)];
@@ -96,22 +96,19 @@ impl Ceilings {
         let level = |(size, (name, holds)): (usize, (&'static str, usize))| {
             let floats = size / size_of::<f32>();
             let passes = ((256 << 20) / size).max(1);
-            let read = best(
-                threads,
-                || vec![1.0f32; floats],
-                |data| (0..passes).map(|_| ceiling::read(isa, data)).sum::<f64>(),
-            );
+            let read =
+                best(threads, || vec![1.0f32; floats], |data| (0..passes).map(|_| peak::read(isa, data)).sum::<f64>());
             let copy = best(
                 threads,
                 || (vec![1.0f32; floats / 2], vec![0.0f32; floats / 2]),
-                |(from, to)| (0..passes).map(|_| ceiling::copy(isa, from, to)).sum::<f64>(),
+                |(from, to)| (0..passes).map(|_| peak::copy(isa, from, to)).sum::<f64>(),
             );
             Level { name, holds: holds as f64, read, copy }
         };
-        Ceilings { isa, threads, fma, bf16, levels: sizes.into_iter().zip(names).map(level).collect() }
+        Peaks { isa, threads, fma, bf16, levels: sizes.into_iter().zip(names).map(level).collect() }
     }
 
-    /// The least time for `flops` operations and some traffic, each as fast as its ceiling and both at once.
+    /// The least time for `flops` operations and some traffic, each as fast as its peak and both at once.
     /// Bytes come from the nearest level that can hold what lies between two uses.
     pub fn ideal(&self, flops: f64, arithmetic: Arithmetic, traffic: &[Traffic]) -> Ideal {
         let mut moved = Ideal { seconds: 0.0, bound: "L2" };
@@ -238,10 +235,10 @@ mod tests {
     use super::*;
 
     /// Flops of 1, of bf16 2, and bytes of 1, 10, 100 a second.
-    fn plain() -> Ceilings {
+    fn plain() -> Peaks {
         let level = |name, holds, read| Level { name, holds, read, copy: read };
         let levels = vec![level("L2", 10.0, 100.0), level("L3", 100.0, 10.0), level("memory", 1e30, 1.0)];
-        Ceilings { isa: Isa::detect(), threads: 1, fma: 1.0, bf16: Some(2.0), levels }
+        Peaks { isa: Isa::detect(), threads: 1, fma: 1.0, bf16: Some(2.0), levels }
     }
 
     #[test]
@@ -258,12 +255,12 @@ mod tests {
             let ideal = plain().ideal(flops, Arithmetic::F32, &traffic);
             assert_eq!((ideal.seconds, ideal.bound), (seconds, bound), "{flops} {traffic:?}");
         }
-        let bf16 = |ceilings: Ceilings| {
-            let ideal = ceilings.ideal(4.0, Arithmetic::of("direct bf16 12x32"), &[]);
+        let bf16 = |peaks: Peaks| {
+            let ideal = peaks.ideal(4.0, Arithmetic::of("direct bf16 12x32"), &[]);
             (ideal.seconds, ideal.bound)
         };
         assert_eq!(bf16(plain()), (2.0, "bf16"));
-        assert_eq!(bf16(Ceilings { bf16: None, ..plain() }), (4.0, "fma"));
+        assert_eq!(bf16(Peaks { bf16: None, ..plain() }), (4.0, "fma"));
     }
 
     #[test]
