@@ -362,6 +362,28 @@ impl Graph {
         live
     }
 
+    /// The nodes on one shortest way from a node's readers back to it, itself last.
+    pub fn circle(&self, id: NodeId) -> Option<Vec<NodeId>> {
+        let mut came: rustc_hash::FxHashMap<NodeId, NodeId> = rustc_hash::FxHashMap::default();
+        let mut queue = std::collections::VecDeque::from([id]);
+        while let Some(at) = queue.pop_front() {
+            for (reader, _) in self.readers(at) {
+                if came.contains_key(&reader) {
+                    continue;
+                }
+                came.insert(reader, at);
+                if reader == id {
+                    let before = |node: &NodeId| Some(came[node]).filter(|before| *before != id);
+                    let mut circle: Vec<NodeId> = std::iter::successors(Some(id), before).collect();
+                    circle.reverse();
+                    return Some(circle);
+                }
+                queue.push_back(reader);
+            }
+        }
+        None
+    }
+
     /// The nodes on one shortest way along operands from `from` to `to`, both included.
     pub fn way(&self, from: NodeId, to: NodeId) -> Option<Vec<NodeId>> {
         let mut came: rustc_hash::FxHashMap<NodeId, NodeId> = rustc_hash::FxHashMap::default();

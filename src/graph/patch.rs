@@ -397,12 +397,24 @@ impl Patch {
             return None;
         }
         let ordered: FxHashSet<NodeId> = order.into_iter().collect();
-        let mut rest: Vec<NodeId> = self.graph.ids().filter(|id| !ordered.contains(id)).collect();
+        let mut left: FxHashSet<NodeId> = self.graph.ids().filter(|id| !ordered.contains(id)).collect();
+        // what lies behind all circles is in none
+        let readers = |id: NodeId| self.graph.readers(id).filter(|(reader, _)| !ordered.contains(reader)).count();
+        let mut waiting: FxHashMap<NodeId, usize> = left.iter().map(|id| (*id, readers(*id))).collect();
+        let mut behind: Vec<NodeId> = left.iter().copied().filter(|id| waiting[id] == 0).collect();
+        while let Some(id) = behind.pop() {
+            left.remove(&id);
+            for operand in self.graph.operands(id) {
+                let Some(waits) = waiting.get_mut(&operand) else { continue };
+                *waits -= 1;
+                if *waits == 0 {
+                    behind.push(operand);
+                }
+            }
+        }
+        let mut rest: Vec<NodeId> = left.into_iter().collect();
         rest.sort_by_key(|id| self.node(*id).rank);
-        rest.iter().find_map(|id| {
-            let next = self.graph.readers(*id);
-            next.filter_map(|(next, _)| self.graph.way(next, *id)).min_by_key(Vec::len)
-        })
+        rest.iter().find_map(|id| self.graph.circle(*id))
     }
 
     /// Layers that the patch made and that nothing takes are no dead ends yet: a later edit may take them.

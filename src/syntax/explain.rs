@@ -198,6 +198,10 @@ impl<'a> Stuck<'a> {
                 return problem.hint("a reusable piece is written `block name(out, stride = 1) { .. }`");
             }
             "import" | "from" | "include" => return problem.hint("another file is named by `use \"blocks.arch\"`"),
+            "roles" => {
+                let problem = Self::problem("`roles` stands in the braces of a network");
+                return problem.hint("`network mine { input [N, 4]; fc: linear(2); roles { head = fc } }`");
+            }
             "for" | "if" | "seq" | "in" | "prev" => {
                 return Self::problem(format!("`{word}` stands inside braces only"));
             }

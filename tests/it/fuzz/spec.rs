@@ -93,6 +93,11 @@ const TOKENS: &[&str] = &[
     "map?",
     "ignore",
     "join",
+    "roles",
+    "dilate",
+    "@head",
+    "@stages[-1]",
+    "tap(2)",
     "order",
     "resize",
     "part",
@@ -171,6 +176,11 @@ const TOKENS: &[&str] = &[
 
 /// Specs that reach far into the compiler, to be mutated.
 const SPECS: &[&str] = &[
+    "network tiny(c = 4) { input [N, 3, 16, 16]; one: conv2d(c, kernel = 3, stride = 2, padding = 1)\n two: conv2d(c, kernel = 3, \
+     stride = 2, padding = 1) -> relu\n avgpool: global_avg_pool2d\n fc: linear(10)\n roles { stem = one; head = fc; \
+     stages = [one, two..=relu] } }\nnetwork other = tiny(8) roles { stages = [two] }\nbase other\ninput meta: [N, 5]\n\
+     insert { side: linear(3); concat(in, (meta -> linear(4))) } before @head\nreplace @head with same(out = 3)\n\
+     output aux = tap(4) -> fcn_head(2)\noutput rest = side\ndilate to 2\nfreeze all except @stages[-1], @head, tap(2)\n",
     "network tiny(c = 4) { input [N, 3, 8, 8]; one: conv2d(c, kernel = 3, padding = 1) -> bn: batch_norm2d\n relu\n \
      body: seq { for i in 0..3 { residual { conv2d(c, kernel = 1) } shortcut if in.channels != c { conv2d(c, kernel = 1) } } }\n \
      global_avg_pool2d\n fc: linear(10) }\nbase tiny { weights random(seed = 1) }\ninsert se(2) at body[1]\n\
