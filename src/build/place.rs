@@ -74,7 +74,7 @@ impl<'a> Builder<'a, '_> {
             let problem = Problem::new(Code::UnknownName, format!("`@{name}` is known in the text of edits alone"));
             return Err(problem.hint("give it to the block as an argument").at(span));
         }
-        let role = self.patch.role(name).at(span)?;
+        let role = self.patch.roles().get(name).at(span)?;
         let mut places = vec![];
         for place in &role.places {
             // a range ends with what its last place ends with

@@ -37,7 +37,10 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
             .into());
     }
     ctx.deeds.push(Deed::Moved { from: old.clone(), to: new.clone() });
-    patch.move_roles(|path| path::within(path, &old).then(|| format!("{new}{}", &path[old.len()..])));
+    let within = patch.roles().ends().filter(|end| path::within(end, &old));
+    let moves: Vec<(String, String)> =
+        within.map(|end| (end.to_string(), format!("{new}{}", &end[old.len()..]))).collect();
+    patch.move_roles(moves);
     // parents are made as needed; a layer cannot hold others
     let mut parent = path::parent(&new);
     let mut missing = vec![];

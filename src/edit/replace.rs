@@ -62,7 +62,7 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
         let inside = |id| site.holds(id);
         LeadOut { old, new: result, inside: &inside, place: &at, inclusive: false, named_outputs: true }
             .apply(ctx.builder.patch);
-        ctx.builder.patch.move_roles(|path| roles.contains(path).then(|| at.clone()));
+        ctx.builder.patch.move_roles(roles.into_iter().map(|end| (end, at.clone())));
         close_gaps(ctx.builder.patch, &site, input);
         for id in site.nodes {
             ctx.builder.patch.remove(id);

@@ -9,7 +9,7 @@ use super::select::{Target, index_fits, select_one};
 use super::ways::Site;
 use crate::build::Builder;
 use crate::diag::{At, Code, Problem, Result};
-use crate::graph::{Graph, Role, RolePlace, gone};
+use crate::graph::{Graph, Role, RolePlace, gone, path};
 use crate::syntax::tree::{Index, Place, RoleLine, Segment, SelectKind, Spanned};
 
 /// Looks up the places of a network's roles.
@@ -18,7 +18,7 @@ use crate::syntax::tree::{Index, Place, RoleLine, Segment, SelectKind, Spanned};
 /// A role that is said twice, or a place that is none.
 pub fn name_roles<'a>(builder: &mut Builder<'a, '_>, lines: &[&'a RoleLine]) -> Result<()> {
     for line in lines {
-        if builder.patch.roles().contains_key(&line.name.value) {
+        if builder.patch.roles().has(&line.name.value) {
             let problem = Problem::new(Code::Duplicate, format!("the role `{}` is said twice", line.name.value));
             return Err(problem.hint("several places are a list: `stages = [layer1, layer2]`").at(line.name.span));
         }
@@ -54,14 +54,23 @@ fn is_plain(kind: &SelectKind) -> bool {
 }
 
 /// The ends of roles that lie in a place which goes: what takes its place takes its roles.
-pub(super) fn held(graph: &Graph, site: &Site) -> FxHashSet<String> {
-    let lies_inside = |end: &&String| match graph.find(end) {
-        Some(id) => site.holds(id),
-        None => graph.layers(end).next().is_some() && graph.layers(end).all(|id| site.holds(id)),
-    };
-    let places = graph.roles().values().flat_map(|role| &role.places);
-    let ends = places.flat_map(|place| [Some(&place.first), place.last.as_ref()]).flatten();
-    ends.filter(lies_inside).cloned().collect()
+pub(super) fn held(graph: &Graph, site: &Site) -> Vec<String> {
+    if graph.roles().is_empty() {
+        return vec![];
+    }
+    let mut seen: FxHashSet<&str> = FxHashSet::default();
+    let mut found = vec![];
+    for id in &site.nodes {
+        let mut at = Some(graph.node(*id).path.as_str());
+        while let Some(path) = at.filter(|path| seen.insert(path)) {
+            let is_held = || graph.find(path).is_some() || graph.layers(path).all(|id| site.holds(id));
+            if graph.roles().is_end(path) && is_held() {
+                found.push(path.to_string());
+            }
+            at = path::holder(path);
+        }
+    }
+    found
 }
 
 /// A place that begins with a role, without it: a range alone, or the segments of a path.
@@ -75,7 +84,7 @@ pub(super) fn meant(graph: &Graph, place: &Place) -> Result<Vec<Meant>> {
     let Some((Spanned { value: Segment::Role(name), span }, rest)) = place.segments.split_first() else {
         return Ok(vec![Meant::Path(place.clone())]);
     };
-    let role = graph.role(name).at(*span)?;
+    let role = graph.roles().get(name).at(*span)?;
     let (picked, rest) = match rest {
         [Spanned { value: Segment::Indices(indices), span }, rest @ ..] if role.is_list => {
             (pick(role, name, indices).map_err(|problem| problem.at(*span))?, rest)
@@ -88,8 +97,7 @@ pub(super) fn meant(graph: &Graph, place: &Place) -> Result<Vec<Meant>> {
     };
     let mut found = vec![];
     for one in picked {
-        let ends = [Some(&one.first), one.last.as_ref()];
-        if let Some(end) = ends.into_iter().flatten().find(|end| !graph.is_taken(end)) {
+        if let Some(end) = one.ends().find(|end| !graph.is_taken(end)) {
             return Err(gone(name, end).at(*span));
         }
         found.push(match &one.last {

@@ -25,7 +25,7 @@ use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 
 pub use patch::{NewNode, Patch};
-pub use roles::{Role, RolePlace, gone};
+pub use roles::{Role, RolePlace, Roles, gone};
 pub use taps::Map;
 pub use tree::Spot;
 
@@ -157,7 +157,7 @@ pub struct Graph {
     outputs: IndexMap<String, Output>,
     /// Layers that an edit made and that nothing takes yet. A later edit may; after the last they are judged.
     loose: FxIndexSet<NodeId>,
-    roles: IndexMap<String, Role>,
+    roles: Roles,
     /// Above the rank of every node.
     next_rank: u64,
     /// The running order, as long as no edge changes.
@@ -306,7 +306,7 @@ impl Graph {
     }
 
     /// What parts of the network are for, by name.
-    pub fn roles(&self) -> &IndexMap<String, Role> {
+    pub fn roles(&self) -> &Roles {
         &self.roles
     }
 

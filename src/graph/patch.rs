@@ -9,7 +9,7 @@ use petgraph::stable_graph::EdgeIndex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::tree::{FxIndexMap, FxIndexSet};
-use super::{Base, Graph, Layer, Node, NodeId, Output, Role, Scope, Slot, Spot, Use, path};
+use super::{Base, Graph, Layer, Node, NodeId, Output, Role, Roles, Scope, Slot, Spot, Use, path};
 use crate::ops::Op;
 use crate::source::Span;
 
@@ -44,7 +44,7 @@ struct Before {
     scopes: FxIndexMap<String, Option<Box<Scope>>>,
     ends: Option<(IndexMap<String, NodeId>, IndexMap<String, Output>)>,
     loose: Option<FxIndexSet<NodeId>>,
-    roles: Option<IndexMap<String, Role>>,
+    roles: Option<Roles>,
     /// The running order, where an edge has changed.
     order: Option<OnceLock<Vec<NodeId>>>,
 }
@@ -341,21 +341,14 @@ impl Patch {
     /// Says what places of the network are for.
     pub fn set_role(&mut self, name: &str, role: Role) {
         self.before.roles.get_or_insert_with(|| self.graph.roles.clone());
-        self.graph.roles.insert(name.to_string(), role);
+        self.graph.roles.set(name, role);
     }
 
-    /// Lets roles go with their places, to paths that `moved` gives.
-    pub fn move_roles(&mut self, moved: impl Fn(&str) -> Option<String>) {
-        let ends = self
-            .graph
-            .roles
-            .values()
-            .flat_map(|role| &role.places)
-            .flat_map(|one| [Some(&one.first), one.last.as_ref()]);
-        if ends.flatten().any(|end| moved(end).is_some()) {
+    /// Lets roles go with their places, from a path to another one.
+    pub fn move_roles(&mut self, moves: impl IntoIterator<Item = (String, String)>) {
+        for (from, to) in moves.into_iter().filter(|(from, to)| from != to) {
             self.before.roles.get_or_insert_with(|| self.graph.roles.clone());
-            let places = self.graph.roles.values_mut().flat_map(|role| &mut role.places);
-            places.for_each(|place| place.follow(&moved));
+            self.graph.roles.lead(&from, &to);
         }
     }
 

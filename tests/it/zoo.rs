@@ -117,7 +117,8 @@ fn every_network_has_roles() {
             };
             let typed = &model.compiled().base;
             let graph = typed.graph();
-            let roles = ["stem", "head", "stages"].map(|role| graph.role(role).expect("the edits name all of them"));
+            let roles =
+                ["stem", "head", "stages"].map(|role| graph.roles().get(role).expect("the edits name all of them"));
             let [stem, head] = [0, 1].map(|at| graph.find(&roles[at].places[0].first));
             let input = graph.inputs().values().next().copied();
             let takes = stem.and_then(|stem| graph.operands(stem).first().copied());
