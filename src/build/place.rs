@@ -39,21 +39,26 @@ impl<'a> Builder<'a, '_> {
         {
             return Ok(child);
         }
-        let labels = self.children(&place.path);
-        self.spend(Limit::Expressions, labels.len(), span)?;
-        let mut numbers: Vec<i64> = labels.iter().filter_map(|label| label.parse().ok()).collect();
-        numbers.sort_unstable();
+        let inside = self.patch.spot(&place.path).into_iter().flat_map(|spot| self.patch.children(spot));
+        let (mut ends, mut labels): (Option<(i64, i64)>, usize) = (None, 0);
+        for (label, _) in inside {
+            labels += 1;
+            if let Ok(number) = label.parse() {
+                ends = Some(ends.map_or((number, number), |(first, last)| (number.min(first), number.max(last))));
+            }
+        }
+        self.spend(Limit::Expressions, labels, span)?;
         if index < 0
-            && let Some(number) = numbers.last().map(|last| last.saturating_add(1).saturating_add(index))
+            && let Some(number) = ends.map(|(_, last)| last.saturating_add(1).saturating_add(index))
             && let Some(child) = self.visible_place(env, &path::join(&place.path, &number.to_string()), span)?
         {
             return Ok(child);
         }
         let shown = path::display(&place.path);
         let problem = Problem::new(Code::NoMatch, format!("`{shown}` has no entry {index}"));
-        Err(match (numbers.first(), numbers.last()) {
-            (Some(first), Some(last)) => problem.hint(format!("its entries are {first} to {last}")).at(span),
-            _ => problem.hint(format!("`{shown}` has no numbered entries")).at(span),
+        Err(match ends {
+            Some((first, last)) => problem.hint(format!("its entries are {first} to {last}")).at(span),
+            None => problem.hint(format!("`{shown}` has no numbered entries")).at(span),
         })
     }
 
