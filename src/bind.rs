@@ -69,6 +69,8 @@ enum Source {
     /// Made of what the file has.
     File(Recipe),
     Fresh(Init),
+    /// Drawn for this key of the base, whatever its layer is called now.
+    Drawn(String),
     /// A computed table or counter that the file does not carry.
     Computed(NodeId),
     /// Made of a tensor of the base, and of fresh values where some are new.
@@ -105,7 +107,7 @@ impl Source {
         match self {
             Source::File(recipe) => Some(recipe),
             Source::Adapted { old, .. } => old.recipe(),
-            Source::Fresh(_) | Source::Computed(_) => None,
+            Source::Fresh(_) | Source::Drawn(_) | Source::Computed(_) => None,
         }
     }
 }
@@ -259,10 +261,18 @@ pub fn bind(
                     bound.ledger.new.push(name.clone());
                     Source::Fresh(init)
                 }
-                (Some(_), None) if taken_over(node, &decl).is_some() => match found {
-                    Some(Known { file, .. }) => {
+                (Some(origin), None) if taken_over(node, &decl).is_some() => match found {
+                    Some(Known { file: Some(file), .. }) => {
                         bound.ledger.kept.push(name.clone());
-                        file.as_ref().map_or_else(|| fresh(*id, &decl), |file| Source::File(file.clone()))
+                        Source::File(file.clone())
+                    }
+                    Some(Known { file: None, .. }) => {
+                        bound.ledger.kept.push(name.clone());
+                        match fresh(*id, &decl) {
+                            Source::Fresh(Init::From { file, key }) => Source::Fresh(Init::From { file, key }),
+                            Source::Fresh(_) => Source::Drawn(origin.clone()),
+                            other => other,
+                        }
                     }
                     None => Source::Computed(*id),
                 },
@@ -412,7 +422,7 @@ impl Bound {
         known.is_used = true;
         let old = match &known.file {
             Some(file) => Source::File(file.clone()),
-            None => Source::Fresh(how.decl.init.clone()),
+            None => Source::Drawn(how.key.clone()),
         };
         self.ledger.adapted.push(AdaptedTensor {
             key: name.to_string(),
@@ -554,6 +564,7 @@ impl Bound {
                 from_file(store, key, &tensor.decl.shape, name)
             }
             Source::Fresh(init) => fill(init, &tensor.decl.shape, self.seed, name),
+            Source::Drawn(key) => fill(&tensor.decl.init, &tensor.decl.shape, self.seed, key),
             Source::Adapted { old, how } => {
                 let base = Tensor { decl: how.decl.clone(), source: (**old).clone() };
                 let values = self.values(&how.key, &base)?;

@@ -1,11 +1,13 @@
 //! From a spec to a checked network: the stages one after another.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::bind::{Bound, bind, bind_edited, bind_headers};
 use crate::build::{self, Builder};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
-use crate::edit::{self, Applied, Report};
+use crate::drift::{self, Moved};
+use crate::edit::{self, Applied, Report, Watched};
 use crate::graph::Graph;
 use crate::io::atomic::reason;
 use crate::io::open::plain_or_stream;
@@ -36,6 +38,8 @@ pub struct Compiled {
     pub settings: Settings,
     /// What its `train` block says, where it has one.
     pub train: Option<TrainSpec>,
+    /// The networks around the edits that are watched.
+    pub moved: Vec<Moved>,
     pub warnings: Diagnostics,
 }
 
@@ -44,7 +48,7 @@ impl Compiled {
     /// `seed` is that of fresh tensors where the spec has none.
     ///
     /// # Errors
-    /// A file that cannot be read, or does not fit.
+    /// A file that cannot be read, or does not fit; an edit that is `preserving` and moves the outputs.
     pub fn bind(
         &self,
         weights: Option<&Path>,
@@ -61,6 +65,7 @@ impl Compiled {
         let mut bound = bound.map_err(|found| self.with_classes(found, downloads))?;
         // of the version whose weights were fetched
         bound.take(self.settings.weights.pretrained(downloads));
+        drift::check(&self.settings, &self.base, &self.moved, seed, downloads)?;
         let line = match (&self.settings.weights, self.settings.weights_span) {
             (WeightsSource::Random { .. }, None) => {
                 let (seed, ledger) = (seed.unwrap_or(0), bound.ledger().drawn());
@@ -151,7 +156,15 @@ fn meant(path: &Path) -> Option<String> {
 /// # Errors
 /// Every independent mistake of the spec.
 pub fn compile(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Result<Outcome, Diagnostics> {
-    on_deep_stack(|| stages(sources, file, set, Files::Later))
+    on_deep_stack(|| stages(sources, file, set, Files::Later, Watched::Preserving))
+}
+
+/// [`compile`], with the networks before and after every edit.
+///
+/// # Errors
+/// Every independent mistake of the spec.
+pub fn watch(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Result<Outcome, Diagnostics> {
+    on_deep_stack(|| stages(sources, file, set, Files::Later, Watched::All))
 }
 
 /// [`compile`], with what the files that the spec names say of its network.
@@ -164,7 +177,7 @@ pub fn check(
     set: &[(String, String)],
     files: Files,
 ) -> Result<Outcome, Diagnostics> {
-    on_deep_stack(|| stages(sources, file, set, files))
+    on_deep_stack(|| stages(sources, file, set, files, Watched::Preserving))
 }
 
 /// Which files that a spec names are looked into while it is compiled.
@@ -221,7 +234,13 @@ fn on_deep_stack<T: Send>(stages: impl FnOnce() -> Result<T, Diagnostics> + Send
     })
 }
 
-fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: Files) -> Result<Outcome, Diagnostics> {
+fn stages(
+    sources: &mut Sources,
+    file: FileId,
+    set: &[(String, String)],
+    files: Files,
+    watched: Watched,
+) -> Result<Outcome, Diagnostics> {
     let (program, mut problems) = resolve::load(sources, file);
     if problems.has_errors() {
         return Err(problems);
@@ -267,9 +286,9 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
 
     let (settings, found) = Settings::new(sources, &program, base, &info, &base_typed);
     problems.extend(found);
-    let (reports, typed) = match program.edits().next().is_some() || !info.recast.is_empty() {
-        true => edited(&program, &globals, &base_typed, &info.recast, &mut problems),
-        false => (vec![], Some(base_typed.clone())),
+    let Edited { reports, moved, typed } = match program.edits().next().is_some() || !info.recast.is_empty() {
+        true => edited(&program, &globals, &base_typed, &info.recast, watched, &mut problems),
+        false => Edited { reports: vec![], moved: vec![], typed: Some(base_typed.clone()) },
     };
     if globals.budget.is_spent() {
         return Err(problems);
@@ -298,45 +317,67 @@ fn stages(sources: &mut Sources, file: FileId, set: &[(String, String)], files: 
             reports,
             settings,
             train,
+            moved,
             warnings: problems,
         }))),
         _ => Err(problems),
     }
 }
 
-/// What the edits did to the base whose inputs `recast` changes, and the network that they make, where it fits.
+/// What the edits did, and the network that they make, where it fits.
+struct Edited {
+    reports: Vec<Report>,
+    moved: Vec<Moved>,
+    typed: Option<Typed>,
+}
+
+/// Applies the edits to the base whose inputs `recast` changes.
 fn edited<'a>(
     program: &'a resolve::Program,
     globals: &build::Globals<'a>,
     base: &Typed,
     recast: &[(String, Vec<i64>)],
+    watched: Watched,
     problems: &mut Diagnostics,
-) -> (Vec<Report>, Option<Typed>) {
+) -> Edited {
     let mut graph = base.graph().clone();
     let mut owed = edit::Totals::default();
     if !recast.is_empty() {
         recast_inputs(&mut graph, recast);
         owed = edit::Totals::of(&graph) - edit::Totals::of(base.graph());
     }
-    let Applied { reports, problems: found, unknown } = edit::apply(program, globals, &mut graph, owed);
+    let Applied { reports, problems: found, unknown, moves } = edit::apply(program, globals, &mut graph, owed, watched);
     problems.extend(found);
     if globals.budget.is_spent() {
-        return (reports, None);
+        return Edited { reports, moved: vec![], typed: None };
     }
     if let (Some(unknown), false) = (unknown, problems.has_errors()) {
         problems.extend(why_unknown(unknown.graph, unknown.asked));
     }
     let edits_fit = !problems.has_errors();
     match typed::check(graph, &replaced(&reports)) {
-        Ok(typed) => (reports, Some(typed)),
+        Ok(typed) => {
+            let moved: Vec<Moved> = if edits_fit { moves.into_iter().map(typed_move).collect() } else { vec![] };
+            for one in &moved {
+                problems.take(one.check_shapes());
+            }
+            Edited { reports, moved, typed: Some(typed) }
+        }
         Err(found) => {
             // after an edit that failed, shapes may be wrong only because it is missing
             if edits_fit || reports.len() == program.edits().count() {
                 problems.extend(found);
             }
-            (reports, None)
+            Edited { reports, moved: vec![], typed: None }
         }
     }
+}
+
+/// The networks around an edit, checked as they were then.
+fn typed_move(one: edit::Move) -> Moved {
+    let typed = |graph: Arc<Graph>| typed::check(Graph::clone(&graph), &[]).ok();
+    let edit::Move { report, before, after, preserving, hint } = one;
+    Moved { report, before: typed(before), after: typed(after), preserving, hint }
 }
 
 /// What does not fit before the places that ask for a shape; those places themselves where everything fits.

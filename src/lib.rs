@@ -58,7 +58,8 @@
 //! - `weights`: files, what becomes of their tensors, initialisers. `settings`: weights, preprocessing and labels of a spec.
 //! - `net`, `opt`, `plan`, `exec`: steps with their gradients, rewrites, memory and geometry, kernels. One layout for
 //!   images: channels last.
-//! - `bind`: which tensor comes from where, and the ledger that accounts for every one.
+//! - `bind`: which tensor comes from where, and the ledger that accounts for every one. `drift`: how far an edit moves the
+//!   outputs.
 //! - `train`: the `train` block, the loss, and the steps that learn.
 //! - `compile`: the stages one after another. `answers`: what the outputs of a network mean.
 //! - `face`: what is public. `cli`: a file a command.
@@ -80,6 +81,7 @@ pub mod cli;
 mod compile;
 mod data;
 mod diag;
+mod drift;
 mod edit;
 mod exec;
 mod face;

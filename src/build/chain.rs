@@ -197,7 +197,10 @@ impl<'a> Builder<'a, '_> {
     fn let_value(&mut self, env: &mut Env<'a>, chain: &'a Chain) -> Result<Value<'a>> {
         if let [Step { label: None, kind: StepKind::Expr(expr), .. }] = chain.steps.as_slice() {
             return match self.eval(env, expr)? {
-                Value::Word(word) => Err(self.unknown_name(env, &word).at(expr.span)),
+                // a word that was picked among others is meant as one
+                Value::Word(word) if matches!(expr.kind, ExprKind::Name(_)) => {
+                    Err(self.unknown_name(env, &word).at(expr.span))
+                }
                 value => Ok(value),
             };
         }

@@ -1,15 +1,20 @@
 //! `archc plan`: edit by edit what happens to the network, then what becomes of the weights. Reads headers only.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
-use super::Outcome;
 use super::args::SpecArgs;
+use super::inputs::{Together, given};
+use super::progress;
 use super::session::Session;
 use super::show::totals;
 use super::table::{bytes_change, change, count, giga, giga_change, thousands};
+use super::{Failure, Outcome};
 use crate::bind::{AdaptedTensor, Ledger, bind_headers};
 use crate::compile::Compiled;
 use crate::diag::{Diagnostics, one_line};
+use crate::drift::{self, Outcome as Drifted};
 use crate::edit::{Note, Report};
 use crate::graph::path;
 use crate::io::console::{print, print_json, say};
@@ -29,16 +34,31 @@ const ADAPTED: usize = 8;
 pub struct Plan {
     #[command(flatten)]
     pub spec: SpecArgs,
+    /// Run the network before and after each edit, and say how far its outputs move. Reads the weights.
+    #[arg(long)]
+    pub drift: bool,
+    /// What the network is run on, as in `archc run`; noise without it. The first 8 samples are used.
+    #[arg(long, value_name = "PATH", requires = "drift")]
+    pub input: Vec<PathBuf>,
     /// Print it as JSON.
     #[arg(long)]
     pub json: bool,
 }
 
+/// Samples of the user's that a drift is measured on.
+const SAMPLES: usize = 8;
+
 pub fn run(session: &mut Session, args: &Plan) -> Outcome {
-    let model = session.compile(&args.spec)?;
+    let model = if args.drift { session.watch(&args.spec)? } else { session.compile(&args.spec)? };
     let compiled = model.compiled();
+    let drift = if args.drift { drift(compiled, &args.input)? } else { vec![None; compiled.reports.len()] };
     if args.json {
-        let edits: Vec<Value> = compiled.reports.iter().map(|report| report_json(&session.sources, report)).collect();
+        let edits: Vec<Value> = compiled
+            .reports
+            .iter()
+            .zip(&drift)
+            .map(|(report, drift)| report_json(&session.sources, report, drift.as_ref()))
+            .collect();
         let ledger = ledger(compiled)?;
         let json = json!({
             "edits": edits,
@@ -56,8 +76,8 @@ pub fn run(session: &mut Session, args: &Plan) -> Outcome {
         return Ok(());
     }
     let mut text = String::new();
-    for report in &compiled.reports {
-        text += &report_text(&session.sources, report);
+    for (report, drift) in compiled.reports.iter().zip(&drift) {
+        text += &report_text(&session.sources, report, drift.as_ref());
     }
     if compiled.reports.is_empty() {
         text += "no edits\n\n";
@@ -91,7 +111,7 @@ fn cost(typed: &Typed) -> String {
     format!("{layers}, {} parameters, {} multiply-adds", thousands(parameters), giga(macs))
 }
 
-fn report_text(sources: &Sources, report: &Report) -> String {
+fn report_text(sources: &Sources, report: &Report, drift: Option<&Drifted>) -> String {
     let line = sources.line_column(report.span).0;
     let mut text = format!("line {line}: {}\n", joined(sources.text(report.span)));
     let matched: Vec<String> = report.matched.clone();
@@ -106,8 +126,20 @@ fn report_text(sources: &Sources, report: &Report) -> String {
         text += &format!("  note     {} {}\n", notes[0].what, some(&places));
     }
     let figures = (change(report.parameters), giga_change(report.macs), bytes_change(report.activations * 4));
-    text += &format!("  change   {} parameters, {} multiply-adds, {} activations\n\n", figures.0, figures.1, figures.2);
-    text
+    text += &format!("  change   {} parameters, {} multiply-adds, {} activations\n", figures.0, figures.1, figures.2);
+    match drift {
+        None => {}
+        Some(Drifted::Unknown(why)) => text += &format!("  drift    not known: {why}\n"),
+        Some(Drifted::Moved(drift)) if drift.largest == 0.0 => text += "  drift    none\n",
+        Some(Drifted::Moved(drift)) => {
+            let percent = drift.relative * 100.0;
+            text += &format!(
+                "  drift    {percent:.3} % of the outputs' norm, {:.2e} at most, where the largest is {:.2e}\n",
+                drift.largest, drift.scale
+            );
+        }
+    }
+    text + "\n"
 }
 
 fn adapted_json(tensor: &AdaptedTensor) -> Value {
@@ -131,8 +163,8 @@ fn some(names: &[String]) -> String {
     }
 }
 
-fn report_json(sources: &Sources, report: &Report) -> Value {
-    json!({
+fn report_json(sources: &Sources, report: &Report, drift: Option<&Drifted>) -> Value {
+    let mut value = json!({
         "line": sources.line_column(report.span).0,
         "source": sources.text(report.span),
         "matched": report.matched,
@@ -142,5 +174,38 @@ fn report_json(sources: &Sources, report: &Report) -> Value {
         "macs": report.macs,
         "activation_bytes": report.activations * 4,
         "notes": report.notes.iter().map(Note::to_string).collect::<Vec<_>>(),
-    })
+    });
+    if let Some(drift) = drift {
+        value["drift"] = match drift {
+            Drifted::Unknown(why) => json!({ "unknown": why }),
+            Drifted::Moved(drift) => {
+                json!({ "largest": drift.largest, "relative": drift.relative, "scale": drift.scale })
+            }
+        };
+    }
+    value
+}
+
+/// How far each edit moves the outputs.
+fn drift(compiled: &Compiled, paths: &[PathBuf]) -> Result<Vec<Option<Drifted>>, Failure> {
+    let Compiled { settings, base, moved, .. } = compiled;
+    let wanted = settings.wanted(base);
+    let names: Vec<&str> = wanted.iter().map(|one| one.name.as_str()).collect();
+    let given = given(paths, &names)?;
+    let mut inputs = vec![];
+    if !given.is_noise() {
+        let mut samples = given.samples(&wanted, SAMPLES);
+        if let Some(Together { tensors, mut problems, .. }) = samples.next()? {
+            if let Some(problem) = problems.pop() {
+                return Err(Diagnostics::from(problem.anywhere()).into());
+            }
+            inputs = names.iter().map(|name| name.to_string()).zip(tensors).collect();
+        }
+    }
+    let outcomes = drift::measure(settings, base, moved, None, &progress::Bars, &inputs)?;
+    let mut of_reports = vec![None; compiled.reports.len()];
+    for (one, outcome) in moved.iter().zip(outcomes) {
+        of_reports[one.report] = Some(outcome);
+    }
+    Ok(of_reports)
 }

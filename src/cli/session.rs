@@ -55,9 +55,26 @@ impl Session {
         self.compile_file(file, args)
     }
 
+    /// [`Session::compile`], with the networks before and after every edit.
+    pub fn watch(&mut self, args: &SpecArgs) -> Result<Model, Failure> {
+        let file = self.open(args)?;
+        let outcome = compile::watch(Arc::make_mut(&mut self.sources), file, &args.set);
+        self.model(file, args, outcome)
+    }
+
     /// [`Session::compile`] for a spec that was opened already.
     pub fn compile_file(&mut self, file: FileId, args: &SpecArgs) -> Result<Model, Failure> {
-        match compile::compile(Arc::make_mut(&mut self.sources), file, &args.set)? {
+        let outcome = compile::compile(Arc::make_mut(&mut self.sources), file, &args.set);
+        self.model(file, args, outcome)
+    }
+
+    fn model(
+        &mut self,
+        file: FileId,
+        args: &SpecArgs,
+        outcome: Result<Outcome, Diagnostics>,
+    ) -> Result<Model, Failure> {
+        match outcome? {
             Outcome::Spec(compiled) => {
                 self.report(&compiled.warnings);
                 Ok(Model::new(self.sources.clone(), file, args.set.clone(), *compiled))

@@ -30,6 +30,7 @@ mod ways;
 
 use std::borrow::Cow;
 use std::ops::{Add, Sub};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use rustc_hash::FxHashSet;
@@ -38,7 +39,7 @@ use crate::build::{Builder, Env, Globals, Naming, Value};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::graph::{Base, Graph, Layer, NodeId, Patch, path};
 use crate::ops::{Op, ParamDecl, Role};
-use crate::resolve::Program;
+use crate::resolve::{Found, Program};
 use crate::source::Span;
 use crate::syntax::tree::{Edit, Expr, ExprKind, LabelPart, New, Part, Segment, Selector, StepKind};
 use undone::{Deed, History, Step};
@@ -137,10 +138,29 @@ struct Ctx<'a, 'b, 'p> {
     deeds: Vec<Deed>,
 }
 
+/// Which edits the networks before and after are kept of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// Those that are `preserving`.
+    Preserving,
+    All,
+}
+
+/// No more layers are kept, of all networks together.
+const MAX_WATCHED: usize = 500_000;
+
 /// Applies every edit. One that fails changes nothing, and the next is tried all the same.
 /// `owed` is what other inputs than the declared ones change: the first edit makes up for it.
-pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph, mut owed: Totals) -> Applied {
+pub fn apply<'a>(
+    program: &'a Program,
+    globals: &Globals<'a>,
+    graph: &mut Graph,
+    mut owed: Totals,
+    watched: Watched,
+) -> Applied {
     let mut reports = vec![];
+    let mut moves: Vec<Move> = vec![];
+    let mut layers = 0;
     let mut problems = Diagnostics::new();
     let mut unknown: Option<Unknown> = None;
     // names that a failed edit would have made: that they are missing later is its fault
@@ -148,6 +168,12 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph,
     let mut history = History::default();
     for edit in program.edits() {
         let mut found = Diagnostics::new();
+        let is_watched = edit.preserving.is_some() || watched == Watched::All;
+        let before = is_watched.then(|| match moves.last() {
+            // what the edit before this one left behind
+            Some(last) if last.report + 1 == reports.len() => last.after.clone(),
+            _ => Arc::new(graph.clone()),
+        });
         let outcome = graph.patch(|patch| {
             patch.edit = Some(edit.span);
             let mut builder = Builder::new(program, patch, globals);
@@ -207,6 +233,18 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph,
             Ok((report, deeds, gone, heirs)) => {
                 let step = Step { edit: edit.span, deeds, gone: &gone, heirs: &heirs };
                 history.record(graph, step, &mut problems);
+                if let Some(before) = before {
+                    layers += graph.len();
+                    if layers > MAX_WATCHED {
+                        let message = format!("networks of more than {MAX_WATCHED} layers would have to be compared");
+                        let problem = Problem::new(Code::Limit, message);
+                        problems.push(problem.hint("let fewer edits be `preserving`").at(edit.span));
+                        break;
+                    }
+                    let after = Arc::new(graph.clone());
+                    let (preserving, hint) = (edit.preserving, starts_as_nothing(program, edit));
+                    moves.push(Move { report: reports.len(), before, after, preserving, hint });
+                }
                 reports.push(report);
             }
             Err(failure) => {
@@ -230,7 +268,7 @@ pub fn apply<'a>(program: &'a Program, globals: &Globals<'a>, graph: &mut Graph,
     {
         problems.extend(found);
     }
-    Applied { reports, problems, unknown }
+    Applied { reports, problems, unknown, moves }
 }
 
 /// What the edits came to.
@@ -239,6 +277,20 @@ pub struct Applied {
     pub reports: Vec<Report>,
     pub problems: Diagnostics,
     pub unknown: Option<Unknown>,
+    /// Of the edits that were watched.
+    pub moves: Vec<Move>,
+}
+
+/// The networks before and after an edit.
+pub struct Move {
+    /// Which of the reports is its.
+    pub report: usize,
+    pub before: Arc<Graph>,
+    pub after: Arc<Graph>,
+    /// The word that promises equal outputs.
+    pub preserving: Option<Span>,
+    /// What would do where they are not.
+    pub hint: Option<String>,
 }
 
 /// Shapes that the text of an edit asked for while they were not known.
@@ -372,6 +424,21 @@ fn warn_undone(gone: &[(String, Span)], edit: Span, problems: &mut Diagnostics) 
         };
         problems.push(Problem::new(Code::Undone, message).see(*origin, "made here").at(edit).warning());
     }
+}
+
+/// What an edit would say whose block can start as nothing, and does not.
+fn starts_as_nothing(program: &Program, edit: &Edit) -> Option<String> {
+    let named = edit.parts.iter().filter_map(|part| if let Part::New(new) = part { Some(new) } else { None });
+    let named = named.flat_map(|new| &new.chain.steps).filter_map(|step| match &step.kind {
+        StepKind::Expr(Expr { kind: ExprKind::Name(name), .. }) => Some(name.as_str()),
+        StepKind::Expr(Expr { kind: ExprKind::Call(name, _), .. }) => Some(name.value.as_str()),
+        _ => None,
+    });
+    let can_start = |name: &&str| {
+        let found = program.find(Program::SPEC, name);
+        matches!(found, Some(Found::Block(_, block)) if block.params.iter().any(|param| param.name.value == "start"))
+    };
+    named.into_iter().find(can_start).map(|name| format!("`{name}(start = identity)` starts as nothing"))
 }
 
 /// The names that an edit would have made.

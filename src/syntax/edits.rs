@@ -18,6 +18,7 @@ impl Builder<'_> {
         let mut inner = pair.into_inner();
         let verb = self.name(&inner.next().expect(SHAPE));
         let mut parts = vec![];
+        let mut preserving = None;
         for pair in inner {
             match pair.as_rule() {
                 Rule::selector => parts.push(Part::Selector(self.selector(pair)?)),
@@ -34,6 +35,7 @@ impl Builder<'_> {
                     parts.extend([Part::Selector(target), Part::Entries(vec![entry])]);
                 }
                 Rule::keeping => parts.push(Part::Keeping(self.keeping(pair)?)),
+                Rule::preserving => preserving = Some(self.span(&pair)),
                 Rule::expectation => self.expect_behind(&pair, &mut parts)?,
                 _ if pair.as_str().starts_with(|first: char| first.is_ascii_alphabetic()) => {
                     parts.push(Part::Word(self.name(&pair)));
@@ -41,7 +43,7 @@ impl Builder<'_> {
                 _ => {}
             }
         }
-        Ok(Edit { verb, parts, span })
+        Ok(Edit { verb, parts, preserving, span })
     }
 
     /// Moves an `expect` at the end of a statement to its selector.

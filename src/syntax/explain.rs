@@ -348,6 +348,10 @@ impl<'a> Stuck<'a> {
             let problem = Self::problem("`keeping` stands behind the new layer of a `replace`, or behind a `set`");
             return Some(self.here(problem.hint("`replace fc with same(out = 2) keeping rows [281, 207]`")));
         }
+        if self.found == "preserving" || (self.found == "expect" && last_word(before) == "preserving") {
+            let problem = Self::problem("`preserving` stands at the end of an edit");
+            return Some(self.here(problem.hint("`replace **:relu with gelu expect 17 preserving`")));
+        }
         if self.wants(&[Rule::how]) {
             let problem = Self::problem(format!("expected what is kept, found {}", self.what_was_found()));
             let hint = "`weights`, `rows [..]`, `channels [..]`, `channels repeat`, `center`, `weight` or `bias`";

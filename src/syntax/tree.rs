@@ -366,6 +366,8 @@ pub struct Edit {
     pub verb: Name,
     /// In the order of the text. Signs are left out.
     pub parts: Vec<Part>,
+    /// `preserving`: the outputs are to be as before.
+    pub preserving: Option<Span>,
     pub span: Span,
 }
 

@@ -8,6 +8,7 @@ mod checkpoints;
 mod cli;
 mod command;
 mod compiled;
+mod drift;
 mod early;
 mod ends;
 mod flow;
