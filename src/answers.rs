@@ -20,13 +20,36 @@ use crate::words::Choices;
 pub enum Answer {
     Classes(Scores),
     Numbers,
+    /// A class for each pixel of a map [N, classes, H, W].
+    Pixels,
     /// Anything but one row of values a sample.
     Tensors,
 }
 
-/// What the network answers with. `loss` is what it learned by, where that is known.
-pub fn answer(typed: &Typed, loss: Option<&str>) -> Answer {
-    if typed.graph().outputs().len() == 1 { own_answer(typed, loss) } else { Answer::Tensors }
+/// What the network answers with. `loss` is what it learned by, and `names` are of its classes, where these are known.
+pub fn answer(typed: &Typed, loss: Option<&str>, names: Option<&Labels>) -> Answer {
+    if typed.graph().outputs().len() != 1 {
+        return Answer::Tensors;
+    }
+    match own_answer(typed, loss) {
+        Answer::Tensors if is_of_pixels(typed, loss, names) => Answer::Pixels,
+        other => other,
+    }
+}
+
+/// Whether the output is a map of scores of classes: as it learned by a loss of classes, ends with a softmax, or has a name
+/// for each channel.
+fn is_of_pixels(typed: &Typed, loss: Option<&str>, names: Option<&Labels>) -> bool {
+    let Some(output) = typed.graph().outputs().get(OWN_OUTPUT) else { return false };
+    let shape = typed.shape(output.node);
+    let [channels, _, _] = shape.dims[..] else { return false };
+    let scores = loss.and_then(Loss::named).map(|loss| loss.scores());
+    let is_softmax = typed.graph().node(output.node).op.name() == "softmax";
+    let is_of_classes = match scores {
+        Some(scores) => scores == Some(Scores::Logits),
+        None => is_softmax || names.is_some_and(|names| names.len() == channels),
+    };
+    shape.batched && channels > 1 && is_of_classes
 }
 
 /// The same of the network's own output, whatever others it has.
@@ -117,8 +140,8 @@ pub fn spec_names(bound: &Bound) -> Result<Option<Labels>, Diagnostics> {
     }
 }
 
-/// How many values the network's own output has, where it is a row.
+/// How many values the network's own output has, where it is a row, or a map whose channels may be classes.
 fn classes(typed: &Typed) -> Option<usize> {
     let shape = typed.shape(typed.graph().outputs().get(OWN_OUTPUT)?.node);
-    (shape.batched && shape.rank() == 2).then(|| shape.dims[0])
+    (shape.batched && matches!(shape.rank(), 2 | 4)).then(|| shape.dims[0])
 }

@@ -298,6 +298,9 @@ fn stages(
     let train = train.filter(|_| !found.has_errors());
     problems.extend(found);
     if let Some(typed) = &typed {
+        if let Some(problem) = typed::small_maps(typed) {
+            problems.push(problem.at(settings.base_span).warning());
+        }
         problems.take(settings.check_labels(&base_typed, typed));
         if files >= Files::Weights {
             let bound = bind_headers(&settings, &base_typed, typed);

@@ -168,6 +168,11 @@ impl Settings {
         (settings, remarks)
     }
 
+    /// Whether the spec itself names the classes.
+    pub fn has_own_labels(&self) -> bool {
+        self.labels_span.is_some()
+    }
+
     /// What each input takes. The network's preprocessing is that of its first picture; others are prepared in proportion.
     pub fn wanted(&self, typed: &Typed) -> Vec<Wanted> {
         let preprocess = self.preprocess.clone().unwrap_or_default();

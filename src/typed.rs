@@ -9,7 +9,7 @@ use crate::graph::adapt::{self, Adapted};
 use crate::graph::{Graph, NodeId, path};
 use crate::ops::attr::Attr;
 use crate::ops::shape::Shape;
-use crate::ops::{ParamDecl, Role};
+use crate::ops::{Op, ParamDecl, Role};
 use crate::source::Span;
 
 /// A graph whose shapes are known and fit. A clone shares it.
@@ -129,6 +129,24 @@ pub fn check(mut graph: Graph, replaced: &[Replaced]) -> std::result::Result<Typ
     Ok(typed)
 }
 
+/// The convolutions that see a single pixel with padding around it, where there are some.
+pub fn small_maps(typed: &Typed) -> Option<Problem> {
+    let sees_one_pixel = |id: &NodeId| {
+        let Op::Conv2d(conv) = &typed.graph().node(*id).op else { return false };
+        let operand = typed.graph().operands(*id)[0];
+        let map = typed.shape(operand).as_image().map(|(_, height, width)| (height, width));
+        map == Some((1, 1)) && conv.kernel.h > 1 && conv.kernel.w > 1
+    };
+    let found: Vec<NodeId> = typed.order().iter().copied().filter(sees_one_pixel).collect();
+    let first = path::display(&typed.graph().node(*found.first()?).path);
+    let message = match found.len() - 1 {
+        0 => format!("the map before `{first}` is a single pixel, and its kernel is larger"),
+        more => format!("the maps before `{first}` and {more} more are a single pixel, and their kernels are larger"),
+    };
+    let problem = Problem::new(Code::SmallMap, message);
+    Some(problem.hint("take strides out of the stem, or give `input` a larger size"))
+}
+
 /// What an op says about its operands, with the places that made them so.
 fn shape_problem(
     graph: &Graph,
@@ -236,7 +254,7 @@ fn changed_params(graph: &Graph, id: NodeId) -> Option<Box<crate::diag::Diagnost
     let is_image = got.is_some_and(|shape| shape.as_image().is_some());
     let unit = if is_image && node.op.name() != "linear" { "channels" } else { "features" };
     let groups = match &node.op {
-        crate::ops::Op::Conv2d(conv) if axis == 1 => conv.groups,
+        Op::Conv2d(conv) if axis == 1 => conv.groups,
         _ => 1,
     };
     let named = path::display(&node.path);
@@ -251,7 +269,7 @@ fn changed_params(graph: &Graph, id: NodeId) -> Option<Box<crate::diag::Diagnost
             problem = problem.see(graph.node(source).span, label);
         }
     }
-    if let crate::ops::Op::Conv2d(conv) = &node.op
+    if let Op::Conv2d(conv) = &node.op
         && operands.first().is_some_and(|operand| graph.inputs().values().any(|input| input == operand))
     {
         let kept = match (wanted, given) {

@@ -3,7 +3,7 @@
 use crate::answers::Answer;
 use crate::diag::one_line;
 use crate::io::labels::Labels;
-use crate::io::results::{Numbers, Results, Row, Scores, Summary, classify};
+use crate::io::results::{Covered, Numbers, Results, Row, Scores, Summary, classify};
 use crate::tensor::Tensor;
 
 /// Classes that are printed a picture.
@@ -17,6 +17,7 @@ pub struct Collected {
     labels: Option<Labels>,
     rows: Vec<Row>,
     numbers: Vec<Numbers>,
+    covered: Vec<Covered>,
     summaries: Vec<Summary>,
     tensors: Option<Vec<(String, Tensor)>>,
 }
@@ -25,7 +26,7 @@ impl Collected {
     /// Outputs themselves are kept where `keeps_tensors`.
     pub fn new(answer: Answer, labels: Option<Labels>, keeps_tensors: bool) -> Collected {
         let tensors = keeps_tensors.then(Vec::new);
-        Collected { answer, labels, rows: vec![], numbers: vec![], summaries: vec![], tensors }
+        Collected { answer, labels, rows: vec![], numbers: vec![], covered: vec![], summaries: vec![], tensors }
     }
 
     /// Adds the outputs of a batch, whose samples are called `names`.
@@ -41,6 +42,13 @@ impl Collected {
             (Answer::Numbers, [(_, output)]) => {
                 let samples = names.iter().zip(samples(output));
                 self.numbers.extend(samples.map(|(name, values)| Numbers::new(name, values, self.labels.as_ref())));
+            }
+            (Answer::Pixels, [(_, output)]) => {
+                let classes = output.shape().get(1).copied().unwrap_or(1);
+                let each = output.len() / names.len().max(1);
+                let samples = names.iter().zip(output.data().chunks_exact(each.max(1)));
+                let labels = self.labels.as_ref();
+                self.covered.extend(samples.map(|(name, scores)| Covered::new(name, scores, classes, labels)));
             }
             _ => {
                 if self.summaries.is_empty() {
@@ -72,6 +80,7 @@ impl Collected {
         let results = match self.answer {
             Answer::Classes(_) => Results::Classes(self.rows),
             Answer::Numbers => Results::Numbers(self.numbers),
+            Answer::Pixels => Results::Pixels(self.covered),
             // where nothing could be read there is nothing to say
             Answer::Tensors => Results::Outputs(self.summaries),
         };
@@ -110,6 +119,16 @@ pub fn text(results: &Results) -> String {
                 match sample.values.len().saturating_sub(MOST_NUMBERS) {
                     0 => {}
                     more => text += &format!("  and {more} more\n"),
+                }
+            }
+        }
+        Results::Pixels(samples) => {
+            for sample in samples {
+                let file = one_line(&sample.file);
+                text += &format!("{file}  {} of {} classes\n", sample.found.len(), sample.classes);
+                for one in sample.found.iter().take(TOP) {
+                    let label = one.label.as_deref().map_or(String::new(), |label| format!("  {}", one_line(label)));
+                    text += &format!("  {:6.2} %  {:>4}{label}\n", one.share * 100.0, one.index);
                 }
             }
         }

@@ -98,7 +98,7 @@ fn evaluate(
     let learned_by = loss_of(compiled, &bound);
     let scores_are = match own_answer(typed, learned_by.as_deref()) {
         Answer::Classes(kind) => kind,
-        Answer::Numbers | Answer::Tensors => return Err(no_classes(learned_by.as_deref()).into()),
+        Answer::Numbers | Answer::Pixels | Answer::Tensors => return Err(no_classes(learned_by.as_deref()).into()),
     };
     let names = match trained(compiled, &bound)? {
         Some(labels) => Some(labels.names().to_vec()),

@@ -14,10 +14,11 @@ use crate::compile::Compiled;
 use crate::diag::{Diagnostics, Problem};
 use crate::exec::{Backend, Executable, finite, noise};
 use crate::io::console::{print, say};
-use crate::io::output::{self, Output};
+use crate::io::output::{self, Drawn, Output};
 use crate::io::tensors::Wanted;
 use crate::tensor::Tensor;
 use crate::weights::WeightsSource;
+use crate::words::Choices;
 
 /// Pictures that are run at once where `--batch` does not say.
 const BATCH: usize = 8;
@@ -51,12 +52,24 @@ pub fn run(session: &mut Session, args: &Run) -> Outcome {
     let batch = batch(args, &given);
     let shapes = shapes(compiled, if given.is_noise() { batch } else { given.len() });
     let own = own_files(compiled, &args.spec, &args.exec.source);
+    let drawn = match !given.is_noise() && gives_pixels_classes(compiled) {
+        true => Drawn::Classes,
+        false => Drawn::Values,
+    };
     for path in &args.output {
-        output::check(path, &shapes)?;
+        output::check(path, &shapes, drawn)?;
         output::refuse_what_is_read(path, given.paths().chain(own.iter().map(PathBuf::as_path)))?;
     }
     let backend = backend(&args.exec, runs(&given, batch))?;
     args.exec.with_threads(|| execute(session, args, backend.as_ref(), compiled, &outputs, &given, batch))
+}
+
+/// Whether pixels get classes, as far as the spec says: by its loss, or by names of its own, which are as many as channels.
+fn gives_pixels_classes(compiled: &Compiled) -> bool {
+    let loss = compiled.train.as_ref().map(|spec| spec.loss.value.name());
+    let is_map = compiled.typed.graph().outputs().values().all(|output| compiled.typed.shape(output.node).rank() == 4);
+    let answer = answer(&compiled.typed, loss, None);
+    answer == Answer::Pixels || (is_map && loss.is_none() && compiled.settings.has_own_labels())
 }
 
 /// The spec and the file of its weights: what a result must not be written over.
@@ -88,7 +101,7 @@ fn execute(
     // noise has no classes
     let answer = match is_noise {
         true => Answer::Tensors,
-        false => answer(&compiled.typed, loss_of(compiled, &bound).as_deref()),
+        false => answer(&compiled.typed, loss_of(compiled, &bound).as_deref(), labels.as_ref()),
     };
     let mut collected = Collected::new(answer, labels, outputs.iter().any(|output| output.needs_tensors()));
     let mut failed = Diagnostics::new();

@@ -76,6 +76,8 @@ codes! {
     BadEdit "bad-edit",
     /// A layer with weights that reaches no output.
     Unreachable "unreachable",
+    /// Maps of one pixel, of which a kernel sees nothing but padding around it.
+    SmallMap "small-map",
     /// What one edit made, a later one takes away.
     Undone "undone",
     /// A weight file that cannot be read.

@@ -5,6 +5,7 @@
 //! C = 3 is red, green, blue; C = 1 is grey; any other C gives C grey tiles a sample. Tiles stand without gaps in rows
 //! from the top left: pictures in the fewest columns that make the grid at least as wide as it is high
 //! (ceil(sqrt(N))), the channels of several samples in a row a sample, those of one sample as pictures are.
+//! Where the network gives each pixel a class, pictures hold the numbers of the classes, in the palette of PASCAL VOC.
 
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use safetensors::tensor::TensorView;
 use super::atomic::{self, problem, write_bytes};
 use super::npy;
 use super::png;
-use super::results::Results;
+use super::results::{Results, pixel_classes};
 use crate::diag::{Code, Problem};
 use crate::tensor::Tensor;
 
@@ -63,15 +64,24 @@ impl Output {
     }
 }
 
+/// What the pixels of a picture are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drawn {
+    /// The channels' values.
+    Values,
+    /// The number of the channel with the largest value.
+    Classes,
+}
+
 /// Whether `path` can hold the network's outputs and be written: what need not wait for the run. `outputs` are their names
 /// and shapes, with the batch.
 ///
 /// # Errors
 /// Several outputs for one array, no picture for a .png, a folder in which nothing can be written.
-pub fn check(path: &Path, outputs: &[(String, Vec<usize>)]) -> Result<(), Problem> {
+pub fn check(path: &Path, outputs: &[(String, Vec<usize>)], drawn: Drawn) -> Result<(), Problem> {
     match Output::of(path)? {
         Output::Npy => one(path, outputs).map(|_| ())?,
-        Output::Png => Grid::new(path, outputs).map(|_| ())?,
+        Output::Png => Grid::new(path, outputs, drawn).map(|_| ())?,
         Output::Safetensors | Output::Json | Output::Csv => {}
     }
     atomic::check_writable(path)
@@ -99,6 +109,7 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)], results: &Results) -> Re
     let bytes = match Output::of(path)? {
         Output::Safetensors => safetensors(path, tensors)?,
         Output::Npy => npy::write(one(path, tensors)?),
+        Output::Png if matches!(results, Results::Pixels(_)) => classes(path, tensors, &mut remarks)?,
         Output::Png => png(path, tensors, &mut remarks)?,
         Output::Json => {
             let mut text = serde_json::to_string_pretty(&results.to_json()).expect("values of JSON are JSON");
@@ -114,6 +125,8 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)], results: &Results) -> Re
 /// The largest side and number of pixels of a grid.
 const MAX_SIDE: usize = 1 << 16;
 const MAX_PIXELS: usize = 1 << 28;
+/// Numbers that a pixel of a palette can have.
+const COLOURS: usize = 256;
 
 fn safetensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<Vec<u8>, Problem> {
     let views = tensors.iter().map(|(name, tensor)| {
@@ -153,7 +166,7 @@ struct Grid {
 
 impl Grid {
     /// Of the outputs with these shapes, the batch included.
-    fn new(path: &Path, shapes: &[(String, Vec<usize>)]) -> Result<Grid, Problem> {
+    fn new(path: &Path, shapes: &[(String, Vec<usize>)], drawn: Drawn) -> Result<Grid, Problem> {
         let name = path.display();
         let images: Vec<(usize, [usize; 4])> =
             shapes.iter().enumerate().filter_map(|(at, (_, shape))| Some((at, image_shape(shape)?))).collect();
@@ -167,6 +180,14 @@ impl Grid {
                 }
             },
         };
+        if drawn == Drawn::Classes && c > COLOURS {
+            let message = format!("`{name}` holds the numbers of {COLOURS} classes at most, the network has {c}");
+            let path = path.with_extension("safetensors");
+            return Err(
+                Problem::new(Code::Output, message).hint(format!("write the values: `--output {}`", path.display()))
+            );
+        }
+        let c = if drawn == Drawn::Classes { 1 } else { c };
         let colors = if c == 3 { 3 } else { 1 };
         let tiles = n.saturating_mul(c) / colors;
         let columns = if c == colors || n == 1 { columns(tiles) } else { c };
@@ -181,6 +202,12 @@ impl Grid {
         Ok(grid)
     }
 
+    /// What there is to say of several tiles.
+    fn remark(&self, path: &Path) -> Option<String> {
+        let Grid { tiles, columns, rows, size: (w, h), .. } = self;
+        (*tiles > 1).then(|| format!("{}: {tiles} tiles of {w} x {h} in {rows} rows of {columns}", path.display()))
+    }
+
     /// Width and height of the whole.
     fn pixels(&self) -> (usize, usize) {
         (self.columns.saturating_mul(self.size.0), self.rows.saturating_mul(self.size.1))
@@ -191,8 +218,8 @@ fn png(path: &Path, tensors: &[(String, Tensor)], remarks: &mut Vec<String>) -> 
     let name = path.display();
     let shapes: Vec<(String, Vec<usize>)> =
         tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
-    let grid = Grid::new(path, &shapes)?;
-    let Grid { tiles, columns, rows, colors, size: (w, h), .. } = grid;
+    let grid = Grid::new(path, &shapes, Drawn::Values)?;
+    let Grid { columns, colors, size: (w, h), .. } = grid;
     let ((width, height), (output, tensor)) = (grid.pixels(), &tensors[grid.of]);
     let mut pixels = vec![0; width * height * colors];
     let plane = h * w;
@@ -209,11 +236,37 @@ fn png(path: &Path, tensors: &[(String, Tensor)], remarks: &mut Vec<String>) -> 
         let percent = 100.0 * outside as f64 / tensor.len() as f64;
         remarks.push(format!("{name}: {percent:.1} % of the values of `{output}` lie outside 0..1 and are cut off"));
     }
-    if tiles > 1 {
-        remarks.push(format!("{name}: {tiles} tiles of {w} x {h} in {rows} rows of {columns}"));
-    }
+    remarks.extend(grid.remark(path));
     png::encode(&pixels, width, height, colors)
         .map_err(|error| Problem::new(Code::Output, format!("`{name}` cannot be written: {error}")))
+}
+
+/// The class of each pixel.
+fn classes(path: &Path, tensors: &[(String, Tensor)], remarks: &mut Vec<String>) -> Result<Vec<u8>, Problem> {
+    let shapes: Vec<(String, Vec<usize>)> =
+        tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
+    let grid = Grid::new(path, &shapes, Drawn::Classes)?;
+    let Grid { tiles, columns, size: (w, h), .. } = grid;
+    let ((width, height), (_, tensor)) = (grid.pixels(), &tensors[grid.of]);
+    let classes = tensor.len() / (tiles * w * h);
+    let mut pixels = vec![0; width * height];
+    for (tile, scores) in tensor.data().chunks_exact(classes * w * h).enumerate() {
+        let corner = (tile / columns * h) * width + tile % columns * w;
+        for (at, class) in pixel_classes(scores, classes).into_iter().enumerate() {
+            pixels[corner + at / w * width + at % w] = class as u8;
+        }
+    }
+    remarks.extend(grid.remark(path));
+    let palette: Vec<u8> = (0..COLOURS).flat_map(colour).collect();
+    png::encode_indexed(&pixels, width, height, &palette)
+        .map_err(|error| Problem::new(Code::Output, format!("`{}` cannot be written: {error}", path.display())))
+}
+
+/// The colour of a class in the pictures of PASCAL VOC: three bits of its number at a time, one for each of red, green and
+/// blue, from the highest down.
+fn colour(class: usize) -> [u8; 3] {
+    let channel = |at: usize| (0..8).map(|bit| ((class >> (3 * bit + at) & 1) as u8) << (7 - bit)).sum();
+    [channel(0), channel(1), channel(2)]
 }
 
 /// [N, C, H, W] where an output is pictures.
@@ -261,6 +314,31 @@ mod tests {
     fn counted(shape: &[usize]) -> Tensor {
         let len = shape.iter().product::<usize>();
         Tensor::new(shape, (0..len).map(|i| i as f32 / 255.0).collect())
+    }
+
+    #[test]
+    fn classes_of_pixels_are_written_in_the_palette_of_voc() {
+        // the first colours of the devkit's labelcolormap
+        let first = [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128], [0, 128, 128]];
+        assert_eq!(std::array::from_fn::<_, 7, _>(colour), first);
+        assert_eq!((colour(8), colour(20), colour(255)), ([64, 0, 0], [0, 64, 128], [224, 224, 192]));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("y.png");
+        // two samples of three classes and 1 x 2 pixels
+        let scores = vec![0.0, 9.0, 1.0, 0.0, 2.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 7.0];
+        let output = vec![("output".to_string(), Tensor::new(vec![2, 3, 1, 2], scores))];
+        let remarks = write(&path, &output, &Results::Pixels(vec![])).unwrap();
+        assert!(remarks[0].ends_with("2 tiles of 2 x 1 in 1 rows of 2"), "{remarks:?}");
+        let mut reader = ::png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&path).unwrap()));
+        reader.set_transformations(::png::Transformations::IDENTITY);
+        let mut reader = reader.read_info().unwrap();
+        let mut pixels = vec![0; 4];
+        reader.next_frame(&mut pixels).unwrap();
+        assert_eq!(pixels, [2, 0, 0, 2]);
+        assert_eq!(reader.info().palette.as_deref().unwrap()[..6], [0, 0, 0, 128, 0, 0]);
+        let many = [("output".to_string(), vec![1, 257, 4, 4])];
+        let problem = check(&path, &many, Drawn::Classes).unwrap_err();
+        assert!(problem.message.contains("256 classes at most, the network has 257"), "{}", problem.message);
     }
 
     #[test]
@@ -315,11 +393,11 @@ mod tests {
             ("y.png", &shapes(&[("output", &[1, 1, 1, MAX_SIDE + 1])]), "which is too large"),
             ("no/y.csv", &flat, "cannot be written: "),
         ] {
-            let problem = check(&folder.path().join(name), outputs).unwrap_err();
+            let problem = check(&folder.path().join(name), outputs, Drawn::Values).unwrap_err();
             assert!(problem.message.contains(message), "{message}: {}", problem.message);
         }
         for (name, outputs) in [("y.npy", &flat), ("y.png", &image), ("y.safetensors", &image), ("y.csv", &image)] {
-            check(&folder.path().join(name), outputs).unwrap();
+            check(&folder.path().join(name), outputs, Drawn::Values).unwrap();
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }

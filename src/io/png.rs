@@ -17,9 +17,26 @@ pub fn encode(pixels: &[u8], width: usize, height: usize, channels: usize) -> Re
         3 => ColorType::Rgb,
         other => panic!("a pixel has one or three samples, not {other}"),
     });
+    finish(encoder, pixels)?;
+    Ok(bytes)
+}
+
+/// A picture of class numbers: a byte a pixel, and the colours that viewers show, 3 bytes a number.
+///
+/// # Errors
+/// If it has no pixels.
+pub fn encode_indexed(pixels: &[u8], width: usize, height: usize, palette: &[u8]) -> Result<Vec<u8>, EncodingError> {
+    let mut bytes = vec![];
+    let mut encoder = Encoder::new(&mut bytes, width as u32, height as u32);
+    encoder.set_color(ColorType::Indexed);
+    encoder.set_palette(palette);
+    finish(encoder, pixels)?;
+    Ok(bytes)
+}
+
+fn finish(mut encoder: Encoder<'_, &mut Vec<u8>>, pixels: &[u8]) -> Result<(), EncodingError> {
     encoder.set_depth(BitDepth::Eight);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(pixels)?;
-    writer.finish()?;
-    Ok(bytes)
+    writer.finish()
 }

@@ -1,4 +1,5 @@
-//! What `run` found out: the most likely classes of each picture, its numbers, or a summary of each output; as CSV and JSON.
+//! What `run` found out: the most likely classes of each picture, its numbers, how much of it each class covers, or a summary
+//! of each output; as CSV and JSON.
 
 use std::fmt::Write;
 
@@ -29,6 +30,25 @@ pub struct Numbers {
     pub labels: Option<Vec<String>>,
 }
 
+/// How much of a picture each class covers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Covered {
+    /// What the sample is called.
+    pub file: String,
+    /// How many classes there are.
+    pub classes: usize,
+    /// Those that some pixel has, the largest first.
+    pub found: Vec<Cover>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cover {
+    pub index: usize,
+    pub label: Option<String>,
+    /// Of the pixels, in 0..1.
+    pub share: f64,
+}
+
 /// One output over all samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
@@ -49,6 +69,8 @@ pub enum Results {
     Classes(Vec<Row>),
     /// Of a network of regression: the numbers of each sample.
     Numbers(Vec<Numbers>),
+    /// Of a network that gives each pixel a class.
+    Pixels(Vec<Covered>),
     /// Of any other network: its outputs.
     Outputs(Vec<Summary>),
 }
@@ -100,6 +122,43 @@ pub fn top(values: &[f32], count: usize) -> Vec<(usize, f32)> {
     });
     order.truncate(count);
     order
+}
+
+/// The class of each pixel of a map [classes, pixels]: the first of the largest scores; NaN is none of them.
+pub fn pixel_classes(scores: &[f32], classes: usize) -> Vec<usize> {
+    let pixels = scores.len() / classes.max(1);
+    let mut best = vec![(0, f32::NEG_INFINITY); pixels];
+    for (class, plane) in scores.chunks_exact(pixels.max(1)).enumerate() {
+        for (best, score) in best.iter_mut().zip(plane) {
+            if *score > best.1 {
+                *best = (class, *score);
+            }
+        }
+    }
+    best.into_iter().map(|(class, _)| class).collect()
+}
+
+impl Covered {
+    /// Of scores [classes, pixels]. Labels are used where there are as many as classes.
+    pub fn new(file: &str, scores: &[f32], classes: usize, labels: Option<&Labels>) -> Covered {
+        let labels = labels.filter(|labels| labels.len() == classes);
+        let map = pixel_classes(scores, classes);
+        let mut counts = vec![0usize; classes];
+        map.iter().for_each(|class| counts[*class] += 1);
+        let mut found: Vec<Cover> = counts
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+            .map(|(index, count)| Cover {
+                index,
+                label: labels.and_then(|labels| labels.name(index)).map(str::to_string),
+                share: *count as f64 / map.len() as f64,
+            })
+            .collect();
+        // stable, so that equal shares stay in the order of their indices
+        found.sort_by(|a, b| b.share.total_cmp(&a.share));
+        Covered { file: file.into(), classes, found }
+    }
 }
 
 impl Numbers {
@@ -163,6 +222,16 @@ impl Results {
                     }
                 }
             }
+            Results::Pixels(samples) => {
+                text.push_str("file,index,label,share\n");
+                for sample in samples {
+                    let file = quoted(&sample.file);
+                    for one in &sample.found {
+                        let label = quoted(one.label.as_deref().unwrap_or(""));
+                        let _ = writeln!(text, "{file},{},{label},{}", one.index, one.share);
+                    }
+                }
+            }
             Results::Outputs(outputs) => {
                 text.push_str("output,dtype,shape,min,mean,max\n");
                 for output in outputs {
@@ -176,7 +245,7 @@ impl Results {
     }
 
     /// Of a classifier a list of {`file`, `top`: [{`index`, `label`, `probability`}]}, of numbers one of {`file`, `values`,
-    /// and `labels` where there are any}, else a list of {`output`, `dtype`, `shape`, `min`, `mean`, `max`}. What is not
+    /// and `labels` where there are any}, of pixels one of {`file`, `classes`, `found`: [{`index`, `label`, `share`}]}, else a list of {`output`, `dtype`, `shape`, `min`, `mean`, `max`}. What is not
     /// finite is null.
     pub fn to_json(&self) -> Value {
         let values = match self {
@@ -201,6 +270,17 @@ impl Results {
                         json["labels"] = json!(labels);
                     }
                     json
+                })
+                .collect(),
+            Results::Pixels(samples) => samples
+                .iter()
+                .map(|sample| {
+                    let found: Vec<Value> = sample
+                        .found
+                        .iter()
+                        .map(|one| json!({ "index": one.index, "label": one.label, "share": one.share }))
+                        .collect();
+                    json!({ "file": sample.file, "classes": sample.classes, "found": found })
                 })
                 .collect(),
             Results::Outputs(outputs) => outputs
@@ -240,6 +320,21 @@ mod tests {
         assert_eq!(indices(&[nan, 1.0, nan, f32::NEG_INFINITY, f32::INFINITY], 5), [4, 1, 3, 0, 2]);
         assert_eq!(indices(&[0.0, -0.0], 5), [0, 1]);
         assert_eq!(indices(&[], 5), [0usize; 0]);
+    }
+
+    #[test]
+    fn pixels_have_the_class_of_the_largest_score() {
+        let nan = f32::NAN;
+        // three classes of four pixels
+        let scores = [0.0, 5.0, nan, nan, 1.0, 5.0, 2.0, nan, 3.0, 4.0, 1.0, nan];
+        assert_eq!(pixel_classes(&scores, 3), [2, 0, 1, 0]);
+        let covered = Covered::new("a.png", &scores, 3, None);
+        let found: Vec<_> = covered.found.iter().map(|one| (one.index, one.share)).collect();
+        assert_eq!(found, [(0, 0.5), (1, 0.25), (2, 0.25)]);
+        assert_eq!(pixel_classes(&[], 3), [0usize; 0]);
+        let results = Results::Pixels(vec![covered]);
+        assert_eq!(results.to_csv(), "file,index,label,share\na.png,0,,0.5\na.png,1,,0.25\na.png,2,,0.25\n");
+        assert_eq!(results.to_json()[0]["found"][1], json!({ "index": 1, "label": null, "share": 0.25 }));
     }
 
     #[test]

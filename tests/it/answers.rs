@@ -432,3 +432,45 @@ fn grey_picture(path: &Path, size: usize, grey: u8) {
     let bytes = png::encode(&vec![grey; size * size], size, size, 1).expect("it has pixels");
     std::fs::write(path, bytes).expect("a folder of the test");
 }
+
+#[test]
+fn each_pixel_of_a_map_has_a_class() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = dir.path();
+    // the first class is x, the others are 1 - x and -1
+    tensors(
+        dir,
+        "w.safetensors",
+        &[("head.weight", &[3, 1, 1, 1], &[1.0, -1.0, 0.0]), ("head.bias", &[3], &[0.0, 1.0, -1.0])],
+        &[],
+    );
+    array(dir, "x.npy", &[2, 1, 1, 4], &[0.0, 0.2, 0.4, 0.9, 0.6, 0.7, 0.8, 0.9]);
+    write(dir, "names.txt", "sky\nroad\ncar\n");
+    let network = |more: &str, labels: &str| {
+        let network = "network n { input x: [N, 1, 1, 4]; head: conv2d(3, kernel = 1) }";
+        write(dir, "n.arch", &format!("{network}\nbase n {{ weights \"w.safetensors\"; {labels} }}\n{more}"));
+    };
+    let run = |output: &str| ok(dir, &["run", "n.arch", "--input", "x.npy", "--output", output]);
+    network("", "labels \"names.txt\"");
+    let told = run("y.json");
+    assert_eq!(
+        told,
+        "x.npy[0]  2 of 3 classes\n   75.00 %     1  road\n   25.00 %     0  sky\nx.npy[1]  1 of 3 classes\n  100.00 %     0  sky\n"
+    );
+    let found = json!([{ "index": 1, "label": "road", "share": 0.75 }, { "index": 0, "label": "sky", "share": 0.25 }]);
+    assert_eq!(json(dir, "y.json")[0]["found"], found);
+    run("y.png");
+    let picture = std::fs::read(dir.join("y.png")).expect("a picture");
+    assert!(picture.windows(4).any(|chunk| chunk == b"PLTE"), "it has a palette");
+    // nothing says what the channels are: values
+    network("", "");
+    assert!(run("y.png").starts_with("output  f32  [2, 3, 1, 4]"));
+    // a softmax over the channels does
+    network("append { softmax(axis = 1) }", "");
+    assert!(run("y.png").starts_with("x.npy[0]  2 of 3 classes\n   75.00 %     1\n"));
+    // names that are not as many as channels
+    write(dir, "names.txt", "sky\nroad\n");
+    network("", "labels \"names.txt\"");
+    let told = refused(dir, &["run", "n.arch", "--input", "x.npy"]);
+    assert!(told.contains("the network has 3 outputs, `names.txt` has 2 names"), "{told}");
+}

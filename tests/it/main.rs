@@ -4,6 +4,7 @@ mod answers;
 mod bench;
 mod bombs;
 mod branches;
+mod cases;
 mod checkpoints;
 mod cli;
 mod command;

@@ -73,11 +73,14 @@ class Bench:
         return load_file(path)
 
     def run(self, spec, x, weights=None):
+        return self.outputs(spec, {"image": x}, weights)["output"]
+
+    def outputs(self, spec, inputs, weights=None):
         source, target = spec.with_suffix(".x.safetensors"), spec.with_suffix(".y.safetensors")
-        save_file({"image": x.contiguous()}, source)
+        save_file({name: x.contiguous() for name, x in inputs.items()}, source)
         given = ["--weights", weights] if weights else []
         self.call("run", spec, *given, "--input", source, "--output", target, *self.extra)
-        return load_file(target)["output"]
+        return load_file(target)
 
 
 def load(module, state):

@@ -69,6 +69,15 @@ fn spacing_is_canonical() {
         ("archc 1\nblock b {\na\n  ->b\n->c\n}", "archc 1\nblock b {\n    a\n        -> b\n        -> c\n}\n"),
         ("archc 1\nblock b {\nf(\na,\nb\n)\n}", "archc 1\nblock b {\n    f(\n        a,\n        b\n    )\n}\n"),
         ("archc 1\nlet x = [(1,\n2),\n(3,4),\n]\n", "archc 1\nlet x = [(1,\n    2),\n    (3, 4),\n]\n"),
+        (
+            "archc 1\nreplace a  with b keeping{x=y rows[0..3,new] ;z = w bias,center}expect 1   preserving\n",
+            "archc 1\nreplace a with b keeping { x = y rows [0..3, new]; z = w bias, center } expect 1 preserving\n",
+        ),
+        (
+            "archc 1\nreplace a with b keeping {\nx = y # why\n z=w\n}",
+            "archc 1\nreplace a with b keeping {\n    x = y  # why\n    z = w\n}\n",
+        ),
+        ("archc 1\nset a.k=5 keeping  channels[0,mean]\n", "archc 1\nset a.k = 5 keeping channels [0, mean]\n"),
         ("archc 1\nblock b { input: a }", "archc 1\nblock b { input: a }\n"),
         ("archc 1\nnetwork n { input x:[N,3] }", "archc 1\nnetwork n { input x: [N, 3] }\n"),
         ("base r", "archc 1\n\nbase r\n"),

@@ -33,6 +33,12 @@ const TOKENS: &[&str] = &[
     "tiny",
     "replace",
     "with",
+    "keeping",
+    "preserving",
+    "rows",
+    "channels",
+    "center",
+    "same",
     "insert",
     "before",
     "after",
@@ -190,6 +196,10 @@ const SPECS: &[&str] = &[
     "base resnet18\ninsert cbam at layer*[-1] expect 4\nreplace avgpool..=fc with { a: conv2d(8, kernel = 1) -> relu; flatten \
      -> linear(4) } as head\nresidual around layer1[0].conv2 project auto\ninit **:conv2d where kernel == 3 with zeros\n\
      remove layer4[1]\nunfreeze fc\nappend { let x = in -> relu; concat(x, prev, axis = -1) }\n",
+    "base resnet18 { input [N, 4, 32, 32] }\nreplace conv1 with same(kernel = 5) keeping channels [0..3, mean], center\n\
+     set fc.out = 3 keeping rows [0, -1, new]\nreplace layer4[1].conv1 with { a: conv2d(512, kernel = 1) } keeping \
+     { a = layer4[1].conv1 center }\ninput meta: [N, 4]\noutput side = layer3 -> fcn_head(2)\ndilate to 16\n\
+     insert { concat(in, (meta -> linear(2))) } before fc\ninsert dropout before @head preserving\n",
     "param n = 3\nlet wide(c, w) = make_divisible(c * w, 8)\nblock unit(out, act = relu) seq { conv2d(out, kernel = (3, 1)); \
      if out > 4 { act } else { gelu } }\nnetwork net { input [N, n, 16, 16]; for i, j in zip([1, 2], [3, 4]) { \
      \"u{i}\": unit(wide(i * j, 2.0), act = none) }; let a, b = in -> chunk(3)\n permute(0, 2, 3, 1) }\nbase net\n",
