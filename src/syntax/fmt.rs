@@ -54,7 +54,14 @@ fn collect(pair: Pair, tokens: &mut Vec<Token>) {
     let parent = pair.as_rule();
     let container = matches!(
         parent,
-        Rule::file | Rule::body | Rule::netbody | Rule::basebody | Rule::train | Rule::settings | Rule::roles | Rule::heirs
+        Rule::file
+            | Rule::body
+            | Rule::netbody
+            | Rule::basebody
+            | Rule::train
+            | Rule::settings
+            | Rule::roles
+            | Rule::heirs
     );
     let mut braces = vec![];
     let mut inside = parent == Rule::file;
