@@ -250,7 +250,8 @@ impl Conv {
 
     /// The stride of pixels, where each output reads one pixel and they lie evenly.
     fn rows(&self) -> Option<i32> {
-        let Window { n, height, width, out_height, out_width, r, s, stride_h, stride_w, pad_top, pad_left, .. } = self.window;
+        let Window { n, height, width, out_height, out_width, r, s, stride_h, stride_w, pad_top, pad_left, .. } =
+            self.window;
         let is_pixel = [r, s, stride_h, stride_w] == [1; 4] && [pad_top, pad_left] == [0; 2];
         if !is_pixel || [out_height, out_width] != [height, width] {
             return None;

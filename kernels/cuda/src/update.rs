@@ -93,10 +93,7 @@ impl Norm {
     pub fn launches(&self) -> [Launch; 2] {
         let variant = || Variant::stored("update", Dtype::F32);
         let grid = [self.parts as u32, 1, 1];
-        [
-            plain(variant(), "squares", grid, [THREADS, 1]),
-            plain(variant(), "norm_of", [1; 3], [32, 1]),
-        ]
+        [plain(variant(), "squares", grid, [THREADS, 1]), plain(variant(), "norm_of", [1; 3], [32, 1])]
     }
 }
 
