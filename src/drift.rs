@@ -32,9 +32,11 @@ pub struct Moved {
     pub hint: Option<String>,
 }
 
-/// How far outputs of the same shapes are apart.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How far an output is from what it was.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Drift {
+    /// Of several outputs, the one that is farthest for its size.
+    pub output: String,
     /// The largest difference of two values.
     pub largest: f64,
     /// The norm of the differences over that of the values before.
@@ -115,7 +117,10 @@ pub fn measure(
             _ => run(before)?,
         };
         let is = run(after)?;
-        outcomes.push(Outcome::Moved(drift(&was, &is)));
+        outcomes.push(match drift(&was, &is) {
+            Some(drift) => Outcome::Moved(drift),
+            None => Outcome::Unknown("no output is left".into()),
+        });
         last = Some((one.report, is));
     }
     Ok(outcomes)
@@ -137,18 +142,15 @@ pub fn check(
     let outcomes = measure(settings, base, &promised, seed, downloads, &[])?;
     for (one, outcome) in promised.iter().zip(outcomes) {
         let (Outcome::Moved(drift), Some(span)) = (outcome, one.preserving) else { continue };
-        // not a number is no equality
-        if drift.largest <= TOLERANCE * drift.scale.max(1.0) {
+        if drift.is_none() {
             continue;
         }
         let message = format!(
-            "the outputs are not as before: they move by {:.2e}, where the largest is {:.2e}",
-            drift.largest, drift.scale
+            "the outputs are not as before: `{}` moves by {:.2e}, where its largest value is {:.2e}",
+            drift.output, drift.largest, drift.scale
         );
         let problem = Problem::new(Code::BadEdit, message).note(format!("on {SAMPLES} samples of noise, in float32"));
-        let hint = one.hint.clone().unwrap_or_else(|| {
-            "a residual whose last layer has `init = zeros` starts as nothing; leave `preserving` out otherwise".into()
-        });
+        let hint = one.hint.clone().unwrap_or_else(|| "leave `preserving` out where that is meant".into());
         problems.push(problem.hint(hint).at(span));
     }
     if problems.has_errors() { Err(problems) } else { Ok(()) }
@@ -190,12 +192,10 @@ fn outputs(
     run().map_err(|problem| problem.anywhere().into())
 }
 
-/// The outputs that both have, together.
-fn drift(before: &[(String, Tensor)], after: &[(String, Tensor)]) -> Drift {
-    let (mut largest, mut scale, mut apart, mut norm) = (0f64, 0f64, 0f64, 0f64);
-    for (name, was) in before {
-        let Some((_, is)) = after.iter().find(|(other, _)| other == name) else { continue };
-        for (was, is) in was.data().iter().zip(is.data()) {
+impl Drift {
+    fn of(name: &str, before: &Tensor, after: &Tensor) -> Drift {
+        let (mut largest, mut scale, mut apart, mut norm) = (0f64, 0f64, 0f64, 0f64);
+        for (was, is) in before.data().iter().zip(after.data()) {
             let (was, is) = (f64::from(*was), f64::from(*is));
             let difference = (was - is).abs();
             // a comparison would pass over what is not a number
@@ -204,21 +204,48 @@ fn drift(before: &[(String, Tensor)], after: &[(String, Tensor)]) -> Drift {
             apart += difference * difference;
             norm += was * was;
         }
+        let relative = if apart == 0.0 { 0.0 } else { (apart / norm).sqrt() };
+        Drift { output: name.to_string(), largest, relative, scale }
     }
-    let relative = if apart == 0.0 { 0.0 } else { (apart / norm).sqrt() };
-    Drift { largest, relative, scale }
+
+    /// Whether it is as before but for rounding. Not a number is no equality.
+    fn is_none(&self) -> bool {
+        self.largest <= TOLERANCE * self.scale.max(1.0)
+    }
+
+    /// To tell which of several outputs is farther.
+    fn weight(&self) -> f64 {
+        if self.largest.is_nan() { f64::INFINITY } else { self.largest / self.scale.max(f64::MIN_POSITIVE) }
+    }
+}
+
+/// Of the outputs that both have, the one that is farthest.
+fn drift(before: &[(String, Tensor)], after: &[(String, Tensor)]) -> Option<Drift> {
+    let of = |(name, was): &(String, Tensor)| {
+        let (_, is) = after.iter().find(|(other, _)| other == name)?;
+        Some(Drift::of(name, was, is))
+    };
+    before.iter().filter_map(of).max_by(|a, b| a.weight().total_cmp(&b.weight()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::OWN_OUTPUT;
 
     #[test]
     fn outputs_apart_are_measured() {
-        let of = |values: &[f32]| vec![(OWN_OUTPUT.to_string(), Tensor::new(vec![values.len()], values.to_vec()))];
-        assert_eq!(drift(&of(&[3.0, -4.0]), &of(&[3.0, -4.0])), Drift { largest: 0.0, relative: 0.0, scale: 4.0 });
-        assert_eq!(drift(&of(&[3.0, -4.0]), &of(&[3.0, 1.0])), Drift { largest: 5.0, relative: 1.0, scale: 4.0 });
-        assert!(drift(&of(&[f32::NAN, 1.0]), &of(&[0.0, 1.0])).largest.is_nan());
+        let of = |values: &[f32]| Tensor::new(vec![values.len()], values.to_vec());
+        let apart = |was: &[f32], is: &[f32]| {
+            let drift = Drift::of("output", &of(was), &of(is));
+            (drift.largest, drift.relative, drift.scale)
+        };
+        assert_eq!(apart(&[3.0, -4.0], &[3.0, -4.0]), (0.0, 0.0, 4.0));
+        assert_eq!(apart(&[3.0, -4.0], &[3.0, 1.0]), (5.0, 1.0, 4.0));
+        assert!(apart(&[f32::NAN, 1.0], &[0.0, 1.0]).0.is_nan());
+        // a large output does not hide what a small one does
+        let both =
+            |large: f32, small: f32| vec![("large".to_string(), of(&[large])), ("small".to_string(), of(&[small]))];
+        let drift = drift(&both(1e6, 1.0), &both(1e6 + 1.0, 1.5)).expect("two outputs");
+        assert_eq!((drift.output.as_str(), drift.largest, drift.is_none()), ("small", 0.5, false));
     }
 }

@@ -119,6 +119,9 @@ pub fn check(mut graph: Graph, replaced: &[Replaced]) -> std::result::Result<Typ
     let typed = Typed { order: order.into(), graph: graph.into() };
     for id in typed.order() {
         problems.take(typed.adapt(*id));
+        if let Some(problem) = tie_problem(&typed, *id) {
+            problems.push(problem);
+        }
     }
     if problems.has_errors() {
         return Err(problems);
@@ -237,10 +240,8 @@ fn source_of_shape(graph: &Graph, id: NodeId) -> NodeId {
 /// A base layer whose tensors would no longer have the shapes of the file, although no `set` asked for it.
 fn changed_params(graph: &Graph, id: NodeId) -> Option<Box<crate::diag::Diagnostic>> {
     let node = graph.node(id);
-    if let Some(owner) = node.tied {
-        return tie_problem(graph, id, owner);
-    }
-    let base = node.base.as_ref()?;
+    // what a tied layer needs is looked at when its owner's shapes are known too
+    let base = node.base.as_ref().filter(|_| node.tied.is_none())?;
     if node.reshaped {
         return None;
     }
@@ -288,18 +289,39 @@ fn changed_params(graph: &Graph, id: NodeId) -> Option<Box<crate::diag::Diagnost
 }
 
 /// A tied layer whose tensors would have other shapes than its owner's.
-fn tie_problem(graph: &Graph, id: NodeId, owner: NodeId) -> Option<Box<crate::diag::Diagnostic>> {
-    let (own, theirs) = (graph.params(id)?, graph.params(owner)?);
-    let (own, theirs) = own.iter().zip(&theirs).find(|(own, theirs)| own.shape != theirs.shape)?;
+fn tie_problem(typed: &Typed, id: NodeId) -> Option<Box<crate::diag::Diagnostic>> {
+    let graph = typed.graph();
+    graph.node(id).tied?;
+    let owner = graph.owner(id);
+    let (own, theirs) = (typed.params(id), typed.params(owner));
+    let differs = |at: &usize| {
+        let of = |params: &[ParamDecl]| params.get(*at).map(|param| (param.name, param.shape.clone()));
+        of(&own) != of(&theirs)
+    };
+    let at = (0..own.len().max(theirs.len())).find(differs)?;
     let (node, other) = (graph.node(id), graph.node(owner));
-    let message = format!(
-        "`{}` cannot use the weights of `{}`: its `{}` is {:?}, theirs is {:?}",
-        path::display(&node.path),
-        path::display(&other.path),
-        own.name,
-        own.shape,
-        theirs.shape
-    );
+    let message = match (own.get(at), theirs.get(at)) {
+        (Some(own), Some(theirs)) if own.name == theirs.name => format!(
+            "`{}` cannot use the weights of `{}`: its `{}` is {:?}, theirs is {:?}",
+            path::display(&node.path),
+            path::display(&other.path),
+            own.name,
+            own.shape,
+            theirs.shape
+        ),
+        (own, theirs) => {
+            let (lacks, has) = if own.is_some() { (other, node) } else { (node, other) };
+            let param = own.or(theirs).expect("one of them has a tensor more");
+            format!(
+                "`{}` cannot use the weights of `{}`: `{}` has a `{}`, and `{}` has none",
+                path::display(&node.path),
+                path::display(&other.path),
+                path::display(&has.path),
+                param.name,
+                path::display(&lacks.path)
+            )
+        }
+    };
     let problem = Problem::new(Code::ShapeMismatch, message).see(other.span, "the weights are made here");
-    Some(problem.at(node.span).blame(node.touched))
+    Some(problem.at(node.span).blame(node.touched.or(other.touched)))
 }

@@ -33,15 +33,19 @@ impl<'a> Builder<'a, '_> {
         };
         let at = self.entry_path(env, label, path::last(&place.path), span)?;
         let Some(input) = self.flowing(&value, span)? else { return Ok(Value::Poison) };
-        self.copy_tied(&place.path, &at, input, span).map(Value::Node)
+        let hidden = env.hidden.clone();
+        self.copy_tied(&place.path, &at, input, hidden.as_deref(), span).map(Value::Node)
     }
 
-    /// Copies a layer or scope to `to`; what took its input takes `input`.
-    fn copy_tied(&mut self, from: &str, to: &str, input: NodeId, span: Span) -> Result<NodeId> {
+    /// Copies a layer or scope to `to`; what took its input takes `input`. What `hidden` says goes away cannot be in it.
+    fn copy_tied(&mut self, from: &str, to: &str, input: NodeId, hidden: Option<&str>, span: Span) -> Result<NodeId> {
         let refuse = |what: &str| {
             let message = format!("`{}` {what}, so it cannot be tied", path::display(from));
             Err(Problem::new(Code::BadEdit, message).at(span))
         };
+        if hidden.is_some_and(|hidden| hidden == from || path::inside(hidden, from)) {
+            return refuse("holds what is replaced here");
+        }
         if let Some(id) = self.patch.find(from) {
             let op = self.patch.node(id).op.clone();
             if op.arity() != Arity::Exactly(1) {

@@ -126,7 +126,13 @@ fn tensors(typed: &Typed) -> IndexMap<String, Aspects> {
         if node.tied.is_some() {
             continue;
         }
+        let mut adapted = typed.adapted(*id);
         for param in typed.params(*id) {
+            if let Some(how) = adapted.remove(param.name) {
+                let source = format!("from the base's {}, {}", how.key, how.text);
+                tensors.insert(key(&node.path, param.name), vec![format!("{:?}", param.shape), source]);
+                continue;
+            }
             let init = node.inits.iter().find(|filled| filled.tensor == param.name);
             let kept = node
                 .base

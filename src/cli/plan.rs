@@ -134,8 +134,8 @@ fn report_text(sources: &Sources, report: &Report, drift: Option<&Drifted>) -> S
         Some(Drifted::Moved(drift)) => {
             let percent = drift.relative * 100.0;
             text += &format!(
-                "  drift    {percent:.3} % of the outputs' norm, {:.2e} at most, where the largest is {:.2e}\n",
-                drift.largest, drift.scale
+                "  drift    `{}` by {percent:.3} % of its norm, {:.2e} at most, where its largest value is {:.2e}\n",
+                drift.output, drift.largest, drift.scale
             );
         }
     }
@@ -179,7 +179,7 @@ fn report_json(sources: &Sources, report: &Report, drift: Option<&Drifted>) -> V
         value["drift"] = match drift {
             Drifted::Unknown(why) => json!({ "unknown": why }),
             Drifted::Moved(drift) => {
-                json!({ "largest": drift.largest, "relative": drift.relative, "scale": drift.scale })
+                json!({ "output": drift.output, "largest": drift.largest, "relative": drift.relative, "scale": drift.scale })
             }
         };
     }
@@ -188,8 +188,8 @@ fn report_json(sources: &Sources, report: &Report, drift: Option<&Drifted>) -> V
 
 /// How far each edit moves the outputs.
 fn drift(compiled: &Compiled, paths: &[PathBuf]) -> Result<Vec<Option<Drifted>>, Failure> {
-    let Compiled { settings, base, moved, .. } = compiled;
-    let wanted = settings.wanted(base);
+    let Compiled { settings, base, typed, moved, .. } = compiled;
+    let wanted = settings.wanted(typed);
     let names: Vec<&str> = wanted.iter().map(|one| one.name.as_str()).collect();
     let given = given(paths, &names)?;
     let mut inputs = vec![];

@@ -81,7 +81,8 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
     }
     if changes.is_empty() {
         let message = format!("no stride takes a map of this network beyond a total of {limit}");
-        let problem = Problem::new(Code::BadEdit, message).note(format!("its windows come to a total of {coarsest}"));
+        let problem = Problem::new(Code::BadEdit, message)
+            .note(format!("the strides of its convolutions and poolings come to a total of {coarsest}"));
         return Err(problem.hint(format!("ask for less than {coarsest}")).at(ctx.span).into());
     }
     change(ctx, changes);
@@ -181,9 +182,7 @@ fn through(op: &Op, ins: &[In<'_>], out: &Shape, limit: usize) -> Through {
             let sides = sides(first.axes, pool.kernel, stride, Pair::both(1), padding, limit);
             if sides.iter().any(|side| side.dilation > 1) {
                 let problem = refuse("THIS takes means of windows, which have no dilation");
-                return Err(
-                    problem.hint("replace it first: `replace THIS with max_pool2d(3, stride = 2, padding = 1)`")
-                );
+                return Err(problem.hint(instead(stride)));
             }
             can_be_dilated(&sides, pool.kernel, stride, pool.ceil_mode)?;
             let mut pool = pool.clone();

@@ -42,6 +42,12 @@ impl<'a> Kept<'a> {
                 Problem::new(Code::BadEdit, "`set` has one layer at each place, so that nothing is to be paired");
             return Err(problem.hint("`keeping rows [..]`, without braces").at(keeping.span).into());
         }
+        if let Some(owner) = ctx.builder.patch.node(id).tied {
+            let shown = |id: NodeId| path::display(&ctx.builder.patch.node(id).path);
+            let message = format!("`{}` uses the tensors of `{}`", shown(id), shown(owner));
+            let hint = format!("keep them there: `set {} {{ .. }} keeping ..`", shown(ctx.builder.patch.owner(id)));
+            return Err(Problem::new(Code::BadEdit, message).hint(hint).at(keeping.span).into());
+        }
         let layer = Layer::new(ctx.builder.patch, id, "", keeping.span)?;
         if layer.olds.is_empty() {
             return Err(nothing(&path::display(&layer.path), keeping.span).into());

@@ -438,7 +438,11 @@ fn starts_as_nothing(program: &Program, edit: &Edit) -> Option<String> {
         let found = program.find(Program::SPEC, name);
         matches!(found, Some(Found::Block(_, block)) if block.params.iter().any(|param| param.name.value == "start"))
     };
-    named.into_iter().find(can_start).map(|name| format!("`{name}(start = identity)` starts as nothing"))
+    if let Some(name) = named.into_iter().find(can_start) {
+        return Some(format!("`{name}(start = identity)` starts as nothing"));
+    }
+    let makes_layers = edit.parts.iter().any(|part| matches!(part, Part::New(_)));
+    makes_layers.then(|| "a residual whose last layer has `init = zeros` starts as nothing".to_string())
 }
 
 /// The names that an edit would have made.

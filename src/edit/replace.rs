@@ -25,7 +25,13 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
     let targets = select(ctx.builder, selector, Grain::Places)?;
     refuse_overlap(ctx, &targets, selector)?;
     let is_single = targets.len() == 1;
-    for target in targets {
+    // what is kept is looked up before anything changes
+    let kept_of = |ctx: &Ctx<'a, '_, '_>, target: &Target| {
+        let site = Site::new(ctx.builder.patch, target.clone());
+        new.keeping.as_ref().map(|keeping| Kept::of_place(ctx, keeping, &site)).transpose()
+    };
+    let kept: Vec<Option<Kept<'a>>> = targets.iter().map(|target| kept_of(ctx, target)).collect::<Outcome<_>>()?;
+    for (target, kept) in targets.into_iter().zip(kept) {
         let site = Site::new(ctx.builder.patch, target);
         ctx.matched.push(site.shown.clone());
         ctx.replaced = Some(site.shown.clone()).filter(|_| is_single);
@@ -34,7 +40,6 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
         let gone = site.target.path(ctx.builder.patch);
         let holder = site.holder(ctx.builder.patch);
         let rank = site.nodes.first().map_or(0, |id| ctx.builder.patch.node(*id).rank);
-        let kept = new.keeping.as_ref().map(|keeping| Kept::of_place(ctx, keeping, &site)).transpose()?;
         let same = match &site.target {
             Target::Layer(id) => Some(ctx.builder.patch.node(*id).op.clone()),
             Target::Scope(_) | Target::Range { .. } => None,

@@ -381,6 +381,12 @@ fn glob_fits(glob: &[u8], text: &[u8]) -> bool {
 
 /// Says how far the path leads, and what is nearest there.
 fn no_match(graph: &Graph, place: &Place) -> Box<crate::diag::Diagnostic> {
+    if let Some(input) = labels(place).map(|labels| labels.join(".")).filter(|name| graph.inputs().contains_key(name)) {
+        let problem = Problem::new(Code::NoMatch, format!("`{input}` is an input, which is no layer"));
+        return problem
+            .hint(format!("it is a value: `concat(in, {input})`; `prepend` puts layers behind it"))
+            .at(place.span);
+    }
     if let Some(problem) = names_a_tensor(graph, place) {
         return problem;
     }

@@ -57,7 +57,8 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
         let marks = layers.iter().map(|id| (*id, Mark::Argument(name.value.clone())));
         ctx.deeds.push(Deed::Marks(marks.collect()));
     }
-    if !changed {
+    // a clause may change what the arguments leave: the order of rows
+    if !changed && keeping.is_none() {
         let problem = Problem::new(Code::BadEdit, "this changes nothing: the arguments have these values already");
         return Err(problem.at(ctx.span).into());
     }

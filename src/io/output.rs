@@ -237,6 +237,13 @@ fn png(path: &Path, tensors: &[(String, Tensor)], remarks: &mut Vec<String>) -> 
         remarks.push(format!("{name}: {percent:.1} % of the values of `{output}` lie outside 0..1 and are cut off"));
     }
     remarks.extend(grid.remark(path));
+    let channels = tensor.len() / (tensor.shape()[0] * plane).max(1);
+    if channels != colors {
+        remarks.push(format!(
+            "{name}: {channels} channels are grey tiles; they are classes where the network learned by cross entropy, ends with a \
+             softmax over them, or has `labels` for them"
+        ));
+    }
     png::encode(&pixels, width, height, colors)
         .map_err(|error| Problem::new(Code::Output, format!("`{name}` cannot be written: {error}")))
 }

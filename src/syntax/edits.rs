@@ -71,7 +71,12 @@ impl Builder<'_> {
         let kind = match child(&pair, Rule::heirs) {
             Some(heirs) => {
                 let heirs = heirs.into_inner().filter(|inner| inner.as_rule() == Rule::heir);
-                KeepingKind::Each(heirs.map(|heir| self.heir(heir)).collect::<Result<_>>()?)
+                let heirs: Vec<Heir> = heirs.map(|heir| self.heir(heir)).collect::<Result<_>>()?;
+                if heirs.is_empty() {
+                    let problem = Problem::new(Code::Syntax, "these braces keep nothing");
+                    return Err(problem.hint("a line for each new layer: `keeping { new = old }`").at(span));
+                }
+                KeepingKind::Each(heirs)
             }
             None => KeepingKind::Alike(self.hows(pair)?),
         };
@@ -87,7 +92,18 @@ impl Builder<'_> {
     }
 
     fn hows(&mut self, pair: Pair) -> Result<Vec<How>> {
-        pair.into_inner().filter(|inner| inner.as_rule() == Rule::how).map(|how| self.how(how)).collect()
+        let mut hows: Vec<How> = vec![];
+        for pair in pair.into_inner().filter(|inner| inner.as_rule() == Rule::how) {
+            let how = self.how(pair)?;
+            // rows and channels may be picked twice, one after the other
+            let is_plain = !matches!(how.value, HowKind::Rows(_) | HowKind::Channels(_));
+            if let Some(first) = hows.iter().find(|other| is_plain && other.value == how.value) {
+                let problem = Problem::new(Code::Duplicate, format!("`{}` is said twice", how.value));
+                return Err(problem.see(first.span, "first said here").at(how.span));
+            }
+            hows.push(how);
+        }
+        Ok(hows)
     }
 
     fn how(&mut self, pair: Pair) -> Result<How> {
@@ -109,8 +125,12 @@ impl Builder<'_> {
 
     /// `[0..10, 17, new]`
     fn picks(&mut self, pair: Pair, words: &[(&str, Pick)]) -> Result<Vec<Spanned<Pick>>> {
-        let picks = pair.into_inner().filter(|inner| inner.as_rule() == Rule::pick);
-        let picks = picks.map(|pick| {
+        let whole = self.span(&pair);
+        let picks: Vec<Pair> = pair.into_inner().filter(|inner| inner.as_rule() == Rule::pick).collect();
+        if picks.is_empty() {
+            return Err(Problem::new(Code::Syntax, "these brackets pick nothing").at(whole));
+        }
+        let picks = picks.into_iter().map(|pick| {
             let span = self.span(&pick);
             let inner = pick.into_inner().next().expect(SHAPE);
             if inner.as_rule() == Rule::place_index {

@@ -352,6 +352,10 @@ impl<'a> Stuck<'a> {
             let problem = Self::problem("`preserving` stands at the end of an edit");
             return Some(self.here(problem.hint("`replace **:relu with gelu expect 17 preserving`")));
         }
+        if ["rows", "channels"].contains(&last_word(before)) && before.contains("keeping") && self.found != "[" {
+            let problem = Self::problem(format!("expected `[`, found {}", self.what_was_found()));
+            return Some(self.here(problem.hint("the numbers stand in brackets: `rows [0..10, 17, new]`")));
+        }
         if self.wants(&[Rule::how]) {
             let problem = Self::problem(format!("expected what is kept, found {}", self.what_was_found()));
             let hint = "`weights`, `rows [..]`, `channels [..]`, `channels repeat`, `center`, `weight` or `bias`";

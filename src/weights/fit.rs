@@ -11,6 +11,7 @@ use super::lines::{IgnoreLine, Lines, MapLine, Need, ResizeLine};
 use super::source::WeightsSource;
 use super::store::Store;
 use crate::diag::{Code, Problem, nearest};
+use crate::graph::{key, path};
 use crate::ops::{ParamDecl, Role};
 
 /// Whose keys a file is compared with.
@@ -66,6 +67,7 @@ pub fn fits(asked: &Asked, supply: &Supply, store: &Store, whose: Whose<'_>) -> 
     let counts =
         format!("{} missing, {} unexpected, {} of another shape", missing.len(), unexpected.len(), misshapen.len());
     let lines = |what: &str, keys: &[&str]| keys.iter().map(|key| format!("{what}: {key}")).collect();
+    let fresh = fresh_layer(&faults, asked, supply);
     let misshapen = misshapen.iter().map(|key| {
         let (needs, has) = (&asked.tensors[*key].shape, supply.tensors[*key].shape());
         format!("{key}: needs {needs:?}, the file has {has:?}")
@@ -78,8 +80,24 @@ pub fn fits(asked: &Asked, supply: &Supply, store: &Store, whose: Whose<'_>) -> 
         Whose::Edited => problem
             .hint("`--weights` takes a file of the network's own keys, as `train` and `export` write it")
             .hint("name other files in the base's braces: `weights \"file.safetensors\"`"),
-        Whose::Base { source, intake } => problem.hints(Fit { asked, store, source, intake }.ways(&faults)),
+        Whose::Base { source, intake } => {
+            problem.hints(Fit { asked, store, source, intake }.ways(&faults)).hints(fresh)
+        }
     })
+}
+
+/// Where all that is wrong are the tensors of one linear layer, most often a head: the edit that makes it anew.
+fn fresh_layer(faults: &Faults<'_>, asked: &Asked, supply: &Supply) -> Option<String> {
+    let mut keys = faults.missing.iter().chain(&faults.misshapen);
+    let layer = path::parent(keys.next()?);
+    let is_linear = asked.tensors.get(&key(layer, "weight")).is_some_and(|decl| decl.shape.len() == 2);
+    if !is_linear || layer.is_empty() || !faults.unexpected.is_empty() || keys.any(|key| path::parent(key) != layer) {
+        return None;
+    }
+    let out = supply.tensors.get(&key(layer, "weight")).and_then(|weight| weight.shape().first().copied());
+    let out = out.map_or_else(|| "..".to_string(), |out| out.to_string());
+    let shown = path::display(layer);
+    Some(format!("a file does not need what edits make anew: `replace {shown} with linear({out})`"))
 }
 
 struct Faults<'n> {

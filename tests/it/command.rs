@@ -310,3 +310,19 @@ fn the_real_network_agrees_with_its_reference() {
         );
     }
 }
+
+#[test]
+fn what_is_kept_of_a_layer_is_a_difference() {
+    let spec = |keeping: &str| format!("base resnet18\nreplace fc with same(out = 3) {keeping}\n");
+    let dir = folder(&[
+        ("a.arch", &spec("keeping rows [1, 2, 3]")),
+        ("b.arch", &spec("keeping rows [4, 5, new]")),
+        ("c.arch", &spec("")),
+    ]);
+    let differ = |a: &str, b: &str| stdout(&run(&["diff", &path(&dir, a), &path(&dir, b)]));
+    assert_eq!(differ("a.arch", "a.arch"), "");
+    let rows = differ("a.arch", "b.arch");
+    assert!(rows.contains("fc.weight") && rows.contains("rows 1, 2, 3") && rows.contains("rows 4, 5, new"), "{rows}");
+    let fresh = differ("b.arch", "c.arch");
+    assert!(fresh.contains("from the base's fc.weight, rows 4, 5, new") && fresh.contains("fresh"), "{fresh}");
+}

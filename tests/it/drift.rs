@@ -87,6 +87,10 @@ fn drift_is_measured_edit_by_edit_and_on_the_users_input() {
     std::fs::write(&file, bytes).expect("a writable folder");
     let own = drifts(&text, &["--input", &file.display().to_string()]);
     assert!(own[0] == 0.0 && own[1] != noise[1], "{own:?}");
+    // of an input that an edit adds too
+    let text = format!("{NETWORK}input other: [N, 16, 9, 7]\nprepend {{ in + other }}\n");
+    let [own, other] = ["image", "other"].map(|name| format!("{name}={}", file.display()));
+    drifts(&text, &["--input", &own, "--input", &other]);
 }
 
 #[test]
@@ -102,8 +106,11 @@ fn a_promise_is_looked_at_when_weights_are_bound() {
         load("insert se(reduction = 4) after conv preserving\ninsert relu after fc preserving").expect_err("both move");
     let text = error.to_string();
     assert_eq!(error.messages().len(), 2, "{text}");
-    assert!(text.contains("the outputs are not as before: they move by"), "{text}");
+    assert!(text.contains("the outputs are not as before: `output` moves by"), "{text}");
     assert!(text.contains("`se(start = identity)` starts as nothing"), "{text}");
+    // a large output beside it hides nothing
+    load("output mid = conv -> { in * 100000.0 }\nreplace fc with linear(12, init = normal(0.5)) preserving")
+        .expect_err("it moves");
     // what is not finite is not as before
     load("append { in * 1e38 -> relu }\nappend { in * 1e38 } preserving").expect_err("infinite");
 }
