@@ -97,7 +97,7 @@ op! {
     /// [windows, 1, tokens, tokens] to be added to the attention of [N, windows, heads, tokens, tokens], -100 where two
     /// tokens were no neighbours before the image was rolled by `-shift`, else 0. It has no key.
     ///
-    /// Windows and tokens count in reading order; `height` and `width` must be divisible by `window`.
+    /// An axis of a single window is not rolled. Windows and tokens count in reading order; `height` and `width` must be divisible by `window`.
     pub struct WindowMask = "window_mask", All {
         /// height of the image, in pixels
         height: usize,
@@ -140,7 +140,11 @@ impl Operation for WindowMask {
         let WindowMask { height, width, window, shift } = *self;
         let columns = width / window;
         // which of the three strips along an axis, borders first
-        let strip = |at: usize, len: usize| usize::from(at >= len - window) + usize::from(at >= len - shift);
+        let strip = |at: usize, len: usize| match len > window {
+            true => usize::from(at >= len - window) + usize::from(at >= len - shift),
+            // it was not rolled
+            false => 0,
+        };
         let region = |which: usize, token: usize| {
             let y = which / columns * window + token / window;
             let x = which % columns * window + token % window;

@@ -31,6 +31,7 @@ const VIT: &str = "base vit(16, 64, 2, 4, 128) { weights random(seed = 1) }";
 const FILES: &[(&str, Recipe)] = &[
     ("moco", (RESNET, "moco.safetensors", moco)),
     ("wrapped_keys", (RESNET, "wrapped.safetensors", wrapped)),
+    ("mm_keys", (RESNET, "mm.safetensors", mm)),
     ("vit_size", (VIT, "vit.safetensors", |state| state)),
     ("split_qkv", (VIT, "split.safetensors", split)),
     (
@@ -67,6 +68,12 @@ fn wrapped(state: Weights) -> Weights {
         out.insert(format!("state_dict_ema.module.{key}"), (shape, values));
     }
     out
+}
+
+/// Prefixes for backbone and head.
+fn mm(state: Weights) -> Weights {
+    let named = |key: &str| if key.starts_with("fc.") { format!("head.{key}") } else { format!("backbone.{key}") };
+    state.into_iter().map(|(key, tensor)| (named(&key), tensor)).collect()
 }
 
 /// Query, key and value apart.

@@ -142,6 +142,20 @@ def wrapped_keys(base, new):
     return moco(base, new)
 
 
+def mm_file(state):
+    return {f"head.{key}" if key.startswith("fc.") else f"backbone.{key}": value for key, value in state.items()}
+
+
+@case((2, 3, 64, 64), file=("mm", mm_file), base=RESNET)
+def mm_keys(base, _):
+    return fitted(zoo.resnet18(), base)
+
+
+@case((2, 3, 96, 160))
+def swin_size(base, new):
+    return fitted(zoo.swin_t(num_classes=10), {**base, **head(new, "head")})
+
+
 def vit(size, classes=10):
     return zoo.VisionTransformer(size, 16, 2, 4, 64, 128, num_classes=classes)
 

@@ -335,9 +335,13 @@ def windows():
 def window_mask(height, width, window, shift):
     """[windows, 1, tokens, tokens]: -100 where two tokens meet only because of the roll; as torchvision's swin has it."""
     mask = torch.zeros(height, width)
-    cuts = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
-    for i, rows in enumerate(cuts):
-        for j, columns in enumerate(cuts):
+
+    def cuts(length):
+        # an axis of a single window is not rolled
+        return (slice(0, -window), slice(-window, -shift), slice(-shift, None)) if length > window else (slice(None),)
+
+    for i, rows in enumerate(cuts(height)):
+        for j, columns in enumerate(cuts(width)):
             mask[rows, columns] = 3 * i + j
     mask = mask.view(height // window, window, width // window, window).permute(0, 2, 1, 3).reshape(-1, window * window)
     apart = mask.unsqueeze(1) != mask.unsqueeze(2)
