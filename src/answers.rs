@@ -10,7 +10,7 @@ use crate::diag::{Code, Diagnostics, Problem};
 use crate::graph::OWN_OUTPUT;
 use crate::io::labels::Labels;
 use crate::io::results::Scores;
-use crate::settings::LabelsSource;
+use crate::settings::{LabelsSource, classes};
 use crate::train::loss::Loss;
 use crate::typed::Typed;
 use crate::words::Choices;
@@ -138,10 +138,4 @@ pub fn spec_names(bound: &Bound) -> Result<Option<Labels>, Diagnostics> {
             Err(problem) => Err(problem.at(*span).into()),
         },
     }
-}
-
-/// How many values the network's own output has, where it is a row, or a map whose channels may be classes.
-fn classes(typed: &Typed) -> Option<usize> {
-    let shape = typed.shape(typed.graph().outputs().get(OWN_OUTPUT)?.node);
-    (shape.batched && matches!(shape.rank(), 2 | 4)).then(|| shape.dims[0])
 }

@@ -64,6 +64,36 @@ struct Tensor {
     source: Source,
 }
 
+/// A tensor of another file that one of the network, or of the base, is filled with.
+struct Filling<'a> {
+    file: &'a str,
+    key: &'a str,
+    /// Of what it fills.
+    shape: &'a [usize],
+    name: &'a str,
+}
+
+impl Tensor {
+    /// The tensors of other files, `from("file", "key")`, that this one, called `name`, needs.
+    fn fillings<'a>(&'a self, name: &'a str) -> Vec<Filling<'a>> {
+        let filled: Vec<(&Init, &ParamDecl, &str)> = match &self.source {
+            Source::Fresh(init) => vec![(init, &self.decl, name)],
+            Source::Drawn(key) => vec![(&self.decl.init, &self.decl, key)],
+            Source::Adapted { old, how } => {
+                let base = matches!(**old, Source::Drawn(_)).then(|| (&how.decl.init, &how.decl, how.key.as_str()));
+                let fresh = how.has_new().then_some((&self.decl.init, &self.decl, name));
+                base.into_iter().chain(fresh).collect()
+            }
+            Source::File(_) | Source::Computed(_) => vec![],
+        };
+        let of = |(init, decl, name): (&'a Init, &'a ParamDecl, &'a str)| match init {
+            Init::From { file, key } => Some(Filling { file, key, shape: &decl.shape, name }),
+            _ => None,
+        };
+        filled.into_iter().filter_map(of).collect()
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Source {
     /// Made of what the file has.
@@ -268,10 +298,9 @@ pub fn bind(
                     }
                     Some(Known { file: None, .. }) => {
                         bound.ledger.kept.push(name.clone());
-                        match fresh(*id, &decl) {
-                            Source::Fresh(Init::From { file, key }) => Source::Fresh(Init::From { file, key }),
-                            Source::Fresh(_) => Source::Drawn(origin.clone()),
-                            other => other,
+                        match decl.role {
+                            Role::Computed => Source::Computed(*id),
+                            _ => Source::Drawn(origin.clone()),
                         }
                     }
                     None => Source::Computed(*id),
@@ -418,7 +447,7 @@ impl Bound {
         how: Adapted,
         known: &mut FxIndexMap<String, Known>,
     ) -> Option<Source> {
-        let known = known.get_mut(&how.key)?;
+        let known = known.get_mut(&how.key).filter(|known| known.file.is_some() || decl.role != Role::Computed)?;
         known.is_used = true;
         let old = match &known.file {
             Some(file) => Source::File(file.clone()),
@@ -429,7 +458,7 @@ impl Bound {
             from: how.key.clone(),
             old_shape: how.decl.shape.clone(),
             shape: decl.shape.clone(),
-            how: how.text.clone(),
+            how: how.how(),
         });
         Some(Source::Adapted { old: old.into(), how: how.into() })
     }
@@ -441,20 +470,21 @@ impl Bound {
         owners.sort_unstable();
         for (index, id) in owners {
             let (name, tensor) = self.tensors.get_index(index).expect("an index of this map");
-            let Source::Fresh(Init::From { file, key }) = &tensor.source else { continue };
             let node = self.typed.graph().node(id);
             let line = node.inits.iter().find(|filled| filled.tensor == tensor.decl.name).map(|filled| filled.span);
-            let store = stores.entry(file.clone()).or_insert_with(|| Store::open_file(&below(dir, file)));
-            let found = match store {
-                Ok(store) => check_from(store, key, &tensor.decl.shape, name),
-                Err(problem) => Err(problem.clone()),
-            };
-            if let Err(problem) = found {
-                // an argument of the layer has no line of its own
-                problems.push(match line {
-                    Some(line) => problem.at(line),
-                    None => problem.at(node.span).blame(node.origin),
-                });
+            for Filling { file, key, shape, name } in tensor.fillings(name) {
+                let store = stores.entry(file.to_string()).or_insert_with(|| Store::open_file(&below(dir, file)));
+                let found = match store {
+                    Ok(store) => check_from(store, key, shape, name),
+                    Err(problem) => Err(problem.clone()),
+                };
+                if let Err(problem) = found {
+                    // an argument of the layer has no line of its own
+                    problems.push(match line {
+                        Some(line) => problem.at(line),
+                        None => problem.at(node.span).blame(node.origin),
+                    });
+                }
             }
         }
         self.extra = stores.into_iter().filter_map(|(file, store)| Some((file, store.ok()?))).collect();
@@ -528,14 +558,12 @@ impl Bound {
     /// # Errors
     /// If one cannot be read.
     pub fn hold(&mut self) -> Result<(), Problem> {
-        for tensor in self.tensors.values() {
+        for (name, tensor) in &self.tensors {
             if let Some((recipe, store)) = tensor.source.recipe().zip(self.store.as_mut()) {
                 recipe.keys().into_iter().try_for_each(|key| store.hold(key))?;
             }
-            if let Source::Fresh(Init::From { file, key }) = &tensor.source
-                && let Some(store) = self.extra.get_mut(file)
-            {
-                store.hold(key)?;
+            for Filling { file, key, .. } in tensor.fillings(name) {
+                self.extra.get_mut(file).map_or(Ok(()), |store| store.hold(key))?;
             }
         }
         Ok(())
@@ -559,18 +587,25 @@ impl Bound {
                 self.look(name, &values);
                 Ok(values)
             }
-            Source::Fresh(Init::From { file, key }) => {
-                let store = self.extra.get(file).expect("the files were opened");
-                from_file(store, key, &tensor.decl.shape, name)
-            }
-            Source::Fresh(init) => fill(init, &tensor.decl.shape, self.seed, name),
-            Source::Drawn(key) => fill(&tensor.decl.init, &tensor.decl.shape, self.seed, key),
+            Source::Fresh(init) => self.filled(init, &tensor.decl.shape, name),
+            Source::Drawn(key) => self.filled(&tensor.decl.init, &tensor.decl.shape, key),
             Source::Adapted { old, how } => {
                 let base = Tensor { decl: how.decl.clone(), source: (**old).clone() };
                 let values = self.values(&how.key, &base)?;
-                how.apply(values, || fill(&tensor.decl.init, &tensor.decl.shape, self.seed, name))
+                how.apply(values, || self.filled(&tensor.decl.init, &tensor.decl.shape, name))
             }
             Source::Computed(id) => Ok(self.computed(*id, tensor)),
+        }
+    }
+
+    /// What an initialiser fills the tensor `name` with.
+    fn filled(&self, init: &Init, shape: &[usize], name: &str) -> Result<Vec<f32>, Problem> {
+        match init {
+            Init::From { file, key } => {
+                let store = self.extra.get(file).expect("the files were opened");
+                from_file(store, key, shape, name)
+            }
+            init => fill(init, shape, self.seed, name),
         }
     }
 
@@ -630,8 +665,8 @@ impl Bound {
     pub fn digest_of_files(&self) -> Result<Option<(String, String)>, Problem> {
         use rayon::prelude::*;
         let is_stored =
-            |source: &Source| source.recipe().is_some() || matches!(source, Source::Fresh(Init::From { .. }));
-        let stored = self.tensors.par_iter().filter(|(_, tensor)| is_stored(&tensor.source));
+            |(name, tensor): &(&String, &Tensor)| tensor.source.recipe().is_some() || !tensor.fillings(name).is_empty();
+        let stored = self.tensors.par_iter().filter(is_stored);
         let digest = |(name, tensor): (&String, &Tensor)| -> Result<[u8; 32], Problem> {
             let mut digest = Sha256::new_with_prefix(name);
             digest.update([0]);

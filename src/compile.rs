@@ -360,7 +360,7 @@ fn edited<'a>(
     let edits_fit = !problems.has_errors();
     match typed::check(graph, &replaced(&reports)) {
         Ok(typed) => {
-            let moved: Vec<Moved> = if edits_fit { moves.into_iter().map(typed_move).collect() } else { vec![] };
+            let moved = if edits_fit { typed_moves(moves) } else { vec![] };
             for one in &moved {
                 problems.take(one.check_shapes());
             }
@@ -376,11 +376,21 @@ fn edited<'a>(
     }
 }
 
-/// The networks around an edit, checked as they were then.
-fn typed_move(one: edit::Move) -> Moved {
-    let typed = |graph: Arc<Graph>| typed::check(Graph::clone(&graph), &[]).ok();
-    let edit::Move { report, before, after, preserving, hint } = one;
-    Moved { report, before: typed(before), after: typed(after), preserving, hint }
+/// The networks around edits, checked as they were then.
+fn typed_moves(moves: Vec<edit::Move>) -> Vec<Moved> {
+    let check = |graph: &Arc<Graph>| typed::check(Graph::clone(graph), &[]).ok();
+    let mut moved: Vec<Moved> = vec![];
+    let mut last: Option<Arc<Graph>> = None;
+    for edit::Move { report, before, after, preserving, hint } in moves {
+        let before = match moved.last().filter(|_| last.is_some_and(|last| Arc::ptr_eq(&last, &before))) {
+            // what the edit before left behind
+            Some(last) => last.after.clone(),
+            None => check(&before),
+        };
+        moved.push(Moved { report, before, after: check(&after), preserving, hint });
+        last = Some(after);
+    }
+    moved
 }
 
 /// What does not fit before the places that ask for a shape; those places themselves where everything fits.

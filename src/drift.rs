@@ -7,7 +7,6 @@ use crate::bind::bind;
 use crate::diag::{Code, Diagnostics, Problem, Result};
 use crate::exec::device::{Device, Precision};
 use crate::exec::{Executable, noise};
-use crate::ops::Op;
 use crate::settings::Settings;
 use crate::source::Span;
 use crate::tensor::Tensor;
@@ -177,12 +176,9 @@ fn outputs(
             .inputs()
             .iter()
             .map(|(name, id)| {
-                let shape = match &typed.graph().node(*id).op {
-                    Op::Input(input) => input.shape.iter().map(|dim| *dim as usize).collect(),
-                    _ => vec![],
-                };
+                let shape = &typed.shape(*id).dims;
                 let own = given.iter().find(|(other, tensor)| other == name && tensor.shape()[1..] == shape[..]);
-                let tensor = own.map_or_else(|| noise(name, &shape, samples, 0), |(_, tensor)| tensor.clone());
+                let tensor = own.map_or_else(|| noise(name, shape, samples, 0), |(_, tensor)| tensor.clone());
                 (name.as_str(), tensor)
             })
             .collect();
@@ -208,14 +204,14 @@ impl Drift {
         Drift { output: name.to_string(), largest, relative, scale }
     }
 
-    /// Whether it is as before but for rounding. Not a number is no equality.
-    fn is_none(&self) -> bool {
-        self.largest <= TOLERANCE * self.scale.max(1.0)
+    /// The largest difference as a part of the largest value, or of 1. What is not a number is infinitely far.
+    fn part(&self) -> f64 {
+        if self.largest.is_nan() { f64::INFINITY } else { self.largest / self.scale.max(1.0) }
     }
 
-    /// To tell which of several outputs is farther.
-    fn weight(&self) -> f64 {
-        if self.largest.is_nan() { f64::INFINITY } else { self.largest / self.scale.max(f64::MIN_POSITIVE) }
+    /// Whether it is as before but for rounding.
+    fn is_none(&self) -> bool {
+        self.part() <= TOLERANCE
     }
 }
 
@@ -225,7 +221,7 @@ fn drift(before: &[(String, Tensor)], after: &[(String, Tensor)]) -> Option<Drif
         let (_, is) = after.iter().find(|(other, _)| other == name)?;
         Some(Drift::of(name, was, is))
     };
-    before.iter().filter_map(of).max_by(|a, b| a.weight().total_cmp(&b.weight()))
+    before.iter().filter_map(of).max_by(|a, b| a.part().total_cmp(&b.part()))
 }
 
 #[cfg(test)]
@@ -245,7 +241,10 @@ mod tests {
         // a large output does not hide what a small one does
         let both =
             |large: f32, small: f32| vec![("large".to_string(), of(&[large])), ("small".to_string(), of(&[small]))];
-        let drift = drift(&both(1e6, 1.0), &both(1e6 + 1.0, 1.5)).expect("two outputs");
+        let drift = self::drift(&both(1e6, 1.0), &both(1e6 + 1.0, 1.5)).expect("two outputs");
         assert_eq!((drift.output.as_str(), drift.largest, drift.is_none()), ("small", 0.5, false));
+        // nor does one that is small altogether, of which the tenth part is nothing
+        let drift = self::drift(&both(1.0, 1e-6), &both(1.05, 1.1e-6)).expect("two outputs");
+        assert_eq!((drift.output.as_str(), drift.is_none()), ("large", false));
     }
 }

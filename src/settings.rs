@@ -170,7 +170,7 @@ impl Settings {
 
     /// Whether the spec itself names the classes.
     pub fn has_own_labels(&self) -> bool {
-        self.labels_span.is_some()
+        self.has_labels
     }
 
     /// What each input takes. The network's preprocessing is that of its first picture; others are prepared in proportion.

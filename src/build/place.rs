@@ -2,7 +2,7 @@
 
 use super::value::{Place, Value};
 use super::{Builder, Env, Limit};
-use crate::diag::{At, Code, Problem, Result};
+use crate::diag::{At, Code, Problem, Result, joined};
 use crate::graph::{NodeId, gone, path};
 use crate::source::Span;
 use crate::syntax::tree;
@@ -120,11 +120,12 @@ impl<'a> Builder<'a, '_> {
         let mut strides: Vec<usize> = maps.iter().filter_map(|map| map.stride()).collect();
         strides.sort_unstable();
         strides.dedup();
+        let strides: Vec<String> = strides.iter().map(usize::to_string).collect();
         let problem =
             Problem::new(Code::NoMatch, format!("no map that the output depends on has a stride of {stride}"));
         Err(match strides.is_empty() {
             true => problem.hint("taps are maps of a picture, and this network has none"),
-            false => problem.hint(format!("there are taps of {}", and(&strides))),
+            false => problem.hint(format!("there are taps of {}", joined(&strides, "and"))),
         })
     }
 
@@ -135,14 +136,5 @@ impl<'a> Builder<'a, '_> {
         let mut labels: Vec<String> = inside.map(|(label, _)| label.to_string()).collect();
         labels.sort_unstable();
         labels
-    }
-}
-
-/// `2, 4 and 8`
-fn and(numbers: &[usize]) -> String {
-    let shown: Vec<String> = numbers.iter().map(usize::to_string).collect();
-    match shown.split_last() {
-        Some((last, most)) if !most.is_empty() => format!("{} and {last}", most.join(", ")),
-        _ => shown.concat(),
     }
 }

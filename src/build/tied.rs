@@ -43,7 +43,7 @@ impl<'a> Builder<'a, '_> {
             let message = format!("`{}` {what}, so it cannot be tied", path::display(from));
             Err(Problem::new(Code::BadEdit, message).at(span))
         };
-        if hidden.is_some_and(|hidden| hidden == from || path::inside(hidden, from)) {
+        if hidden.is_some_and(|hidden| path::within(hidden, from)) {
             return refuse("holds what is replaced here");
         }
         if let Some(id) = self.patch.find(from) {

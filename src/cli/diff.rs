@@ -129,7 +129,7 @@ fn tensors(typed: &Typed) -> IndexMap<String, Aspects> {
         let mut adapted = typed.adapted(*id);
         for param in typed.params(*id) {
             if let Some(how) = adapted.remove(param.name) {
-                let source = format!("from the base's {}, {}", how.key, how.text);
+                let source = format!("from the base's {}, {}", how.key, how.how());
                 tensors.insert(key(&node.path, param.name), vec![format!("{:?}", param.shape), source]);
                 continue;
             }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::diag::{Code, Diagnostics, Problem, suggest};
+use crate::diag::{Code, Diagnostics, Problem, and, suggest};
 use crate::io::inputs::{Batches, Inputs, expand};
 use crate::io::tensors::Wanted;
 use crate::tensor::Tensor;
@@ -46,7 +46,7 @@ pub fn given(paths: &[PathBuf], names: &[&str]) -> Result<Given, Diagnostics> {
     let nothing: Vec<&str> =
         names.iter().zip(&named).filter(|(_, paths)| paths.is_empty()).map(|(name, _)| *name).collect();
     if !paths.is_empty() && !nothing.is_empty() {
-        let problem = Problem::new(Code::Input, format!("nothing is given for the input {}", every(&nothing)));
+        let problem = Problem::new(Code::Input, format!("nothing is given for the input {}", and(&nothing)));
         return Err(problem.hint(example(names)).anywhere().into());
     }
     let mut files = vec![];
@@ -91,14 +91,14 @@ fn assign<'a>(path: &'a Path, names: &[&str]) -> Result<(Option<usize>, &'a Path
             if lacking.is_empty() {
                 return Ok((None, path));
             }
-            let message = format!("`{}` holds no tensor called {}", path.display(), every(&lacking));
+            let message = format!("`{}` holds no tensor called {}", path.display(), and(&lacking));
             Err(Problem::new(Code::Input, message)
                 .note("without a name it is for all inputs of the network")
                 .hint(example(names)))
         }
         Some((name, _)) if !path.exists() => Err(unknown(name, names)),
         _ => {
-            let message = format!("the network has the inputs {}, which is `{}` for?", every(names), path.display());
+            let message = format!("the network has the inputs {}, which is `{}` for?", and(names), path.display());
             Err(Problem::new(Code::Input, message).hint(example(names)))
         }
     }
@@ -106,17 +106,13 @@ fn assign<'a>(path: &'a Path, names: &[&str]) -> Result<(Option<usize>, &'a Path
 
 fn unknown(name: &str, names: &[&str]) -> Problem {
     let hint = suggest(name, names.iter().copied()).unwrap_or_else(|| example(names));
-    Problem::new(Code::Input, format!("the network has no input `{name}`, it has {}", every(names))).hint(hint)
+    Problem::new(Code::Input, format!("the network has no input `{name}`, it has {}", and(names))).hint(hint)
 }
 
 fn example(names: &[&str]) -> String {
     let options: Vec<String> =
         names.iter().zip(('a'..='z').cycle()).map(|(name, letter)| format!("--input {name}={letter}.png")).collect();
     format!("`{}`", options.join(" "))
-}
-
-fn every(names: &[&str]) -> String {
-    crate::diag::list(names).replace(" or ", " and ")
 }
 
 fn unequal(names: &[&str], counts: &[usize]) -> Problem {

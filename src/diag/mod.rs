@@ -10,7 +10,7 @@ mod printable;
 mod render;
 
 pub use code::Code;
-pub use nearest::{count, list, nearest, short, suggest};
+pub use nearest::{and, count, joined, list, nearest, short, suggest};
 pub use printable::{one_line, printable, printable_json};
 pub use render::{render, to_json};
 

@@ -43,10 +43,23 @@ pub fn short(text: &str) -> std::borrow::Cow<'_, str> {
 
 /// `` `a`, `b` or `c` ``
 pub fn list<T: AsRef<str>>(names: &[T]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
-    match quoted.split_last() {
-        Some((last, most)) if !most.is_empty() => format!("{} or {last}", most.join(", ")),
-        _ => quoted.concat(),
+    joined(&quoted(names), "or")
+}
+
+/// `` `a`, `b` and `c` ``
+pub fn and<T: AsRef<str>>(names: &[T]) -> String {
+    joined(&quoted(names), "and")
+}
+
+fn quoted<T: AsRef<str>>(names: &[T]) -> Vec<String> {
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect()
+}
+
+/// `a, b or c`, where `word` is `or`.
+pub fn joined(names: &[String], word: &str) -> String {
+    match names.split_last() {
+        Some((last, most)) if !most.is_empty() => format!("{} {word} {last}", most.join(", ")),
+        _ => names.concat(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::undone::{Deed, Mark};
 use super::ways::Site;
 use super::{Ctx, Outcome};
 use crate::diag::{Code, Problem, Result, list, suggest};
-use crate::graph::adapt::{self, Old};
+use crate::graph::adapt::{self, Adapted};
 use crate::graph::{Graph, NodeId, key, path};
 use crate::source::Span;
 use crate::syntax::tree::{Heir, How, HowKind, Keeping, KeepingKind, Place};
@@ -31,7 +31,7 @@ struct Layer {
     path: String,
     /// From the place on; None for a layer outside it.
     within: Option<String>,
-    olds: Vec<(&'static str, Old)>,
+    olds: Vec<(&'static str, Adapted)>,
 }
 
 impl<'a> Kept<'a> {
@@ -110,8 +110,8 @@ impl<'a> Kept<'a> {
             return Ok(vec![(*id, layer.clone())]);
         }
         let old = |id: &NodeId| {
-            let within = within(&graph.node(*id).path, at);
-            self.layers.iter().find(|layer| within.is_some() && layer.within == within)
+            let within = path::rest(&graph.node(*id).path, at)?;
+            self.layers.iter().find(|layer| layer.within.as_deref() == Some(within))
         };
         let pairs: Vec<(NodeId, Layer)> = fresh.iter().filter_map(|id| Some((*id, old(id)?.clone()))).collect();
         if pairs.is_empty() {
@@ -154,8 +154,8 @@ impl Layer {
     fn new(graph: &Graph, id: NodeId, at: &str, span: Span) -> Result<Layer> {
         let node = graph.node(graph.owner(id));
         let base = node.base.iter().flat_map(|base| base.params.iter().map(|decl| (key(&base.path, decl.name), decl)));
-        let mut olds: Vec<(&'static str, Old)> =
-            base.map(|(key, decl)| (decl.name, Old::of_base(key, decl.clone()))).collect();
+        let mut olds: Vec<(&'static str, Adapted)> =
+            base.map(|(key, decl)| (decl.name, Adapted::of_base(key, decl.clone()))).collect();
         if !node.kept.is_empty() {
             let shown = path::display(&node.path);
             let Some(params) = graph.params(graph.owner(id)) else {
@@ -164,12 +164,12 @@ impl Layer {
             };
             let made = adapt::resolve(&node.path, &node.op, &params, &node.kept)?;
             olds.retain(|(name, _)| !made.contains_key(name));
-            olds.extend(made.into_iter().map(|(name, adapted)| (name, adapted.into_old())));
+            olds.extend(made);
         }
         // what `init` fills holds nothing of the base any more
         olds.retain(|(name, _)| !node.inits.iter().any(|filled| filled.tensor == *name));
         let path = graph.node(id).path.clone();
-        Ok(Layer { id, within: within(&path, at), path, olds })
+        Ok(Layer { id, within: path::rest(&path, at).map(str::to_string), path, olds })
     }
 }
 
@@ -219,8 +219,8 @@ fn new_layer(graph: &Graph, heir: &Heir, at: &str, fresh: &[NodeId]) -> Outcome<
     let names: Vec<String> = fresh
         .iter()
         .map(|id| &graph.node(*id).path)
-        .map(|path| within(path, at).filter(|inside| !inside.is_empty()).unwrap_or_else(|| path.clone()))
-        .map(|at| path::display(&at))
+        .map(|path| path::rest(path, at).filter(|inside| !inside.is_empty()).unwrap_or(path))
+        .map(path::display)
         .collect();
     let written = written(&heir.new);
     let message = format!("this edit makes no layer `{written}` with tensors");
@@ -232,15 +232,6 @@ fn new_layer(graph: &Graph, heir: &Heir, at: &str, fresh: &[NodeId]) -> Outcome<
 /// A place as it is displayed; of one with patterns, what they say is left out.
 fn written(place: &Place) -> String {
     select::labels(place).map_or_else(|| "*".to_string(), |labels| path::display(&labels.join(".")))
-}
-
-/// A path from `at` on; empty for `at` itself.
-fn within(path: &str, at: &str) -> Option<String> {
-    let rest = path.strip_prefix(at)?;
-    if at.is_empty() || rest.is_empty() {
-        return Some(rest.to_string());
-    }
-    rest.strip_prefix('.').map(str::to_string)
 }
 
 fn nothing(shown: &str, span: Span) -> Box<crate::diag::Diagnostic> {

@@ -26,9 +26,9 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
     refuse_overlap(ctx, &targets, selector)?;
     let is_single = targets.len() == 1;
     // what is kept is looked up before anything changes
-    let kept_of = |ctx: &Ctx<'a, '_, '_>, target: &Target| {
-        let site = Site::new(ctx.builder.patch, target.clone());
-        new.keeping.as_ref().map(|keeping| Kept::of_place(ctx, keeping, &site)).transpose()
+    let kept_of = |ctx: &Ctx<'a, '_, '_>, target: &Target| match &new.keeping {
+        Some(keeping) => Kept::of_place(ctx, keeping, &Site::new(ctx.builder.patch, target.clone())).map(Some),
+        None => Ok(None),
     };
     let kept: Vec<Option<Kept<'a>>> = targets.iter().map(|target| kept_of(ctx, target)).collect::<Outcome<_>>()?;
     for (target, kept) in targets.into_iter().zip(kept) {

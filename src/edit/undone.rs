@@ -8,7 +8,7 @@
 use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
 
-use crate::diag::{Code, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostics, Problem, and};
 use crate::graph::{Graph, NodeId, OWN_OUTPUT, key, path};
 use crate::source::Span;
 
@@ -270,15 +270,6 @@ fn note(lost: &mut IndexMap<usize, Lost>, by: usize, mark: Mark, path: &str, ove
     one.marks += 1;
     if one.layers.last().is_none_or(|last| last != path) {
         one.layers.push(path.to_string());
-    }
-}
-
-/// `` `a`, `b` and `c` ``
-fn and(names: &[String]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    match quoted.split_last() {
-        Some((last, most)) if !most.is_empty() => format!("{} and {last}", most.join(", ")),
-        _ => quoted.concat(),
     }
 }
 

@@ -18,34 +18,23 @@ pub struct Kept {
     /// The path of the old layer, for messages.
     pub path: String,
     /// Its tensors by their names in it.
-    pub olds: Vec<(&'static str, Old)>,
+    pub olds: Vec<(&'static str, Adapted)>,
     pub hows: Arc<[How]>,
     pub span: Span,
 }
 
-/// A tensor that there was before: one of the base, and what earlier edits made of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Old {
-    /// Its key in the base.
-    pub key: String,
-    pub decl: ParamDecl,
-    /// What was done to it, and the shape that this gave.
-    pub steps: Vec<Change>,
-    pub shape: Vec<usize>,
-    /// In words.
-    pub text: Vec<String>,
-}
-
-/// What becomes of a tensor of the base.
+/// A tensor of the base, and what clauses make of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adapted {
+    /// Its key in the base.
     pub key: String,
     /// As the base has it.
     pub decl: ParamDecl,
+    /// What is done to it, and the shape that this gives.
     changes: Vec<Change>,
     shape: Vec<usize>,
-    /// In words: `channels 0, 1, 2, mean`.
-    pub text: String,
+    /// The same in words.
+    text: Vec<String>,
 }
 
 /// One axis made anew, entry by entry.
@@ -66,13 +55,6 @@ enum Entry {
     Sum,
     Zeros,
     New,
-}
-
-impl Old {
-    /// A tensor as the base has it.
-    pub fn of_base(key: String, decl: ParamDecl) -> Old {
-        Old { key, shape: decl.shape.clone(), decl, steps: vec![], text: vec![] }
-    }
 }
 
 /// The tensors of a layer that `keeping` clauses make, by name. Of several clauses the latest that has a tensor wins.
@@ -104,7 +86,7 @@ impl Kept {
     ) -> Result<BTreeMap<&'static str, Adapted>> {
         let named: Vec<&str> = self.hows.iter().filter_map(|how| tensor_of(&how.value)).collect();
         let is_meant = |name: &str| named.is_empty() || named.contains(&name);
-        let pairs: Vec<(&ParamDecl, &Old)> = params
+        let pairs: Vec<(&ParamDecl, &Adapted)> = params
             .iter()
             .filter(|param| is_meant(param.name))
             .filter_map(|param| Some((param, &self.olds.iter().find(|(name, _)| *name == param.name)?.1)))
@@ -128,10 +110,8 @@ impl Kept {
         Ok(made)
     }
 
-    fn tensor(&self, op: &Op, param: &ParamDecl, old: &Old, what: Tensors<'_>) -> Result<Adapted> {
-        let mut shape = old.shape.clone();
-        let mut changes = old.steps.clone();
-        let mut text = old.text.clone();
+    fn tensor(&self, op: &Op, param: &ParamDecl, old: &Adapted, what: Tensors<'_>) -> Result<Adapted> {
+        let Adapted { key, decl, mut changes, mut shape, mut text } = old.clone();
         let same_rank = shape.len() == param.shape.len();
         for how in self.hows.iter().filter(|how| how.value.concerns(op, param.name, &old.shape)) {
             let (rows, channels) = axes(op, param.name, shape.len());
@@ -178,8 +158,7 @@ impl Kept {
             }
             text.push("reshaped".into());
         }
-        let text = if text.is_empty() { "copied".into() } else { text.join(", ") };
-        Ok(Adapted { key: old.key.clone(), decl: old.decl.clone(), changes, shape: param.shape.clone(), text })
+        Ok(Adapted { key, decl, changes, shape: param.shape.clone(), text })
     }
 }
 
@@ -334,10 +313,14 @@ fn change(changes: &mut Vec<Change>, shape: &mut [usize], axis: usize, entries: 
 }
 
 impl Adapted {
-    /// What a further clause keeps of it.
-    pub fn into_old(self) -> Old {
-        let text = if self.text == "copied" { vec![] } else { vec![self.text] };
-        Old { key: self.key, decl: self.decl, steps: self.changes, shape: self.shape, text }
+    /// A tensor as the base has it.
+    pub fn of_base(key: String, decl: ParamDecl) -> Adapted {
+        Adapted { key, shape: decl.shape.clone(), decl, changes: vec![], text: vec![] }
+    }
+
+    /// In words: `channels 0, 1, 2, mean`.
+    pub fn how(&self) -> String {
+        if self.text.is_empty() { "copied".into() } else { self.text.join(", ") }
     }
 
     /// Whether some values are those of the initialiser.
@@ -420,7 +403,8 @@ mod tests {
         let Some(Part::New(new)) = edit.parts.last() else { panic!("{text}") };
         let keeping = new.keeping.as_ref().expect("a clause");
         let KeepingKind::Alike(hows) = &keeping.kind else { panic!("{text}") };
-        let old = |(name, shape): &(&'static str, &[usize])| (*name, Old::of_base(name.to_string(), decl(name, shape)));
+        let old =
+            |(name, shape): &(&'static str, &[usize])| (*name, Adapted::of_base(name.to_string(), decl(name, shape)));
         let olds = olds.iter().map(old).collect();
         Kept { path: "a".into(), olds, hows: hows.clone().into(), span: keeping.span }
     }

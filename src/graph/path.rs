@@ -24,6 +24,12 @@ pub fn inside(path: &str, scope: &str) -> bool {
     scope.is_empty() || path.strip_prefix(scope).is_some_and(|rest| rest.starts_with('.'))
 }
 
+/// A path from `scope` on, empty for the scope itself; None for what lies elsewhere.
+pub fn rest<'a>(path: &'a str, scope: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(scope)?;
+    if scope.is_empty() || rest.is_empty() { Some(rest) } else { rest.strip_prefix('.') }
+}
+
 /// The label directly inside `scope` on the way to `path`, which lies inside it.
 pub fn first_inside<'a>(path: &'a str, scope: &str) -> &'a str {
     let rest = path.get(scope.len()..).unwrap_or(path).trim_start_matches('.');

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
 
 use super::path;
-use crate::diag::{Code, Problem, list, suggest};
+use crate::diag::{Code, Problem, and, suggest};
 
 /// The roles of a network.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +43,7 @@ impl Roles {
             if names.is_empty() {
                 return problem.hint("a network says its roles in its braces: `roles { head = fc }`");
             }
-            let all = format!("it has {}", list(&names).replace(" or ", " and "));
+            let all = format!("it has {}", and(&names));
             problem.hint(suggest(name, names).unwrap_or(all))
         })
     }

@@ -202,6 +202,13 @@ impl Grid {
         Ok(grid)
     }
 
+    /// Of outputs.
+    fn of(path: &Path, tensors: &[(String, Tensor)], drawn: Drawn) -> Result<Grid, Problem> {
+        let shapes: Vec<(String, Vec<usize>)> =
+            tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
+        Grid::new(path, &shapes, drawn)
+    }
+
     /// What there is to say of several tiles.
     fn remark(&self, path: &Path) -> Option<String> {
         let Grid { tiles, columns, rows, size: (w, h), .. } = self;
@@ -216,9 +223,7 @@ impl Grid {
 
 fn png(path: &Path, tensors: &[(String, Tensor)], remarks: &mut Vec<String>) -> Result<Vec<u8>, Problem> {
     let name = path.display();
-    let shapes: Vec<(String, Vec<usize>)> =
-        tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
-    let grid = Grid::new(path, &shapes, Drawn::Values)?;
+    let grid = Grid::of(path, tensors, Drawn::Values)?;
     let Grid { columns, colors, size: (w, h), .. } = grid;
     let ((width, height), (output, tensor)) = (grid.pixels(), &tensors[grid.of]);
     let mut pixels = vec![0; width * height * colors];
@@ -250,9 +255,7 @@ fn png(path: &Path, tensors: &[(String, Tensor)], remarks: &mut Vec<String>) -> 
 
 /// The class of each pixel.
 fn classes(path: &Path, tensors: &[(String, Tensor)], remarks: &mut Vec<String>) -> Result<Vec<u8>, Problem> {
-    let shapes: Vec<(String, Vec<usize>)> =
-        tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
-    let grid = Grid::new(path, &shapes, Drawn::Classes)?;
+    let grid = Grid::of(path, tensors, Drawn::Classes)?;
     let Grid { tiles, columns, size: (w, h), .. } = grid;
     let ((width, height), (_, tensor)) = (grid.pixels(), &tensors[grid.of]);
     let classes = tensor.len() / (tiles * w * h);

@@ -5,7 +5,7 @@ use indexmap::{IndexMap, IndexSet};
 use super::reach::unreached;
 use super::spec::{Chosen, Draft, Said, Takes, TrainSpec, WORDS, Word};
 use crate::build::{Builder, Env, Globals, Value};
-use crate::diag::{Code, Diagnostics, Problem, Result, list, suggest};
+use crate::diag::{Code, Diagnostics, Problem, Result, and, list, suggest};
 use crate::edit;
 use crate::graph::{Graph, NodeId, key};
 use crate::ops::Role;
@@ -65,7 +65,7 @@ pub fn check<'a>(
 /// Data is a picture a sample, and a network that takes more learns nothing from it.
 fn several_inputs(typed: &Typed) -> Option<Problem> {
     let names: Vec<&str> = typed.graph().inputs().keys().map(String::as_str).collect();
-    let message = format!("a network learns from one input, this one has {}", list(&names).replace(" or ", " and "));
+    let message = format!("a network learns from one input, this one has {}", and(&names));
     let problem = Problem::new(Code::Train, message).note("`data` gives a picture a sample");
     (names.len() > 1).then(|| problem.hint("leave the other inputs out to train; `archc run` takes all of them"))
 }

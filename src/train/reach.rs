@@ -6,7 +6,7 @@ use rustc_hash::FxHashSet;
 
 use super::TrainSpec;
 use super::check::has_weights;
-use crate::diag::{Code, Diagnostics, Problem, list};
+use crate::diag::{Code, Diagnostics, Problem, and};
 use crate::graph::adapt::Adapted;
 use crate::graph::{Graph, Node, NodeId, OWN_OUTPUT, path};
 use crate::ops::Role;
@@ -122,7 +122,7 @@ fn shown(places: &[String]) -> String {
             let names: Vec<String> = places.iter().take(SHOWN).map(|place| format!("`{place}`")).collect();
             format!("{} and {more} more", names.join(", "))
         }
-        _ => list(places).replace(" or ", " and "),
+        _ => and(places),
     }
 }
 

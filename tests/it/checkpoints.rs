@@ -98,3 +98,35 @@ fn an_insert_alone_keeps_every_tensor() {
     let again = spec.exporter(&again).expect("what export writes can be read back");
     assert_eq!(again.ledger().kept.len(), 320);
 }
+
+/// The values of some tensors of a spec's network.
+fn values(dir: &Path, text: &str, keys: &[&str]) -> Vec<Vec<f32>> {
+    let (bound, _) = compiled(dir, text).bind(&Options::default()).expect("the weights fit");
+    keys.iter().map(|key| bound.read_key(key).expect("a tensor").0).collect()
+}
+
+#[test]
+fn what_is_kept_of_a_drawn_base_is_what_it_has() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = dir.path();
+    // tables that can be computed are, as nothing draws them
+    let base = "use \"zoo:swin.arch\"\nbase swin_t { input [N, 3, 64, 64] }\n";
+    let keys = ["features.1.0.attn.relative_position_index", "features.1.0.attn.qkv.weight"];
+    let kept = format!("{base}replace features[1][0].attn with window_attention(3) keeping weights");
+    assert!(values(dir, &kept, &keys) == values(dir, base, &keys), "a table or weight is another");
+    // a base may be filled from a file, and so may what is new
+    let row = |at: f32| [at, at + 1.0, at + 2.0, at + 3.0];
+    let tensor =
+        |key: &'static str, rows: &'static [f32]| (key, rows.iter().flat_map(|at| row(*at)).collect::<Vec<f32>>());
+    let tensors = [tensor("two", &[10.0, 20.0]), tensor("three", &[30.0, 40.0, 50.0])];
+    let shapes = tensors.iter().map(|(_, values)| [values.len() / 4, 4]).collect::<Vec<_>>();
+    let out: Vec<TensorOut<'_>> = tensors
+        .iter()
+        .zip(&shapes)
+        .map(|((key, values), shape)| TensorOut { key, shape, data: Data::F32(values) })
+        .collect();
+    write_safetensors(&dir.join("more.safetensors"), &out, &IndexMap::new()).expect("a file can be written");
+    let text = "network tiny { input [N, 4]; fc: linear(2, init = from(\"more.safetensors\", \"two\")) }\nbase tiny\n\
+        replace fc with linear(3, init = from(\"more.safetensors\", \"three\")) keeping rows [1, 0, new]";
+    assert_eq!(values(dir, text, &["fc.weight"]), [[row(20.0), row(10.0), row(50.0)].concat()]);
+}

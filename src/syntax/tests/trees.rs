@@ -222,15 +222,7 @@ fn show_place(place: &Place) -> String {
         Segment::Role(role) => format!("@{role}"),
         Segment::Tap(stride) => format!("tap({stride})"),
         Segment::Indices(indices) => {
-            let one = |index: &Index| match index {
-                Index::All => "*".to_string(),
-                Index::At(at) => at.to_string(),
-                Index::Range { from, to, inclusive } => {
-                    let end = |end: &Option<i64>| end.map(|end| end.to_string()).unwrap_or_default();
-                    format!("{}..{}{}", end(from), if *inclusive { "=" } else { "" }, end(to))
-                }
-            };
-            format!("[{}]", indices.iter().map(one).collect::<Vec<_>>().join(" "))
+            format!("[{}]", indices.iter().map(Index::to_string).collect::<Vec<_>>().join(" "))
         }
     };
     place.segments.iter().map(segment).collect::<String>().trim_start_matches('.').to_string()

@@ -12,20 +12,7 @@ use super::over_rows;
 pub fn sums(isa: Isa, dy: Rows, out: &mut [f32]) {
     dy.check();
     assert!(out.len() >= dy.cols, "too small an output");
-    let part = |rows: std::ops::Range<usize>, to: *mut f32| {
-        let kind = Sum::Plain;
-        isa.run(Sums {
-            kind,
-            dy: dy.at(rows.start),
-            stride: dy.stride,
-            x: dy.at(0),
-            x_stride: 0,
-            rows: rows.len(),
-            cols: dy.cols,
-            to,
-        });
-    };
-    over_rows(dy.rows, dy.cols, part, |col, [sum]: [f64; 1]| out[col] = sum as f32);
+    over_rows(dy.rows, dy.cols, part(isa, Sum::Plain, dy, dy), |col, [sum]: [f64; 1]| out[col] = sum as f32);
 }
 
 /// Gradients of the slopes: sums of `dy * min(x, 0)` over each column, or over all for one slope.
@@ -34,20 +21,7 @@ pub fn prelu_sums(isa: Isa, dy: Rows, x: Rows, out: &mut [f32]) {
     let one = out.len() == 1;
     assert!(one || out.len() >= x.cols, "too small an output");
     let mut total = 0.0;
-    let part = |rows: std::ops::Range<usize>, to: *mut f32| {
-        let (kind, first, rows) = (Sum::Negative, rows.start, rows.len());
-        isa.run(Sums {
-            kind,
-            dy: dy.at(first),
-            stride: dy.stride,
-            x: x.at(first),
-            x_stride: x.stride,
-            rows,
-            cols: x.cols,
-            to,
-        });
-    };
-    over_rows(x.rows, x.cols, part, |col, [sum]: [f64; 1]| {
+    over_rows(x.rows, x.cols, part(isa, Sum::Negative, dy, x), |col, [sum]: [f64; 1]| {
         total += sum;
         if !one {
             out[col] = sum as f32;
@@ -63,23 +37,26 @@ pub fn layer_norm_sums(isa: Isa, dy: Rows, x: Rows, eps: f32, out: &mut [f32]) {
     check(&dy, &x);
     assert!(out.len() >= 2 * x.cols, "too small an output");
     let (weight, bias) = out.split_at_mut(x.cols);
-    let part = |rows: std::ops::Range<usize>, to: *mut f32| {
-        let (kind, first, rows) = (Sum::Normed(eps), rows.start, rows.len());
-        isa.run(Sums {
-            kind,
-            dy: dy.at(first),
-            stride: dy.stride,
-            x: x.at(first),
-            x_stride: x.stride,
-            rows,
-            cols: x.cols,
-            to,
-        });
-    };
-    over_rows(x.rows, x.cols, part, |col, [product, sum]: [f64; 2]| {
+    over_rows(x.rows, x.cols, part(isa, Sum::Normed(eps), dy, x), |col, [product, sum]: [f64; 2]| {
         weight[col] = product as f32;
         bias[col] = sum as f32;
     });
+}
+
+/// Sums the columns of some of the rows; plain sums do not look at `x`.
+fn part<'a>(isa: Isa, kind: Sum, dy: Rows<'a>, x: Rows<'a>) -> impl Fn(std::ops::Range<usize>, *mut f32) + 'a {
+    move |rows, to| {
+        isa.run(Sums {
+            kind,
+            dy: dy.at(rows.start),
+            stride: dy.stride,
+            x: x.at(rows.start),
+            x_stride: x.stride,
+            rows: rows.len(),
+            cols: x.cols,
+            to,
+        });
+    }
 }
 
 fn check(dy: &Rows, x: &Rows) {
