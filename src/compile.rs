@@ -12,13 +12,14 @@ use crate::graph::Graph;
 use crate::io::atomic::reason;
 use crate::io::open::plain_or_stream;
 use crate::ops::constant::Input;
-use crate::resolve;
+use crate::resolve::{self, Hosted};
 use crate::settings::{Settings, classes};
 use crate::source::{FileId, Sources};
 use crate::syntax;
 use crate::train::run::setup::{Given, setup};
 use crate::train::{TrainSpec, frozen_at_random};
 use crate::typed::{self, Typed};
+use crate::weights::hub::Hub;
 use crate::weights::{Downloads, WeightsSource};
 use crate::zoo;
 
@@ -206,7 +207,7 @@ pub fn select(
     on_deep_stack(|| {
         let text = sources.add("<selector>", selector, None);
         let selector = syntax::parse_selector(text, selector)?;
-        let (program, problems) = resolve::load(sources, file);
+        let (program, problems) = resolve::load(sources, file, &hosted);
         if problems.has_errors() {
             return Err(problems);
         }
@@ -216,6 +217,12 @@ pub fn select(
         }
         edit::select_places(&program, &globals, graph, &selector)
     })
+}
+
+/// Which network a repository of the hub is of.
+fn hosted(repo: &str) -> Result<Hosted, Problem> {
+    let said = Hub::from_env()?.architecture(repo)?;
+    Ok(Hosted { architecture: said.name, classes: said.classes, input: said.input })
 }
 
 fn on_deep_stack<T: Send>(stages: impl FnOnce() -> Result<T, Diagnostics> + Send) -> Result<T, Diagnostics> {
@@ -241,7 +248,7 @@ fn stages(
     files: Files,
     watched: Watched,
 ) -> Result<Outcome, Diagnostics> {
-    let (program, mut problems) = resolve::load(sources, file);
+    let (program, mut problems) = resolve::load(sources, file, &hosted);
     if problems.has_errors() {
         return Err(problems);
     }

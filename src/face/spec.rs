@@ -103,7 +103,7 @@ impl Spec {
         self
     }
 
-    /// Compiles it. No file is read for that but those that it uses.
+    /// Compiles it. No file is read for that but those that it uses, and of `base hf(..)` what the repository says of its network.
     ///
     /// # Errors
     /// Every independent mistake; a text that has no base.

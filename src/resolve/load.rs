@@ -6,8 +6,9 @@ use std::path::{Component, Path, PathBuf};
 
 use indexmap::IndexMap;
 
+use super::hosted::{self, Ask};
 use super::{Definition, Kind, Module, ModuleId, Program};
-use crate::diag::{Code, Diagnostics, Problem, Result, suggest};
+use crate::diag::{At, Code, Diagnostics, Problem, Result, suggest};
 use crate::io::atomic::reason;
 use crate::io::open::{self, Open};
 use crate::source::{FileId, Sources, Span, below};
@@ -41,8 +42,8 @@ struct Loading<'a> {
 }
 
 /// Loads the spec `file`, which `sources` already holds, and everything it uses. Every mistake found on the way is in
-/// the diagnostics; the program is complete where there is none.
-pub fn load(sources: &mut Sources, file: FileId) -> (Program, Diagnostics) {
+/// the diagnostics; the program is complete where there is none. `ask` tells of a repository which network it holds.
+pub fn load(sources: &mut Sources, file: FileId, ask: Ask<'_>) -> (Program, Diagnostics) {
     let zoo = sources.loader().map_or_else(BTreeMap::new, |loader| loader.zoo().into_iter().collect());
     let mut loader = Loading {
         sources,
@@ -62,7 +63,10 @@ pub fn load(sources: &mut Sources, file: FileId) -> (Program, Diagnostics) {
         None => Origin::Zoo(String::new()),
     };
     let spec = loader.add(file, origin);
-    loader.base_network(spec);
+    match loader.hosted_base(spec, ask) {
+        Ok(()) => loader.base_network(spec),
+        Err(problem) => loader.problems.push(problem),
+    }
     let blocks = loader.zoo_file(zoo::BLOCKS);
     loader.check_names();
     loader.check_spec(spec);
@@ -151,19 +155,53 @@ impl Loading<'_> {
 
     /// Loads the zoo's file of the base network, where the spec and what it uses do not define it.
     fn base_network(&mut self, spec: ModuleId) {
-        let base = self.modules[spec.0].tree.items.iter().find_map(|item| match item {
-            tree::Item::Base(base) => Some(base.name.value.clone()),
-            _ => None,
-        });
-        let Some(name) = base else { return };
+        let base = self.modules[spec.0].tree.items.iter().find_map(tree::Item::as_base);
+        let Some(name) = base.map(|base| base.name.value.clone()) else { return };
+        self.network(spec, &name);
+    }
+
+    /// The file with the network `name` as a spec sees it; one of the zoo is loaded.
+    fn network(&mut self, spec: ModuleId, name: &str) -> Option<ModuleId> {
         let mut seen = std::iter::once(spec).chain(self.modules[spec.0].uses.iter().copied());
         let is_network =
-            |id: ModuleId| self.modules[id.0].definitions.get(&name).is_some_and(|found| found.kind == Kind::Network);
-        let is_defined = seen.any(is_network);
-        let given = self.zoo.iter().find(|(_, text)| zoo::defines(text, &name)).map(|(file, _)| file.clone());
-        if !is_defined && let Some(file) = given.or_else(|| zoo::file_of(&name).map(str::to_string)) {
-            self.zoo_file(&file);
+            |id: &ModuleId| self.modules[id.0].definitions.get(name).is_some_and(|found| found.kind == Kind::Network);
+        if let Some(own) = seen.find(is_network) {
+            return Some(own);
         }
+        let given = self.zoo.iter().find(|(_, text)| zoo::defines(text, name)).map(|(file, _)| file.clone());
+        let file = given.or_else(|| zoo::file_of(name).map(str::to_string))?;
+        Some(self.zoo_file(&file))
+    }
+
+    /// Spells out `base hf("owner/repo")`.
+    fn hosted_base(&mut self, spec: ModuleId, ask: Ask<'_>) -> Result<()> {
+        let items = &self.modules[spec.0].tree.items;
+        let Some((item, base)) = items.iter().enumerate().find_map(|(at, item)| Some((at, item.as_base()?))) else {
+            return Ok(());
+        };
+        let span = base.name.span;
+        if base.name.value != hosted::WORD || self.network(spec, hosted::WORD).is_some() {
+            return Ok(());
+        }
+        let tree::Item::Base(base) = &self.modules[spec.0].tree.items[item] else { unreachable!("it is the base") };
+        let repo = hosted::repository(base)?.to_string();
+        let said = ask(&repo).at(span)?;
+        let names = hosted::names(&said.architecture);
+        let found = names.iter().find_map(|name| Some((name, self.network(spec, name)?)));
+        let Some((name, file)) = found else {
+            let known = zoo::networks();
+            let near = suggest(&said.architecture, known.iter().map(|(name, _)| *name));
+            return Err(hosted::unknown(&repo, &said.architecture, near).at(span));
+        };
+        let takes_classes = {
+            let Module { tree, definitions, .. } = &self.modules[file.0];
+            let network = definitions.get(name).map(|found| &tree.items[found.item]);
+            matches!(network, Some(tree::Item::Network(network)) if network.params.iter().any(|param| param.name.value == "classes"))
+        };
+        if let tree::Item::Base(base) = &mut self.modules[spec.0].tree.items[item] {
+            hosted::spell_out(base, name, &said, takes_classes);
+        }
+        Ok(())
     }
 
     fn used_file(&mut self, from: FileId, path: &tree::Spanned<String>) -> Result<ModuleId> {

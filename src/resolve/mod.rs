@@ -3,10 +3,12 @@
 //! A file sees its own definitions, those of the files that it uses (not theirs), then zoo/blocks.arch. Knows nothing of
 //! graphs; the meaning of what is inside a definition is `build`'s.
 
+mod hosted;
 mod load;
 
 use indexmap::IndexMap;
 
+pub use hosted::Hosted;
 pub use load::load;
 pub(crate) use load::{MAX_BYTES, decode, read};
 
@@ -112,7 +114,7 @@ impl Program {
 
     /// The spec's base; None for a library.
     pub fn base(&self) -> Option<&tree::Base> {
-        self.items(|item| if let tree::Item::Base(base) = item { Some(base) } else { None }).next()
+        self.items(tree::Item::as_base).next()
     }
 
     pub fn edits(&self) -> impl Iterator<Item = &tree::Edit> {

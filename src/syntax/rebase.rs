@@ -29,7 +29,11 @@ pub fn rebase(text: &str, base: Option<&str>, weights: Option<&str>) -> Rebased 
     let mut changes: Vec<(Range<usize>, String)> = vec![];
     let name = child(&statement, Rule::name).map(|name| place(&name));
     changes.extend(name.clone().zip(base.map(str::to_string)));
-    let mut has_weights = false;
+    let args = child(&statement, Rule::args);
+    // a repository's name is of the base `hf` alone, and is a line about weights, too
+    let hosted = args.clone().filter(|_| base.is_some() && name.clone().is_some_and(|name| &text[name] == "hf"));
+    let mut has_weights = hosted.is_some();
+    changes.extend(hosted.map(|args| (place(&args), String::new())));
     let body = child(&statement, Rule::basebody);
     for line in body.clone().into_iter().flat_map(Pair::into_inner) {
         let goes = match line.as_rule() {
@@ -49,7 +53,7 @@ pub fn rebase(text: &str, base: Option<&str>, weights: Option<&str>) -> Rebased 
     if let Some(file) = weights {
         let line = format!("weights \"{}\"", file.replace('\\', "\\\\").replace('"', "\\\""));
         let open = body.and_then(|body| child(&body, Rule::lbrace)).map(|open| place(&open).end);
-        let end = child(&statement, Rule::args).map(|args| place(&args)).or(name).map_or(0, |place| place.end);
+        let end = args.map(|args| place(&args)).or(name).map_or(0, |place| place.end);
         changes.push(match open {
             Some(open) => (open..open, format!(" {line};")),
             None => (end..end, format!(" {{ {line} }}")),
@@ -85,6 +89,8 @@ mod tests {
         assert_eq!(short, Rebased { text: "base two { weights \"w.pth\" }\nremove fc".into(), lacks_weights: false });
         let args = rebase("base one(classes = 3)", None, Some("w")).text;
         assert_eq!(args, "base one(classes = 3) { weights \"w\" }");
+        let hosted = rebase("base hf(\"a/b\") { labels \"a\" }", Some("two"), None);
+        assert_eq!(hosted, Rebased { text: "base two { labels \"a\" }".into(), lacks_weights: true });
         for same in ["block a { relu }", "base {", ""] {
             assert_eq!(rebase(same, Some("two"), None), Rebased { text: same.into(), lacks_weights: false });
         }

@@ -109,6 +109,12 @@ pub struct Settings {
     pub span: Span,
 }
 
+impl Item {
+    pub fn as_base(&self) -> Option<&Base> {
+        if let Item::Base(base) = self { Some(base) } else { None }
+    }
+}
+
 /// `base resnet50(classes = 10) { .. }`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Base {

@@ -26,7 +26,7 @@ use crate::diag::{Code, Problem};
 use crate::io::atomic::{self, AtomicFile};
 use ask::Answer;
 use cache::{Cached, Folder};
-pub use config::{Pretrained, is_permissive};
+pub use config::{Architecture, Pretrained, is_permissive};
 use proof::Sum;
 use repo::Repo;
 pub use token::Token;
@@ -138,6 +138,27 @@ impl Hub {
         };
         let Some(path) = self.config(&Repo::parse(spec)?, downloads).map_err(unknown)? else { return Ok(None) };
         config::read(&path).map(Some).map_err(unknown)
+    }
+
+    /// Which of timm's networks `owner/repo` or `owner/repo@revision` holds.
+    ///
+    /// # Errors
+    /// Where that is not to be had, or it is none of timm's.
+    pub fn architecture(&self, spec: &str) -> Result<Architecture, Problem> {
+        let unknown = |why: String| {
+            let message = format!("`{}` of `hf(\"{spec}\")` {why}", config::FILE);
+            let problem = Problem::new(Code::WeightsFile, message)
+                .hint(format!("name the network: `base NAME {{ weights hf(\"{spec}\") }}`"));
+            match &self.token {
+                Ok(Some(token)) => token.hidden(problem),
+                _ => problem,
+            }
+        };
+        let found = match self.config(&Repo::parse(spec)?, &()).map_err(unknown)? {
+            Some(path) => config::read_architecture(&path).map_err(unknown)?,
+            None => return Err(unknown("is missing".into())),
+        };
+        found.ok_or_else(|| unknown("names no network of timm's".into()))
     }
 
     /// The path of the repository's configuration, None where it has none; or why it does not come.

@@ -6,6 +6,7 @@ use std::path::Path;
 use archc_base::Resample;
 use serde_json::{Map, Value};
 
+use crate::diag::short;
 use crate::io::open;
 use crate::io::preprocess::Preprocess;
 
@@ -28,6 +29,15 @@ pub struct Pretrained {
     pub licence: Option<String>,
 }
 
+/// Which of timm's networks a repository holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Architecture {
+    pub name: String,
+    pub classes: Option<usize>,
+    /// Channels, height and width of its input.
+    pub input: Option<[usize; 3]>,
+}
+
 /// Whether a licence lets everybody do as he likes.
 pub fn is_permissive(licence: &str) -> bool {
     let licence = licence.to_ascii_lowercase();
@@ -39,23 +49,75 @@ pub fn is_permissive(licence: &str) -> bool {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn read(path: &Path) -> Result<Pretrained, String> {
-    let text = open::read_text(path, MAX_JSON).map_err(|error| format!("cannot be read: {error}"))?;
-    parse(&text)
+    parse(&text(path)?)
+}
+
+/// Reads which network it is of; None where it says nothing of timm's.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn read_architecture(path: &Path) -> Result<Option<Architecture>, String> {
+    architecture(&text(path)?)
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    open::read_text(path, MAX_JSON).map_err(|error| format!("cannot be read: {error}"))
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, String> {
+    match serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))? {
+        Value::Object(root) => Ok(root),
+        _ => Err("is no JSON object".into()),
+    }
+}
+
+/// How many classes the network tells apart, as both levels of the file may say.
+fn classes(root: &Map<String, Value>, own: &Map<String, Value>) -> Option<usize> {
+    let classes = own.get("num_classes").or_else(|| root.get("num_classes"));
+    classes.and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok())
 }
 
 fn parse(text: &str) -> Result<Pretrained, String> {
-    let root: Value = serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))?;
-    let root = root.as_object().ok_or("is no JSON object")?;
+    let root = &object(text)?;
     // other libraries write a file of that name too
     let Some(own) = root.get("pretrained_cfg").and_then(Value::as_object) else { return Ok(Pretrained::default()) };
-    let classes = own.get("num_classes").or_else(|| root.get("num_classes"));
-    let classes = classes.and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
+    let classes = classes(root, own);
     Ok(Pretrained {
         preprocess: preprocess(own)?,
         classes,
         labels: labels(root, own).filter(|labels| classes.is_none_or(|classes| classes == labels.len())),
         licence: own.get("license").and_then(Value::as_str).map(str::to_string),
     })
+}
+
+/// The largest number of channels, height or width that a network may be said to take.
+const MAX_INPUT: u64 = 65536;
+
+fn architecture(text: &str) -> Result<Option<Architecture>, String> {
+    let root = &object(text)?;
+    let (Some(name), Some(own)) =
+        (root.get("architecture").and_then(Value::as_str), root.get("pretrained_cfg").and_then(Value::as_object))
+    else {
+        return Ok(None);
+    };
+    let mut input = None;
+    if let Some(size) = own.get("input_size") {
+        let sizes: Option<Vec<u64>> = size.as_array().and_then(|sizes| sizes.iter().map(Value::as_u64).collect());
+        let sizes = sizes.filter(|sizes| sizes.iter().all(|size| (1..=MAX_INPUT).contains(size)));
+        let sizes = sizes.and_then(|sizes| <[u64; 3]>::try_from(sizes).ok());
+        input =
+            Some(sizes.ok_or("has an `input_size` that is no [channels, height, width]")?.map(|size| size as usize));
+    }
+    for (name, value) in root.get("model_args").and_then(Value::as_object).into_iter().flatten() {
+        match (name.as_str(), value.as_u64().filter(|size| (1..=MAX_INPUT).contains(size))) {
+            ("img_size", Some(size)) => {
+                let channels = input.map_or(3, |[channels, ..]| channels);
+                input = Some([channels, size as usize, size as usize]);
+            }
+            _ => return Err(format!("makes the network with `{}`, which archc does not know", short(name))),
+        }
+    }
+    Ok(Some(Architecture { name: name.to_string(), classes: classes(root, own), input }))
 }
 
 /// timm's transform of evaluation: the shorter side to `size / crop_pct`, then the middle. None for no pictures in colour.

@@ -111,10 +111,15 @@ fn run(dir: &Path, server: &Server, spec: &str) -> (String, String) {
 
 /// The same with the exit status.
 fn output(dir: &Path, server: &Server, spec: &str) -> (Option<i32>, String, String) {
+    let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pictures/rgb.png");
+    command(dir, server, spec, &["run", "spec.arch", "--device", "cpu", "--input", picture])
+}
+
+/// What a command says of a spec.
+fn command(dir: &Path, server: &Server, spec: &str, args: &[&str]) -> (Option<i32>, String, String) {
     std::fs::write(dir.join("spec.arch"), spec).expect("a writable folder");
-    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pictures/rgb.png");
     let mut command = Command::new(env!("CARGO_BIN_EXE_archc"));
-    command.args(["run", "spec.arch", "--device", "cpu", "--input"]).arg(picture).current_dir(dir);
+    command.args(args).current_dir(dir);
     command.env("HF_ENDPOINT", &server.endpoint).env("HF_HOME", dir).env_remove("HF_HUB_CACHE");
     let output = command.output().expect("archc starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -158,4 +163,67 @@ fn pictures_are_prepared_and_classes_called_as_a_repository_says() {
     let (said, printed) = run(dir.path(), &server, &spec("; preprocess { resize = 8 }; labels \"names.txt\""));
     assert!(!said.contains("another way") && said.contains("shorter side to 8 (bilinear)"), "{said}");
     assert!(!printed.contains("three"), "{printed}");
+}
+
+#[test]
+fn a_repository_names_the_network_itself() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    server.put(config("x/g"), Reply::small(CONFIG.as_bytes()));
+    server.put(model("x/g"), Reply::large(&tensor("fc.weight", &[4, 192], &[0.01; 768])));
+    server.put(pinned("x/g"), Reply::small(CONFIG.as_bytes()));
+    // the spec's own network goes before the zoo's, takes its classes and its size from the repository
+    let own = "network resnet50(classes = 9) { input [N, 3, 16, 16]; flatten -> fc: linear(classes, bias = false) }\n";
+    let (said, printed) = run(dir.path(), &server, &format!("{own}base hf(\"x/g\")\n"));
+    assert!(said.contains("centre crop 8 x 8, values / 255, mean 0.5, std 0.25"), "{said}");
+    assert!(printed.contains("three"), "{printed}");
+    // what it says is in the cache now, and edits go on from there
+    let (said, _) = run(
+        dir.path(),
+        &server,
+        &format!("{own}base hf(\"x/g\") {{ input [N, 3, 8, 8] }}\nreplace fc with same(out = 2) keeping rows [0, 3]\n"),
+    );
+    assert!(said.contains("1 adapted (fc)"), "{said}");
+    let dense = CONFIG.replace("resnet50", "densenet121").replace("[3, 8, 8]", "[3, 64, 64]");
+    server.put(config("timm/dense"), Reply::small(dense.as_bytes()));
+    let (status, said, printed) = command(dir.path(), &server, "base hf(\"timm/dense\")\n", &["show", "spec.arch"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(printed.contains("[N, 3, 64, 64]") && printed.contains("linear(out = 4)"), "{printed}");
+}
+
+#[test]
+fn a_network_that_is_not_named_is_asked_for() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let with = |architecture: &str, more: &str| {
+        let body = CONFIG.replace("\"resnet50\"", &format!("\"{architecture}\"{more}"));
+        server.put(config("x/h"), Reply::small(body.as_bytes()));
+    };
+    let check = |spec: &str| {
+        std::fs::remove_dir_all(dir.path().join("hub")).ok();
+        let (status, said, _) = command(dir.path(), &server, spec, &["check", "spec.arch"]);
+        assert_eq!(status, Some(1), "{said}");
+        said
+    };
+    with("resnet51", "");
+    let said = check("base hf(\"x/h\")\n");
+    assert!(said.contains("hf(\"x/h\") is of the network `resnet51`, which the zoo does not have"), "{said}");
+    assert!(said.contains("`resnet50`") && said.contains("spec.arch:1:6"), "{said}");
+    with("resnet50", ", \"model_args\": {\"act_layer\": \"silu\"}");
+    assert!(check("base hf(\"x/h\")\n").contains("makes the network with `act_layer`, which archc does not know"));
+    with("resnet50", ", \"model_args\": {\"img_size\": 1e9}");
+    assert!(check("base hf(\"x/h\")\n").contains("makes the network with `img_size`"));
+    server.put(config("x/h"), Reply::small(br#"{"architectures": ["ViTModel"]}"#));
+    let said = check("base hf(\"x/h\")\n");
+    assert!(
+        said.contains("names no network of timm's") && said.contains("base NAME { weights hf(\"x/h\") }"),
+        "{said}"
+    );
+    for (spec, message) in [
+        ("base hf\n", "takes the name of a repository, and nothing else"),
+        ("base hf(\"x/h\", classes = 3)\n", "takes the name of a repository, and nothing else"),
+        ("base hf(\"x/h\") { weights \"a.pth\" }\n", "the weights of `base hf(..)` are the repository's"),
+    ] {
+        assert!(check(spec).contains(message), "{spec}");
+    }
 }
