@@ -15,7 +15,7 @@ def main():
     bench = harness.Bench(options)
     table = harness.Table()
     for name in options.names or networks.NETWORKS:
-        x = networks.noise(name, options.batch)
+        x = networks.noise(name, options.batch, size=options.size)
         module = networks.make(name)
         if options.weights != "torch":
             table.row(name, "archc", lambda: archc_weights(bench, name, module, x))
@@ -25,7 +25,7 @@ def main():
 
 
 def archc_weights(bench, name, module, x):
-    spec = bench.spec(f"{name}.random", f"archc 1\nbase {name} {{ weights random(seed = 0) }}\n")
+    spec = bench.spec(f"{name}.random", bench.base(name, x, "weights random(seed = 0)"))
     state = bench.export(spec)
     keys = harness.load(module, state)
     exact, own = harness.reference(module, x)
@@ -35,7 +35,7 @@ def archc_weights(bench, name, module, x):
 
 def torch_weights(bench, name, x):
     module = harness.fit(networks.make(name), x)
-    spec = bench.spec(f"{name}.file", f'archc 1\nbase {name} {{ weights "{name}.safetensors" }}\n')
+    spec = bench.spec(f"{name}.file", bench.base(name, x, f'weights "{name}.safetensors"'))
     harness.save(module, bench.folder / f"{name}.safetensors")
     exact, own = harness.reference(module, x)
     return len(module.state_dict()), harness.relative(bench.run(spec, x), exact), own

@@ -8,6 +8,7 @@ import collections
 import argparse
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -32,6 +33,8 @@ def arguments(text):
     parser.add_argument("--run", default="", help="more options for `archc run`, in one string: --run='--device cuda'")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--weights", choices=["both", "archc", "torch"], default="both", help="whose weights to use")
+    parser.add_argument("--zoo", help="take the networks from the files of this folder, not from those in the binary")
+    parser.add_argument("--size", type=int, help="of pictures, where a network takes others than its own")
     parser.add_argument("--keep", help="keep specs, weights and outputs in this folder")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
     options = parser.parse_args()
@@ -52,9 +55,17 @@ class Bench:
     def __init__(self, options):
         self.archc = options.archc
         self.extra = shlex.split(options.run)
+        self.zoo = pathlib.Path(options.zoo).resolve() if options.zoo else None
         self.temporary = None if options.keep else tempfile.TemporaryDirectory()
         self.folder = pathlib.Path(options.keep or self.temporary.name)
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def base(self, network, x, lines):
+        """A spec that is only a base, for pictures like `x`."""
+        declares = re.compile(rf"^network {network}\b", re.M)
+        files = sorted(self.zoo.glob("*.arch")) if self.zoo else []
+        used = [f'use "{path}"\n' for path in files if declares.search(path.read_text())]
+        return f"archc 1\n{''.join(used)}base {network} {{ input [N, {', '.join(map(str, x.shape[1:]))}]; {lines} }}\n"
 
     def spec(self, name, text):
         path = self.folder / f"{name}.arch"

@@ -4,17 +4,25 @@ The weights are never downloaded: the modules are built with `weights=None`, so 
 and the values are random.
 """
 
+import timm
 import torch
 import torchvision
 
-NETWORKS = """
+TORCHVISION = """
 resnet18 resnet34 resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d wide_resnet50_2
 vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn alexnet squeezenet1_0 squeezenet1_1
 densenet121 densenet169 densenet201 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet1_0
-efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_v2_s tf_efficientnet_lite0
+efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_v2_s
 googlenet inception_v3 shufflenet_v2_x1_0 regnet_x_400mf regnet_x_800mf regnet_y_400mf regnet_y_800mf
 convnext_tiny convnext_small convnext_base vit_b_16 vit_b_32 swin_t swin_v2_t maxvit_t
 """.split()
+
+# By timm's names, with `timm_` before one that torchvision has too.
+TIMM = """
+tf_efficientnet_lite0
+""".split()
+
+NETWORKS = TORCHVISION + TIMM
 
 # Buffers that archc computes: a file may hold them, and none must.
 COMPUTED = ("num_batches_tracked", "relative_position_index", "relative_coords_table")
@@ -22,10 +30,10 @@ COMPUTED = ("num_batches_tracked", "relative_position_index", "relative_coords_t
 
 def make(name):
     """The PyTorch module of a zoo network, in evaluation mode, without auxiliary heads."""
-    if name.startswith("tf_"):
-        import timm
-
-        return timm.create_model(name, pretrained=False).eval()
+    if name in TIMM:
+        # timm has the eps of the published weights only where it loads them
+        extra = {"bn_eps": 1e-3} if name == "fbnetc_100" else {}
+        return timm.create_model(name.removeprefix("timm_"), pretrained=False, **extra).eval()
     extra = {}
     if name in ("googlenet", "inception_v3"):
         extra = {"aux_logits": False, "transform_input": False, "init_weights": False}
@@ -34,10 +42,8 @@ def make(name):
 
 def preprocess(name):
     """What a picture goes through before the network, with transform_input's part in mean and std."""
-    if name.startswith("tf_"):
-        from timm.models import get_pretrained_cfg
-
-        cfg = get_pretrained_cfg(name)
+    if name in TIMM:
+        cfg = timm.models.get_pretrained_cfg(name.removeprefix("timm_"))
         crop = cfg.input_size[-1]
         return {
             "resize": int(crop / cfg.crop_pct),
@@ -65,9 +71,9 @@ def published(name):
     return torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
 
 
-def noise(name, batch=1, seed=0):
-    """Seeded input of the size that a network declares."""
-    size = preprocess(name)["crop"]
+def noise(name, batch=1, seed=0, size=None):
+    """Seeded input of the size that a network declares, or of another."""
+    size = size or preprocess(name)["crop"]
     return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 

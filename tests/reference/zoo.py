@@ -46,7 +46,7 @@ def facts(name):
         "macs": macs(name, module),
         "preprocess": networks.preprocess(name),
     }
-    if not name.startswith("tf_"):
+    if name in networks.TORCHVISION:
         meta = networks.published(name).meta
         row["published_params"] = meta["num_params"]
         row["published_gmacs"] = meta["_ops"]
