@@ -25,6 +25,7 @@ files! {
     "shufflenet.arch",
     "squeezenet.arch",
     "swin.arch",
+    "timm_vit.arch",
     "vgg.arch",
     "vit.arch",
 }
@@ -65,8 +66,9 @@ fn definitions(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter_map(|line| {
         let rest = line.strip_prefix("network ")?;
         let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'))?;
-        let params = rest[end..].strip_prefix('(').and_then(|params| params.split_once(')'));
-        Some((&rest[..end], params.map_or("", |(params, _)| params)))
+        // a family's may go on in the next line
+        let params = rest[end..].strip_prefix('(').unwrap_or_default();
+        Some((&rest[..end], params.split_once(')').map_or(params, |(params, _)| params)))
     })
 }
 
@@ -78,7 +80,7 @@ mod tests {
     fn networks_are_found_and_families_are_not() {
         let names: Vec<&str> = networks().into_iter().map(|(name, _)| name).collect();
         assert!(names.contains(&"resnet50") && names.contains(&"swin_t"));
-        assert!(!names.contains(&"resnet"));
+        assert!(!names.contains(&"resnet") && !names.contains(&"timm_vit"));
         assert_eq!(file_of("resnet18"), Some("resnet.arch"));
         assert_eq!(file_of("resnet19"), None);
     }

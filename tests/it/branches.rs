@@ -1,4 +1,5 @@
-//! The specs of tests/reference/branches beside PyTorch (tests/reference/branches.py): every output, with PyTorch's weights.
+//! The specs of tests/reference/branches and blocks beside PyTorch (branches.py and blocks.py there): every output, with PyTorch's
+//! weights.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,13 +34,23 @@ fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) {
 
 #[test]
 fn outputs_are_pytorchs() {
+    compare("branches", 6);
+}
+
+#[test]
+fn blocks_are_pytorchs() {
+    compare("blocks", 1);
+}
+
+/// The specs of a folder, `least` or more, beside what the file of its name has of them.
+fn compare(folder: &str, least: usize) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference");
-    let bytes = std::fs::read(root.join("branches.safetensors")).expect("the file is there");
+    let bytes = std::fs::read(root.join(format!("{folder}.safetensors"))).expect("the file is there");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let mut specs: Vec<_> = std::fs::read_dir(root.join("branches")).expect("a folder").flatten().collect();
+    let mut specs: Vec<_> = std::fs::read_dir(root.join(folder)).expect("a folder").flatten().collect();
     specs.sort_by_key(|entry| entry.path());
-    assert!(specs.len() >= 6, "the specs are found");
+    assert!(specs.len() >= least, "the specs are found");
     for spec in specs {
         let name = spec.path().file_stem().expect("a name").to_string_lossy().into_owned();
         let weights = dir.path().join(format!("{name}.safetensors"));

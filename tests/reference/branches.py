@@ -136,7 +136,7 @@ def whole(archc):
         cases.append((f"tf_efficientnet_lite0 to {stride}", other, "tf_efficientnet_lite0", stride))
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        bench = harness.Bench(argparse.Namespace(archc=archc, run="--exact", keep=folder))
+        bench = harness.Bench(argparse.Namespace(archc=archc, run="--exact", keep=folder, zoo=None))
         for name, other, base, stride in cases:
             spec = bench.spec(f"{base}_{stride}", f"archc 1\nbase {base}\ndilate to {stride}\n")
             missing, unexpected = other.load_state_dict(bench.export(spec), strict=False)

@@ -12,9 +12,9 @@ import networks
 
 def main():
     options = harness.arguments(__doc__)
-    bench = harness.Bench(options)
     table = harness.Table()
     for name in options.names or networks.NETWORKS:
+        bench = harness.Bench(options)  # one a network, so that the weights of all of them are never on the disk at once
         x = networks.noise(name, options.batch, size=options.size)
         module = networks.make(name)
         if options.weights != "torch":
@@ -25,7 +25,7 @@ def main():
 
 
 def archc_weights(bench, name, module, x):
-    spec = bench.spec(f"{name}.random", bench.base(name, x, "weights random(seed = 0)"))
+    spec = bench.spec(f"{networks.file_name(name)}.random", bench.base(name, x, "weights random(seed = 0)"))
     state = bench.export(spec)
     keys = harness.load(module, state)
     exact, own = harness.reference(module, x)
@@ -35,8 +35,9 @@ def archc_weights(bench, name, module, x):
 
 def torch_weights(bench, name, x):
     module = harness.fit(networks.make(name), x)
-    spec = bench.spec(f"{name}.file", bench.base(name, x, f'weights "{name}.safetensors"'))
-    harness.save(module, bench.folder / f"{name}.safetensors")
+    file = networks.file_name(name)
+    spec = bench.spec(f"{file}.file", bench.base(name, x, f'weights "{file}.safetensors"'))
+    harness.save(module, bench.folder / f"{file}.safetensors")
     exact, own = harness.reference(module, x)
     return len(module.state_dict()), harness.relative(bench.run(spec, x), exact), own
 

@@ -62,7 +62,7 @@ class Bench:
 
     def base(self, network, x, lines):
         """A spec that is only a base, for pictures like `x`."""
-        declares = re.compile(rf"^network {network}\b", re.M)
+        declares = re.compile(rf"^network {re.match(r'[a-z0-9_]+', network)[0]}\b", re.M)
         files = sorted(self.zoo.glob("*.arch")) if self.zoo else []
         used = [f'use "{path}"\n' for path in files if declares.search(path.read_text())]
         return f"archc 1\n{''.join(used)}base {network} {{ input [N, {', '.join(map(str, x.shape[1:]))}]; {lines} }}\n"
@@ -115,7 +115,7 @@ def fit(module, x, seed=1):
     generator = torch.Generator().manual_seed(seed)
     for name, p in module.named_parameters():
         with torch.no_grad():
-            if name.endswith(("layer_scale", "weight")) and (p.dim() == 1 or "layer_scale" in name):
+            if name.endswith(("layer_scale", "gamma", "weight")) and (p.dim() == 1 or "layer_scale" in name):
                 p.uniform_(0.6, 1.4, generator=generator)
                 if name.endswith("bn3.weight"):
                     p.mul_(0.2)  # as in trained ResNets: a random deep one of full scale magnifies every rounding

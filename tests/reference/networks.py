@@ -4,6 +4,8 @@ The weights are never downloaded: the modules are built with `weights=None`, so 
 and the values are random.
 """
 
+import re
+
 import timm
 import torch
 import torchvision
@@ -20,20 +22,64 @@ convnext_tiny convnext_small convnext_base vit_b_16 vit_b_32 swin_t swin_v2_t ma
 # By timm's names, with `timm_` before one that torchvision has too.
 TIMM = """
 tf_efficientnet_lite0
+vit_tiny_patch16_224 vit_tiny_patch16_384 vit_small_patch32_224 vit_small_patch32_384 vit_small_patch16_224
+vit_small_patch16_384 vit_base_patch32_224 vit_base_patch32_384 vit_base_patch16_224 vit_base_patch16_384 vit_base_patch8_224
+vit_large_patch32_224 vit_large_patch32_384 vit_large_patch16_224 vit_large_patch16_384 vit_large_patch14_224
+vit_huge_patch14_224 vit_giant_patch14_224 vit_gigantic_patch14_224 vit_small_patch8_224 deit_tiny_patch16_224
+deit_small_patch16_224 deit_base_patch16_224 deit_base_patch16_384 deit_tiny_distilled_patch16_224
+deit_small_distilled_patch16_224 deit_base_distilled_patch16_224 deit_base_distilled_patch16_384 deit3_small_patch16_224
+deit3_small_patch16_384 deit3_medium_patch16_224 deit3_base_patch16_224 deit3_base_patch16_384 deit3_large_patch16_224
+deit3_large_patch16_384 deit3_huge_patch14_224 vit_xsmall_patch16_clip_224 vit_medium_patch32_clip_224
+vit_medium_patch16_clip_224 vit_betwixt_patch32_clip_224 vit_base_patch32_clip_224 vit_base_patch32_clip_256
+vit_base_patch32_clip_384 vit_base_patch32_clip_448 vit_base_patch16_clip_224 vit_base_patch16_plus_clip_240
+vit_large_patch14_clip_224 vit_huge_patch14_clip_224 vit_huge_patch14_clip_378 vit_giant_patch14_clip_224
+vit_gigantic_patch14_clip_224 vit_base_patch32_clip_quickgelu_224 vit_base_patch16_clip_quickgelu_224
+vit_large_patch14_clip_quickgelu_224 vit_large_patch14_clip_quickgelu_336 vit_huge_patch14_clip_quickgelu_224
+vit_huge_patch14_clip_quickgelu_378 vit_gigantic_patch14_clip_quickgelu_224 vit_small_patch14_dinov2 vit_base_patch14_dinov2
+vit_large_patch14_dinov2 vit_giant_patch14_dinov2 vit_small_patch14_reg4_dinov2 vit_base_patch14_reg4_dinov2
+vit_large_patch14_reg4_dinov2 vit_giant_patch14_reg4_dinov2 vit_base_patch32_siglip_256 vit_base_patch16_siglip_224
+vit_base_patch16_siglip_256 vit_base_patch16_siglip_384 vit_base_patch16_siglip_512 vit_large_patch16_siglip_256
+vit_large_patch16_siglip_384 vit_large_patch16_siglip_512 vit_so400m_patch14_siglip_224 vit_so400m_patch14_siglip_378
+vit_so400m_patch14_siglip_384 vit_so400m_patch16_siglip_256 vit_so400m_patch16_siglip_384 vit_so400m_patch16_siglip_512
+vit_giantopt_patch16_siglip_256 vit_giantopt_patch16_siglip_384 vit_base_patch16_siglip_gap_224
+vit_base_patch16_siglip_gap_256 vit_base_patch16_siglip_gap_384 vit_base_patch16_siglip_gap_512
+vit_so400m_patch14_siglip_gap_224 vit_so400m_patch14_siglip_gap_378 vit_so400m_patch14_siglip_gap_384
+vit_so400m_patch14_siglip_gap_448 vit_so400m_patch14_siglip_gap_896 vit_little_patch16_reg4_gap_256
+vit_medium_patch16_reg4_gap_256 vit_mediumd_patch16_reg4_gap_256 vit_mediumd_patch16_reg4_gap_384
+vit_betwixt_patch16_reg4_gap_256 vit_betwixt_patch16_reg4_gap_384 vit_base_patch16_reg4_gap_256
 """.split()
 
-NETWORKS = TORCHVISION + TIMM
+# Networks with arguments, and timm's model and arguments that give the same.
+FORMS = {
+    "vit_tiny_patch16_224(classes = 0)": ("vit_tiny_patch16_224", {"num_classes": 0}),
+    "vit_tiny_patch16_224(classes = 21843)": ("vit_tiny_patch16_224", {"num_classes": 21843}),
+    "vit_tiny_patch16_224(size = 160)": ("vit_tiny_patch16_224", {"img_size": 160}),
+    "timm_vit([192, 12, 3, 768], 16, qkv_bias = false, qk_norm = layer_norm(eps = 1e-6))": (
+        "vit_tiny_patch16_224",
+        {"qkv_bias": False, "qk_norm": True},
+    ),
+    "deit_tiny_distilled_patch16_224(classes = 0)": ("deit_tiny_distilled_patch16_224", {"num_classes": 0}),
+    "vit_base_patch32_siglip_256(classes = 10)": ("vit_base_patch32_siglip_256", {"num_classes": 10}),
+}
+
+NETWORKS = [*TORCHVISION, *TIMM, *FORMS]
 
 # Buffers that archc computes: a file may hold them, and none must.
 COMPUTED = ("num_batches_tracked", "relative_position_index", "relative_coords_table")
 
 
+def timms(name):
+    """timm's name of a network, and arguments."""
+    # timm has the eps of the published weights only where it loads them
+    extra = {"bn_eps": 1e-3} if name == "fbnetc_100" else {}
+    return FORMS.get(name) or (name.removeprefix("timm_"), extra)
+
+
 def make(name):
     """The PyTorch module of a zoo network, in evaluation mode, without auxiliary heads."""
-    if name in TIMM:
-        # timm has the eps of the published weights only where it loads them
-        extra = {"bn_eps": 1e-3} if name == "fbnetc_100" else {}
-        return timm.create_model(name.removeprefix("timm_"), pretrained=False, **extra).eval()
+    if name not in TORCHVISION:
+        model, extra = timms(name)
+        return timm.create_model(model, pretrained=False, **extra).eval()
     extra = {}
     if name in ("googlenet", "inception_v3"):
         extra = {"aux_logits": False, "transform_input": False, "init_weights": False}
@@ -42,9 +88,11 @@ def make(name):
 
 def preprocess(name):
     """What a picture goes through before the network, with transform_input's part in mean and std."""
-    if name in TIMM:
-        cfg = timm.models.get_pretrained_cfg(name.removeprefix("timm_"))
-        crop = cfg.input_size[-1]
+    if name not in TORCHVISION:
+        model, extra = timms(name)
+        cfg = timm.models.get_pretrained_cfg(model)
+        assert cfg.crop_mode == "center", f"{name} is given pictures in another way"
+        crop = extra.get("img_size", cfg.input_size[-1])
         return {
             "resize": int(crop / cfg.crop_pct),
             "crop": crop,
@@ -75,6 +123,11 @@ def noise(name, batch=1, seed=0, size=None):
     """Seeded input of the size that a network declares, or of another."""
     size = size or preprocess(name)["crop"]
     return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def file_name(name):
+    """A network's name, which may have arguments, as the name of a file."""
+    return re.sub(r"\W+", "_", name).strip("_")
 
 
 def listing(state):

@@ -28,13 +28,15 @@ convnext_tiny vit_b_16 swin_t swin_v2_t maxvit_t""".split()
 
 def macs(name, module):
     torch.backends.mha.set_fastpath_enabled(False)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module.to("meta")(networks.noise(name).to("meta"))
+    module.requires_grad_(False)  # the counter follows gradients otherwise, and finds none of a bare parameter
+    with FlopCounterMode(display=False) as counter:
+        module(networks.noise(name).to("meta"))
     return counter.get_total_flops() // 2
 
 
 def facts(name):
-    module = networks.make(name)
+    with torch.device("meta"):  # shapes without values
+        module = networks.make(name)
     lines = networks.listing(module.state_dict())
     if name in LISTED:
         (HERE / "keys").mkdir(exist_ok=True)

@@ -1,0 +1,52 @@
+"""What blocks of zoo/blocks.arch give in timm: writes blocks.safetensors for the specs of blocks/, as branches.py does.
+
+    python tests/reference/blocks.py
+"""
+
+import pathlib
+from functools import partial
+
+import torch
+from safetensors.torch import save_file
+from timm.layers import AttentionPoolLatent, LayerNorm, SwiGLU, SwiGLUPacked
+from timm.layers.activations import QuickGELU
+from torch import nn
+
+from branches import TENSORS, case
+
+HERE = pathlib.Path(__file__).parent
+
+
+class Transformers(nn.Module):
+    """Blocks of tokens, each beside a layer that makes what it takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(12, 12)
+        self.activation = QuickGELU()
+        self.split = SwiGLU(12, 20)
+        self.packed = SwiGLUPacked(12, 40)
+        norm = partial(LayerNorm, eps=1e-6)
+        self.pool = AttentionPoolLatent(12, num_heads=3, mlp_ratio=20 / 12, norm_layer=norm)
+
+    def forward(self, x):
+        x = self.fc(x)
+        blocks = ["activation", "split", "packed", "pool"]
+        return {"output": x, **{name: getattr(self, name)(x) for name in blocks}}
+
+
+def scattered(net):
+    """Tensors that are no constants, so that none is without effect."""
+    for p in net.parameters():
+        nn.init.uniform_(p, -0.8, 0.8)
+    return net
+
+
+def main():
+    torch.manual_seed(0)
+    case("transformers", scattered(Transformers()), image=torch.randn(2, 9, 12))
+    save_file(dict(sorted(TENSORS.items())), HERE / "blocks.safetensors")
+
+
+if __name__ == "__main__":
+    main()
