@@ -25,6 +25,7 @@ files! {
     "shufflenet.arch",
     "squeezenet.arch",
     "swin.arch",
+    "timm_convnext.arch",
     "timm_vit.arch",
     "vgg.arch",
     "vit.arch",

@@ -16,7 +16,7 @@ vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn alexnet squeezenet1_
 densenet121 densenet169 densenet201 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet1_0
 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_v2_s
 googlenet inception_v3 shufflenet_v2_x1_0 regnet_x_400mf regnet_x_800mf regnet_y_400mf regnet_y_800mf
-convnext_tiny convnext_small convnext_base vit_b_16 vit_b_32 swin_t swin_v2_t maxvit_t
+convnext_tiny convnext_small convnext_base convnext_large vit_b_16 vit_b_32 swin_t swin_v2_t maxvit_t
 """.split()
 
 # By timm's names, with `timm_` before one that torchvision has too.
@@ -47,6 +47,9 @@ vit_so400m_patch14_siglip_gap_224 vit_so400m_patch14_siglip_gap_378 vit_so400m_p
 vit_so400m_patch14_siglip_gap_448 vit_so400m_patch14_siglip_gap_896 vit_little_patch16_reg4_gap_256
 vit_medium_patch16_reg4_gap_256 vit_mediumd_patch16_reg4_gap_256 vit_mediumd_patch16_reg4_gap_384
 vit_betwixt_patch16_reg4_gap_256 vit_betwixt_patch16_reg4_gap_384 vit_base_patch16_reg4_gap_256
+convnext_atto convnext_femto convnext_pico convnext_nano timm_convnext_tiny timm_convnext_small timm_convnext_base
+timm_convnext_large convnext_xlarge convnext_atto_ols convnext_femto_ols convnext_pico_ols convnext_nano_ols convnext_tiny_hnf
+convnext_large_mlp convnext_xxlarge
 """.split()
 
 # Networks with arguments, and timm's model and arguments that give the same.
@@ -60,6 +63,8 @@ FORMS = {
     ),
     "deit_tiny_distilled_patch16_224(classes = 0)": ("deit_tiny_distilled_patch16_224", {"num_classes": 0}),
     "vit_base_patch32_siglip_256(classes = 10)": ("vit_base_patch32_siglip_256", {"num_classes": 10}),
+    "convnext_atto(classes = 0)": ("convnext_atto", {"num_classes": 0}),
+    "convnext_large_mlp(classes = 0)": ("convnext_large_mlp", {"num_classes": 0}),
 }
 
 NETWORKS = [*TORCHVISION, *TIMM, *FORMS]
