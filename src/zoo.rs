@@ -26,6 +26,7 @@ files! {
     "squeezenet.arch",
     "swin.arch",
     "timm_convnext.arch",
+    "timm_swin.arch",
     "timm_vit.arch",
     "vgg.arch",
     "vit.arch",

@@ -16,7 +16,8 @@ vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn alexnet squeezenet1_
 densenet121 densenet169 densenet201 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet1_0
 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_v2_s
 googlenet inception_v3 shufflenet_v2_x1_0 regnet_x_400mf regnet_x_800mf regnet_y_400mf regnet_y_800mf
-convnext_tiny convnext_small convnext_base convnext_large vit_b_16 vit_b_32 swin_t swin_v2_t maxvit_t
+convnext_tiny convnext_small convnext_base convnext_large vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14
+swin_t swin_s swin_b swin_v2_t swin_v2_s swin_v2_b maxvit_t
 """.split()
 
 # By timm's names, with `timm_` before one that torchvision has too.
@@ -50,6 +51,10 @@ vit_betwixt_patch16_reg4_gap_256 vit_betwixt_patch16_reg4_gap_384 vit_base_patch
 convnext_atto convnext_femto convnext_pico convnext_nano timm_convnext_tiny timm_convnext_small timm_convnext_base
 timm_convnext_large convnext_xlarge convnext_atto_ols convnext_femto_ols convnext_pico_ols convnext_nano_ols convnext_tiny_hnf
 convnext_large_mlp convnext_xxlarge
+swin_tiny_patch4_window7_224 swin_small_patch4_window7_224 swin_base_patch4_window7_224 swin_base_patch4_window12_384
+swin_large_patch4_window7_224 swin_large_patch4_window12_384 swin_s3_tiny_224 swin_s3_small_224 swin_s3_base_224
+swinv2_tiny_window8_256 swinv2_tiny_window16_256 swinv2_small_window8_256 swinv2_small_window16_256 swinv2_base_window8_256
+swinv2_base_window16_256 swinv2_base_window12_192 swinv2_large_window12_192
 """.split()
 
 # Networks with arguments, and timm's model and arguments that give the same.
@@ -65,6 +70,9 @@ FORMS = {
     "vit_base_patch32_siglip_256(classes = 10)": ("vit_base_patch32_siglip_256", {"num_classes": 10}),
     "convnext_atto(classes = 0)": ("convnext_atto", {"num_classes": 0}),
     "convnext_large_mlp(classes = 0)": ("convnext_large_mlp", {"num_classes": 0}),
+    "swin_tiny_patch4_window7_224(classes = 0)": ("swin_tiny_patch4_window7_224", {"num_classes": 0}),
+    "swin_tiny_patch4_window7_224(size = 160)": ("swin_tiny_patch4_window7_224", {"img_size": 160}),
+    "swinv2_tiny_window8_256(size = 192)": ("swinv2_tiny_window8_256", {"img_size": 192}),
 }
 
 NETWORKS = [*TORCHVISION, *TIMM, *FORMS]
@@ -120,8 +128,8 @@ def preprocess(name):
 
 
 def published(name):
-    """torchvision's IMAGENET1K_V1 weights of a network, for their metadata."""
-    return torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    """torchvision's first weights of a network, for their metadata; vit_h_14 has none that saw ImageNet alone."""
+    return torchvision.models.get_model_weights(name)["IMAGENET1K_SWAG_LINEAR_V1" if name == "vit_h_14" else "IMAGENET1K_V1"]
 
 
 def noise(name, batch=1, seed=0, size=None):
