@@ -28,9 +28,9 @@ def archc_weights(bench, name, module, x):
     spec = bench.spec(f"{networks.file_name(name)}.random", bench.base(name, x, "weights random(seed = 0)"))
     state = bench.export(spec)
     keys = harness.load(module, state)
-    exact, own = harness.reference(module, x)
-    got = bench.run(spec, x, weights=spec.with_suffix(".export.safetensors"))
-    return keys, harness.relative(got, exact), own
+    exact, own = harness.references(module, x)
+    got = bench.outputs(spec, {"image": x}, weights=spec.with_suffix(".export.safetensors"))
+    return keys, harness.farthest(got, exact), own
 
 
 def torch_weights(bench, name, x):
@@ -38,8 +38,8 @@ def torch_weights(bench, name, x):
     file = networks.file_name(name)
     spec = bench.spec(f"{file}.file", bench.base(name, x, f'weights "{file}.safetensors"'))
     harness.save(module, bench.folder / f"{file}.safetensors")
-    exact, own = harness.reference(module, x)
-    return len(module.state_dict()), harness.relative(bench.run(spec, x), exact), own
+    exact, own = harness.references(module, x)
+    return len(module.state_dict()), harness.farthest(bench.outputs(spec, {"image": x}), exact), own
 
 
 if __name__ == "__main__":

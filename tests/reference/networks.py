@@ -13,16 +13,23 @@ import torchvision
 TORCHVISION = """
 resnet18 resnet34 resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d wide_resnet50_2
 vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn alexnet squeezenet1_0 squeezenet1_1
-densenet121 densenet169 densenet201 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet1_0
-efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_v2_s
-googlenet inception_v3 shufflenet_v2_x1_0 regnet_x_400mf regnet_x_800mf regnet_y_400mf regnet_y_800mf
+densenet121 densenet169 densenet201 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large
+mnasnet1_0
+efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4
+efficientnet_v2_s googlenet inception_v3
+shufflenet_v2_x1_0
+regnet_x_400mf regnet_x_800mf
+regnet_y_400mf regnet_y_800mf
 convnext_tiny convnext_small convnext_base convnext_large vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14
 swin_t swin_s swin_b swin_v2_t swin_v2_s swin_v2_b maxvit_t
 """.split()
 
+# torchvision's that give each pixel a class.
+SEGMENTATION = """
+""".split()
+
 # By timm's names, with `timm_` before one that torchvision has too.
 TIMM = """
-tf_efficientnet_lite0
 vit_tiny_patch16_224 vit_tiny_patch16_384 vit_small_patch32_224 vit_small_patch32_384 vit_small_patch16_224
 vit_small_patch16_384 vit_base_patch32_224 vit_base_patch32_384 vit_base_patch16_224 vit_base_patch16_384 vit_base_patch8_224
 vit_large_patch32_224 vit_large_patch32_384 vit_large_patch16_224 vit_large_patch16_384 vit_large_patch14_224
@@ -57,6 +64,23 @@ swinv2_tiny_window8_256 swinv2_tiny_window16_256 swinv2_small_window8_256 swinv2
 swinv2_base_window16_256 swinv2_base_window12_192 swinv2_large_window12_192
 """.split()
 
+CONVOLUTIONAL = """
+timm_efficientnet_b0 timm_efficientnet_b1 timm_efficientnet_b2 timm_efficientnet_b3 timm_efficientnet_b4
+timm_efficientnet_b5 timm_efficientnet_b6 timm_efficientnet_b7 tf_efficientnet_b0 tf_efficientnet_b1
+tf_efficientnet_b2 tf_efficientnet_b3 tf_efficientnet_b4 tf_efficientnet_b5 tf_efficientnet_b6 tf_efficientnet_b7
+efficientnet_lite0 efficientnet_lite1 efficientnet_lite2 efficientnet_lite3 efficientnet_lite4 tf_efficientnet_lite0
+tf_efficientnet_lite1 tf_efficientnet_lite2 tf_efficientnet_lite3 tf_efficientnet_lite4 tf_efficientnetv2_b0
+tf_efficientnetv2_b1 tf_efficientnetv2_b2 tf_efficientnetv2_b3 efficientnetv2_s efficientnetv2_m efficientnetv2_l
+efficientnetv2_rw_t efficientnetv2_rw_s tf_efficientnetv2_s tf_efficientnetv2_m tf_efficientnetv2_l mobilenetv1_100
+mobilenetv1_100h mobilenetv1_125 mobilenetv2_035 mobilenetv2_050 mobilenetv2_075 mobilenetv2_100 mobilenetv2_110d
+mobilenetv2_120d mobilenetv2_140 mnasnet_050 mnasnet_075 mnasnet_100 mnasnet_140 semnasnet_050 semnasnet_075
+semnasnet_100 semnasnet_140 mnasnet_small spnasnet_100 fbnetc_100 mobilenetv3_large_075 mobilenetv3_large_100
+mobilenetv3_small_050 mobilenetv3_small_075 mobilenetv3_small_100 tf_mobilenetv3_large_075 tf_mobilenetv3_large_100
+tf_mobilenetv3_large_minimal_100 tf_mobilenetv3_small_075 tf_mobilenetv3_small_100 tf_mobilenetv3_small_minimal_100
+lcnet_050 lcnet_075 lcnet_100 lcnet_150 mobilenetv4_conv_small_035 mobilenetv4_conv_small_050 mobilenetv4_conv_small
+mobilenetv4_conv_medium mobilenetv4_conv_large mobilenetv4_hybrid_medium mobilenetv4_hybrid_large
+""".split()
+
 # Networks with arguments, and timm's model and arguments that give the same.
 FORMS = {
     "vit_tiny_patch16_224(classes = 0)": ("vit_tiny_patch16_224", {"num_classes": 0}),
@@ -75,7 +99,7 @@ FORMS = {
     "swinv2_tiny_window8_256(size = 192)": ("swinv2_tiny_window8_256", {"img_size": 192}),
 }
 
-NETWORKS = [*TORCHVISION, *TIMM, *FORMS]
+NETWORKS = [*TORCHVISION, *SEGMENTATION, *CONVOLUTIONAL, *TIMM, *FORMS]
 
 # Buffers that archc computes: a file may hold them, and none must.
 COMPUTED = ("num_batches_tracked", "relative_position_index", "relative_coords_table")
@@ -90,21 +114,31 @@ def timms(name):
 
 def make(name):
     """The PyTorch module of a zoo network, in evaluation mode, without auxiliary heads."""
-    if name not in TORCHVISION:
+    if name not in TORCHVISION + SEGMENTATION:
         model, extra = timms(name)
         return timm.create_model(model, pretrained=False, **extra).eval()
     extra = {}
     if name in ("googlenet", "inception_v3"):
         extra = {"aux_logits": False, "transform_input": False, "init_weights": False}
+    if name in SEGMENTATION:
+        extra = {"weights_backbone": None}
     return torchvision.models.get_model(name, weights=None, **extra).eval()
+
+
+def outputs(y):
+    """What a module gives, by the names that archc's outputs have."""
+    if isinstance(y, torch.Tensor):
+        return {"output": y}
+    return {"output" if name == "out" else name: value for name, value in y.items()}
 
 
 def preprocess(name):
     """What a picture goes through before the network, with transform_input's part in mean and std."""
-    if name not in TORCHVISION:
+    if name not in TORCHVISION + SEGMENTATION:
         model, extra = timms(name)
         cfg = timm.models.get_pretrained_cfg(model)
-        assert cfg.crop_mode == "center", f"{name} is given pictures in another way"
+        # a picture that timm squashes into a square keeps its shape here, and its middle is cut out
+        assert cfg.crop_mode in ("center", "squash"), f"{name} is given pictures in another way"
         crop = extra.get("img_size", cfg.input_size[-1])
         return {
             "resize": int(crop / cfg.crop_pct),
@@ -120,7 +154,7 @@ def preprocess(name):
         mean, std = [0.5] * 3, [0.5] * 3
     return {
         "resize": t.resize_size[0],
-        "crop": t.crop_size[0],
+        "crop": 520 if name in SEGMENTATION else t.crop_size[0],
         "interpolation": t.interpolation.value,
         "mean": mean,
         "std": std,
@@ -128,8 +162,9 @@ def preprocess(name):
 
 
 def published(name):
-    """torchvision's first weights of a network, for their metadata; vit_h_14 has none that saw ImageNet alone."""
-    return torchvision.models.get_model_weights(name)["IMAGENET1K_SWAG_LINEAR_V1" if name == "vit_h_14" else "IMAGENET1K_V1"]
+    """torchvision's first weights of a network, or those for its own size, for their metadata."""
+    weights = torchvision.models.get_model_weights(name)
+    return weights["IMAGENET1K_SWAG_LINEAR_V1"] if name == "vit_h_14" else next(iter(weights))
 
 
 def noise(name, batch=1, seed=0, size=None):

@@ -14,7 +14,9 @@ import json
 import pathlib
 import sys
 
+import timm
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import networks
@@ -22,13 +24,23 @@ import networks
 HERE = pathlib.Path(__file__).parent
 # One of each family that spells its keys its own way.
 LISTED = """resnet18 resnet50 vgg11_bn alexnet squeezenet1_1 densenet121 mobilenet_v2 mobilenet_v3_small mnasnet1_0
-efficientnet_b0 efficientnet_v2_s tf_efficientnet_lite0 googlenet inception_v3 shufflenet_v2_x1_0 regnet_y_400mf
-convnext_tiny vit_b_16 swin_t swin_v2_t maxvit_t""".split()
+efficientnet_b0 efficientnet_v2_s googlenet inception_v3 shufflenet_v2_x1_0 regnet_y_400mf
+convnext_tiny vit_b_16 swin_t swin_v2_t maxvit_t tf_efficientnet_lite0
+tf_efficientnetv2_b0 mobilenetv3_small_050 mobilenetv4_hybrid_medium seresnext26t_32x4d regnety_002 timm_vgg11_bn ghostnetv2_100
+repvgg_a0 lraspp_mobilenet_v3_large""".split()
+
+
+def blurred(x):
+    """timm's BlurPool2d by means of two pixels, as the zoo has it."""
+    x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 2, stride=1)
+    return F.avg_pool2d(x, 2, stride=2)
 
 
 def macs(name, module):
     torch.backends.mha.set_fastpath_enabled(False)
     module.requires_grad_(False)  # the counter follows gradients otherwise, and finds none of a bare parameter
+    for blur in [m for m in module.modules() if isinstance(m, timm.layers.BlurPool2d)]:
+        blur.forward = blurred
     with FlopCounterMode(display=False) as counter:
         module(networks.noise(name).to("meta"))
     return counter.get_total_flops() // 2
@@ -48,7 +60,7 @@ def facts(name):
         "macs": macs(name, module),
         "preprocess": networks.preprocess(name),
     }
-    if name in networks.TORCHVISION:
+    if name in networks.TORCHVISION + networks.SEGMENTATION:
         meta = networks.published(name).meta
         row["published_params"] = meta["num_params"]
         row["published_gmacs"] = meta["_ops"]
