@@ -213,7 +213,7 @@ impl Loading<'_> {
         };
         if let Some(name) = zoo_name {
             if zoo::text(name).is_none() && !self.zoo.contains_key(name) {
-                let names = zoo::FILES.iter().map(|(name, _)| *name).chain(self.zoo.keys().map(String::as_str));
+                let names = zoo::FILES.iter().map(|file| file.name).chain(self.zoo.keys().map(String::as_str));
                 let problem = Problem::new(Code::File, format!("the zoo has no file `{name}`"));
                 return Err(problem.hints(suggest(name, names)).at(path.span));
             }

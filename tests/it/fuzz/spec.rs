@@ -214,11 +214,8 @@ fn soup() -> impl Strategy<Value = String> {
 
 /// A text of ours with tokens replaced, taken out, doubled and put in.
 fn mutated() -> impl Strategy<Value = String> {
-    let texts: Vec<&'static str> = SPECS
-        .iter()
-        .copied()
-        .chain(zoo::FILES.iter().filter(|(_, text)| text.len() < 9000).map(|(_, text)| *text))
-        .collect();
+    let texts: Vec<&'static str> =
+        SPECS.iter().copied().chain(zoo::FILES.iter().map(|file| file.text).filter(|text| text.len() < 9000)).collect();
     let change = (any::<prop::sample::Index>(), 0..5u8, proptest::sample::select(TOKENS));
     (proptest::sample::select(texts), proptest::collection::vec(change, 1..8), any::<bool>()).prop_map(
         |(text, changes, with_base)| {
