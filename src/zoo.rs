@@ -65,6 +65,7 @@ files! {
     "regnet.arch" of Torchvision,
     "repvgg.arch" of Timm,
     "resnet.arch" of Torchvision,
+    "segmentation.arch" of Torchvision,
     "shufflenet.arch" of Torchvision,
     "squeezenet.arch" of Torchvision,
     "swin.arch" of Torchvision,
