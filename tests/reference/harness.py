@@ -22,7 +22,7 @@ from networks import COMPUTED, outputs
 LIMIT = 1e-4
 
 # The last norm of a residual branch, by the key of its weight.
-LAST_NORM = re.compile(r"(bn3|blocks\.\d+\.\d+\.bn2|pw_proj\.bn|dw_end\.bn|conv3\.bn|conv_(kxk|1x1)\.bn)\.weight$")
+LAST_NORM = re.compile(r"(bn3|blocks\.\d+\.\d+\.bn2|pw_proj\.bn|dw_end\.bn|conv3\.bn|conv_(kxk|1x1)\.bn|block\.\d+\.1)\.weight$")
 
 
 class Failure(Exception):
