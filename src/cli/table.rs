@@ -65,6 +65,11 @@ pub fn giga(number: u64) -> String {
     }
 }
 
+/// `632.046 M`, as the sizes of networks are published.
+pub fn millions(number: u64) -> String {
+    format!("{:.3} M", number as f64 / 1e6)
+}
+
 /// [`giga`] with its sign.
 pub fn giga_change(number: i64) -> String {
     if number == 0 { "0".into() } else { format!("{}{}", sign(number), giga(number.unsigned_abs())) }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::session::Session;
 use super::show::totals;
-use super::table::{Align, giga, table};
+use super::table::{Align, giga, millions, table};
 use super::threads::with_threads;
 use super::{Failure, Outcome};
 use crate::compile::{self, Compiled, Outcome as Compilation};
@@ -68,7 +68,7 @@ fn families(networks: &[Network], width: Option<usize>) -> String {
     let heads =
         [("", Align::Left), ("parameters", Align::Right), ("multiply-adds", Align::Right), ("input", Align::Left)];
     let cells =
-        |one: &Network| vec![format!("  {}", one.name), giga(one.parameters), giga(one.macs), one.input.clone()];
+        |one: &Network| vec![format!("  {}", one.name), millions(one.parameters), giga(one.macs), one.input.clone()];
     let rows: Vec<Vec<String>> = networks.iter().map(cells).collect();
     let mut columns = heads.len();
     let text = loop {
