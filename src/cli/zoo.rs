@@ -10,7 +10,7 @@ use super::threads::with_threads;
 use super::{Failure, Outcome};
 use crate::compile::{self, Compiled, Outcome as Compilation};
 use crate::diag::{Code, Diagnostics, Problem, render, suggest};
-use crate::io::console::{print, print_json};
+use crate::io::console::{self, print, print_json};
 use crate::source::Sources;
 use crate::zoo::{self, File};
 
@@ -42,8 +42,7 @@ pub fn run(_session: &mut Session, args: &Zoo) -> Outcome {
         print_json(&Value::from(list));
         return Ok(());
     }
-    let width = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
-    print(&families(&networks, width));
+    print(&families(&networks, console::width()));
     Ok(())
 }
 

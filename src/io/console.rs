@@ -53,6 +53,12 @@ pub fn say_unallocated(text: std::fmt::Arguments<'_>) {
     let _ = io::stderr().write_fmt(text);
 }
 
+/// How many characters a line of stdout has, where that is a terminal.
+#[cfg(feature = "cli")]
+pub fn width() -> Option<usize> {
+    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
+}
+
 /// Whether stderr shows colours and bars.
 pub fn is_terminal() -> bool {
     io::stderr().is_terminal()

@@ -121,15 +121,14 @@ fn every_network_has_roles() {
             let roles =
                 ["stem", "head", "stages"].map(|role| graph.roles().get(role).expect("the edits name all of them"));
             let stem = graph.find(&roles[0].places[0].first);
-            let head = roles[1].places.last().and_then(|place| graph.find(&place.first));
+            let heads: Vec<_> = roles[1].places.iter().filter_map(|place| graph.find(&place.first)).collect();
             let input = graph.inputs().values().next().copied();
             let takes = stem.and_then(|stem| graph.operands(stem).first().copied());
             let is_stem = stem.is_some_and(|stem| graph.node(stem).op.name() == "conv2d") && takes == input;
             let last = typed.order().iter().rev().find(|id| typed.parameter_count(**id) > 0).copied();
-            let is_bare = head.is_some_and(|head| {
-                graph.node(head).op.name() == "identity" && graph.output_names(head).next().is_some()
-            });
-            let is_head = head == last || is_bare;
+            let is_bare =
+                |head: &NodeId| graph.node(*head).op.name() == "identity" && graph.output_names(*head).next().is_some();
+            let is_head = heads.iter().any(|head| Some(*head) == last || is_bare(head));
             let is_sound = is_stem && is_head && roles[2].is_list && roles[2].places.len() >= 3;
             (!is_sound).then(|| format!("{name}: {roles:?}"))
         })
