@@ -91,7 +91,9 @@ regnetx_016 regnetx_032 regnetx_040 regnetx_064 regnetx_080 regnetx_120 regnetx_
 regnety_004 regnety_006 regnety_008 regnety_008_tv regnety_016 regnety_032 regnety_040 regnety_064 regnety_080
 regnety_080_tv regnety_120 regnety_160 regnety_320 timm_vgg11 timm_vgg13 timm_vgg16 timm_vgg19 timm_vgg11_bn
 timm_vgg13_bn timm_vgg16_bn timm_vgg19_bn ghostnet_050 ghostnet_100 ghostnet_130 ghostnetv2_100 ghostnetv2_130
-ghostnetv2_160 repvgg_a0 repvgg_a1 repvgg_a2 repvgg_b0 repvgg_b1 repvgg_b1g4 repvgg_b2 repvgg_b2g4 repvgg_b3
+ghostnetv2_160
+repghostnet_050 repghostnet_058 repghostnet_080 repghostnet_100 repghostnet_111 repghostnet_130 repghostnet_150
+repghostnet_200 repvgg_a0 repvgg_a1 repvgg_a2 repvgg_b0 repvgg_b1 repvgg_b1g4 repvgg_b2 repvgg_b2g4 repvgg_b3
 repvgg_b3g4 repvgg_d2se
 """.split()
 
