@@ -71,6 +71,7 @@ files! {
     "swin.arch" of Torchvision,
     "timm_convnext.arch" of Timm,
     "timm_efficientnet.arch" of Timm,
+    "timm_mixnet.arch" of Timm,
     "timm_mobilenet.arch" of Timm,
     "timm_regnet.arch" of Timm,
     "timm_resnet.arch" of Timm,
