@@ -75,6 +75,7 @@ files! {
     "timm_mobilenet.arch" of Timm,
     "timm_regnet.arch" of Timm,
     "timm_resnet.arch" of Timm,
+    "timm_sknet.arch" of Timm,
     "timm_swin.arch" of Timm,
     "timm_vgg.arch" of Timm,
     "timm_vit.arch" of Timm,

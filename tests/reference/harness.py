@@ -21,8 +21,11 @@ from networks import COMPUTED, outputs
 
 LIMIT = 1e-4
 
-# The last norm of a residual branch, by the key of its weight.
-LAST_NORM = re.compile(r"(bn3|blocks\.\d+\.\d+\.bn2|pw_proj\.bn|dw_end\.bn|conv3\.bn|conv_(kxk|1x1)\.bn|block\.\d+\.1)\.weight$")
+# What scales a residual branch in the end, a norm or a layer scale, by its key.
+LAST_NORM = re.compile(
+    r"(bn3|blocks\.\d+\.\d+\.bn2|pw_proj\.bn|dw_end\.bn|conv3\.bn|conv_(kxk|1x1)\.bn|block\.\d+\.1)\.weight$"
+    r"|layer_scale\.gamma$"
+)
 
 
 class Failure(Exception):
