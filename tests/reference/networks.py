@@ -107,6 +107,10 @@ FORMS = {
         "vit_tiny_patch16_224",
         {"qkv_bias": False, "qk_norm": True},
     ),
+    "timm_vit([192, 12, 3, 768], 16, mlp = swiglu(768))": (
+        "vit_tiny_patch16_224",
+        {"mlp_layer": timm.layers.SwiGLU, "act_layer": "silu"},
+    ),
     "deit_tiny_distilled_patch16_224(classes = 0)": ("deit_tiny_distilled_patch16_224", {"num_classes": 0}),
     "vit_base_patch32_siglip_256(classes = 10)": ("vit_base_patch32_siglip_256", {"num_classes": 10}),
     "convnext_atto(classes = 0)": ("convnext_atto", {"num_classes": 0}),
