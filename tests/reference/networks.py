@@ -9,6 +9,7 @@ import re
 import timm
 import torch
 import torchvision
+from timm.utils.model import reparameterize_model
 
 TORCHVISION = """
 resnet18 resnet34 resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d resnext101_64x4d wide_resnet50_2
@@ -98,6 +99,9 @@ repghostnet_200 repvgg_a0 repvgg_a1 repvgg_a2 repvgg_b0 repvgg_b1 repvgg_b1g4 re
 repvgg_b3g4 repvgg_d2se
 """.split()
 
+# What makes a network the one that its branches come to.
+DEPLOYED = "(deploy = true)"
+
 # Networks with arguments, and timm's model and arguments that give the same.
 FORMS = {
     "vit_tiny_patch16_224(classes = 0)": ("vit_tiny_patch16_224", {"num_classes": 0}),
@@ -120,7 +124,7 @@ FORMS = {
     "swinv2_tiny_window8_256(size = 192)": ("swinv2_tiny_window8_256", {"img_size": 192}),
 }
 
-NETWORKS = [*TORCHVISION, *SEGMENTATION, *CONVOLUTIONAL, *TIMM, *FORMS]
+NETWORKS = [*TORCHVISION, *SEGMENTATION, *CONVOLUTIONAL, f"repvgg_a2{DEPLOYED}", *TIMM, *FORMS]
 
 # Buffers that archc computes: a file may hold them, and none must.
 COMPUTED = ("num_batches_tracked", "relative_position_index", "relative_coords_table")
@@ -128,6 +132,7 @@ COMPUTED = ("num_batches_tracked", "relative_position_index", "relative_coords_t
 
 def timms(name):
     """timm's name of a network, and arguments."""
+    name = name.removesuffix(DEPLOYED)
     # timm has the eps of the published weights only where it loads them
     extra = {"bn_eps": 1e-3} if name == "fbnetc_100" else {}
     return FORMS.get(name) or (name.removeprefix("timm_"), extra)
@@ -137,7 +142,8 @@ def make(name):
     """The PyTorch module of a zoo network, in evaluation mode, without auxiliary heads."""
     if name not in TORCHVISION + SEGMENTATION:
         model, extra = timms(name)
-        return timm.create_model(model, pretrained=False, **extra).eval()
+        module = timm.create_model(model, pretrained=False, **extra).eval()
+        return reparameterize_model(module) if name.endswith(DEPLOYED) else module
     extra = {}
     if name in ("googlenet", "inception_v3"):
         extra = {"aux_logits": False, "transform_input": False, "init_weights": False}
