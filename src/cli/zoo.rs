@@ -153,9 +153,10 @@ fn compiled(name: &str) -> Result<Compiled, Diagnostics> {
 
 /// The text of the file that defines a network, or of a file by its own name; of one without networks that is its family's, too.
 fn source(name: &str) -> Option<&'static str> {
-    let is_meant = |file: &&File| {
-        file.name == name || zoo::defines(file.text, name) || file.keys == zoo::Keys::None && file.family() == name
-    };
+    if let Some((_, file)) = zoo::networks().into_iter().find(|(network, _)| *network == name) {
+        return Some(file.text);
+    }
+    let is_meant = |file: &&File| file.name == name || file.keys == zoo::Keys::None && file.family() == name;
     zoo::FILES.iter().find(is_meant).map(|file| file.text)
 }
 
