@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 
@@ -74,6 +75,27 @@ pub fn load(sources: &mut Sources, file: FileId, ask: Ask<'_>) -> (Program, Diag
     (Program { modules: loader.modules, blocks }, problems)
 }
 
+/// How many trees of the zoo's files are kept.
+const MOST_KEPT: usize = 100;
+
+/// The tree of a text of archc's own. Those that are asked for again are kept: reading them is most of what it takes to compile
+/// a network of the zoo, and who compiles all of them reads each many times.
+fn builtin(file: FileId, name: &str, text: &str) -> (Arc<tree::File>, Diagnostics) {
+    static KEPT: Mutex<BTreeMap<(String, FileId), Arc<tree::File>>> = Mutex::new(BTreeMap::new());
+    // the places in a tree are those of its file
+    let key = (name.to_string(), file);
+    if let Some(tree) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return (tree.clone(), Diagnostics::new());
+    }
+    let (tree, problems) = syntax::parse(file, text);
+    let tree = Arc::new(tree);
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if problems.is_empty() && kept.len() < MOST_KEPT {
+        kept.insert(key, tree.clone());
+    }
+    (tree, problems)
+}
+
 /// What a file is known by however its path is written.
 fn identity(sources: &Sources, path: &Path) -> PathBuf {
     match sources.loader() {
@@ -118,9 +140,12 @@ impl Loading<'_> {
         self.tokens += tokens;
         let (tree, problems) = if tokens > 0 && self.tokens > tokens.max(MAX_TOKENS) {
             let message = format!("the files of this spec have more than {MAX_TOKENS} words and signs in all");
-            (tree::File::default(), Problem::new(Code::Limit, message).at(Span::new(file, 0, 0)).into())
+            (Arc::default(), Problem::new(Code::Limit, message).at(Span::new(file, 0, 0)).into())
+        } else if self.sources.file(file).builtin {
+            builtin(file, &self.sources.file(file).name, &text)
         } else {
-            syntax::parse(file, &text)
+            let (tree, problems) = syntax::parse(file, &text);
+            (Arc::new(tree), problems)
         };
         self.problems.extend(problems);
         self.known.insert(origin.clone(), id);
@@ -198,7 +223,7 @@ impl Loading<'_> {
             let network = definitions.get(name).map(|found| &tree.items[found.item]);
             matches!(network, Some(tree::Item::Network(network)) if network.params.iter().any(|param| param.name.value == "classes"))
         };
-        if let tree::Item::Base(base) = &mut self.modules[spec.0].tree.items[item] {
+        if let tree::Item::Base(base) = &mut Arc::make_mut(&mut self.modules[spec.0].tree).items[item] {
             hosted::spell_out(base, name, &said, takes_classes);
         }
         Ok(())

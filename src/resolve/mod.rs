@@ -6,6 +6,8 @@
 mod hosted;
 mod load;
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 
 pub use hosted::Hosted;
@@ -32,7 +34,7 @@ pub struct ModuleId(usize);
 #[derive(Debug)]
 pub struct Module {
     pub file: FileId,
-    pub tree: tree::File,
+    pub tree: Arc<tree::File>,
     pub uses: Vec<ModuleId>,
     /// Blocks, networks and lets by name.
     pub definitions: IndexMap<String, Definition>,
