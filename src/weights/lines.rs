@@ -88,13 +88,47 @@ impl Lines {
     }
 }
 
+impl Lines {
+    /// Each line as a spec has it, in the order in which they work. The part is left out: it belongs to another line.
+    pub fn texts(&self) -> Vec<String> {
+        let maps = self.maps.iter().map(MapLine::to_string);
+        let ignores = self.ignores.iter().map(|IgnoreLine { regex, need }| format!("ignore{need} \"{regex}\""));
+        let join = |JoinLine { from, to, order }: &JoinLine| {
+            format!("join \"{from}\" to \"{to}\" order [{}]", order.join(", "))
+        };
+        let resize = |ResizeLine { regex, by, from }: &ResizeLine| {
+            let from = from.map_or_else(String::new, |(height, width)| format!(" from ({height}, {width})"));
+            format!("resize \"{regex}\" by {}{from}", by.name())
+        };
+        maps.chain(ignores).chain(self.joins.iter().map(join)).chain(self.resizes.iter().map(resize)).collect()
+    }
+}
+
 impl fmt::Display for Lines {
-    /// `map "module\.(.*)" to "$1"; ignore "fc\..*"`, without the part, which belongs to another line.
+    /// `map "module\.(.*)" to "$1"; ignore "fc\..*"`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let maps = self.maps.iter().map(|map| format!("map \"{}\" to \"{}\"", map.from, map.to));
-        let ignores = self.ignores.iter().map(|ignore| format!("ignore \"{}\"", ignore.regex));
-        let resizes = self.resizes.iter().map(|resize| format!("resize \"{}\" by {}", resize.regex, resize.by.name()));
-        f.write_str(&maps.chain(ignores).chain(resizes).collect::<Vec<String>>().join("; "))
+        f.write_str(&self.texts().join("; "))
+    }
+}
+
+impl fmt::Display for MapLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let MapLine { from, to, changes, need } = self;
+        write!(f, "map{need} \"{from}\" to \"{to}\"")?;
+        for (at, change) in changes.iter().enumerate() {
+            write!(f, "{} {change}", if at == 0 { " with" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Need {
+    /// Behind the word of a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Need::Must => "",
+            Need::May => "?",
+        })
     }
 }
 

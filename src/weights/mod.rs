@@ -24,6 +24,7 @@ mod recipe;
 mod resize;
 mod source;
 mod store;
+mod ways;
 
 pub use dtype::DType;
 pub use export::{Data, FORMATS, Format, TensorOut, write_safetensors};
@@ -35,7 +36,8 @@ pub use intake::{Intake, Supply};
 pub use lines::{Fault, IgnoreLine, JoinLine, Line, Lines, MapLine, Need, ResizeLine};
 pub use recipe::{Change, Recipe};
 pub use source::WeightsSource;
-pub use store::{Store, TensorInfo};
+pub use store::{Entry, Store, TensorInfo};
+pub use ways::{Faults, MOST_PARTS, Trial, Way, is_other_copy, prefixes};
 
 #[cfg(test)]
 pub(crate) mod samples;

@@ -170,6 +170,11 @@ impl Names {
         self.globals.iter().any(|name| name.starts_with("numpy") && name.ends_with(".multiarray._reconstruct"))
     }
 
+    /// Whether there are the compiled classes of `torch.jit.save`.
+    pub fn is_script(&self) -> bool {
+        self.globals.iter().any(|name| name.starts_with("__torch__."))
+    }
+
     /// What is neither a tensor nor a container, and so is left out.
     pub fn others(&self) -> Vec<&str> {
         self.globals.iter().map(String::as_str).filter(|name| !is_plain(name)).collect()
@@ -230,6 +235,7 @@ mod tests {
         assert_eq!(names.globals.len(), 3);
         assert!(names.others().is_empty());
         assert_eq!(walk(b"ctorch\nload\n0ctorch.hub\nload\n0cbuiltins\neval\n.").unwrap().others().len(), 3);
+        assert!(walk(b"c__torch__.torch.nn\nLinear\n.").unwrap().is_script());
         assert!(walk(b"cnumpy.core.multiarray\n_reconstruct\n.").unwrap().has_arrays());
     }
 

@@ -12,7 +12,7 @@ use pytorch_reader::{DType as Stored, PickleValue, PytorchError, PytorchReader, 
 use super::archive;
 use super::dtype::DType;
 use super::pickle::Names;
-use super::store::TensorInfo;
+use super::store::{Entry, TensorInfo};
 use crate::diag::{Code, Problem};
 use crate::io::open::Opened;
 
@@ -31,16 +31,29 @@ pub(super) struct Nested {
     file: Arc<Opened>,
 }
 
+/// What dictionaries there are.
+#[derive(Debug, Default)]
+pub(super) struct Outline {
+    /// The dotted paths of the inner dictionaries that hold tensors themselves, those with most of them first.
+    pub parts: Vec<String>,
+    /// What the outermost one holds, by name.
+    pub entries: Vec<Entry>,
+}
+
 impl Nested {
-    /// The dotted paths of the inner dictionaries that hold some of `tensors` themselves, those with most of them first.
-    pub fn parts(&self, tensors: &IndexMap<String, TensorInfo>) -> Vec<String> {
+    pub fn outline(&self, tensors: &IndexMap<String, TensorInfo>) -> Outline {
         let root = PytorchReader::read_pickle_data(place(&self.path, &self.file), None);
+        let Ok(PickleValue::Dict(root)) = &root else { return Outline::default() };
         let mut found: Vec<(usize, String)> = vec![];
-        if let Ok(PickleValue::Dict(root)) = &root {
-            collect(root, "", tensors, &mut found);
-        }
+        collect(root, "", tensors, &mut found);
         found.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.cmp(other)));
-        found.into_iter().map(|(_, path)| path).collect()
+        let entry = |(name, value): (&String, &PickleValue)| {
+            let text = if let PickleValue::String(text) = value { Some(text.clone()) } else { None };
+            Entry { name: name.clone(), text }
+        };
+        let mut entries: Vec<Entry> = root.iter().map(entry).collect();
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
+        Outline { parts: found.into_iter().map(|(_, path)| path).collect(), entries }
     }
 }
 
@@ -78,9 +91,13 @@ pub(super) fn open(path: &Path, file: Arc<Opened>, head: &[u8]) -> Result<Checkp
             )
             .hint("or as safetensors: `safetensors.numpy.save_file(arrays, \"model.safetensors\")`")
     };
-    let reader = PytorchReader::new(place(path, &file)).map_err(|error| match names.has_arrays() {
-        true => arrays(),
-        false => refuse(path, &reason(&error)),
+    let reader = PytorchReader::new(place(path, &file)).map_err(|error| {
+        if names.is_script() {
+            return Problem::new(Code::WeightsFile, format!("`{name}` is a program of TorchScript, not weights")).hint(
+                "save its weights alone: `torch.save(torch.jit.load(file, map_location=\"cpu\").state_dict(), \"weights.pth\")`",
+            );
+        }
+        if names.has_arrays() { arrays() } else { refuse(path, &reason(&error)) }
     })?;
     let mut tensors = IndexMap::with_capacity(reader.len());
     for (key, tensor) in reader.into_tensors() {

@@ -13,7 +13,7 @@ use super::dtype::{DType, to_f32};
 use super::file::{self, Contents};
 use super::hub::{Downloads, Hub};
 use super::index;
-use super::pytorch::{Checkpoint, Nested};
+use super::pytorch::{Checkpoint, Nested, Outline};
 use super::source::WeightsSource;
 use crate::diag::{Code, Problem, suggest};
 use crate::io::atomic::reason;
@@ -27,6 +27,14 @@ pub struct TensorInfo {
     pub dtype: DType,
 }
 
+/// An entry of the outermost dictionary of a PyTorch checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub name: String,
+    /// Its value, where that is a string.
+    pub text: Option<String>,
+}
+
 /// The tensors of a weights file, or of several that an index holds together.
 pub struct Store {
     name: String,
@@ -36,7 +44,7 @@ pub struct Store {
     warnings: Vec<Problem>,
     /// Of a PyTorch checkpoint, whose dictionaries may lie in each other.
     nested: Option<Nested>,
-    parts: OnceLock<Vec<String>>,
+    outline: OnceLock<Outline>,
 }
 
 /// How much one thread reads at once, in bytes.
@@ -98,7 +106,7 @@ impl Store {
             metadata: IndexMap::new(),
             warnings: vec![],
             nested: None,
-            parts: OnceLock::new(),
+            outline: OnceLock::new(),
         }
     }
 
@@ -135,8 +143,17 @@ impl Store {
     /// The dictionaries of a PyTorch checkpoint that hold tensors, but for the outermost, by dotted path: those with most
     /// tensors first. None of another file.
     pub fn parts(&self) -> &[String] {
-        let parts = || self.nested.as_ref().map_or(vec![], |nested| nested.parts(&self.tensors));
-        self.parts.get_or_init(parts)
+        &self.outline().parts
+    }
+
+    /// What lies in the outermost dictionary of a PyTorch checkpoint. None of another file.
+    pub fn entries(&self) -> &[Entry] {
+        &self.outline().entries
+    }
+
+    fn outline(&self) -> &Outline {
+        let outline = || self.nested.as_ref().map_or_else(Outline::default, |nested| nested.outline(&self.tensors));
+        self.outline.get_or_init(outline)
     }
 
     /// The strings that a safetensors file or an index carries beside its tensors.
