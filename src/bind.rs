@@ -241,7 +241,7 @@ pub fn bind(
     let mut ledger = Ledger::default();
     // the base's own tensors by key
     let mut known: FxIndexMap<String, Known> = FxIndexMap::default();
-    let asked = Asked { tensors: keys(base), taken: taken(typed), grids: grids(base) };
+    let asked = asked(base, typed);
     match &store {
         None => known.extend(asked.tensors.into_keys().map(|key| (key, Known { file: None, is_used: false }))),
         Some(store) => {
@@ -366,6 +366,11 @@ pub fn bind_edited(settings: &Settings, typed: &Typed, path: &Path) -> Result<Bo
         }
     }
     Ok(bound)
+}
+
+/// What the edited network `typed` asks a file of `base` for.
+pub fn asked(base: &Typed, typed: &Typed) -> Asked {
+    Asked { tensors: keys(base), taken: taken(typed), grids: grids(base) }
 }
 
 /// The tensors that a file of the network must have, and those that it may.

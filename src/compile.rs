@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::bind::{Bound, bind, bind_edited, bind_headers};
 use crate::build::{self, Builder};
-use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostic, Diagnostics, Problem, render};
 use crate::drift::{self, Moved};
 use crate::edit::{self, Applied, Report, Watched};
 use crate::graph::Graph;
@@ -158,6 +158,24 @@ fn meant(path: &Path) -> Option<String> {
 /// Every independent mistake of the spec.
 pub fn compile(sources: &mut Sources, file: FileId, set: &[(String, String)]) -> Result<Outcome, Diagnostics> {
     on_deep_stack(|| stages(sources, file, set, Files::Later, Watched::Preserving))
+}
+
+/// A network of the zoo as it is.
+///
+/// # Errors
+/// Where a thread cannot be started.
+///
+/// # Panics
+/// If the zoo has no such network, or it does not compile: a mistake of archc, which its tests find.
+pub fn of_zoo(name: &str) -> Result<Compiled, Diagnostics> {
+    let mut sources = Sources::new();
+    let file = sources.add("<zoo>", format!("base {name}\n"), None);
+    match compile(&mut sources, file, &[]) {
+        Ok(Outcome::Spec(compiled)) => Ok(*compiled),
+        Ok(Outcome::Library) => unreachable!("the text has a base"),
+        Err(problems) if problems.iter().any(|one| one.problem.code == Code::Resource) => Err(problems),
+        Err(problems) => panic!("the zoo's {name} does not compile:\n{}", render(&problems, &sources, false)),
+    }
 }
 
 /// [`compile`], with the networks before and after every edit.

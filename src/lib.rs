@@ -61,7 +61,7 @@
 //! - `bind`: which tensor comes from where, and the ledger that accounts for every one. `drift`: how far an edit moves the
 //!   outputs.
 //! - `train`: the `train` block, the loss, and the steps that learn.
-//! - `compile`: the stages one after another. `answers`: what the outputs of a network mean.
+//! - `compile`: the stages one after another. `doctor`: which network a file of weights is of. `answers`: what the outputs of a network mean.
 //! - `face`: what is public. `cli`: a file a command.
 //!
 //! # Features
@@ -81,6 +81,7 @@ pub mod cli;
 mod compile;
 mod data;
 mod diag;
+mod doctor;
 mod drift;
 mod edit;
 mod exec;
@@ -107,9 +108,11 @@ pub use archc_base::DType;
 pub use bind::Ledger;
 pub use compile::Files;
 pub use diag::{Code, Diagnostics, Severity};
+pub use doctor::Diagnosis;
 pub use exec::device::Device;
 pub use face::{
     Error, Exporter, Inputs, Message, Model, Options, Outputs, Place, Results, Session, Spec, Start, Trained, Trainer,
+    doctor,
 };
 pub use source::Loader;
 pub use tensor::Tensor;
@@ -127,5 +130,5 @@ pub mod stages {
             })*
         };
     }
-    stages! { compile data diag edit exec graph io net ops opt philox plan source train typed weights zoo }
+    stages! { compile data diag doctor edit exec graph io net ops opt philox plan source train typed weights zoo }
 }

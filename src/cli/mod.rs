@@ -9,6 +9,7 @@ mod check;
 mod completions;
 mod devices;
 mod diff;
+mod doctor;
 mod eval;
 mod explain;
 mod export;
@@ -72,6 +73,7 @@ commands! {
     bench::Bench,
     export::Export,
     zoo::Zoo,
+    doctor::Doctor,
     explain::Explain,
     fmt::Fmt,
     devices::Devices,

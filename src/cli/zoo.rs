@@ -8,10 +8,9 @@ use super::show::totals;
 use super::table::{Align, giga, millions, table};
 use super::threads::with_threads;
 use super::{Failure, Outcome};
-use crate::compile::{self, Compiled, Outcome as Compilation};
-use crate::diag::{Code, Diagnostics, Problem, render, suggest};
+use crate::compile;
+use crate::diag::{Code, Diagnostics, Problem, suggest};
 use crate::io::console::{self, print, print_json};
-use crate::source::Sources;
 use crate::zoo::{self, File};
 
 /// List the base networks that ship with archc, or print one's source.
@@ -128,27 +127,11 @@ impl Network {
 }
 
 fn network(name: &'static str, file: &'static File) -> Result<Network, Diagnostics> {
-    let compiled = compiled(name)?;
+    let compiled = compile::of_zoo(name)?;
     let (parameters, macs) = totals(&compiled.typed);
     let inputs = compiled.typed.graph().inputs().values();
     let inputs: Vec<String> = inputs.map(|id| compiled.typed.shape(*id).to_string()).collect();
     Ok(Network { name, file, parameters, macs, input: inputs.join(", ") })
-}
-
-/// # Errors
-/// Where a thread cannot be started.
-///
-/// # Panics
-/// If a network of the zoo does not compile: a mistake of archc, which its tests find.
-fn compiled(name: &str) -> Result<Compiled, Diagnostics> {
-    let mut sources = Sources::new();
-    let file = sources.add("<zoo>", format!("base {name}\n"), None);
-    match compile::compile(&mut sources, file, &[]) {
-        Ok(Compilation::Spec(compiled)) => Ok(*compiled),
-        Ok(Compilation::Library) => unreachable!("the text has a base"),
-        Err(problems) if problems.iter().any(|one| one.problem.code == Code::Resource) => Err(problems),
-        Err(problems) => panic!("the zoo's {name} does not compile:\n{}", render(&problems, &sources, false)),
-    }
 }
 
 /// The text of the file that defines a network, or of a file by its own name; of one without networks that is its family's, too.

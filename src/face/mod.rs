@@ -3,6 +3,7 @@
 //! Every type here owns what it needs, so that none has a lifetime; what is large is shared. Nothing here prints, ends the
 //! process or reads the command line: what is worth a line is handed to whoever asks.
 
+mod doctor;
 mod error;
 mod exporter;
 mod model;
@@ -10,6 +11,7 @@ mod session;
 mod spec;
 mod trainer;
 
+pub use doctor::doctor;
 pub use error::{Error, Message, Place};
 pub use exporter::Exporter;
 pub use model::{Model, Options};

@@ -163,6 +163,8 @@ fn nothing_that_is_printed_steers_a_terminal() {
         &["fmt", "--check", &evil],
         &["explain", EVIL],
         &["zoo", EVIL],
+        &["doctor", "keys.safetensors", "--network", "resnet18"],
+        &["doctor", EVIL, "--network", EVIL],
         &[EVIL],
         &["run", EVIL, EVIL],
     ];

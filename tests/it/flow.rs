@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const FLOW: &[&str] = &[
     "source", "diag", "tensor", "philox", "words", "io", "data", "ops", "syntax", "zoo", "graph", "resolve", "build",
     "edit", "typed", "weights", "settings", "net", "opt", "plan", "exec", "bind", "drift", "train", "compile",
-    "answers", "face", "cli",
+    "doctor", "answers", "face", "cli",
 ];
 
 #[test]

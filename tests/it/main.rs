@@ -9,6 +9,7 @@ mod checkpoints;
 mod cli;
 mod command;
 mod compiled;
+mod doctor;
 mod drift;
 mod early;
 mod ends;
