@@ -570,7 +570,7 @@ fn is_same(env: &Env<'_>, name: &str) -> bool {
 
 /// Whether a value at the head of a chain is a layer of its own: an operator or a call.
 fn makes_layer(expr: &tree::Expr) -> bool {
-    matches!(expr.kind, ExprKind::Binary(..) | ExprKind::Call(..))
+    matches!(expr.kind, ExprKind::Binary(..) | ExprKind::Call(..) | ExprKind::Unary(tree::Unary::Neg, _))
 }
 
 fn span_of(stmt: &Stmt) -> Span {

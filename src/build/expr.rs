@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::number;
 use super::value::{BindingKind, CallArg, Callable, Function, Place, Target, Value};
 use super::{Builder, Env, Labelled, Limit};
-use crate::diag::{At, Code, Problem, Result, SHOWN, suggest};
+use crate::diag::{At, Code, Diagnostic, Problem, Result, SHOWN, suggest};
 use crate::graph::{NodeId, path};
 use crate::ops::attr::{Arg, Attr};
 use crate::ops::{self, Op};
@@ -47,7 +47,15 @@ impl<'a> Builder<'a, '_> {
             ExprKind::Slice(of, from, to) => self.slice(env, of, from.as_deref(), to.as_deref(), expr.span),
             ExprKind::Unary(op, of) => {
                 let value = self.eval_operand(env, of)?;
-                number::unary(*op, value).at(expr.span)
+                if *op == tree::Unary::Neg && is_tensor(&value) {
+                    let node = self.node(&value, of.span)?;
+                    let neg = layer("neg", &[]).at(expr.span)?;
+                    return self.add_node(env, label, neg, vec![node], expr.span).map(Value::Node);
+                }
+                match label.filter(|_| !value.is_poison()) {
+                    Some(label) => Err(labels_a_number(label)),
+                    None => number::unary(*op, value).at(expr.span),
+                }
             }
             ExprKind::Binary(op, left, right) => self.binary(env, *op, left, right, label, expr.span),
             ExprKind::If(condition, then, otherwise) => match self.condition(env, condition)? {
@@ -253,6 +261,7 @@ impl<'a> Builder<'a, '_> {
             "add" => Some(Binary::Add),
             "sub" => Some(Binary::Sub),
             "mul" => Some(Binary::Mul),
+            "div" => Some(Binary::Div),
             _ => None,
         };
         if let ([(left, _), (right, _)], Some(op), true) = (operands.as_slice(), arithmetic, named.is_empty()) {
@@ -340,12 +349,9 @@ impl<'a> Builder<'a, '_> {
         if left.is_poison() || right.is_poison() {
             return Ok(Value::Poison);
         }
-        let is_tensor = |value: &Value| matches!(value, Value::Node(_) | Value::Place(_));
         if !is_tensor(&left) && !is_tensor(&right) {
             if let Some(label) = label {
-                let message = format!("`{}:` labels a layer, and this is a number", label.text);
-                let problem = Problem::new(Code::TypeMismatch, message);
-                return Err(problem.hint(format!("`let {} = ..`", label.text)).at(label.span));
+                return Err(labels_a_number(label));
             }
             return number::binary(op, left, right).at(span);
         }
@@ -353,9 +359,11 @@ impl<'a> Builder<'a, '_> {
             Binary::Add => "add",
             Binary::Sub => "sub",
             Binary::Mul => "mul",
+            Binary::Div => "div",
+            Binary::Pow => return self.power(env, &left, &right, label, span),
             _ => {
                 let message = format!("`{}` does not work on values of the network", number::symbol(op));
-                return Err(Problem::new(Code::TypeMismatch, message).hint("`+`, `-` and `*` do").at(span));
+                return Err(Problem::new(Code::TypeMismatch, message).hint("`+ - * / **` do").at(span));
             }
         };
         let mut nodes = vec![];
@@ -366,12 +374,29 @@ impl<'a> Builder<'a, '_> {
                 continue;
             };
             args.push(Arg { name: Some("number".into()), value: Attr::Float(number) });
-            if op == Binary::Sub && at == 0 {
+            if matches!(op, Binary::Sub | Binary::Div) && at == 0 {
                 args.push(Arg { name: Some("swapped".into()), value: Attr::Bool(true) });
             }
         }
-        let op = (ops::find(name).expect("an op").make)(&args).map_err(|problem| problem.problem.at(span))?;
-        self.add_node(env, label, op, nodes, span).map(Value::Node)
+        self.add_node(env, label, layer(name, &args).at(span)?, nodes, span).map(Value::Node)
+    }
+
+    /// A value to the power of a number.
+    fn power(
+        &mut self,
+        env: &mut Env<'a>,
+        value: &Value<'a>,
+        exponent: &Value<'a>,
+        label: Option<&Labelled>,
+        span: Span,
+    ) -> Result<Value<'a>> {
+        let Some(number) = exponent.as_float() else {
+            let message = format!("`**` needs a number as its exponent, got {}", exponent.describe());
+            return Err(Problem::new(Code::TypeMismatch, message).hint("a power of a number is `exp` of a product").at(span));
+        };
+        let node = self.node(value, span)?;
+        let exponent = Arg { name: None, value: Attr::Float(number) };
+        self.add_node(env, label, layer("pow", &[exponent]).at(span)?, vec![node], span).map(Value::Node)
     }
 
     /// The node behind a value that flows.
@@ -572,6 +597,21 @@ impl<'a> Builder<'a, '_> {
             }
         })
     }
+}
+
+fn labels_a_number(label: &Labelled) -> Box<Diagnostic> {
+    let message = format!("`{}:` labels a layer, and this is a number", label.text);
+    Problem::new(Code::TypeMismatch, message).hint(format!("`let {} = ..`", label.text)).at(label.span)
+}
+
+/// Whether a value flows through the network.
+fn is_tensor(value: &Value) -> bool {
+    matches!(value, Value::Node(_) | Value::Place(_))
+}
+
+/// The op of that name.
+fn layer(name: &str, args: &[Arg]) -> std::result::Result<Op, Problem> {
+    (ops::find(name).expect("an op").make)(args).map_err(|problem| problem.problem)
 }
 
 fn no_input(word: &str) -> Problem {

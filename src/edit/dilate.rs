@@ -136,6 +136,10 @@ impl In<'_> {
     fn is_finer(&self, at: Option<usize>) -> bool {
         at.and_then(|at| self.axes.get(at)).is_some_and(|axis| axis.rate > 1)
     }
+
+    fn any_finer(&self, axes: &[i64]) -> bool {
+        axes.iter().any(|axis| self.is_finer(self.at(*axis)))
+    }
 }
 
 fn through(op: &Op, ins: &[In<'_>], out: &Shape, limit: usize) -> Through {
@@ -190,15 +194,14 @@ fn through(op: &Op, ins: &[In<'_>], out: &Shape, limit: usize) -> Through {
             Ok((Some(pool.into()), map(&sides)))
         }
         Op::BatchNorm2d(_) | Op::LayerNorm2d(_) | Op::GroupNorm(_) | Op::ChannelShuffle(_) => same(),
-        Op::Relu(_) | Op::Relu6(_) | Op::Elu(_) | Op::LeakyRelu(_) | Op::Prelu(_) | Op::Gelu(_) | Op::Silu(_) => same(),
-        Op::Sigmoid(_) | Op::Tanh(_) | Op::Hardswish(_) | Op::Hardsigmoid(_) | Op::Softplus(_) | Op::Mish(_) => same(),
-        Op::Exp(_) | Op::Clamp(_) | Op::Identity(_) | Op::Dropout(_) | Op::Dropout2d(_) => same(),
-        Op::StochasticDepth(_) => same(),
+        Op::Prelu(_) | Op::Identity(_) | Op::Dropout(_) | Op::Dropout2d(_) | Op::StochasticDepth(_) => same(),
+        _ if op.activation().is_some() => same(),
         Op::LayerNorm(_) | Op::Linear(_) if first.is_finer(last) => Err(counts()),
         Op::LayerNorm(_) | Op::Linear(_) => same(),
         Op::Softmax(op) if !first.is_finer(first.at(op.axis)) => same(),
         Op::LogSoftmax(op) if !first.is_finer(first.at(op.axis)) => same(),
         Op::Normalize(op) if !first.is_finer(first.at(op.axis)) => same(),
+        Op::Glu(op) if !first.is_finer(first.at(op.axis)) => same(),
         Op::Chunk(op) if !first.is_finer(first.at(op.axis)) => same(),
         Op::Slice(op) if !first.is_finer(first.at(op.axis)) => same(),
         Op::Pad(pad) => {
@@ -214,13 +217,17 @@ fn through(op: &Op, ins: &[In<'_>], out: &Shape, limit: usize) -> Through {
             Ok((None, order.map(|at| first.axes[at]).collect()))
         }
         Op::Mean(mean) => Ok((None, reduced(first, &mean.axis, mean.keep))),
+        Op::Var(var) => Ok((None, reduced(first, &var.axis, var.keep))),
+        // those of places count them
+        Op::Sum(sum) if !first.any_finer(&sum.axis) => Ok((None, reduced(first, &sum.axis, sum.keep))),
+        Op::Norm(norm) if !first.any_finer(&norm.axis) => Ok((None, reduced(first, &norm.axis, norm.keep))),
         Op::Amax(amax) => Ok((None, reduced(first, &amax.axis, amax.keep))),
         // a size of its own, whatever the map's
         Op::AdaptiveAvgPool2d(_) | Op::AdaptiveMaxPool2d(_) | Op::GlobalAvgPool2d(_) | Op::GlobalMaxPool2d(_) => {
             Ok((None, plain()))
         }
         Op::Upsample(upsample) if upsample.size.is_some() => Ok((None, plain())),
-        Op::Add(_) | Op::Mul(_) | Op::Sub(_) => joined(ins, out, None),
+        Op::Add(_) | Op::Mul(_) | Op::Sub(_) | Op::Div(_) | Op::Maximum(_) | Op::Minimum(_) => joined(ins, out, None),
         Op::Concat(concat) => joined(ins, out, first.at(concat.axis)),
         Op::ConvTranspose2d(_) | Op::PixelShuffle(_) | Op::Upsample(_) if is_finer => {
             let problem = refuse("THIS makes a map larger again that becomes finer");

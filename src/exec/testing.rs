@@ -122,7 +122,8 @@ pub fn distance(want: &[f32], got: &[f32]) -> f64 {
     if error == 0.0 { 0.0 } else { (error / norm).sqrt() }
 }
 
-/// Calls of every op, with the sizes of their operands after the batch; `p` before a size for a parameter.
+/// Calls of every op, with the sizes of their operands after the batch; `p` before a size for a parameter, `+` for
+/// values above 0.
 pub const SAMPLES: &[(&str, &[&str])] = &[
     ("conv2d(7, kernel = 3)", &["[5, 9, 8]"]),
     ("conv2d(33, kernel = 1)", &["[512, 3, 5]"]),
@@ -161,6 +162,23 @@ pub const SAMPLES: &[(&str, &[&str])] = &[
     ("softplus", &["[3, 5, 4]"]),
     ("mish", &["[3, 5, 4]"]),
     ("exp", &["[3, 5, 4]"]),
+    ("sqrt", &["+[3, 5, 4]"]),
+    ("rsqrt", &["+[3, 5, 4]"]),
+    ("pow(3)", &["[3, 5, 4]"]),
+    ("pow(2)", &["[3, 5, 4]"]),
+    ("pow(-1.7)", &["+[3, 5, 4]"]),
+    ("abs", &["[3, 5, 4]"]),
+    ("neg", &["[3, 5, 4]"]),
+    ("log", &["+[3, 5, 4]"]),
+    ("sin", &["[3, 5, 4]"]),
+    ("cos", &["[3, 5, 4]"]),
+    ("softsign", &["[3, 5, 4]"]),
+    ("log_sigmoid", &["[3, 5, 4]"]),
+    ("celu(0.7)", &["[3, 5, 4]"]),
+    ("selu", &["[3, 5, 4]"]),
+    ("hardtanh(-0.5, max = 0.25)", &["[3, 5, 4]"]),
+    ("glu", &["[3, 10]"]),
+    ("glu(axis = 1)", &["[6, 5, 4]"]),
     ("clamp(min = -0.5, max = 0.25)", &["[3, 5, 4]"]),
     ("clamp(max = 0.25)", &["[3, 5, 4]"]),
     ("softmax", &["[3, 5, 17]"]),
@@ -187,6 +205,13 @@ pub const SAMPLES: &[(&str, &[&str])] = &[
     ("mean(1, keep = true)", &["[5, 7, 9]"]),
     ("mean(3, keep = true)", &["[5, 7, 9]"]),
     ("mean([1, -1])", &["[5, 7, 9]"]),
+    ("sum(1, keep = true)", &["[5, 7, 9]"]),
+    ("sum([2, 3], keep = true)", &["[5, 7, 9]"]),
+    ("sum(-1)", &["[5, 7]"]),
+    ("var(1)", &["[5, 7, 9]"]),
+    ("var([2, 3], keep = true, unbiased = false)", &["[5, 7, 9]"]),
+    ("norm([2, 3], keep = true)", &["[5, 7, 9]"]),
+    ("norm(1)", &["[5, 7]"]),
     ("amax(-1)", &["[5, 7, 9]"]),
     ("amax(2, keep = true)", &["[5, 7]"]),
     ("flatten", &["[5, 3, 4]"]),
@@ -199,6 +224,7 @@ pub const SAMPLES: &[(&str, &[&str])] = &[
     ("slice(2, from = 1, to = -1)", &["[6, 3, 4]"]),
     ("pad(1, 2, 0, 3)", &["[5, 3, 4]"]),
     ("pad(1, 2, 0, 3, 2, 0)", &["[5, 3, 4]"]),
+    ("pad(1, 2, 2, 0, value = -1.5)", &["[5, 3, 4]"]),
     ("pad(3, 1, 0, 2, mode = reflect)", &["[2, 3, 4]"]),
     ("pad(2, 3, 1, 0, 1, 1, mode = replicate)", &["[2, 3, 2]"]),
     ("pad(4, 1, 2, 3, mode = circular)", &["[2, 3, 4]"]),
@@ -226,6 +252,16 @@ pub const SAMPLES: &[(&str, &[&str])] = &[
     ("sub", &["p[4]", "[5, 3, 4]"]),
     ("sub(0.25)", &["[5, 3, 4]"]),
     ("sub(0.25, swapped = true)", &["[5, 3, 4]"]),
+    ("div", &["[5, 3, 4]", "+[5, 3, 4]"]),
+    ("div", &["[5]", "+[5, 3, 4]"]),
+    ("div", &["[5, 3, 4]", "+[5, 1, 1]"]),
+    ("div", &["p[4]", "+[5, 3, 4]"]),
+    ("div(3)", &["[5, 3, 4]"]),
+    ("div(0.25, swapped = true)", &["+[5, 3, 4]"]),
+    ("maximum", &["[5, 3, 4]", "[5, 3, 4]"]),
+    ("maximum", &["[5]", "[5, 3, 4]"]),
+    ("minimum", &["[5, 3, 4]", "p[4]"]),
+    ("minimum", &["[5, 3, 4]", "[1, 3, 1]"]),
     ("concat", &["[5, 3, 4]", "[2, 3, 4]", "[512, 3, 4]"]),
     ("concat", &["p[1, 1, 6]", "[4, 6]"]),
     ("concat(axis = 2)", &["[5, 3, 4]", "[5, 1, 4]"]),
@@ -248,24 +284,30 @@ pub fn sample_network(call: &str, operands: &[&str]) -> Vec<String> {
     let mut text = String::from("zero = input([1])\n");
     let mut names = vec![];
     for (at, operand) in operands.iter().enumerate() {
-        let line = match operand.strip_prefix('p') {
-            Some(shape) => format!("v{at} = parameter({shape})\n"),
-            None => format!("v{at} = input({operand})\n"),
-        };
-        text += &line;
+        let shape = operand.trim_start_matches(['p', '+']);
+        let op = if operand.starts_with('p') { "parameter" } else { "input" };
+        text += &format!("v{at} = {op}({shape})\n");
         names.push(format!("v{at}"));
     }
-    let mut networks = vec![format!("{text} y = {call} <- {}", names.join(", "))];
+    let call = |text: &str, names: &[String]| {
+        let (mut text, mut names) = (text.to_string(), names.to_vec());
+        for (at, _) in operands.iter().enumerate().filter(|(_, operand)| operand.starts_with('+')) {
+            text += &format!("e{at} = exp <- {}\n", names[at]);
+            names[at] = format!("e{at}");
+        }
+        format!("{text} y = {call} <- {}", names.join(", "))
+    };
+    let mut networks = vec![call(&text, &names)];
     let images = operands.iter().any(|operand| operand.matches(',').count() == 2);
     if images {
         for (at, operand) in operands.iter().enumerate() {
             if operand.matches(',').count() == 2 && !operand.starts_with('p') {
-                let channels = operand[1..].split(',').next().expect("a first size");
+                let channels = operand.trim_start_matches(['+', '[']).split(',').next().expect("a first size");
                 text += &format!("w{at} = conv2d({channels}, kernel = 1) <- v{at}\n");
                 names[at] = format!("w{at}");
             }
         }
-        networks.push(format!("{text} y = {call} <- {}\n z = relu <- y", names.join(", ")));
+        networks.push(call(&text, &names) + "\n z = relu <- y");
     }
     networks
 }

@@ -1,11 +1,13 @@
 //! Functions of two values under the language's broadcasting, and sums over what it repeats.
 
+use archc_base::Binary as Of;
+
 use super::{Accepts, Backward, Id, Layout, Need, Net, Node, Order, Step};
 
 /// `[a, b]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binary {
-    pub op: archc_base::Binary,
+    pub op: Of,
 }
 
 /// `[dy, x]` multiplied, or `[dy]` alone, then summed over what broadcasting to the shape of dy repeats.
@@ -18,11 +20,17 @@ pub struct SumTo {
 impl Step for Binary {
     fn name(&self) -> &'static str {
         match self.op {
-            archc_base::Binary::Add => "add",
-            archc_base::Binary::Sub => "sub",
-            archc_base::Binary::Mul => "mul",
-            archc_base::Binary::SubFrom => "sub_from",
-            archc_base::Binary::Prelu => "prelu",
+            Of::Add => "add",
+            Of::Sub => "sub",
+            Of::Mul => "mul",
+            Of::Div => "div",
+            Of::DivFrom => "div_from",
+            Of::Max => "maximum",
+            Of::Min => "minimum",
+            Of::Above => "above",
+            Of::Below => "below",
+            Of::SubFrom => "sub_from",
+            Of::Prelu => "prelu",
         }
     }
 
@@ -48,17 +56,26 @@ impl Step for Binary {
 
     fn gradient(&self, back: &mut Backward, y: Id, dy: Id) {
         let [a, b] = back.node(y).operands[..] else { unreachable!("two operands") };
-        let (a_shape, b_shape) = (back.shape(a), back.shape(b));
-        let from_left = a_shape.batched && b_shape.batched;
-        let is_product = self.op == archc_base::Binary::Mul;
-        if back.needs(a) {
-            let da = back.sum_to(dy, is_product.then_some(b), &a_shape, from_left);
-            back.give(a, da);
-        }
-        if back.needs(b) {
-            let db = back.sum_to(dy, is_product.then_some(a), &b_shape, from_left);
-            let db = back.scaled(db, if self.op == archc_base::Binary::Sub { -1.0 } else { 1.0 });
-            back.give(b, db);
+        let whole = back.shape(y);
+        // what dy counts for in each operand's gradient: dy times a value, and a sign
+        let (dy, [by_a, by_b], sign) = match self.op {
+            Of::Mul => (dy, [Some(b), Some(a)], 1.0),
+            Of::Div => (back.add(Binary { op: Of::Div }, vec![dy, b], whole), [None, Some(y)], -1.0),
+            Of::Max | Of::Min => {
+                let op = if self.op == Of::Max { Of::Above } else { Of::Below };
+                let mut share = |operands: [Id; 2]| Some(back.add(Binary { op }, operands.into(), whole.clone()));
+                (dy, [share([a, b]), share([b, a])], 1.0)
+            }
+            Of::Sub => (dy, [None, None], -1.0),
+            _ => (dy, [None, None], 1.0),
+        };
+        let from_left = back.shape(a).batched && back.shape(b).batched;
+        for (operand, by, sign) in [(a, by_a, 1.0), (b, by_b, sign)] {
+            if back.needs(operand) {
+                let summed = back.sum_to(dy, by, &back.shape(operand), from_left);
+                let gradient = back.scaled(summed, sign);
+                back.give(operand, gradient);
+            }
         }
     }
 }

@@ -40,6 +40,11 @@ impl Epilogue {
         Epilogue { bias, ..Epilogue::default() }
     }
 
+    /// Whether one of its functions is [rare](Act::is_rare).
+    pub fn is_rare(&self) -> bool {
+        self.before.is_rare() || self.after.is_rare()
+    }
+
     /// Whether nothing follows the sum with its bias.
     pub fn is_none(&self) -> bool {
         Epilogue { bias: None, ..*self } == Epilogue::default()

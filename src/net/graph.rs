@@ -277,6 +277,9 @@ impl Net {
             if accepts == Accepts::Nothing && !node.epilogue.is_none() {
                 fail("takes no epilogue");
             }
+            if node.epilogue.is_rare() && !node.kind.has_rare() {
+                fail("takes no rare function");
+            }
             if gate.is_some() && accepts != Accepts::Gate {
                 fail("takes no gate");
             }

@@ -137,6 +137,13 @@ macro_rules! kind {
 }
 kinds!(kind);
 
+impl Kind {
+    /// Whether its kernels have functions that are [rare](archc_base::Act::is_rare), as those of single values do.
+    pub fn has_rare(&self) -> bool {
+        matches!(self, Kind::Identity(_) | Kind::Binary(_) | Kind::Channels(_))
+    }
+}
+
 macro_rules! others {
     ($($variant:ident: $kind:ident),*) => {
         $(impl From<$kind> for Kind {

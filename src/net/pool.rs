@@ -1,6 +1,6 @@
 //! Means and maxima of windows, as `torch.nn.MaxPool2d`, `AvgPool2d` and their adaptive forms.
 
-use archc_base::{Reduce, Window};
+use archc_base::Window;
 
 use super::{Backward, Id, Layout, Net, Node, Step};
 
@@ -21,13 +21,13 @@ pub struct PoolData {
 /// `[x]`: output pixel (i, j) of [out_h, out_w] reads rows floor(i H / out_h) to ceil((i + 1) H / out_h), columns alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdaptivePool {
-    pub reduce: Reduce,
+    pub pool: archc_base::Pool,
 }
 
 /// `[dy, x]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdaptivePoolData {
-    pub reduce: Reduce,
+    pub pool: archc_base::Pool,
 }
 
 impl Step for Pool {
@@ -52,9 +52,9 @@ impl Step for Pool {
 
 impl Step for AdaptivePool {
     fn name(&self) -> &'static str {
-        match self.reduce {
-            Reduce::Mean => "adaptive_avg_pool2d",
-            Reduce::Max => "adaptive_max_pool2d",
+        match self.pool {
+            archc_base::Pool::Max => "adaptive_max_pool2d",
+            archc_base::Pool::Mean { .. } => "adaptive_avg_pool2d",
         }
     }
 
@@ -64,7 +64,7 @@ impl Step for AdaptivePool {
 
     fn gradient(&self, back: &mut Backward, y: Id, dy: Id) {
         let x = back.node(y).operands[0];
-        let dx = back.add(AdaptivePoolData { reduce: self.reduce }, vec![dy, x], back.shape(x));
+        let dx = back.add(AdaptivePoolData { pool: self.pool }, vec![dy, x], back.shape(x));
         back.give(x, dx);
     }
 }

@@ -1,4 +1,4 @@
-//! Means and maxima over some axes, which are left out or kept with length 1, as `torch.mean` and `torch.amax`.
+//! Means, sums and maxima over some axes, which are left out or kept with length 1, as `torch.mean`, `torch.sum` and `torch.amax`.
 
 use std::fmt;
 
@@ -27,6 +27,7 @@ impl Step for Reduce {
     fn name(&self) -> &'static str {
         match self.reduce {
             archc_base::Reduce::Mean => "mean",
+            archc_base::Reduce::Sum => "sum",
             archc_base::Reduce::Max => "amax",
         }
     }
@@ -42,6 +43,11 @@ impl Step for Reduce {
         let (axes, shape) = (self.axes.clone(), back.shape(x));
         let dx = match self.reduce {
             archc_base::Reduce::Mean => back.add(MeanData { axes }, vec![dy], shape),
+            archc_base::Reduce::Sum => {
+                let count: usize = axes.iter().filter_map(|axis| shape.axis(*axis)).product();
+                let dy = back.scaled(dy, count as f32);
+                back.add(MeanData { axes }, vec![dy], shape)
+            }
             archc_base::Reduce::Max => back.add(MaxData { axes }, vec![dy, x, y], shape),
         };
         back.give(x, dx);

@@ -76,8 +76,28 @@ activations! {
     Softplus = "softplus": Act::Softplus;
     /// x tanh(softplus(x)), as `torch.nn.Mish` (Misra 2019). Any shape.
     Mish = "mish": Act::Mish;
-    /// e^x, as `torch.exp`. Any shape.
+    /// e^x, as `torch.exp`. Any shape. A power of a number, 2^x, is `exp` of x times its logarithm.
     Exp = "exp": Act::Exp;
+    /// Square root, as `torch.sqrt`: NaN below 0. Any shape.
+    Sqrt = "sqrt": Act::Sqrt;
+    /// 1 / sqrt(x), as `torch.rsqrt`: infinite at 0, NaN below. Any shape.
+    Rsqrt = "rsqrt": Act::Rsqrt;
+    /// |x|, as `torch.abs`. Any shape.
+    Abs = "abs": Act::Abs;
+    /// -x, as `torch.neg`; of values `-a` is the same. Any shape.
+    Neg = "neg": Act::Linear { scale: -1.0, shift: 0.0 };
+    /// Natural logarithm, as `torch.log`: -inf of 0, NaN below. Any shape.
+    Log = "log": Act::Log;
+    /// Sine of radians, as `torch.sin`. Any shape.
+    Sin = "sin": Act::Sin;
+    /// Cosine of radians, as `torch.cos`. Any shape.
+    Cos = "cos": Act::Cos;
+    /// x / (1 + |x|), as `torch.nn.Softsign`. Any shape.
+    Softsign = "softsign": Act::Softsign;
+    /// -ln(1 + e^-x), the logarithm of `sigmoid`, as `torch.nn.LogSigmoid`. Any shape.
+    LogSigmoid = "log_sigmoid": Act::LogSigmoid;
+    /// 1.0507 x where x > 0, else 1.7581 (e^x - 1), as `torch.nn.SELU` (Klambauer et al. 2017). Any shape.
+    Selu = "selu": Act::Selu;
 }
 
 op! {
@@ -95,6 +115,56 @@ impl Pointwise for Elu {
 
     fn arguments(&self) -> Result<(), Problem> {
         finite("elu", "alpha", self.alpha)
+    }
+}
+
+op! {
+    /// x where x > 0, else alpha (e^(x / alpha) - 1), as `torch.nn.CELU` (Barron 2017). Any shape.
+    pub struct Celu = "celu", First {
+        /// the value it approaches on the left, negated
+        alpha: f64 = "1.0",
+    }
+}
+
+impl Pointwise for Celu {
+    fn function(&self) -> Act {
+        Act::Celu(self.alpha as f32)
+    }
+
+    fn arguments(&self) -> Result<(), Problem> {
+        finite("celu", "alpha", self.alpha)?;
+        if self.alpha as f32 == 0.0 {
+            return Err(bad_value(format!("`alpha` of `celu` needs a number other than 0, got {}", self.alpha)));
+        }
+        Ok(())
+    }
+}
+
+op! {
+    /// x to a power, `x ** 3`, as `torch.pow` with a number as the exponent (`aten.pow.Tensor_Scalar`). Any shape.
+    ///
+    /// Of negative x it is NaN where the exponent is no integer, of 0 infinite where it is negative. Where the exponent is
+    /// learned, write `exp(p * log(x))` for positive x: `x -> log -> mul(p) -> exp`.
+    pub struct Pow = "pow", First {
+        /// the power
+        exponent: f64,
+    }
+}
+
+impl Pointwise for Pow {
+    fn function(&self) -> Act {
+        match self.exponent as f32 {
+            1.0 => Act::None,
+            2.0 => Act::Square,
+            0.5 => Act::Sqrt,
+            -0.5 => Act::Rsqrt,
+            -1.0 => Act::Over(1.0),
+            exponent => Act::Pow(exponent),
+        }
+    }
+
+    fn arguments(&self) -> Result<(), Problem> {
+        finite("pow", "exponent", self.exponent)
     }
 }
 
@@ -168,6 +238,63 @@ impl Pointwise for Clamp {
                 .into_iter()
                 .try_for_each(|(name, bound)| bound.map_or(Ok(()), |bound| finite("clamp", name, bound))),
         }
+    }
+}
+
+op! {
+    /// min(max(x, min), max), as `torch.nn.Hardtanh`: a `clamp` from -1 to 1. Any shape.
+    pub struct Hardtanh = "hardtanh", First {
+        /// lower bound
+        min: f64 = "-1.0",
+        /// upper bound
+        max: f64 = "1.0",
+    }
+}
+
+impl Pointwise for Hardtanh {
+    fn function(&self) -> Act {
+        Act::Clamp { lo: self.min as f32, hi: self.max as f32 }
+    }
+
+    fn arguments(&self) -> Result<(), Problem> {
+        finite("hardtanh", "min", self.min)?;
+        finite("hardtanh", "max", self.max)?;
+        if self.min > self.max {
+            return Err(bad_value(format!("`hardtanh` needs `min` up to `max`, got {} and {}", self.min, self.max)));
+        }
+        Ok(())
+    }
+}
+
+op! {
+    /// Gated linear unit, a sigmoid(b) of the halves a and b of an axis, as `torch.nn.GLU` (Dauphin et al. 2017).
+    ///
+    /// Any shape; the axis, never the batch, has an even length, of which half is left.
+    pub struct Glu = "glu", First {
+        /// the axis that is halved; -1 is the last
+        axis: i64 = "-1",
+    }
+}
+
+impl Operation for Glu {
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        let axis = inner_axis("glu", ins[0], self.axis)?;
+        match ins[0].axis(axis) {
+            Some(len) if len % 2 == 0 => Ok(ins[0].with_axis(axis, len / 2)),
+            len => Err(mismatch(format!("`glu` needs an axis of even length, got {} in {}", len.unwrap_or(0), ins[0]))),
+        }
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let (x, axis) = (ins[0].value, eval::axis_of(self.axis, ins[0].value));
+        let mut other = vec![];
+        eval::build(out, |index| {
+            other.clear();
+            other.extend_from_slice(index);
+            other[axis] += out[axis];
+            let gate = Act::Sigmoid.apply(eval::at(x, &other).into());
+            (f64::from(eval::at(x, index)) * gate) as f32
+        })
     }
 }
 
@@ -276,7 +403,8 @@ fn log_sum_exp(lane: &[f64]) -> f64 {
 op! {
     /// x over its Euclidean length along an axis (at least 1e-12), as `torch.nn.functional.normalize`.
     ///
-    /// Any shape; the axis is never the batch. PyTorch's default axis is 1, archc's is the last.
+    /// Any shape; the axis is never the batch. PyTorch's default axis is 1, archc's is the last. The length itself is
+    /// `norm`.
     pub struct Normalize = "normalize", First {
         /// the axis whose length becomes 1; -1 is the last
         axis: i64 = "-1",

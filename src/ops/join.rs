@@ -1,7 +1,9 @@
 //! Ops of several values: arithmetic, concatenation, matrix products, table look-up.
 
+use archc_base::Binary;
+
 use super::shape::Shape;
-use super::{Arity, Operand, Operation, eval, inner_axis, mismatch, op};
+use super::{Arity, Operand, Operation, bad_value, eval, inner_axis, mismatch, op};
 use crate::diag::Problem;
 use crate::tensor::Tensor;
 
@@ -88,6 +90,94 @@ impl Operation for Sub {
     fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
         let swapped = self.swapped && self.number.is_some();
         elementwise(ins, self.number, out, |a, b| if swapped { b - a } else { a - b })
+    }
+}
+
+op! {
+    /// Quotient of two values, `div(a, b)` or `a / b`; or of a value and a number, `a / 2` or `1 / a`, as `torch.div` and
+    /// `torch.reciprocal`. Shapes pair as for `add`. Over 0 it is infinite or NaN.
+    pub struct Div = "div", First {
+        /// the number, where the other side is one
+        number: Option<f64> = "none",
+        /// whether the number is the first of the two
+        swapped: bool = "false",
+    }
+}
+
+impl Operation for Div {
+    fn arity(&self) -> Arity {
+        binary_arity(self.number)
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        // of smaller ones float32 has no reciprocal
+        match self.number {
+            Some(number) if !self.swapped && !(1.0 / number as f32).is_finite() => {
+                Err(bad_value(format!("`div` needs a number whose reciprocal is finite, got {number}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        broadcast_all("div", ins)
+    }
+
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let swapped = self.swapped;
+        elementwise(ins, self.number, out, |a, b| if swapped { b / a } else { a / b })
+    }
+}
+
+op! {
+    /// The larger of two values at each place, `maximum(a, b)`, as `torch.maximum`; NaN where either is. Shapes pair as for
+    /// `add`. Beside a number it is `clamp(min = ..)`.
+    pub struct Maximum = "maximum", First {}
+}
+
+impl Operation for Maximum {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        broadcast_all("maximum", ins)
+    }
+
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        elementwise(ins, None, out, |a, b| Binary::Max.apply(a, b))
+    }
+}
+
+op! {
+    /// The smaller of two values at each place, `minimum(a, b)`, as `torch.minimum`; NaN where either is. Shapes pair as for
+    /// `add`. Beside a number it is `clamp(max = ..)`.
+    pub struct Minimum = "minimum", First {}
+}
+
+impl Operation for Minimum {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        broadcast_all("minimum", ins)
+    }
+
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        elementwise(ins, None, out, |a, b| Binary::Min.apply(a, b))
     }
 }
 

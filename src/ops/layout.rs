@@ -228,13 +228,15 @@ op! {
     /// Widens a value at its borders, as `torch.nn.functional.pad`: pairs (before, after) from the last axis on, so for
     /// [N, C, H, W] `pad(left, right, top, bottom)`. The batch is never padded.
     ///
-    /// What is put there are zeros; with `reflect` the values inside of the border, mirrored at it (d c b | a b c d),
+    /// What is put there are zeros, or `value`; with `reflect` the values inside of the border, mirrored at it (d c b | a b c d),
     /// with `replicate` the border's own (a a a | a b c d), with `circular` those of the other end (b c d | a b c d).
     pub struct Pad = "pad", Gathered {
         /// how many values are put, in pairs before and after an axis, the last axis first
         sizes: Vec<i64>,
-        /// `constant` (zeros), `reflect`, `replicate` or `circular`
+        /// `constant`, `reflect`, `replicate` or `circular`
         mode: Border = "constant",
+        /// the number that `constant` puts there
+        value: f64 = "0.0",
     }
 }
 
@@ -265,7 +267,7 @@ impl Border {
         }
     }
 
-    /// The place on an axis of `len` whose value stands at `at`, which may lie beyond it; None where that is zero.
+    /// The place on an axis of `len` whose value stands at `at`, which may lie beyond it; None where that is none of its.
     pub fn source(self, at: i64, len: usize) -> Option<usize> {
         let last = len as i64 - 1;
         let at = match self {
@@ -332,6 +334,10 @@ impl Operation for Pad {
         if let Some(size) = self.sizes.iter().find(|size| **size < 0) {
             return Err(bad_value(format!("`pad` needs numbers of 0 or more, got {size}")).hint("`slice` cuts off"));
         }
+        if self.mode != Border::Constant && self.value != 0.0 {
+            let mode = self.mode.to_attr();
+            return Err(bad_value(format!("`pad` with mode = {mode} takes no `value`, got {}", self.value)));
+        }
         Ok(())
     }
 
@@ -351,7 +357,7 @@ impl Operation for Pad {
             for (axis, (at, (before, _))) in index.iter().zip(&each).enumerate() {
                 match self.mode.source(*at as i64 - *before as i64, x.shape()[axis]) {
                     Some(at) => source[axis] = at,
-                    None => return 0.0,
+                    None => return self.value as f32,
                 }
             }
             eval::at(x, &source)

@@ -272,7 +272,7 @@ pub const OTHER_NAMES: &[(&str, &str)] = &[
 ];
 
 /// Ops that take their operands in the call (`concat(a, b)`) instead of from the chain.
-pub const OPERAND_OPS: &[&str] = &["add", "mul", "sub", "concat", "matmul", "gather"];
+pub const OPERAND_OPS: &[&str] = &["add", "mul", "sub", "div", "maximum", "minimum", "concat", "matmul", "gather"];
 
 impl Op {
     /// The function that the op applies to each value, where it does only that: what a backend fuses.
@@ -432,7 +432,21 @@ ops! {
     activation::Softplus,
     activation::Mish,
     activation::Exp,
+    activation::Sqrt,
+    activation::Rsqrt,
+    activation::Pow,
+    activation::Abs,
+    activation::Neg,
+    activation::Log,
+    activation::Sin,
+    activation::Cos,
+    activation::Softsign,
+    activation::LogSigmoid,
+    activation::Celu,
+    activation::Selu,
     activation::Clamp,
+    activation::Hardtanh,
+    activation::Glu,
     activation::Softmax,
     activation::LogSoftmax,
     activation::Normalize,
@@ -447,6 +461,9 @@ ops! {
     pool::GlobalAvgPool2d,
     pool::GlobalMaxPool2d,
     reduce::Mean,
+    reduce::Sum,
+    reduce::Var,
+    reduce::Norm,
     reduce::Amax,
     layout::Flatten,
     layout::Reshape,
@@ -461,6 +478,9 @@ ops! {
     join::Add,
     join::Mul,
     join::Sub,
+    join::Div,
+    join::Maximum,
+    join::Minimum,
     join::Concat,
     join::Matmul,
     join::Gather,

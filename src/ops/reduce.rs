@@ -32,6 +32,92 @@ impl Operation for Mean {
 }
 
 op! {
+    /// Sum over one axis or several, as `torch.sum`. Any shape; the batch is never one of them.
+    pub struct Sum = "sum", First {
+        /// the axis, or a list of them; -1 is the last
+        axis: Vec<i64>,
+        /// whether the axes stay, with length 1
+        keep: bool = "false",
+    }
+}
+
+impl Operation for Sum {
+    fn check(&self) -> Result<(), Problem> {
+        some_axis("sum", &self.axis)
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        reduced("sum", ins[0], &self.axis, self.keep)
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let (sums, _) = reduce(ins[0].value, &self.axis, 0.0, |sum, value| sum + value);
+        Tensor::new(out, sums.iter().map(|sum| *sum as f32).collect())
+    }
+}
+
+op! {
+    /// Variance over one axis or several, as `torch.var`: the sum of the squared distances from the mean, over the number
+    /// of values less 1. Any shape; the batch is never one of them. The standard deviation is its `sqrt`.
+    pub struct Var = "var", First {
+        /// the axis, or a list of them; -1 is the last
+        axis: Vec<i64>,
+        /// whether the axes stay, with length 1
+        keep: bool = "false",
+        /// whether it is the number of values less 1 that divides, which makes that of one value NaN, or the number itself
+        unbiased: bool = "true",
+    }
+}
+
+impl Operation for Var {
+    fn check(&self) -> Result<(), Problem> {
+        some_axis("var", &self.axis)
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        reduced("var", ins[0], &self.axis, self.keep)
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        // squares of float32 numbers and their sums keep 29 digits more in float64 than the result has
+        let moments = |[sum, squares]: [f64; 2], value: f64| [sum + value, squares + value * value];
+        let (moments, count) = reduce(ins[0].value, &self.axis, [0.0; 2], moments);
+        let count = count as f64;
+        let divisor = if self.unbiased { count - 1.0 } else { count };
+        let variance = |[sum, squares]: &[f64; 2]| ((squares - sum * sum / count).max(0.0) / divisor) as f32;
+        Tensor::new(out, moments.iter().map(variance).collect())
+    }
+}
+
+op! {
+    /// Euclidean length over one axis or several, the square root of the sum of squares, as `torch.linalg.vector_norm`; its
+    /// gradient at 0 is 0. Any shape; the batch is never one of them.
+    ///
+    /// Other norms are of other ops: the sum of sizes is `abs -> sum(axis)`, the largest size `abs -> amax(axis)`.
+    pub struct Norm = "norm", First {
+        /// the axis, or a list of them; -1 is the last
+        axis: Vec<i64>,
+        /// whether the axes stay, with length 1
+        keep: bool = "false",
+    }
+}
+
+impl Operation for Norm {
+    fn check(&self) -> Result<(), Problem> {
+        some_axis("norm", &self.axis)
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        reduced("norm", ins[0], &self.axis, self.keep)
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let (sums, _) = reduce(ins[0].value, &self.axis, 0.0, |sum, value| sum + value * value);
+        Tensor::new(out, sums.iter().map(|sum| sum.sqrt() as f32).collect())
+    }
+}
+
+op! {
     /// Largest value over one axis or several, as `torch.amax`. Any shape; the batch is never one of them.
     pub struct Amax = "amax", First {
         /// the axis, or a list of them; -1 is the last
@@ -79,7 +165,7 @@ fn reduced(op: &str, input: &Shape, axes: &[i64], keep: bool) -> Result<Shape, P
 }
 
 /// Folds the values along `axes`; the results in order, and how many values each is made of.
-fn reduce(x: &Tensor, axes: &[i64], start: f64, fold: impl Fn(f64, f64) -> f64) -> (Vec<f64>, usize) {
+fn reduce<T: Copy>(x: &Tensor, axes: &[i64], start: T, fold: impl Fn(T, f64) -> T) -> (Vec<T>, usize) {
     let mut shape = x.shape().to_vec();
     for axis in axes {
         shape[eval::axis_of(*axis, x)] = 1;

@@ -1,5 +1,7 @@
 //! Moves activations and additions into the epilogue of what computes their operand: `relu(conv(x) + y)` is one step.
 //!
+//! Functions that are rare go into steps of single values alone, whose kernels know all.
+//!
 //! Of two operands of an addition a gated one takes the other as its residual, else the one computed last. Only values
 //! without another use are swallowed, so that the other operand can never depend on the one that swallows it.
 
@@ -32,7 +34,8 @@ pub(super) fn run(net: &mut Net) {
                 Accepts::Gate => epilogue.gate.is_none() || net.is_known(*into),
             };
             let joined = below.epilogue.then(epilogue)?;
-            (takes && net.uses(*into) == 1 && below.shape == node.shape).then_some((*into, joined))
+            let has = below.kind.has_rare() || !joined.is_rare();
+            (takes && has && net.uses(*into) == 1 && below.shape == node.shape).then_some((*into, joined))
         };
         if let Some((into, joined)) = ways.iter().find_map(fits) {
             let mut fused = net.node(into).clone();

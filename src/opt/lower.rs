@@ -232,6 +232,13 @@ impl Lower<'_> {
             }
             Op::Softmax(softmax) => self.add(Softmax { axis: axis(softmax.axis), log: false }, ins, out),
             Op::LogSoftmax(softmax) => self.add(Softmax { axis: axis(softmax.axis), log: true }, ins, out),
+            Op::Glu(glu) => {
+                let (axis, len) = (axis(glu.axis), out.axis(axis(glu.axis)).expect("the shape was inferred"));
+                let half = |lower: &mut Self, from| lower.add(Slice { axis, from }, ins.clone(), out.clone());
+                let (value, gate) = (half(self, 0), half(self, len));
+                let gate = self.map(gate, Act::Sigmoid);
+                self.add(Binary { op: Of::Mul }, vec![value, gate], out)
+            }
             Op::Normalize(normalize) => self.add(Normalize { axis: axis(normalize.axis), eps: 1e-12 }, ins, out),
             Op::MultiHeadAttention(attention) => self.attention(attention.heads, attention.dropout, ins[0], out),
             Op::MaxPool2d(pool) => self.add(Pool { pool: Kernel::Max, window: pool.window() }, ins, out),
@@ -239,13 +246,34 @@ impl Lower<'_> {
                 let count_padding = pool.count_include_pad;
                 self.add(Pool { pool: Kernel::Mean { count_padding }, window: pool.window() }, ins, out)
             }
-            Op::AdaptiveAvgPool2d(_) => self.adaptive_pool(By::Mean, ins, out),
-            Op::AdaptiveMaxPool2d(_) => self.adaptive_pool(By::Max, ins, out),
+            Op::AdaptiveAvgPool2d(_) => self.adaptive_pool(Kernel::MEAN, By::Mean, ins, out),
+            Op::AdaptiveMaxPool2d(_) => self.adaptive_pool(Kernel::Max, By::Max, ins, out),
             Op::GlobalAvgPool2d(_) => self.add(Reduce { reduce: By::Mean, axes: vec![2, 3] }, ins, out),
             Op::GlobalMaxPool2d(_) => self.add(Reduce { reduce: By::Max, axes: vec![2, 3] }, ins, out),
             Op::Mean(mean) => {
                 let axes = mean.axis.iter().map(|at| axis(*at)).collect();
                 self.add(Reduce { reduce: By::Mean, axes }, ins, out)
+            }
+            Op::Sum(sum) => {
+                let axes = sum.axis.iter().map(|at| axis(*at)).collect();
+                self.add(Reduce { reduce: By::Sum, axes }, ins, out)
+            }
+            Op::Var(var) => {
+                let axes: Vec<usize> = var.axis.iter().map(|at| axis(*at)).collect();
+                let count: usize = axes.iter().filter_map(|axis| input.axis(*axis)).product();
+                let divisor = count as f64 - f64::from(u8::from(var.unbiased));
+                let kept = axes.iter().fold(input.clone(), |shape, axis| shape.with_axis(*axis, 1));
+                let mean = self.add(Reduce { reduce: By::Mean, axes: axes.clone() }, ins.clone(), kept);
+                let apart = self.add(Binary { op: Of::Sub }, vec![ins[0], mean], input);
+                let squares = self.map(apart, Act::Square);
+                let sum = self.add(Reduce { reduce: By::Sum, axes }, vec![squares], out);
+                self.map(sum, Act::Linear { scale: (1.0 / divisor) as f32, shift: 0.0 })
+            }
+            Op::Norm(norm) => {
+                let axes = norm.axis.iter().map(|at| axis(*at)).collect();
+                let squares = self.map(ins[0], Act::Square);
+                let sum = self.add(Reduce { reduce: By::Sum, axes }, vec![squares], out);
+                self.map(sum, Act::Length)
             }
             Op::Amax(amax) => {
                 let axes = amax.axis.iter().map(|at| axis(*at)).collect();
@@ -294,7 +322,7 @@ impl Lower<'_> {
                     return self.extend(ins[0], input, pad.mode, &each);
                 }
                 let before = each.into_iter().map(|(before, _)| before).collect();
-                self.add(Pad { before, value: 0.0 }, ins, out)
+                self.add(Pad { before, value: pad.value as f32 }, ins, out)
             }
             Op::Roll(roll) => {
                 let each = roll.each_axis(&input).expect("the shape was inferred");
@@ -321,6 +349,14 @@ impl Lower<'_> {
                 (None, false) => self.binary(Of::Sub, &ins, out),
                 (None, true) => self.binary(Of::Sub, &[ins[1], ins[0]], out),
             },
+            Op::Div(div) => match (div.number, div.swapped) {
+                (Some(number), false) => self.map(ins[0], Act::Linear { scale: (1.0 / number) as f32, shift: 0.0 }),
+                (Some(number), true) => self.map(ins[0], Act::Over(number as f32)),
+                (None, false) => self.binary(Of::Div, &ins, out),
+                (None, true) => self.binary(Of::Div, &[ins[1], ins[0]], out),
+            },
+            Op::Maximum(_) => self.binary(Of::Max, &ins, out),
+            Op::Minimum(_) => self.binary(Of::Min, &ins, out),
             Op::Input(_) | Op::WindowIndex(_) | Op::WindowCoords(_) | Op::WindowMask(_) => {
                 unreachable!("it has no operands: an input is there already, the others are constants")
             }
@@ -357,10 +393,10 @@ impl Lower<'_> {
     }
 
     /// One window over the whole image is a mean or maximum of all pixels.
-    fn adaptive_pool(&mut self, reduce: By, ins: Vec<Id>, out: Shape) -> Id {
+    fn adaptive_pool(&mut self, pool: Kernel, reduce: By, ins: Vec<Id>, out: Shape) -> Id {
         match out.as_image() {
             Some((_, 1, 1)) => self.add(Reduce { reduce, axes: vec![2, 3] }, ins, out),
-            _ => self.add(AdaptivePool { reduce }, ins, out),
+            _ => self.add(AdaptivePool { pool }, ins, out),
         }
     }
 
@@ -428,19 +464,20 @@ impl Lower<'_> {
             return self.net.add(Node { epilogue, ..Node::new(Identity, vec![ins[0]], out, vec![self.node]) });
         }
         // a value of parameters alone that varies along one axis
-        let swapped: Vec<Id> = if op == Of::Sub { ins.to_vec() } else { vec![ins[1], ins[0]] };
+        let commutes = op.swapped() == Some(op);
+        let swapped: Vec<Id> = if commutes { vec![ins[1], ins[0]] } else { ins.to_vec() };
         for pair in [ins, &swapped] {
             if let Some((axis, source)) = self.along(pair[0], pair[1], &out) {
                 let map = match op {
                     Of::Add => ChannelMap::Shift(source),
                     Of::Mul => ChannelMap::Scale(source),
-                    Of::Sub | Of::SubFrom | Of::Prelu => continue,
+                    _ => continue,
                 };
                 return self.channels(axis, map, pair[0], out);
             }
         }
         // the larger operand first, as far as that is the same
-        let turned = op != Of::Sub && *shape(ins[0]) != out && *shape(ins[1]) == out;
+        let turned = commutes && *shape(ins[0]) != out && *shape(ins[1]) == out;
         self.add(Binary { op }, if turned { swapped } else { ins.to_vec() }, out)
     }
 

@@ -27,7 +27,7 @@ pub(super) fn run(net: &mut Net) {
         let (z, depth) = (*z, net.node(*z).shape.dims[0]);
         let (_, height, width) = below.shape.as_image().expect("a convolution of images");
         let pays = depth <= 2 * height * width && height * width > 1;
-        if !kind.is_pointwise() || !net.is_known(conv) || !alone || !pays {
+        if !kind.is_pointwise() || !net.is_known(conv) || !alone || !pays || node.epilogue.is_rare() {
             continue;
         }
         // the map of the mean in place of the mean of the map

@@ -389,6 +389,64 @@ def borders():
     pad(r(2, 3, 4, 5), (5, 1, 0, 2), "circular")
 
 
+def plain_ops():
+    """From a generator of their own, so that they do not depend on the cases before."""
+    own = torch.Generator().manual_seed(2)
+
+    def u(*shape, low=-2.0, high=2.0):
+        return (torch.rand(shape, generator=own, dtype=torch.float64) * (high - low) + low).float().double()
+
+    # with what is beyond an op's domain, at its edge, and far out
+    edges = torch.cat([u(2, 3, 5), u(2, 3, 4, low=-40, high=40)], 2)
+    edges[0, 0, :3] = torch.tensor([0.0, -1.0, 1.0])
+    above = torch.cat([u(2, 3, 5, low=0.01, high=2), u(2, 3, 2, low=1, high=900)], 2)
+    plain = {
+        "abs": torch.abs, "neg": torch.neg, "sin": torch.sin, "cos": torch.cos, "softsign": F.softsign,
+        "log_sigmoid": F.logsigmoid, "celu": F.celu, "selu": F.selu, "hardtanh": F.hardtanh,
+    }  # fmt: skip
+    for op, compute in plain.items():
+        case(op, compute, [edges])
+    case("celu", lambda x: F.celu(x, 0.3), [edges], args={"alpha": 0.3})
+    case("celu", lambda x: F.celu(x, -1.7), [u(3, 7)], args={"alpha": -1.7})
+    case("hardtanh", lambda x: F.hardtanh(x, 0.25, 0.75), [edges], args={"min": 0.25, "max": 0.75})
+    for op in ("sqrt", "rsqrt", "log"):
+        case(op, getattr(torch, op), [above])
+    for exponent in (3, 2.5, -1.0, -0.5, 0.5, 0, 1, 2, -2.25, 7):
+        case("pow", lambda x, e=exponent: x.pow(e), [above], args={"exponent": exponent})
+    for exponent in (3, 4, -3):
+        case("pow", lambda x, e=exponent: x.pow(e), [u(2, 3, 5)], args={"exponent": exponent})
+    for shape, axis in [((2, 6, 3, 5), 1), ((2, 3, 10), -1)]:
+        case("glu", lambda x, axis=axis: F.glu(x, axis), [u(*shape)], args={"axis": axis})
+
+    case("pad", lambda x: F.pad(x, (1, 2, 0, 3), value=-0.75), [u(2, 3, 4)], positional=[1, 2, 0, 3], args={"value": -0.75})
+
+    norm = lambda x, axis, keepdim: torch.linalg.vector_norm(x, dim=axis, keepdim=keepdim)
+    for op, compute in (("sum", torch.sum), ("norm", norm), ("var", torch.var)):
+        for shape, axis, keep in [((2, 5, 3, 4), 1, True), ((2, 5, 3, 7), [2, 3], True), ((2, 5, 7), -1, False)]:
+            run = lambda x, compute=compute, axis=axis, keep=keep: compute(x, axis, keepdim=keep)
+            case(op, run, [u(*shape)], args={"axis": axis, **({"keep": True} if keep else {})})
+    biased = lambda x: x.var(1, correction=0)
+    case("var", biased, [u(2, 5, 3)], args={"axis": 1, "unbiased": False})
+    # nearly all of the values is their mean
+    case("var", biased, [u(2, 9) + 300], args={"axis": 1, "unbiased": False})
+    zero = u(2, 3, 4)
+    zero[0, 1] = 0
+    case("norm", lambda x: torch.linalg.vector_norm(x, dim=2), [zero], args={"axis": 2})
+
+    for first, second in [((2, 3, 4, 5), (2, 3, 4, 5)), ((2, 3, 4, 5), (2, 3)), ((2, 3), (2, 3, 4, 5))]:
+        wide = lambda x: x.reshape(*x.shape, *[1] * (4 - x.dim()))
+        a, b = u(*first), u(*second, low=0.2, high=3) * (u(*second).sign())
+        case("div", lambda a, b: wide(a) / wide(b), [a, b])
+        case("maximum", lambda a, b: torch.maximum(wide(a), wide(b)), [a, b])
+        case("minimum", lambda a, b: torch.minimum(wide(a), wide(b)), [a, b])
+    equal = u(2, 7)
+    case("maximum", torch.maximum, [equal, torch.where(u(2, 7) > 0, equal, u(2, 7))])
+    case("minimum", torch.minimum, [equal, torch.where(u(2, 7) > 0, equal, u(2, 7))])
+    case("div", lambda x: x / 3, [u(2, 5)], args={"number": 3.0})
+    case("div", lambda x: 0.75 / x, [u(2, 5, low=0.2)], args={"number": 0.75, "swapped": True})
+    case("div", lambda a, b: a / b, [u(2, 3, 4, low=0.5), u(3, 1, low=0.5)], batchless=[1])
+
+
 # ---- through the command line ----
 
 
@@ -441,7 +499,7 @@ def main():
     parser.add_argument("--archc", help="run the cases through this binary instead of writing the files")
     archc = parser.parse_args().archc
     for family in (convolutions, linears_and_norms, attention, activations, pools, layout, windows, joins,
-                   borders):
+                   borders, plain_ops):
         family()
     if archc:
         through(archc)

@@ -44,15 +44,48 @@ pub enum Act {
     Exp,
     /// `scale x + shift`
     Linear { scale: f32, shift: f32 },
+    /// `x^2`
+    Square,
+    /// Square root, NaN below 0, as `torch.sqrt`.
+    Sqrt,
+    /// Square root of a sum of squares, whose gradient at 0 is 0, as that of `torch.linalg.vector_norm`.
+    Length,
+    /// `1 / sqrt(x)`, as `torch.rsqrt`.
+    Rsqrt,
+    /// `x` to this power, as `torch.pow`: NaN below 0 where the exponent is no integer.
+    Pow(f32),
+    /// This number over `x`, as `torch.reciprocal`.
+    Over(f32),
+    /// `|x|`, as `torch.abs`.
+    Abs,
+    /// Natural logarithm, as `torch.log`.
+    Log,
+    /// Sine of radians, as `torch.sin`.
+    Sin,
+    /// Cosine of radians, as `torch.cos`.
+    Cos,
+    /// `x / (1 + |x|)`, as `torch.nn.Softsign`.
+    Softsign,
+    /// `-ln(1 + e^-x)`, as `torch.nn.LogSigmoid`.
+    LogSigmoid,
+    /// `x > 0 ? x : alpha (e^(x / alpha) - 1)`, as `torch.nn.CELU` (Barron 2017).
+    Celu(f32),
+    /// `scale x` where `x > 0`, else `scale alpha (e^x - 1)`, as `torch.nn.SELU` (Klambauer et al. 2017), whose
+    /// [`SELU_SCALE`](Act::SELU_SCALE) and [`SELU_ALPHA`](Act::SELU_ALPHA) they are.
+    Selu,
 }
 
 impl Act {
     /// `min(max(x, 0), 6)`, as `torch.nn.ReLU6`.
     pub const RELU6: Act = Act::Clamp { lo: 0.0, hi: 6.0 };
 
+    /// With these numbers a layer of mean 0 and variance 1 has such outputs (Klambauer et al. 2017).
+    pub const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+    pub const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+
     /// One of each, with parameters for a test to draw from. The place is its [code](Act::code), the name is that by which
     /// CUDA code knows it.
-    pub const ALL: [(&str, Act); 16] = [
+    pub const ALL: [(&str, Act); 30] = [
         ("None", Act::None),
         ("Relu", Act::Relu),
         ("Clamp", Act::Clamp { lo: -0.25, hi: 2.0 }),
@@ -69,6 +102,20 @@ impl Act {
         ("Mish", Act::Mish),
         ("Exp", Act::Exp),
         ("Linear", Act::Linear { scale: 0.5, shift: -2.0 }),
+        ("Square", Act::Square),
+        ("Sqrt", Act::Sqrt),
+        ("Length", Act::Length),
+        ("Rsqrt", Act::Rsqrt),
+        ("Pow", Act::Pow(2.5)),
+        ("Over", Act::Over(0.5)),
+        ("Abs", Act::Abs),
+        ("Log", Act::Log),
+        ("Sin", Act::Sin),
+        ("Cos", Act::Cos),
+        ("Softsign", Act::Softsign),
+        ("LogSigmoid", Act::LogSigmoid),
+        ("Celu", Act::Celu(1.5)),
+        ("Selu", Act::Selu),
     ];
 
     /// The number by which CUDA code knows the function.
@@ -83,8 +130,11 @@ impl Act {
             Act::Elu(alpha) => [alpha, 0.0],
             Act::LeakyRelu(slope) => [slope, 0.0],
             Act::Linear { scale, shift } => [scale, shift],
+            Act::Pow(parameter) | Act::Over(parameter) | Act::Celu(parameter) => [parameter, 0.0],
             Act::None | Act::Relu | Act::Gelu | Act::GeluTanh | Act::Silu | Act::Sigmoid | Act::Tanh => [0.0; 2],
             Act::HardSwish | Act::HardSigmoid | Act::Softplus | Act::Mish | Act::Exp => [0.0; 2],
+            Act::Square | Act::Sqrt | Act::Length | Act::Rsqrt | Act::Abs | Act::Log => [0.0; 2],
+            Act::Sin | Act::Cos | Act::Softsign | Act::LogSigmoid | Act::Selu => [0.0; 2],
         }
     }
 
@@ -108,6 +158,22 @@ impl Act {
             Act::Mish => x * softplus(x).tanh(),
             Act::Exp => x.exp(),
             Act::Linear { scale, shift } => f64::from(scale) * x + f64::from(shift),
+            Act::Square => x * x,
+            Act::Sqrt | Act::Length => x.sqrt(),
+            Act::Rsqrt => 1.0 / x.sqrt(),
+            Act::Pow(_) if x.is_nan() => x,
+            Act::Pow(exponent) => x.powf(exponent.into()),
+            Act::Over(number) => f64::from(number) / x,
+            Act::Abs => x.abs(),
+            Act::Log => x.ln(),
+            Act::Sin => x.sin(),
+            Act::Cos => x.cos(),
+            Act::Softsign => x / (1.0 + x.abs()),
+            Act::LogSigmoid => x.min(0.0) - (-x.abs()).exp().ln_1p(),
+            Act::Celu(_) if x > 0.0 => x,
+            Act::Celu(alpha) => f64::from(alpha) * (x / f64::from(alpha)).exp_m1(),
+            Act::Selu if x > 0.0 => Act::SELU_SCALE * x,
+            Act::Selu => Act::SELU_SCALE * Act::SELU_ALPHA * x.exp_m1(),
         }
     }
 
@@ -140,6 +206,24 @@ impl Act {
             }
             Act::Exp => x.exp(),
             Act::Linear { scale, .. } => scale.into(),
+            Act::Square => 2.0 * x,
+            Act::Length if x == 0.0 => 0.0,
+            Act::Sqrt | Act::Length => 0.5 / x.sqrt(),
+            Act::Rsqrt => -0.5 / (x * x.sqrt()),
+            Act::Pow(0.0) => 0.0,
+            Act::Pow(exponent) => f64::from(exponent) * x.powf(f64::from(exponent) - 1.0),
+            Act::Over(number) => -f64::from(number) / (x * x),
+            Act::Abs if x == 0.0 => 0.0,
+            Act::Abs => x.signum(),
+            Act::Log => 1.0 / x,
+            Act::Sin => x.cos(),
+            Act::Cos => -x.sin(),
+            Act::Softsign => (1.0 + x.abs()).powi(-2),
+            Act::LogSigmoid => sigmoid(-x),
+            Act::Celu(_) if x > 0.0 => 1.0,
+            Act::Celu(alpha) => (x / f64::from(alpha)).exp(),
+            Act::Selu if x > 0.0 => Act::SELU_SCALE,
+            Act::Selu => Act::SELU_SCALE * Act::SELU_ALPHA * x.exp(),
         }
     }
 
@@ -151,6 +235,21 @@ impl Act {
             Act::Elu(alpha) => alpha >= 0.0,
             Act::LeakyRelu(slope) => slope >= 0.0,
             Act::Gelu | Act::GeluTanh | Act::Silu | Act::HardSwish | Act::Mish => false,
+            Act::Sqrt | Act::Length | Act::Rsqrt | Act::LogSigmoid | Act::Celu(_) | Act::Selu => true,
+            Act::Square | Act::Pow(_) | Act::Over(_) | Act::Abs | Act::Log | Act::Sin | Act::Cos => false,
+            Act::Softsign => false,
+        }
+    }
+
+    /// Whether it seldom follows a sum of products: kernels of such sums do without it, as each function costs each of
+    /// them code and registers, and those of single values have it.
+    pub fn is_rare(self) -> bool {
+        match self {
+            Act::None | Act::Relu | Act::Clamp { .. } | Act::Elu(_) | Act::LeakyRelu(_) | Act::Gelu => false,
+            Act::GeluTanh | Act::Silu | Act::Sigmoid | Act::Tanh | Act::HardSwish | Act::HardSigmoid => false,
+            Act::Softplus | Act::Mish | Act::Exp | Act::Linear { .. } => false,
+            Act::Square | Act::Sqrt | Act::Length | Act::Rsqrt | Act::Pow(_) | Act::Over(_) | Act::Abs => true,
+            Act::Log | Act::Sin | Act::Cos | Act::Softsign | Act::LogSigmoid | Act::Celu(_) | Act::Selu => true,
         }
     }
 }
@@ -174,6 +273,20 @@ impl fmt::Display for Act {
             Act::Mish => write!(f, "mish"),
             Act::Exp => write!(f, "exp"),
             Act::Linear { scale, shift } => write!(f, "* {scale} + {shift}"),
+            Act::Square => write!(f, "square"),
+            Act::Sqrt => write!(f, "sqrt"),
+            Act::Length => write!(f, "length"),
+            Act::Rsqrt => write!(f, "rsqrt"),
+            Act::Pow(exponent) => write!(f, "pow({exponent})"),
+            Act::Over(number) => write!(f, "{number} /"),
+            Act::Abs => write!(f, "abs"),
+            Act::Log => write!(f, "log"),
+            Act::Sin => write!(f, "sin"),
+            Act::Cos => write!(f, "cos"),
+            Act::Softsign => write!(f, "softsign"),
+            Act::LogSigmoid => write!(f, "log_sigmoid"),
+            Act::Celu(alpha) => write!(f, "celu({alpha})"),
+            Act::Selu => write!(f, "selu"),
         }
     }
 }
@@ -210,13 +323,16 @@ fn erfc(x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Central differences of the fifth order, away from kinks.
+    /// Central differences of the fifth order, away from kinks, closer together towards poles.
     #[test]
     fn gradients_are_those_of_the_functions() {
-        let h = 1e-4;
-        for (name, act) in Act::ALL {
+        let more = [Act::Pow(3.0), Act::Pow(-2.0), Act::Pow(0.0), Act::Pow(-0.5), Act::Celu(-0.7)];
+        for (name, act) in Act::ALL.into_iter().chain(more.map(|act| ("more", act))) {
             for x in (-600..600).map(|i| f64::from(i) * 0.01 + 0.005) {
-                let f = |x: f64| act.apply(x);
+                let (f, h) = (|x: f64| act.apply(x), 1e-3 * x.abs().min(0.1));
+                if f(x).is_nan() {
+                    continue;
+                }
                 let want = (8.0 * (f(x + h) - f(x - h)) - (f(x + 2.0 * h) - f(x - 2.0 * h))) / (12.0 * h);
                 let got = act.gradient(x);
                 assert!((got - want).abs() <= 1e-8 * want.abs().max(1.0), "{name}'({x}) is {got}, not {want}");

@@ -1,6 +1,6 @@
 //! Functions of two numbers.
 
-use crate::formula::choose;
+use crate::formula::{choose, max, min};
 
 /// Declares the functions, each with its [formula](crate::formula).
 macro_rules! binaries {
@@ -38,6 +38,16 @@ binaries! {
     Sub(a, b) = a - b,
     SubFrom(a, b) = b - a,
     Mul(a, b) = a * b,
+    Div(a, b) = a / b,
+    DivFrom(a, b) = b / a,
+    /// NaN where either is, as `torch.maximum`.
+    Max(a, b) = max(a, b),
+    /// NaN where either is, as `torch.minimum`.
+    Min(a, b) = min(a, b),
+    /// The share of `a` in the gradient of the larger one: equal ones have half each, as in PyTorch.
+    Above(a, b) = choose(a > b, 1.0, choose(a == b, 0.5, 0.0)),
+    /// The same of the smaller one.
+    Below(a, b) = choose(a < b, 1.0, choose(a == b, 0.5, 0.0)),
     /// As `torch.nn.PReLU` with slope `b` (He et al. 2015).
     Prelu(a, b) = choose(a > 0.0, a, a * b),
 }
@@ -51,9 +61,13 @@ impl Binary {
     /// The function that gives the same of its operands in the other order, if there is one.
     pub fn swapped(self) -> Option<Binary> {
         match self {
-            Binary::Add | Binary::Mul => Some(self),
+            Binary::Add | Binary::Mul | Binary::Max | Binary::Min => Some(self),
             Binary::Sub => Some(Binary::SubFrom),
             Binary::SubFrom => Some(Binary::Sub),
+            Binary::Div => Some(Binary::DivFrom),
+            Binary::DivFrom => Some(Binary::Div),
+            Binary::Above => Some(Binary::Below),
+            Binary::Below => Some(Binary::Above),
             Binary::Prelu => None,
         }
     }

@@ -22,6 +22,11 @@ pub(crate) fn max(a: f64, b: f64) -> f64 {
     if a > b || a.is_nan() { a } else { b }
 }
 
+/// The smaller one; NaN where either is.
+pub(crate) fn min(a: f64, b: f64) -> f64 {
+    if a < b || a.is_nan() { a } else { b }
+}
+
 /// 1 or -1 as `x` is above or below 0, else `x` itself.
 pub(crate) fn sign(x: f64) -> f64 {
     if x == 0.0 || x.is_nan() { x } else { x.signum() }

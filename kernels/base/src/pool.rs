@@ -15,11 +15,16 @@ pub enum Pool {
 pub enum Reduce {
     /// As `torch.mean`.
     Mean,
+    /// As `torch.sum`.
+    Sum,
     /// The largest, NaN where there is one, as `torch.amax`.
     Max,
 }
 
 impl Pool {
+    /// The mean of windows that lie inside the image.
+    pub const MEAN: Pool = Pool::Mean { count_padding: false };
+
     /// One of each, with the name by which CUDA code knows it.
     pub const ALL: [(&str, Pool); 3] = [
         ("Max", Pool::Max),
@@ -33,19 +38,9 @@ impl Pool {
     }
 }
 
-/// A reduction as a pooling in windows that lie inside the image.
-impl From<Reduce> for Pool {
-    fn from(reduce: Reduce) -> Pool {
-        match reduce {
-            Reduce::Mean => Pool::Mean { count_padding: false },
-            Reduce::Max => Pool::Max,
-        }
-    }
-}
-
 impl Reduce {
     /// One of each, with the name by which CUDA code knows it.
-    pub const ALL: [(&str, Reduce); 2] = [("Mean", Reduce::Mean), ("Max", Reduce::Max)];
+    pub const ALL: [(&str, Reduce); 3] = [("Mean", Reduce::Mean), ("Sum", Reduce::Sum), ("Max", Reduce::Max)];
 
     /// Its place in [`Reduce::ALL`].
     pub fn code(self) -> i32 {

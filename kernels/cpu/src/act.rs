@@ -2,7 +2,7 @@
 
 use archc_base::Act;
 
-use super::math::{erf, exp, expm1, ln_1p, sigmoid, tanh};
+use super::math::{erf, exp, expm1, ln_1p, log, pow, sigmoid, sine, tanh};
 use super::simd::{Simd, Task, lanes, ld, st};
 
 /// The bounds of an activation that is a clamp (none at all is one with infinite bounds).
@@ -78,6 +78,28 @@ funs! {
     };
     Exp() |x| exp::<S>(x);
     Linear(scale, shift) |x| S::fma(S::splat(scale), x, S::splat(shift));
+    Square() |x| S::mul(x, x);
+    Sqrt() |x| S::sqrt(x);
+    Rsqrt() |x| S::div(S::splat(1.0), S::sqrt(x));
+    Pow(exponent) |x| pow::<S>(x, exponent);
+    Over(number) |x| S::div(S::splat(number), x);
+    Abs() |x| S::abs(x);
+    Log() |x| log::<S>(x);
+    Sin() |x| sine::<S>(x, 0);
+    Cos() |x| sine::<S>(x, 1);
+    Softsign() |x| S::div(x, S::add(S::splat(1.0), S::abs(x)));
+    LogSigmoid() |x| {
+        let u = exp::<S>(S::sub(S::splat(0.0), S::abs(x)));
+        S::sub(S::min(S::splat(0.0), x), ln_1p::<S>(u))
+    };
+    Celu(alpha) |x| {
+        let below = S::mul(S::splat(alpha), expm1::<S>(S::div(x, S::splat(alpha))));
+        S::select(S::gt(x, S::splat(0.0)), x, below)
+    };
+    Selu() |x| {
+        let below = S::mul(S::splat((Act::SELU_SCALE * Act::SELU_ALPHA) as f32), expm1::<S>(x));
+        S::select(S::gt(x, S::splat(0.0)), S::mul(S::splat(Act::SELU_SCALE as f32), x), below)
+    };
 }
 
 /// Rows of values to which an activation is applied; `x` and `y` may be the same place.
@@ -117,6 +139,19 @@ impl Task for Apply {
                 Act::Mish => self.each::<S>(Mish()),
                 Act::Exp => self.each::<S>(Exp()),
                 Act::Linear { scale, shift } => self.each::<S>(Linear(scale, shift)),
+                Act::Square => self.each::<S>(Square()),
+                Act::Sqrt | Act::Length => self.each::<S>(Sqrt()),
+                Act::Rsqrt => self.each::<S>(Rsqrt()),
+                Act::Pow(exponent) => self.each::<S>(Pow(exponent)),
+                Act::Over(number) => self.each::<S>(Over(number)),
+                Act::Abs => self.each::<S>(Abs()),
+                Act::Log => self.each::<S>(Log()),
+                Act::Sin => self.each::<S>(Sin()),
+                Act::Cos => self.each::<S>(Cos()),
+                Act::Softsign => self.each::<S>(Softsign()),
+                Act::LogSigmoid => self.each::<S>(LogSigmoid()),
+                Act::Celu(alpha) => self.each::<S>(Celu(alpha)),
+                Act::Selu => self.each::<S>(Selu()),
             }
         }
     }
@@ -204,6 +239,28 @@ pub(super) unsafe fn gradient<S: Simd>(act: Act, dx: *mut f32, dy: *const f32, s
             Act::Exp => each!(|y| y),
             Act::None => each!(|_y| one),
             Act::Linear { scale, .. } => each!(|_y| S::splat(scale)),
+            Act::Square => each!(|x| S::add(x, x)),
+            Act::Sqrt => each!(|y| S::div(S::splat(0.5), y)),
+            Act::Length => each!(|y| S::select(S::gt(y, zero), S::div(S::splat(0.5), y), zero)),
+            Act::Rsqrt => each!(|y| S::mul(S::splat(-0.5), S::mul(y, S::mul(y, y)))),
+            Act::Pow(0.0) => each!(|_x| zero),
+            Act::Pow(exponent) => each!(|x| S::mul(S::splat(exponent), pow::<S>(x, exponent - 1.0))),
+            Act::Over(number) => each!(|x| S::div(S::splat(-number), S::mul(x, x))),
+            // of 0 itself
+            Act::Abs => each!(|x| S::select(S::gt(S::abs(x), zero), S::copysign(one, x), x)),
+            Act::Log => each!(|x| S::div(one, x)),
+            Act::Sin => each!(|x| sine::<S>(x, 1)),
+            Act::Cos => each!(|x| S::sub(zero, sine::<S>(x, 0))),
+            Act::Softsign => each!(|x| {
+                let part = S::div(one, S::add(one, S::abs(x)));
+                S::mul(part, part)
+            }),
+            Act::LogSigmoid => each!(|y| S::sub(zero, expm1::<S>(y))),
+            Act::Celu(alpha) => keep!(|y| S::gt(y, zero), S::add(S::div(y, S::splat(alpha)), one)),
+            Act::Selu => each!(|y| {
+                let below = S::add(y, S::splat((Act::SELU_SCALE * Act::SELU_ALPHA) as f32));
+                S::select(S::gt(y, zero), S::splat(Act::SELU_SCALE as f32), below)
+            }),
             Act::Gelu => each!(|x| {
                 let half = S::splat(0.5);
                 let share = S::fma(half, erf::<S>(S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2))), half);

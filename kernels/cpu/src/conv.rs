@@ -5,7 +5,7 @@
 //!           lie; depthwise by a kernel of its own; few channels a group by merging groups (weights with zeros) or by
 //!           `grouped.rs`; windows of 3x3 also by `winograd.rs`, as [`Algorithm`] says
 
-use archc_base::{Reduce, Window};
+use archc_base::{Pool, Window};
 
 use super::bf16::simd::Unit;
 use super::depthwise::{Depthwise, window};
@@ -306,8 +306,7 @@ impl<T: Element> PackedConv<T> {
     /// What is left of a kernel that takes no sums itself.
     fn mean<O: Element>(&self, y: Image<O>, means: RowsMut) {
         let RowsMut { data, rows, cols, stride } = means;
-        let kind = Reduce::Mean;
-        adaptive_pool_of(self.unit, kind, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, stride });
+        adaptive_pool_of(self.unit, Pool::MEAN, y, ImageMut { data, n: rows, h: 1, w: 1, c: cols, stride });
     }
 
     fn compute<O: Element, const ALL: bool>(&self, x: Input<T>, y: ImageMut<O>, extra: Extra, epilogue: &Epilogue<T>) {

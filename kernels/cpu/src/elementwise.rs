@@ -165,7 +165,27 @@ funs2! {
     Sub |a, b| S::sub(a, b);
     SubFrom |a, b| S::sub(b, a);
     Mul |a, b| S::mul(a, b);
+    Div |a, b| S::div(a, b);
+    DivFrom |a, b| S::div(b, a);
+    Max |a, b| S::select(S::is_nan(a), a, S::max(a, b));
+    Min |a, b| S::select(S::is_nan(a), a, S::min(a, b));
+    Above |a, b| share::<S>(S::gt(a, b), S::gt(b, a), a, b);
+    Below |a, b| share::<S>(S::gt(b, a), S::gt(a, b), a, b);
     Prelu |a, b| S::select(S::gt(a, S::splat(0.0)), a, S::mul(a, b));
+}
+
+/// 1 where the first mask is set, 0 where the second is or one of both is NaN, else a half.
+///
+/// # Safety
+/// The CPU must have the instruction set of `S`.
+#[inline(always)]
+unsafe fn share<S: Simd>(all: S::M, none: S::M, a: S::F, b: S::F) -> S::F {
+    // SAFETY: the caller's.
+    unsafe {
+        let (zero, half) = (S::splat(0.0), S::splat(0.5));
+        let equal = S::select(S::is_nan(a), zero, S::select(S::is_nan(b), zero, half));
+        S::select(all, S::splat(1.0), S::select(none, zero, equal))
+    }
 }
 
 /// Where the values of one row come from.

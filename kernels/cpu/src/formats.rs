@@ -4,7 +4,7 @@
 //! behind them are compiled here and nowhere else; the entry points that users call, such as [`PackedConv::run`], only pass
 //! on to them. So a pair of formats is listed here or has no kernels.
 
-use archc_base::{Pool, Reduce, Window};
+use archc_base::{Pool, Window};
 use half::bf16;
 
 use super::bf16::{RowsIn, Unit, by_rows_of, copy_of};
@@ -46,7 +46,7 @@ pub trait Sums<T>: Convolved<T> {
     /// [`pool`](super::pool)
     fn pool(unit: Unit, kind: Pool, window: &Window, x: Image<T>, y: ImageMut<Self>);
     /// [`adaptive_pool`](super::adaptive_pool)
-    fn adaptive_pool(unit: Unit, kind: Reduce, x: Image<T>, y: ImageMut<Self>);
+    fn adaptive_pool(unit: Unit, kind: Pool, x: Image<T>, y: ImageMut<Self>);
 }
 
 /// A format to which values of `T` are converted.
@@ -108,7 +108,7 @@ macro_rules! sums {
             fn pool(unit: Unit, kind: Pool, window: &Window, x: Image<$T>, y: ImageMut<$O>) {
                 pool_of(unit, kind, window, x, y);
             }
-            fn adaptive_pool(unit: Unit, kind: Reduce, x: Image<$T>, y: ImageMut<$O>) {
+            fn adaptive_pool(unit: Unit, kind: Pool, x: Image<$T>, y: ImageMut<$O>) {
                 adaptive_pool_of(unit, kind, x, y);
             }
         }

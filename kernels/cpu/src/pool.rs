@@ -4,7 +4,7 @@
 //!           image (or to the image itself, without `count_padding`); NaN wins a maximum
 //! Layout    NHWC of float32 or bf16, maxima and sums in float32; channels are the lanes; a large window is summed by rows first, which keeps the error small
 
-use archc_base::{Pool, Reduce, Window};
+use archc_base::{Pool, Window};
 
 use super::bf16::simd::{Halves, Task, Unit, vectors};
 use super::element::Element;
@@ -39,13 +39,13 @@ pub(super) fn axes_of(kind: Pool, window: &Window, size: [usize; 2]) -> [Axis; 2
 
 /// Pools the whole image in as many windows as `y` has pixels: from `i * h / p` to `(i + 1) * h / p`, rounded outwards.
 /// One pixel is the whole image.
-pub fn adaptive_pool<T, O: Sums<T>>(unit: impl Into<Unit>, kind: Reduce, x: Image<T>, y: ImageMut<O>) {
+pub fn adaptive_pool<T, O: Sums<T>>(unit: impl Into<Unit>, kind: Pool, x: Image<T>, y: ImageMut<O>) {
     O::adaptive_pool(unit.into(), kind, x, y);
 }
 
-pub(super) fn adaptive_pool_of<T: Element, O: Element>(unit: Unit, kind: Reduce, x: Image<T>, y: ImageMut<O>) {
+pub(super) fn adaptive_pool_of<T: Element, O: Element>(unit: Unit, kind: Pool, x: Image<T>, y: ImageMut<O>) {
     let axes = [Axis::Parts { size: x.h, parts: y.h }, Axis::Parts { size: x.w, parts: y.w }];
-    run(unit, kind.into(), axes, [1, 1], x, y);
+    run(unit, kind, axes, [1, 1], x, y);
 }
 
 /// The windows along one axis.

@@ -1,4 +1,4 @@
-//! Means and maxima over any axes of a strided tensor.
+//! Means, sums and maxima over any axes of a strided tensor.
 //!
 //! The lanes are an axis that is contiguous: one that is kept (then no sum crosses lanes), else one that is reduced.
 //! NaN wins a maximum.
@@ -35,7 +35,7 @@ pub fn reduce(isa: Isa, kind: Reduce, shape: &[usize], x: Strided, axes: &[bool]
     let kept = Walk::new(kept_shape, [dense, &kept_strides[..kept_rank]]);
     let over = Walk::by_first(&over_shape[..over_rank], [&over_strides[..over_rank]]);
     let count = over.len();
-    assert!(count > 0 || kind == Reduce::Mean, "a maximum of nothing");
+    assert!(count > 0 || kind != Reduce::Max, "a maximum of nothing");
     if kept.len() == 0 {
         return;
     }
@@ -72,7 +72,7 @@ unsafe fn join<S: Simd>(kind: Reduce, sum: S::F, v: S::F) -> S::F {
     // SAFETY: the caller's.
     unsafe {
         match kind {
-            Reduce::Mean => S::add(sum, v),
+            Reduce::Mean | Reduce::Sum => S::add(sum, v),
             Reduce::Max => S::select(S::is_nan(v), v, S::max(v, sum)),
         }
     }
@@ -81,7 +81,7 @@ unsafe fn join<S: Simd>(kind: Reduce, sum: S::F, v: S::F) -> S::F {
 /// What changes nothing.
 fn start(kind: Reduce) -> f32 {
     match kind {
-        Reduce::Mean => 0.0,
+        Reduce::Mean | Reduce::Sum => 0.0,
         Reduce::Max => f32::NEG_INFINITY,
     }
 }
@@ -150,7 +150,7 @@ impl Task for One<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let (len, [step]) = self.over.inner();
-        let summing = self.kind == Reduce::Mean;
+        let summing = self.kind != Reduce::Max;
         // SAFETY: the caller's.
         unsafe {
             let mut total = S::splat(start(self.kind));
@@ -178,6 +178,7 @@ impl Task for One<'_> {
             }
             *self.y = match self.kind {
                 Reduce::Mean => S::sum(total) / self.count as f32,
+                Reduce::Sum => S::sum(total),
                 Reduce::Max => S::reduce_max(total),
             };
         }

@@ -46,6 +46,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn copysign(a: Self::F, b: Self::F) -> Self::F;
     /// `a * 2^n` for integral `n` in [-252, 252], rounded once more where the result is subnormal.
     unsafe fn scale2(a: Self::F, n: Self::F) -> Self::F;
+    /// `(m, n)` with `a = m 2^n`, `m` in [sqrt(1/2), sqrt(2)) and integral `n`; of positive normal numbers.
+    unsafe fn split(a: Self::F) -> (Self::F, Self::F);
     /// `a > b`; false where either is NaN.
     unsafe fn gt(a: Self::F, b: Self::F) -> Self::M;
     unsafe fn is_nan(a: Self::F) -> Self::M;
@@ -69,6 +71,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
         lanes[1..Self::N].iter().fold(lanes[0], |m, &x| if x > m || x.is_nan() { x } else { m })
     }
 }
+
+/// The bits of sqrt(1/2): a number's distance from it has the power of two that [`Simd::split`] takes out.
+pub(super) const ROOT_OF_HALF: i32 = 0x3f35_04f3;
 
 /// Work to be done with some vector type.
 pub trait Task {
@@ -371,6 +376,12 @@ impl Simd for Portable {
             let rest = (n as i32) - half;
             a * f32::from_bits(((half + 127) as u32) << 23) * f32::from_bits(((rest + 127) as u32) << 23)
         })
+    }
+    #[inline(always)]
+    unsafe fn split(a: Self::F) -> (Self::F, Self::F) {
+        let powers = a.map(|a| (a.to_bits() as i32).wrapping_sub(ROOT_OF_HALF) >> 23);
+        let part = |i: usize| f32::from_bits((a[i].to_bits() as i32).wrapping_sub(powers[i] << 23) as u32);
+        ([part(0), part(1), part(2), part(3)], powers.map(|power| power as f32))
     }
     #[inline(always)]
     unsafe fn gt(a: Self::F, b: Self::F) -> Self::M {

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of kernels. Each function is one or a few instructions.
 
-use super::simd::{Simd, Task};
+use super::simd::{ROOT_OF_HALF, Simd, Task};
 use std::arch::x86_64::*;
 
 /// AVX-512 F, DQ, VL and BW.
@@ -74,6 +74,12 @@ impl Simd for Avx512 {
             _mm512_or_ps(_mm512_andnot_ps(sign, a), _mm512_and_ps(sign, b))
         };
         scale2(a: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(a, n);
+        split(a: __m512) -> (__m512, __m512) = {
+            let bits = _mm512_castps_si512(a);
+            let n = _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(ROOT_OF_HALF)));
+            let m = _mm512_castsi512_ps(_mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(n)));
+            (m, _mm512_cvtepi32_ps(n))
+        };
         gt(a: __m512, b: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b);
         is_nan(a: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
         select(m: __mmask16, a: __m512, b: __m512) -> __m512 = _mm512_mask_blend_ps(m, b, a);
@@ -129,6 +135,12 @@ impl Simd for Avx2 {
             let bias = _mm256_set1_epi32(127);
             let a = _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias))));
             _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(rest, bias))))
+        };
+        split(a: __m256) -> (__m256, __m256) = {
+            let bits = _mm256_castps_si256(a);
+            let n = _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(ROOT_OF_HALF)));
+            let m = _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(n)));
+            (m, _mm256_cvtepi32_ps(n))
         };
         gt(a: __m256, b: __m256) -> __m256 = _mm256_cmp_ps::<_CMP_GT_OQ>(a, b);
         is_nan(a: __m256) -> __m256 = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);

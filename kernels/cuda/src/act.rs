@@ -26,6 +26,19 @@ fn value(act: Act) -> &'static str {
         Act::Mish => "x * tanhf(softplus(x))",
         Act::Exp => "expf(x)",
         Act::Linear { .. } => "a * x + b",
+        Act::Square => "x * x",
+        Act::Sqrt | Act::Length => "sqrtf(x)",
+        Act::Rsqrt => "1.f / sqrtf(x)",
+        Act::Pow(_) => "power(x, a)",
+        Act::Over(_) => "a / x",
+        Act::Abs => "fabsf(x)",
+        Act::Log => "logf(x)",
+        Act::Sin => "sine(x, 0)",
+        Act::Cos => "sine(x, 1)",
+        Act::Softsign => "x / (1.f + fabsf(x))",
+        Act::LogSigmoid => "(x > 0.f ? 0.f : x) - log1pf(expf(-fabsf(x)))",
+        Act::Celu(_) => "x > 0.f ? x : a * expm1f(x / a)",
+        Act::Selu => "x > 0.f ? SELU_SCALE * x : SELU_BELOW * expm1f(x)",
     }
 }
 
@@ -54,18 +67,45 @@ fn gradient(act: Act) -> &'static str {
         Act::Mish => "const float t = tanhf(softplus(x)); d * fmaf(x * sigmoid(x), 1.f - t * t, t)",
         Act::Exp => "d * y",
         Act::Linear { .. } => "d * a",
+        Act::Square => "d * (x + x)",
+        Act::Sqrt => "d * 0.5f / y",
+        Act::Length => "y > 0.f ? d * 0.5f / y : 0.f",
+        Act::Rsqrt => "d * (-0.5f * y * y * y)",
+        Act::Pow(_) => "d * (a == 0.f ? 0.f : a * power(x, a - 1.f))",
+        Act::Over(_) => "d * (-a / (x * x))",
+        Act::Abs => "d * sign(x)",
+        Act::Log => "d / x",
+        Act::Sin => "d * sine(x, 1)",
+        Act::Cos => "-d * sine(x, 0)",
+        Act::Softsign => "const float part = 1.f / (1.f + fabsf(x)); d * part * part",
+        Act::LogSigmoid => "d * -expm1f(y)",
+        Act::Celu(_) => "d * (y > 0.f ? 1.f : y / a + 1.f)",
+        Act::Selu => "d * (y > 0.f ? SELU_SCALE : y + SELU_BELOW)",
     }
 }
 
-/// `activate(v, act)`: each of `v` becomes the activation's value.
+/// `activate(v, act)`: each of `v` becomes the activation's value. Of those that are not [rare](Act::is_rare).
 pub(super) enum Values {}
 
 impl Twin for Values {
     fn declaration() -> String {
-        let case = |act| format!("each(v, [=](float x) {{ return {}; }})", value(act));
-        let none = "each(v, [](float) { return NO_NUMBER; })";
-        function("template <int N> DEV void activate(float (&v)[N], const Act& act)", case, none)
+        values("activate", |act| !act.is_rare())
     }
+}
+
+/// `activate_any(v, act)`: the same of all.
+pub(super) enum AllValues {}
+
+impl Twin for AllValues {
+    fn declaration() -> String {
+        values("activate_any", |_| true)
+    }
+}
+
+fn values(name: &str, has: impl Fn(Act) -> bool) -> String {
+    let case = |act| has(act).then(|| format!("each(v, [=](float x) {{ return {}; }})", value(act)));
+    let none = "each(v, [](float) { return NO_NUMBER; })";
+    function(&format!("template <int N> DEV void {name}(float (&v)[N], const Act& act)"), case, none)
 }
 
 /// `chain(v, seen, act)`: each of `v` is multiplied by the gradient, told by what is `seen` of the activation.
@@ -77,18 +117,20 @@ impl Twin for Gradients {
             let (statements, product) = gradient(act).rsplit_once("; ").map_or(("", gradient(act)), |(s, p)| (s, p));
             let end = if statements.is_empty() { "" } else { "; " };
             let seen = if act.by_result() { "y" } else { "x" };
-            format!("each(v, seen, [=](float d, float {seen}) {{ {statements}{end}return {product}; }})")
+            Some(format!("each(v, seen, [=](float d, float {seen}) {{ {statements}{end}return {product}; }})"))
         };
         let none = "each(v, seen, [](float, float) { return NO_NUMBER; })";
         function("DEV void chain(float (&v)[8], const float (&seen)[8], const Act& act)", case, none)
     }
 }
 
-/// A function that does what each code asks for, and `none` for a number that is no code.
-fn function(head: &str, case: impl Fn(Act) -> String, none: &str) -> String {
+/// A function that does what each code with a case asks for, and `none` for any other number.
+fn function(head: &str, case: impl Fn(Act) -> Option<String>, none: &str) -> String {
     let mut text = format!("{head} {{\n    const float a = act.a, b = act.b;\n    switch (act.code) {{\n");
     for (name, act) in Act::ALL {
-        _ = writeln!(text, "    case ActCode::{name}: {}; return;", case(act));
+        if let Some(case) = case(act) {
+            _ = writeln!(text, "    case ActCode::{name}: {case}; return;");
+        }
     }
-    text + &format!("    }}\n    {none};\n}}\n")
+    text + &format!("    default: break;\n    }}\n    {none};\n}}\n")
 }

@@ -6,6 +6,15 @@
 // Tile      a thread has eight neighbouring columns of a row; broadcast: one value
 // Roofline  memory's
 
+// As activate_twice, of any function.
+template <int N, class F> DEV void activate_any_twice(float (&v)[N], const Act& before, const Act& after, F between) {
+#pragma unroll 1
+    for (int stage = 0; stage < 2; ++stage) {
+        activate_any(v, stage ? after : before);
+        if (!stage) between();
+    }
+}
+
 KERNEL(map, THREADS, 2)(const __grid_constant__ Map a) {
     follow();
     const bool wide = on_16_bytes(a.x, a.x_stride), wide_y = on_16_bytes(a.y, a.y_stride);
@@ -21,7 +30,7 @@ KERNEL(map, THREADS, 2)(const __grid_constant__ Map a) {
             for (int i = 0; i < 8; ++i)
                 if (i < count && !(v[i] > 0.f)) v[i] *= a.slope[(col + i) * a.slope_col];
         }
-        activate_twice(v, a.before, a.after, [&] {
+        activate_any_twice(v, a.before, a.after, [&] {
             if (a.residual) add8(v, a.residual + row * a.residual_stride + col, count, wide_r);
         });
         store8(a.y + row * a.y_stride + col, v, count, wide_y);
@@ -44,7 +53,7 @@ KERNEL(binary, THREADS, 2)(const __grid_constant__ Binary a) {
         }
 #pragma unroll
         for (int i = 0; i < 8; ++i) v[i] = combine(a.op, v[i], other[i]);
-        activate_twice(v, a.before, a.after, [&] {
+        activate_any_twice(v, a.before, a.after, [&] {
             if (a.residual) add8(v, a.residual + row * a.residual_stride + col, count, wide_r);
         });
         store8(a.y + row * a.y_stride + col, v, count, wide_y);
@@ -58,7 +67,7 @@ KERNEL(broadcast, THREADS, 2)(const __grid_constant__ Broadcast a) {
         const int first = offset(at, a.rank, a.shape, a.a_strides), second = offset(at, a.rank, a.shape, a.b_strides);
         const int to = offset(at, a.rank, a.shape, a.y_strides), more = offset(at, a.rank, a.shape, a.residual_strides);
         float v[1] = {combine(a.op, to_float(a.a[first]), to_float(a.b[second]))};
-        activate_twice(v, a.before, a.after, [&] {
+        activate_any_twice(v, a.before, a.after, [&] {
             if (a.residual) v[0] += to_float(a.residual[more]);
         });
         put(a.y[to], v[0]);

@@ -1,10 +1,11 @@
 //! Functions of single values and of pairs.
 
+use super::act::AllValues;
 use super::launch::{eights, len, strided};
 use super::{Act, Code, Dtype, Launch, RANK, Stored, Variant};
 
 args! {
-    use Code<archc_base::Binary>, archc_base::Binary;
+    use Code<archc_base::Binary>, archc_base::Binary, AllValues;
 
     const THREADS: usize = 256;
 

@@ -1,4 +1,4 @@
-// Means and maxima over axes.
+// Means, sums and maxima over axes.
 //
 // Layout    any strides; results dense in the order of the outer axes
 // Tile      reduce_columns: 32 neighbouring results x 8 threads each, for images whose channels stay (global pooling);
@@ -7,7 +7,8 @@
 
 DEV float join(ReduceOp op, float a, float b) {
     switch (op) {
-    case ReduceOp::Mean: return a + b;
+    case ReduceOp::Mean:
+    case ReduceOp::Sum: return a + b;
     case ReduceOp::Max: return larger(a, b);
     }
     return NO_NUMBER;
@@ -35,7 +36,7 @@ KERNEL(reduce_columns, THREADS, 2)(const __grid_constant__ Reduce a) {
     float result = partial[0][threadIdx.x];
 #pragma unroll
     for (int i = 1; i < 8; ++i) result = join(a.op, result, partial[i][threadIdx.x]);
-    put(a.y[out], a.op == ReduceOp::Max ? result : result / inner);
+    put(a.y[out], a.op == ReduceOp::Mean ? result / inner : result);
 }
 
 KERNEL(reduce_rows, THREADS, 2)(const __grid_constant__ Reduce a) {
@@ -46,5 +47,5 @@ KERNEL(reduce_rows, THREADS, 2)(const __grid_constant__ Reduce a) {
     const T* x = a.x + offset(out, a.outer_rank, a.outer_shape, a.outer_strides);
     const ReduceOp op = a.op;
     float result = warp_all(part(a, x, threadIdx.x, 32, inner), [=](float a, float b) { return join(op, a, b); });
-    if (threadIdx.x == 0) put(a.y[out], op == ReduceOp::Max ? result : result / inner);
+    if (threadIdx.x == 0) put(a.y[out], op == ReduceOp::Mean ? result / inner : result);
 }

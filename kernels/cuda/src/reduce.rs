@@ -1,4 +1,4 @@
-//! Means and maxima over axes.
+//! Means, sums and maxima over axes.
 
 use super::launch::{blocks, len, plain};
 use super::{Code, Dtype, Launch, RANK, Stored, Variant};

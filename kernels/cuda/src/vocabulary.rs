@@ -106,6 +106,7 @@ fn in_float32(formula: &str) -> String {
             "exp" => "expf",
             "log1p" => "log1pf",
             "max" => "larger",
+            "min" => "smaller",
             _ => word,
         };
         text += if first.is_ascii_digit() { "f" } else { "" };
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_concept_has_an_enum() {
-        assert_eq!(Code::<archc_base::Reduce>::declaration(), "enum class ReduceOp : int { Mean = 0, Max = 1 };\n");
+        assert_eq!(Code::<archc_base::Reduce>::declaration(), "enum class ReduceOp : int { Mean = 0, Sum = 1, Max = 2 };\n");
         assert_eq!(Code::<archc_base::Reduce>::declare("op"), "ReduceOp op");
     }
 }

@@ -3,7 +3,7 @@
 //! A case draws its own data, runs its kernel over the current rayon pool, and can check single results against plain
 //! sums in float64.
 
-use archc_base::{Act, Pool, Reduce, Window};
+use archc_base::{Act, Pool, Window};
 
 use super::kernels::{
     self, ConvShape, Element, Epilogue, Image, ImageMut, Isa, Map, PackedConv, PackedMat, Policy, Rows, RowsMut, Site,
@@ -340,7 +340,7 @@ impl<T: Element + Sums<T>> Ready<T> {
             }
             (_, Work::GlobalPool { size, channels }) => {
                 let y = image_mut(&mut self.y, [1, 1], channels);
-                kernels::adaptive_pool(isa, Reduce::Mean, image(&self.x, size, channels), y);
+                kernels::adaptive_pool(isa, Pool::MEAN, image(&self.x, size, channels), y);
             }
             (_, Work::Softmax { rows, cols }) => {
                 // of float32 alone

@@ -10,7 +10,7 @@ use super::super::{
     Strided, adaptive_pool, linear, pool, unary,
 };
 use super::*;
-use archc_base::{Act, Pool, Reduce, Window};
+use archc_base::{Act, Pool, Window};
 use half::bf16;
 
 /// Rounding a result, relative to the largest one.
@@ -288,7 +288,6 @@ fn pools_are_those_of_float32_rounded() {
                         pool(unit, kind, &shape, x, got_y);
                         pool(unit, kind, &shape, x, rounded_y);
                     } else {
-                        let kind = if kind == Pool::Max { Reduce::Max } else { Reduce::Mean };
                         super::super::adaptive_pool(unit.isa(), kind, wide_x, want_y);
                         adaptive_pool(unit, kind, x, got_y);
                         adaptive_pool(unit, kind, x, rounded_y);

@@ -3,7 +3,7 @@
 //! A task is some channels of one image, so that windows may overlap. A maximum's gradient goes to the first value that
 //! is as large, as in PyTorch.
 
-use archc_base::{Pool, Reduce, Resample, Window};
+use archc_base::{Pool, Resample, Window};
 
 use super::super::par::{Shared, tasks};
 use super::super::pool::{Axis, axes_of};
@@ -17,9 +17,9 @@ pub fn pool_data(isa: Isa, kind: Pool, window: &Window, dy: Image, x: Image, dx:
 }
 
 /// The gradient by x of an adaptive pooling.
-pub fn adaptive_pool_data(isa: Isa, kind: Reduce, dy: Image, x: Image, dx: ImageMut) {
+pub fn adaptive_pool_data(isa: Isa, kind: Pool, dy: Image, x: Image, dx: ImageMut) {
     let axes = [Axis::Parts { size: x.h, parts: dy.h }, Axis::Parts { size: x.w, parts: dy.w }];
-    run(isa, kind.into(), axes, [1, 1], dy, x, dx);
+    run(isa, kind, axes, [1, 1], dy, x, dx);
 }
 
 fn run(isa: Isa, kind: Pool, axes: [Axis; 2], dilation: [usize; 2], dy: Image, x: Image, dx: ImageMut) {

@@ -176,7 +176,7 @@ fn pools() {
         for (size, [p, q], c) in
             [([7, 7], [1, 1], 130), ([9, 5], [3, 2], 3), ([3, 4], [7, 7], 20), ([40, 40], [1, 1], 5)]
         {
-            for kind in [Reduce::Max, Reduce::Mean] {
+            for kind in [Pool::Max, Pool::MEAN] {
                 let what = format!("{} adaptive {kind:?} {size:?} to {p} x {q}", isa.name());
                 let [h, w] = size;
                 let x = rng.vec(3 * h * w * c);
@@ -192,8 +192,8 @@ fn pools() {
                         }
                     }
                     want.push(match kind {
-                        Reduce::Max => window.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v)),
-                        Reduce::Mean => window.iter().sum::<f64>() / window.len() as f64,
+                        Pool::Max => window.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v)),
+                        Pool::Mean { .. } => window.iter().sum::<f64>() / window.len() as f64,
                     });
                 }
                 close(&got, &want, 1e-6, &what);
@@ -201,7 +201,7 @@ fn pools() {
         }
         let x = [1.0, f32::NAN, 3.0, 2.0];
         let mut y = [0.0];
-        adaptive_pool(isa, Reduce::Max, Image::new(&x, [1, 2, 2, 1]), ImageMut::new(&mut y, [1, 1, 1, 1]));
+        adaptive_pool(isa, Pool::Max, Image::new(&x, [1, 2, 2, 1]), ImageMut::new(&mut y, [1, 1, 1, 1]));
         assert!(y[0].is_nan(), "NaN wins a maximum");
     }
 }
@@ -362,7 +362,7 @@ fn reductions_over_any_axes() {
                 len *= shape[axis];
             }
             let x = rng.vec(len);
-            let kind = [Reduce::Mean, Reduce::Max][round % 2];
+            let kind = [Reduce::Mean, Reduce::Max, Reduce::Sum][round % 3];
             let what = format!("{} {kind:?} {shape:?} {strides:?} {axes:?}", isa.name());
             let kept: Vec<usize> = (0..rank).filter(|&a| !axes[a]).map(|a| shape[a]).collect();
             let outputs: usize = kept.iter().product();
@@ -387,6 +387,7 @@ fn reductions_over_any_axes() {
                 .iter()
                 .map(|g| match kind {
                     Reduce::Mean => g.iter().sum::<f64>() / g.len() as f64,
+                    Reduce::Sum => g.iter().sum(),
                     Reduce::Max => g.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v)),
                 })
                 .collect();

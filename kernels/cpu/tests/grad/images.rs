@@ -1,6 +1,6 @@
 //! Pooling, resampling, and what is repeated.
 
-use archc_base::{Pool, Reduce, Resample, Window};
+use archc_base::{Pool, Resample, Window};
 use archc_cpu::{ConvShape, Image, ImageMut, Isa, Strided, grad};
 
 use crate::products::products;
@@ -67,7 +67,7 @@ fn pooling() {
         }
     }
     // parts of an image that overlap where its size is no multiple
-    for (kind, [oh, ow]) in [(Reduce::Max, [3, 2]), (Reduce::Mean, [3, 4]), (Reduce::Mean, [1, 1])] {
+    for (kind, [oh, ow]) in [(Pool::Max, [3, 2]), (Pool::MEAN, [3, 4]), (Pool::MEAN, [1, 1])] {
         let [n, h, w, c] = [2, 7, 5, 18];
         let mut rng = rng(260);
         let (x, dy) = (rng.vec(n * h * w * c), rng.vec(n * oh * ow * c));
@@ -79,11 +79,11 @@ fn pooling() {
                 .flat_map(|y| span(q, ow, w).map(move |x| ((image * h + y) * w + x) * c + channel))
                 .collect();
             match kind {
-                Reduce::Max => {
+                Pool::Max => {
                     let most = window.iter().copied().max_by(|a, b| x[*a].total_cmp(&x[*b])).expect("a window");
                     want[most] += f64::from(*d);
                 }
-                Reduce::Mean => {
+                Pool::Mean { .. } => {
                     window.iter().for_each(|to| want[*to] += f64::from(*d) / window.len() as f64);
                 }
             }

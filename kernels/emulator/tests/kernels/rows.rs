@@ -129,7 +129,7 @@ fn reductions() {
             let (outside, inside) = (offsets(outer, outer_strides), offsets(inner, inner_strides));
             let x = Random::new(3).numbers(outside.iter().max().unwrap() + inside.iter().max().unwrap() + 1);
             let (on_device, y) = (Values::of(dtype, &x), Values::poison(dtype, outside.len(), 0));
-            for op in [archc_base::Reduce::Mean, archc_base::Reduce::Max] {
+            for (_, op) in archc_base::Reduce::ALL {
                 let args = Reduce {
                     x: on_device.address(),
                     y: y.address(),
@@ -147,6 +147,7 @@ fn reductions() {
                     let values = inside.iter().map(|at| f64::from(x[out + at]));
                     match op {
                         archc_base::Reduce::Mean => values.sum::<f64>() / inside.len() as f64,
+                        archc_base::Reduce::Sum => values.sum(),
                         archc_base::Reduce::Max => values.fold(f64::NEG_INFINITY, f64::max),
                     }
                 };

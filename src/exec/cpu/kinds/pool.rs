@@ -50,7 +50,7 @@ macro_rules! pools {
 }
 pools! {
     Pool, "pool", |own, unit, x, y| kernels::pool(unit, own.pool, &own.window, x, y);
-    AdaptivePool, "adaptive pool", |own, unit, x, y| kernels::adaptive_pool(unit, own.reduce, x, y);
+    AdaptivePool, "adaptive pool", |own, unit, x, y| kernels::adaptive_pool(unit, own.pool, x, y);
 }
 
 super::float! {
@@ -60,6 +60,6 @@ super::float! {
     };
     AdaptivePoolData, "adaptive_pool_data", |own, isa, io, Opened { y, reads: [dy, x, ..], .. }| {
         let (dy, x) = (io.reads[0].image(dy), io.reads[1].image(x));
-        grad::adaptive_pool_data(isa, own.reduce, dy, x, io.write.image_mut(y));
+        grad::adaptive_pool_data(isa, own.pool, dy, x, io.write.image_mut(y));
     };
 }

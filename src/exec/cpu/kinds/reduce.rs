@@ -1,4 +1,4 @@
-//! Means and maxima over axes, and their gradients.
+//! Means, sums and maxima over axes, and their gradients.
 
 use super::super::bind::strided;
 use super::super::kernels::{self, grad};

@@ -15,7 +15,7 @@ impl OnCuda for Pool {
 
 impl OnCuda for AdaptivePool {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        pooled(to, self.reduce.into(), None)
+        pooled(to, self.pool, None)
     }
 }
 
@@ -27,7 +27,7 @@ impl OnCuda for PoolData {
 
 impl OnCuda for AdaptivePoolData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        pooled_data(to, self.reduce.into(), None)
+        pooled_data(to, self.pool, None)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Means and maxima over axes.
+//! Means, sums and maxima over axes.
 
 use archc_cuda::{Spread, SpreadRows};
 
