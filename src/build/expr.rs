@@ -52,9 +52,10 @@ impl<'a> Builder<'a, '_> {
                     let neg = layer("neg", &[]).at(expr.span)?;
                     return self.add_node(env, label, neg, vec![node], expr.span).map(Value::Node);
                 }
-                match label.filter(|_| !value.is_poison()) {
+                let number = number::unary(*op, value).at(expr.span)?;
+                match label.filter(|_| !number.is_poison()) {
                     Some(label) => Err(labels_a_number(label)),
-                    None => number::unary(*op, value).at(expr.span),
+                    None => Ok(number),
                 }
             }
             ExprKind::Binary(op, left, right) => self.binary(env, *op, left, right, label, expr.span),
@@ -392,7 +393,9 @@ impl<'a> Builder<'a, '_> {
     ) -> Result<Value<'a>> {
         let Some(number) = exponent.as_float() else {
             let message = format!("`**` needs a number as its exponent, got {}", exponent.describe());
-            return Err(Problem::new(Code::TypeMismatch, message).hint("a power of a number is `exp` of a product").at(span));
+            return Err(Problem::new(Code::TypeMismatch, message)
+                .hint("a power of a number is `exp` of a product")
+                .at(span));
         };
         let node = self.node(value, span)?;
         let exponent = Arg { name: None, value: Attr::Float(number) };

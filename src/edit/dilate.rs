@@ -193,11 +193,15 @@ fn through(op: &Op, ins: &[In<'_>], out: &Shape, limit: usize) -> Through {
             pool.stride = Some(pair(&sides, |side| side.stride));
             Ok((Some(pool.into()), map(&sides)))
         }
-        Op::BatchNorm2d(_) | Op::LayerNorm2d(_) | Op::GroupNorm(_) | Op::ChannelShuffle(_) => same(),
+        Op::BatchNorm2d(_) | Op::LayerNorm2d(_) | Op::GroupNorm(_) | Op::InstanceNorm2d(_) => same(),
+        Op::ChannelShuffle(_) => same(),
+        Op::LayerNorm(op) if !first.is_finer(first.at(op.axis)) => same(),
+        Op::RmsNorm(op) if !first.is_finer(first.at(op.axis)) => same(),
+        Op::BatchNorm1d(op) if !first.is_finer(first.at(op.axis)) => same(),
         Op::Prelu(_) | Op::Identity(_) | Op::Dropout(_) | Op::Dropout2d(_) | Op::StochasticDepth(_) => same(),
         _ if op.activation().is_some() => same(),
-        Op::LayerNorm(_) | Op::Linear(_) if first.is_finer(last) => Err(counts()),
-        Op::LayerNorm(_) | Op::Linear(_) => same(),
+        Op::Linear(_) if first.is_finer(last) => Err(counts()),
+        Op::Linear(_) => same(),
         Op::Softmax(op) if !first.is_finer(first.at(op.axis)) => same(),
         Op::LogSoftmax(op) if !first.is_finer(first.at(op.axis)) => same(),
         Op::Normalize(op) if !first.is_finer(first.at(op.axis)) => same(),
@@ -220,7 +224,7 @@ fn through(op: &Op, ins: &[In<'_>], out: &Shape, limit: usize) -> Through {
         Op::Var(var) => Ok((None, reduced(first, &var.axis, var.keep))),
         // those of places count them
         Op::Sum(sum) if !first.any_finer(&sum.axis) => Ok((None, reduced(first, &sum.axis, sum.keep))),
-        Op::Norm(norm) if !first.any_finer(&norm.axis) => Ok((None, reduced(first, &norm.axis, norm.keep))),
+        Op::VectorNorm(norm) if !first.any_finer(&norm.axis) => Ok((None, reduced(first, &norm.axis, norm.keep))),
         Op::Amax(amax) => Ok((None, reduced(first, &amax.axis, amax.keep))),
         // a size of its own, whatever the map's
         Op::AdaptiveAvgPool2d(_) | Op::AdaptiveMaxPool2d(_) | Op::GlobalAvgPool2d(_) | Op::GlobalMaxPool2d(_) => {

@@ -117,8 +117,11 @@ impl<'a> Weights<'a> {
         let mut scale = vec![1f64; channels];
         for map in maps {
             match map {
-                ChannelMap::Norm { weight, bias, mean, var, eps } => {
-                    let (weight, bias) = (self.double(weight, channels)?, self.double(bias, channels)?);
+                ChannelMap::Norm { affine, mean, var, eps } => {
+                    let (weight, bias) = match affine {
+                        Some([weight, bias]) => (self.double(weight, channels)?, self.double(bias, channels)?),
+                        None => (vec![1.0; channels], vec![0.0; channels]),
+                    };
                     let (mean, var) = (self.double(mean, channels)?, self.double(var, channels)?);
                     for c in 0..channels {
                         let factor = weight[c] / (var[c] + eps).sqrt();

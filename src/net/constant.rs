@@ -24,8 +24,8 @@ impl Source {
 /// A function of each channel: `x * scale[c] + shift[c]`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChannelMap {
-    /// Batch norm by its running statistics.
-    Norm { weight: Source, bias: Source, mean: Source, var: Source, eps: f64 },
+    /// Batch norm by its running statistics, with its weight and bias where it has them.
+    Norm { affine: Option<[Source; 2]>, mean: Source, var: Source, eps: f64 },
     /// One factor a channel.
     Scale(Source),
     /// One number a channel that is added.
@@ -111,7 +111,7 @@ impl Constant {
 impl ChannelMap {
     fn sources(&self) -> Vec<&Source> {
         match self {
-            ChannelMap::Norm { weight, bias, mean, var, .. } => vec![weight, bias, mean, var],
+            ChannelMap::Norm { affine, mean, var, .. } => affine.iter().flatten().chain([mean, var]).collect(),
             ChannelMap::Scale(source) | ChannelMap::Shift(source) => vec![source],
         }
     }

@@ -40,9 +40,9 @@ impl Dump<'_> {
 
     fn constant(&self, constant: &Constant) -> String {
         let map = |map: &ChannelMap| match map {
-            ChannelMap::Norm { weight, .. } => {
-                let key = self.source(weight);
-                format!("norm {}", key.strip_suffix(".weight").unwrap_or(&key))
+            ChannelMap::Norm { mean, .. } => {
+                let key = self.source(mean);
+                format!("norm {}", key.strip_suffix(".running_mean").unwrap_or(&key))
             }
             ChannelMap::Scale(source) => format!("* {}", self.source(source)),
             ChannelMap::Shift(source) => format!("+ {}", self.source(source)),

@@ -1,4 +1,6 @@
-//! Mean 0 and variance 1 along an axis, as `torch.nn.LayerNorm`.
+//! Mean 0 and variance 1 along an axis, as `torch.nn.LayerNorm`, or mean square 1, as `torch.nn.RMSNorm`.
+
+use archc_base::Centre;
 
 use super::{Backward, Id, Layout, Net, Node, Step};
 use crate::ops::shape::Shape;
@@ -7,6 +9,7 @@ use crate::ops::shape::Shape;
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
     pub axis: usize,
+    pub centre: Centre,
     pub eps: f32,
 }
 
@@ -14,6 +17,7 @@ pub struct LayerNorm {
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNormData {
     pub axis: usize,
+    pub centre: Centre,
     pub eps: f32,
 }
 
@@ -21,12 +25,16 @@ pub struct LayerNormData {
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNormSums {
     pub axis: usize,
+    pub centre: Centre,
     pub eps: f32,
 }
 
 impl Step for LayerNorm {
     fn name(&self) -> &'static str {
-        "layer_norm"
+        match self.centre {
+            Centre::Mean => "layer_norm",
+            Centre::Zero => "rms_norm",
+        }
     }
 
     fn layout(&self, _node: &Node, _net: &Net) -> Layout {
@@ -39,14 +47,14 @@ impl Step for LayerNorm {
 
     fn gradient(&self, back: &mut Backward, y: Id, dy: Id) {
         let [x, weight, bias] = back.node(y).operands[..] else { unreachable!("three operands") };
-        let LayerNorm { axis, eps } = *self;
+        let LayerNorm { axis, centre, eps } = *self;
         if back.needs(weight) {
             let both = Shape::fixed([2, back.shape(weight).dims[0]]);
-            let sums = back.add(LayerNormSums { axis, eps }, vec![dy, x], both);
+            let sums = back.add(LayerNormSums { axis, centre, eps }, vec![dy, x], both);
             back.give_affine(sums, weight, bias);
         }
         if back.needs(x) {
-            let dx = back.add(LayerNormData { axis, eps }, vec![dy, x, weight], back.shape(x));
+            let dx = back.add(LayerNormData { axis, centre, eps }, vec![dy, x, weight], back.shape(x));
             back.give(x, dx);
         }
     }

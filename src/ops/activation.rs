@@ -404,7 +404,7 @@ op! {
     /// x over its Euclidean length along an axis (at least 1e-12), as `torch.nn.functional.normalize`.
     ///
     /// Any shape; the axis is never the batch. PyTorch's default axis is 1, archc's is the last. The length itself is
-    /// `norm`.
+    /// `vector_norm`.
     pub struct Normalize = "normalize", First {
         /// the axis whose length becomes 1; -1 is the last
         axis: i64 = "-1",

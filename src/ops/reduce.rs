@@ -94,7 +94,7 @@ op! {
     /// gradient at 0 is 0. Any shape; the batch is never one of them.
     ///
     /// Other norms are of other ops: the sum of sizes is `abs -> sum(axis)`, the largest size `abs -> amax(axis)`.
-    pub struct Norm = "norm", First {
+    pub struct VectorNorm = "vector_norm", First {
         /// the axis, or a list of them; -1 is the last
         axis: Vec<i64>,
         /// whether the axes stay, with length 1
@@ -102,13 +102,13 @@ op! {
     }
 }
 
-impl Operation for Norm {
+impl Operation for VectorNorm {
     fn check(&self) -> Result<(), Problem> {
-        some_axis("norm", &self.axis)
+        some_axis("vector_norm", &self.axis)
     }
 
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
-        reduced("norm", ins[0], &self.axis, self.keep)
+        reduced("vector_norm", ins[0], &self.axis, self.keep)
     }
 
     fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {

@@ -3,7 +3,7 @@
 //! for it. What learns is in training mode: its tensors are states, batch norms take the statistics of the batch and move
 //! the running ones, dropout is drawn.
 
-use archc_base::{Act, Binary as Of, Pool as Kernel, Reduce as By};
+use archc_base::{Act, Binary as Of, Centre, Pool as Kernel, Reduce as By};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::graph::NodeId;
@@ -198,33 +198,17 @@ impl Lower<'_> {
                 self.with_weight(kind, ins[0], conv.bias, out)
             }
             Op::Linear(linear) => self.with_weight(Linear, ins[0], linear.bias, out),
-            Op::BatchNorm2d(norm) if self.is_frozen() => {
-                let [weight, bias, mean, var] = [0, 1, 2, 3].map(|index| self.source(index));
-                self.channels(1, ChannelMap::Norm { weight, bias, mean, var, eps: norm.eps }, ins[0], out)
+            Op::BatchNorm2d(norm) => self.batch_norm(1, norm.affine, norm.eps, norm.momentum, ins[0], out),
+            Op::BatchNorm1d(norm) => {
+                self.batch_norm(axis(norm.axis), norm.affine, norm.eps, norm.momentum, ins[0], out)
             }
-            Op::BatchNorm2d(norm) => {
-                let (channels, height, width) = out.as_image().expect("the shape was inferred");
-                let both = Shape::fixed([2, channels]);
-                let stats = self.add(BatchStats, ins.clone(), both.clone());
-                let state = self.numbers[&(graph.owner(self.node), 2)];
-                let running = Running { state, momentum: norm.momentum as f32, count: height * width };
-                self.add(running, vec![stats], both);
-                let operands = vec![ins[0], stats, self.tensor(0), self.tensor(1)];
-                self.add(BatchNorm { eps: norm.eps as f32 }, operands, out)
-            }
-            Op::LayerNorm(norm) => self.layer_norm(input.rank() - 1, norm.eps, ins[0], out),
-            Op::LayerNorm2d(norm) => self.layer_norm(1, norm.eps, ins[0], out),
-            Op::GroupNorm(norm) => {
-                let kind = GroupNorm { groups: norm.groups, eps: norm.eps as f32 };
-                let (weight, bias) = (self.tensor(0), self.tensor(1));
-                if out.as_image().is_some() {
-                    return self.add(kind, vec![ins[0], weight, bias], out);
-                }
-                // whatever follows the channels is one line of pixels
-                let line = Shape::image(out.dims[0], out.dims[1..].iter().product(), 1);
-                let line_in = self.add(Reshape, ins, line.clone());
-                let normed = self.add(kind, vec![line_in, weight, bias], line);
-                self.add(Reshape, vec![normed], out)
+            Op::LayerNorm(norm) => self.layer_norm(Centre::Mean, axis(norm.axis), norm.affine, norm.eps, ins[0], out),
+            Op::LayerNorm2d(norm) => self.layer_norm(Centre::Mean, 1, norm.affine, norm.eps, ins[0], out),
+            Op::RmsNorm(norm) => self.layer_norm(Centre::Zero, axis(norm.axis), norm.affine, norm.eps, ins[0], out),
+            Op::GroupNorm(norm) => self.group_norm(norm.groups, norm.affine, norm.eps, ins[0], out),
+            Op::InstanceNorm2d(norm) => {
+                let groups = out.axis(1).expect("the shape was inferred");
+                self.group_norm(groups, norm.affine, norm.eps, ins[0], out)
             }
             Op::Prelu(_) => {
                 let slope = self.tensor(0);
@@ -269,7 +253,7 @@ impl Lower<'_> {
                 let sum = self.add(Reduce { reduce: By::Sum, axes }, vec![squares], out);
                 self.map(sum, Act::Linear { scale: (1.0 / divisor) as f32, shift: 0.0 })
             }
-            Op::Norm(norm) => {
+            Op::VectorNorm(norm) => {
                 let axes = norm.axis.iter().map(|at| axis(*at)).collect();
                 let squares = self.map(ins[0], Act::Square);
                 let sum = self.add(Reduce { reduce: By::Sum, axes }, vec![squares], out);
@@ -387,9 +371,75 @@ impl Lower<'_> {
         x
     }
 
-    fn layer_norm(&mut self, axis: usize, eps: f64, x: Id, out: Shape) -> Id {
-        let operands = vec![x, self.tensor(0), self.tensor(1)];
-        self.add(LayerNorm { axis, eps: eps as f32 }, operands, out)
+    /// Tensors of this index as a norm's factors and as what it adds, or 1 and 0 where it has none.
+    fn affine(&mut self, tensors: [Option<usize>; 2], channels: usize) -> [Id; 2] {
+        let none = [Constant::Scale { maps: vec![], channels }, Constant::Shift { bias: None, maps: vec![], channels }];
+        let mut none = none.into_iter();
+        tensors.map(|tensor| {
+            let none = none.next().expect("two of each");
+            match tensor {
+                Some(index) => self.tensor(index),
+                None => self.net.add_constant(none, vec![self.node]),
+            }
+        })
+    }
+
+    /// By the running statistics, or in training by those of the batch, which move them. Statistics are taken of images:
+    /// what has channels along another axis becomes one of as many pixels as it has places.
+    fn batch_norm(&mut self, axis: usize, affine: bool, eps: f64, momentum: f64, x: Id, out: Shape) -> Id {
+        let first = if affine { 2 } else { 0 };
+        if self.is_frozen() {
+            let [mean, var] = [first, first + 1].map(|index| self.source(index));
+            let affine = affine.then(|| [0, 1].map(|index| self.source(index)));
+            return self.channels(axis, ChannelMap::Norm { affine, mean, var, eps }, x, out);
+        }
+        let channels = out.axis(axis).expect("the shape was inferred");
+        let count = out.len() / channels;
+        let turned = axis != 1;
+        let (line, image) = (Shape::batched([channels, count]), Shape::image(channels, count, 1));
+        let mut image_in = x;
+        if turned {
+            image_in = self.add(Permute { axes: vec![0, 2, 1] }, vec![image_in], line.clone());
+        }
+        let image = if out.as_image().is_some() { out.clone() } else { image };
+        if out.as_image().is_none() {
+            image_in = self.add(Reshape, vec![image_in], image.clone());
+        }
+        let both = Shape::fixed([2, channels]);
+        let stats = self.add(BatchStats, vec![image_in], both.clone());
+        let state = self.numbers[&(self.typed.graph().owner(self.node), first)];
+        let running = Running { state, momentum: momentum as f32, count };
+        self.add(running, vec![stats], both);
+        let [weight, bias] = self.affine([affine.then_some(0), affine.then_some(1)], channels);
+        let normed = self.add(BatchNorm { eps: eps as f32 }, vec![image_in, stats, weight, bias], image);
+        match (out.as_image().is_some(), turned) {
+            (true, _) => normed,
+            (false, false) => self.add(Reshape, vec![normed], out),
+            (false, true) => {
+                let normed = self.add(Reshape, vec![normed], line);
+                self.add(Permute { axes: vec![0, 2, 1] }, vec![normed], out)
+            }
+        }
+    }
+
+    fn layer_norm(&mut self, centre: Centre, axis: usize, affine: bool, eps: f64, x: Id, out: Shape) -> Id {
+        let features = out.axis(axis).expect("the shape was inferred");
+        let shift = affine.then_some(1).filter(|_| centre == Centre::Mean);
+        let [weight, bias] = self.affine([affine.then_some(0), shift], features);
+        self.add(LayerNorm { axis, centre, eps: eps as f32 }, vec![x, weight, bias], out)
+    }
+
+    fn group_norm(&mut self, groups: usize, affine: bool, eps: f64, x: Id, out: Shape) -> Id {
+        let kind = GroupNorm { groups, eps: eps as f32 };
+        let [weight, bias] = self.affine([affine.then_some(0), affine.then_some(1)], out.dims[0]);
+        if out.as_image().is_some() {
+            return self.add(kind, vec![x, weight, bias], out);
+        }
+        // whatever follows the channels is one line of pixels
+        let line = Shape::image(out.dims[0], out.dims[1..].iter().product(), 1);
+        let line_in = self.add(Reshape, vec![x], line.clone());
+        let normed = self.add(kind, vec![line_in, weight, bias], line);
+        self.add(Reshape, vec![normed], out)
     }
 
     /// One window over the whole image is a mean or maximum of all pixels.

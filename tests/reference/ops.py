@@ -420,8 +420,38 @@ def plain_ops():
 
     case("pad", lambda x: F.pad(x, (1, 2, 0, 3), value=-0.75), [u(2, 3, 4)], positional=[1, 2, 0, 3], args={"value": -0.75})
 
+    for shape, axis in [((7, 5), 1), ((2, 5, 4), 1), ((2, 4, 5), 2), ((3, 4, 6), -1)]:
+        c = shape[axis]
+        stats = {"running_mean": u(c), "running_var": u(c, low=0.1)}
+        swap = lambda x, axis=axis: x if axis == 1 else x.transpose(1, 2)
+        run = lambda x, running_mean, running_var, weight=None, bias=None, swap=swap: swap(
+            F.batch_norm(swap(x), running_mean, running_var, weight, bias)
+        )
+        args = {"axis": axis} if axis != 1 else {}
+        case("batch_norm1d", run, [u(*shape)], {"weight": u(c), "bias": u(c), **stats}, args)
+    case("batch_norm1d", run, [u(3, 4, 6)], {"running_mean": u(6), "running_var": u(6, low=0.1)}, {"axis": -1, "affine": False})
+    run = lambda x, running_mean, running_var: F.batch_norm(x, running_mean, running_var)
+    case("batch_norm2d", run, [u(2, 5, 3, 4)], {"running_mean": u(5), "running_var": u(5, low=0.1)}, {"affine": False})
+
+    def over(compute, axis):
+        return lambda x, **params: compute(x.transpose(axis, -1), [x.shape[axis]], **params).transpose(axis, -1)
+
+    layer, rms = lambda x, shape, **p: F.layer_norm(x, shape, **p), lambda x, shape, **p: F.rms_norm(x, shape, eps=2**-23, **p)
+    case("layer_norm", over(layer, -1), [u(2, 3, 9)], args={"affine": False})
+    case("layer_norm", over(layer, 1), [u(2, 6, 5)], {"weight": u(6), "bias": u(6)}, {"axis": 1})
+    case("layer_norm2d", over(layer, 1), [u(2, 6, 5)], {"weight": u(6), "bias": u(6)})
+    case("layer_norm2d", over(layer, 1), [u(2, 6, 2, 3, 2)], args={"affine": False})
+    for shape in [(3, 7), (2, 3, 33), (2, 3, 2, 5)]:
+        case("rms_norm", over(rms, -1), [u(*shape)], {"weight": u(shape[-1])})
+    case("rms_norm", over(rms, 1), [u(2, 6, 3, 5)], {"weight": u(6)}, {"axis": 1})
+    case("rms_norm", lambda x: F.rms_norm(x, [9], eps=0.1), [u(2, 9)], args={"eps": 0.1, "affine": False})
+    case("group_norm", lambda x: F.group_norm(x, 2), [u(2, 6, 5)], args={"groups": 2, "affine": False})
+    case("instance_norm2d", lambda x: F.instance_norm(x), [u(2, 5, 3, 7)])
+    run = lambda x, weight, bias: F.instance_norm(x, weight=weight, bias=bias, eps=1e-3)
+    case("instance_norm2d", run, [u(2, 18, 5, 3)], {"weight": u(18), "bias": u(18)}, {"eps": 1e-3, "affine": True})
+
     norm = lambda x, axis, keepdim: torch.linalg.vector_norm(x, dim=axis, keepdim=keepdim)
-    for op, compute in (("sum", torch.sum), ("norm", norm), ("var", torch.var)):
+    for op, compute in (("sum", torch.sum), ("vector_norm", norm), ("var", torch.var)):
         for shape, axis, keep in [((2, 5, 3, 4), 1, True), ((2, 5, 3, 7), [2, 3], True), ((2, 5, 7), -1, False)]:
             run = lambda x, compute=compute, axis=axis, keep=keep: compute(x, axis, keepdim=keep)
             case(op, run, [u(*shape)], args={"axis": axis, **({"keep": True} if keep else {})})
@@ -431,7 +461,7 @@ def plain_ops():
     case("var", biased, [u(2, 9) + 300], args={"axis": 1, "unbiased": False})
     zero = u(2, 3, 4)
     zero[0, 1] = 0
-    case("norm", lambda x: torch.linalg.vector_norm(x, dim=2), [zero], args={"axis": 2})
+    case("vector_norm", lambda x: torch.linalg.vector_norm(x, dim=2), [zero], args={"axis": 2})
 
     for first, second in [((2, 3, 4, 5), (2, 3, 4, 5)), ((2, 3, 4, 5), (2, 3)), ((2, 3), (2, 3, 4, 5))]:
         wide = lambda x: x.reshape(*x.shape, *[1] * (4 - x.dim()))

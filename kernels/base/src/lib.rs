@@ -6,6 +6,7 @@
 
 mod act;
 mod binary;
+mod centre;
 mod dtype;
 mod formula;
 mod loss;
@@ -16,6 +17,7 @@ mod window;
 
 pub use act::Act;
 pub use binary::Binary;
+pub use centre::Centre;
 pub use dtype::DType;
 pub use loss::{Formulas, Loss, Outputs, ValueLoss};
 pub use pool::{Pool, Reduce};

@@ -136,9 +136,7 @@ pub(super) unsafe fn erf<S: Simd>(x: S::F) -> S::F {
 #[inline(always)]
 pub(super) unsafe fn ln_1p<S: Simd>(u: S::F) -> S::F {
     // SAFETY: the caller has the instruction set.
-    unsafe {
-        artanh_of_ratio::<S>(u, S::add(u, S::splat(2.0)))
-    }
+    unsafe { artanh_of_ratio::<S>(u, S::add(u, S::splat(2.0))) }
 }
 
 /// `2 artanh(a / b)` for `a / b` in [-1/5, 1/3].

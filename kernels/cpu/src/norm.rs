@@ -2,7 +2,7 @@
 //!
 //! Means and variances are taken in two passes over data that is in cache, in lanes, so that their error is small.
 
-use archc_base::Act;
+use archc_base::{Act, Centre};
 
 use super::act::Apply;
 use super::elementwise::Map;
@@ -11,11 +11,11 @@ use super::par::{Shared, ranges};
 use super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::view::{Image, ImageMut};
 
-/// `(x - mean) / sqrt(variance + eps) * weight + bias` over each row, then an activation. For NHWC this is both the
-/// layer norm of the last axis and that of the channels of each pixel.
-pub fn layer_norm(isa: Isa, io: Map, weight: Option<&[f32]>, bias: Option<&[f32]>, eps: f32, act: Act) {
+/// `(x - mean) / sqrt(variance + eps) * weight + bias` over each row, then an activation; about zero the mean is taken as 0,
+/// which makes it an RMS norm. For NHWC this is both the norm of the last axis and that of the channels of each pixel.
+pub fn layer_norm(isa: Isa, io: Map, centre: Centre, weight: Option<&[f32]>, bias: Option<&[f32]>, eps: f32, act: Act) {
     check_affine(weight, bias, io.cols);
-    rows(isa, &io, act, RowKind::LayerNorm { weight, bias, eps });
+    rows(isa, &io, act, RowKind::LayerNorm { centre, weight, bias, eps });
 }
 
 /// `x / max(sqrt(sum of x^2), eps)` over each row.
@@ -46,7 +46,7 @@ fn check_affine(weight: Option<&[f32]>, bias: Option<&[f32]>, cols: usize) {
 
 #[derive(Clone, Copy)]
 pub(super) enum RowKind<'a> {
-    LayerNorm { weight: Option<&'a [f32]>, bias: Option<&'a [f32]>, eps: f32 },
+    LayerNorm { centre: Centre, weight: Option<&'a [f32]>, bias: Option<&'a [f32]>, eps: f32 },
     L2 { eps: f32 },
     Softmax,
     LogSoftmax,
@@ -90,20 +90,9 @@ impl Task for RowTask<'_> {
         // SAFETY: the caller's; operands have at least `cols` values.
         unsafe {
             match kind {
-                RowKind::LayerNorm { weight, bias, eps } => {
-                    let mut sum = S::splat(0.0);
-                    lanes!(S, cols, |i, n| {
-                        sum = S::add(sum, ld::<S>(x.add(i), n));
-                    });
-                    let mean = S::splat(S::sum(sum) / cols as f32);
-                    // Lanes beyond the row must not count.
-                    let tail = first_lanes::<S>(mean, cols % S::N);
-                    let mut square = S::splat(0.0);
-                    lanes!(S, cols, |i, n| {
-                        let d = S::sub(ld::<S>(x.add(i), n), if n == S::N { mean } else { tail });
-                        square = S::fma(d, d, square);
-                    });
-                    let scale = S::splat(1.0 / (S::sum(square) / cols as f32 + eps).sqrt());
+                RowKind::LayerNorm { centre, weight, bias, eps } => {
+                    let (mean, rstd) = moments::<S>(x, cols, centre, eps);
+                    let (mean, scale) = (S::splat(mean), S::splat(rstd));
                     lanes!(S, cols, |i, n| {
                         let mut v = S::mul(S::sub(ld::<S>(x.add(i), n), mean), scale);
                         if let Some(weight) = weight {
@@ -155,6 +144,33 @@ impl Task for RowTask<'_> {
                 }
             }
         }
+    }
+}
+
+/// The centre of a row, and 1 / the root of the mean square about it.
+///
+/// # Safety
+/// The CPU must have the instruction set of `S`; the row is valid.
+#[inline(always)]
+pub(super) unsafe fn moments<S: Simd>(x: *const f32, cols: usize, centre: Centre, eps: f32) -> (f32, f32) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut mean = 0.0;
+        if centre == Centre::Mean {
+            let mut sum = S::splat(0.0);
+            lanes!(S, cols, |i, n| {
+                sum = S::add(sum, ld::<S>(x.add(i), n));
+            });
+            mean = S::sum(sum) / cols as f32;
+        }
+        // Lanes beyond the row must not count.
+        let tail = first_lanes::<S>(S::splat(mean), cols % S::N);
+        let mut square = S::splat(0.0);
+        lanes!(S, cols, |i, n| {
+            let d = S::sub(ld::<S>(x.add(i), n), if n == S::N { S::splat(mean) } else { tail });
+            square = S::fma(d, d, square);
+        });
+        (mean, 1.0 / (S::sum(square) / cols as f32 + eps).sqrt())
     }
 }
 
@@ -247,6 +263,9 @@ pub fn group_norm(
         return;
     }
     let (out, y_stride, per) = (Shared(y.data.as_mut_ptr()), y.stride, x.c / groups);
+    if per == 1 {
+        return instances(isa, x, [weight, bias], eps, act, out, y_stride);
+    }
     ranges(x.n * groups, 3 * x.h * x.w * per, |range| {
         for i in range {
             let (n, first) = (i / groups, i % groups * per);
@@ -268,6 +287,87 @@ pub fn group_norm(
             }
         }
     });
+}
+
+/// Group norm of channels that are a group each: lanes are channels, so that no sum crosses them.
+fn instances(isa: Isa, x: Image, affine: [Option<&[f32]>; 2], eps: f32, act: Act, out: Shared, y_stride: usize) {
+    let strips = x.c.div_ceil(STRIP);
+    ranges(x.n * strips, 3 * x.h * x.w * STRIP.min(x.c), |range| {
+        for i in range {
+            let (n, first) = (i / strips, i % strips * STRIP);
+            let from = |values: Option<&[f32]>| values.map_or(std::ptr::null(), |values| values[first..].as_ptr());
+            let (channels, y) = (STRIP.min(x.c - first), out.at(n * x.h * x.w * y_stride + first));
+            let x_at = x.data.as_ptr().wrapping_add(n * x.h * x.w * x.stride + first);
+            let [weight, bias] = affine.map(from);
+            let (lines, pixels, x_stride) = (x.h, x.w, x.stride);
+            isa.run(Instances(GroupTask {
+                x: x_at,
+                x_stride,
+                y,
+                y_stride,
+                lines,
+                pixels,
+                channels,
+                weight,
+                bias,
+                eps,
+            }));
+            if act != Act::None {
+                isa.run(Apply { act, x: y, x_stride: y_stride, y, y_stride, rows: lines * pixels, cols: channels });
+            }
+        }
+    });
+}
+
+/// Channels that are neighbours in a task of [`instances`]: a few cache lines of each pixel.
+const STRIP: usize = 64;
+
+/// Some channels of one image, each by itself.
+struct Instances(GroupTask);
+
+impl Task for Instances {
+    type Output = ();
+    /// # Safety
+    /// As [`Task::run`]; the channels lie inside the image, and y is this task's.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let GroupTask { x, x_stride, y, y_stride, lines, pixels, channels, weight, bias, eps } = self.0;
+        // SAFETY: the caller's.
+        unsafe {
+            let count = S::splat((lines * pixels) as f32);
+            lanes!(S, channels, |c, n| {
+                // a sum of lines, each of pixels: no sum is long
+                let mut mean = S::splat(0.0);
+                for line in 0..lines {
+                    let mut sum = S::splat(0.0);
+                    for px in line * pixels..(line + 1) * pixels {
+                        sum = S::add(sum, ld::<S>(x.add(px * x_stride + c), n));
+                    }
+                    mean = S::add(mean, sum);
+                }
+                let mean = S::div(mean, count);
+                let mut square = S::splat(0.0);
+                for line in 0..lines {
+                    let mut sum = S::splat(0.0);
+                    for px in line * pixels..(line + 1) * pixels {
+                        let d = S::sub(ld::<S>(x.add(px * x_stride + c), n), mean);
+                        sum = S::fma(d, d, sum);
+                    }
+                    square = S::add(square, sum);
+                }
+                let deviation = S::sqrt(S::add(S::div(square, count), S::splat(eps)));
+                let mut scale = S::div(S::splat(1.0), deviation);
+                if !weight.is_null() {
+                    scale = S::mul(scale, ld::<S>(weight.add(c), n));
+                }
+                let shift = if bias.is_null() { S::splat(0.0) } else { ld::<S>(bias.add(c), n) };
+                for px in 0..lines * pixels {
+                    let d = S::sub(ld::<S>(x.add(px * x_stride + c), n), mean);
+                    st::<S>(y.add(px * y_stride + c), S::fma(d, scale, shift), n);
+                }
+            });
+        }
+    }
 }
 
 /// One group of one image.

@@ -1,6 +1,6 @@
 // Each row by itself: layer norm, division by the norm, softmax and its logarithm.
 //
-// Formula   layer_norm   (x - mean) / sqrt(variance + eps) * weight[col] + bias[col]
+// Formula   layer_norm   (x - mean) / sqrt(variance + eps) * weight[col] + bias[col]; about zero the mean is taken as 0
 //           normalize    x / max(sqrt(sum of x^2), eps)
 //           softmax      e^(x - max) / sum of e^(x - max)
 //           log_softmax  x - max - ln(sum of e^(x - max))
@@ -72,7 +72,7 @@ KERNEL(layer_norm, THREADS, 2)(const __grid_constant__ Rows a) {
     row.each8(team, [&](float (&v)[8], int, int) {
         for (int i = 0; i < 8; ++i) sum += v[i];
     });
-    const float mean = team.sum(sum) / a.cols;
+    const float mean = a.about_zero ? 0.f : team.sum(sum) / a.cols;
     row.each8(team, [&](float (&v)[8], int, int count) {
         for (int i = 0; i < 8; ++i) {
             float d = i < count ? v[i] - mean : 0.f;

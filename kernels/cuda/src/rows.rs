@@ -6,7 +6,8 @@ use super::{Dtype, Launch, Stored, Variant};
 args! {
     const THREADS: usize = 256;
 
-    /// Each row by itself; y may be x. Weight and bias are float32 `[cols]`, for the layer norm alone.
+    /// Each row by itself; y may be x. Weight and bias are float32 `[cols]`, for the layer norm alone, and so is
+    /// `about_zero`: 1 where the mean is taken as 0, which makes it an RMS norm.
     pub struct Rows {
         x: *const Stored,
         y: *mut Stored,
@@ -17,7 +18,7 @@ args! {
         x_stride: i32,
         y_stride: i32,
         eps: f32,
-        reserved: i32,
+        about_zero: i32,
     }
 }
 

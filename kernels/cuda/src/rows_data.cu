@@ -1,6 +1,6 @@
 // Gradients of what works on rows: layer norm, softmax and its logarithm, division by the norm.
 //
-// Formula   layer_norm_data   rstd (g - mean(g) - n mean(g n)), g = d weight, n the normalised x
+// Formula   layer_norm_data   rstd (g - mean(g) - n mean(g n)), g = d weight, n the normalised x; about zero without mean(g)
 //           softmax_data      y (d - sum(d y))
 //           log_softmax_data  d - e^y sum(d)
 //           normalize_data    (d - x sum(d x) / norm^2) / norm, the norm being at least eps
@@ -33,7 +33,7 @@ DEV void moments_of(const RowsData& a, int row, float& mean, float& rstd) {
 #pragma unroll
         for (int i = 0; i < 8; ++i) sum += x[i];
     });
-    mean = warp_sum(sum) / a.io.cols;
+    mean = a.about_zero ? 0.f : warp_sum(sum) / a.io.cols;
     const float centre = mean;
     each8(a, row, [&](float(&)[8], float(&x)[8], int, int count) {
 #pragma unroll
@@ -73,7 +73,7 @@ KERNEL(layer_norm_data, THREADS, 2)(const __grid_constant__ RowsData a) {
             product = fmaf(g, (x[i] - mean) * rstd, product);
         }
     });
-    sum = warp_sum(sum) / a.io.cols;
+    sum = a.about_zero ? 0.f : warp_sum(sum) / a.io.cols;
     product = warp_sum(product) / a.io.cols;
     each8(a, row, [&](float(&d)[8], float(&x)[8], int col, int count) {
         float weight[8];

@@ -6,13 +6,13 @@ use super::{Backward, Dtype, Launch, Variant};
 args! {
     const THREADS: usize = 256;
 
-    /// Each row by itself, told by x, or y of a softmax.
+    /// Each row by itself, told by x, or y of a softmax. `about_zero` as in [`Rows`](super::Rows).
     pub struct RowsData {
         io: Backward,
         weight: *const f32,
         moments: *mut f32,
         eps: f32,
-        reserved: i32,
+        about_zero: i32,
     }
 }
 

@@ -129,7 +129,10 @@ mod tests {
 
     #[test]
     fn a_concept_has_an_enum() {
-        assert_eq!(Code::<archc_base::Reduce>::declaration(), "enum class ReduceOp : int { Mean = 0, Sum = 1, Max = 2 };\n");
+        assert_eq!(
+            Code::<archc_base::Reduce>::declaration(),
+            "enum class ReduceOp : int { Mean = 0, Sum = 1, Max = 2 };\n"
+        );
         assert_eq!(Code::<archc_base::Reduce>::declare("op"), "ReduceOp op");
     }
 }

@@ -80,7 +80,7 @@ fn gradients_are_pytorchs() {
         let typed = network(&text);
         let tensors = Golden { typed: &typed, file: &values, case: name };
         // batch norm as in eval mode
-        let frozen = op == "batch_norm2d";
+        let frozen = op.starts_with("batch_norm");
         let mut own = Case::with(&typed, &tensors, &|_| frozen, batch);
         let given: Vec<(String, Tensor)> = own
             .inputs

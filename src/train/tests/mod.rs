@@ -214,8 +214,60 @@ fn check(text: &str) {
 
 #[test]
 fn every_op_is_differentiated() {
-    // batch norm in training is another function than its reference
-    for (call, operands) in SAMPLES.iter().filter(|(call, _)| !call.starts_with("batch_norm2d")) {
+    // batch norm in training is another function than its reference, and has a test of its own
+    for (call, operands) in SAMPLES.iter().filter(|(call, _)| !call.starts_with("batch_norm")) {
         sample_network(call, operands).iter().for_each(|text| check(text));
+    }
+}
+
+#[test]
+fn batch_norms_take_the_statistics_of_the_batch() {
+    for (call, dims, axis) in [
+        ("batch_norm2d(affine = false)", "[5, 3, 4]", 1),
+        ("batch_norm1d", "[5]", 1),
+        ("batch_norm1d(affine = false)", "[5, 7]", 1),
+        ("batch_norm1d(axis = 2, affine = false)", "[7, 5]", 2),
+    ] {
+        // and something that learns
+        let text = format!("x = input({dims})\n y = {call} <- x\n u = prelu <- x\n ! y");
+        let typed = network(&text);
+        let mut case = Case::with(&typed, &Random(&typed), &|_| false, 6);
+        let states = case.training.kept().0.to_vec();
+        let given = case.inputs.clone();
+        let outputs = case.run(&given);
+        let of_channel = |value: &Tensor, channel: usize| -> (f64, f64) {
+            let inner: usize = value.shape()[axis + 1..].iter().product();
+            let own = value.data().iter().enumerate().filter(|(at, _)| at / inner % 5 == channel);
+            let own: Vec<f64> = own.map(|(_, value)| f64::from(*value)).collect();
+            let mean = own.iter().sum::<f64>() / own.len() as f64;
+            (mean, own.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / own.len() as f64)
+        };
+        let kept = case.training.kept().0.to_vec();
+        let views: Vec<_> = case.plan.net().states.iter().zip(case.plan.states()).collect();
+        let is_norm = |node: NodeId| typed.graph().node(node).op.name().starts_with("batch_norm");
+        let at = |role: &str| {
+            let named = |node: NodeId, index: usize| typed.params(node)[index].name == role;
+            views
+                .iter()
+                .find(|(state, _)| is_norm(state.node) && named(state.node, state.index))
+                .map(|(_, view)| view.offset)
+        };
+        let output = &outputs.iter().find(|(name, _)| name == "y").expect("the output").1;
+        let input = &given.iter().find(|(name, _)| name == "x").expect("the input").1;
+        for channel in 0..5 {
+            let (mean, variance) = of_channel(output, channel);
+            let of = |state: Option<usize>, none: f32| state.map_or(none, |at| states[at + channel]);
+            let (weight, bias) = (f64::from(of(at("weight"), 1.0)), f64::from(of(at("bias"), 0.0)));
+            assert!((mean - bias).abs() < 1e-5, "{call}: mean {mean} of channel {channel}, not {bias}");
+            assert!((variance / weight.powi(2) - 1.0).abs() < 1e-3, "{call}: variance {variance} of {channel}");
+            let running = at("running_mean").expect("it has one") + channel;
+            let want = 0.9 * f64::from(states[running]) + 0.1 * of_channel(input, channel).0;
+            assert!((f64::from(kept[running]) - want).abs() < 1e-5, "{call}: the running mean of {channel}");
+        }
+        let compared = case.check(&text, true, &mut |case, _, inputs| {
+            let outputs = case.run(inputs);
+            case.loss_of(&outputs)
+        });
+        assert!(compared > 0, "{call}");
     }
 }

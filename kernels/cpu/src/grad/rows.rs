@@ -1,8 +1,10 @@
 //! Backward of what works on rows: layer norm, softmax, L2 norm, prelu, and sums of columns.
 
+use archc_base::Centre;
+
 use super::super::elementwise::Map;
 use super::super::math::exp;
-use super::super::norm::first_lanes;
+use super::super::norm::moments;
 use super::super::par::ranges;
 use super::super::simd::{Isa, Simd, Task, lanes, ld, st};
 use super::super::view::Rows;
@@ -33,11 +35,11 @@ pub fn prelu_sums(isa: Isa, dy: Rows, x: Rows, out: &mut [f32]) {
 }
 
 /// Gradients of weight and bias of a layer norm, into `out` [2, cols].
-pub fn layer_norm_sums(isa: Isa, dy: Rows, x: Rows, eps: f32, out: &mut [f32]) {
+pub fn layer_norm_sums(isa: Isa, dy: Rows, x: Rows, centre: Centre, eps: f32, out: &mut [f32]) {
     check(&dy, &x);
     assert!(out.len() >= 2 * x.cols, "too small an output");
     let (weight, bias) = out.split_at_mut(x.cols);
-    over_rows(x.rows, x.cols, part(isa, Sum::Normed(eps), dy, x), |col, [product, sum]: [f64; 2]| {
+    over_rows(x.rows, x.cols, part(isa, Sum::Normed(centre, eps), dy, x), |col, [product, sum]: [f64; 2]| {
         weight[col] = product as f32;
         bias[col] = sum as f32;
     });
@@ -70,7 +72,7 @@ enum Sum {
     Plain,
     Negative,
     /// Of products with the normalised x, then plain.
-    Normed(f32),
+    Normed(Centre, f32),
 }
 
 struct Sums {
@@ -96,7 +98,7 @@ impl Task for Sums {
             for row in 0..rows {
                 let (dy, x) = (dy.add(row * stride), x.add(row * x_stride));
                 let moments = match kind {
-                    Sum::Normed(eps) => moments::<S>(x, cols, eps),
+                    Sum::Normed(centre, eps) => moments::<S>(x, cols, centre, eps),
                     _ => (0.0, 0.0),
                 };
                 let (mean, rstd) = (S::splat(moments.0), S::splat(moments.1));
@@ -108,7 +110,7 @@ impl Task for Sums {
                             let low = S::min(S::splat(0.0), ld::<S>(x.add(c), n));
                             st::<S>(to.add(c), S::fma(d, low, ld::<S>(to.add(c), n)), n);
                         }
-                        Sum::Normed(_) => {
+                        Sum::Normed(..) => {
                             let normed = S::mul(S::sub(ld::<S>(x.add(c), n), mean), rstd);
                             st::<S>(to.add(c), S::fma(d, normed, ld::<S>(to.add(c), n)), n);
                             st::<S>(to.add(cols + c), S::add(ld::<S>(to.add(cols + c), n), d), n);
@@ -120,33 +122,10 @@ impl Task for Sums {
     }
 }
 
-/// Mean and 1 / standard deviation of a row.
-///
-/// # Safety
-/// The CPU must have the instruction set of `S`; the row is valid.
-#[inline(always)]
-unsafe fn moments<S: Simd>(x: *const f32, cols: usize, eps: f32) -> (f32, f32) {
-    // SAFETY: the caller's.
-    unsafe {
-        let mut sum = S::splat(0.0);
-        lanes!(S, cols, |i, n| {
-            sum = S::add(sum, ld::<S>(x.add(i), n));
-        });
-        let mean = S::sum(sum) / cols as f32;
-        let tail = first_lanes::<S>(S::splat(mean), cols % S::N);
-        let mut square = S::splat(0.0);
-        lanes!(S, cols, |i, n| {
-            let d = S::sub(ld::<S>(x.add(i), n), if n == S::N { S::splat(mean) } else { tail });
-            square = S::fma(d, d, square);
-        });
-        (mean, 1.0 / (S::sum(square) / cols as f32 + eps).sqrt())
-    }
-}
-
 /// `io` reads dy, and may write over it.
-pub fn layer_norm_data(isa: Isa, io: Map, x: Rows, weight: &[f32], eps: f32) {
+pub fn layer_norm_data(isa: Isa, io: Map, x: Rows, weight: &[f32], centre: Centre, eps: f32) {
     assert!(weight.len() >= x.cols, "too few values for the channels");
-    rows(isa, &io, x, Kind::LayerNorm { weight, eps });
+    rows(isa, &io, x, Kind::LayerNorm { weight, centre, eps });
 }
 
 /// The gradient of a softmax, or of its logarithm, whose result is `y`.
@@ -177,7 +156,7 @@ fn rows(isa: Isa, io: &Map, seen: Rows, kind: Kind) {
 
 #[derive(Clone, Copy)]
 enum Kind<'a> {
-    LayerNorm { weight: &'a [f32], eps: f32 },
+    LayerNorm { weight: &'a [f32], centre: Centre, eps: f32 },
     Softmax,
     LogSoftmax,
     Normalize { eps: f32 },
@@ -202,8 +181,8 @@ impl Task for Row<'_> {
         // SAFETY: the caller's; operands have at least `cols` values.
         unsafe {
             match kind {
-                Kind::LayerNorm { weight, eps } => {
-                    let (mean, rstd) = moments::<S>(seen, cols, eps);
+                Kind::LayerNorm { weight, centre, eps } => {
+                    let (mean, rstd) = moments::<S>(seen, cols, centre, eps);
                     let (mean, rstd) = (S::splat(mean), S::splat(rstd));
                     let (mut sum, mut product) = (S::splat(0.0), S::splat(0.0));
                     lanes!(S, cols, |c, n| {
@@ -213,7 +192,8 @@ impl Task for Row<'_> {
                         product = S::fma(g, normed, product);
                     });
                     let share = 1.0 / cols as f32;
-                    let (sum, product) = (S::splat(S::sum(sum) * share), S::splat(S::sum(product) * share));
+                    let sum = if centre == Centre::Mean { S::sum(sum) * share } else { 0.0 };
+                    let (sum, product) = (S::splat(sum), S::splat(S::sum(product) * share));
                     lanes!(S, cols, |c, n| {
                         let g = S::mul(ld::<S>(dy.add(c), n), ld::<S>(weight.as_ptr().add(c), n));
                         let normed = S::mul(S::sub(ld::<S>(seen.add(c), n), mean), rstd);

@@ -1,6 +1,6 @@
 //! Functions of values, pairs and rows; attention.
 
-use archc_base::{Act, Binary};
+use archc_base::{Act, Binary, Centre};
 
 use super::*;
 
@@ -203,7 +203,17 @@ fn norms_and_softmax_of_rows() {
                 let norm = |i: usize| (r[i] - mean) / (var + 1e-3).sqrt() * f64::from(w[i]) + f64::from(b[i]);
                 (0..cols).map(|i| Act::Gelu.apply(norm(i))).collect()
             });
-            close(&run(&|io| layer_norm(isa, io, Some(&w), Some(&b), 1e-3, Act::Gelu)), &want, 2e-6, &what);
+            close(
+                &run(&|io| layer_norm(isa, io, Centre::Mean, Some(&w), Some(&b), 1e-3, Act::Gelu)),
+                &want,
+                2e-6,
+                &what,
+            );
+            let want = by_row(&|r| {
+                let square = r.iter().map(|v| v * v).sum::<f64>() / cols as f64;
+                (0..cols).map(|i| r[i] / (square + 1e-3).sqrt() * f64::from(w[i])).collect()
+            });
+            close(&run(&|io| layer_norm(isa, io, Centre::Zero, Some(&w), None, 1e-3, Act::None)), &want, 2e-6, &what);
             let want = by_row(&|r| {
                 let norm = r.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-12);
                 r.iter().map(|v| v / norm).collect()

@@ -1,6 +1,6 @@
 //! Norms, softmax, and sums of columns.
 
-use archc_base::Act;
+use archc_base::{Act, Centre};
 use archc_cpu::grad::{self, BatchNorm};
 use archc_cpu::{Epilogue, Image, ImageMut, Isa, Rows};
 
@@ -12,17 +12,19 @@ fn sums_of_columns() {
         let mut rng = rng(number as u64 + 80);
         let (x, dy, weight) = (rng.vec(rows * cols), rng.vec(rows * cols), rng.vec(cols));
         let eps = 1e-5f32;
-        let mut want = [vec![0.0; cols], vec![0.0; cols], vec![0.0; cols]];
+        let mut want = [0; 4].map(|_| vec![0.0; cols]);
         for row in 0..rows {
             let range = row * cols..(row + 1) * cols;
             let own = wide(&x[range.clone()]);
             let mean = own.iter().sum::<f64>() / cols as f64;
             let var = own.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / cols as f64;
+            let square = own.iter().map(|v| v * v).sum::<f64>() / cols as f64;
             for (col, d) in dy[range].iter().enumerate() {
                 let d = f64::from(*d);
                 want[0][col] += d;
                 want[1][col] += d * own[col].min(0.0);
                 want[2][col] += d * (own[col] - mean) / (var + f64::from(eps)).sqrt();
+                want[3][col] += d * own[col] / (square + f64::from(eps)).sqrt();
             }
         }
         let (x_gaps, dy_gaps) = (spaced(&x, cols, cols + 2), spaced(&dy, cols, cols + 1));
@@ -43,8 +45,11 @@ fn sums_of_columns() {
             if cols > 1 {
                 close(&run(1, &|out| grad::prelu_sums(isa, dy_rows, x_rows, out)), &total, 1e-4, &what);
             }
-            let both = [want[2].clone(), want[0].clone()].concat();
-            close(&run(2 * cols, &|out| grad::layer_norm_sums(isa, dy_rows, x_rows, eps, out)), &both, 3e-5, &what);
+            for (centre, by_weight) in [(Centre::Mean, &want[2]), (Centre::Zero, &want[3])] {
+                let both = [by_weight.clone(), want[0].clone()].concat();
+                let got = run(2 * cols, &|out| grad::layer_norm_sums(isa, dy_rows, x_rows, centre, eps, out));
+                close(&got, &both, 3e-5, &format!("{centre:?} of {what}"));
+            }
             // rows of their own
             let got = mapped(&what, &dy, cols, |io| grad::prelu_data(isa, io, x_rows, &weight));
             let slopes: Vec<f64> = (0..rows * cols)
@@ -69,14 +74,18 @@ fn norms_of_rows() {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let n = cols as f64;
         let eps = 1e-3f32;
-        let layer = by_rows(&dy, cols, |row, dy| {
-            let x = at(row);
-            let mean = x.iter().sum::<f64>() / n;
-            let rstd = 1.0 / (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n + f64::from(eps)).sqrt();
-            let normed: Vec<f64> = x.iter().map(|v| (v - mean) * rstd).collect();
-            let g: Vec<f64> = dy.iter().zip(&weight).map(|(d, w)| d * f64::from(*w)).collect();
-            let (sum, product) = (g.iter().sum::<f64>() / n, dot(&g, &normed) / n);
-            g.iter().zip(&normed).map(|(g, normed)| rstd * (g - sum - normed * product)).collect()
+        let centres = [Centre::Mean, Centre::Zero];
+        let layers = centres.map(|centre| {
+            by_rows(&dy, cols, |row, dy| {
+                let x = at(row);
+                let is_mean = f64::from(u8::from(centre == Centre::Mean));
+                let mean = is_mean * x.iter().sum::<f64>() / n;
+                let rstd = 1.0 / (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n + f64::from(eps)).sqrt();
+                let normed: Vec<f64> = x.iter().map(|v| (v - mean) * rstd).collect();
+                let g: Vec<f64> = dy.iter().zip(&weight).map(|(d, w)| d * f64::from(*w)).collect();
+                let (sum, product) = (is_mean * g.iter().sum::<f64>() / n, dot(&g, &normed) / n);
+                g.iter().zip(&normed).map(|(g, normed)| rstd * (g - sum - normed * product)).collect()
+            })
         });
         let softmax = |row: usize| {
             let x = at(row);
@@ -105,8 +114,10 @@ fn norms_of_rows() {
         let view = |values| Rows::new(values, rows, cols).spaced(cols + 4);
         for isa in Isa::all() {
             let what = format!("{rows} x {cols} with {}", isa.name());
-            let got = mapped(&what, &dy, cols, |io| grad::layer_norm_data(isa, io, view(&x_gaps), &weight, eps));
-            close(&got, &layer, 1e-5, &format!("layer norm of {what}"));
+            for (centre, layer) in centres.into_iter().zip(&layers) {
+                let data = |io: archc_cpu::Map| grad::layer_norm_data(isa, io, view(&x_gaps), &weight, centre, eps);
+                close(&mapped(&what, &dy, cols, data), layer, 1e-5, &format!("{centre:?} norm of {what}"));
+            }
             let got = mapped(&what, &dy, cols, |io| grad::softmax_data(isa, io, view(&y_gaps), false));
             close(&got, &soft, 1e-6, &format!("softmax of {what}"));
             let got = mapped(&what, &dy, cols, |io| grad::softmax_data(isa, io, view(&log_gaps), true));

@@ -13,7 +13,8 @@ fn rows_of_all_lengths() {
             let x: Vec<f32> = random.numbers(rows * cols).into_iter().map(|v| v * 4.0).collect();
             let (weight, bias) = (random.numbers(cols), random.numbers(cols));
             let (weights, biases) = (Buffer::of(&weight), Buffer::of(&bias));
-            for kernel in ["layer_norm", "normalize", "softmax", "log_softmax"] {
+            for kernel in ["layer_norm", "rms_norm", "normalize", "softmax", "log_softmax"] {
+                let is_rms = kernel == "rms_norm";
                 let on_device = Values::rows(dtype, &x, cols, cols + gap, 0);
                 let y = Values::poison(dtype, (rows - 1) * (cols + gap) + cols, 0);
                 let args = Rows {
@@ -26,9 +27,9 @@ fn rows_of_all_lengths() {
                     x_stride: (cols + gap) as i32,
                     y_stride: (cols + gap) as i32,
                     eps: 1e-5,
-                    reserved: 0,
+                    about_zero: is_rms.into(),
                 };
-                run(&args.launch(dtype, kernel), &args);
+                run(&args.launch(dtype, if is_rms { "layer_norm" } else { kernel }), &args);
                 let x = on_device.read_rows(cols, cols + gap);
                 let want: Vec<f64> = x.chunks(cols).flat_map(|row| row_of(kernel, row, &weight, &bias)).collect();
                 // log softmax of a single column is zero
@@ -43,11 +44,13 @@ fn row_of(kernel: &str, row: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f64> {
     let row: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
     let mean = row.iter().sum::<f64>() / row.len() as f64;
     let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / row.len() as f64;
+    let square = row.iter().map(|v| v * v).sum::<f64>() / row.len() as f64;
     let norm = row.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-5);
     let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = row.iter().map(|v| (v - top).exp()).sum();
     let one = |(at, v): (usize, &f64)| match kernel {
         "layer_norm" => (v - mean) / (variance + 1e-5f32 as f64).sqrt() * f64::from(weight[at]) + f64::from(bias[at]),
+        "rms_norm" => v / (square + 1e-5f32 as f64).sqrt() * f64::from(weight[at]) + f64::from(bias[at]),
         "normalize" => v / norm,
         "softmax" => (v - top).exp() / sum,
         _ => v - top - sum.ln(),

@@ -8,17 +8,17 @@ use super::super::step::Opened;
 super::rows! {
     LayerNorm, "layer norm", |own, chunk, io| {
         let [weight, bias] = chunk.weights;
-        kernels::layer_norm(chunk.isa, io.map(), Some(weight), Some(bias), own.eps, Act::None);
+        kernels::layer_norm(chunk.isa, io.map(), own.centre, Some(weight), Some(bias), own.eps, Act::None);
     };
     Normalize, "l2 norm", |own, chunk, io| kernels::l2_normalize(chunk.isa, io.map(), own.eps);
 }
 
 super::float! {
     LayerNormData, "layer_norm_data", |own, isa, io, Opened { y, reads: [dy, x, weight, ..], .. }| {
-        grad::layer_norm_data(isa, io.map(y, dy), io.reads[1].rows(x), weight, own.eps);
+        grad::layer_norm_data(isa, io.map(y, dy), io.reads[1].rows(x), weight, own.centre, own.eps);
     };
     LayerNormSums, "layer_norm_sums", |own, isa, io, Opened { y, reads: [dy, x, ..], .. }| {
-        grad::layer_norm_sums(isa, io.reads[0].rows(dy), io.reads[1].rows(x), own.eps, y);
+        grad::layer_norm_sums(isa, io.reads[0].rows(dy), io.reads[1].rows(x), own.centre, own.eps, y);
     };
     NormalizeData, "normalize_data", |own, isa, io, Opened { y, reads: [dy, x, ..], .. }| {
         grad::normalize_data(isa, io.map(y, dy), io.reads[1].rows(x), own.eps);

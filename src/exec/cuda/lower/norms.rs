@@ -2,6 +2,7 @@
 
 use std::mem::offset_of;
 
+use archc_base::Centre;
 use archc_cuda::{Backward, ColumnEnd, ColumnMode, Columns, Rows, RowsData};
 
 use super::channels::over;
@@ -33,16 +34,25 @@ pub(super) fn rows_data(to: &Lower, kernel: &'static str, given: RowsData) -> Re
     Ok(vec![ready(args.launch(to.dtype, kernel), &args)])
 }
 
+fn about_zero(centre: Centre) -> i32 {
+    (centre == Centre::Zero).into()
+}
+
 impl OnCuda for LayerNorm {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let [_, weight, bias] = to.operands()?;
-        rows(to, "layer_norm", Rows { weight, bias, eps: self.eps, ..Rows::default() })
+        rows(
+            to,
+            "layer_norm",
+            Rows { weight, bias, eps: self.eps, about_zero: about_zero(self.centre), ..Rows::default() },
+        )
     }
 }
 
 impl OnCuda for LayerNormData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        rows_data(to, "layer_norm_data", RowsData { weight: to.address(2)?, eps: self.eps, ..RowsData::default() })
+        let (weight, about_zero) = (to.address(2)?, about_zero(self.centre));
+        rows_data(to, "layer_norm_data", RowsData { weight, eps: self.eps, about_zero, ..RowsData::default() })
     }
 }
 
@@ -51,7 +61,7 @@ impl OnCuda for LayerNormSums {
         let x = to.rows(to.view(1));
         let (rows, cols, seen_stride) = (x.rows, x.cols, x.stride);
         let io = Backward { seen: to.address(1)?, rows, cols, seen_stride, ..Backward::default() };
-        let moments = RowsData { io, eps: self.eps, ..RowsData::default() };
+        let moments = RowsData { io, eps: self.eps, about_zero: about_zero(self.centre), ..RowsData::default() };
         let bytes = 8 * rows as usize;
         let launch = moments.launch(to.dtype, "row_moments");
         let first = scratch(launch, &moments, &[(offset_of!(RowsData, moments), 0)], bytes);
