@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from timm.layers import AttentionPoolLatent, LayerNorm, SwiGLU, SwiGLUPacked
 from timm.layers.activations import QuickGELU
+from timm.layers.grn import GlobalResponseNorm
 from torch import nn
 
 from branches import TENSORS, case
@@ -35,6 +36,21 @@ class Transformers(nn.Module):
         return {"output": x, **{name: getattr(self, name)(x) for name in blocks}}
 
 
+class Responses(nn.Module):
+    """The norm of responses, in both layouts."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 1)
+        self.first = GlobalResponseNorm(6, channels_last=False)
+        self.last = GlobalResponseNorm(6)
+
+    def forward(self, x):
+        x = self.conv(x)
+        last = x.permute(0, 2, 3, 1)
+        return {"output": last, "first": self.first(x), "last": self.last(last)}
+
+
 def scattered(net):
     """Tensors that are no constants, so that none is without effect."""
     for p in net.parameters():
@@ -45,6 +61,7 @@ def scattered(net):
 def main():
     torch.manual_seed(0)
     case("transformers", scattered(Transformers()), image=torch.randn(2, 9, 12))
+    case("responses", scattered(Responses()), image=torch.randn(2, 3, 7, 5))
     save_file(dict(sorted(TENSORS.items())), HERE / "blocks.safetensors")
 
 
