@@ -1,9 +1,9 @@
 //! Statements, chains and steps.
 
 use super::value::{BindingKind, Function, Place, Value};
-use super::{Builder, Env, Labelled, Limit, Naming, Target};
+use super::{Builder, Env, Labelled, Limit, Naming, Outputs, Target};
 use crate::diag::{At, Code, Problem, Result};
-use crate::graph::{NodeId, path};
+use crate::graph::{NodeId, OWN_OUTPUT, path};
 use crate::ops;
 use crate::source::Span;
 use crate::syntax::tree::{self, Body, Chain, ExprKind, LabelPart, Let, Over, Step, StepKind, Stmt};
@@ -80,6 +80,7 @@ impl<'a> Builder<'a, '_> {
                 env.forget_lets(mark);
                 Ok(())
             }
+            Stmt::Output(one) => self.further_output(env, one),
             Stmt::Chain(chain) => {
                 let result = self.chain(env, chain, env.prev.clone())?;
                 // a statement that is only a parameter is no result
@@ -90,6 +91,33 @@ impl<'a> Builder<'a, '_> {
                 Ok(())
             }
         }
+    }
+
+    /// `output NAME = ..`: one more output, which is never the result.
+    fn further_output(&mut self, env: &mut Env<'a>, one: &'a tree::FurtherOutput) -> Result<()> {
+        match env.outputs {
+            Outputs::Named => {}
+            Outputs::Left => return Ok(()),
+            Outputs::Refused => {
+                let problem = Problem::new(Code::BadEdit, "only the body of a network has further outputs");
+                return Err(problem.hint("an edit adds one by itself: `output aux = layer3 -> ..`").at(one.span));
+            }
+        }
+        let prev = env.prev.clone();
+        let value = self.value_of_chain(env, &one.value);
+        env.prev = prev;
+        let Some(node) = self.flowing(&Some(value?), one.value.span)? else { return Ok(()) };
+        let name = &one.name.value;
+        if name == OWN_OUTPUT {
+            let problem = Problem::new(Code::Duplicate, format!("`{name}` is the network's own output"));
+            return Err(problem.hint("choose another name for a further one").at(one.name.span));
+        }
+        if let Some((_, first)) = self.further.get(name) {
+            let problem = Problem::new(Code::Duplicate, format!("there is an output `{name}` already"));
+            return Err(problem.see(*first, "named here").at(one.name.span));
+        }
+        self.further.insert(name.clone(), (node, one.span));
+        Ok(())
     }
 
     fn run_for(&mut self, env: &mut Env<'a>, one: &'a tree::For) -> Result<()> {
@@ -578,6 +606,7 @@ fn span_of(stmt: &Stmt) -> Span {
         Stmt::Let(Let::Function { span, .. } | Let::Values { span, .. }) => *span,
         Stmt::For(one) => one.span,
         Stmt::If(one) => one.span,
+        Stmt::Output(one) => one.span,
         Stmt::Chain(chain) => chain.span,
     }
 }

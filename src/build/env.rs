@@ -18,6 +18,17 @@ pub enum Naming {
     Numbered,
 }
 
+/// What becomes of `output NAME = ..` in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// The network is the base: it has one more output.
+    Named,
+    /// The network is a layer of another, which takes its own result alone: the line is left out.
+    Left,
+    /// A block and the text of an edit have one result.
+    Refused,
+}
+
 /// The surroundings of a statement.
 #[derive(Clone)]
 pub struct Env<'a> {
@@ -35,6 +46,7 @@ pub struct Env<'a> {
     pub input: Option<Value<'a>>,
     /// `prev`: what the next chain takes.
     pub prev: Option<Value<'a>>,
+    pub outputs: Outputs,
     /// The text of an edit: paths of the network are values.
     pub sees_paths: bool,
     /// What `same` is, in the text of a `replace`.
@@ -71,6 +83,7 @@ impl<'a> Env<'a> {
             naming: Naming::ByOp,
             input: None,
             prev: None,
+            outputs: Outputs::Refused,
             sees_paths: false,
             same: None,
             hidden: None,

@@ -18,10 +18,11 @@ mod value;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
+use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use budget::{Budget, Limit};
-pub use env::{Env, Naming, Same};
+pub use env::{Env, Naming, Outputs, Same};
 pub use network::{BaseInfo, build_base};
 use value::MAX_NESTED;
 pub use value::{BindingKind, List, Target, Value};
@@ -61,6 +62,8 @@ pub struct Builder<'a, 'p> {
     labels: FxHashMap<String, Span>,
     /// The maps of the network as the edit at work found it.
     maps: OnceCell<Vec<Map>>,
+    /// What the base says of further outputs: by name, with the line.
+    further: IndexMap<String, (NodeId, Span)>,
     /// `out` in the text of `insert .. beside`, and in the blocks that it calls.
     pub out: Option<NodeId>,
 }
@@ -95,6 +98,7 @@ impl<'a, 'p> Builder<'a, 'p> {
             entries: FxHashMap::default(),
             labels: FxHashMap::default(),
             maps: OnceCell::new(),
+            further: IndexMap::new(),
             out: None,
         }
     }

@@ -1,7 +1,7 @@
 //! Networks: instances as the base of a spec, or as a scope inside another network.
 
 use super::value::{BindingKind, CallArg, Callable, Target, Value};
-use super::{Builder, Env, Naming};
+use super::{Builder, Env, Naming, Outputs};
 use crate::diag::{Code, Problem, Result, list, suggest};
 use crate::graph::{NewNode, OWN_OUTPUT};
 use crate::ops::constant::Input;
@@ -54,6 +54,7 @@ pub fn build_base<'a>(builder: &mut Builder<'a, '_>, base: &'a tree::Base) -> Re
     let callable = builder.with_args(&mut spec, callable, &base.args)?;
     builder.open_scope("", Some(&network.name.value), Naming::ByOp, None, network.name.span)?;
     let mut instance = builder.instance(module, network, &callable.args, "", None, base.name.span)?;
+    instance.env.outputs = Outputs::Named;
     let roles = std::mem::take(&mut instance.roles);
     let mut info = BaseInfo { name: base.name.value.clone(), roles, ..BaseInfo::default() };
     inputs(builder, base, &mut spec, &mut instance, &mut info)?;
@@ -71,6 +72,9 @@ pub fn build_base<'a>(builder: &mut Builder<'a, '_>, base: &'a tree::Base) -> Re
     };
     builder.close_scope("", Some(output));
     builder.patch.set_output(OWN_OUTPUT, output, None);
+    for (name, (node, span)) in std::mem::take(&mut builder.further) {
+        builder.patch.set_output(&name, node, Some(span));
+    }
     Ok(info)
 }
 
@@ -217,6 +221,7 @@ impl<'a> Builder<'a, '_> {
     ) -> Result<Option<Value<'a>>> {
         let input = self.flowing(&value, span)?;
         let mut instance = self.instance(module, network, args, at, value.clone(), span)?;
+        instance.env.outputs = Outputs::Left;
         self.open_scope(at, Some(&network.name.value), Naming::ByOp, input, span)?;
         if let (Some(value), Some(tree::Input { name: Some(name), .. })) = (&value, instance.body.inputs.first()) {
             instance.env.bind(&name.value, value.clone(), BindingKind::Label);

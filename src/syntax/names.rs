@@ -76,6 +76,7 @@ fn in_body<'t>(body: &'t Body, found: &mut dyn FnMut(&'t str)) {
                 in_body(&one.then, found);
                 one.otherwise.iter().for_each(|body| in_body(body, found));
             }
+            Stmt::Output(one) => in_chain(&one.value, found),
             Stmt::Chain(chain) => in_chain(chain, found),
         }
     }

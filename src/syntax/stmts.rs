@@ -26,6 +26,7 @@ impl Builder<'_> {
             Rule::let_stmt => self.let_stmt(pair).map(Stmt::Let),
             Rule::for_stmt => self.for_stmt(pair).map(Stmt::For),
             Rule::if_stmt => self.if_stmt(pair).map(Stmt::If),
+            Rule::out_stmt => self.out_stmt(pair).map(Stmt::Output),
             Rule::chain => self.chain(pair, self.depth).map(Stmt::Chain),
             Rule::bad => return self.bad(&pair, context),
             _ => return,
@@ -100,6 +101,12 @@ impl Builder<'_> {
             built = Some(If { condition: condition?, then, otherwise, span: start.to(end) });
         }
         Ok(built.expect(SHAPE))
+    }
+
+    fn out_stmt(&mut self, pair: Pair) -> Result<FurtherOutput> {
+        let name = self.name(&child(&pair, Rule::name).expect(SHAPE));
+        let value = self.chain(child(&pair, Rule::chain).expect(SHAPE), self.depth)?;
+        Ok(FurtherOutput { name, value, span: self.span(&pair) })
     }
 
     pub fn chain(&mut self, pair: Pair, depth: usize) -> Result<Chain> {

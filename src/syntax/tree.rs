@@ -204,7 +204,16 @@ pub enum Stmt {
     Let(Let),
     For(For),
     If(If),
+    Output(FurtherOutput),
     Chain(Chain),
+}
+
+/// `output aux = layer3 -> aux_classifier: fcn_head(21)` in a network's body
+#[derive(Clone, Debug, PartialEq)]
+pub struct FurtherOutput {
+    pub name: Name,
+    pub value: Chain,
+    pub span: Span,
 }
 
 #[derive(Clone, Debug, PartialEq)]

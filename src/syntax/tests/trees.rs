@@ -102,6 +102,7 @@ fn show_stmt(stmt: &Stmt) -> String {
             let otherwise = otherwise.as_ref().map(|body| format!(" else {}", show_body(body)));
             format!("if {} {}{}", show(condition), show_body(then), otherwise.unwrap_or_default())
         }
+        Stmt::Output(one) => format!("output {} = {}", one.name.value, show_chain(&one.value)),
         Stmt::Chain(chain) => show_chain(chain),
     }
 }
@@ -191,6 +192,8 @@ fn statements_end_where_they_should() {
         ("for i in 1..=len(d) { a }", "for i in 1..=len(d) {a}"),
         ("for a, b in [(1, 16), (6, 24)] { c }", "for a,b in [[1 16] [6 24]] {c}"),
         ("for i in depths { a }", "for i in depths {a}"),
+        ("output x = a\n -> b\nc", "output x = a -> b; c"),
+        ("output: a -> b", "output: a -> b"),
         ("x: { a }", "x: {a}"),
         ("{ a }", "{a}"),
         ("seq { a; b }", "seq {a; b}"),
