@@ -128,7 +128,9 @@ def fit(module, x, seed=1):
             elif not p.any():  # what starts at zero: biases, a ViT's class token
                 p.normal_(0, 0.1, generator=generator)
     norms = [m for m in module.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    training = module.training  # some run further heads where the module, not its parts, is in training
     module.eval()
+    module.training = training
     for m in norms:
         m.reset_running_stats()
         m.momentum = None  # the mean over all passes
@@ -136,7 +138,9 @@ def fit(module, x, seed=1):
     with torch.no_grad():
         for _ in range(2 if norms else 0):
             module(torch.randn(x.shape, generator=generator))
-    return module.eval()
+    module.eval()
+    module.training = training
+    return module
 
 
 def reference(module, x):

@@ -30,6 +30,11 @@ SEGMENTATION = """
 fcn_resnet50 fcn_resnet101 deeplabv3_resnet50 deeplabv3_resnet101 deeplabv3_mobilenet_v3_large lraspp_mobilenet_v3_large
 """.split()
 
+# With the heads beside their own that published files hold, each one more output.
+HEADED = """
+googlenet inception_v3 fcn_resnet50 deeplabv3_resnet50 deeplabv3_mobilenet_v3_large
+""".split()
+
 # By timm's names, with `timm_` before one that torchvision has too.
 TIMM = """
 vit_tiny_patch16_224 vit_tiny_patch16_384 vit_small_patch32_224 vit_small_patch32_384 vit_small_patch16_224
@@ -125,7 +130,8 @@ FORMS = {
     "swinv2_tiny_window8_256(size = 192)": ("swinv2_tiny_window8_256", {"img_size": 192}),
 }
 
-NETWORKS = [*TORCHVISION, *SEGMENTATION, *CONVOLUTIONAL, f"repvgg_a2{DEPLOYED}", *TIMM, *FORMS]
+HEADS = [f"{name}(aux = true)" for name in HEADED]
+NETWORKS = [*TORCHVISION, *SEGMENTATION, *HEADS, *CONVOLUTIONAL, f"repvgg_a2{DEPLOYED}", *TIMM, *FORMS]
 
 # Buffers that archc computes: a file may hold them, and none must.
 COMPUTED = ("num_batches_tracked", "relative_position_index", "relative_coords_table")
@@ -139,30 +145,43 @@ def timms(name):
     return FORMS.get(name) or (name.removeprefix("timm_"), extra)
 
 
+def torchvisions(name):
+    """torchvision's name of a network, None where it is timm's, and whether it has the heads beside its own."""
+    bare = name.removesuffix("(aux = true)")
+    return bare if bare in TORCHVISION + SEGMENTATION else None, bare != name
+
+
 def make(name):
-    """The PyTorch module of a zoo network, in evaluation mode, without auxiliary heads."""
-    if name not in TORCHVISION + SEGMENTATION:
+    """The PyTorch module of a zoo network, in evaluation mode."""
+    model, headed = torchvisions(name)
+    if model is None:
         model, extra = timms(name)
         module = timm.create_model(model, pretrained=False, **extra).eval()
         return reparameterize_model(module) if name.endswith(DEPLOYED) else module
     extra = {}
-    if name in ("googlenet", "inception_v3"):
-        extra = {"aux_logits": False, "transform_input": False, "init_weights": False}
-    if name in SEGMENTATION:
-        extra = {"weights_backbone": None}
-    return torchvision.models.get_model(name, weights=None, **extra).eval()
+    if model in ("googlenet", "inception_v3"):
+        extra = {"aux_logits": headed, "transform_input": False, "init_weights": False}
+    if model in SEGMENTATION:
+        extra = {"weights_backbone": None} | ({"aux_loss": True} if headed else {})
+    module = torchvision.models.get_model(model, weights=None, **extra).eval()
+    # these run their heads in training alone, of which the module itself decides; its parts stay in evaluation mode
+    module.training = headed and model in ("googlenet", "inception_v3")
+    return module
 
 
 def outputs(y):
     """What a module gives, by the names that archc's outputs have."""
     if isinstance(y, torch.Tensor):
         return {"output": y}
-    return {"output" if name == "out" else name: value for name, value in y.items()}
+    ours = {"out": "output", "logits": "output", "aux_logits": "aux", "aux_logits1": "aux1", "aux_logits2": "aux2"}
+    given = y if isinstance(y, dict) else y._asdict()
+    return {ours.get(name, name): value for name, value in given.items()}
 
 
 def preprocess(name):
     """What a picture goes through before the network, with transform_input's part in mean and std."""
-    if name not in TORCHVISION + SEGMENTATION:
+    bare, _ = torchvisions(name)
+    if bare is None:
         model, extra = timms(name)
         cfg = timm.models.get_pretrained_cfg(model)
         # a picture that timm squashes into a square keeps its shape here, and its middle is cut out
@@ -175,14 +194,14 @@ def preprocess(name):
             "mean": list(cfg.mean),
             "std": list(cfg.std),
         }
-    t = published(name).transforms()
+    t = published(bare).transforms()
     mean, std = list(t.mean), list(t.std)
-    if name in ("googlenet", "inception_v3"):
+    if bare in ("googlenet", "inception_v3"):
         # transform_input maps y = (x - mean) / std to (y * std + mean - 0.5) / 0.5
         mean, std = [0.5] * 3, [0.5] * 3
     return {
         "resize": t.resize_size[0],
-        "crop": 520 if name in SEGMENTATION else t.crop_size[0],
+        "crop": 520 if bare in SEGMENTATION else t.crop_size[0],
         "interpolation": t.interpolation.value,
         "mean": mean,
         "std": std,
