@@ -1,13 +1,16 @@
 //! Which tensor of which layer comes from where: the strict match of the base's keys with the file's, and the ledger that
 //! accounts for every tensor. Only headers are read here; values when the backend asks for them.
 
+mod fold;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+pub use fold::Sum;
 use indexmap::{IndexMap, IndexSet};
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
 
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
@@ -689,40 +692,77 @@ impl Bound {
         Ok(Some((names.join("`, `"), hex(whole))))
     }
 
-    /// Writes every tensor under its key, as a PyTorch user expects them.
+    /// The sums of parallel convolutions that one convolution is, too.
+    ///
+    /// # Errors
+    /// Where there is none, or what it would be called is taken.
+    pub fn sums(&self) -> Result<Vec<Sum>, Problem> {
+        let sums = fold::sums(&self.typed)?;
+        if sums.is_empty() {
+            let problem = Problem::new(Code::Output, "there is nothing to fold: no parallel convolutions are added");
+            return Err(problem.hint("it is for networks such as `repvgg_a2`"));
+        }
+        Ok(sums)
+    }
+
+    /// The numbers of a layer's tensors.
+    fn indices(&self, id: NodeId) -> impl Iterator<Item = usize> + '_ {
+        (0..).map_while(move |param| self.by_node.get(&(id, param)).copied())
+    }
+
+    /// Writes every tensor under its key, as a PyTorch user expects them, and one convolution for each of `sums` in place of
+    /// what it sums. Gives the number of tensors.
     pub fn export(
         &self,
         path: &Path,
         format: Format,
         dtype: &DType,
         metadata: &IndexMap<String, String>,
-    ) -> Result<(), Problem> {
+        sums: &[Sum],
+    ) -> Result<usize, Problem> {
         use rayon::prelude::*;
+        let gone: FxHashSet<usize> = sums.iter().flat_map(Sum::layers).flat_map(|id| self.indices(id)).collect();
+        let kept: Vec<(&String, &Tensor)> =
+            self.tensors.iter().enumerate().filter(|(at, _)| !gone.contains(at)).map(|(_, entry)| entry).collect();
         let values: Vec<Vec<f32>> =
-            self.tensors.par_iter().map(|(name, tensor)| self.values(name, tensor)).collect::<Result<_, _>>()?;
-        let counters: Vec<Option<Vec<i64>>> = self
-            .tensors
+            kept.par_iter().map(|(name, tensor)| self.values(name, tensor)).collect::<Result<_, _>>()?;
+        let made: Vec<(Vec<f32>, Vec<f32>)> =
+            sums.par_iter().map(|sum| sum.values(&self.typed, self)).collect::<Result<_, _>>()?;
+        let named: Vec<[String; 2]> =
+            sums.iter().map(|sum| ["weight", "bias"].map(|name| key(&sum.path, name))).collect();
+        let counters: Vec<Option<Vec<i64>>> = kept
             .iter()
             .zip(&values)
             .map(|((name, tensor), values)| {
                 is_integer(name, tensor).then(|| values.iter().map(|value| *value as i64).collect())
             })
             .collect();
-        let out: Vec<TensorOut<'_>> = self
-            .tensors
+        let mut out: Vec<TensorOut<'_>> = kept
             .iter()
             .zip(values.iter().zip(&counters))
             .map(|((key, tensor), (values, counter))| {
-                let data = match (counter, dtype) {
-                    (Some(counter), _) => Data::I64(counter),
-                    (None, DType::F16) => Data::AsF16(values),
-                    (None, DType::BF16) => Data::AsBF16(values),
-                    (None, _) => Data::F32(values),
+                let data = match counter {
+                    Some(counter) => Data::I64(counter),
+                    None => floats(values, dtype),
                 };
                 TensorOut { key, shape: &tensor.decl.shape, data }
             })
             .collect();
-        (format.write)(path, &out, metadata)
+        for ((sum, [weight, bias]), values) in sums.iter().zip(&named).zip(&made) {
+            out.push(TensorOut { key: weight, shape: &sum.shape, data: floats(&values.0, dtype) });
+            out.push(TensorOut { key: bias, shape: &sum.shape[..1], data: floats(&values.1, dtype) });
+        }
+        (format.write)(path, &out, metadata)?;
+        Ok(out.len())
+    }
+}
+
+/// Values that are written in the format `dtype`.
+fn floats<'a>(values: &'a [f32], dtype: &DType) -> Data<'a> {
+    match dtype {
+        DType::F16 => Data::AsF16(values),
+        DType::BF16 => Data::AsBF16(values),
+        _ => Data::F32(values),
     }
 }
 

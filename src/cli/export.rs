@@ -8,7 +8,8 @@ use super::Outcome;
 use super::args::{Dtype, SpecArgs, WeightArgs};
 use super::run::own_files;
 use super::session::Session;
-use crate::diag::{Code, Problem};
+use crate::diag::{Code, Problem, count};
+use crate::graph::path;
 use crate::io::console::say;
 use crate::io::{atomic, output};
 use crate::weights::{FORMATS, Format};
@@ -27,6 +28,9 @@ pub struct Export {
     /// The number format of the tensors that are written.
     #[arg(long, value_enum, default_value = "f32")]
     pub dtype: Dtype,
+    /// Write parallel convolutions that are added as one, as RepVGG runs
+    #[arg(long)]
+    pub fold: bool,
     #[command(flatten)]
     pub source: WeightArgs,
 }
@@ -49,11 +53,16 @@ pub fn run(session: &mut Session, args: &Export) -> Outcome {
     let own = own_files(model.compiled(), &args.spec, &args.source);
     output::refuse_what_is_read(&args.output, own.iter().map(PathBuf::as_path))?;
     args.source.with_threads(|| {
-        let exporter = model.exporter(&args.source.options())?;
+        let mut exporter = model.exporter(&args.source.options())?;
         say(exporter.remark());
-        let count = exporter.write(&args.output, format, args.dtype.into())?;
+        if args.fold {
+            let folded = exporter.fold()?;
+            let first = path::display(&folded[0]);
+            say(format!("folded {} into a convolution each, the first is `{first}`", count(folded.len(), "sum")));
+        }
+        let written = exporter.write(&args.output, format, args.dtype.into())?;
         session.report(&exporter.bound().warnings());
-        say(format!("wrote {count} tensors to {}", args.output.display()));
+        say(format!("wrote {written} tensors to {}", args.output.display()));
         Ok(())
     })
 }

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::{Error, Message, Model};
 use crate::answers::{loss_of, trained};
-use crate::bind::{Bound, Ledger};
+use crate::bind::{Bound, Ledger, Sum};
 use crate::weights::{DType, Format};
 
 /// A network with its weights, to be written.
@@ -14,11 +14,13 @@ pub struct Exporter {
     model: Model,
     bound: Bound,
     remark: String,
+    /// What is written as one convolution each.
+    sums: Vec<Sum>,
 }
 
 impl Exporter {
     pub(super) fn new(model: Model, (bound, remark): (Bound, String)) -> Exporter {
-        Exporter { model, bound, remark }
+        Exporter { model, bound, remark, sums: vec![] }
     }
 
     /// What became of every tensor.
@@ -34,6 +36,17 @@ impl Exporter {
     /// What is odd about the weights that were read so far.
     pub fn warnings(&self) -> Vec<Message> {
         self.model.messages(&self.bound.warnings())
+    }
+
+    /// Has sums of parallel convolutions written as one convolution each: of branches that are a convolution, a batch norm, the
+    /// one behind the other, or the value that all of them take. So RepVGG runs, and the file fits the network without branches,
+    /// `repvgg_a2(deploy = true)`. Gives the paths of these convolutions, each `reparam_conv` in the scope of its sum.
+    ///
+    /// # Errors
+    /// A network that has no such sums; two of them in one scope.
+    pub fn fold(&mut self) -> Result<Vec<String>, Error> {
+        self.sums = self.bound.sums()?;
+        Ok(self.sums.iter().map(|sum| sum.path.clone()).collect())
     }
 
     /// Writes every tensor under the key that a user of PyTorch expects, with the names of classes and of the loss. Gives the
@@ -54,8 +67,7 @@ impl Exporter {
             archc_base::DType::F16 => DType::F16,
             archc_base::DType::Bf16 => DType::BF16,
         };
-        self.bound.export(path.as_ref(), format, &dtype, &metadata)?;
-        Ok(self.bound.keys().count())
+        Ok(self.bound.export(path.as_ref(), format, &dtype, &metadata, &self.sums)?)
     }
 
     pub(crate) fn bound(&self) -> &Bound {

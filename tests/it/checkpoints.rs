@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use archc::stages::weights::{Data, Store, TensorOut, write_safetensors};
-use archc::{DType, Exporter, Format, Model, Options, Spec};
+use archc::{DType, Device, Exporter, Format, Model, Options, Spec, Tensor};
 use indexmap::IndexMap;
 
 fn compiled(dir: &Path, text: &str) -> Model {
@@ -129,4 +129,79 @@ fn what_is_kept_of_a_drawn_base_is_what_it_has() {
     let text = "network tiny { input [N, 4]; fc: linear(2, init = from(\"more.safetensors\", \"two\")) }\nbase tiny\n\
         replace fc with linear(3, init = from(\"more.safetensors\", \"three\")) keeping rows [1, 0, new]";
     assert_eq!(values(dir, text, &["fc.weight"]), [[row(20.0), row(10.0), row(50.0)].concat()]);
+}
+
+/// With branches, and with `deploy` what they come to: groups, biases, windows of several sizes, a stride, the value itself.
+const BRANCHED: &str = "network branched(deploy = false) {
+    input [N, 6, 9, 11]
+    if deploy {
+        same: { reparam_conv: conv2d(6, kernel = 5, padding = 2, groups = 3) -> relu }
+        down: { reparam_conv: conv2d(8, kernel = 3, stride = 2, padding = 1) -> relu }
+    } else {
+        same: {
+            let five  = in -> five: conv2d(6, kernel = 5, padding = 2, groups = 3) -> five_norm: batch_norm2d
+            let three = in -> three: conv2d(6, kernel = 3, padding = 1, groups = 3, bias = false)
+            let norm  = in -> norm: batch_norm2d(eps = 0.01)
+            five + three
+            prev + norm
+            prev + in
+            relu
+        }
+        down: {
+            let wide   = in -> wide: conv2d(8, kernel = 3, stride = 2, padding = 1, bias = false)
+            let narrow = in -> narrow: conv2d(8, kernel = 1, stride = 2) -> narrow_norm: batch_norm2d
+            wide + narrow
+            relu
+        }
+    }
+    global_avg_pool2d
+    fc: linear(3)
+}
+";
+
+#[test]
+fn folded_branches_are_one_convolution() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = dir.path();
+    let spec = |base: &str| format!("{BRANCHED}base {base}\n");
+    let drawn = dir.join("drawn.safetensors");
+    let written =
+        bound(dir, &spec("branched { weights random(seed = 1) }")).write(&drawn, Format::SAFETENSORS, DType::F32);
+    written.expect("the file can be written");
+    // norms as of a network that has learned
+    let store = Store::open_file(&drawn).expect("the file can be read");
+    let mut values: Vec<(String, Vec<usize>, Vec<f32>)> = vec![];
+    for (key, info) in store.tensors().iter().filter(|(key, _)| no_counter(key).is_some()) {
+        let mut data = store.read(key).expect("a float");
+        if key.contains("norm") {
+            let shift = key.len();
+            data.iter_mut().enumerate().for_each(|(at, value)| *value = 0.4 + 0.3 * ((at + shift) % 5) as f32);
+        }
+        values.push((key.to_string(), info.shape.clone(), data));
+    }
+    let out: Vec<TensorOut<'_>> =
+        values.iter().map(|(key, shape, data)| TensorOut { key, shape, data: Data::F32(data) }).collect();
+    write_safetensors(&dir.join("learned.safetensors"), &out, &IndexMap::new()).expect("the file can be written");
+
+    let learned = "branched { weights \"learned.safetensors\" }";
+    let mut exporter = bound(dir, &spec(learned));
+    assert_eq!(exporter.fold().expect("there are branches"), ["same.reparam_conv", "down.reparam_conv"]);
+    let written = exporter.write(dir.join("folded.safetensors"), Format::SAFETENSORS, DType::F32);
+    assert_eq!(written.expect("the file can be written"), 6);
+
+    let picture: Vec<f32> = (0..2 * 6 * 9 * 11).map(|at| ((at * 37 % 101) as f32 - 50.0) / 40.0).collect();
+    let picture = Tensor::new([2, 6, 9, 11], picture);
+    let outputs = [learned, "branched(deploy = true) { weights \"folded.safetensors\" }"].map(|base| {
+        let model = compiled(dir, &spec(base));
+        model.load(Device::Cpu, Options::default()).expect("the weights fit").run(&picture).expect("it runs").into_one()
+    });
+    for (branched, folded) in outputs[0].data().iter().zip(outputs[1].data()) {
+        assert!(
+            (branched - folded).abs() <= 1e-5 * (1.0 + branched.abs()),
+            "{branched} with branches, {folded} folded"
+        );
+    }
+    let error =
+        bound(dir, "base resnet18 { weights random(seed = 0) }\n").fold().expect_err("its sums are none of these");
+    assert!(error.to_string().contains("nothing to fold"), "{error}");
 }
