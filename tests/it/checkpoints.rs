@@ -193,7 +193,12 @@ fn folded_branches_are_one_convolution() {
     let picture = Tensor::new([2, 6, 9, 11], picture);
     let outputs = [learned, "branched(deploy = true) { weights \"folded.safetensors\" }"].map(|base| {
         let model = compiled(dir, &spec(base));
-        model.load(Device::Cpu, Options::default()).expect("the weights fit").run(&picture).expect("it runs").into_one()
+        model
+            .load(Device::Cpu, Options { batch: 2, ..Options::default() })
+            .expect("the weights fit")
+            .run(&picture)
+            .expect("it runs")
+            .into_one()
     });
     for (branched, folded) in outputs[0].data().iter().zip(outputs[1].data()) {
         assert!(
