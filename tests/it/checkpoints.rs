@@ -194,7 +194,7 @@ fn folded_branches_are_one_convolution() {
     let outputs = [learned, "branched(deploy = true) { weights \"folded.safetensors\" }"].map(|base| {
         let model = compiled(dir, &spec(base));
         model
-            .load(Device::Cpu, Options { batch: 2, ..Options::default() })
+            .load(Device::Cpu, Options { batch: Some(2), ..Options::default() })
             .expect("the weights fit")
             .run(&picture)
             .expect("it runs")
