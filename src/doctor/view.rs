@@ -1,6 +1,7 @@
 //! The ways to read a file: one of its parts, what its keys begin with taken off, a layout's rules applied. Each is lines of a
 //! base's braces, and the tensors that these make of the file.
 
+use indexmap::IndexSet;
 use regex_lite::Regex;
 
 use super::catalogue::Catalogue;
@@ -36,10 +37,15 @@ fn views_of(store: &Store, catalogue: &Catalogue, part: Option<String>) -> Vec<V
     for layout in LAYOUTS {
         for prefix in behind(layout, &supply) {
             let mut lines = without(&lines, &prefix);
+            let Some(mut supply) = tried(store, &lines) else { continue };
             for rule in layout.rules {
-                lines = with(store, lines, rule);
+                if let Some(more) = with(&lines, &supply, rule)
+                    && let Some(made) = tried(store, &more)
+                {
+                    (lines, supply) = (more, made);
+                }
             }
-            views.extend(tried(store, &lines).map(|supply| View { lines, prefix, layout: Some(layout), supply }));
+            views.push(View { lines, prefix, layout: Some(layout), supply });
         }
     }
     let shapes = supply.tensors.iter().map(|(key, recipe)| (key.as_str(), recipe.shape()));
@@ -58,23 +64,21 @@ fn tried(store: &Store, lines: &Lines) -> Option<Supply> {
     Intake::new(lines).ok()?.apply(store, &Asked::all(Default::default())).ok()
 }
 
-/// The prefixes behind which a layout's signs are seen.
-fn behind(layout: &Layout, supply: &Supply) -> Vec<String> {
-    let keys = || supply.tensors.keys();
-    let Some((first, others)) = layout.signs.split_first() else { return vec![] };
-    let Ok(first) = Regex::new(&format!(r"\A(|.*?\.)(?:{first})\z")) else { return vec![] };
-    let mut prefixes: Vec<String> = vec![];
-    for groups in keys().filter_map(|key| first.captures(key)) {
-        let prefix = groups[1].to_string();
-        if !prefixes.contains(&prefix) {
-            prefixes.push(prefix);
-        }
-    }
-    let is_seen = |prefix: &String, sign: &&str| {
-        let sign = Regex::new(&format!(r"\A{}(?:{sign})\z", regex_lite::escape(prefix)));
-        sign.is_ok_and(|sign| keys().any(|key| sign.is_match(key)))
+/// The prefixes behind which all of a layout's signs are seen, in the order of the file.
+fn behind(layout: &Layout, supply: &Supply) -> IndexSet<String> {
+    let of = |sign: &&str| -> IndexSet<String> {
+        let Ok(sign) = Regex::new(&format!(r"\A(|.*?\.)(?:{sign})\z")) else { return IndexSet::new() };
+        supply.tensors.keys().filter_map(|key| Some(sign.captures(key)?[1].to_string())).collect()
     };
-    prefixes.retain(|prefix| others.iter().all(|sign| is_seen(prefix, sign)));
+    let mut signs = layout.signs.iter();
+    let mut prefixes = signs.next().map(of).unwrap_or_default();
+    for sign in signs {
+        if prefixes.is_empty() {
+            break;
+        }
+        let others = of(sign);
+        prefixes.retain(|prefix| others.contains(prefix));
+    }
     prefixes.truncate(MOST_PREFIXES);
     prefixes
 }
@@ -88,8 +92,15 @@ fn without(lines: &Lines, prefix: &str) -> Lines {
     lines
 }
 
-/// The lines, and that of a rule where it does something for the file.
-fn with(store: &Store, lines: Lines, rule: &Rule) -> Lines {
+/// The lines, and that of a rule; None where it does nothing for the tensors that the lines make.
+fn with(lines: &Lines, supply: &Supply, rule: &Rule) -> Option<Lines> {
+    let (Rule::Map(regex, _)
+    | Rule::Lead(regex, ..)
+    | Rule::Permute(regex, ..)
+    | Rule::Join(regex, ..)
+    | Rule::Ignore(regex)) = *rule;
+    let whole = Regex::new(&format!(r"\A(?:{regex})\z")).ok()?;
+    let (_, first) = supply.tensors.iter().find(|(name, _)| whole.is_match(name))?;
     let mut more = lines.clone();
     match *rule {
         Rule::Map(from, to) => more.maps.push(MapLine::renaming(from, to)),
@@ -98,11 +109,7 @@ fn with(store: &Store, lines: Lines, rule: &Rule) -> Lines {
             more.maps.push(MapLine { changes, ..MapLine::renaming(from, to) });
         }
         Rule::Lead(from, to, axes) => {
-            let (Some(supply), Ok(regex)) = (tried(store, &lines), Regex::new(&format!(r"\A(?:{from})\z"))) else {
-                return lines;
-            };
-            let Some((_, recipe)) = supply.tensors.iter().find(|(key, _)| regex.is_match(key)) else { return lines };
-            let shape = std::iter::repeat_n(1, axes).chain(recipe.shape().iter().copied()).map(Some).collect();
+            let shape = std::iter::repeat_n(1, axes).chain(first.shape().iter().copied()).map(Some).collect();
             more.maps.push(MapLine { changes: vec![Change::Reshape(shape)], ..MapLine::renaming(from, to) });
         }
         Rule::Join(from, to, order) => {
@@ -111,5 +118,5 @@ fn with(store: &Store, lines: Lines, rule: &Rule) -> Lines {
         }
         Rule::Ignore(regex) => more.ignores.push(IgnoreLine { regex: regex.into(), need: Need::Must }),
     }
-    if tried(store, &more).is_some() { more } else { lines }
+    Some(more)
 }

@@ -103,6 +103,20 @@ fn a_file_in_several_parts_and_one_network_alone() {
 }
 
 #[test]
+fn a_file_of_many_wrapped_networks_is_read_in_time() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("many.safetensors");
+    let keys = ["embeddings.cls_token", "encoder.layer.0.layernorm_before.weight"];
+    let wrapped = |at: usize| keys.map(|key| (format!("p{at}.{key}"), Value::Tensor(vec![1])));
+    write_safetensors(&path, &(0..10_000).flat_map(wrapped).collect());
+    let catalogue = Catalogue::new(Some("resnet18")).expect("a network of the zoo");
+    assert_eq!(diagnose(&path, &catalogue).expect("it can be read").network(), None);
+    write_safetensors(&path, &(0..20_000).flat_map(wrapped).collect());
+    let refused = diagnose(&path, &catalogue).expect_err("more than any network has");
+    assert!(refused.message.contains("holds 40000 tensors"), "{}", refused.message);
+}
+
+#[test]
 fn files_that_are_damaged_or_no_weights_are_said() {
     let catalogue = Catalogue::new(Some("resnet18")).expect("a network of the zoo");
     let dir = tempfile::tempdir().expect("a temporary folder");
