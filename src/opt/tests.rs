@@ -158,6 +158,11 @@ fn fuse() {
     leaves("fuse", "x = input([4, 8, 8])\n c = conv2d(4, kernel = 1) <- x\n y = add <- c, c");
     // two activations after one another are not one
     leaves("fuse", "x = input([4, 8, 8])\n s = softmax <- x\n y = relu <- s");
+    // a function that is rare is for steps of single values alone
+    leaves("fuse", "x = input([4, 8, 8])\n c = conv2d(4, kernel = 3) <- x\n y = sin <- c");
+    let apart = network("x = input([4, 8, 8])\n m = global_avg_pool2d <- x\n d = sub <- x, m\n y = sin <- d");
+    let [before, after] = around(&apart, lower, "fuse");
+    assert_ne!(before, after, "the sine goes into the difference");
 }
 
 #[test]
@@ -200,6 +205,8 @@ fn squeeze_early() {
     leaves("squeeze_early", &block("v = relu <- b"));
     leaves("squeeze_early", &block("v = identity <- b").replace("conv2d(4,", "conv2d(132,"));
     leaves("squeeze_early", &(block("v = identity <- b") + "\n! v"));
+    // a function that convolutions do without
+    leaves("squeeze_early", &block("v = identity <- b").replace("y = relu", "y = sin"));
     // windows of several pixels do not come out the same at the edges
     leaves("squeeze_early", &block("v = conv2d(16, kernel = 3, padding = 1) <- b"));
 }

@@ -241,7 +241,7 @@ pub(super) unsafe fn gradient<S: Simd>(act: Act, dx: *mut f32, dy: *const f32, s
             Act::Linear { scale, .. } => each!(|_y| S::splat(scale)),
             Act::Square => each!(|x| S::add(x, x)),
             Act::Sqrt => each!(|y| S::div(S::splat(0.5), y)),
-            Act::Length => each!(|y| S::select(S::gt(y, zero), S::div(S::splat(0.5), y), zero)),
+            Act::Length => each!(|y| S::select(S::gt(y, zero), S::div(S::splat(0.5), y), y)),
             Act::Rsqrt => each!(|y| S::mul(S::splat(-0.5), S::mul(y, S::mul(y, y)))),
             Act::Pow(0.0) => each!(|_x| zero),
             Act::Pow(exponent) => each!(|x| S::mul(S::splat(exponent), pow::<S>(x, exponent - 1.0))),

@@ -177,6 +177,7 @@ unsafe fn log_parts<S: Simd>(a: S::F) -> (S::F, S::F) {
 /// # Safety
 /// The CPU must have the instruction set of `S`.
 #[inline(always)]
+#[expect(clippy::excessive_precision, reason = "a number with zeros at its end, in full")]
 pub(super) unsafe fn log<S: Simd>(x: S::F) -> S::F {
     // SAFETY: the caller has the instruction set.
     unsafe {

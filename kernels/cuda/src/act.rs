@@ -69,7 +69,7 @@ fn gradient(act: Act) -> &'static str {
         Act::Linear { .. } => "d * a",
         Act::Square => "d * (x + x)",
         Act::Sqrt => "d * 0.5f / y",
-        Act::Length => "y > 0.f ? d * 0.5f / y : 0.f",
+        Act::Length => "y == 0.f ? 0.f : d * 0.5f / y",
         Act::Rsqrt => "d * (-0.5f * y * y * y)",
         Act::Pow(_) => "d * (a == 0.f ? 0.f : a * power(x, a - 1.f))",
         Act::Over(_) => "d * (-a / (x * x))",

@@ -52,7 +52,8 @@ impl Training {
         let [(states, len), (gradients, count)] = self.kept;
         let floats = self.loaded.arena.floats();
         let swapped = gradients < states;
-        let (low, high) = floats.split_at_mut(states.max(gradients));
+        // where nothing is learned, gradients may have the place of the states
+        let (low, high) = floats.split_at_mut(if swapped { states } else { gradients.max(states + len) });
         let (first, second) = if swapped { (high, low) } else { (low, high) };
         let at = |start: usize, in_high: bool| if in_high { 0 } else { start };
         let states = &mut first[at(states, swapped)..][..len];
