@@ -51,6 +51,32 @@ class Responses(nn.Module):
         return {"output": last, "first": self.first(x), "last": self.last(last)}
 
 
+class GeM(nn.Module):
+    """Radenovic et al. 2018, "Fine-tuning CNN Image Retrieval with No Human Annotation", equation 3."""
+
+    def __init__(self, eps=1e-6):
+        super().__init__()
+        self.p = nn.Parameter(torch.ones(1))
+        self.eps = eps
+
+    def forward(self, x):
+        powers = x.clamp(min=self.eps).pow(self.p)
+        return nn.functional.adaptive_avg_pool2d(powers, 1).pow(1 / self.p)
+
+
+class Pools(nn.Module):
+    """Blocks of maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(5, 12, 1)
+        self.sharp = GeM()
+
+    def forward(self, x):
+        x = self.conv(x)
+        return {"output": x, "sharp": self.sharp(x)}
+
+
 def scattered(net):
     """Tensors that are no constants, so that none is without effect."""
     for p in net.parameters():
@@ -62,6 +88,9 @@ def main():
     torch.manual_seed(0)
     case("transformers", scattered(Transformers()), image=torch.randn(2, 9, 12))
     case("responses", scattered(Responses()), image=torch.randn(2, 3, 7, 5))
+    pools = scattered(Pools())
+    nn.init.constant_(pools.sharp.p, 2.5)
+    case("pools", pools, image=torch.randn(2, 5, 9, 8))
     save_file(dict(sorted(TENSORS.items())), HERE / "blocks.safetensors")
 
 
