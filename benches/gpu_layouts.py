@@ -174,7 +174,8 @@ def attention(cubins, dtype, n, heads, dim, tokens, timed):
     y = torch.full_like(q, float("nan"))
     row = heads * dim
     a = S["Attention"](q=q.data_ptr(), k=k.data_ptr(), v=v.data_ptr(), y=y.data_ptr(), n=n, heads=heads, dim=dim,
-                       queries=tokens, keys=tokens, q_stride=row, k_stride=row, v_stride=row, y_stride=row, scale=dim ** -0.5)
+                       value_dim=dim, queries=tokens, keys=tokens, q_stride=row, k_stride=row, v_stride=row, y_stride=row,
+                       q_images=n, k_images=n, v_images=n, scale=dim ** -0.5)
     wide = next(d for d in (32, 64, 128) if d >= dim)
     shared = ((64 + 64) * (wide + 4) + 64 * 32) * 4 if dtype == "f32" else 2 * 2 * 64 * (wide + 8) * 2
     function = load(cubins[str(("attention", {"DTYPE": dtype, "DIM": wide}))], "attention", shared)

@@ -66,7 +66,13 @@ impl Typed {
         // an `init` behind the clause wins
         adapted.retain(|name, _| !node.inits.iter().any(|filled| filled.tensor == *name));
         let is_filled = node.op.attrs().iter().any(|(name, value)| *name == "init" && *value != Attr::None);
-        if let (true, Some(weight), Some(last)) = (is_filled, adapted.get("weight"), node.kept.last())
+        // an `init` that a block says is for a layer that is new
+        let of = node.span;
+        let is_said = self
+            .graph
+            .last_edit(id)
+            .is_some_and(|edit| edit.file == of.file && (edit.start..edit.end).contains(&of.start));
+        if let (true, Some(weight), Some(last)) = (is_filled && is_said, adapted.get("weight"), node.kept.last())
             && !weight.has_new()
         {
             let shown = path::display(&node.path);

@@ -14,7 +14,7 @@ use crate::source::Span;
 use crate::syntax::tree::{self, Binary, Expr, ExprKind};
 
 /// Words that take arguments: initialisers, where weights come from, and the parts of a `train` block.
-const WORD_CALLS: &[&str] = &["constant", "normal", "trunc_normal", "from", "hf", "random"];
+const WORD_CALLS: &[&str] = &["constant", "normal", "trunc_normal", "uniform", "from", "hf", "random"];
 
 impl<'a> Builder<'a, '_> {
     pub fn eval(&mut self, env: &mut Env<'a>, expr: &'a Expr) -> Result<Value<'a>> {
@@ -286,13 +286,9 @@ impl<'a> Builder<'a, '_> {
         }
         let entry = ops::find(&name.value).expect("operand ops are ops");
         let Some(op) = self.make_op(env, entry, &named, span)? else { return Ok(Value::Poison) };
-        let fits = match op.arity() {
-            ops::Arity::Exactly(n) => nodes.len() == n,
-            ops::Arity::AtLeast(n) => nodes.len() >= n,
-        };
-        if !fits {
-            let message = format!("`{}` takes several values, got {}", name.value, nodes.len());
-            let hint = format!("`{}(a, b)`", name.value);
+        if !op.arity().fits(nodes.len()) {
+            let message = format!("`{}` takes {} values, got {}", name.value, op.arity(), nodes.len());
+            let hint = format!("`{}({})`", name.value, ["a", "b", "c"][..op.arity().least().clamp(2, 3)].join(", "));
             return Err(Problem::new(Code::MissingArgument, message).hint(hint).at(span));
         }
         self.add_node(env, label, op, nodes, span).map(Value::Node)

@@ -289,7 +289,6 @@ mod tests {
         );
         let with_keys = [
             ("batch_norm2d", "weight, bias, running_mean, running_var, num_batches_tracked"),
-            ("multi_head_attention", "in_proj_weight, in_proj_bias, out_proj.weight, out_proj.bias"),
             ("group_norm", "weight, bias"),
             ("prelu", "weight"),
             ("parameter", ""),

@@ -3,7 +3,9 @@
 use super::select::{Grain, Target, select};
 use super::undone::{Deed, Mark};
 use super::{Ctx, Outcome, SHAPE, Verb};
-use crate::diag::{Code, Problem};
+use crate::diag::{Code, Problem, and};
+use crate::graph::path;
+use crate::ops::Op;
 use crate::syntax::tree::{Part, Selector};
 
 pub(super) const FREEZE: Verb = Verb {
@@ -41,6 +43,7 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, change: Change) 
     let targets = select(ctx.builder, selector, Grain::Layers)?;
     let mut changed = false;
     let mut has_weights = false;
+    let mut shared: Vec<String> = vec![];
     let mut marks = vec![];
     for target in targets {
         let Target::Layer(id) = target else { continue };
@@ -49,6 +52,14 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, change: Change) 
             ctx.matched.push(Target::Layer(id).display(ctx.builder.patch));
         }
         has_weights |= with_params;
+        // parameters of their own paths, by the last name
+        for operand in ctx.builder.patch.operands(id) {
+            let node = ctx.builder.patch.node(operand);
+            let name = path::last(&node.path);
+            if matches!(node.op, Op::Parameter(_)) && !shared.iter().any(|other| other == name) {
+                shared.push(name.to_string());
+            }
+        }
         if with_params && ctx.builder.patch.node(id).frozen != frozen {
             changed = true;
             marks.push((id, if frozen { Mark::Frozen } else { Mark::Trainable }));
@@ -57,9 +68,19 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, selector: &'a Selector, change: Change) 
     }
     ctx.deeds.push(Deed::Marks(marks));
     let problem = match (has_weights, changed) {
-        (false, _) => "none of these layers has weights".to_string(),
-        (_, false) => format!("these layers are {} already", if frozen { "frozen" } else { "trainable" }),
+        (false, _) if !shared.is_empty() => {
+            let verb = if frozen { "freeze" } else { "unfreeze" };
+            let named: Vec<String> = shared.iter().map(|name| format!("**.{name}")).collect();
+            Problem::new(Code::BadEdit, "these layers have no weights of their own")
+                .note(format!("they compute with {}", and(&shared)))
+                .hint(format!("for all that compute with these: `{verb} {}`", named.join(", ")))
+        }
+        (false, _) => Problem::new(Code::BadEdit, "none of these layers has weights"),
+        (_, false) => {
+            let state = if frozen { "frozen" } else { "trainable" };
+            Problem::new(Code::BadEdit, format!("these layers are {state} already"))
+        }
         _ => return Ok(()),
     };
-    Err(Problem::new(Code::BadEdit, problem).at(selector.span).into())
+    Err(problem.at(selector.span).into())
 }

@@ -16,8 +16,8 @@ pub(super) const VERB: Verb = Verb {
     syntax: &["init S with I"],
     meaning: "Fills the weight (of a norm: the scale) and zeroes the bias; one tensor is named by its key. I is \
         `kaiming_normal`, `kaiming_uniform`, `xavier_uniform`, `zeros`, `ones`, `constant(v)`, `normal(std)`, \
-        `trunc_normal(std)`, `identity` or `from(\"other.safetensors\", \"key\")`. Tensors of the base count as new \
-        then.",
+        `trunc_normal(std)`, `uniform(bound)`, `identity` or `from(\"other.safetensors\", \"key\")`. Tensors of the \
+        base count as new then.",
     example: "init fc.bias with constant(-4.6)",
     apply,
 };

@@ -31,19 +31,18 @@ impl Site {
         self.inside.contains(&id)
     }
 
-    /// The one value that flows in.
+    /// The one value that flows in. What is made of parameters alone is no way in.
     pub fn way_in(&self, graph: &Graph) -> Result<NodeId, Problem> {
         let mut edges: Vec<(NodeId, NodeId)> = vec![];
         for id in &self.nodes {
             for source in graph.operands(*id) {
-                if !self.holds(source) && !self.belongs(graph, source) {
+                if !self.holds(source) && !graph.is_constant(source) {
                     edges.push((source, *id));
                 }
             }
         }
         let Some((one, _)) = edges.first() else {
-            let problem = Problem::new(Code::SeveralWays, format!("nothing flows into `{}`", self.shown));
-            return Err(problem.hint("name a layer that takes a value"));
+            return Err(self.takes_nothing(graph));
         };
         if edges.iter().all(|(source, _)| source == one) {
             return Ok(*one);
@@ -54,13 +53,18 @@ impl Site {
         Err(self.several(graph, "in", edges.iter().map(shown)))
     }
 
-    /// A value of parameters alone that nothing outside needs.
-    fn belongs(&self, graph: &Graph, id: NodeId) -> bool {
-        if !graph.is_constant(id) {
-            return false;
+    fn takes_nothing(&self, graph: &Graph) -> Problem {
+        let problem = Problem::new(Code::SeveralWays, format!("nothing flows into `{}`", self.shown));
+        // of a parameter the layers that compute with it
+        let readers = self.nodes.iter().flat_map(|id| graph.readers(*id)).filter(|(id, _)| !graph.is_constant(*id));
+        let mut names: Vec<String> = readers.map(|(id, _)| path::display(&graph.node(id).path)).collect();
+        // the graph has the youngest first
+        names.reverse();
+        names.truncate(3);
+        match names.is_empty() {
+            true => problem.hint("name a layer that takes a value"),
+            false => problem.hint(format!("name a layer that takes a value, such as {}", list(&names))),
         }
-        graph.output_names(id).next().is_none()
-            && graph.readers(id).all(|(node, _)| self.holds(node) || self.belongs(graph, node))
     }
 
     /// The one value that is used outside, the network's own output included. Named outputs stay with their layers and

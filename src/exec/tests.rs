@@ -293,7 +293,13 @@ fn attention_by_hand() {
         pos = parameter([1, 17, 12])
         e = add <- k, pos
         n1 = layer_norm <- e
-        a = multi_head_attention(3) <- n1
+        w = parameter([36, 12])
+        b = parameter([36])
+        q = linear_with(rows = [0, 12]) <- n1, w, b
+        kk = linear_with(rows = [12, 24]) <- n1, w, b
+        v = linear_with(rows = [24, 36]) <- n1, w, b
+        att = attention(heads = 3) <- q, kk, v
+        a = linear(12) <- att
         s = add <- a, e
         n2 = layer_norm <- s
         m1 = linear(20) <- n2

@@ -46,7 +46,7 @@ impl<'a> Weights<'a> {
         let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
         match constant {
             Constant::Tensor { source, lies, maps } => {
-                let values = self.in_order(self.source(source)?, source.shape(), *lies);
+                let values = self.in_order(self.source(source)?, &source.shape(), *lies);
                 if maps.is_empty() { Ok(values) } else { self.scaled(values, constant, *lies, maps) }
             }
             Constant::Scale { maps, channels } => Ok(single(self.maps(vec![0.0; *channels], maps)?.0)),
@@ -64,6 +64,11 @@ impl<'a> Weights<'a> {
         match source {
             Source::Param { node, index, .. } => self.tensors.read(*node, *index),
             Source::Value { node, .. } => Ok(self.values[node].data().to_vec()),
+            Source::OneHot { groups, taps: [h, w] } => {
+                let taps = h * w;
+                let rows = (0..groups * taps).flat_map(|row| (0..taps).map(move |tap| row % taps == tap));
+                Ok(rows.map(|is_own| f32::from(u8::from(is_own))).collect())
+            }
         }
     }
 

@@ -11,12 +11,15 @@ pub enum Source {
     Param { node: NodeId, index: usize, shape: Vec<usize> },
     /// The value of a batchless node of the graph: of parameters alone.
     Value { node: NodeId, shape: Vec<usize> },
+    /// [groups * taps, 1, taps h, taps w]: output i of each group is its tap i.
+    OneHot { groups: usize, taps: [usize; 2] },
 }
 
 impl Source {
-    pub fn shape(&self) -> &[usize] {
+    pub fn shape(&self) -> Vec<usize> {
         match self {
-            Source::Param { shape, .. } | Source::Value { shape, .. } => shape,
+            Source::Param { shape, .. } | Source::Value { shape, .. } => shape.clone(),
+            Source::OneHot { groups, taps: [h, w] } => vec![groups * h * w, 1, *h, *w],
         }
     }
 }
@@ -91,8 +94,8 @@ impl Constant {
 
     pub fn shape(&self) -> Vec<usize> {
         match self {
-            Constant::Tensor { source, lies: Lies::Transposed, .. } => source.shape().iter().rev().copied().collect(),
-            Constant::Tensor { source, .. } => source.shape().to_vec(),
+            Constant::Tensor { source, lies: Lies::Transposed, .. } => source.shape().into_iter().rev().collect(),
+            Constant::Tensor { source, .. } => source.shape(),
             Constant::Scale { channels, .. } | Constant::Shift { channels, .. } => vec![*channels],
         }
     }

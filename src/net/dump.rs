@@ -30,6 +30,7 @@ impl Dump<'_> {
                 crate::graph::key(&path::display(&self.typed.graph().node(*node).path), name)
             }
             Source::Value { node, .. } => path::display(&self.typed.graph().node(*node).path),
+            Source::OneHot { taps: [h, w], .. } => format!("(taps of {h}x{w})"),
         }
     }
 

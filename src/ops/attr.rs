@@ -523,11 +523,12 @@ impl FromAttr for Init {
             ("constant", [value]) => Init::Constant(number(value)?),
             ("normal", [std]) => Init::Normal { std: number(std)? },
             ("trunc_normal", [std]) => Init::TruncNormal { std: number(std)? },
+            ("uniform", [bound]) => Init::Uniform { bound: number(bound)? },
             ("from", [Attr::Str(file), Attr::Str(key)]) => Init::From { file: file.clone(), key: key.clone() },
             _ => {
                 return Err(Wanted::value(
                     "one of `kaiming_normal`, `kaiming_uniform`, `xavier_uniform`, `zeros`, `ones`, `constant(v)`, \
-                     `normal(std)`, `trunc_normal(std)`, `identity`, `from(\"file.safetensors\", \"key\")`",
+                     `normal(std)`, `trunc_normal(std)`, `uniform(bound)`, `identity`, `from(\"file.safetensors\", \"key\")`",
                 ));
             }
         })

@@ -2,7 +2,7 @@
 
 use super::init::Init;
 use super::shape::Shape;
-use super::{Arity, Operand, Operation, ParamDecl, op};
+use super::{Arity, Operand, Operation, ParamDecl, Role, op};
 use crate::diag::{Code, Problem};
 use crate::tensor::Tensor;
 
@@ -51,6 +51,37 @@ impl Operation for Parameter {
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
         let shape = self.infer(ins).expect("the shape was inferred");
         vec![ParamDecl::weight("", shape.dims, self.init.clone())]
+    }
+
+    fn eval(&self, _ins: &[Operand<'_>], params: &[&Tensor], _out: &[usize]) -> Tensor {
+        params[0].clone()
+    }
+}
+
+op! {
+    /// A tensor that is carried and not learned (a mask, a table of frequencies), as `register_buffer` of PyTorch's modules.
+    /// It has no batch; its path is its key, which a weight file must have. One of a file of its own is
+    /// `buffer([49, 49], init = from("masks.safetensors", "mask"))`.
+    pub struct Buffer = "buffer", First {
+        /// every axis
+        shape: Vec<i64>,
+        /// how it is filled
+        init: Init = "zeros",
+    }
+}
+
+impl Operation for Buffer {
+    fn arity(&self) -> Arity {
+        Arity::Exactly(0)
+    }
+
+    fn infer(&self, _ins: &[&Shape]) -> Result<Shape, Problem> {
+        Ok(Shape::fixed(sizes(&self.shape)?))
+    }
+
+    fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
+        let shape = self.infer(ins).expect("the shape was inferred");
+        vec![ParamDecl { role: Role::Statistic, ..ParamDecl::weight("", shape.dims, self.init.clone()) }]
     }
 
     fn eval(&self, _ins: &[Operand<'_>], params: &[&Tensor], _out: &[usize]) -> Tensor {

@@ -169,6 +169,86 @@ impl Operation for Conv2d {
 }
 
 op! {
+    /// One-dimensional convolution (cross-correlation) of [N, C, L], as `torch.nn.Conv1d`: to [N, out, L'] with
+    /// L' = (L + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1, rounded down.
+    pub struct Conv1d = "conv1d", First {
+        /// number of output channels
+        out: usize,
+        /// length of the window
+        kernel: usize,
+        /// step of the window
+        stride: usize = "1",
+        /// zeros at either end, or `same` for TensorFlow's padding
+        padding: Padding = "0",
+        /// distance of the window's values
+        dilation: usize = "1",
+        /// number of separate groups of channels
+        groups: usize = "1",
+        /// whether a learned number is added to each channel
+        bias: bool = "true",
+        /// how a fresh weight is filled; PyTorch's default where none
+        init: Option<Init> = "none",
+    }
+}
+
+impl Conv1d {
+    /// The same of images that are one pixel high.
+    pub fn of_images(&self) -> Conv2d {
+        let along = |w: usize| Pair { h: 1, w };
+        let padding = match self.padding {
+            Padding::Each(pair) => Padding::Each(Pair { h: 0, w: pair.w }),
+            Padding::Same => Padding::Same,
+        };
+        let (kernel, stride, dilation) = (along(self.kernel), along(self.stride), along(self.dilation));
+        let Conv1d { out, groups, bias, ref init, .. } = *self;
+        Conv2d { out, kernel, stride, padding, dilation, groups, bias, init: init.clone() }
+    }
+
+    /// [N, C, L] as such images.
+    pub fn image(input: &Shape) -> Result<Shape, Problem> {
+        match (input.batched, &input.dims[..]) {
+            (true, &[channels, len]) => Ok(Shape::image(channels, 1, len)),
+            _ => Err(mismatch(format!("`conv1d` needs [N, C, L], got {input}"))),
+        }
+    }
+}
+
+impl Operation for Conv1d {
+    fn check(&self) -> Result<(), Problem> {
+        match self.padding {
+            Padding::Each(pair) if pair.h != pair.w => Err(bad_value("`padding` of `conv1d` is one number, or `same`")),
+            _ => Ok(()),
+        }
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        let image = Conv1d::image(ins[0])?;
+        let found = self.of_images().infer(&[&image]).map_err(|problem| Problem {
+            message: problem.message.replace("`conv2d`", "`conv1d`").replace(&image.to_string(), &ins[0].to_string()),
+            ..problem
+        })?;
+        Ok(Shape::batched([found.dims[0], found.dims[2]]))
+    }
+
+    fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
+        let channels = ins[0].dims[0] / self.groups;
+        let fan_in = channels.saturating_mul(self.kernel);
+        weight_and_bias([self.out, channels, self.kernel], self.out, fan_in, self.bias, &self.init)
+    }
+
+    fn macs(&self, ins: &[&Shape], out: &Shape) -> u64 {
+        (out.len() as u64).saturating_mul(self.kernel as u64).saturating_mul((ins[0].dims[0] / self.groups) as u64)
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], out: &[usize]) -> Tensor {
+        let high = |shape: &[usize]| [&shape[..shape.len() - 1], &[1], &shape[shape.len() - 1..]].concat();
+        let x = ins[0].value.clone().reshape(high(ins[0].value.shape()));
+        let operand = Operand { value: &x, batched: true };
+        self.of_images().eval(&[operand], params, &high(out)).reshape(out)
+    }
+}
+
+op! {
     /// Two-dimensional transposed convolution of [N, C, H, W], as `torch.nn.ConvTranspose2d`: the gradient of a
     /// convolution, used to enlarge.
     ///

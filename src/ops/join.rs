@@ -352,7 +352,7 @@ pub fn broadcast(op: &str, a: &Shape, b: &Shape) -> Result<Shape, Problem> {
 }
 
 /// The common shape of `a` and `b`, axes paired from the left or from the right; None where they do not fit.
-fn pair(a: &Shape, b: &Shape, from_left: bool) -> Option<Shape> {
+pub(super) fn pair(a: &Shape, b: &Shape, from_left: bool) -> Option<Shape> {
     let rank = a.rank().max(b.rank());
     let mut dims = Vec::with_capacity(rank);
     for at in 0..rank {

@@ -22,6 +22,7 @@ pub mod norm;
 pub mod pool;
 pub mod reduce;
 pub mod resample;
+pub mod unfold;
 pub mod window;
 
 use crate::diag::{Code, Problem};
@@ -63,6 +64,35 @@ impl ParamDecl {
 pub enum Arity {
     Exactly(usize),
     AtLeast(usize),
+    /// So many at least and at most: the last ones may be left out.
+    Between(usize, usize),
+}
+
+impl Arity {
+    /// So many at least.
+    pub fn least(self) -> usize {
+        let (Arity::Exactly(n) | Arity::AtLeast(n) | Arity::Between(n, _)) = self;
+        n
+    }
+
+    /// Whether it is `count`.
+    pub fn fits(self, count: usize) -> bool {
+        match self {
+            Arity::Exactly(n) => count == n,
+            Arity::AtLeast(n) => count >= n,
+            Arity::Between(least, most) => (least..=most).contains(&count),
+        }
+    }
+}
+
+impl std::fmt::Display for Arity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Arity::Exactly(n) => write!(f, "{n}"),
+            Arity::AtLeast(n) => write!(f, "{n} or more"),
+            Arity::Between(least, most) => write!(f, "{least} to {most}"),
+        }
+    }
 }
 
 /// An operand of [`Operation::eval`]: its value, and whether axis 0 is the batch.
@@ -248,7 +278,7 @@ pub struct Entry {
 
 /// Ops that take nothing and make a value without a batch.
 pub fn makes_constant(name: &str) -> bool {
-    matches!(name, "parameter" | "window_index" | "window_coords" | "window_mask")
+    matches!(name, "parameter" | "buffer" | "window_index" | "window_coords" | "window_mask")
 }
 
 /// The manual's entry of the op `name`.
@@ -272,7 +302,8 @@ pub const OTHER_NAMES: &[(&str, &str)] = &[
 ];
 
 /// Ops that take their operands in the call (`concat(a, b)`) instead of from the chain.
-pub const OPERAND_OPS: &[&str] = &["add", "mul", "sub", "div", "maximum", "minimum", "concat", "matmul", "gather"];
+pub const OPERAND_OPS: &[&str] =
+    &["add", "mul", "sub", "div", "maximum", "minimum", "concat", "matmul", "gather", "linear_with", "attention"];
 
 impl Op {
     /// The function that the op applies to each value, where it does only that: what a backend fuses.
@@ -319,16 +350,9 @@ impl Op {
 
     /// The output's shape, or why there is none.
     pub fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
-        let fits = match self.arity() {
-            Arity::Exactly(n) => ins.len() == n,
-            Arity::AtLeast(n) => ins.len() >= n,
-        };
-        if !fits {
-            let wanted = match self.arity() {
-                Arity::Exactly(n) => format!("{n}"),
-                Arity::AtLeast(n) => format!("{n} or more"),
-            };
-            let message = format!("`{}` takes {wanted} values, got {}", self.name(), ins.len());
+        let arity = self.arity();
+        if !arity.fits(ins.len()) {
+            let message = format!("`{}` takes {arity} values, got {}", self.name(), ins.len());
             return Err(Problem::new(Code::ShapeMismatch, message));
         }
         let shape = self.operation().infer(ins)?;
@@ -411,8 +435,10 @@ fn inner_axis(op: &str, input: &Shape, axis: i64) -> Result<usize, Problem> {
 
 ops! {
     conv::Conv2d,
+    conv::Conv1d,
     conv::ConvTranspose2d,
     linear::Linear,
+    linear::LinearWith,
     norm::BatchNorm1d,
     norm::BatchNorm2d,
     norm::LayerNorm,
@@ -420,7 +446,7 @@ ops! {
     norm::RmsNorm,
     norm::GroupNorm,
     norm::InstanceNorm2d,
-    attention::MultiHeadAttention,
+    attention::Attention,
     activation::Relu,
     activation::Relu6,
     activation::Elu,
@@ -475,6 +501,8 @@ ops! {
     layout::Slice,
     layout::Pad,
     layout::Roll,
+    unfold::Unfold,
+    unfold::Fold,
     resample::ChannelShuffle,
     resample::PixelShuffle,
     resample::Upsample,
@@ -492,4 +520,5 @@ ops! {
     window::WindowMask,
     constant::Input,
     constant::Parameter,
+    constant::Buffer,
 }

@@ -3,13 +3,19 @@
 //! for it. What learns is in training mode: its tensors are states, batch norms take the statistics of the batch and move
 //! the running ones, dropout is drawn.
 
-use archc_base::{Act, Binary as Of, Centre, Pool as Kernel, Reduce as By};
+use std::ops::Range;
+
+use archc_base::{Act, Binary as Of, Centre, Pool as Kernel, Reduce as By, Window};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::graph::NodeId;
 use crate::net::*;
+use crate::ops::attention;
+use crate::ops::conv::Conv1d;
 use crate::ops::layout::Border;
+use crate::ops::linear::LinearWith;
 use crate::ops::shape::Shape;
+use crate::ops::unfold::{Fold, Unfold};
 use crate::ops::{Op, Role};
 use crate::philox::name_hash;
 use crate::typed::Typed;
@@ -33,8 +39,11 @@ pub fn lower_training(typed: &Typed, frozen: &dyn Fn(NodeId) -> bool) -> Net {
         tensors: FxHashMap::default(),
         learned: FxHashSet::default(),
         clock: None,
+        maps: FxHashMap::default(),
+        wide: FxHashMap::default(),
     };
     lower.find_states(&live);
+    lower.find_maps(&live);
     for (name, id) in graph.inputs() {
         let value = lower.net.add_input(name, typed.shape(*id).clone(), vec![*id]);
         lower.ids.insert(*id, value);
@@ -67,6 +76,10 @@ struct Lower<'a> {
     learned: FxHashSet<NodeId>,
     /// The input [`CLOCK`].
     clock: Option<Id>,
+    /// By their operands, linear maps by rows of a weight, and the rows.
+    maps: FxHashMap<Vec<NodeId>, Vec<(NodeId, Range<usize>)>>,
+    /// By the same, the map that they are parts of.
+    wide: FxHashMap<Vec<NodeId>, Id>,
 }
 
 impl Lower<'_> {
@@ -75,7 +88,9 @@ impl Lower<'_> {
         let (typed, graph) = (self.typed, self.typed.graph());
         let owners = typed.order().iter().filter(|id| live.contains(id)).map(|id| graph.owner(*id));
         let mut seen = FxHashSet::default();
-        let learning: Vec<NodeId> = owners.filter(|id| seen.insert(*id) && !(self.frozen)(*id)).collect();
+        let is_carried = |id: NodeId| matches!(graph.node(id).op, Op::Buffer(_));
+        let learning: Vec<NodeId> =
+            owners.filter(|id| seen.insert(*id) && !(self.frozen)(*id) && !is_carried(*id)).collect();
         for role in [Role::Weight, Role::Statistic] {
             for node in &learning {
                 let own = typed.params(*node).into_iter().enumerate().filter(|(_, param)| param.role == role);
@@ -95,6 +110,16 @@ impl Lower<'_> {
         }
     }
 
+    fn find_maps(&mut self, live: &FxHashSet<NodeId>) {
+        let graph = self.typed.graph();
+        for id in self.typed.order().iter().filter(|id| live.contains(id)) {
+            let Op::LinearWith(linear) = &graph.node(*id).op else { continue };
+            let operands = graph.operands(*id);
+            let rows = linear.range(self.typed.shape(operands[1]).dims[0]);
+            self.maps.entry(operands).or_default().push((*id, rows));
+        }
+    }
+
     fn is_frozen(&self) -> bool {
         (self.frozen)(self.typed.graph().owner(self.node))
     }
@@ -109,7 +134,12 @@ impl Lower<'_> {
             return *id;
         }
         let shape = self.typed.shape(node).dims.clone();
-        let id = self.net.add_constant(Constant::plain(Source::Value { node, shape }), vec![node]);
+        let graph = self.typed.graph();
+        let source = match graph.node(node).op {
+            Op::Parameter(_) | Op::Buffer(_) => Source::Param { node: graph.owner(node), index: 0, shape },
+            _ => Source::Value { node, shape },
+        };
+        let id = self.net.add_constant(Constant::plain(source), vec![node]);
         self.ids.insert(node, id);
         id
     }
@@ -155,6 +185,10 @@ impl Lower<'_> {
 
     fn bias(&mut self, index: usize) -> Id {
         let id = self.tensor(index);
+        self.as_bias(id)
+    }
+
+    fn as_bias(&mut self, id: Id) -> Id {
         let Some(source) = self.net.constant(id).and_then(Constant::as_plain).cloned() else { return id };
         // what scales and shifts channels is folded into it
         let channels = source.shape().iter().product();
@@ -192,12 +226,16 @@ impl Lower<'_> {
                 let kind = Conv { window: conv.window(&input), groups: conv.groups };
                 self.with_weight(kind, ins[0], conv.bias, out)
             }
+            Op::Conv1d(conv) => self.conv1d(conv, ins[0], &input, out),
+            Op::Unfold(unfold) => self.unfold(unfold, ins[0], &input, out),
+            Op::Fold(fold) => self.fold(fold, ins[0], out),
             Op::ConvTranspose2d(conv) => {
                 let (window, output_padding) = (conv.window(), conv.output_padding.0.sides());
                 let kind = ConvTranspose { window, groups: conv.groups, output_padding };
                 self.with_weight(kind, ins[0], conv.bias, out)
             }
             Op::Linear(linear) => self.with_weight(Linear, ins[0], linear.bias, out),
+            Op::LinearWith(linear) => self.linear_with(linear, &nodes, &ins, out),
             Op::BatchNorm2d(norm) => self.batch_norm(1, norm.affine, norm.eps, norm.momentum, ins[0], out),
             Op::BatchNorm1d(norm) => {
                 self.batch_norm(axis(norm.axis), norm.affine, norm.eps, norm.momentum, ins[0], out)
@@ -224,7 +262,7 @@ impl Lower<'_> {
                 self.add(Binary { op: Of::Mul }, vec![value, gate], out)
             }
             Op::Normalize(normalize) => self.add(Normalize { axis: axis(normalize.axis), eps: 1e-12 }, ins, out),
-            Op::MultiHeadAttention(attention) => self.attention(attention.heads, attention.dropout, ins[0], out),
+            Op::Attention(attention) => self.attention(attention, &ins, out),
             Op::MaxPool2d(pool) => self.add(Pool { pool: Kernel::Max, window: pool.window() }, ins, out),
             Op::AvgPool2d(pool) => {
                 let count_padding = pool.count_include_pad;
@@ -341,11 +379,81 @@ impl Lower<'_> {
             },
             Op::Maximum(_) => self.binary(Of::Max, &ins, out),
             Op::Minimum(_) => self.binary(Of::Min, &ins, out),
-            Op::Input(_) | Op::WindowIndex(_) | Op::WindowCoords(_) | Op::WindowMask(_) => {
+            Op::Input(_) | Op::Buffer(_) | Op::WindowIndex(_) | Op::WindowCoords(_) | Op::WindowMask(_) => {
                 unreachable!("it has no operands: an input is there already, the others are constants")
             }
             op => unreachable!("`{}` is no activation, and has no line here", op.name()),
         }
+    }
+
+    /// A convolution of images that are one pixel high.
+    fn conv1d(&mut self, conv: &Conv1d, x: Id, input: &Shape, out: Shape) -> Id {
+        let (image, two) = (Conv1d::image(input).expect("the shape was inferred"), conv.of_images());
+        let window = two.window(&image);
+        let x = self.add(Reshape, vec![x], image);
+        let mut weight = self.tensor(0);
+        let Shape { batched, dims } = self.net.node(weight).shape.clone();
+        let shape = Shape { batched, dims: [&dims[..2], &[1], &dims[2..]].concat() };
+        weight = match self.net.constant(weight).and_then(Constant::as_plain) {
+            // passes look into a constant, and not behind a step
+            Some(Source::Param { node, index, .. }) => {
+                let source = Source::Param { node: *node, index: *index, shape: shape.dims };
+                self.net.add_constant(Constant::plain(source), vec![self.node])
+            }
+            _ => self.add(Reshape, vec![weight], shape),
+        };
+        let bias = conv.bias.then(|| self.bias(1));
+        let kind = Conv { window, groups: conv.groups };
+        let node = Node::new(kind, vec![x, weight], Shape::image(out.dims[0], 1, out.dims[1]), vec![self.node]);
+        let found = self.net.add(Node { epilogue: Epilogue::bias(bias), ..node });
+        self.add(Reshape, vec![found], out)
+    }
+
+    /// Windows by convolutions that each pick a pixel: of a window's rows, then of its columns.
+    fn unfold(&mut self, unfold: &Unfold, x: Id, input: &Shape, out: Shape) -> Id {
+        let (mut x, window) = (x, unfold.windows().window(input));
+        let at = unfold.windows().geometry(input).expect("the shape was inferred");
+        let mut channels = at.channels;
+        for (axis, [height, width]) in
+            [[at.out_height, at.width], [at.out_height, at.out_width]].into_iter().enumerate()
+        {
+            let (own, weight) = self.picks(&window, axis, channels);
+            let groups = channels;
+            channels *= window.kernel[axis];
+            x = self.add(Conv { window: own, groups }, vec![x, weight], Shape::image(channels, height, width));
+        }
+        self.add(Reshape, vec![x], out)
+    }
+
+    /// The transpose of [`Lower::unfold`], step for step.
+    fn fold(&mut self, fold: &Fold, x: Id, out: Shape) -> Id {
+        let (window, at) =
+            (fold.windows().window(&out), fold.windows().geometry(&out).expect("the shape was inferred"));
+        let [rows, columns] = window.kernel;
+        let mut channels = at.channels * rows * columns;
+        let mut x = self.add(Reshape, vec![x], Shape::image(channels, at.out_height, at.out_width));
+        let steps = [(1, [at.out_height, at.width], at.out_width), (0, [at.height, at.width], at.out_height)];
+        for (axis, [height, width], count) in steps {
+            channels /= window.kernel[axis];
+            let (own, weight) = self.picks(&window, axis, channels);
+            let reach = (count - 1) * own.stride[axis] + (own.kernel[axis] - 1) * own.dilation[axis] + 1;
+            let mut output_padding = [0; 2];
+            // what no window covers is cut off, or stays 0
+            output_padding[axis] = [height, width][axis] + own.padding[axis] + own.padding[axis + 2] - reach;
+            let kind = ConvTranspose { window: own, groups: channels, output_padding };
+            x = self.add(kind, vec![x, weight], Shape::image(channels, height, width));
+        }
+        x
+    }
+
+    /// One axis of a window, and a weight by which each of its taps is an output of its own.
+    fn picks(&mut self, window: &Window, axis: usize, groups: usize) -> (Window, Id) {
+        let mut own = Window::PIXEL;
+        (own.kernel[axis], own.stride[axis]) = (window.kernel[axis], window.stride[axis]);
+        own.dilation[axis] = window.dilation[axis];
+        (own.padding[axis], own.padding[axis + 2]) = (window.padding[axis], window.padding[axis + 2]);
+        let source = Source::OneHot { groups, taps: own.kernel };
+        (own, self.net.add_constant(Constant::plain(source), vec![self.node]))
     }
 
     /// Widens a value by values of its own: along each axis parts of it side by side.
@@ -353,10 +461,9 @@ impl Lower<'_> {
         let (mut x, mut shape) = (x, shape);
         for (axis, (before, after)) in each.iter().copied().enumerate().filter(|(_, sizes)| *sizes != (0, 0)) {
             let len = shape.axis(axis).expect("the shape was inferred");
-            let places = |range: std::ops::Range<usize>| range.map(|at| at as i64 - before as i64);
-            let sources = |range: std::ops::Range<usize>| {
-                places(range).filter_map(|at| mode.source(at, len)).collect::<Vec<usize>>()
-            };
+            let places = |range: Range<usize>| range.map(|at| at as i64 - before as i64);
+            let sources =
+                |range: Range<usize>| places(range).filter_map(|at| mode.source(at, len)).collect::<Vec<usize>>();
             let mut parts = vec![];
             for run in runs(&sources(0..before)) {
                 parts.push(self.add(Slice { axis, from: run.start }, vec![x], shape.with_axis(axis, run.len())));
@@ -465,39 +572,96 @@ impl Lower<'_> {
         self.add(Dropout { p, grain, stream }, vec![x, clock], out)
     }
 
-    /// Queries, keys and values side by side, their attention, and the map of its result.
-    fn attention(&mut self, heads: usize, dropout: f64, x: Id, out: Shape) -> Id {
-        let features = out.last().expect("the shape was inferred");
-        let all = self.with_weights(Linear, x, [0, 1], true, out.with_axis(2, 3 * features));
-        let parts = [0, 1, 2].map(|part| self.add(Slice { axis: 2, from: part * features }, vec![all], out.clone()));
-        // backward needs its inside, where something learned flows into it
-        let attended = match self.learned.contains(&self.node) {
-            true => self.attention_spelt_out(heads, dropout, parts, &out),
-            false => {
-                let scale = 1.0 / ((features / heads) as f32).sqrt();
-                self.add(Attention { heads, scale }, parts.to_vec(), out.clone())
+    /// A linear map by rows of a weight that is a value. Where others take the other rows of it for the same operand, all
+    /// are one map, of which each is a part.
+    fn linear_with(&mut self, linear: &LinearWith, nodes: &[NodeId], ins: &[Id], out: Shape) -> Id {
+        let axis = out.rank() - 1;
+        let all = self.net.node(ins[1]).shape.dims[0];
+        let rows = linear.range(all);
+        let others = self.maps.get(nodes).cloned().unwrap_or_default();
+        if others.len() < 2 || !covers(&others, all) {
+            let mut parts = ins[1..].to_vec();
+            for id in parts.iter_mut().filter(|_| rows.len() < all) {
+                let shape = self.net.node(*id).shape.with_axis(0, rows.len());
+                *id = self.add(Slice { axis: 0, from: rows.start }, vec![*id], shape);
+            }
+            return self.linear_by(ins[0], &parts, out, vec![self.node]);
+        }
+        let wide = match self.wide.get(nodes) {
+            Some(wide) => *wide,
+            None => {
+                let layers = others.iter().map(|(node, _)| *node).collect();
+                let wide = self.linear_by(ins[0], &ins[1..], out.with_axis(axis, all), layers);
+                self.wide.insert(nodes.to_vec(), wide);
+                wide
             }
         };
-        self.with_weights(Linear, attended, [2, 3], true, out)
+        self.add(Slice { axis, from: rows.start }, vec![wide], out)
     }
 
-    /// Attention spelt out, so that what backward needs of it are values.
-    fn attention_spelt_out(&mut self, heads: usize, dropout: f64, parts: [Id; 3], out: &Shape) -> Id {
-        let (tokens, dim) = (out.dims[0], out.dims[1] / heads);
-        let beside = Shape::batched([tokens, heads, dim]);
-        let by_head = Shape::batched([heads, tokens, dim]);
-        let [q, k, v] = parts.map(|part| self.add(Reshape, vec![part], beside.clone()));
-        let [q, v] = [q, v].map(|part| self.add(Permute { axes: vec![0, 2, 1, 3] }, vec![part], by_head.clone()));
-        let k = self.add(Permute { axes: vec![0, 2, 3, 1] }, vec![k], Shape::batched([heads, dim, tokens]));
-        let square = Shape::batched([heads, tokens, tokens]);
-        let scores = self.add(Matmul { scale: 1.0 / (dim as f32).sqrt() }, vec![q, k], square.clone());
-        let mut shares = self.add(Softmax { axis: 3, log: false }, vec![scores], square.clone());
-        if dropout > 0.0 && !self.is_frozen() {
-            shares = self.dropout(shares, dropout, Grain::Value, square);
+    /// A linear map by values: `[weight]` or `[weight, bias]`.
+    fn linear_by(&mut self, x: Id, by: &[Id], out: Shape, layers: Vec<NodeId>) -> Id {
+        let bias = by.get(1).map(|bias| self.as_bias(*bias));
+        let node = Node::new(Linear, vec![x, by[0]], out, layers);
+        self.net.add(Node { epilogue: Epilogue::bias(bias), ..node })
+    }
+
+    fn attention(&mut self, op: &attention::Attention, ins: &[Id], out: Shape) -> Id {
+        let [q, k, v] = [0, 1, 2].map(|at| ins[at]);
+        let [dim, keys] = {
+            let dims = &self.net.node(k).shape.dims;
+            [dims[dims.len() - 1] / op.heads, dims[dims.len() - 2]]
+        };
+        let scale = op.scale(dim) as f32;
+        // backward needs its inside, where something learned flows into it
+        if self.is_frozen() && !self.learned.contains(&self.node) {
+            return self.add(Attention { heads: op.heads, scale }, ins.to_vec(), out);
         }
-        let mixed = self.add(Matmul { scale: 1.0 }, vec![shares, v], by_head);
-        let mixed = self.add(Permute { axes: vec![0, 2, 1, 3] }, vec![mixed], beside);
-        self.add(Reshape, vec![mixed], out.clone())
+        let scores = op.scores(&out, keys);
+        let (k, v) = (self.by_head(k, op.heads, true), self.by_head(v, op.heads, false));
+        let q = self.by_head(q, op.heads, false);
+        let mut shares = self.add(Matmul { scale }, vec![q, k], scores.clone());
+        if let Some(mask) = ins.get(3) {
+            shares = self.binary(Of::Add, &[shares, *mask], scores.clone());
+        }
+        shares = self.add(Softmax { axis: scores.rank() - 1, log: false }, vec![shares], scores.clone());
+        if op.dropout > 0.0 && !self.is_frozen() {
+            shares = self.dropout(shares, op.dropout, Grain::Value, scores.clone());
+        }
+        let value_dim = out.last().expect("the shape was inferred") / op.heads;
+        let mixed = self.add(Matmul { scale: 1.0 }, vec![shares, v], scores.with_axis(scores.rank() - 1, value_dim));
+        if op.heads == 1 {
+            return mixed;
+        }
+        let (rank, mut beside) = (out.rank(), out.clone());
+        beside.dims.pop();
+        beside.dims.extend([op.heads, value_dim]);
+        let mut axes: Vec<usize> = (0..=rank).collect();
+        axes.swap(rank - 2, rank - 1);
+        let mixed = self.add(Permute { axes }, vec![mixed], beside);
+        self.add(Reshape, vec![mixed], out)
+    }
+
+    /// [.., L, heads * dim] as [.., heads, L, dim], or transposed [.., heads, dim, L]; of one head without its axis.
+    fn by_head(&mut self, x: Id, heads: usize, transposed: bool) -> Id {
+        let (mut x, mut shape) = (x, self.net.node(x).shape.clone());
+        let rank = shape.rank();
+        let mut axes: Vec<usize> = (0..rank).collect();
+        if heads == 1 {
+            if !transposed {
+                return x;
+            }
+            axes.swap(rank - 2, rank - 1);
+        } else {
+            let dim = shape.dims.pop().expect("the shape was inferred") / heads;
+            shape.dims.extend([heads, dim]);
+            x = self.add(Reshape, vec![x], shape.clone());
+            axes.truncate(rank - 2);
+            axes.extend(if transposed { [rank - 1, rank, rank - 2] } else { [rank - 1, rank - 2, rank] });
+        }
+        let first = usize::from(shape.batched);
+        let dims = axes[first..].iter().map(|axis| shape.dims[axis - first]).collect();
+        self.add(Permute { axes }, vec![x], Shape { batched: shape.batched, dims })
     }
 
     /// A function of each number.
@@ -543,7 +707,15 @@ impl Lower<'_> {
     }
 }
 
+/// Whether these rows are all of `len`, each once.
+fn covers(parts: &[(NodeId, Range<usize>)], len: usize) -> bool {
+    let mut ranges: Vec<&Range<usize>> = parts.iter().map(|(_, rows)| rows).collect();
+    ranges.sort_by_key(|rows| rows.start);
+    let mut end = 0;
+    ranges.iter().all(|rows| rows.start == std::mem::replace(&mut end, rows.end)) && end == len
+}
+
 /// Indices as rising runs.
-fn runs(places: &[usize]) -> Vec<std::ops::Range<usize>> {
+fn runs(places: &[usize]) -> Vec<Range<usize>> {
     places.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[run.len() - 1] + 1).collect()
 }

@@ -334,3 +334,28 @@ fn separable() {
     let wide = block("relu6").replace("[6, 8, 8]", "[512, 3, 3]").replace("(6,", "(512,");
     leaves("separable", &wide.replace("groups = 6", "groups = 512"));
 }
+
+/// Maps by rows of one weight are one map, as if they had been written so.
+#[test]
+fn parts_of_one_map() {
+    let text = |parts: [&str; 3]| {
+        let lines: String =
+            ["q", "k", "v"].iter().zip(parts).map(|(name, part)| format!("{name} = {part}\n")).collect();
+        let head = "x = input([5, 6])\n d = relu <- x\n w = parameter([18, 6])\n b = parameter([18])\n";
+        format!("{head} {lines} y = attention(heads = 2) <- q, k, v")
+    };
+    let of = |x: &str, from: usize| format!("linear_with(rows = [{from}, {}]) <- {x}, w, b", from + 6);
+    let parts = network(&text([&of("x", 0), &of("x", 6), &of("x", 12)]));
+    let slice = |from: usize| format!("slice(2, from = {from}, to = {}) <- all", from + 6);
+    let wide = text([&slice(0), &slice(6), &slice(12)]).replace("q =", "all = linear_with <- x, w, b\n q =");
+    let wide = network(&wide);
+    for lower in [lower, learning] {
+        assert_eq!(lower(&parts).dump(&parts), lower(&wide).dump(&wide));
+    }
+    // another operand, and rows that are taken twice
+    for parts in [[of("d", 0), of("x", 6), of("x", 12)], [of("x", 0), of("x", 0), of("x", 12)]] {
+        let typed = network(&text([&parts[0], &parts[1], &parts[2]]));
+        let dump = lower(&typed).dump(&typed);
+        assert_eq!(dump.matches("= linear").count(), 3, "{dump}");
+    }
+}

@@ -16,6 +16,7 @@ pub enum Geometry {
     Pairs(Pairs),
     Products(Products),
     Over(Over),
+    Heads(Heads),
 }
 
 /// How the second operand of an arithmetic step pairs with the first.
@@ -53,6 +54,30 @@ pub struct Over {
     pub strides: Vec<usize>,
     /// Which axes the result lacks.
     pub missing: Vec<bool>,
+}
+
+/// The sizes of an attention, and where what is added to its scores lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heads {
+    /// Values before the last two axes: images, or their windows.
+    pub n: usize,
+    pub heads: usize,
+    /// Features of a head of queries and keys, and of a head of values.
+    pub dim: usize,
+    pub value_dim: usize,
+    pub queries: usize,
+    pub keys: usize,
+    pub mask: Option<Mask>,
+}
+
+/// How far apart the values of a mask are by its axes; 0 where it is broadcast.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mask {
+    /// The axes before the heads with their strides, from the outermost; as few as say it.
+    pub before: Vec<(usize, usize)>,
+    pub head: usize,
+    pub query: usize,
+    pub key: usize,
 }
 
 impl Geometry {
@@ -95,8 +120,16 @@ impl Geometry {
                 let missing = (0..from.dims.len()).map(is_missing).collect();
                 Geometry::Over(Over { shape: from.dims.clone(), strides: from.strides.clone(), missing })
             }
+            Kind::Attention(attention) => Geometry::Heads(heads(step, attention.heads)),
             _ => Geometry::Rows,
         }
+    }
+
+    /// # Panics
+    /// If the step is no attention.
+    pub fn heads(&self) -> &Heads {
+        let Geometry::Heads(heads) = self else { panic!("the plan splits heads") };
+        heads
     }
 
     /// # Panics
@@ -179,6 +212,36 @@ fn products(step: &Step) -> Products {
         levels.push((1, [0; 3]));
     }
     Products { levels, leading, sizes, transposed }
+}
+
+fn heads(step: &Step, heads: usize) -> Heads {
+    let [q, k, v] = [0, 1, 2].map(|at| &step.reads[at].dims);
+    let (before, inner) = step.write.dims.split_at(step.write.dims.len() - 2);
+    let (queries, keys) = (inner[0], k[k.len() - 2]);
+    let mask = step.reads.get(3).map(|mask| {
+        let mut scores = before.to_vec();
+        scores.extend((heads > 1).then_some(heads));
+        scores.extend([queries, keys]);
+        let strides = mask.broadcast(&scores, false).strides;
+        let (outer, inner) = strides.split_at(before.len());
+        let before = merged(before.iter().copied().zip(outer.iter().copied()));
+        let head = if heads > 1 { inner[0] } else { 0 };
+        Mask { before, head, query: inner[inner.len() - 2], key: inner[inner.len() - 1] }
+    });
+    let [dim, value_dim] = [q, v].map(|dims| dims[dims.len() - 1] / heads);
+    Heads { n: before.iter().product(), heads, dim, value_dim, queries, keys, mask }
+}
+
+/// Axes with their strides from the outermost, those that go on evenly as one, those of length 1 left out.
+fn merged(axes: impl Iterator<Item = (usize, usize)>) -> Vec<(usize, usize)> {
+    let mut merged: Vec<(usize, usize)> = vec![];
+    for (len, stride) in axes.filter(|(len, _)| *len != 1) {
+        match merged.last_mut() {
+            Some((outer, step)) if *step == len * stride => (*outer, *step) = (*outer * len, stride),
+            _ => merged.push((len, stride)),
+        }
+    }
+    merged
 }
 
 /// What the second operand gives each value of the first, rows and columns of which are those of an order of axes.

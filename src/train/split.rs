@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use crate::diag::Problem;
 use crate::exec::Tensors;
 use crate::graph::{Graph, NewNode, NodeId, path};
-use crate::ops::Role;
 use crate::ops::constant::Input;
+use crate::ops::{Op, Role};
 use crate::typed::{self, Typed};
 
 /// The two parts.
@@ -33,7 +33,8 @@ pub fn split(typed: &Typed) -> Option<Split> {
     let mut fixed: FxHashSet<NodeId> = FxHashSet::default();
     for id in typed.order() {
         let node = graph.node(*id);
-        let is_still = typed.params(*id).is_empty() || graph.node(graph.owner(*id)).frozen;
+        let is_carried = matches!(node.op, Op::Buffer(_));
+        let is_still = typed.params(*id).is_empty() || is_carried || graph.node(graph.owner(*id)).frozen;
         if is_still && !node.op.is_random() && graph.operands(*id).iter().all(|operand| fixed.contains(operand)) {
             fixed.insert(*id);
         }

@@ -183,7 +183,7 @@ fn structs_are_read_from_the_kernels() {
     let output = Command::new(&stage.python).arg("-B").arg(page).arg(stage.folder.path()).arg("structs").output();
     let output = output.expect("Python runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    for line in ["Act 12", "Epilogue 64", "Conv 240", "Attention 72"] {
+    for line in ["Act 12", "Epilogue 64", "Conv 240", "Attention 176"] {
         assert!(
             text.lines().any(|one| one == line),
             "{line} is not in {text}{}",

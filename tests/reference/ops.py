@@ -181,20 +181,6 @@ def linears_and_norms():
         case("group_norm", norm, [r(2, 6, 3, 5)], {"weight": r(6), "bias": r(6)}, args)
 
 
-def attention():
-    def compute(x, heads, in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias):
-        module = torch.nn.MultiheadAttention(x.shape[-1], heads, batch_first=True, dtype=torch.float64).eval()
-        values = (in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias)
-        values = dict(zip(("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"), values))
-        return torch.func.functional_call(module, values, (x, x, x), {"need_weights": False})[0]
-
-    for batch, tokens, width, heads in [(2, 5, 6, 2), (1, 9, 8, 1), (3, 1, 4, 4), (1, 17, 6, 3)]:
-        params = {"in_proj_weight": r(3 * width, width), "in_proj_bias": r(3 * width)}
-        params |= {"out_proj.weight": r(width, width), "out_proj.bias": r(width)}
-        run = lambda x, heads=heads, **p: compute(x, heads, **p)
-        case("multi_head_attention", run, [r(batch, tokens, width)], params, {"heads": heads})
-
-
 # ---- without weights ----
 
 
@@ -477,6 +463,60 @@ def plain_ops():
     case("div", lambda a, b: a / b, [u(2, 3, 4, low=0.5), u(3, 1, low=0.5)], batchless=[1])
 
 
+def attention():
+    """Of heads side by side, by the function of PyTorch that has them as an axis of their own."""
+    def compute(q, k, v, mask=None, heads=1, scale=None):
+        apart = lambda x: x.unflatten(-1, (heads, -1)).transpose(-2, -3) if heads > 1 else x
+        mixed = F.scaled_dot_product_attention(apart(q), apart(k), apart(v), mask, scale=scale)
+        return mixed.transpose(-2, -3).flatten(-2) if heads > 1 else mixed
+
+    for before, queries, keys, dim, value_dim, mask, args in [
+        ((2,), 5, 7, 3, 3, None, {}),
+        ((2, 3), 5, 4, 5, 2, None, {"scale": 0.3}),
+        ((2,), 9, 9, 12, 12, None, {"heads": 3}),
+        ((1, 4), 5, 6, 14, 6, (4, 1, 5, 6), {"heads": 2}),
+        ((2,), 3, 5, 4, 4, (2, 2, 3, 5), {"heads": 2}),
+        ((3,), 1, 1, 33, 70, (1, 1), {}),
+    ]:
+        ins = [r(*before, queries, dim), r(*before, keys, dim), r(*before, keys, value_dim)]
+        ins += [r(*mask)] if mask else []
+        run = lambda *ins, args=args: compute(*ins, **args)
+        # a mask of the batch has it as its first axis
+        batchless = [3] if mask and mask[0] != before[0] else []
+        case("attention", run, ins, args=args, batchless=batchless)
+
+    for x, out, rows in [(r(2, 5), 7, None), (r(2, 3, 5), 6, [2, 5]), (r(1, 9), 4, [0, 4])]:
+        first, last = rows or (0, out)
+        run = lambda x, w, b, first=first, last=last: F.linear(x, w[first:last], b[first:last])
+        case("linear_with", run, [x, r(out, x.shape[-1]), r(out)], args={"rows": rows} if rows else {}, batchless=[1, 2])
+
+
+def windows_and_lines():
+    for x, out, args in [
+        (r(2, 3, 9), 5, {"kernel": 3}),
+        (r(1, 6, 13), 4, {"kernel": 4, "stride": 2, "padding": 3, "dilation": 2, "groups": 2}),
+        (r(2, 5, 1), 3, {"kernel": 1, "bias": False}),
+    ]:
+        params = {"weight": r(out, x.shape[1] // args.get("groups", 1), args["kernel"], low=-1, high=1)}
+        if args.get("bias", True):
+            params["bias"] = r(out)
+        rest = {k: args[k] for k in ("stride", "padding", "dilation", "groups") if k in args}
+        run = lambda x, weight, bias=None, rest=rest: F.conv1d(x, weight, bias, **rest)
+        case("conv1d", run, [x], params, {"out": out, **args})
+
+    for x, args in [
+        (r(2, 3, 5, 7), {"kernel": 3}),
+        (r(1, 2, 9, 8), {"kernel": [2, 3], "stride": [3, 1], "padding": [1, 2], "dilation": [2, 1]}),
+        (r(1, 4, 8, 12), {"kernel": 4, "stride": 4}),
+    ]:
+        window = [pair(args.get(k, v)) for k, v in (("kernel", 1), ("dilation", 1), ("padding", 0), ("stride", 1))]
+        case("unfold", lambda x, window=window: F.unfold(x, *window), [x], args=args)
+        columns = F.unfold(x, *window)
+        size = list(x.shape[2:])
+        run = lambda x, size=size, window=window: F.fold(x, size, *window)
+        case("fold", run, [r(*columns.shape)], args={"size": size, **args})
+
+
 # ---- through the command line ----
 
 
@@ -528,8 +568,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archc", help="run the cases through this binary instead of writing the files")
     archc = parser.parse_args().archc
-    for family in (convolutions, linears_and_norms, attention, activations, pools, layout, windows, joins,
-                   borders, plain_ops):
+    for family in (convolutions, linears_and_norms, activations, pools, layout, windows, joins,
+                   borders, plain_ops, attention, windows_and_lines):
         family()
     if archc:
         through(archc)

@@ -1,9 +1,10 @@
 // Attention of several heads, without the matrix of scores in memory.
 //
-// Formula   y[i] = sum over j of softmax over j of (q[i] k[j] scale) * v[j], in each head of each image; the softmax goes
-//           along with the keys (Milakov and Gimelshein 2018; Dao et al. 2022): the sums so far are scaled down when a
-//           larger score comes
-// Layout    rows of q and y [n, queries], of k and v [n, keys], columns [heads, dim], free strides; DIM is dim rounded up
+// Formula   y[i] = sum over j of softmax over j of (q[i] k[j] scale + mask[i][j]) * v[j], in each head of each image; the
+//           softmax goes along with the keys (Milakov and Gimelshein 2018; Dao et al. 2022): the sums so far are scaled
+//           down when a larger score comes
+// Layout    rows of q and y [n, queries], of k and v [n, keys], columns [heads, dim], of v and y [heads, value_dim], free
+//           strides; DIM is the longer of both rounded up. The mask is read where its scores are, in registers
 // Tile      64 queries a block, 16 a warp; keys and values pass through shared memory, the next KEYS while these are used
 // Math      bf16, f16: mma.sync; queries, scores and results stay in registers, the weights of a tile as the left side of
 //           the second product; powers of two, so that scaling and subtracting are one instruction; keys of a last tile
@@ -47,13 +48,14 @@ KERNEL(attention, THREADS, 2)(const __grid_constant__ Attention a) {
     T* v = k + KEYS * PITCH;
     const int tiles = (a.queries + QUERIES - 1) / QUERIES, tile = blockIdx.x % tiles, pair = blockIdx.x / tiles;
     const int head = pair % a.heads, image = pair / a.heads, first = tile * QUERIES;
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, at = head * a.dim;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, at = head * a.dim, value_at = head * a.value_dim;
     // weights [ROWS][KEYS] of each warp
     float* weights = (float*)(v + KEYS * PITCH) + warp * ROWS * KEYS;
-    const bool wide = on_16_bytes(a.q + at, a.q_stride) && on_16_bytes(a.k + at, a.k_stride) && on_16_bytes(a.v + at, a.v_stride);
-    const T* keys = a.k + image * a.keys * a.k_stride + at;
-    const T* values = a.v + image * a.keys * a.v_stride + at;
-    load_rows(q, a.q + (image * a.queries + first) * a.q_stride + at, a.q_stride, QUERIES, a.queries - first, a.dim, wide);
+    const bool wide = on_16_bytes(a.q + at, a.q_stride) && on_16_bytes(a.k + at, a.k_stride) && on_16_bytes(a.v + value_at, a.v_stride);
+    const T* keys = a.k + image % a.k_images * a.keys * a.k_stride + at;
+    const T* values = a.v + image % a.v_images * a.keys * a.v_stride + value_at;
+    const T* mask = mask_of(a, image, head);
+    load_rows(q, a.q + (image % a.q_images * a.queries + first) * a.q_stride + at, a.q_stride, QUERIES, a.queries - first, a.dim, wide);
     float most[ROWS], sum[ROWS], result[ROWS][DIM / 32];
 #pragma unroll
     for (int i = 0; i < ROWS; ++i) {
@@ -65,7 +67,7 @@ KERNEL(attention, THREADS, 2)(const __grid_constant__ Attention a) {
     for (int key0 = 0; key0 < a.keys; key0 += KEYS) {
         __syncthreads();
         load_rows(k, keys + key0 * a.k_stride, a.k_stride, KEYS, a.keys - key0, a.dim, wide);
-        load_rows(v, values + key0 * a.v_stride, a.v_stride, KEYS, a.keys - key0, a.dim, wide);
+        load_rows(v, values + key0 * a.v_stride, a.v_stride, KEYS, a.keys - key0, a.value_dim, wide);
         copy_commit();
         copy_wait<0>();
         __syncthreads();
@@ -84,9 +86,11 @@ KERNEL(attention, THREADS, 2)(const __grid_constant__ Attention a) {
         }
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) {
-            float score = key0 + lane < a.keys ? scores[i] * a.scale : -INFINITE;
+            const int query = first + warp * ROWS + i, key = key0 + lane;
+            float score = key < a.keys ? scores[i] * a.scale : -INFINITE;
+            if (mask && query < a.queries && key < a.keys) score += to_float(mask[query * a.mask_query + key * a.mask_key]);
             float top = larger(most[i], warp_all(score, [](float a, float b) { return larger(a, b); }));
-            float weight = expf(score - top), less = expf(most[i] - top);
+            float weight = expf(score - base_of(top)), less = expf(most[i] - base_of(top));
             most[i] = top;
             sum[i] = sum[i] * less + warp_sum(weight);
 #pragma unroll
@@ -111,8 +115,8 @@ KERNEL(attention, THREADS, 2)(const __grid_constant__ Attention a) {
         int query = first + warp * ROWS + i;
 #pragma unroll
         for (int d = 0; d < DIM / 32; ++d)
-            if (query < a.queries && d * 32 + lane < a.dim)
-                a.y[(image * a.queries + query) * a.y_stride + at + d * 32 + lane] = result[i][d] / sum[i];
+            if (query < a.queries && d * 32 + lane < a.value_dim)
+                a.y[(image * a.queries + query) * a.y_stride + value_at + d * 32 + lane] = result[i][d] / sum[i];
     }
 }
 #else
@@ -132,6 +136,7 @@ template <int MI, int NJ> DEV void mma(float (&d)[MI][NJ][4], const u32 (&a)[MI]
 #endif
 }
 
+const float LOG2_E = 1.44269504f;
 // columns of results that are multiplied at once
 const int COLS = DIM < 64 ? DIM : 64, BUFFER = 2 * KEYS * PITCH;
 const bool QUERIES_STAY = DIM <= 128;
@@ -144,9 +149,21 @@ struct State {
 
 DEV const void* query_at(const T* q, int d, int lane) { return q + (lane & 15) * PITCH + d + (lane >> 4) * 8; }
 
-// COUNT more keys, of which `valid` exist where MASK; `scale` is that of powers of two.
-template <int COUNT, bool MASK>
-DEV void attend(State& state, const u32 (&queries)[DIM / 16][1][4], const T* q, const T* k, const T* v, int valid, float scale, int lane) {
+// What is added to the scores of a lane: of its first query and the first key of a tile.
+struct Added {
+    // 0 for none
+    const T* first;
+    int query_stride, key_stride, queries_left;
+};
+
+DEV float added_at(const Added& added, int query, int key) {
+    return query < added.queries_left ? to_float(added.first[query * added.query_stride + key * added.key_stride]) : 0.f;
+}
+
+// COUNT more keys, of which `valid` exist where ENDS; `scale` is that of powers of two.
+template <int COUNT, bool ENDS>
+DEV void attend(State& state, const u32 (&queries)[DIM / 16][1][4], const T* q, const T* k, const T* v, int valid, float scale,
+                Added added, int lane) {
     float scores[1][COUNT / 8][4] = {};
 #pragma unroll
     for (int d = 0; d < DIM; d += 16) {
@@ -165,6 +182,17 @@ DEV void attend(State& state, const u32 (&queries)[DIM / 16][1][4], const T* q, 
             mma<1, COUNT / 8>(scores, left, right);
         }
     }
+    if (added.first) {
+#pragma unroll
+        for (int j = 0; j < COUNT / 8; ++j)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int key = j * 8 + (lane & 3) * 2 + (i & 1);
+                const float more = ENDS && key >= valid ? 0.f : added_at(added, i >> 1 << 3, key);
+                scores[0][j][i] = fmaf(scores[0][j][i], scale, more * LOG2_E);
+            }
+        scale = 1.f;
+    }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
         float top = state.most[h];
@@ -173,12 +201,12 @@ DEV void attend(State& state, const u32 (&queries)[DIM / 16][1][4], const T* q, 
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
                 float& score = scores[0][j][h * 2 + e];
-                if (MASK && j * 8 + (lane & 3) * 2 + e >= valid) score = -INFINITE;
+                if (ENDS && j * 8 + (lane & 3) * 2 + e >= valid) score = -INFINITE;
                 top = larger(top, score);
             }
         top = larger(top, __shfl_xor_sync(~0u, top, 1));
         top = larger(top, __shfl_xor_sync(~0u, top, 2));
-        const float less = power_of_two((state.most[h] - top) * scale), from = -top * scale;
+        const float less = power_of_two((state.most[h] - base_of(top)) * scale), from = -base_of(top) * scale;
         state.most[h] = top;
         float own = 0.f;
 #pragma unroll
@@ -228,16 +256,17 @@ KERNEL(attention, THREADS, DIM <= 32 ? 4 : DIM <= 64 ? 3 : 2)(const __grid_const
     T* q = buffers + (QUERIES_STAY ? BUFFER : 2 * BUFFER);
     const int tiles = (a.queries + QUERIES - 1) / QUERIES, tile = blockIdx.x % tiles, pair = blockIdx.x / tiles;
     const int head = pair % a.heads, image = pair / a.heads, first = tile * QUERIES;
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, at = head * a.dim;
-    const bool wide = on_16_bytes(a.q + at, a.q_stride) && on_16_bytes(a.k + at, a.k_stride) && on_16_bytes(a.v + at, a.v_stride);
-    const T* keys = a.k + image * a.keys * a.k_stride + at;
-    const T* values = a.v + image * a.keys * a.v_stride + at;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, at = head * a.dim, value_at = head * a.value_dim;
+    const bool wide = on_16_bytes(a.q + at, a.q_stride) && on_16_bytes(a.k + at, a.k_stride) && on_16_bytes(a.v + value_at, a.v_stride);
+    const T* keys = a.k + image % a.k_images * a.keys * a.k_stride + at;
+    const T* values = a.v + image % a.v_images * a.keys * a.v_stride + value_at;
+    const T* mask = mask_of(a, image, head);
     auto load = [&](T* to, int key0) {
         const int left = a.keys - key0, rows = left < KEYS ? (left + 15) / 16 * 16 : KEYS;
         load_rows(to, keys + key0 * a.k_stride, a.k_stride, rows, left, a.dim, wide);
-        load_rows(to + KEYS * PITCH, values + key0 * a.v_stride, a.v_stride, rows, left, a.dim, wide);
+        load_rows(to + KEYS * PITCH, values + key0 * a.v_stride, a.v_stride, rows, left, a.value_dim, wide);
     };
-    load_rows(q, a.q + (image * a.queries + first) * a.q_stride + at, a.q_stride, QUERIES, a.queries - first, a.dim, wide);
+    load_rows(q, a.q + (image % a.q_images * a.queries + first) * a.q_stride + at, a.q_stride, QUERIES, a.queries - first, a.dim, wide);
     load(buffers, 0);
     copy_commit();
     copy_wait<0>();
@@ -254,7 +283,9 @@ KERNEL(attention, THREADS, DIM <= 32 ? 4 : DIM <= 64 ? 3 : 2)(const __grid_const
     }
     State state = {{-INFINITE, -INFINITE}, {}, {}};
     // exp(x) is 2 to the x / ln 2
-    const float scale = a.scale * 1.44269504f;
+    const float scale = a.scale * LOG2_E;
+    const int query = first + warp * 16 + (lane >> 2);
+    Added added = {mask ? mask + query * a.mask_query : 0, a.mask_query, a.mask_key, a.queries - query};
 #pragma unroll 1
     for (int key0 = 0, buffer = 0; key0 < a.keys; key0 += KEYS, buffer ^= 1) {
         if (key0 + KEYS < a.keys) load(buffers + (buffer ^ 1) * BUFFER, key0 + KEYS);
@@ -262,25 +293,28 @@ KERNEL(attention, THREADS, DIM <= 32 ? 4 : DIM <= 64 ? 3 : 2)(const __grid_const
         const T* k = buffers + buffer * BUFFER;
         const int left = a.keys - key0;
         if (left >= KEYS) {
-            attend<KEYS, false>(state, queries, q, k, k + KEYS * PITCH, KEYS, scale, lane);
+            attend<KEYS, false>(state, queries, q, k, k + KEYS * PITCH, KEYS, scale, added, lane);
         } else {
 #pragma unroll 1
-            for (int skip = 0; skip < left; skip += 16)
-                attend<16, true>(state, queries, q, k + skip * PITCH, k + (KEYS + skip) * PITCH, left - skip, scale, lane);
+            for (int skip = 0; skip < left; skip += 16) {
+                attend<16, true>(state, queries, q, k + skip * PITCH, k + (KEYS + skip) * PITCH, left - skip, scale, added, lane);
+                if (added.first) added.first += 16 * a.mask_key;
+            }
         }
+        if (added.first) added.first += KEYS * a.mask_key;
         copy_wait<BUG(COPY_WAIT)>();
         if (!BUG(NO_BARRIER)) __syncthreads();
     }
-    const bool in_pairs = (((u64)a.y | (u64)((a.y_stride | a.dim) * (int)sizeof(T))) & 3) == 0;
+    const bool in_pairs = (((u64)a.y | (u64)((a.y_stride | a.value_dim) * (int)sizeof(T))) & 3) == 0;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
         float sum = state.sum[h];
         sum += __shfl_xor_sync(~0u, sum, 1);
         sum += __shfl_xor_sync(~0u, sum, 2);
         const float share = 1.f / sum;
-        int query = first + warp * 16 + (lane >> 2) + h * 8;
-        if (query >= a.queries) continue;
-        T* row = a.y + (image * a.queries + query) * a.y_stride + at;
+        const int row_of = query + h * 8;
+        if (row_of >= a.queries) continue;
+        T* row = a.y + (image * a.queries + row_of) * a.y_stride + value_at;
 #pragma unroll
         for (int part = 0; part < DIM / COLS; ++part)
 #pragma unroll
@@ -288,10 +322,10 @@ KERNEL(attention, THREADS, DIM <= 32 ? 4 : DIM <= 64 ? 3 : 2)(const __grid_const
                 const int col = part * COLS + j * 8 + (lane & 3) * 2;
                 const float one = state.result[part][0][j][h * 2] * share, other = state.result[part][0][j][h * 2 + 1] * share;
                 if (in_pairs) {
-                    if (col < a.dim) *(u32*)(row + col) = pack(one, other);
+                    if (col < a.value_dim) *(u32*)(row + col) = pack(one, other);
                 } else {
-                    if (col < a.dim) put(row[col], one);
-                    if (col + 1 < a.dim) put(row[col + 1], other);
+                    if (col < a.value_dim) put(row[col], one);
+                    if (col + 1 < a.value_dim) put(row[col + 1], other);
                 }
             }
     }

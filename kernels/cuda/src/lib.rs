@@ -39,7 +39,7 @@ macro_rules! kernels {
 
 kernels! {
     act_data
-    attention: variants
+    attention + scores: variants
     batch_norm + line
     columns + line
     conv_igemm: variants
@@ -55,6 +55,7 @@ kernels! {
     group_norm + groups
     group_norm_data + groups
     linear_rows
+    long_attention + scores
     loss
     matmul
     pool + windows

@@ -101,9 +101,13 @@ impl Binder<'_> {
     /// # Errors
     /// If a tensor cannot be read.
     pub(super) fn known(&self, at: usize) -> Result<Option<Vec<f32>>, Problem> {
-        let Place::Constant(number) = self.step.reads[at].place else { return Ok(None) };
+        let view = &self.step.reads[at];
+        let Place::Constant(number) = view.place else { return Ok(None) };
         self.packed.borrow_mut().push(at);
-        self.weights.read(&self.plan.constants()[number]).map(Some)
+        let mut values = self.weights.read(&self.plan.constants()[number])?;
+        // some rows of it
+        values.truncate(view.span().end);
+        Ok(Some(values.split_off(view.offset)))
     }
 
     /// The weights that are operand `at`.

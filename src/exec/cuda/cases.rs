@@ -307,13 +307,18 @@ impl Case {
                     n: number(batch),
                     heads: number(heads),
                     dim: number(dim),
+                    value_dim: number(dim),
                     queries: number(rows),
                     keys: number(rows),
                     q_stride: number(3 * cols),
                     k_stride: number(3 * cols),
                     v_stride: number(3 * cols),
                     y_stride: number(cols),
+                    q_images: number(batch),
+                    k_images: number(batch),
+                    v_images: number(batch),
                     scale: 1.0 / (dim as f32).sqrt(),
+                    ..Attention::default()
                 };
                 ready(attention.launch(dtype), &attention)
             }

@@ -241,50 +241,80 @@ fn norms_and_softmax_of_rows() {
 fn attention_matches_the_formula() {
     for isa in Isa::all() {
         let mut rng = Rng::new(19);
-        for shape in [
-            Heads { n: 1, heads: 1, dim: 1, queries: 1, keys: 1 },
-            Heads { n: 2, heads: 3, dim: 33, queries: 17, keys: 29 },
-            Heads { n: 1, heads: 2, dim: 64, queries: 197, keys: 197 },
-            Heads { n: 3, heads: 4, dim: 20, queries: 50, keys: 7 },
-            Heads { n: 1, heads: 1, dim: 8, queries: 60, keys: 3000 },
+        // masks: none, one for all, of each head and query, of every second image, the same for all keys
+        for (n, heads, dim, value_dim, queries, keys, mask) in [
+            (1, 1, 1, 1, 1, 1, 0),
+            (2, 3, 33, 33, 17, 29, 0),
+            (1, 2, 64, 64, 197, 197, 1),
+            (3, 4, 20, 5, 50, 7, 2),
+            (1, 1, 8, 70, 60, 3000, 1),
+            (6, 3, 17, 17, 9, 9, 3),
+            (2, 2, 300, 11, 5, 40, 4),
         ] {
-            let what = format!("{} {shape:?}", isa.name());
-            let Heads { n, heads, dim, queries, keys } = shape;
-            let cols = heads * dim;
+            let shape = Heads { n, heads, dim, value_dim, queries, keys };
+            let what = format!("{} {shape:?} mask {mask}", isa.name());
+            let (cols, value_cols) = (heads * dim, heads * value_dim);
             // Keys and values in one buffer, side by side.
-            let (q, kv) = (rng.vec(n * queries * (cols + 1)), rng.vec(n * keys * 2 * cols));
+            let wide = cols + value_cols;
+            // Queries of half as many images, which are repeated.
+            let q_images = if n % 2 == 0 { n / 2 } else { n };
+            let (q, kv) = (rng.vec(q_images * queries * (cols + 1)), rng.vec(n * keys * wide));
+            let (before, [by_head, by_query, by_key]): (Vec<(usize, usize)>, [usize; 3]) = match mask {
+                0 | 1 => (vec![(n, 0)], [0, keys, 1]),
+                2 => (vec![(n, 0)], [queries * keys, keys, 1]),
+                3 => (vec![(n / 2, 0), (2, queries * keys)], [0, keys, 1]),
+                _ => (vec![(n, heads * queries)], [queries, 1, 0]),
+            };
+            let added = rng.vec(n * heads * queries * keys);
+            let mask = (mask > 0).then_some(Mask {
+                data: &added,
+                before: &before,
+                head: by_head,
+                query: by_query,
+                key: by_key,
+            });
             let got = on_threads(&what, || {
-                let mut y = poison(n * queries * (cols + 2));
+                let mut y = poison(n * queries * (value_cols + 2));
                 attention(
                     isa,
                     &shape,
                     0.3,
-                    Rows { data: &q, rows: n * queries, cols, stride: cols + 1 },
-                    Rows { data: &kv, rows: n * keys, cols, stride: 2 * cols },
-                    Rows { data: &kv[cols..], rows: n * keys, cols, stride: 2 * cols },
-                    RowsMut { data: &mut y, rows: n * queries, cols, stride: cols + 2 },
+                    Rows { data: &q, rows: q_images * queries, cols, stride: cols + 1 },
+                    Rows { data: &kv, rows: n * keys, cols, stride: wide },
+                    Rows { data: &kv[cols..], rows: n * keys, cols: value_cols, stride: wide },
+                    mask,
+                    RowsMut { data: &mut y, rows: n * queries, cols: value_cols, stride: value_cols + 2 },
                 );
-                y.chunks(cols + 2).flat_map(|r| r[..cols].to_vec()).collect()
+                y.chunks(value_cols + 2).flat_map(|r| r[..value_cols].to_vec()).collect()
             });
-            let mut want = vec![0f64; n * queries * cols];
+            let mut want = vec![0f64; n * queries * value_cols];
             for i in 0..n * queries {
                 for h in 0..heads {
-                    let row = |j: usize| (i / queries * keys + j) * 2 * cols + h * dim;
-                    let dot = |j: usize| -> f64 {
-                        let terms =
-                            (0..dim).map(|d| f64::from(q[i * (cols + 1) + h * dim + d]) * f64::from(kv[row(j) + d]));
-                        terms.sum::<f64>() * 0.3
+                    let row = |j: usize| (i / queries * keys + j) * wide;
+                    let score = |j: usize| -> f64 {
+                        let terms = (0..dim).map(|d| {
+                            let of = i % (q_images * queries);
+                            f64::from(q[of * (cols + 1) + h * dim + d]) * f64::from(kv[row(j) + h * dim + d])
+                        });
+                        let mut at = h * by_head + i % queries * by_query + j * by_key;
+                        let mut image = i / queries;
+                        for (len, stride) in before.iter().rev() {
+                            at += image % len * stride;
+                            image /= len;
+                        }
+                        terms.sum::<f64>() * 0.3 + mask.map_or(0.0, |_| f64::from(added[at]))
                     };
-                    let e: Vec<f64> = (0..keys).map(|j| dot(j).exp()).collect();
+                    let e: Vec<f64> = (0..keys).map(|j| score(j).exp()).collect();
                     let sum: f64 = e.iter().sum();
                     for (j, e) in e.iter().enumerate() {
-                        for d in 0..dim {
-                            want[i * cols + h * dim + d] += e / sum * f64::from(kv[row(j) + cols + d]);
+                        for d in 0..value_dim {
+                            want[i * value_cols + h * value_dim + d] +=
+                                e / sum * f64::from(kv[row(j) + cols + h * value_dim + d]);
                         }
                     }
                 }
             }
-            close(&got, &want, 2e-6, &what);
+            close(&got, &want, 3e-6, &what);
         }
     }
 }

@@ -172,13 +172,18 @@ fn attended(fault: Option<&str>, seed: u64) -> Vec<f32> {
         n: 1,
         heads: 1,
         dim: dim as i32,
+        value_dim: dim as i32,
         queries: rows as i32,
         keys: rows as i32,
         q_stride: stride,
         k_stride: stride,
         v_stride: stride,
         y_stride: stride,
+        q_images: 1,
+        k_images: 1,
+        v_images: 1,
         scale: 0.2,
+        ..Attention::default()
     };
     let launch = args.launch(Dtype::Bf16);
     let launch = fault.map_or(launch.clone(), |fault| with_fault(launch, fault));

@@ -207,69 +207,106 @@ fn products_of_two_values() {
 #[test]
 fn attention_of_several_heads() {
     for dtype in Dtype::STORED {
-        for (n, heads, dim, queries, keys, gap) in [
-            (2, 3, 32, 50, 50, 0),
-            (1, 2, 64, 197, 197, 0),
-            (1, 1, 20, 5, 70, 4),
-            (2, 1, 128, 65, 9, 0),
-            (1, 3, 7, 64, 64, 1),
-            (3, 2, 64, 66, 150, 0),
-            (1, 1, 17, 3, 1, 0),
-            (2, 2, 200, 20, 37, 0),
-            (1, 1, 256, 65, 33, 3),
+        // masks: none, one for all, of each head and query of every second image, the same for all keys
+        for (n, heads, [dim, value_dim], queries, keys, gap, mask) in [
+            (2, 3, [32, 32], 50, 50, 0, 0),
+            (1, 2, [64, 64], 197, 197, 0, 1),
+            (1, 1, [20, 20], 5, 70, 4, 1),
+            (2, 1, [128, 128], 65, 9, 0, 0),
+            (4, 3, [7, 5], 64, 64, 1, 2),
+            (3, 2, [64, 17], 66, 150, 0, 3),
+            (1, 1, [17, 17], 3, 1, 0, 0),
+            (2, 2, [200, 40], 20, 37, 0, 2),
+            (1, 1, [256, 256], 65, 33, 3, 0),
+            (2, 2, [300, 70], 18, 35, 1, 2),
+            (1, 1, [9, 261], 5, 40, 0, 1),
         ] {
             let mut random = Random::new(11);
-            let cols = heads * dim;
-            let q: Vec<f32> = random.numbers(n * queries * cols).into_iter().map(|v| v * 2.0).collect();
-            let (k, v) = (random.numbers(n * keys * cols), random.numbers(n * keys * cols));
-            let stride = cols + gap;
-            let [q_values, k_values, v_values] =
-                [&q, &k, &v].map(|values| Values::rows(dtype, values, cols, stride, 0));
-            let y = Values::poison(dtype, (n * queries - 1) * stride + cols, 0);
+            let (cols, value_cols) = (heads * dim, heads * value_dim);
+            // queries of half as many images, which are repeated
+            let q_images = if n % 2 == 0 { n / 2 } else { n };
+            let q: Vec<f32> = random.numbers(q_images * queries * cols).into_iter().map(|v| v * 2.0).collect();
+            let (k, v) = (random.numbers(n * keys * cols), random.numbers(n * keys * value_cols));
+            let (stride, value_stride) = (cols + gap, value_cols + gap);
+            let [q_values, k_values] = [&q, &k].map(|values| Values::rows(dtype, values, cols, stride, 0));
+            let v_values = Values::rows(dtype, &v, value_cols, value_stride, 0);
+            let y = Values::poison(dtype, (n * queries - 1) * value_stride + value_cols, 0);
             let scale = 1.0 / (dim as f32).sqrt();
+            let (before, [mask_head, mask_query, mask_key]) = match mask {
+                0 | 1 => (vec![], [0, keys, 1]),
+                2 => (vec![(n / 2, 0), (2, heads * queries * keys)], [queries * keys, keys, 1]),
+                _ => (vec![(n, heads * queries)], [queries, 1, 0]),
+            };
+            let mut added = random.numbers(n * heads * queries * keys);
+            // a query that sees only the last key
+            if mask == 2 && keys > 1 {
+                added[..keys - 1].fill(f32::NEG_INFINITY);
+            }
+            let mask_values = Values::of(dtype, &added);
+            let axes = |of: fn(&(usize, usize)) -> usize| {
+                let mut axes = [1; RANK];
+                axes.iter_mut().zip(&before).for_each(|(axis, pair)| *axis = of(pair) as i32);
+                axes
+            };
             let args = Attention {
                 q: q_values.address(),
                 k: k_values.address(),
                 v: v_values.address(),
+                mask: if mask == 0 { 0 } else { mask_values.address() },
                 y: y.address(),
                 n: n as i32,
                 heads: heads as i32,
                 dim: dim as i32,
+                value_dim: value_dim as i32,
                 queries: queries as i32,
                 keys: keys as i32,
                 q_stride: stride as i32,
                 k_stride: stride as i32,
-                v_stride: stride as i32,
-                y_stride: stride as i32,
+                v_stride: value_stride as i32,
+                y_stride: value_stride as i32,
+                q_images: q_images as i32,
+                k_images: n as i32,
+                v_images: n as i32,
                 scale,
+                mask_head: mask_head as i32,
+                mask_query: mask_query as i32,
+                mask_key: mask_key as i32,
+                before_rank: before.len() as i32,
+                before: axes(|(len, _)| *len),
+                mask_before: axes(|(_, stride)| *stride),
             };
             run(&args.launch(dtype), &args);
-            let mut want = vec![0.0; n * queries * cols];
+            let added = mask_values.read();
+            let mut want = vec![0.0; n * queries * value_cols];
             for (image, head) in (0..n).flat_map(|image| (0..heads).map(move |head| (image, head))) {
                 let at = |row: usize, d: usize| row * cols + head * dim + d;
+                let of = if before.len() == 2 { image % 2 } else { image };
+                let start = head * mask_head + before.last().map_or(0, |(_, stride)| of * stride);
                 for query in 0..queries {
-                    let row = image * queries + query;
+                    let (row, of_q) = (image * queries + query, image % q_images * queries + query);
                     let scores: Vec<f64> = (0..keys)
                         .map(|key| {
                             let products =
-                                (0..dim).map(|d| f64::from(q[at(row, d)]) * f64::from(k[at(image * keys + key, d)]));
-                            products.sum::<f64>() * f64::from(scale)
+                                (0..dim).map(|d| f64::from(q[at(of_q, d)]) * f64::from(k[at(image * keys + key, d)]));
+                            let more = added[start + query * mask_query + key * mask_key];
+                            products.sum::<f64>() * f64::from(scale) + if mask == 0 { 0.0 } else { f64::from(more) }
                         })
                         .collect();
                     let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 = scores.iter().map(|score| (score - top).exp()).sum();
-                    for d in 0..dim {
+                    for d in 0..value_dim {
+                        let from = |key: usize| v[(image * keys + key) * value_cols + head * value_dim + d];
                         let parts = scores
                             .iter()
                             .enumerate()
-                            .map(|(key, score)| (score - top).exp() / sum * f64::from(v[at(image * keys + key, d)]));
-                        want[at(row, d)] = parts.sum();
+                            .map(|(key, score)| (score - top).exp() / sum * f64::from(from(key)));
+                        want[row * value_cols + head * value_dim + d] = parts.sum();
                     }
                 }
             }
             // weights are rounded to the storage type before the second product
-            let what = format!("{dtype:?} {heads} heads of {dim}, {queries} x {keys}");
-            check(&what, &y.read_rows(cols, stride), &want, 2.0 * tolerance(dtype));
+            let what = format!("{dtype:?} {heads} heads of {dim}, {queries} x {keys}, mask {mask}");
+            check(&what, &y.read_rows(value_cols, value_stride), &want, 2.0 * tolerance(dtype));
         }
     }
 }

@@ -1,34 +1,54 @@
 //! Attention.
 
-use super::{Lower, OnCuda, Pending, ready};
+use archc_cuda::RANK;
+
+use super::{Lower, OnCuda, Pending, axes, ready};
 use crate::diag::{Code, Problem};
 use crate::net::Attention;
+use crate::plan::geometry::{Heads, Mask};
 
 impl OnCuda for Attention {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
-        let (queries, keys) = (&to.view(0).dims, &to.view(1).dims);
-        let (dim, most) = (queries[2] / self.heads, archc_cuda::Attention::MOST_DIM);
-        if dim > most {
-            let message = format!("the CUDA kernel of attention takes heads of up to {most} features, got {dim}");
-            return Err(Problem::new(Code::Resource, message).hint("more heads, or no `--device`, to run on the CPU"));
+        let Heads { n, heads, dim, value_dim, queries, keys, mask } = to.step.geometry.heads();
+        let (at, before) = if mask.is_some() { to.address_as_stored(3)? } else { (0, None) };
+        let none = Mask { before: vec![], head: 0, query: 0, key: 0 };
+        let mask = mask.as_ref().unwrap_or(&none);
+        if mask.before.len() > RANK {
+            let message = format!("the CUDA kernel of attention takes masks over {RANK} axes before the heads at most");
+            return Err(Problem::new(Code::Resource, message).hint("fewer axes, or no `--device`, to run on the CPU"));
         }
-        let [q, k, v] = to.operands()?;
+        let (lens, strides): (Vec<usize>, Vec<usize>) = mask.before.iter().copied().unzip();
+        let [q_images, k_images, v_images] = [(0, queries), (1, keys), (2, keys)].map(|(at, each)| {
+            let rows = to.rows(to.view(at)).rows;
+            rows / *each as i32
+        });
         let args = archc_cuda::Attention {
-            q,
-            k,
-            v,
+            q: to.address(0)?,
+            k: to.address(1)?,
+            v: to.address(2)?,
+            mask: at,
             y: to.write(),
-            n: queries[0] as i32,
-            heads: self.heads as i32,
-            dim: dim as i32,
-            queries: queries[1] as i32,
-            keys: keys[1] as i32,
+            n: *n as i32,
+            heads: *heads as i32,
+            dim: *dim as i32,
+            value_dim: *value_dim as i32,
+            queries: *queries as i32,
+            keys: *keys as i32,
             q_stride: to.rows(to.view(0)).stride,
             k_stride: to.rows(to.view(1)).stride,
             v_stride: to.rows(to.view(2)).stride,
             y_stride: to.rows(&to.step.write).stride,
+            q_images,
+            k_images,
+            v_images,
             scale: self.scale,
+            mask_head: mask.head as i32,
+            mask_query: mask.query as i32,
+            mask_key: mask.key as i32,
+            before_rank: lens.len() as i32,
+            before: axes(&lens),
+            mask_before: axes(&strides),
         };
-        Ok(vec![ready(args.launch(to.dtype), &args)])
+        Ok(before.into_iter().chain([ready(args.launch(to.dtype), &args)]).collect())
     }
 }

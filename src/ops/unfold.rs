@@ -1,0 +1,137 @@
+//! Windows of an image as columns, and back.
+
+use super::attr::{Padding, Pair, Pair0};
+use super::conv::{Conv2d, ConvGeometry, image};
+use super::shape::Shape;
+use super::{Operand, Operation, mismatch, op};
+use crate::diag::Problem;
+use crate::tensor::Tensor;
+
+op! {
+    /// The windows of [N, C, H, W] as columns, as `torch.nn.Unfold` (`aten.im2col`): [N, C * kernel h * kernel w, L] for L
+    /// windows row by row, the pixels of a window within its channel.
+    pub struct Unfold = "unfold", First {
+        /// size of the window, in pixels
+        kernel: Pair,
+        /// step of the window
+        stride: Pair = "1",
+        /// zeros around the image
+        padding: Pair0 = "0",
+        /// distance of the window's pixels
+        dilation: Pair = "1",
+    }
+}
+
+op! {
+    /// Sums windows that are columns where they lie in an image, as `torch.nn.Fold` (`aten.col2im`): the transpose of
+    /// `unfold`, from [N, C * kernel h * kernel w, L] to [N, C, size].
+    pub struct Fold = "fold", First {
+        /// height and width of the image
+        size: Pair,
+        /// size of the window, in pixels
+        kernel: Pair,
+        /// step of the window
+        stride: Pair = "1",
+        /// pixels cut off around the image
+        padding: Pair0 = "0",
+        /// distance of the window's pixels
+        dilation: Pair = "1",
+    }
+}
+
+/// The windows of an image as those of a convolution; the number of outputs does not matter.
+fn windows(kernel: Pair, stride: Pair, padding: Pair0, dilation: Pair) -> Conv2d {
+    let padding = Padding::Each(padding.0);
+    Conv2d { out: 1, kernel, stride, padding, dilation, groups: 1, bias: false, init: None }
+}
+
+/// The pixel of a window's place along an axis, unless it is in the padding.
+fn pixel(at: usize, stride: usize, tap: usize, dilation: usize, before: usize, len: usize) -> Option<usize> {
+    (at * stride + tap * dilation).checked_sub(before).filter(|at| *at < len)
+}
+
+impl Unfold {
+    pub fn windows(&self) -> Conv2d {
+        windows(self.kernel, self.stride, self.padding, self.dilation)
+    }
+}
+
+impl Operation for Unfold {
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        let (channels, ..) = image(ins[0], "unfold")?;
+        let ConvGeometry { out_height, out_width, .. } = self
+            .windows()
+            .geometry(ins[0])
+            .map_err(|problem| Problem { message: problem.message.replace("`conv2d`", "`unfold`"), ..problem })?;
+        let Pair { h, w } = self.kernel;
+        let rows = channels.saturating_mul(h).saturating_mul(w);
+        Ok(Shape::batched([rows, out_height.saturating_mul(out_width)]))
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let x = ins[0].value;
+        let at = self.windows().geometry(&Shape::batched(&x.shape()[1..])).expect("the shape was inferred");
+        let (taps, window) = (self.kernel.h * self.kernel.w, [self.stride, self.dilation].map(Pair::sides));
+        super::eval::build(out, |index| {
+            let &[n, row, place] = index else { unreachable!("three axes") };
+            let (c, tap) = (row / taps, row % taps);
+            let y = pixel(place / at.out_width, window[0][0], tap / self.kernel.w, window[1][0], at.pad_top, at.height);
+            let x_at =
+                pixel(place % at.out_width, window[0][1], tap % self.kernel.w, window[1][1], at.pad_left, at.width);
+            y.zip(x_at).map_or(0.0, |(y, x_at)| super::eval::at(x, &[n, c, y, x_at]))
+        })
+    }
+}
+
+impl Fold {
+    pub fn windows(&self) -> Conv2d {
+        windows(self.kernel, self.stride, self.padding, self.dilation)
+    }
+}
+
+impl Operation for Fold {
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        let Pair { h, w } = self.kernel;
+        let taps = h.saturating_mul(w);
+        let (true, &[rows, count]) = (ins[0].batched, &ins[0].dims[..]) else {
+            return Err(mismatch(format!("`fold` needs [N, C * {taps}, L], got {}", ins[0])));
+        };
+        if rows % taps != 0 {
+            return Err(mismatch(format!(
+                "`fold` needs rows divisible by the {taps} pixels of a window, got {}",
+                ins[0]
+            )));
+        }
+        let image = Shape::image(rows / taps, self.size.h, self.size.w);
+        let at = self
+            .windows()
+            .geometry(&image)
+            .map_err(|problem| Problem { message: problem.message.replace("`conv2d`", "`fold`"), ..problem })?;
+        if at.out_height.saturating_mul(at.out_width) != count {
+            return Err(mismatch(format!(
+                "`fold` needs {} x {} windows for an image of {} x {}, got {}",
+                at.out_height, at.out_width, self.size.h, self.size.w, ins[0]
+            )));
+        }
+        Ok(image)
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let x = ins[0].value;
+        let at = self.windows().geometry(&Shape::batched(&out[1..])).expect("the shape was inferred");
+        let (taps, window) = (self.kernel.h * self.kernel.w, [self.stride, self.dilation].map(Pair::sides));
+        let (rows, count) = (x.shape()[1], x.shape()[2]);
+        let mut sums = vec![0f64; out.iter().product()];
+        for (from, value) in x.data().iter().enumerate() {
+            let (n, row, place) = (from / (rows * count), from / count % rows, from % count);
+            let (c, tap) = (row / taps, row % taps);
+            let y = pixel(place / at.out_width, window[0][0], tap / self.kernel.w, window[1][0], at.pad_top, at.height);
+            let x_at =
+                pixel(place % at.out_width, window[0][1], tap % self.kernel.w, window[1][1], at.pad_left, at.width);
+            if let Some((y, x_at)) = y.zip(x_at) {
+                sums[((n * out[1] + c) * out[2] + y) * out[3] + x_at] += f64::from(*value);
+            }
+        }
+        Tensor::new(out, sums.into_iter().map(|sum| sum as f32).collect())
+    }
+}
