@@ -18,6 +18,7 @@ use crate::exec::Tensors;
 use crate::graph::adapt::Adapted;
 use crate::graph::{Node, NodeId, key};
 use crate::io::digest::hex;
+use crate::merge::Merged;
 use crate::ops::init::Init;
 use crate::ops::{ParamDecl, Role};
 use crate::plan::memory;
@@ -377,7 +378,7 @@ pub fn asked(base: &Typed, typed: &Typed) -> Asked {
 }
 
 /// The tensors that a file of the network must have, and those that it may.
-fn keys(typed: &Typed) -> IndexMap<String, ParamDecl> {
+pub fn keys(typed: &Typed) -> IndexMap<String, ParamDecl> {
     let mut keys = IndexMap::new();
     for id in typed.order() {
         let node = typed.graph().node(*id);
@@ -711,7 +712,7 @@ impl Bound {
     }
 
     /// Writes every tensor under its key, as a PyTorch user expects them, and one convolution for each of `sums` in place of
-    /// what it sums. Gives the number of tensors.
+    /// what it sums; of a network that was merged those that are left. Gives the number of tensors.
     pub fn export(
         &self,
         path: &Path,
@@ -719,13 +720,19 @@ impl Bound {
         dtype: &DType,
         metadata: &IndexMap<String, String>,
         sums: &[Sum],
+        merged: &Merged,
     ) -> Result<usize, Problem> {
         use rayon::prelude::*;
         let gone: FxHashSet<usize> = sums.iter().flat_map(Sum::layers).flat_map(|id| self.indices(id)).collect();
+        let stays =
+            |(at, (name, _)): &(usize, (&String, &Tensor))| !gone.contains(at) && !merged.without.contains(*name);
         let kept: Vec<(&String, &Tensor)> =
-            self.tensors.iter().enumerate().filter(|(at, _)| !gone.contains(at)).map(|(_, entry)| entry).collect();
-        let values: Vec<Vec<f32>> =
-            kept.par_iter().map(|(name, tensor)| self.values(name, tensor)).collect::<Result<_, _>>()?;
+            self.tensors.iter().enumerate().filter(stays).map(|(_, entry)| entry).collect();
+        let read = |(name, tensor): &(&String, &Tensor)| match merged.values.get(*name) {
+            Some(values) => Ok(values.clone()),
+            None => self.values(name, tensor),
+        };
+        let values: Vec<Vec<f32>> = kept.par_iter().map(read).collect::<Result<_, _>>()?;
         let made: Vec<(Vec<f32>, Vec<f32>)> =
             sums.par_iter().map(|sum| sum.values(&self.typed, self)).collect::<Result<_, _>>()?;
         let named: Vec<[String; 2]> =

@@ -58,7 +58,7 @@
 //! - `weights`: files, what becomes of their tensors, initialisers. `settings`: weights, preprocessing and labels of a spec.
 //! - `net`, `opt`, `plan`, `exec`: steps with their gradients, rewrites, memory and geometry, kernels. One layout for
 //!   images: channels last.
-//! - `bind`: which tensor comes from where, and the ledger that accounts for every one. `drift`: how far an edit moves the
+//! - `merge`: adapters folded into the layers beside them. `bind`: which tensor comes from where, and the ledger that accounts for every one. `drift`: how far an edit moves the
 //!   outputs.
 //! - `train`: the `train` block, the loss, and the steps that learn.
 //! - `compile`: the stages one after another. `doctor`: which network a file of weights is of. `answers`: what the outputs of a network mean.
@@ -88,6 +88,7 @@ mod exec;
 mod face;
 mod graph;
 mod io;
+mod merge;
 mod net;
 mod ops;
 mod opt;

@@ -8,9 +8,9 @@ use super::Outcome;
 use super::args::{Dtype, SpecArgs, WeightArgs};
 use super::run::own_files;
 use super::session::Session;
-use crate::diag::{Code, Problem, count};
+use crate::diag::{Code, Problem, and, count};
 use crate::graph::path;
-use crate::io::console::say;
+use crate::io::console::{print_exact, say};
 use crate::io::{atomic, output};
 use crate::weights::{FORMATS, Format};
 
@@ -31,6 +31,10 @@ pub struct Export {
     /// Write parallel convolutions that are added as one, as RepVGG runs
     #[arg(long)]
     pub fold: bool,
+    /// Fold the adapters that this block has put beside linear layers into them: `--merge lora`. Prints the spec that
+    /// the file then fits.
+    #[arg(long, value_name = "BLOCK", conflicts_with = "fold")]
+    pub merge: Option<String>,
     #[command(flatten)]
     pub source: WeightArgs,
 }
@@ -60,9 +64,23 @@ pub fn run(session: &mut Session, args: &Export) -> Outcome {
             let first = path::display(&folded[0]);
             say(format!("folded {} into a convolution each, the first is `{first}`", count(folded.len(), "sum")));
         }
+        if let Some(block) = &args.merge {
+            let layers = exporter.merge(block)?;
+            let named = if layers.len() > 4 { "the layers beside them".into() } else { and(layers) };
+            say(format!("merged {} into {named}", count(layers.len(), "adapter")));
+        }
         let written = exporter.write(&args.output, format, args.dtype.into())?;
         session.report(&exporter.bound().warnings());
         say(format!("wrote {written} tensors to {}", args.output.display()));
+        if args.merge.is_some() {
+            match exporter.merged_spec() {
+                Some(spec) => {
+                    say("they are the weights of this spec, with `--weights`:");
+                    print_exact(&spec);
+                }
+                None => say("they are those of the spec without the statements that made or name the adapters"),
+            }
+        }
         Ok(())
     })
 }

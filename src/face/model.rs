@@ -6,7 +6,7 @@ use std::sync::Arc;
 use archc_base::DType;
 
 use super::error::messages;
-use super::{Error, Exporter, Message, Session, Trainer};
+use super::{Error, Exporter, Message, Session, Spec, Trainer};
 use crate::bind::{Bound, Ledger, bind_headers};
 use crate::compile::Compiled;
 use crate::diag::Diagnostics;
@@ -155,7 +155,16 @@ impl Model {
         messages(diagnostics, &self.inner.sources)
     }
 
-    fn typed(&self) -> &Typed {
+    /// The same spec with another text.
+    pub(super) fn with_text(&self, text: &str) -> Result<Model, Error> {
+        let (sources, file) = self.text();
+        let (name, dir) = (sources.file(file).name.clone(), sources.file(file).dir.clone());
+        let mut sources = sources.clone();
+        let file = sources.add(name, text, dir.as_deref());
+        Spec { sources, file, set: self.inner.set.clone() }.compile()
+    }
+
+    pub(super) fn typed(&self) -> &Typed {
         &self.inner.compiled.typed
     }
 

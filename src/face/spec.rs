@@ -22,9 +22,9 @@ use crate::source::{FileId, Loader, Sources};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Spec {
-    sources: Sources,
-    file: FileId,
-    set: Vec<(String, String)>,
+    pub(super) sources: Sources,
+    pub(super) file: FileId,
+    pub(super) set: Vec<(String, String)>,
 }
 
 impl Spec {

@@ -18,6 +18,7 @@ mod stmts;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+mod without;
 
 pub use fmt::format;
 pub use joined::joined;
@@ -26,3 +27,4 @@ pub use parse::{parse, parse_selector};
 pub use rebase::rebase;
 #[cfg(test)]
 pub(crate) use statements::words;
+pub use without::without;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The modules from the bottom up.
 const FLOW: &[&str] = &[
     "source", "diag", "tensor", "philox", "words", "io", "data", "ops", "syntax", "zoo", "graph", "resolve", "build",
-    "edit", "typed", "weights", "settings", "net", "opt", "plan", "exec", "bind", "drift", "train", "compile",
+    "edit", "typed", "weights", "settings", "net", "opt", "plan", "exec", "merge", "bind", "drift", "train", "compile",
     "doctor", "answers", "face", "cli",
 ];
 

@@ -20,6 +20,7 @@ mod hub;
 mod language;
 mod limits;
 mod map;
+mod merge;
 mod ops;
 mod pages;
 mod reading;
