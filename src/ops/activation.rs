@@ -164,7 +164,7 @@ impl Pointwise for Pow {
     }
 
     fn arguments(&self) -> Result<(), Problem> {
-        finite("pow", "exponent", self.exponent)
+        finite("pow", "exponent", f64::from(self.exponent as f32))
     }
 }
 
