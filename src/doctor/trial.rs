@@ -34,6 +34,8 @@ pub struct Candidate<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub classes: Option<usize>,
+    /// Whether the network has the heads that it learned with beside its own.
+    aux: bool,
     pub input: Option<[usize; 3]>,
     /// The layers that the file has not, and an edit makes.
     pub fresh: Vec<String>,
@@ -162,8 +164,15 @@ impl<'a> Candidate<'a> {
         is_whole.then(|| [channels, height / side * new, height / side * new])
     }
 
-    /// Tries the file as the network, in the words of `plan`.
+    /// Tries the file as the network, in the words of `plan`; with auxiliary heads first, where the file seems to have some.
     pub fn load(&self, plan: &Plan, store: &Store, file: &str) -> Option<Loaded> {
+        let has_aux = self.strange.iter().any(|key| key.to_lowercase().starts_with("aux"));
+        let with_aux = has_aux.then(|| Plan { aux: true, ..plan.clone() });
+        let loaded = with_aux.and_then(|plan| self.load_as(&plan, store, file));
+        loaded.or_else(|| self.load_as(plan, store, file))
+    }
+
+    fn load_as(&self, plan: &Plan, store: &Store, file: &str) -> Option<Loaded> {
         let network = self.network;
         let bare = compiled(&plan.spec(network, &[]), Files::Later)?;
         let output = bare.typed.graph().outputs().get(OWN_OUTPUT).map(|output| &bare.typed.shape(output.node).dims[..]);
@@ -188,7 +197,9 @@ fn is_table(shape: &[usize]) -> bool {
 impl Plan {
     /// The spec, with further entries of the base's braces.
     fn spec(&self, network: &Network, entries: &[String]) -> String {
-        let args = self.classes.map_or_else(String::new, |classes| format!("(classes = {classes})"));
+        let classes = self.classes.map(|classes| format!("classes = {classes}"));
+        let args: Vec<String> = classes.into_iter().chain(self.aux.then(|| "aux = true".into())).collect();
+        let args = if args.is_empty() { String::new() } else { format!("({})", args.join(", ")) };
         let input = self.input.map(|[channels, height, width]| format!("input [N, {channels}, {height}, {width}]"));
         let entries: Vec<&String> = input.iter().chain(entries).collect();
         let name = network.name;
