@@ -537,9 +537,10 @@ impl Bound {
         &self.typed
     }
 
-    /// The keys and shapes of all tensors, in running order.
+    /// The keys and shapes of all tensors that a file of these weights has, in running order.
     pub fn keys(&self) -> impl Iterator<Item = (&str, &[usize])> {
-        self.tensors.iter().map(|(key, tensor)| (key.as_str(), tensor.decl.shape.as_slice()))
+        let tensors = self.tensors.iter().filter(|(_, tensor)| tensor.decl.is_exported);
+        tensors.map(|(key, tensor)| (key.as_str(), tensor.decl.shape.as_slice()))
     }
 
     /// Refuses weights that cannot be held: all of them packed, and the largest once more while it is read.
@@ -724,8 +725,9 @@ impl Bound {
     ) -> Result<usize, Problem> {
         use rayon::prelude::*;
         let gone: FxHashSet<usize> = sums.iter().flat_map(Sum::layers).flat_map(|id| self.indices(id)).collect();
-        let stays =
-            |(at, (name, _)): &(usize, (&String, &Tensor))| !gone.contains(at) && !merged.without.contains(*name);
+        let stays = |(at, (name, tensor)): &(usize, (&String, &Tensor))| {
+            tensor.decl.is_exported && !gone.contains(at) && !merged.without.contains(*name)
+        };
         let kept: Vec<(&String, &Tensor)> =
             self.tensors.iter().enumerate().filter(stays).map(|(_, entry)| entry).collect();
         let read = |(name, tensor): &(&String, &Tensor)| match merged.values.get(*name) {

@@ -306,6 +306,7 @@ pub const SAMPLES: &[(&str, &[&str])] = &[
     ("attention(heads = 2)", &["p[1, 3, 8]", "[5, 8]", "[5, 8]"]),
     ("window_index(3)", &[]),
     ("window_coords(3)", &[]),
+    ("window_coords(3, pretrained = 5)", &[]),
     ("window_mask(4, 6, 2, 1)", &[]),
     ("parameter([2, 3])", &[]),
     ("buffer([2, 3])", &[]),

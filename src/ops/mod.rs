@@ -40,6 +40,8 @@ pub struct ParamDecl {
     pub shape: Vec<usize>,
     pub init: Init,
     pub role: Role,
+    /// Whether a file that is written has it: all but what PyTorch computes anew.
+    pub is_exported: bool,
 }
 
 /// What a tensor of a layer is for.
@@ -55,7 +57,7 @@ pub enum Role {
 
 impl ParamDecl {
     pub fn weight(name: &'static str, shape: impl Into<Vec<usize>>, init: Init) -> ParamDecl {
-        ParamDecl { name, shape: shape.into(), init, role: Role::Weight }
+        ParamDecl { name, shape: shape.into(), init, role: Role::Weight, is_exported: true }
     }
 }
 

@@ -17,6 +17,8 @@ op! {
         window: usize,
         /// whether it is one list
         flat: bool = "true",
+        /// whether an exported file has it, as a buffer of PyTorch's
+        persistent: bool = "true",
     }
 }
 
@@ -31,7 +33,7 @@ impl Operation for WindowIndex {
     }
 
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
-        computed(self.infer(ins))
+        computed(self.infer(ins), self.persistent)
     }
 
     fn eval(&self, _ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
@@ -48,11 +50,15 @@ impl Operation for WindowIndex {
 
 op! {
     /// The relative positions of two pixels of a window x window square on a logarithmic scale, [1, 2 window - 1,
-    /// 2 window - 1, 2], as Swin v2's `relative_coords_table`: sign(d) log2(1 + |d|) / 3 for d = 8 dy / (window - 1) and the
+    /// 2 window - 1, 2], as Swin v2's `relative_coords_table`: sign(d) log2(1 + |d|) / 3 for d = 8 dy / (pretrained - 1) and the
     /// same for x. A constant: its path is its key, it is carried where a weight file has it and required nowhere.
     pub struct WindowCoords = "window_coords", First {
         /// side of the window, 2 pixels or more
         window: usize,
+        /// side of the window that the weights were trained for, 2 pixels or more; none is this one
+        pretrained: Option<usize> = "none",
+        /// whether an exported file has it, as a buffer of PyTorch's
+        persistent: bool = "true",
     }
 }
 
@@ -62,8 +68,10 @@ impl Operation for WindowCoords {
     }
 
     fn check(&self) -> Result<(), Problem> {
-        if self.window < 2 {
-            return Err(bad_value(format!("`window` of `window_coords` needs 2 or more, got {}", self.window)));
+        for (name, side) in [("window", Some(self.window)), ("pretrained", self.pretrained)] {
+            if let Some(side @ 0..2) = side {
+                return Err(bad_value(format!("`{name}` of `window_coords` needs 2 or more, got {side}")));
+            }
         }
         Ok(())
     }
@@ -74,22 +82,23 @@ impl Operation for WindowCoords {
     }
 
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
-        computed(self.infer(ins))
+        computed(self.infer(ins), self.persistent)
     }
 
     fn eval(&self, _ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let reach = self.pretrained.unwrap_or(self.window) - 1;
         eval::build(out, |index| {
             let steps = index[1 + index[3]] as f64 - (self.window - 1) as f64;
-            let d = 8.0 * steps / (self.window - 1) as f64;
+            let d = 8.0 * steps / reach as f64;
             (d.signum() * (d.abs() + 1.0).log2() / 3.0) as f32
         })
     }
 }
 
 /// A constant's tensor, whose key is the layer's path.
-fn computed(shape: Result<Shape, Problem>) -> Vec<ParamDecl> {
+fn computed(shape: Result<Shape, Problem>, is_exported: bool) -> Vec<ParamDecl> {
     let shape = shape.expect("the shape was inferred");
-    vec![ParamDecl { role: Role::Computed, ..ParamDecl::weight("", shape.dims, Init::Zeros) }]
+    vec![ParamDecl { role: Role::Computed, is_exported, ..ParamDecl::weight("", shape.dims, Init::Zeros) }]
 }
 
 op! {
@@ -151,5 +160,20 @@ impl Operation for WindowMask {
             (strip(y, height), strip(x, width))
         };
         eval::build(out, |index| if region(index[0], index[2]) == region(index[0], index[3]) { 0.0 } else { -100.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_scaled_by_the_window_that_was_trained() {
+        // timm's WindowAttention of Swin v2, window 3, pretrained_window_size 5
+        let coords = WindowCoords { window: 3, pretrained: Some(5), persistent: false };
+        let table = coords.eval(&[], &[], &[1, 5, 5, 2]);
+        let row: Vec<f32> = table.data()[..10].iter().map(|value| (value * 1e5).round() / 1e5).collect();
+        let (far, near) = (0.773_98, 0.528_32);
+        assert_eq!(row, [-far, -far, -far, -near, -far, 0.0, -far, near, -far, far]);
     }
 }

@@ -210,3 +210,24 @@ fn folded_branches_are_one_convolution() {
         bound(dir, "base resnet18 { weights random(seed = 0) }\n").fold().expect_err("its sums are none of these");
     assert!(error.to_string().contains("nothing to fold"), "{error}");
 }
+
+#[test]
+fn what_is_not_persistent_is_read_and_not_written() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let file = dir.path().join("written.safetensors");
+    let network = |persistent: bool| {
+        format!(
+            "network small {{\n    input [N, 16]\n    biases: parameter([9, 1])\n    \
+             index: window_index(2, persistent = {persistent})\n    \
+             in + (gather(biases, index) -> reshape(16))\n}}\n"
+        )
+    };
+    let written = |text: &str| {
+        bound(dir.path(), text).write(&file, Format::SAFETENSORS, DType::F32).expect("the file can be written");
+        Store::open_file(&file).expect("the file can be read").tensors().keys().cloned().collect::<Vec<String>>()
+    };
+    assert_eq!(written(&format!("{}base small\n", network(true))), ["biases", "index"]);
+    let text = format!("{}base small {{ weights \"written.safetensors\" }}\n", network(false));
+    assert_eq!(bound(dir.path(), &text).ledger().to_string(), "2 kept, 0 dropped, 0 new, 0 reshaped, 0 unused");
+    assert_eq!(written(&format!("{}base small\n", network(false))), ["biases"]);
+}

@@ -420,6 +420,7 @@ fn shapes_and_messages() {
         ("window_index(7, flat = false)", "", "[49, 49]"),
         ("window_coords(8)", "", "[1, 15, 15, 2]"),
         ("window_coords(1)", "", "`window` of `window_coords` needs 2 or more, got 1"),
+        ("window_coords(8, pretrained = 1)", "", "`pretrained` of `window_coords` needs 2 or more, got 1"),
         ("window_mask(14, 28, 7, 3)", "", "[8, 1, 49, 49]"),
         ("window_mask(15, 28, 7, 3)", "", "`window_mask` needs a height divisible by the window, 7, got 15"),
         ("window_mask(14, 28, 7, 7)", "", "`window_mask` needs a shift below the window, 7, got 7"),
