@@ -69,6 +69,7 @@ files! {
     "shufflenet.arch" of Torchvision,
     "squeezenet.arch" of Torchvision,
     "swin.arch" of Torchvision,
+    "timm_beit.arch" of Timm,
     "timm_convnext.arch" of Timm,
     "timm_efficientnet.arch" of Timm,
     "timm_mixnet.arch" of Timm,

@@ -41,7 +41,8 @@ vit_tiny_patch16_224 vit_tiny_patch16_384 vit_small_patch32_224 vit_small_patch3
 vit_small_patch16_384 vit_base_patch32_224 vit_base_patch32_384 vit_base_patch16_224 vit_base_patch16_384 vit_base_patch8_224
 vit_large_patch32_224 vit_large_patch32_384 vit_large_patch16_224 vit_large_patch16_384 vit_large_patch14_224
 vit_huge_patch14_224 vit_giant_patch14_224 vit_gigantic_patch14_224 flexivit_small flexivit_base flexivit_large
-eva_large_patch14_196 vit_small_patch8_224 deit_tiny_patch16_224
+eva_large_patch14_196 beit_base_patch16_224 beit_base_patch16_384 beit_large_patch16_224 beit_large_patch16_384
+beit_large_patch16_512 beitv2_base_patch16_224 beitv2_large_patch16_224 vit_small_patch8_224 deit_tiny_patch16_224
 deit_small_patch16_224 deit_base_patch16_224 deit_base_patch16_384 deit_tiny_distilled_patch16_224
 deit_small_distilled_patch16_224 deit_base_distilled_patch16_224 deit_base_distilled_patch16_384 deit3_small_patch16_224
 deit3_small_patch16_384 deit3_medium_patch16_224 deit3_base_patch16_224 deit3_base_patch16_384 deit3_large_patch16_224
@@ -123,6 +124,7 @@ FORMS = {
         {"mlp_layer": timm.layers.SwiGLU, "act_layer": "silu"},
     ),
     "deit_tiny_distilled_patch16_224(classes = 0)": ("deit_tiny_distilled_patch16_224", {"num_classes": 0}),
+    "beit_base_patch16_224(classes = 0)": ("beit_base_patch16_224", {"num_classes": 0}),
     "vit_base_patch32_siglip_256(classes = 10)": ("vit_base_patch32_siglip_256", {"num_classes": 10}),
     "convnext_atto(classes = 0)": ("convnext_atto", {"num_classes": 0}),
     "convnext_large_mlp(classes = 0)": ("convnext_large_mlp", {"num_classes": 0}),
