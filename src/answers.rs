@@ -2,7 +2,8 @@
 //!
 //! The loss that a network learned by says what its output is: cross entropy a class of several, binary cross entropy
 //! classes that are right or not each for itself, any other loss numbers. It is known from the trained file's metadata,
-//! or from the spec's `train` block. Without either a row of outputs is one of classes, but a single output is a number.
+//! or from the spec's `train` block. Without either a row of outputs is one of classes, but a single output is a number, and
+//! what ends with `identity`, as networks without a classifier do, are features: tensors.
 
 use crate::bind::Bound;
 use crate::compile::Compiled;
@@ -63,6 +64,7 @@ pub fn own_answer(typed: &Typed, loss: Option<&str>) -> Answer {
     match loss.and_then(Loss::named).map(|loss| loss.scores()) {
         Some(None) => Answer::Numbers,
         Some(Some(Scores::Sigmoids)) if last != "sigmoid" => Answer::Classes(Scores::Sigmoids),
+        None if loss.is_none() && last == "identity" => Answer::Tensors,
         None if loss.is_none() && shape.dims == [1] => Answer::Numbers,
         _ if matches!(last, "softmax" | "sigmoid") => Answer::Classes(Scores::Probabilities),
         _ => Answer::Classes(Scores::Logits),

@@ -73,6 +73,21 @@ const TWO: &str = "network two {\n\
 base two\n";
 
 #[test]
+fn a_network_without_a_classifier_gives_features() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = dir.path();
+    let spec =
+        |last: &str| format!("network bare {{ input [N, 3]; x: {last} }}\nbase bare {{ weights random(seed = 0) }}\n");
+    write(dir, "bare.arch", &spec("identity"));
+    write(dir, "scores.arch", &spec("relu"));
+    array(dir, "a.npy", &[1, 3], &[0.5, -2.0, 7.0]);
+    let features = ok(dir, &["run", "bare.arch", "--input", "a.npy"]);
+    assert!(features.contains("-2") && !features.contains('%'), "{features}");
+    let scores = ok(dir, &["run", "scores.arch", "--input", "a.npy"]);
+    assert!(scores.contains('%'), "{scores}");
+}
+
+#[test]
 fn every_input_is_given_its_own() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let dir = dir.path();
