@@ -54,8 +54,8 @@ impl Operation for Linear {
 
 op! {
     /// Linear map of the last axis whose weight and bias are values, y = x W^T + b, as `aten.linear`:
-    /// `linear_with(x, weight)` or `linear_with(x, weight, bias)` of x [.., in], a weight [out, in] and a bias [out], both
-    /// without batch, gives [.., out].
+    /// `linear_with(x, weight)` or `linear_with(x, weight, bias)` of x `[.., in]`, a weight `[out, in]` and a bias `[out]`,
+    /// both without batch, gives `[.., out]`.
     ///
     /// With `rows` some rows of both are the map. Maps of one x by rows of one weight that together are all its rows are
     /// computed as one product: queries, keys and values of an attention.

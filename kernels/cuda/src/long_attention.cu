@@ -20,7 +20,10 @@ DEV void load_slab(float* to, const T* from, int stride, int rows, int valid, in
 
 KERNEL(long_attention, THREADS, 2)(const __grid_constant__ Attention a) {
     follow();
-    __shared__ float q[QUERIES * PITCH], k[KEYS * PITCH], v[KEYS * PITCH], weights[QUERIES * KEYS];
+    SHARED(float, q, [QUERIES * PITCH]);
+    SHARED(float, k, [KEYS * PITCH]);
+    SHARED(float, v, [KEYS * PITCH]);
+    SHARED(float, weights, [QUERIES * KEYS]);
     const int tiles = (a.queries + QUERIES - 1) / QUERIES, slabs = (a.value_dim + SLAB - 1) / SLAB;
     const int tile = blockIdx.x % tiles, slab = blockIdx.x / tiles % slabs, pair = blockIdx.x / tiles / slabs;
     const int head = pair % a.heads, image = pair / a.heads, first = tile * QUERIES;
