@@ -50,6 +50,10 @@ pub enum Rule {
 use Rule::{Ignore, Join, Lead, Map, Permute};
 use Sign::{Entry, Key};
 
+/// Names in keys of what a network runs wrongly without: a file that has one is of no network that has not.
+pub const TRUNK: &[&str] =
+    &["reg_token", "register_tokens", "dist_token", "norm_pre", "ln_pre", "pre_layrnorm", "q_norm", "k_norm", "rope"];
+
 pub const ORIGINS: &[Origin] = &[
     Origin { name: "MoCo's pretraining", signs: &[Key(r"encoder_q\..*"), Key("queue")] },
     Origin { name: "MoCo v3's pretraining", signs: &[Key(r"base_encoder\..*"), Key(r"momentum_encoder\..*")] },
@@ -97,7 +101,7 @@ pub const LAYOUTS: &[Layout] = &[
             Ignore(r"embeddings\.mask_token"),
             Join(r"(.*)\.attention\.attention\.(query|key|value)\.(.*)", "$1.attn.qkv.$3", &["query", "key", "value"]),
         ],
-        note: None,
+        note: Some(NORM_EPS),
     },
     Layout {
         name: "a DINOv2 of Hugging Face's transformers",
@@ -249,6 +253,8 @@ pub const LAYOUTS: &[Layout] = &[
     },
 ];
 
+const NORM_EPS: &str =
+    "the library's layer norms have eps = 1e-12: `set **:layer_norm { eps = 1e-12 }` behind the base gives its numbers";
 const QUICK_GELU: &str = "OpenAI's own CLIP has quick_gelu, x * sigmoid(1.702 x), in its blocks, and most of open_clip gelu; the file does not say which";
 
 #[cfg(test)]

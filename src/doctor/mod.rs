@@ -21,7 +21,7 @@ use layouts::{ORIGINS, Origin, Sign};
 use trial::{Candidate, Loaded, Plan};
 use view::{View, views};
 
-use crate::diag::{Code, Diagnostics, Problem, and, count, joined};
+use crate::diag::{Code, Diagnostics, Problem, and, count, joined, short};
 use crate::graph::path;
 use crate::weights::Store;
 
@@ -92,6 +92,12 @@ pub fn diagnose(path: &Path, catalogue: &Catalogue) -> Result<Diagnosis, Problem
             count(store.tensors().len(), "tensor")
         );
         return Err(Problem::new(Code::Limit, message).hint("save the weights of one network alone"));
+    }
+    if store.tensors().is_empty() {
+        let message = format!("`{}` holds no tensors", path.display());
+        return Err(
+            Problem::new(Code::WeightsFile, message).hint("save weights: `save_file(model.state_dict(), file)`")
+        );
     }
     if is_optimizer(&store) {
         let message = format!("`{}` holds the state of an optimizer, and no weights", path.display());
@@ -324,7 +330,7 @@ impl Diagnosis {
         if !self.origins.is_empty() {
             problem = problem.note(format!("it is written by {}", all(&self.origins)));
         }
-        let tensors = self.tensors.iter().map(|(key, shape)| format!("{key} {shape:?}")).collect();
+        let tensors = self.tensors.iter().map(|(key, shape)| format!("{} {shape:?}", short(key))).collect();
         let problem = match nearest {
             None if self.only.is_some() => problem.note("they have no more than a few keys and shapes in common"),
             None => problem.note("no network has more than a few of its keys and shapes"),

@@ -10,6 +10,7 @@ use crate::source::Sources;
 use crate::weights::{Faults, Intake, Lines, Store, Trial, is_other_copy};
 
 use super::catalogue::Network;
+use super::layouts::TRUNK;
 use super::view::View;
 
 /// As many classes as a spec is printed with where the file has no head.
@@ -96,7 +97,8 @@ impl<'a> Candidate<'a> {
 
     /// What a spec would have to say; None where the network is another one.
     pub fn plan(&self) -> Option<Plan> {
-        if self.own_strange().next().is_some() {
+        let is_trunk = |key: &&str| key.split('.').any(|name| TRUNK.contains(&name));
+        if self.own_strange().next().is_some() || self.strange.iter().any(is_trunk) {
             return None;
         }
         let mut plan = Plan::default();

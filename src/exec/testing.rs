@@ -308,6 +308,9 @@ pub const SAMPLES: &[(&str, &[&str])] = &[
     ("window_coords(3)", &[]),
     ("window_coords(3, pretrained = 5)", &[]),
     ("window_mask(4, 6, 2, 1)", &[]),
+    ("window_index([2, 3])", &[]),
+    ("window_coords([3, 2], pretrained = [4, 2])", &[]),
+    ("window_mask(4, 6, [2, 3], [1, 0])", &[]),
     ("parameter([2, 3])", &[]),
     ("buffer([2, 3])", &[]),
 ];

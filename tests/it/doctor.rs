@@ -146,6 +146,26 @@ fn files_that_are_damaged_or_no_weights_are_said() {
     assert!(hints[0].contains("resnet18"), "{hints:?}");
 }
 
+#[test]
+fn what_a_network_runs_wrongly_without_is_no_leftover() {
+    let manifest = std::fs::read_to_string(root().join("tests/reference/doctor.txt")).expect("the manifest");
+    let name = "vit_base_patch16_384_augreg.safetensors";
+    let (_, mut entries) = files(&manifest).into_iter().find(|(file, _)| file == name).expect("it is there");
+    let catalogue = Catalogue::new(Some("vit_base_patch16_384")).expect("a network of the zoo");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join(name);
+    entries.push(("projector.weight".into(), Value::Tensor(vec![4])));
+    write_safetensors(&path, &entries);
+    let found = diagnose(&path, &catalogue).expect("it can be read");
+    assert_eq!(found.network(), Some("vit_base_patch16_384"));
+    entries.push(("reg_token".into(), Value::Tensor(vec![1, 4, 768])));
+    write_safetensors(&path, &entries);
+    assert_eq!(diagnose(&path, &catalogue).expect("it can be read").network(), None);
+    write_safetensors(&path, &vec![]);
+    let empty = diagnose(&path, &catalogue).expect_err("nothing is in it");
+    assert!(empty.message.ends_with("holds no tensors"), "{}", empty.message);
+}
+
 /// The files of the manifest, by name.
 fn files(manifest: &str) -> Vec<(String, Entries)> {
     let file = |text: &str| {
