@@ -149,7 +149,7 @@ fn files_that_are_damaged_or_no_weights_are_said() {
 #[test]
 fn what_a_network_runs_wrongly_without_is_no_leftover() {
     let manifest = std::fs::read_to_string(root().join("tests/reference/doctor.txt")).expect("the manifest");
-    let name = "vit_base_patch16_384_augreg.safetensors";
+    let name = "vit_base_patch16_384.augreg.safetensors";
     let (_, mut entries) = files(&manifest).into_iter().find(|(file, _)| file == name).expect("it is there");
     let catalogue = Catalogue::new(Some("vit_base_patch16_384")).expect("a network of the zoo");
     let dir = tempfile::tempdir().expect("a temporary folder");
