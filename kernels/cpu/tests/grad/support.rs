@@ -27,13 +27,15 @@ pub fn rng(seed: u64) -> Rng {
     rng
 }
 
-/// Asserts that `got` is within `tolerance` of `want`, relative to the largest magnitude of `want` (or 1).
+/// Asserts that `got` is within `tolerance` of `want`, relative to the largest finite magnitude of `want` (or 1); what is infinite or no
+/// number must be the same in both.
 pub fn close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
-    let scale = want.iter().fold(1.0f64, |most, value| most.max(value.abs()));
+    let scale = want.iter().filter(|value| value.is_finite()).fold(1.0f64, |most, value| most.max(value.abs()));
     for (at, (got, want)) in got.iter().zip(want).enumerate() {
         let error = (f64::from(*got) - want).abs() / scale;
-        assert!(error <= tolerance, "{what}: [{at}] is {got}, not {want} (error {error:.1e})");
+        let is_same = got.is_nan() && want.is_nan() || f64::from(*got) == *want;
+        assert!(is_same || error <= tolerance, "{what}: [{at}] is {got}, not {want} (error {error:.1e})");
     }
 }
 
@@ -80,6 +82,7 @@ pub fn mapped(what: &str, dy: &[f32], cols: usize, f: impl Fn(Map) + Sync) -> Ve
     });
     let mut out = from.clone();
     f(Map::in_place(RowsMut::new(&mut out, rows, cols).spaced(stride)));
-    assert_eq!(dense(&out, cols, stride), apart, "in place: {what}");
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
+    assert_eq!(bits(&dense(&out, cols, stride)), bits(&apart), "in place: {what}");
     apart
 }
