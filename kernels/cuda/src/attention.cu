@@ -248,7 +248,7 @@ DEV void attend(State& state, const u32 (&queries)[DIM / 16][1][4], const T* q, 
     }
 }
 
-KERNEL(attention, THREADS, DIM <= 32 ? 4 : DIM <= 64 ? 3 : 2)(const __grid_constant__ Attention a) {
+KERNEL(attention, THREADS, DIM <= 64 ? 3 : 2)(const __grid_constant__ Attention a) {
     follow();
     DYNAMIC_SHARED(shared);
     T* buffers = (T*)shared;

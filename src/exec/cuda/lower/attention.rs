@@ -22,10 +22,14 @@ impl OnCuda for Attention {
             let rows = to.rows(to.view(at)).rows;
             rows / *each as i32
         });
+        // a constant among them is stored in float32
+        let (q, q_before) = to.address_as_stored(0)?;
+        let (k, k_before) = to.address_as_stored(1)?;
+        let (v, v_before) = to.address_as_stored(2)?;
         let args = archc_cuda::Attention {
-            q: to.address(0)?,
-            k: to.address(1)?,
-            v: to.address(2)?,
+            q,
+            k,
+            v,
             mask: at,
             y: to.write(),
             n: *n as i32,
@@ -49,6 +53,7 @@ impl OnCuda for Attention {
             before: axes(&lens),
             mask_before: axes(&strides),
         };
-        Ok(before.into_iter().chain([ready(args.launch(to.dtype), &args)]).collect())
+        let before = [before, q_before, k_before, v_before].into_iter().flatten();
+        Ok(before.chain([ready(args.launch(to.dtype), &args)]).collect())
     }
 }
