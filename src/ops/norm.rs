@@ -121,7 +121,7 @@ impl Operation for LayerNorm {
     }
 
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
-        if self.affine { scale_and_shift(features(ins[0], self.axis), &self.init) } else { vec![] }
+        scale_and_shift(features(ins[0], self.axis), self.affine, &self.init)
     }
 
     fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], _out: &[usize]) -> Tensor {
@@ -155,8 +155,8 @@ impl Operation for RmsNorm {
     }
 
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
-        let mut params = scale_and_shift(features(ins[0], self.axis), &self.init);
-        params.truncate(usize::from(self.affine));
+        let mut params = scale_and_shift(features(ins[0], self.axis), self.affine, &self.init);
+        params.truncate(1);
         params
     }
 
@@ -196,7 +196,7 @@ impl Operation for LayerNorm2d {
     }
 
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
-        if self.affine { scale_and_shift(ins[0].axis(1).unwrap_or(1), &self.init) } else { vec![] }
+        scale_and_shift(ins[0].axis(1).unwrap_or(1), self.affine, &self.init)
     }
 
     fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], _out: &[usize]) -> Tensor {
@@ -234,7 +234,7 @@ impl Operation for GroupNorm {
     }
 
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
-        if self.affine { scale_and_shift(ins[0].axis(1).unwrap_or(1), &self.init) } else { vec![] }
+        scale_and_shift(ins[0].axis(1).unwrap_or(1), self.affine, &self.init)
     }
 
     fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], out: &[usize]) -> Tensor {
@@ -269,7 +269,7 @@ impl Operation for InstanceNorm2d {
     }
 
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
-        if self.affine { scale_and_shift(ins[0].axis(1).unwrap_or(1), &self.init) } else { vec![] }
+        scale_and_shift(ins[0].axis(1).unwrap_or(1), self.affine, &self.init)
     }
 
     fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], out: &[usize]) -> Tensor {
@@ -321,7 +321,7 @@ fn statistics(op: &str, eps: f64, momentum: f64) -> Result<(), Problem> {
 
 /// The tensors of a batch norm.
 fn with_statistics(channels: usize, affine: bool, init: &Option<Init>) -> Vec<ParamDecl> {
-    let mut params = if affine { scale_and_shift(channels, init) } else { vec![] };
+    let mut params = scale_and_shift(channels, affine, init);
     params.push(ParamDecl { role: Role::Statistic, ..ParamDecl::weight("running_mean", [channels], Init::Zeros) });
     params.push(ParamDecl { role: Role::Statistic, ..ParamDecl::weight("running_var", [channels], Init::Ones) });
     params.push(ParamDecl { role: Role::Computed, ..ParamDecl::weight("num_batches_tracked", [], Init::Zeros) });
@@ -364,8 +364,11 @@ fn affine(normed: f64, channel: usize, params: &[&Tensor]) -> f64 {
     }
 }
 
-/// `weight` and `bias` of a norm: ones (or `init`) and zeros.
-fn scale_and_shift(features: usize, init: &Option<Init>) -> Vec<ParamDecl> {
+/// `weight` and `bias` of a norm that is `affine`: ones (or `init`) and zeros.
+fn scale_and_shift(features: usize, affine: bool, init: &Option<Init>) -> Vec<ParamDecl> {
+    if !affine {
+        return vec![];
+    }
     vec![
         ParamDecl::weight("weight", [features], init.clone().unwrap_or(Init::Ones)),
         ParamDecl::weight("bias", [features], Init::Zeros),

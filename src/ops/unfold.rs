@@ -45,9 +45,22 @@ fn windows(kernel: Pair, stride: Pair, padding: Pair0, dilation: Pair) -> Conv2d
     Conv2d { out: 1, kernel, stride, padding, dilation, groups: 1, bias: false, init: None }
 }
 
-/// The pixel of a window's place along an axis, unless it is in the padding.
-fn pixel(at: usize, stride: usize, tap: usize, dilation: usize, before: usize, len: usize) -> Option<usize> {
-    (at * stride + tap * dilation).checked_sub(before).filter(|at| *at < len)
+/// How these windows lie in an image, for the op of that name.
+fn geometry(op: &str, windows: &Conv2d, image: &Shape) -> Result<ConvGeometry, Problem> {
+    windows.geometry(image).map_err(|mut problem| {
+        problem.message = problem.message.replace("`conv2d`", &format!("`{op}`"));
+        problem
+    })
+}
+
+/// The pixel of place `tap` of window `place`, unless it is in the padding.
+fn pixel(windows: &Conv2d, at: &ConvGeometry, place: usize, tap: usize) -> Option<(usize, usize)> {
+    let along = |at: usize, stride: usize, tap: usize, dilation: usize, before: usize, len: usize| {
+        (at * stride + tap * dilation).checked_sub(before).filter(|at| *at < len)
+    };
+    let Conv2d { kernel, stride, dilation, .. } = windows;
+    let y = along(place / at.out_width, stride.h, tap / kernel.w, dilation.h, at.pad_top, at.height)?;
+    Some((y, along(place % at.out_width, stride.w, tap % kernel.w, dilation.w, at.pad_left, at.width)?))
 }
 
 impl Unfold {
@@ -59,10 +72,7 @@ impl Unfold {
 impl Operation for Unfold {
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
         let (channels, ..) = image(ins[0], "unfold")?;
-        let ConvGeometry { out_height, out_width, .. } = self
-            .windows()
-            .geometry(ins[0])
-            .map_err(|problem| Problem { message: problem.message.replace("`conv2d`", "`unfold`"), ..problem })?;
+        let ConvGeometry { out_height, out_width, .. } = geometry("unfold", &self.windows(), ins[0])?;
         let Pair { h, w } = self.kernel;
         let rows = channels.saturating_mul(h).saturating_mul(w);
         Ok(Shape::batched([rows, out_height.saturating_mul(out_width)]))
@@ -70,15 +80,12 @@ impl Operation for Unfold {
 
     fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
         let x = ins[0].value;
-        let at = self.windows().geometry(&Shape::batched(&x.shape()[1..])).expect("the shape was inferred");
-        let (taps, window) = (self.kernel.h * self.kernel.w, [self.stride, self.dilation].map(Pair::sides));
+        let (windows, taps) = (self.windows(), self.kernel.h * self.kernel.w);
+        let at = windows.geometry(&Shape::batched(&x.shape()[1..])).expect("the shape was inferred");
         super::eval::build(out, |index| {
             let &[n, row, place] = index else { unreachable!("three axes") };
             let (c, tap) = (row / taps, row % taps);
-            let y = pixel(place / at.out_width, window[0][0], tap / self.kernel.w, window[1][0], at.pad_top, at.height);
-            let x_at =
-                pixel(place % at.out_width, window[0][1], tap % self.kernel.w, window[1][1], at.pad_left, at.width);
-            y.zip(x_at).map_or(0.0, |(y, x_at)| super::eval::at(x, &[n, c, y, x_at]))
+            pixel(&windows, &at, place, tap).map_or(0.0, |(y, x_at)| super::eval::at(x, &[n, c, y, x_at]))
         })
     }
 }
@@ -103,10 +110,7 @@ impl Operation for Fold {
             )));
         }
         let image = Shape::image(rows / taps, self.size.h, self.size.w);
-        let at = self
-            .windows()
-            .geometry(&image)
-            .map_err(|problem| Problem { message: problem.message.replace("`conv2d`", "`fold`"), ..problem })?;
+        let at = geometry("fold", &self.windows(), &image)?;
         if at.out_height.saturating_mul(at.out_width) != count {
             return Err(mismatch(format!(
                 "`fold` needs {} x {} windows for an image of {} x {}, got {}",
@@ -118,17 +122,14 @@ impl Operation for Fold {
 
     fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
         let x = ins[0].value;
-        let at = self.windows().geometry(&Shape::batched(&out[1..])).expect("the shape was inferred");
-        let (taps, window) = (self.kernel.h * self.kernel.w, [self.stride, self.dilation].map(Pair::sides));
+        let (windows, taps) = (self.windows(), self.kernel.h * self.kernel.w);
+        let at = windows.geometry(&Shape::batched(&out[1..])).expect("the shape was inferred");
         let (rows, count) = (x.shape()[1], x.shape()[2]);
         let mut sums = vec![0f64; out.iter().product()];
         for (from, value) in x.data().iter().enumerate() {
             let (n, row, place) = (from / (rows * count), from / count % rows, from % count);
             let (c, tap) = (row / taps, row % taps);
-            let y = pixel(place / at.out_width, window[0][0], tap / self.kernel.w, window[1][0], at.pad_top, at.height);
-            let x_at =
-                pixel(place % at.out_width, window[0][1], tap % self.kernel.w, window[1][1], at.pad_left, at.width);
-            if let Some((y, x_at)) = y.zip(x_at) {
+            if let Some((y, x_at)) = pixel(&windows, &at, place, tap) {
                 sums[((n * out[1] + c) * out[2] + y) * out[3] + x_at] += f64::from(*value);
             }
         }
