@@ -76,8 +76,6 @@ activations! {
     Softplus = "softplus": Act::Softplus;
     /// x tanh(softplus(x)), as `torch.nn.Mish` (Misra 2019). Any shape.
     Mish = "mish": Act::Mish;
-    /// e^x, as `torch.exp`. Any shape. A power of a number, 2^x, is `exp` of x times its logarithm.
-    Exp = "exp": Act::Exp;
     /// Square root, as `torch.sqrt`: NaN below 0. Any shape.
     Sqrt = "sqrt": Act::Sqrt;
     /// 1 / sqrt(x), as `torch.rsqrt`: infinite at 0, NaN below. Any shape.
@@ -98,6 +96,42 @@ activations! {
     LogSigmoid = "log_sigmoid": Act::LogSigmoid;
     /// 1.0507 x where x > 0, else 1.7581 (e^x - 1), as `torch.nn.SELU` (Klambauer et al. 2017). Any shape.
     Selu = "selu": Act::Selu;
+}
+
+op! {
+    /// e^x, as `torch.exp`. Any shape. With a `base` it is a power of that number, `2 ** x`, as `torch.pow` of a number and a
+    /// tensor (`aten.pow.Scalar`): e^(x ln base).
+    pub struct Exp = "exp", First {
+        /// the number, above 0, that x is the exponent of; e where none
+        base: Option<f64> = "none",
+    }
+}
+
+impl Operation for Exp {
+    fn check(&self) -> Result<(), Problem> {
+        match self.base {
+            Some(base) if !(base as f32 > 0.0 && (base as f32).is_finite()) => {
+                Err(bad_value(format!("`base` of `exp` needs a finite number above 0, got {base}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        Ok(ins[0].clone())
+    }
+
+    fn activation(&self) -> Option<Act> {
+        self.base.is_none().then_some(Act::Exp)
+    }
+
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], _out: &[usize]) -> Tensor {
+        eval::each(ins[0].value, |x| self.base.map_or_else(|| x.exp(), |base| base.powf(x)))
+    }
 }
 
 op! {
@@ -143,8 +177,8 @@ impl Pointwise for Celu {
 op! {
     /// x to a power, `x ** 3`, as `torch.pow` with a number as the exponent (`aten.pow.Tensor_Scalar`). Any shape.
     ///
-    /// Of negative x it is NaN where the exponent is no integer, of 0 infinite where it is negative. Where the exponent is
-    /// learned, write `exp(p * log(x))` for positive x: `x -> log -> mul(p) -> exp`.
+    /// Of negative x it is NaN where the exponent is no integer, of 0 infinite where it is negative, and 1, with gradient 0, of
+    /// anything to the power of 0. A number to the power of x is `exp`. Where the exponent is learned, write `exp(p * log(x))` for positive x: `x -> log -> mul(p) -> exp`.
     pub struct Pow = "pow", First {
         /// the power
         exponent: f64,

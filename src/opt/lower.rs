@@ -248,6 +248,11 @@ impl Lower<'_> {
                 let groups = out.axis(1).expect("the shape was inferred");
                 self.group_norm(groups, norm.affine, norm.eps, ins[0], out)
             }
+            Op::Exp(exp) => {
+                let scale = exp.base.map_or(1.0, f64::ln) as f32;
+                let exponent = self.map(ins[0], Act::Linear { scale, shift: 0.0 });
+                self.map(exponent, Act::Exp)
+            }
             Op::Prelu(_) => {
                 let slope = self.tensor(0);
                 self.add(PRelu, vec![ins[0], slope], out)

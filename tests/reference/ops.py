@@ -517,6 +517,14 @@ def windows_and_lines():
         case("fold", run, [r(*columns.shape)], args={"size": size, **args})
 
 
+def powers():
+    """Of a number to the power of x; and to the power of 0, which is 1 of anything, with derivative 0."""
+    odd = torch.tensor([[0.0, float("nan"), -0.0, float("inf"), -3.0]], dtype=torch.float64)
+    case("pow", lambda x: x.pow(0), [torch.cat([odd, r(2, 5)])], args={"exponent": 0})
+    for base in (2, 0.3, 1, 17.5):
+        case("exp", lambda x, base=base: torch.pow(base, x), [r(2, 3, 5, low=-6, high=6)], args={"base": base})
+
+
 # ---- through the command line ----
 
 
@@ -569,7 +577,7 @@ def main():
     parser.add_argument("--archc", help="run the cases through this binary instead of writing the files")
     archc = parser.parse_args().archc
     for family in (convolutions, linears_and_norms, activations, pools, layout, windows, joins,
-                   borders, plain_ops, attention, windows_and_lines):
+                   borders, plain_ops, attention, windows_and_lines, powers):
         family()
     if archc:
         through(archc)
