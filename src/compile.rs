@@ -131,13 +131,35 @@ pub fn open(sources: &mut Sources, path: &Path) -> Result<FileId, Problem> {
 
 /// The spec `file` with another network as its base, and with another file of that network's weights. True where lines about
 /// weights were left out, and no file given in their place.
-pub fn rebase(sources: &mut Sources, file: FileId, base: Option<&str>, weights: Option<&Path>) -> (FileId, bool) {
+///
+/// # Errors
+/// A path that no spec can have.
+pub fn rebase(
+    sources: &mut Sources,
+    file: FileId,
+    base: Option<&str>,
+    weights: Option<&Path>,
+) -> Result<(FileId, bool), Problem> {
     // a path that is given stands for itself, those of a spec start where it lies
-    let weights = weights.map(|path| std::path::absolute(path).unwrap_or(path.to_path_buf()).display().to_string());
+    let weights = weights.map(|path| std::path::absolute(path).unwrap_or(path.to_path_buf()));
+    let weights = weights.as_deref().map(nameable).transpose()?;
     let source = sources.file(file);
-    let rebased = syntax::rebase(&source.text, base, weights.as_deref());
+    let rebased = syntax::rebase(&source.text, base, weights);
     let (name, dir) = (source.name.clone(), source.dir.clone());
-    (sources.add(name, rebased.text, dir.as_deref()), rebased.lacks_weights)
+    Ok((sources.add(name, rebased.text, dir.as_deref()), rebased.lacks_weights))
+}
+
+/// The path as a spec can have it.
+///
+/// # Errors
+/// Where it cannot: the language's texts are Unicode, and end with their lines.
+pub fn nameable(path: &Path) -> Result<&str, Problem> {
+    let refused = |why: &str| {
+        let message = format!("a spec cannot name `{}`: {why}", path.display());
+        Problem::new(Code::File, message).hint("give the file another name, or a link of another name beside it")
+    };
+    let name = path.to_str().ok_or_else(|| refused("its name is not Unicode"))?;
+    syntax::quoted(name).map(|_| name).ok_or_else(|| refused("its name has several lines"))
 }
 
 /// What a path that cannot be read was likely to name beside a file: a network of the zoo.
@@ -325,6 +347,9 @@ fn stages(
     if let Some(typed) = &typed {
         if let Some(problem) = typed::small_maps(typed) {
             problems.push(problem.at(settings.base_span).warning());
+        }
+        if !matches!(settings.weights, WeightsSource::Random { .. }) {
+            problems.extend(typed::idle_inits(typed));
         }
         problems.take(settings.check_labels(&base_typed, typed));
         if files >= Files::Weights {

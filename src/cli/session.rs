@@ -40,7 +40,7 @@ impl Session {
         if base.is_none() && weights.is_none() {
             return Ok(file);
         }
-        let (file, lacks_weights) = compile::rebase(sources, file, base, weights);
+        let (file, lacks_weights) = compile::rebase(sources, file, base, weights)?;
         if lacks_weights {
             console::say(
                 "note: the weights that the spec names are its own base's; `--base-weights FILE` gives this one's",

@@ -93,14 +93,18 @@ impl Spec {
     /// # Ok::<(), archc::Error>(())
     /// ```
     pub fn on_base(mut self, network: &str) -> Spec {
-        (self.file, _) = compile::rebase(&mut self.sources, self.file, Some(network), None);
+        let rebased = compile::rebase(&mut self.sources, self.file, Some(network), None);
+        (self.file, _) = rebased.expect("no file is named");
         self
     }
 
     /// Takes the base's weights from another file, as `--base-weights` does.
-    pub fn with_base_weights(mut self, file: impl AsRef<Path>) -> Spec {
-        (self.file, _) = compile::rebase(&mut self.sources, self.file, None, Some(file.as_ref()));
-        self
+    ///
+    /// # Errors
+    /// A path that no spec can have: one that is not Unicode, or of several lines.
+    pub fn with_base_weights(mut self, file: impl AsRef<Path>) -> Result<Spec, Error> {
+        (self.file, _) = compile::rebase(&mut self.sources, self.file, None, Some(file.as_ref()))?;
+        Ok(self)
     }
 
     /// Compiles it. No file is read for that but those that it uses, and of `base hf(..)` what the repository says of its network.

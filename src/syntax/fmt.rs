@@ -35,6 +35,14 @@ pub fn format(file: FileId, text: &str) -> Result<String, Diagnostics> {
     Ok(if crlf { out.replace('\n', "\r\n") } else { out })
 }
 
+/// What counts of a text: its canonical form without comments and empty lines. Two texts that have the same come to the same.
+pub fn meaning(text: &str) -> String {
+    let laid = layout::lay_out(FileId(0), text, &mut Diagnostics::new());
+    // what does not parse means itself
+    let formatted = format(FileId(0), &laid).unwrap_or_else(|_| text.to_string());
+    formatted.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
 /// A token and what decides how it is set.
 #[derive(Clone, Copy)]
 struct Token {

@@ -20,10 +20,10 @@ mod tests;
 pub mod tree;
 mod without;
 
-pub use fmt::format;
+pub use fmt::{format, meaning};
 pub use joined::joined;
 pub(crate) use layout::{MAX_TOKENS, token_count};
-pub use parse::{parse, parse_selector};
+pub use parse::{parse, parse_at, parse_selector, quoted};
 pub use rebase::rebase;
 #[cfg(test)]
 pub(crate) use statements::words;

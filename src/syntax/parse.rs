@@ -22,6 +22,11 @@ pub(super) const MAX_DEPTH: usize = 256;
 
 /// Parses a file. Statements that do not parse are reported and left out of the tree.
 pub fn parse(file: FileId, text: &str) -> (tree::File, Diagnostics) {
+    parse_at(file, text, 0)
+}
+
+/// Parses a piece of a file that begins at `offset`.
+pub fn parse_at(file: FileId, text: &str, offset: usize) -> (tree::File, Diagnostics) {
     let mut problems = Diagnostics::new();
     if text.len() > u32::MAX as usize / 2 {
         let problem = Problem::new(Code::Limit, "a source file is larger than 2 GB");
@@ -29,7 +34,7 @@ pub fn parse(file: FileId, text: &str) -> (tree::File, Diagnostics) {
         return (tree::File::default(), problems);
     }
     let laid = layout::lay_out(file, text, &mut problems);
-    let mut builder = Builder { file, source: text, offset: 0, problems, depth: 0 };
+    let mut builder = Builder { file, source: text, offset, problems, depth: 0 };
     let tree = match Grammar::parse(Rule::file, &laid) {
         Ok(mut pairs) => pairs.next().map(|file| builder.file(file)).unwrap_or_default(),
         Err(error) => {
@@ -154,6 +159,25 @@ impl<'a> Builder<'a> {
 /// The first child of that rule.
 pub(super) fn child<'i>(pair: &Pair<'i>, rule: Rule) -> Option<Pair<'i>> {
     pair.clone().into_inner().find(|inner| inner.as_rule() == rule)
+}
+
+/// A text as a string literal of the language; None where it cannot be one: such a literal ends with its line.
+pub fn quoted(text: &str) -> Option<String> {
+    if text.contains('\n') {
+        return None;
+    }
+    let mut literal = String::from("\"");
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        // any other backslash is itself
+        let is_escape = c == '\\' && matches!(chars.peek(), Some('"' | '\\') | None);
+        if c == '"' || is_escape {
+            literal.push('\\');
+        }
+        literal.push(c);
+    }
+    literal.push('"');
+    Some(literal)
 }
 
 /// What stands between the quotes, with `\"` and `\\` replaced.

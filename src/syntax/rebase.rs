@@ -6,7 +6,7 @@ use std::ops::Range;
 use pest::Parser;
 
 use super::layout::lay_out;
-use super::parse::{Grammar, Pair, Rule, child};
+use super::parse::{Grammar, Pair, Rule, child, quoted};
 use crate::diag::Diagnostics;
 use crate::source::FileId;
 
@@ -19,7 +19,8 @@ pub struct Rebased {
 }
 
 /// The text of a spec whose base is the network `base`, with the file `weights`. Lines that are about the file of another base
-/// (`weights`, `map` and the like) are left out. A text without a base stays as it is.
+/// (`weights`, `map` and the like) are left out; without another base, all but the file's name is for the other file too, `part`
+/// among it. A text without a base stays as it is.
 pub fn rebase(text: &str, base: Option<&str>, weights: Option<&str>) -> Rebased {
     // where it does not parse, the compiler says so
     let laid = lay_out(FileId(0), text, &mut Diagnostics::new());
@@ -35,6 +36,8 @@ pub fn rebase(text: &str, base: Option<&str>, weights: Option<&str>) -> Rebased 
     let mut has_weights = hosted.is_some();
     changes.extend(hosted.map(|args| (place(&args), String::new())));
     let body = child(&statement, Rule::basebody);
+    // another file of the same network is laid out as the one that it stands for
+    let mut part = None;
     for line in body.clone().into_iter().flat_map(Pair::into_inner) {
         let goes = match line.as_rule() {
             Rule::weights => base.is_some() || weights.is_some(),
@@ -43,6 +46,9 @@ pub fn rebase(text: &str, base: Option<&str>, weights: Option<&str>) -> Rebased 
             _ => base.is_some(),
         };
         has_weights |= goes;
+        if line.as_rule() == Rule::weights && base.is_none() {
+            part = part.or(child(&line, Rule::string).map(|part| text[place(&part)].to_string()));
+        }
         if goes {
             let place = place(&line);
             let blank =
@@ -50,8 +56,9 @@ pub fn rebase(text: &str, base: Option<&str>, weights: Option<&str>) -> Rebased 
             changes.push((place, blank.collect()));
         }
     }
-    if let Some(file) = weights {
-        let line = format!("weights \"{}\"", file.replace('\\', "\\\\").replace('"', "\\\""));
+    if let Some(file) = weights.and_then(quoted) {
+        let part = part.map_or_else(String::new, |part| format!(" part {part}"));
+        let line = format!("weights {file}{part}");
         let open = body.and_then(|body| child(&body, Rule::lbrace)).map(|open| place(&open).end);
         let end = args.map(|args| place(&args)).or(name).map_or(0, |place| place.end);
         changes.push(match open {
@@ -85,6 +92,12 @@ mod tests {
         let file =
             text.replace("weights \"one.pth\"", &" ".repeat(17)).replace("(3) {", "(3) { weights \"a \\\"b\\\\\";");
         assert_eq!(of(None, Some("a \"b\\")), Rebased { text: file, lacks_weights: false });
+        let parts = |base| rebase("base one { weights \"a\" part \"ema\"; map \"x\" to \"y\" }", base, Some("b")).text;
+        assert_eq!(
+            parts(None),
+            format!("base one {{ weights \"b\" part \"ema\"; {}; map \"x\" to \"y\" }}", " ".repeat(22))
+        );
+        assert_eq!(parts(Some("two")), format!("base two {{ weights \"b\"; {}; {} }}", " ".repeat(22), " ".repeat(14)));
         let short = rebase("base one\nremove fc", Some("two"), Some("w.pth"));
         assert_eq!(short, Rebased { text: "base two { weights \"w.pth\" }\nremove fc".into(), lacks_weights: false });
         let args = rebase("base one(classes = 3)", None, Some("w")).text;

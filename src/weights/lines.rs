@@ -7,6 +7,7 @@ use archc_base::Resample;
 
 use super::recipe::Change;
 use crate::diag::Problem;
+use crate::syntax::quoted;
 
 /// All such lines of a base, in the order of the text a kind.
 #[derive(Clone, Debug, Default)]
@@ -92,13 +93,13 @@ impl Lines {
     /// Each line as a spec has it, in the order in which they work. The part is left out: it belongs to another line.
     pub fn texts(&self) -> Vec<String> {
         let maps = self.maps.iter().map(MapLine::to_string);
-        let ignores = self.ignores.iter().map(|IgnoreLine { regex, need }| format!("ignore{need} \"{regex}\""));
+        let ignores = self.ignores.iter().map(|IgnoreLine { regex, need }| format!("ignore{need} {}", written(regex)));
         let join = |JoinLine { from, to, order }: &JoinLine| {
-            format!("join \"{from}\" to \"{to}\" order [{}]", order.join(", "))
+            format!("join {} to {} order [{}]", written(from), written(to), order.join(", "))
         };
         let resize = |ResizeLine { regex, by, from }: &ResizeLine| {
             let from = from.map_or_else(String::new, |(height, width)| format!(" from ({height}, {width})"));
-            format!("resize \"{regex}\" by {}{from}", by.name())
+            format!("resize {} by {}{from}", written(regex), by.name())
         };
         maps.chain(ignores).chain(self.joins.iter().map(join)).chain(self.resizes.iter().map(resize)).collect()
     }
@@ -114,7 +115,7 @@ impl fmt::Display for Lines {
 impl fmt::Display for MapLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let MapLine { from, to, changes, need } = self;
-        write!(f, "map{need} \"{from}\" to \"{to}\"")?;
+        write!(f, "map{need} {} to {}", written(from), written(to))?;
         for (at, change) in changes.iter().enumerate() {
             write!(f, "{} {change}", if at == 0 { " with" } else { "," })?;
         }
@@ -130,6 +131,11 @@ impl fmt::Display for Need {
             Need::May => "?",
         })
     }
+}
+
+/// A text of a line as a spec has it. One of several lines cannot be written; nobody offers it.
+fn written(text: &str) -> String {
+    quoted(text).unwrap_or_else(|| format!("{text:?}"))
 }
 
 /// A line that is offered: it renames, and must.

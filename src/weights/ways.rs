@@ -10,6 +10,7 @@ use super::fit::Asked;
 use super::intake::{Intake, Supply};
 use super::lines::{IgnoreLine, Lines, MapLine, Need, ResizeLine};
 use super::store::Store;
+use crate::syntax::quoted;
 
 /// What is wrong with the tensors that a file has for a network, by the network's names.
 pub struct Faults<'n> {
@@ -191,9 +192,9 @@ pub fn prefixes<'k, 's>(
     found
 }
 
-/// Nobody writes a page of lines, and a string of the language holds no quotes.
+/// Nobody writes a page of lines, and a string of the language ends with its line.
 fn is_good<'p>(mut patterns: impl ExactSizeIterator<Item = &'p String>) -> bool {
-    patterns.len() <= MOST_LINES && patterns.all(|pattern| !pattern.contains('"'))
+    patterns.len() <= MOST_LINES && patterns.all(|pattern| quoted(pattern).is_some())
 }
 
 const MOST_LINES: usize = 8;
