@@ -14,6 +14,8 @@ pub struct File {
 pub enum Keys {
     Torchvision,
     Timm,
+    /// Those of the networks' authors.
+    Authors,
     /// The file has no networks.
     None,
 }
@@ -24,6 +26,7 @@ impl Keys {
         match self {
             Keys::Torchvision => "torchvision",
             Keys::Timm => "timm",
+            Keys::Authors => "its authors",
             Keys::None => "none",
         }
     }
@@ -55,6 +58,7 @@ files! {
     "blocks.arch" of None,
     "convnext.arch" of Torchvision,
     "densenet.arch" of Torchvision,
+    "dinov2.arch" of Authors,
     "efficientnet.arch" of Torchvision,
     "ghostnet.arch" of Timm,
     "googlenet.arch" of Torchvision,
@@ -99,6 +103,12 @@ pub fn networks() -> Vec<(&'static str, &'static File)> {
         whole.map(move |(name, _)| (name, file))
     };
     FILES.iter().flat_map(of).collect()
+}
+
+/// Whether a network of the zoo has a parameter of that name.
+pub fn takes(file: &File, name: &str, param: &str) -> bool {
+    let params = definitions(file.text).find(|(network, _)| *network == name).map_or("", |(_, params)| params);
+    params.split(',').any(|one| one.split('=').next().is_some_and(|one| one.trim() == param))
 }
 
 /// The file that defines the network `name`.

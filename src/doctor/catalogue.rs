@@ -16,13 +16,17 @@ use crate::zoo;
 /// Compiled networks, in the order of the zoo.
 pub struct Catalogue {
     pub networks: Vec<Network>,
+    /// The network whose forms alone they are, where one was asked for.
+    pub only: Option<&'static str>,
     /// The shapes that each key has in some of them.
     shapes: FxHashMap<String, FxHashSet<Vec<usize>>>,
 }
 
-/// A network of the zoo with its default arguments.
+/// A network of the zoo with its default arguments, or as `archc export --fold` leaves it.
 pub struct Network {
     pub name: &'static str,
+    /// What it is given, `deploy = true`.
+    pub given: Option<&'static str>,
     pub file: &'static zoo::File,
     pub compiled: Compiled,
     /// Its tensors, and how its maps are laid out.
@@ -52,18 +56,17 @@ impl Catalogue {
             };
             named = vec![*named.iter().find(|(name, _)| *name == only).ok_or_else(unknown)?];
         }
-        let new = |(name, file)| Network::new(name, file);
-        let networks: Vec<Network> = named.into_par_iter().map(new).collect::<Result<_, Diagnostics>>()?;
+        let folded = named.iter().filter(|(name, file)| zoo::takes(file, name, "deploy")).copied();
+        let folded = folded.map(|(name, file)| (name, file, Some("deploy = true")));
+        let all: Vec<_> = named.iter().map(|(name, file)| (*name, *file, None)).chain(folded).collect();
+        let new = |(name, file, given)| Network::new(name, file, given);
+        let networks: Vec<Network> = all.into_par_iter().map(new).collect::<Result<_, Diagnostics>>()?;
         let mut shapes: FxHashMap<String, FxHashSet<Vec<usize>>> = FxHashMap::default();
         for (key, decl) in networks.iter().flat_map(|network| &network.asked.tensors) {
             shapes.entry(key.clone()).or_default().insert(decl.shape.clone());
         }
-        Ok(Catalogue { networks, shapes })
-    }
-
-    /// The network, where there is one alone.
-    pub fn only(&self) -> Option<&'static str> {
-        if let [network] = self.networks.as_slice() { Some(network.name) } else { None }
+        let only = only.and_then(|_| named.first()).map(|(name, _)| *name);
+        Ok(Catalogue { networks, only, shapes })
     }
 
     /// Whether some network has a tensor of this key and shape.
@@ -73,14 +76,15 @@ impl Catalogue {
 }
 
 impl Network {
-    fn new(name: &'static str, file: &'static zoo::File) -> Result<Network, Diagnostics> {
-        let compiled = compile::of_zoo(name)?;
+    fn new(name: &'static str, file: &'static zoo::File, given: Option<&'static str>) -> Result<Network, Diagnostics> {
+        let compiled = compile::of_zoo(&given.map_or(name.to_string(), |given| format!("{name}({given})")))?;
         let typed = &compiled.base;
         let input = typed.graph().inputs().values().find_map(|id| typed.shape(*id).as_image());
         let heads = typed.graph().roles().get("head").map(|role| &role.places[..]).unwrap_or_default();
         let asked = bind::asked(typed, typed);
         Ok(Network {
             name,
+            given,
             file,
             required: asked.required().map(|(key, decl)| (key.to_string(), decl.shape.clone())).collect(),
             asked,

@@ -12,6 +12,16 @@ pub struct Origin {
     pub name: &'static str,
     /// It is one that shows all of these.
     pub signs: &'static [Sign],
+    /// Of several networks with the same tensors it learned one whose name begins so.
+    pub learned: &'static [&'static str],
+    /// Beginnings of names of networks, and a line that makes them what it learned, where the file does not say so.
+    pub edits: &'static [(&'static str, &'static str)],
+}
+
+impl Origin {
+    const fn new(name: &'static str, signs: &'static [Sign]) -> Origin {
+        Origin { name, signs, learned: &[], edits: &[] }
+    }
 }
 
 /// What is to be seen in a file.
@@ -55,32 +65,36 @@ pub const TRUNK: &[&str] =
     &["reg_token", "register_tokens", "dist_token", "norm_pre", "ln_pre", "pre_layrnorm", "q_norm", "k_norm", "rope"];
 
 pub const ORIGINS: &[Origin] = &[
-    Origin { name: "MoCo's pretraining", signs: &[Key(r"encoder_q\..*"), Key("queue")] },
-    Origin { name: "MoCo v3's pretraining", signs: &[Key(r"base_encoder\..*"), Key(r"momentum_encoder\..*")] },
-    Origin { name: "SimSiam's pretraining", signs: &[Key(r"encoder\.fc\.6\..*"), Key(r"predictor\.3\..*")] },
-    Origin { name: "SwAV's pretraining", signs: &[Key(r"projection_head\.0\.weight"), Key(r"prototypes\.weight")] },
+    Origin::new("MoCo's pretraining", &[Key(r"encoder_q\..*"), Key("queue")]),
     Origin {
-        name: "Barlow Twins' pretraining",
-        signs: &[Key(r"backbone\.conv1\.weight"), Key(r"projector\.0\.weight")],
+        learned: &["deit_"],
+        // its small one has as many heads as its base
+        edits: &[("deit_small", MOCO_HEADS), ("vit_small", MOCO_HEADS)],
+        ..Origin::new("MoCo v3's pretraining", &[Key(r"base_encoder\..*"), Key(r"momentum_encoder\..*")])
     },
-    Origin { name: "DINO's pretraining", signs: &[Entry("student"), Entry("teacher")] },
+    Origin::new("SimSiam's pretraining", &[Key(r"encoder\.fc\.6\..*"), Key(r"predictor\.3\..*")]),
+    Origin::new("SwAV's pretraining", &[Key(r"projection_head\.0\.weight"), Key(r"prototypes\.weight")]),
+    Origin::new("Barlow Twins' pretraining", &[Key(r"backbone\.conv1\.weight"), Key(r"projector\.0\.weight")]),
+    Origin { learned: &["deit_"], ..Origin::new("DINO's pretraining", &[Entry("student"), Entry("teacher")]) },
+    Origin::new("DINOv2's pretraining", &[Key(r"dino_head\.last_layer\..*"), Key(r"blocks\.[\d.]+\.ls1\.gamma")]),
     Origin {
-        name: "DINOv2's pretraining",
-        signs: &[Key(r"dino_head\.last_layer\..*"), Key(r"blocks\.[\d.]+\.ls1\.gamma")],
+        learned: &["deit_"],
+        ..Origin::new("MAE's pretraining", &[Key(r"decoder_blocks\.0\..*"), Key("mask_token")])
     },
-    Origin { name: "MAE's pretraining", signs: &[Key(r"decoder_blocks\.0\..*"), Key("mask_token")] },
-    Origin { name: "PyTorch Lightning", signs: &[Entry("pytorch-lightning_version"), Entry("state_dict")] },
-    Origin { name: "MMEngine", signs: &[Entry("meta"), Entry("state_dict")] },
-    Origin { name: "timm's training", signs: &[Entry("arch"), Entry("state_dict"), Entry("args")] },
-    Origin { name: "torch.compile", signs: &[Key(r"_orig_mod\..*")] },
+    Origin::new("PyTorch Lightning", &[Entry("pytorch-lightning_version"), Entry("state_dict")]),
+    Origin::new("MMEngine", &[Entry("meta"), Entry("state_dict")]),
+    Origin::new("timm's training", &[Entry("arch"), Entry("state_dict"), Entry("args")]),
+    Origin::new("torch.compile", &[Key(r"_orig_mod\..*")]),
 ];
+
+const MOCO_HEADS: &str = "set **:attention { heads = 12 }";
 
 pub const LAYOUTS: &[Layout] = &[
     Layout {
         name: "a ViT of Hugging Face's transformers",
         signs: &[
             r"(?:vit\.|deit\.)?embeddings\.cls_token",
-            r"(?:vit\.|deit\.)?encoder\.layer\.0\.layernorm_before\.weight",
+            r"(?:vit\.|deit\.)?(?:encoder\.layer|layers)\.0\.layernorm_before\.weight",
         ],
         rules: &[
             Map(r"(?:vit|deit)\.(.*)", "$1"),
@@ -88,18 +102,22 @@ pub const LAYOUTS: &[Layout] = &[
             Map(r"embeddings\.distillation_token", "dist_token"),
             Map(r"embeddings\.position_embeddings", "pos_embed"),
             Map(r"embeddings\.patch_embeddings\.projection\.(.*)", "patch_embed.proj.$1"),
+            // those of version 4, and of version 5
             Map(r"encoder\.layer\.(.*)", "blocks.$1"),
+            Map(r"layers\.(.*)", "blocks.$1"),
             Map(r"(.*)\.layernorm_before\.(.*)", "$1.norm1.$2"),
             Map(r"(.*)\.layernorm_after\.(.*)", "$1.norm2.$2"),
-            Map(r"(.*)\.attention\.output\.dense\.(.*)", "$1.attn.proj.$2"),
+            Map(r"(.*)\.attention\.(?:output\.dense|o_proj)\.(.*)", "$1.attn.proj.$2"),
             Map(r"(.*)\.intermediate\.dense\.(.*)", "$1.mlp.fc1.$2"),
             Map(r"(blocks\.\d+)\.output\.dense\.(.*)", "$1.mlp.fc2.$2"),
             Map(r"layernorm\.(.*)", "norm.$1"),
             Map(r"(?:cls_)?classifier\.(.*)", "head.$1"),
             Map(r"distillation_classifier\.(.*)", "head_dist.$1"),
             Ignore(r"pooler\..*"),
+            Ignore(r"decoder\..*"),
             Ignore(r"embeddings\.mask_token"),
-            Join(r"(.*)\.attention\.attention\.(query|key|value)\.(.*)", "$1.attn.qkv.$3", &["query", "key", "value"]),
+            QKV,
+            QKV_5,
         ],
         note: Some(NORM_EPS),
     },
@@ -112,16 +130,20 @@ pub const LAYOUTS: &[Layout] = &[
         rules: &[
             Map(r"dinov2\.(.*)", "$1"),
             Map(r"embeddings\.cls_token", "cls_token"),
-            Map(r"embeddings\.register_tokens", "reg_token"),
+            Map(r"embeddings\.register_tokens", "register_tokens"),
             Map(r"embeddings\.position_embeddings", "pos_embed"),
             Map(r"embeddings\.patch_embeddings\.projection\.(.*)", "patch_embed.proj.$1"),
             Map(r"encoder\.layer\.(.*)", "blocks.$1"),
             Map(r"(.*)\.layer_scale(\d)\.lambda1", "$1.ls$2.gamma"),
-            Map(r"(.*)\.attention\.output\.dense\.(.*)", "$1.attn.proj.$2"),
+            Map(r"(.*)\.attention\.(?:output\.dense|o_proj)\.(.*)", "$1.attn.proj.$2"),
+            Map(r"(.*)\.mlp\.weights_in\.(.*)", "$1.mlp.fc1.$2"),
+            Map(r"(.*)\.mlp\.(?:weights_out|down_proj)\.(.*)", "$1.mlp.fc2.$2"),
             Map(r"layernorm\.(.*)", "norm.$1"),
             Ignore(r"embeddings\.mask_token"),
             Ignore(r"classifier\..*"),
-            Join(r"(.*)\.attention\.attention\.(query|key|value)\.(.*)", "$1.attn.qkv.$3", &["query", "key", "value"]),
+            QKV,
+            QKV_5,
+            Join(r"(.*)\.mlp\.(gate_proj|up_proj)\.(.*)", "$1.mlp.fc1.$3", &["gate_proj", "up_proj"]),
         ],
         note: None,
     },
@@ -153,12 +175,12 @@ pub const LAYOUTS: &[Layout] = &[
     },
     Layout {
         name: "a CLIP of Hugging Face's transformers",
-        signs: &[r"vision_model\.embeddings\.class_embedding", r"vision_model\.pre_layrnorm\.weight"],
+        signs: &[r"(?:vision_model\.)?embeddings\.class_embedding", r"(?:vision_model\.)?pre_layrnorm\.weight"],
         rules: &[
             Ignore(r"text_model\..*"),
             Ignore(r"text_projection\..*"),
             Ignore(r"logit_scale"),
-            Ignore(r"vision_model\.embeddings\.position_ids"),
+            Ignore(r"(?:vision_model\.)?embeddings\.position_ids"),
             Map(r"vision_model\.(.*)", "$1"),
             Lead(r"embeddings\.class_embedding", "cls_token", 2),
             Lead(r"embeddings\.position_embedding\.weight", "pos_embed", 1),
@@ -214,7 +236,7 @@ pub const LAYOUTS: &[Layout] = &[
         name: "a ResNet of MMSegmentation",
         signs: &[r"backbone\.layer1\.0\.conv1\.weight", r"decode_head\.conv_seg\.weight"],
         rules: &[Map(r"backbone\.(.*)", "$1"), Map(r"stem\.7\.(.*)", "bn1.$1"), Map(r"stem\.(.*)", "conv1.$1")],
-        note: None,
+        note: Some(DILATED),
     },
     Layout {
         name: "a ViT of MMPretrain or MMSegmentation",
@@ -236,13 +258,13 @@ pub const LAYOUTS: &[Layout] = &[
     Layout {
         name: "a DINOv2 whose blocks lie in chunks",
         signs: &[r"blocks\.0\.0\.norm1\.weight", r"blocks\.0\.0\.ls1\.gamma"],
-        rules: &[Map(r"blocks\.\d+\.(\d+\..*)", "blocks.$1"), Ignore("mask_token")],
+        rules: &[Map(r"blocks\.\d+\.(\d+\..*)", "blocks.$1"), W12, W3, Ignore("mask_token")],
         note: None,
     },
     Layout {
         name: "a DINOv2",
         signs: &["mask_token", r"blocks\.0\.ls1\.gamma"],
-        rules: &[Ignore("mask_token")],
+        rules: &[W12, W3, Ignore("mask_token")],
         note: None,
     },
     Layout {
@@ -253,6 +275,16 @@ pub const LAYOUTS: &[Layout] = &[
     },
 ];
 
+const QKV: Rule =
+    Join(r"(.*)\.attention\.attention\.(query|key|value)\.(.*)", "$1.attn.qkv.$3", &["query", "key", "value"]);
+const QKV_5: Rule =
+    Join(r"(.*)\.attention\.(q_proj|k_proj|v_proj)\.(.*)", "$1.attn.qkv.$3", &["q_proj", "k_proj", "v_proj"]);
+/// The layers of the giant's MLP.
+const W12: Rule = Map(r"(.*)\.mlp\.w12\.(.*)", "$1.mlp.fc1.$2");
+const W3: Rule = Map(r"(.*)\.mlp\.w3\.(.*)", "$1.mlp.fc2.$2");
+
+const DILATED: &str =
+    "its configurations called d8 dilate the last stages: `dilate to 8` behind the base makes the maps as fine";
 const NORM_EPS: &str =
     "the library's layer norms have eps = 1e-12: `set **:layer_norm { eps = 1e-12 }` behind the base gives its numbers";
 const QUICK_GELU: &str = "OpenAI's own CLIP has quick_gelu, x * sigmoid(1.702 x), in its blocks, and most of open_clip gelu; the file does not say which";

@@ -21,6 +21,7 @@ use layouts::{ORIGINS, Origin, Sign};
 use trial::{Candidate, Loaded, Plan};
 use view::{View, views};
 
+use crate::compile::nameable;
 use crate::diag::{Code, Diagnostics, Problem, and, count, joined, short};
 use crate::graph::path;
 use crate::weights::Store;
@@ -31,7 +32,7 @@ pub struct Diagnosis {
     file: String,
     tensors: Vec<(String, Vec<usize>)>,
     /// Who wrote it, as far as can be told.
-    origins: Vec<&'static str>,
+    origins: Vec<&'static Origin>,
     finding: Finding,
     /// The only network that was tried, where it was one alone.
     only: Option<&'static str>,
@@ -49,6 +50,8 @@ enum Finding {
 #[derive(Debug)]
 struct Fit {
     network: &'static str,
+    /// What it is given.
+    given: Option<&'static str>,
     /// How the file calls the layers.
     layout: String,
     plan: Plan,
@@ -84,6 +87,7 @@ const MOST_TRIED: usize = 24;
 /// # Errors
 /// A file that cannot be read, or holds no weights.
 pub fn diagnose(path: &Path, catalogue: &Catalogue) -> Result<Diagnosis, Problem> {
+    let file = nameable(path)?;
     let store = Store::open_file(path)?;
     if store.tensors().keys().map(String::len).sum::<usize>() > MOST_KEYS {
         let message = format!(
@@ -104,29 +108,35 @@ pub fn diagnose(path: &Path, catalogue: &Catalogue) -> Result<Diagnosis, Problem
         return Err(Problem::new(Code::WeightsFile, message)
             .hint("the weights are in another file, or were not saved: `torch.save(model.state_dict(), file)`"));
     }
-    let file = path.to_str().ok_or_else(|| {
-        let message = format!("a spec cannot name `{}`, whose name is no Unicode", path.display());
-        Problem::new(Code::File, message).hint("give the file another name")
-    })?;
     let views = views(&store, catalogue);
     let pairs: Vec<(&View, &Network)> =
         views.iter().flat_map(|view| catalogue.networks.iter().map(move |network| (view, network))).collect();
     let candidates: Vec<Candidate<'_>> =
         pairs.into_par_iter().filter_map(|(view, network)| Candidate::new(view, network)).collect();
-    let finding = match fit(&candidates, &store, file) {
+    let origins = origins(&store);
+    let finding = match fit(&candidates, &store, file, &origins) {
         Some(fit) => Finding::Fits(Box::new(fit)),
         None => Finding::Nothing(nearest(&candidates)),
     };
     let mut warnings = Diagnostics::new();
     store.warnings().iter().for_each(|problem| warnings.push(problem.clone().anywhere().warning()));
     let tensors = store.tensors().iter().map(|(key, info)| (key.clone(), info.shape.clone())).collect();
-    Ok(Diagnosis { file: file.into(), tensors, origins: origins(&store), finding, only: catalogue.only(), warnings })
+    Ok(Diagnosis { file: file.into(), tensors, origins, finding, only: catalogue.only, warnings })
 }
 
 /// The cheapest candidate that loads, or the one of its twins that is meant.
-fn fit(candidates: &[Candidate<'_>], store: &Store, file: &str) -> Option<Fit> {
+fn fit(candidates: &[Candidate<'_>], store: &Store, file: &str, origins: &[&'static Origin]) -> Option<Fit> {
+    let edits = |network: &Network| -> Vec<&'static str> {
+        let edits = origins.iter().flat_map(|origin| origin.edits);
+        edits.filter(|(begins, _)| network.name.starts_with(begins)).map(|(_, edit)| *edit).collect()
+    };
+    let plan = |candidate: &Candidate<'_>| {
+        let mut plan = candidate.plan()?;
+        plan.edits = edits(candidate.network);
+        Some(plan)
+    };
     let mut plans: Vec<(&Candidate<'_>, Plan)> =
-        candidates.iter().filter_map(|candidate| Some((candidate, candidate.plan()?))).collect();
+        candidates.iter().filter_map(|candidate| Some((candidate, plan(candidate)?))).collect();
     plans.sort_by_cached_key(|(candidate, plan)| candidate.cost(plan));
     let mut failed: Vec<&Candidate<'_>> = vec![];
     for (cheapest, _) in &plans {
@@ -146,7 +156,7 @@ fn fit(candidates: &[Candidate<'_>], store: &Store, file: &str) -> Option<Fit> {
             continue;
         }
         let names: Vec<&str> = loaded.iter().map(|((candidate, _), _)| candidate.network.name).collect();
-        let evidence = evidence(&names, store, file);
+        let evidence = evidence(&names, store, file, origins);
         let ((candidate, plan), own) = loaded.remove(evidence.map_or(0, |(at, _)| at));
         let differs = |((other, _), _): &(&(&Candidate<'_>, Plan), Loaded)| {
             (other.network.name, candidate.network.difference(other.network))
@@ -154,6 +164,7 @@ fn fit(candidates: &[Candidate<'_>], store: &Store, file: &str) -> Option<Fit> {
         let layout = candidate.view.layout;
         return Some(Fit {
             network: candidate.network.name,
+            given: candidate.network.given,
             layout: match layout {
                 Some(layout) => layout.name.into(),
                 None => format!("the keys of {}", candidate.network.file.keys.name()),
@@ -192,7 +203,7 @@ fn copies(candidate: &Candidate<'_>, plans: &[(&Candidate<'_>, Plan)]) -> Vec<St
 }
 
 /// Which of some networks is meant, and what says so.
-fn evidence(names: &[&str], store: &Store, file: &str) -> Option<(usize, &'static str)> {
+fn evidence(names: &[&str], store: &Store, file: &str, origins: &[&'static Origin]) -> Option<(usize, &'static str)> {
     let arch = store.entries().iter().find(|entry| entry.name == "arch").and_then(|entry| entry.text.as_deref());
     if let Some(at) = names.iter().position(|name| Some(*name) == arch) {
         return Some((at, "the file's `arch`"));
@@ -200,7 +211,12 @@ fn evidence(names: &[&str], store: &Store, file: &str) -> Option<(usize, &'stati
     let plain = file.to_lowercase().replace(['-', '.', ' '], "_");
     let is_named = |(_, name): &(usize, &&str)| plain.contains(name.trim_start_matches("timm_"));
     let longest = names.iter().enumerate().filter(is_named).max_by_key(|(_, name)| name.len());
-    longest.map(|(at, _)| (at, "the file's path"))
+    if let Some((at, _)) = longest {
+        return Some((at, "the file's path"));
+    }
+    let mut learned = origins.iter().flat_map(|origin| origin.learned);
+    let at = learned.find_map(|begins| names.iter().position(|name| name.starts_with(begins)));
+    at.map(|at| (at, "how it learned"))
 }
 
 fn nearest(candidates: &[Candidate<'_>]) -> Option<Nearest> {
@@ -226,7 +242,7 @@ fn nearest(candidates: &[Candidate<'_>]) -> Option<Nearest> {
 }
 
 /// Who wrote the file, by what lies in it.
-fn origins(store: &Store) -> Vec<&'static str> {
+fn origins(store: &Store) -> Vec<&'static Origin> {
     let keys: Vec<&str> = store.tensors().keys().map(String::as_str).collect();
     let is_seen = |sign: &Sign| match sign {
         Sign::Entry(name) => store.entries().iter().any(|entry| entry.name == *name),
@@ -236,7 +252,7 @@ fn origins(store: &Store) -> Vec<&'static str> {
         }
     };
     let is_of = |origin: &&Origin| origin.signs.iter().all(is_seen);
-    ORIGINS.iter().filter(is_of).map(|origin| origin.name).collect()
+    ORIGINS.iter().filter(is_of).collect()
 }
 
 /// Whether every tensor is one of those that optimizers keep.
@@ -291,7 +307,7 @@ impl Diagnosis {
         let mut lines = vec![format!("{}: {}", self.file, self.size())];
         let written = match self.origins.as_slice() {
             [] => String::new(),
-            origins => format!(", written by {}", all(origins)),
+            origins => format!(", written by {}", names_of(origins)),
         };
         lines.push(format!("{}{written}", fit.layout));
         lines.push(fit.says());
@@ -328,7 +344,7 @@ impl Diagnosis {
         };
         let mut problem = Problem::new(Code::WeightsMismatch, message).note(format!("it holds {}", self.size()));
         if !self.origins.is_empty() {
-            problem = problem.note(format!("it is written by {}", all(&self.origins)));
+            problem = problem.note(format!("it is written by {}", names_of(&self.origins)));
         }
         let tensors = self.tensors.iter().map(|(key, shape)| format!("{} {shape:?}", short(key))).collect();
         let problem = match nearest {
@@ -368,7 +384,7 @@ impl Diagnosis {
             "file": self.file,
             "tensors": self.tensors.iter().map(tensor).collect::<Vec<Value>>(),
             "values": self.values(),
-            "origins": self.origins,
+            "origins": self.origins.iter().map(|origin| origin.name).collect::<Vec<_>>(),
             "fit": fit.map(|fit| fit.json()),
             "nearest": nearest.map(Nearest::json),
         })
@@ -379,6 +395,9 @@ impl Fit {
     /// `resnet50 of 37 classes, without its head`
     fn says(&self) -> String {
         let mut text = format!("fits {}", self.network);
+        if let Some(given) = self.given {
+            text += &format!("({given}), as `archc export --fold` leaves it");
+        }
         if let Some([_, height, width]) = self.plan.input {
             text += &format!(" for pictures of {height} x {width}");
         }
@@ -396,6 +415,7 @@ impl Fit {
         let twin = |(network, differs): &(&str, String)| json!({ "network": network, "differs": differs });
         json!({
             "network": self.network,
+            "given": self.given,
             "layout": self.layout,
             "spec": self.loaded.spec,
             "ledger": self.loaded.ledger,
@@ -421,6 +441,10 @@ impl Nearest {
             "unexpected": unexpected,
         })
     }
+}
+
+fn names_of(origins: &[&Origin]) -> String {
+    all(&origins.iter().map(|origin| origin.name).collect::<Vec<_>>())
 }
 
 /// `a, b and c`

@@ -7,6 +7,7 @@ use crate::bind::{asked, bind_headers};
 use crate::compile::{self, Compiled, Files, Outcome};
 use crate::graph::{OWN_OUTPUT, key, path};
 use crate::source::Sources;
+use crate::syntax::quoted;
 use crate::weights::{Faults, Intake, Lines, Store, Trial, is_other_copy};
 
 use super::catalogue::Network;
@@ -42,6 +43,8 @@ pub struct Plan {
     pub fresh: Vec<String>,
     /// Keys of biases that the file has not.
     pub unbiased: Vec<String>,
+    /// Edits that make the network the one that the file was learned with.
+    pub edits: Vec<&'static str>,
 }
 
 /// A spec that loads.
@@ -183,7 +186,7 @@ impl<'a> Candidate<'a> {
         }
         let (asked, intake) = (asked(&bare.base, &bare.typed), Intake::default());
         let way = Trial { asked: &asked, store, intake: &intake }.way(&self.view.lines).filter(|way| way.is_whole())?;
-        let spec = plan.spec(network, &entries(file, &way.lines));
+        let spec = plan.spec(network, &entries(file, &way.lines)?);
         let loaded = compiled(&spec, Files::Weights)?;
         let bound = bind_headers(&loaded.settings, &loaded.base, &loaded.typed).ok()?;
         Some(Loaded { spec, ledger: bound.ledger().to_string() })
@@ -200,7 +203,8 @@ impl Plan {
     /// The spec, with further entries of the base's braces.
     fn spec(&self, network: &Network, entries: &[String]) -> String {
         let classes = self.classes.map(|classes| format!("classes = {classes}"));
-        let args: Vec<String> = classes.into_iter().chain(self.aux.then(|| "aux = true".into())).collect();
+        let aux = self.aux.then(|| "aux = true".into());
+        let args: Vec<String> = classes.into_iter().chain(aux).chain(network.given.map(str::to_string)).collect();
         let args = if args.is_empty() { String::new() } else { format!("({})", args.join(", ")) };
         let input = self.input.map(|[channels, height, width]| format!("input [N, {channels}, {height}, {width}]"));
         let entries: Vec<&String> = input.iter().chain(entries).collect();
@@ -219,6 +223,9 @@ impl Plan {
             let new = if is_linear { format!("linear({CLASSES})") } else { format!("same(out = {CLASSES})") };
             text += &format!("replace {} with {new}\n", path::display(place));
         }
+        for edit in &self.edits {
+            text += &format!("{edit}\n");
+        }
         for name in &self.unbiased {
             text += &format!("init {}.bias with zeros\n", path::display(path::parent(name)));
         }
@@ -226,11 +233,14 @@ impl Plan {
     }
 }
 
-/// `weights "file" part "part"`, and the lines.
-fn entries(file: &str, lines: &Lines) -> Vec<String> {
-    let file = file.replace('\\', r"\\").replace('"', "\\\"");
-    let part = lines.part.as_ref().map_or_else(String::new, |part| format!(" part \"{part}\""));
-    std::iter::once(format!("weights \"{file}\"{part}")).chain(lines.texts()).collect()
+/// `weights "file" part "part"`, and the lines; None where a name of the file's own cannot be written.
+fn entries(file: &str, lines: &Lines) -> Option<Vec<String>> {
+    let file = quoted(file)?;
+    let part = match &lines.part {
+        Some(part) => format!(" part {}", quoted(part)?),
+        None => String::new(),
+    };
+    Some(std::iter::once(format!("weights {file}{part}")).chain(lines.texts()).collect())
 }
 
 fn compiled(spec: &str, files: Files) -> Option<Compiled> {

@@ -45,7 +45,7 @@ fn views_of(store: &Store, catalogue: &Catalogue, part: Option<String>) -> Vec<V
                     (lines, supply) = (more, made);
                 }
             }
-            views.push(View { lines, prefix, layout: Some(layout), supply });
+            views.extend(is_said(&lines).then_some(View { lines, prefix, layout: Some(layout), supply }));
         }
     }
     let shapes = supply.tensors.iter().map(|(key, recipe)| (key.as_str(), recipe.shape()));
@@ -54,7 +54,8 @@ fn views_of(store: &Store, catalogue: &Catalogue, part: Option<String>) -> Vec<V
     found.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     for prefix in std::iter::once("").chain(found.iter().take(MOST_PREFIXES).map(|(prefix, _)| *prefix)) {
         let lines = without(&lines, prefix);
-        views.extend(tried(store, &lines).map(|supply| View { lines, prefix: prefix.into(), layout: None, supply }));
+        let supply = tried(store, &lines).filter(|_| is_said(&lines));
+        views.extend(supply.map(|supply| View { lines, prefix: prefix.into(), layout: None, supply }));
     }
     views
 }
@@ -81,6 +82,12 @@ fn behind(layout: &Layout, supply: &Supply) -> IndexSet<String> {
     }
     prefixes.truncate(MOST_PREFIXES);
     prefixes
+}
+
+/// Whether a spec can hold the lines: keys may be of several lines, and its texts are of one.
+fn is_said(lines: &Lines) -> bool {
+    let part = lines.part.as_deref().unwrap_or_default();
+    !part.contains('\n') && lines.texts().iter().all(|line| !line.contains('\n'))
 }
 
 /// The lines, and one that takes a prefix off.

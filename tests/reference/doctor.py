@@ -14,6 +14,7 @@ import timm
 import torch
 import torchvision
 import transformers
+from timm.utils.model import reparameterize_model
 
 OUT = Path(__file__).with_name("doctor.txt")
 
@@ -142,6 +143,52 @@ def files():
         under("teacher/backbone.", chunked | {"mask_token": [1, 384]})
         | under("teacher/dino_head.", linears("mlp.", ("0", 2048, 384), ("2", 2048, 2048), ("4", 256, 2048)) | {"last_layer.weight_g": [65536, 1], "last_layer.weight_v": [65536, 256]})
     )
+    authors = {"mask_token": [1, 384], "register_tokens": [1, 4, 384]} | dinov2
+    yield "dinov2_vits14_reg4.pth", "DINOv2 with registers as its authors give it", authors
+    large = tm("vit_giant_patch14_dinov2", num_classes=0)
+    yield "dinov2_vitg14.pth", "DINOv2's giant as its authors give it", {"mask_token": [1, 1536]} | renamed(
+        large, (r"(.*)\.mlp\.fc1\.(.*)", r"\1.mlp.w12.\2"), (r"(.*)\.mlp\.fc2\.(.*)", r"\1.mlp.w3.\2")
+    )
+    yield "vit_small_reg4.safetensors", "timm's DINOv2 with registers", tm("vit_small_patch14_reg4_dinov2")
+
+    def moco_v3(body, name, width, dim, hidden=4096, out=256):
+        """Encoder and its running average with their projectors, and a predictor."""
+        def tower(prefix):
+            sizes = [width, hidden, hidden, out]
+            layers = {f"{name}.{3 * at}.weight": [sizes[at + 1], sizes[at]] for at in range(3)}
+            layers |= norms(f"{name}.", ("1", hidden), ("4", hidden))
+            layers |= {f"{name}.7.{kind}": shape for kind, shape in (("running_mean", [out]), ("running_var", [out]), ("num_batches_tracked", []))}
+            return under(f"state_dict/module.{prefix}.", body | layers)
+        predictor = {"0.weight": [hidden, out], "3.weight": [out, hidden]} | norms("", ("1", hidden))
+        return {"epoch": 300, "arch": dim} | tower("base_encoder") | tower("momentum_encoder") | under("state_dict/module.predictor.", predictor)
+
+    yield "moco_v3_vit_s.pth", "MoCo v3's ViT-S", moco_v3(headless(small, "head."), "head", 384, "vit_small")
+    yield "moco_v3_vit_b.pth", "MoCo v3's ViT-B", moco_v3(headless(vit, "head."), "head", 768, "vit_base")
+    yield "moco_v3_resnet.pth", "MoCo v3's ResNet-50", moco_v3(body, "fc", 2048, "resnet50")
+    yield "swav.pth", "SwAV's published ResNet-50", under("module.", body | linears("projection_head.", ("0", 2048, 2048), ("3", 128, 2048)) | norms("projection_head.", ("1", 2048)) | {"prototypes.weight": [3000, 128]})
+    twins = {f"projector.{at}.weight": [8192, size] for at, size in ((0, 2048), (3, 8192), (6, 8192))} | norms("projector.", ("1", 8192), ("4", 8192))
+    twins |= {f"bn.{kind}": shape for kind, shape in (("running_mean", [8192]), ("running_var", [8192]), ("num_batches_tracked", []))}
+    yield "barlow_twins.pth", "Barlow Twins in the midst of its training", {"epoch": 999} | under("model/module.", under("backbone.", body) | twins) | adam(body, "optimizer/state/")
+    deep = headless(tm("resnet50c"), "fc.")
+    def head(inputs, out, name):
+        state = {f"{name}.convs.0.conv.weight": [out, inputs, 3, 3]} | norms(f"{name}.convs.0.", ("bn", out))
+        return state | {f"{name}.conv_seg.weight": [19, out, 1, 1], f"{name}.conv_seg.bias": [19]}
+    stem = renamed(deep, (r"conv1\.(\d)\.(.*)", r"stem.\1.\2"), (r"bn1\.(.*)", r"stem.7.\1"))
+    yield "mmseg_fcn_r50-d8.pth", "MMSegmentation's FCN on a ResNet-50 v1c", {"meta": ".."} | under("state_dict/", under("backbone.", stem) | head(2048, 512, "decode_head") | head(1024, 256, "auxiliary_head"))
+    yield "repvgg_deploy.safetensors", "timm's RepVGG-A2, folded, as archc folds it", shapes(lambda: reparameterize_model(timm.create_model("repvgg_a2", num_classes=9)))
+    mm = [
+        (r"head\.(.*)", None),
+        (r"patch_embed\.proj\.(.*)", r"backbone.patch_embed.projection.\1"),
+        (r"norm\.(.*)", None),
+        (r"blocks\.(\d+)\.norm(\d)\.(.*)", r"backbone.layers.\1.ln\2.\3"),
+        (r"blocks\.(\d+)\.attn\.qkv\.(.*)", r"backbone.layers.\1.attn.attn.in_proj_\2"),
+        (r"blocks\.(\d+)\.attn\.proj\.(.*)", r"backbone.layers.\1.attn.attn.out_proj.\2"),
+        (r"blocks\.(\d+)\.mlp\.fc1\.(.*)", r"backbone.layers.\1.ffn.layers.0.0.\2"),
+        (r"blocks\.(\d+)\.mlp\.fc2\.(.*)", r"backbone.layers.\1.ffn.layers.1.\2"),
+        (r"(.*)", r"backbone.\1"),
+    ]
+    places = tm("vit_base_patch16_224", img_size=512)
+    yield "mmseg_vit.pth", "MMSegmentation's UPerNet on a ViT-B/16, for pictures of 512 x 512", {"meta": ".."} | under("state_dict/", renamed(places, *mm) | head(768, 512, "decode_head"))
     yield "mm_vit.pth", "MMPretrain's ViT-B/16", under("state_dict/", renamed(
         vit,
         (r"head\.(.*)", r"head.layers.head.\1"),
@@ -153,6 +200,7 @@ def files():
         (r"blocks\.(.*)", r"backbone.layers.\1"),
         (r"(.*)", r"backbone.\1"),
     ))
+    # what version 5 calls otherwise in the module, and saves under the names of version 4
     attention = [
         (r"(.*)\.attention\.([qkv])_proj\.(.*)", lambda found: f"{found[1]}.attention.attention.{dict(q='query', k='key', v='value')[found[2]]}.{found[3]}"),
         (r"(.*)\.attention\.o_proj\.(.*)", r"\1.attention.output.dense.\2"),
@@ -162,17 +210,42 @@ def files():
         state = renamed(state, *attention)
         return renamed(state, *rules) if rules else state
 
-    yield "hf_vit.safetensors", "transformers' ViTForImageClassification of 7 classes", renamed(saved(
-        shapes(lambda: transformers.ViTForImageClassification(transformers.ViTConfig(num_labels=7))),
-        (r"(.*)\.mlp\.fc1\.(.*)", r"\1.intermediate.dense.\2"),
-        (r"(.*)\.mlp\.fc2\.(.*)", r"\1.output.dense.\2"),
-    ), (r"vit\.layers\.(.*)", r"vit.encoder.layer.\1"))
-    yield "hf_dinov2.safetensors", "transformers' Dinov2Model", saved(
-        shapes(lambda: transformers.Dinov2Model(transformers.Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518)))
+    def saved_vit(state):
+        mlp = ((r"(.*)\.mlp\.fc1\.(.*)", r"\1.intermediate.dense.\2"), (r"(.*)\.mlp\.fc2\.(.*)", r"\1.output.dense.\2"))
+        return renamed(saved(state, *mlp), (r"((?:vit\.|deit\.)?)layers\.(.*)", r"\1encoder.layer.\2"))
+
+    hf = transformers
+    classifier = shapes(lambda: hf.ViTForImageClassification(hf.ViTConfig(num_labels=7)))
+    yield "hf_vit.safetensors", "transformers' ViTForImageClassification of 7 classes", saved_vit(classifier)
+    yield "hf_vit_5.pth", "the state of the same in transformers 5", classifier
+    yield "hf_vit_model.safetensors", "transformers' ViTModel, of DINO", saved_vit(shapes(lambda: hf.ViTModel(hf.ViTConfig())))
+    yield "hf_mae_5.pth", "the state of transformers' ViTMAEForPreTraining in version 5", shapes(
+        lambda: hf.ViTMAEForPreTraining(hf.ViTMAEConfig())
     )
+    distilled = shapes(lambda: hf.DeiTForImageClassificationWithTeacher(hf.DeiTConfig(num_labels=1000)))
+    yield "hf_deit.safetensors", "transformers' distilled DeiT-B", saved_vit(distilled)
+    yield "hf_deit_5.pth", "the state of the same in transformers 5", distilled
+    small_dino = dict(hidden_size=384, num_attention_heads=6, image_size=518, patch_size=14)
+    tokens = shapes(lambda: hf.Dinov2Model(hf.Dinov2Config(**small_dino)))
+    yield "hf_dinov2.safetensors", "transformers' Dinov2Model", saved(tokens)
+    yield "hf_dinov2_5.pth", "the state of the same in transformers 5", tokens
+    giant_dino = dict(hidden_size=1536, num_attention_heads=24, num_hidden_layers=40, image_size=518, patch_size=14, use_swiglu_ffn=True)
+    giant = shapes(lambda: hf.Dinov2ForImageClassification(hf.Dinov2Config(**giant_dino, num_labels=1000)))
+    yield "hf_dinov2_giant_5.pth", "the state of transformers' Dinov2ForImageClassification, giant, in version 5", giant
+    packed = {key.replace("gate_proj", "weights_in"): [2 * shape[0], *shape[1:]] if "gate_proj" in key else shape for key, shape in giant.items() if "up_proj" not in key}
+    yield "hf_dinov2_giant.safetensors", "the same as it is saved", saved(packed, (r"(.*)\.mlp\.down_proj\.(.*)", r"\1.mlp.weights_out.\2"))
+    registers = shapes(lambda: hf.Dinov2WithRegistersModel(hf.Dinov2WithRegistersConfig(**small_dino)))
+    yield "hf_dinov2_registers.safetensors", "transformers' Dinov2WithRegistersModel", saved(registers)
+    yield "hf_dinov2_registers_5.pth", "the state of the same in transformers 5", registers
     vision = dict(patch_size=16)
     yield "hf_clip.safetensors", "transformers' CLIPModel, ViT-B/16", shapes(
-        lambda: transformers.CLIPModel(transformers.CLIPConfig(vision_config=vision))
+        lambda: hf.CLIPModel(hf.CLIPConfig(vision_config=vision))
+    )
+    tower = shapes(lambda: hf.CLIPVisionModel(hf.CLIPVisionConfig(**vision)))
+    yield "hf_clip_vision_5.safetensors", "transformers' CLIPVisionModel in version 5", tower
+    yield "hf_clip_vision.safetensors", "the same in version 4", under("vision_model.", tower) | {"vision_model.embeddings.position_ids": [1, 197]}
+    yield "hf_clip_projection.safetensors", "transformers' CLIPVisionModelWithProjection", shapes(
+        lambda: hf.CLIPVisionModelWithProjection(hf.CLIPVisionConfig(**vision))
     )
     visual = renamed(
         headless(vit, "head."),

@@ -107,6 +107,14 @@ repghostnet_200 repvgg_a0 repvgg_a1 repvgg_a2 repvgg_b0 repvgg_b1 repvgg_b1g4 re
 repvgg_b3g4 repvgg_d2se
 """.split()
 
+# DINOv2 with registers as its authors have it, and timm's network without.
+REGISTERS = {
+    "dinov2_vits14_reg": "vit_small_patch14_dinov2",
+    "dinov2_vitb14_reg": "vit_base_patch14_dinov2",
+    "dinov2_vitl14_reg": "vit_large_patch14_dinov2",
+    "dinov2_vitg14_reg": "vit_giant_patch14_dinov2",
+}
+
 # What makes a network the one that its branches come to.
 DEPLOYED = "(deploy = true)"
 
@@ -134,7 +142,7 @@ FORMS = {
 }
 
 HEADS = [f"{name}(aux = true)" for name in HEADED]
-NETWORKS = [*TORCHVISION, *SEGMENTATION, *HEADS, *CONVOLUTIONAL, f"repvgg_a2{DEPLOYED}", *TIMM, *FORMS]
+NETWORKS = [*TORCHVISION, *SEGMENTATION, *HEADS, *CONVOLUTIONAL, f"repvgg_a2{DEPLOYED}", *TIMM, *REGISTERS, *FORMS]
 
 # Buffers that archc computes: a file may hold them, and none must.
 COMPUTED = ("num_batches_tracked", "relative_position_index", "relative_coords_table")
@@ -145,7 +153,20 @@ def timms(name):
     name = name.removesuffix(DEPLOYED)
     # timm has the eps of the published weights only where it loads them
     extra = {"bn_eps": 1e-3} if name == "fbnetc_100" else {}
-    return FORMS.get(name) or (name.removeprefix("timm_"), extra)
+    return FORMS.get(name) or (REGISTERS.get(name, name).removeprefix("timm_"), extra)
+
+
+def with_registers(module):
+    """Four registers that join when positions are added, as in the authors' `prepare_tokens_with_masks`."""
+    module.register_tokens = torch.nn.Parameter(torch.zeros(1, 4, module.embed_dim))
+    torch.nn.init.normal_(module.register_tokens, std=0.02)
+
+    def tokens(x):
+        x = torch.cat([module.cls_token.expand(x.shape[0], -1, -1), x], 1) + module.pos_embed
+        return torch.cat([x[:, :1], module.register_tokens.expand(x.shape[0], -1, -1), x[:, 1:]], 1)
+
+    module._pos_embed = tokens
+    return module
 
 
 def torchvisions(name):
@@ -160,6 +181,8 @@ def make(name):
     if model is None:
         model, extra = timms(name)
         module = timm.create_model(model, pretrained=False, **extra).eval()
+        if name in REGISTERS:
+            return with_registers(module)
         return reparameterize_model(module) if name.endswith(DEPLOYED) else module
     extra = {}
     if model in ("googlenet", "inception_v3"):
