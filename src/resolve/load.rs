@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use indexmap::IndexMap;
 
 use super::hosted::{self, Ask};
-use super::{Definition, Kind, Module, ModuleId, Program};
+use super::parts::Parts;
+use super::{Definition, Kind, Module, ModuleId, Place, Program};
 use crate::diag::{At, Code, Diagnostics, Problem, Result, suggest};
 use crate::io::atomic::reason;
 use crate::io::open::{self, Open};
@@ -75,25 +76,24 @@ pub fn load(sources: &mut Sources, file: FileId, ask: Ask<'_>) -> (Program, Diag
     (Program { modules: loader.modules, blocks }, problems)
 }
 
-/// How many trees of the zoo's files are kept.
+/// How many of the zoo's files are kept.
 const MOST_KEPT: usize = 100;
 
-/// The tree of a text of archc's own. Those that are asked for again are kept: reading them is most of what it takes to compile
-/// a network of the zoo, and who compiles all of them reads each many times.
-fn builtin(file: FileId, name: &str, text: &str) -> (Arc<tree::File>, Diagnostics) {
-    static KEPT: Mutex<BTreeMap<(String, FileId), Arc<tree::File>>> = Mutex::new(BTreeMap::new());
+/// A text of archc's own. Those that are asked for again are kept: reading them is most of what it takes to compile a network of
+/// the zoo, and who compiles all of them reads each many times.
+fn builtin(file: FileId, name: &str, text: &str) -> Arc<Parts> {
+    static KEPT: Mutex<BTreeMap<(String, FileId), Arc<Parts>>> = Mutex::new(BTreeMap::new());
     // the places in a tree are those of its file
     let key = (name.to_string(), file);
-    if let Some(tree) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-        return (tree.clone(), Diagnostics::new());
+    if let Some(parts) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return parts.clone();
     }
-    let (tree, problems) = syntax::parse(file, text);
-    let tree = Arc::new(tree);
+    let parts = Arc::new(Parts::new(file, text));
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if problems.is_empty() && kept.len() < MOST_KEPT {
-        kept.insert(key, tree.clone());
+    if kept.len() < MOST_KEPT {
+        kept.insert(key, parts.clone());
     }
-    (tree, problems)
+    parts
 }
 
 /// What a file is known by however its path is written.
@@ -138,21 +138,25 @@ impl Loading<'_> {
         let text = self.sources.file(file).text.clone();
         let tokens = if self.sources.file(file).builtin { 0 } else { syntax::token_count(&text) };
         self.tokens += tokens;
+        let mut parts = None;
         let (tree, problems) = if tokens > 0 && self.tokens > tokens.max(MAX_TOKENS) {
             let message = format!("the files of this spec have more than {MAX_TOKENS} words and signs in all");
             (Arc::default(), Problem::new(Code::Limit, message).at(Span::new(file, 0, 0)).into())
         } else if self.sources.file(file).builtin {
-            builtin(file, &self.sources.file(file).name, &text)
+            let own = builtin(file, &self.sources.file(file).name, &text);
+            let rest = own.rest.clone();
+            parts = Some(own);
+            (rest, Diagnostics::new())
         } else {
             let (tree, problems) = syntax::parse(file, &text);
             (Arc::new(tree), problems)
         };
         self.problems.extend(problems);
         self.known.insert(origin.clone(), id);
-        let definitions = self.definitions(&tree);
+        let definitions = self.definitions(&tree, parts.as_deref());
         let pick = |item: &tree::Item| if let tree::Item::Use(path) = item { Some(path.clone()) } else { None };
         let used: Vec<tree::Spanned<String>> = tree.items.iter().filter_map(pick).collect();
-        self.modules.push(Module { file, tree, uses: vec![], definitions });
+        self.modules.push(Module { file, tree, parts, uses: vec![], definitions });
         self.open.push((id, origin));
         for path in used {
             match self.used_file(file, &path) {
@@ -219,8 +223,8 @@ impl Loading<'_> {
             return Err(hosted::unknown(&repo, &said.architecture, near).at(span));
         };
         let takes_classes = {
-            let Module { tree, definitions, .. } = &self.modules[file.0];
-            let network = definitions.get(name).map(|found| &tree.items[found.item]);
+            let module = &self.modules[file.0];
+            let network = module.definitions.get(name).map(|found| module.item(found));
             matches!(network, Some(tree::Item::Network(network)) if network.params.iter().any(|param| param.name.value == "classes"))
         };
         if let tree::Item::Base(base) = &mut Arc::make_mut(&mut self.modules[spec.0].tree).items[item] {
@@ -272,8 +276,8 @@ impl Loading<'_> {
     }
 
     /// The definitions of one file, each name once and none that is an op's.
-    fn definitions(&mut self, tree: &tree::File) -> IndexMap<String, Definition> {
-        let mut definitions: IndexMap<String, Definition> = IndexMap::new();
+    fn definitions(&mut self, tree: &tree::File, parts: Option<&Parts>) -> IndexMap<String, Definition> {
+        let mut found: Vec<(&str, Definition)> = vec![];
         for (item, content) in tree.items.iter().enumerate() {
             let (kind, names): (Kind, Vec<&tree::Name>) = match content {
                 tree::Item::Block(block) => (Kind::Block, vec![&block.name]),
@@ -283,16 +287,23 @@ impl Loading<'_> {
                 tree::Item::Param(param) => (Kind::Let, vec![&param.name]),
                 _ => continue,
             };
-            for name in names {
-                if ops::find(&name.value).is_some() {
-                    let problem = Problem::new(Code::Duplicate, format!("`{}` is an op", name.value));
-                    self.problems.push(problem.hint("choose another name").at(name.span));
-                } else if let Some(first) = definitions.get(&name.value) {
-                    let problem = Problem::new(Code::Duplicate, format!("`{}` is defined twice", name.value));
-                    self.problems.push(problem.see(first.span, "first defined here").at(name.span));
-                } else {
-                    definitions.insert(name.value.clone(), Definition { kind, item, span: name.span });
-                }
+            let definition = |name: &tree::Name| Definition { kind, place: Place::Item(item), span: name.span };
+            found.extend(names.into_iter().map(|name| (name.value.as_str(), definition(name))));
+        }
+        for (at, part) in parts.into_iter().flat_map(|parts| &parts.parts).enumerate() {
+            found.push((&part.name, Definition { kind: part.kind, place: Place::Part(at), span: part.span }));
+        }
+        found.sort_by_key(|(_, definition)| definition.span.start);
+        let mut definitions: IndexMap<String, Definition> = IndexMap::new();
+        for (name, definition) in found {
+            if ops::find(name).is_some() {
+                let problem = Problem::new(Code::Duplicate, format!("`{name}` is an op"));
+                self.problems.push(problem.hint("choose another name").at(definition.span));
+            } else if let Some(first) = definitions.get(name) {
+                let problem = Problem::new(Code::Duplicate, format!("`{name}` is defined twice"));
+                self.problems.push(problem.see(first.span, "first defined here").at(definition.span));
+            } else {
+                definitions.insert(name.to_string(), definition);
             }
         }
         definitions

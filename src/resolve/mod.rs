@@ -5,10 +5,12 @@
 
 mod hosted;
 mod load;
+mod parts;
 
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use parts::Parts;
 
 pub use hosted::Hosted;
 pub use load::load;
@@ -34,18 +36,39 @@ pub struct ModuleId(usize);
 #[derive(Debug)]
 pub struct Module {
     pub file: FileId,
+    /// Of a text of archc's own, without its blocks and networks.
     pub tree: Arc<tree::File>,
+    /// Those, where it is one.
+    parts: Option<Arc<Parts>>,
     pub uses: Vec<ModuleId>,
     /// Blocks, networks and lets by name.
     pub definitions: IndexMap<String, Definition>,
 }
 
-/// Where something is defined: an index into the file's items.
+/// Where something is defined.
 #[derive(Clone, Copy, Debug)]
 pub struct Definition {
     pub kind: Kind,
-    pub item: usize,
+    place: Place,
     pub span: Span,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// One of the file's items.
+    Item(usize),
+    /// A part of a text of archc's own.
+    Part(usize),
+}
+
+impl Module {
+    /// What a definition of the file says.
+    fn item(&self, definition: &Definition) -> &tree::Item {
+        match (definition.place, &self.parts) {
+            (Place::Part(at), Some(parts)) => parts.parts[at].item(),
+            (Place::Item(at) | Place::Part(at), _) => &self.tree.items[at],
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +120,11 @@ impl Program {
     fn own(&self, id: ModuleId, name: &str) -> Option<Found<'_>> {
         let module = self.module(id);
         let definition = module.definitions.get(name)?;
-        Some(match &module.tree.items[definition.item] {
+        // to say what kind it is, nothing needs to be read
+        if definition.kind == Kind::Let {
+            return Some(Found::Let(id));
+        }
+        Some(match module.item(definition) {
             tree::Item::Block(block) => Found::Block(id, block),
             tree::Item::Network(network) => Found::Network(id, network),
             _ => Found::Let(id),
