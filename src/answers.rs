@@ -103,6 +103,27 @@ pub fn names(compiled: &Compiled, bound: &Bound) -> Result<Option<Labels>, Diagn
     }
 }
 
+/// A word on the labels that the spec gives, where those of a trained file stand in their place and are others.
+///
+/// # Errors
+/// A file of names that cannot be read.
+pub fn overruled(trained: &Labels, bound: &Bound) -> Result<Option<String>, Diagnostics> {
+    // those of ImageNet may be the base's own
+    let Some(LabelsSource::File(path, _)) = &bound.settings().labels else { return Ok(None) };
+    let Some(said) = spec_names(bound)? else { return Ok(None) };
+    let (said, learned) = (said.names(), trained.names());
+    if said == learned {
+        return Ok(None);
+    }
+    let first = learned.iter().zip(said).position(|(learned, said)| learned != said);
+    let first = match first {
+        Some(at) => format!("class {at} is `{}` there, and `{}` in `{}`", learned[at], said[at], path.display()),
+        None => format!("there are {} there, and {} in `{}`", learned.len(), said.len(), path.display()),
+    };
+    let file = bound.file().unwrap_or_else(|| "the trained weights".into());
+    Ok(Some(format!("note: the classes are called as {file} names them, not by the spec's `labels`: {first}")))
+}
+
 /// The class names that a trained file carries.
 ///
 /// # Errors

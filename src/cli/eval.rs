@@ -1,7 +1,6 @@
-//! `archc eval`: how good a classifier is on a folder of pictures.
+//! `archc eval`: how good a classifier is on a folder or a table of pictures.
 
-use std::path::PathBuf;
-
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archc_base::{Loss, ValueLoss};
@@ -12,11 +11,11 @@ use super::run::{Finite, bound};
 use super::session::Session;
 use super::table::{Align, table};
 use super::{Failure, Outcome};
-use crate::answers::{Answer, loss_of, own_answer, spec_names, trained};
+use crate::answers::{Answer, loss_of, overruled, own_answer, spec_names, trained};
 use crate::bind::Bound;
 use crate::compile::Compiled;
-use crate::data::{DataSource, Loader, Recipe, Want, eval_folder};
-use crate::diag::{Code, Problem};
+use crate::data::{DataSource, Dataset, EvalTable, Loader, Recipe, Want, eval_folder};
+use crate::diag::{Code, Problem, and};
 use crate::exec::{Backend, Executable};
 use crate::io::atomic;
 use crate::io::console::{print, print_json, say};
@@ -31,13 +30,14 @@ use crate::words::Choices;
 /// Pictures that are run at once where `--batch` does not say.
 const BATCH: usize = 8;
 
-/// Say how good a classifier is on a folder of pictures.
+/// Say how good a classifier is on a folder or a table of pictures.
 #[derive(Debug, clap::Args)]
 pub struct Eval {
     #[command(flatten)]
     pub spec: SpecArgs,
-    /// The pictures, a folder a class; the validation pictures of the `train` block where it is left out.
-    #[arg(long, value_name = "FOLDER")]
+    /// The pictures: a folder a class, or a .csv of files and labels; the validation pictures of the `train` block where it is
+    /// left out.
+    #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Where to write the confusion matrix: .csv, or .json with all figures.
     #[arg(long, value_name = "FILE")]
@@ -58,13 +58,15 @@ pub struct Eval {
 pub fn run(session: &mut Session, args: &Eval) -> Outcome {
     let model = session.compile(&args.spec)?;
     let compiled = model.compiled();
-    let path = match (&args.data, &compiled.train) {
-        (Some(path), _) => path.clone(),
+    let pictures = match (&args.data, &compiled.train) {
+        (Some(path), _) if path.is_file() => Pictures::Table { path: path.clone(), kept: None },
+        (Some(path), _) => Pictures::Folder(path.clone()),
         (None, Some(spec)) => match &spec.data.value {
-            DataSource::Folder { path, .. } => below(&compiled.settings.dir, path),
-            DataSource::Csv { .. } => {
-                let problem = Problem::new(Code::Usage, "`--data` is needed: the spec's data is a table");
-                return Err(problem.hint("`--data FOLDER`, a folder a class in it").into());
+            DataSource::Folder { path, .. } => Pictures::Folder(below(&compiled.settings.dir, path)),
+            DataSource::Csv { path, val, split, .. } => {
+                let val = Some(val).filter(|val| !val.is_empty()).map(|val| below(&compiled.settings.dir, val));
+                let path = below(&compiled.settings.dir, path);
+                Pictures::Table { path, kept: Some((val, *split, spec.seed)) }
             }
         },
         (None, None) => {
@@ -82,7 +84,33 @@ pub fn run(session: &mut Session, args: &Eval) -> Outcome {
         atomic::check_writable(output)?;
     }
     let backend = backend(&args.exec, None)?;
-    args.exec.with_threads(|| evaluate(session, args, compiled, backend.as_ref(), &path))
+    args.exec.with_threads(|| evaluate(session, args, compiled, backend.as_ref(), &pictures))
+}
+
+/// Where the pictures are.
+enum Pictures {
+    /// A folder a class in it.
+    Folder(PathBuf),
+    /// Files and labels; what of them is kept for validation: another table, a share, a seed.
+    Table { path: PathBuf, kept: Option<(Option<PathBuf>, f64, u64)> },
+}
+
+impl Pictures {
+    fn path(&self) -> &Path {
+        let (Pictures::Folder(path) | Pictures::Table { path, .. }) = self;
+        path
+    }
+
+    /// The pictures and the classes by whose indices they are known.
+    fn read(&self, names: Option<&[String]>) -> Result<(Dataset, Vec<String>), Problem> {
+        match self {
+            Pictures::Folder(path) => eval_folder(path, names),
+            Pictures::Table { path, kept } => {
+                let kept = kept.as_ref().map(|(val, part, seed)| (val.as_deref(), *part, *seed));
+                EvalTable { path, kept }.read(names)
+            }
+        }
+    }
 }
 
 fn evaluate(
@@ -90,8 +118,9 @@ fn evaluate(
     args: &Eval,
     compiled: &Compiled,
     backend: &dyn Backend,
-    path: &std::path::Path,
+    pictures: &Pictures,
 ) -> Outcome {
+    let path = pictures.path();
     let typed = &compiled.typed;
     let (shape, answers) = shapes(compiled)?;
     let bound = bound(compiled, &args.exec)?;
@@ -101,17 +130,21 @@ fn evaluate(
         Answer::Numbers | Answer::Pixels | Answer::Tensors => return Err(no_classes(learned_by.as_deref()).into()),
     };
     let names = match trained(compiled, &bound)? {
-        Some(labels) => Some(labels.names().to_vec()),
+        Some(labels) => {
+            overruled(&labels, &bound)?.into_iter().for_each(say);
+            Some(labels.names().to_vec())
+        }
         None => names(&bound)?,
     };
     // names that are not of this head say nothing
     let names = names.filter(|names| names.len() == answers);
-    let (data, classes) = eval_folder(path, names.as_deref())?;
+    let (data, classes) = pictures.read(names.as_deref())?;
+    let counts = data.counts(classes.len());
     if classes.len() != answers {
         let message =
             format!("the labels do not match the head: {} classes, the network gives {answers}", classes.len());
         return Err(Problem::new(Code::Input, message)
-            .note("neither the weights nor the spec name the classes, so that the folder's stand for them")
+            .note("neither the weights nor the spec name the classes, so that the data's stand for them")
             .hint("`archc train` writes the names into the weights: `--weights DIR/model.safetensors`; or `labels \"file.txt\"`")
             .into());
     }
@@ -173,6 +206,11 @@ fn evaluate(
     let left_out = of.saturating_sub(scores.samples as usize);
     if left_out > 0 {
         say(format!("left out: {left_out} of {of} pictures, which cannot be read"));
+        let is_gone = |class: &usize| counts[*class] > 0 && scores.support(*class) == 0;
+        let gone: Vec<&String> = (0..counts.len()).filter(is_gone).map(|class| &classes[class]).collect();
+        if !gone.is_empty() {
+            say(format!("left out: every picture of {}", and(&gone)));
+        }
     }
     let loss = sum / scores.samples as f64;
     if let Some(extra) = beside_cross_entropy(compiled) {

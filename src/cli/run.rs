@@ -8,7 +8,7 @@ use super::backend::backend;
 use super::inputs::{Given, given};
 use super::session::Session;
 use super::{Failure, Outcome, progress};
-use crate::answers::{Answer, answer, loss_of, names};
+use crate::answers::{Answer, answer, loss_of, names, overruled};
 use crate::bind::Bound;
 use crate::compile::Compiled;
 use crate::diag::{Diagnostics, Problem};
@@ -103,6 +103,9 @@ fn execute(
         true => Answer::Tensors,
         false => answer(&compiled.typed, loss_of(compiled, &bound).as_deref(), labels.as_ref()),
     };
+    if let (Answer::Classes(_) | Answer::Pixels, Some(labels)) = (answer, &labels) {
+        overruled(labels, &bound)?.into_iter().for_each(say);
+    }
     let mut collected = Collected::new(answer, labels, outputs.iter().any(|output| output.needs_tensors()));
     let mut failed = Diagnostics::new();
     let mut finite = Finite::new(session, &bound, backend);
@@ -119,7 +122,7 @@ fn execute(
             let plural = if given.skipped() == 1 { "" } else { "s" };
             say(format!("skipped: {} other file{plural}", given.skipped()));
         }
-        let bar = progress::files(given.len());
+        let bar = progress::steps(given.len());
         let mut samples = given.samples(&wanted, batch);
         while let Some(now) = samples.next()? {
             for problem in now.problems {

@@ -40,6 +40,49 @@ pub fn csv(path: &Path, val: Option<&Path>, columns: Columns, part: f64, seed: u
     Ok(data)
 }
 
+/// A table of pictures that are to be classified.
+pub struct EvalTable<'a> {
+    pub path: &'a Path,
+    /// What is kept of it for validation as [`csv`] does it: the other table, the share, the seed. None for all of it.
+    pub kept: Option<(Option<&'a Path>, f64, u64)>,
+}
+
+impl EvalTable<'_> {
+    /// The pictures under the class indices of `classes`, or, where those are not known, of the table's own labels; these are
+    /// returned too.
+    ///
+    /// # Errors
+    /// Those of [`csv`], labels that `classes` has not, a table of which nothing is kept.
+    pub fn read(&self, classes: Option<&[String]>) -> Result<(Dataset, Vec<String>), Problem> {
+        let (val, part, seed) = self.kept.unwrap_or((None, 0.0, 0));
+        let data = csv(self.path, val, Columns::Label, part, seed)?;
+        let mut dataset = if self.kept.is_some() { data.val } else { data.train };
+        if dataset.is_empty() {
+            let message = format!("nothing of the table `{}` is kept for validation", self.path.display());
+            return Err(Problem::new(Code::Input, message).hint("`--data TABLE.csv` takes all of a table"));
+        }
+        let Some(classes) = classes else { return Ok((dataset, data.classes)) };
+        let places: Vec<Option<usize>> =
+            data.classes.iter().map(|name| classes.iter().position(|class| class == name)).collect();
+        let unknown = data.classes.iter().zip(&places).filter(|(_, place)| place.is_none());
+        let unknown: Vec<&str> = unknown.map(|(name, _)| name.as_str()).take(SHOWN).collect();
+        if !unknown.is_empty() {
+            let message = format!("`{}` has {}, which the network does not know", self.path.display(), list(&unknown));
+            let known: Vec<&str> = classes.iter().take(SHOWN).map(String::as_str).collect();
+            return Err(Problem::new(Code::Input, message).note(format!("it knows {}", list(&known))));
+        }
+        for sample in &mut dataset.samples {
+            if let Label::Class(class) = &mut sample.label {
+                *class = places[*class].expect("every name has a place");
+            }
+        }
+        Ok((dataset, classes.to_vec()))
+    }
+}
+
+/// So many labels are named.
+const SHOWN: usize = 20;
+
 /// A row each of ten million pictures.
 const MAX_BYTES: u64 = 1 << 30;
 /// The longest path, label or number, in bytes: that of a path on Linux.
@@ -171,7 +214,7 @@ fn dataset(path: &Path, rows: &[Row], columns: Columns, classes: &[String]) -> R
                         path.display(),
                         row.fields[1]
                     );
-                    let known: Vec<&str> = classes.iter().take(20).map(String::as_str).collect();
+                    let known: Vec<&str> = classes.iter().take(SHOWN).map(String::as_str).collect();
                     Problem::new(Code::Input, message).note(format!("labels to learn: {}", list(&known)))
                 })?)
             }

@@ -16,7 +16,7 @@ mod split;
 use std::path::{Path, PathBuf};
 
 pub use batch::{Batch, Recipe, Targets, Want};
-pub use csv::{Columns, csv};
+pub use csv::{Columns, EvalTable, csv};
 pub use draws::Draws;
 pub use folder::{eval_folder, folder};
 pub use loader::{Loader, Order};
@@ -154,6 +154,12 @@ impl Dataset {
             }
         }
         counts
+    }
+
+    /// The classes of some of its samples, where these have classes.
+    pub fn classes_of(&self, samples: &[usize]) -> impl Iterator<Item = usize> {
+        let labels = samples.iter().filter_map(|at| self.samples.get(*at)).map(|sample| &sample.label);
+        labels.filter_map(|label| if let Label::Class(class) = label { Some(*class) } else { None })
     }
 }
 

@@ -258,3 +258,118 @@ fn an_evaluation_of_nothing_is_an_error_and_of_a_part_is_told() {
     assert!(said(&output).contains("none of the 10 pictures of"), "{}", said(&output));
     assert!(output.stdout.is_empty(), "{}", said(&output));
 }
+
+#[test]
+fn a_comment_is_no_change() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| dir.path().join(name);
+    let spec = edited(dir.path());
+    let out = text(&at("out"));
+    ok(&["train", &spec, "--out", &out]);
+    let before = left(&at("out"));
+    let original = std::fs::read_to_string(&spec).expect("the spec");
+    let commented =
+        original.replace("clip 1", "clip   1 # so that it stays\n\n  # small").replace("archc 1\n", "# mine\n");
+    assert!(commented.len() > original.len() + 20, "{commented}");
+    std::fs::write(&spec, format!("{commented}\n# the end\n")).expect("a writable folder");
+    std::fs::write(at("head.arch"), "# one layer\nblock head { out:linear(2) }\n").expect("a writable folder");
+    std::fs::remove_file(at("out/model.safetensors")).expect("the model");
+    ok(&["train", &spec, "--out", &out, "--resume"]);
+    assert!(left(&at("out"))[0] == before[0], "other bits");
+    // a text is no comment
+    std::fs::write(&spec, original.replace("\"data\"", "\"data#\"")).expect("a writable folder");
+    std::fs::rename(at("data"), at("data#")).expect("a writable folder");
+    let output = run(&["train", &spec, "--out", &out, "--resume"]);
+    assert!(said(&output).contains("the spec has changed"), "{}", said(&output));
+}
+
+#[test]
+fn classes_without_a_picture_that_can_be_read_are_named() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let block = BLOCK.replace("\"data\"", "\"data\", skip_corrupt = true");
+    let spec = text(&small(dir.path(), &block));
+    for class in ["train/7", "val/1"] {
+        for file in std::fs::read_dir(dir.path().join("data").join(class)).expect("a class").flatten() {
+            std::fs::write(file.path(), b"\x89PNG\r\n\x1a\n").expect("a writable folder");
+        }
+    }
+    let told = ok(&["train", &spec, "--out", &text(&dir.path().join("out"))]);
+    for part in ["no training picture of `7` can be read", "no validation picture of `1` can be read"] {
+        assert_eq!(told.matches(part).count(), 1, "{part}: {told}");
+    }
+    assert!(!told.contains("picture of `1` and") && told.contains("is not learned"), "{told}");
+    let told = ok(&["eval", &spec, "--weights", &text(&dir.path().join("out/model.safetensors"))]);
+    assert!(told.contains("left out: every picture of `1`\n"), "{told}");
+}
+
+#[test]
+fn a_table_is_evaluated_as_it_was_kept() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let rows = |part: &str| -> String {
+        let row = |class: &str| -> Vec<String> {
+            let folder = dir.path().join("data").join(part).join(class);
+            let name = if class == "1" { "one" } else { "seven" };
+            let files = std::fs::read_dir(folder).expect("a class").flatten();
+            files.map(|file| format!("{},{name}\n", text(&file.path()))).collect()
+        };
+        let mut rows = [row("1"), row("7")].concat();
+        rows.sort();
+        rows.concat()
+    };
+    let write = |name: &str, rows: &str| std::fs::write(dir.path().join(name), rows).expect("a writable folder");
+    let with = |data: &str| text(&small(dir.path(), &BLOCK.replace("folder(\"data\")", data)));
+    let split = with("csv(\"train.csv\", split = 0.25)");
+    write("train.csv", &rows("train"));
+    write("val.csv", &rows("val"));
+    let out = text(&dir.path().join("out"));
+    ok(&["train", &split, "--out", &out]);
+    let model = text(&dir.path().join("out/model.safetensors"));
+    let eval = |spec: &str, extra: &[&str]| ok(&[&["eval", spec, "--weights", &model], extra].concat());
+    assert!(eval(&split, &[]).contains("pictures  10\n"), "{}", eval(&split, &[]));
+    let table = text(&dir.path().join("train.csv"));
+    assert!(eval(&split, &["--data", &table]).contains("pictures  40\n"), "{}", eval(&split, &["--data", &table]));
+    let both = with("csv(\"train.csv\", val = \"val.csv\")");
+    let told = eval(&both, &[]);
+    assert!(told.contains("pictures  10\n") && told.contains("seven"), "{told}");
+    // the same pictures by their folders, whose classes are called otherwise
+    let json = |extra: &[&str]| -> serde_json::Value {
+        let output = run(&[&["eval", &both, "--weights", &model, "--json"], extra].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)))
+    };
+    let val = text(&dir.path().join("val.csv"));
+    assert_eq!(json(&[])["accuracy"], json(&["--data", &val])["accuracy"]);
+    // in another order of the labels, and with one that the network does not know
+    write("turned.csv", &rows("val").lines().rev().map(|row| format!("{row}\n")).collect::<String>());
+    let [plain, turned] =
+        [json(&[]), json(&["--data", &text(&dir.path().join("turned.csv"))])].map(|found| found["loss"].as_f64());
+    assert!(plain.zip(turned).is_some_and(|(plain, turned)| (plain - turned).abs() < 1e-6), "{plain:?} {turned:?}");
+    write("other.csv", &rows("val").replacen("seven", "eight", 1));
+    let output = run(&["eval", &both, "--weights", &model, "--data", &text(&dir.path().join("other.csv"))]);
+    assert!(said(&output).contains("has `eight`, which the network does not know"), "{}", said(&output));
+    let none = with("csv(\"train.csv\", split = 0)");
+    let output = run(&["eval", &none, "--weights", &model]);
+    assert!(
+        said(&output).contains("nothing of the table") && said(&output).contains("`--data TABLE.csv`"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
+fn labels_that_a_trained_file_overrules_are_said() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let spec = small(dir.path(), BLOCK);
+    let out = text(&dir.path().join("out"));
+    ok(&["train", &text(&spec), "--out", &out]);
+    let model = text(&dir.path().join("out/model.safetensors"));
+    let original = std::fs::read_to_string(&spec).expect("the spec");
+    let labelled = original.replacen("preprocess {", "labels \"names.txt\"\n    preprocess {", 1);
+    std::fs::write(&spec, labelled).expect("a writable folder");
+    let with = |names: &str| {
+        std::fs::write(dir.path().join("names.txt"), names).expect("a writable folder");
+        ok(&["eval", &text(&spec), "--weights", &model])
+    };
+    let told = with("eins\nsieben\n");
+    assert!(told.contains("not by the spec's `labels`: class 0 is `1` there, and `eins` in"), "{told}");
+    assert!(!with("1\n7\n").contains("not by the spec's"), "the same names");
+}

@@ -1,5 +1,6 @@
 //! Looking at a data set with what was learned: the loss, and the scores of a classifier.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Job;
@@ -19,6 +20,8 @@ pub struct Evaluation {
     pub scores: Option<Scores>,
     /// Pictures that were left out.
     pub problems: Vec<Problem>,
+    /// The classes of those that were read.
+    pub seen: BTreeSet<usize>,
 }
 
 /// Evaluates `data`, with what is known of its frozen prefix.
@@ -33,6 +36,7 @@ pub fn evaluate(
 ) -> Result<Evaluation, Problem> {
     let mut scores = (!job.classes.is_empty()).then(|| Scores::new(&job.classes));
     let mut problems = vec![];
+    let mut seen = BTreeSet::new();
     let (mut sum, mut count) = (0.0, 0);
     let known = cache.cloned();
     let knows =
@@ -54,6 +58,7 @@ pub fn evaluate(
         };
         sum += learner.loss(&outputs, &batch.targets) * batch.samples.len() as f64;
         count += batch.samples.len();
+        seen.extend(data.classes_of(&batch.samples));
         if let Some(scores) = &mut scores {
             scores.add(&batch.samples, &outputs, &batch.targets);
         }
@@ -62,5 +67,5 @@ pub fn evaluate(
         let part = if Arc::ptr_eq(data, &job.train) { Part::Training } else { Part::Validation };
         return Err(none_readable(part, data));
     }
-    Ok(Evaluation { loss: sum / count as f64, scores, problems })
+    Ok(Evaluation { loss: sum / count as f64, scores, problems, seen })
 }

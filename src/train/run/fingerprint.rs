@@ -11,6 +11,7 @@ use crate::bind::Bound;
 use crate::diag::{Code, Problem};
 use crate::io::digest::hex;
 use crate::source::{FileId, Sources};
+use crate::syntax;
 
 /// The parts; of texts, networks and tensors their SHA-256.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct Fingerprint {
     archc: String,
     /// The spec, then each file that it uses, by name.
     sources: Vec<(String, String)>,
+    /// Of the same, what counts of their texts: a comment does not. None of a run of an older archc.
+    #[serde(default)]
+    meanings: Vec<String>,
     /// The values of `--set`.
     parameters: IndexMap<String, String>,
     /// Whatever else is given, by a name that can be told.
@@ -47,10 +51,11 @@ impl Fingerprint {
         let name = |name: &str| {
             std::path::Path::new(name).strip_prefix(&dir).map_or(name.into(), |below| below.display().to_string())
         };
-        let own = sources.files().filter(|source| !source.builtin);
+        let own = || sources.files().filter(|source| !source.builtin);
         Ok(Fingerprint {
             archc: env!("CARGO_PKG_VERSION").into(),
-            sources: own.map(|source| (name(&source.name), sha256(&source.text))).collect(),
+            meanings: own().map(|source| sha256(&syntax::meaning(&source.text))).collect(),
+            sources: own().map(|source| (name(&source.name), sha256(&source.text))).collect(),
             parameters: set.iter().cloned().collect(),
             options: IndexMap::new(),
             network: sha256(&bound.typed().graph().to_string()),
@@ -71,9 +76,21 @@ impl Fingerprint {
         self
     }
 
+    /// What is other in the texts of `now`.
+    fn changed_sources(&self, now: &Fingerprint) -> Vec<String> {
+        let meant = |one: &Fingerprint| -> Option<Vec<(String, String)>> {
+            let names = one.sources.iter().map(|(name, _)| name.clone());
+            (one.meanings.len() == one.sources.len()).then(|| names.zip(one.meanings.iter().cloned()).collect())
+        };
+        match (meant(self), meant(now)) {
+            (Some(old), Some(new)) => sources(&old, &new),
+            _ => sources(&self.sources, &now.sources),
+        }
+    }
+
     /// What is other in `now`, a phrase each, but for the samples.
     fn differences(&self, now: &Fingerprint) -> Vec<String> {
-        let mut found = sources(&self.sources, &now.sources);
+        let mut found = self.changed_sources(now);
         values("the parameter `", "`", "the spec's own", (&self.parameters, &now.parameters), &mut found);
         values("the ", "", "not given", (&self.options, &now.options), &mut found);
         if found.is_empty() && self.network != now.network {
@@ -132,7 +149,7 @@ impl Fingerprint {
             problem = problem.note(format!("and {more} more"));
         }
         problem = problem.hint("put back what has changed, or begin a new run in another folder: `--out`");
-        let is_specs = self.sources != now.sources || self.parameters != now.parameters;
+        let is_specs = !self.changed_sources(now).is_empty() || self.parameters != now.parameters;
         if is_specs && folder.spec().is_file() {
             problem = problem.hint(format!(
                 "what it was begun with begins a new one: `archc train {} --out ..`",

@@ -1,11 +1,11 @@
 //! The pictures that a run goes on without.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::Run;
 use super::samples::Part;
 use crate::data::Dataset;
-use crate::diag::{Code, Problem};
+use crate::diag::{Code, Problem, and};
 use crate::io::picture;
 
 /// The pictures that could not be read, by what was said of them.
@@ -15,6 +15,10 @@ pub(super) struct LeftOut {
     val: HashSet<String>,
     /// How many of both were told.
     told: (usize, usize),
+    /// The classes of the training pictures that this epoch has read; None where it does not read all of them.
+    seen: Option<BTreeSet<usize>>,
+    /// The classes without a picture that were told.
+    told_classes: HashSet<(Part, usize)>,
 }
 
 impl Run<'_> {
@@ -28,6 +32,44 @@ impl Run<'_> {
             if known.insert(problem.message.clone()) && known.len() <= NAMED {
                 self.watch.warn(&problem.clone().anywhere().warning().into());
             }
+        }
+    }
+
+    /// An epoch begins, at its first picture or after it.
+    pub(super) fn begin_reading(&mut self, from: usize) {
+        self.left_out.seen = (from == 0).then(BTreeSet::new);
+    }
+
+    /// Remembers of which classes pictures were read.
+    pub(super) fn has_read(&mut self, samples: &[usize]) {
+        if let Some(seen) = &mut self.left_out.seen {
+            seen.extend(self.job.train.classes_of(samples));
+        }
+    }
+
+    /// Names the classes of which no picture of an epoch can be read.
+    pub(super) fn tell_classes(&mut self, part: Part, seen: &BTreeSet<usize>) {
+        let job = self.job;
+        let data = if part == Part::Training { &job.train } else { &job.val };
+        let counts = data.counts(job.classes.len());
+        let unread = (0..counts.len()).filter(|class| counts[*class] > 0 && !seen.contains(class));
+        let fresh: Vec<usize> = unread.filter(|class| self.left_out.told_classes.insert((part, *class))).collect();
+        if fresh.is_empty() {
+            return;
+        }
+        let names: Vec<&str> = fresh.iter().map(|class| job.classes[*class].as_str()).collect();
+        let message = format!("no {} picture of {} can be read", part.name(), some(&names));
+        let hint = match part {
+            Part::Training => "a class that is never seen is not learned: give it pictures, or take its folder out",
+            Part::Validation => "the validation says nothing of such a class",
+        };
+        self.warn(Problem::new(Code::Input, message).hint(hint));
+    }
+
+    /// The same of the training pictures, where the epoch has read all that can be.
+    pub(super) fn tell_training_classes(&mut self) {
+        if let Some(seen) = self.left_out.seen.take() {
+            self.tell_classes(Part::Training, &seen);
         }
     }
 
@@ -48,7 +90,15 @@ impl Run<'_> {
     }
 }
 
-/// How many pictures that cannot be read are named, of each part.
+/// `` `a`, `b` and 3 more ``
+fn some(names: &[&str]) -> String {
+    match names.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        None => and(names),
+        Some(more) => format!("`{}` and {more} more", names[..NAMED].join("`, `")),
+    }
+}
+
+/// How many pictures that cannot be read, and classes of none that can, are named of each part.
 const NAMED: usize = 8;
 
 pub(super) fn none_readable(part: Part, data: &Dataset) -> Problem {

@@ -179,9 +179,11 @@ impl Run<'_> {
         self.prepare_caches()?;
         self.watch.epoch(epoch, from, job.steps());
         let batches = self.batches(epoch, from)?;
+        self.begin_reading(from);
         for batch in batches {
             let (batch, cached) = batch?;
             self.leave_out(Part::Training, &batch.problems);
+            self.has_read(&batch.samples);
             if !batch.samples.is_empty() {
                 let stepped = self.step(&batch, cached)?;
                 self.position.step += 1;
@@ -210,6 +212,7 @@ impl Run<'_> {
         if self.position.samples == 0 {
             return Err(none_readable(Part::Training, &job.train)).map_err(|problem| self.kept(problem));
         }
+        self.tell_training_classes();
         let epoch = self.position.epoch + 1;
         let mut line = Line { epoch, loss: self.position.mean_loss(), ..Line::default() };
         let mut is_best = false;
@@ -217,6 +220,7 @@ impl Run<'_> {
             let found = evaluate(self.learner, job, &job.val, self.caches.val.as_ref());
             let found = found.map_err(|problem| self.kept(problem))?;
             self.leave_out(Part::Validation, &found.problems);
+            self.tell_classes(Part::Validation, &found.seen);
             let accuracy = found.scores.as_ref().map(scores::Scores::accuracy);
             line.val_loss = Some(found.loss);
             line.val_accuracy = accuracy;
