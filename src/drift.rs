@@ -84,7 +84,7 @@ fn differing(before: &Typed, after: &Typed) -> Option<String> {
     })
 }
 
-/// Runs the network before and after each edit. What an input is not given is noise.
+/// Runs the network before and after each edit. What an input is not given is noise. `done` is called after each.
 ///
 /// # Errors
 /// Weights that cannot be read, memory that does not suffice.
@@ -95,11 +95,15 @@ pub fn measure(
     seed: Option<u64>,
     downloads: &dyn Downloads,
     given: &[(String, Tensor)],
+    mut done: impl FnMut(),
 ) -> std::result::Result<Vec<Outcome>, Diagnostics> {
     let mut outcomes = vec![];
     // the network after an edit is most often the one before the next
     let mut last: Option<(usize, Vec<(String, Tensor)>)> = None;
-    for one in moved {
+    for (at, one) in moved.iter().enumerate() {
+        if at > 0 {
+            done();
+        }
         let (Some(before), Some(after)) = (&one.before, &one.after) else {
             outcomes.push(Outcome::Unknown("shapes fit only after a later edit".into()));
             last = None;
@@ -138,7 +142,7 @@ pub fn check(
 ) -> std::result::Result<(), Diagnostics> {
     let promised: Vec<Moved> = moved.iter().filter(|one| one.preserving.is_some()).cloned().collect();
     let mut problems = Diagnostics::new();
-    let outcomes = measure(settings, base, &promised, seed, downloads, &[])?;
+    let outcomes = measure(settings, base, &promised, seed, downloads, &[], || {})?;
     for (one, outcome) in promised.iter().zip(outcomes) {
         let (Outcome::Moved(drift), Some(span)) = (outcome, one.preserving) else { continue };
         if drift.is_none() {

@@ -202,7 +202,10 @@ fn drift(compiled: &Compiled, paths: &[PathBuf]) -> Result<Vec<Option<Drifted>>,
             inputs = names.iter().map(|name| name.to_string()).zip(tensors).collect();
         }
     }
-    let outcomes = drift::measure(settings, base, moved, None, &progress::Bars, &inputs)?;
+    let bar = progress::steps(moved.len());
+    let outcomes = drift::measure(settings, base, moved, None, &progress::Bars, &inputs, || bar.inc(1));
+    bar.finish_and_clear();
+    let outcomes = outcomes?;
     let mut of_reports = vec![None; compiled.reports.len()];
     for (one, outcome) in moved.iter().zip(outcomes) {
         of_reports[one.report] = Some(outcome);

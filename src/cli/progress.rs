@@ -8,8 +8,8 @@ use crate::diag::one_line;
 use crate::io::console;
 use crate::weights::Downloads;
 
-/// A bar of files that are run.
-pub fn files(count: usize) -> ProgressBar {
+/// A bar of things that are run one after another: files, edits.
+pub fn steps(count: usize) -> ProgressBar {
     if count < 2 || !console::is_terminal() {
         return ProgressBar::hidden();
     }
