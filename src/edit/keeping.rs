@@ -9,15 +9,16 @@ use super::select::{self, Target};
 use super::undone::{Deed, Mark};
 use super::ways::Site;
 use super::{Ctx, Outcome};
+use crate::build::Value;
 use crate::diag::{Code, Problem, Result, list, suggest};
 use crate::graph::adapt::{self, Adapted};
 use crate::graph::{Graph, NodeId, key, path};
 use crate::source::Span;
-use crate::syntax::tree::{Heir, How, HowKind, Keeping, KeepingKind, Place};
+use crate::syntax::tree::{End, Heir, How, HowKind, Index, Keeping, KeepingKind, Pick, Place, Spanned};
 
 /// What a clause keeps of one place.
-pub(super) struct Kept<'a> {
-    keeping: &'a Keeping,
+pub(super) struct Kept {
+    keeping: Arc<Keeping>,
     /// The layers of the place that have tensors of the base.
     layers: Vec<Layer>,
     /// For each line of a body, the old layer that it names.
@@ -34,9 +35,9 @@ struct Layer {
     olds: Vec<(&'static str, Adapted)>,
 }
 
-impl<'a> Kept<'a> {
+impl Kept {
     /// Of a layer that stays.
-    pub fn of_layer(ctx: &Ctx<'_, '_, '_>, keeping: &'a Keeping, id: NodeId) -> Outcome<Kept<'a>> {
+    pub fn of_layer(ctx: &Ctx<'_, '_, '_>, keeping: &Keeping, id: NodeId) -> Outcome<Kept> {
         if let KeepingKind::Each(_) = keeping.kind {
             let problem =
                 Problem::new(Code::BadEdit, "`set` has one layer at each place, so that nothing is to be paired");
@@ -52,11 +53,11 @@ impl<'a> Kept<'a> {
         if layer.olds.is_empty() {
             return Err(nothing(&path::display(&layer.path), keeping.span).into());
         }
-        Ok(Kept { keeping, layers: vec![layer], named: vec![] })
+        Ok(Kept { keeping: given(ctx, keeping)?.into(), layers: vec![layer], named: vec![] })
     }
 
     /// Of a place that goes.
-    pub fn of_place(ctx: &Ctx<'_, '_, '_>, keeping: &'a Keeping, site: &Site) -> Outcome<Kept<'a>> {
+    pub fn of_place(ctx: &Ctx<'_, '_, '_>, keeping: &Keeping, site: &Site) -> Outcome<Kept> {
         let graph: &Graph = ctx.builder.patch;
         let at = site.target.path(graph);
         let layers = site.nodes.iter().map(|id| Layer::new(graph, *id, &at, keeping.span));
@@ -68,7 +69,7 @@ impl<'a> Kept<'a> {
             KeepingKind::Alike(_) => vec![],
             KeepingKind::Each(heirs) => heirs.iter().map(|heir| old_layer(ctx, heir, &at)).collect::<Outcome<_>>()?,
         };
-        Ok(Kept { keeping, layers, named })
+        Ok(Kept { keeping: given(ctx, keeping)?.into(), layers, named })
     }
 
     /// Whether it takes over what a layer has, so that nothing of an earlier edit is lost with the layer.
@@ -93,7 +94,7 @@ impl<'a> Kept<'a> {
         let pairs = match &self.keeping.kind {
             KeepingKind::Alike(hows) => {
                 let hows: Arc<[How]> = hows.as_slice().into();
-                let pairs = self.alike(graph, at, &fresh)?;
+                let pairs = self.alike(graph, at, &fresh, made)?;
                 pairs.into_iter().map(|(id, layer)| (id, layer, hows.clone(), self.keeping.span)).collect()
             }
             KeepingKind::Each(heirs) => self.each(graph, at, heirs, &fresh)?,
@@ -105,7 +106,13 @@ impl<'a> Kept<'a> {
     }
 
     /// A layer takes the tensors of the one that had its name; the only one those of the only one.
-    fn alike(&self, graph: &Graph, at: &str, fresh: &[NodeId]) -> Outcome<Vec<(NodeId, Layer)>> {
+    fn alike(
+        &self,
+        graph: &Graph,
+        at: &str,
+        fresh: &[NodeId],
+        made: &FxHashSet<NodeId>,
+    ) -> Outcome<Vec<(NodeId, Layer)>> {
         if let ([layer], [id]) = (self.layers.as_slice(), fresh) {
             return Ok(vec![(*id, layer.clone())]);
         }
@@ -121,8 +128,15 @@ impl<'a> Kept<'a> {
             };
             let problem = Problem::new(Code::BadEdit, "no new layer with tensors has the name of an old one")
                 .note(format!("old: {}", shown(self.layers.iter().map(|layer| &layer.path).collect())))
-                .note(format!("new: {}", shown(fresh.iter().map(|id| &graph.node(*id).path).collect())))
-                .hint("say which: `keeping { new = old }`");
+                .note(format!("new: {}", shown(fresh.iter().map(|id| &graph.node(*id).path).collect())));
+            // a norm without tensors that could have some
+            let bare = graph.order_of(&made.iter().copied().collect::<Vec<_>>());
+            let bare = bare.into_iter().find_map(|id| adapt::with_tensors(&graph.node(id).op));
+            let problem = match (bare, fresh) {
+                (Some(hint), _) => problem.hint(hint),
+                (None, []) => problem,
+                (None, _) => problem.hint("say which: `keeping { new = old }`"),
+            };
             return Err(problem.at(self.keeping.span).into());
         }
         Ok(pairs)
@@ -184,6 +198,66 @@ fn give(ctx: &mut Ctx<'_, '_, '_>, id: NodeId, layer: &Layer, hows: Arc<[How]>, 
     ctx.deeds.push(Deed::Marks(marks));
     let kept = adapt::Kept { path: layer.path.clone(), olds: layer.olds.clone(), hows, span };
     ctx.builder.patch.node_mut(id).kept.push(kept);
+}
+
+/// The clause with the numbers that its names stand for.
+fn given(ctx: &Ctx<'_, '_, '_>, keeping: &Keeping) -> Outcome<Keeping> {
+    let mut keeping = keeping.clone();
+    let hows: Vec<&mut How> = match &mut keeping.kind {
+        KeepingKind::Alike(hows) => hows.iter_mut().collect(),
+        KeepingKind::Each(heirs) => heirs.iter_mut().flat_map(|heir| &mut heir.hows).collect(),
+    };
+    for how in hows {
+        let words = match &how.value {
+            HowKind::Rows(_) => "`new`",
+            _ => "`mean`, `sum`, `zeros`, `new`",
+        };
+        let (HowKind::Rows(picks) | HowKind::Channels(picks)) = &mut how.value else { continue };
+        let mut numbers = vec![];
+        for Spanned { value, span } in std::mem::take(picks) {
+            let number = |name: &str| match ctx.builder.of_spec(name) {
+                Some(Value::Int(number)) => Ok(number),
+                Some(other) => {
+                    let message = format!("`{name}` is {}, and a whole number is needed", other.describe());
+                    Err(Problem::new(Code::TypeMismatch, message).at(span))
+                }
+                None => {
+                    let message = format!("expected an index, a range or {words}, got `{name}`");
+                    let problem = Problem::new(Code::UnknownName, message);
+                    Err(problem.hint("a `param` or a `let` of the spec may stand there").at(span))
+                }
+            };
+            let end = |end: Option<End>| match end {
+                Some(End::Named(name)) => number(&name).map(Some),
+                Some(End::Number(number)) => Ok(Some(number)),
+                None => Ok(None),
+            };
+            match value {
+                Pick::Named(name) => match ctx.builder.of_spec(&name) {
+                    Some(Value::List(list)) => {
+                        for one in list.iter() {
+                            let Value::Int(number) = one else {
+                                let message = format!("`{name}` needs whole numbers, and holds {}", one.describe());
+                                return Err(Problem::new(Code::TypeMismatch, message).at(span).into());
+                            };
+                            numbers.push(Spanned { value: Pick::Old(Index::At(*number)), span });
+                        }
+                    }
+                    _ => numbers.push(Spanned { value: Pick::Old(Index::At(number(&name)?)), span }),
+                },
+                Pick::Between { from, to, inclusive } => {
+                    let index = Index::Range { from: end(from)?, to: end(to)?, inclusive };
+                    numbers.push(Spanned { value: Pick::Old(index), span });
+                }
+                value => numbers.push(Spanned { value, span }),
+            }
+        }
+        if numbers.is_empty() {
+            return Err(Problem::new(Code::BadValue, "these brackets pick nothing").at(how.span).into());
+        }
+        *picks = numbers;
+    }
+    Ok(keeping)
 }
 
 /// The old layer that a line of a body names, in the place or anywhere.

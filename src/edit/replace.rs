@@ -30,7 +30,7 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
         Some(keeping) => Kept::of_place(ctx, keeping, &Site::new(ctx.builder.patch, target.clone())).map(Some),
         None => Ok(None),
     };
-    let kept: Vec<Option<Kept<'a>>> = targets.iter().map(|target| kept_of(ctx, target)).collect::<Outcome<_>>()?;
+    let kept: Vec<Option<Kept>> = targets.iter().map(|target| kept_of(ctx, target)).collect::<Outcome<_>>()?;
     for (target, kept) in targets.into_iter().zip(kept) {
         let site = Site::new(ctx.builder.patch, target);
         ctx.matched.push(site.shown.clone());

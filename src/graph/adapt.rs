@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::{key, path};
 use crate::diag::{Code, Problem, Result};
-use crate::ops::{Op, ParamDecl};
+use crate::ops::attr::Attr;
+use crate::ops::{self, Op, ParamDecl};
 use crate::source::Span;
 use crate::syntax::tree::{How, HowKind, Index, Pick, Spanned};
 
@@ -44,17 +45,32 @@ pub struct Change {
     outer: usize,
     axis: usize,
     inner: usize,
-    entries: Vec<Entry>,
+    entries: Vec<Run>,
     scale: f32,
+}
+
+/// Entries in a row, as many as the text says and not as the axis is long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    entry: Entry,
+    len: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
-    Old(u32),
+    /// Old ones from this on.
+    Old(usize),
+    /// All old ones, again and again.
+    Cycle,
     Mean,
     Sum,
     Zeros,
     New,
+}
+
+/// How many entries there are.
+fn total(runs: &[Run]) -> usize {
+    runs.iter().map(|run| run.len).sum()
 }
 
 /// The tensors of a layer that `keeping` clauses make, by name. Of several clauses the latest that has a tensor wins.
@@ -99,7 +115,7 @@ impl Kept {
                 let problem = Problem::new(Code::BadEdit, format!("`{}` is for no tensor of `{shown}`", how.value))
                     .note(format!("`{shown}` has {}", names(params.iter().map(|param| param.name).collect())))
                     .note(format!("`{was}` had {}", names(self.olds.iter().map(|(name, _)| *name).collect())));
-                return Err(problem.at(how.span));
+                return Err(problem.hints(with_tensors(op)).at(how.span));
             }
         }
         let mut made = BTreeMap::new();
@@ -123,8 +139,9 @@ impl Kept {
                     let wanted = if same_rank { Some(param.shape[axis]) } else { None };
                     let most = wanted.unwrap_or_else(|| param.shape.iter().product());
                     let entries = entries(picks, shape[axis], most, &what, axis)?;
-                    if wanted.is_some_and(|wanted| wanted != entries.len()) {
-                        return Err(what.count(op, how, entries.len(), param.shape[axis]));
+                    let got = total(&entries);
+                    if wanted.is_some_and(|wanted| wanted != got) {
+                        return Err(what.count(op, how, got, param.shape[axis]));
                     }
                     change(&mut changes, &mut shape, axis, entries, 1.0);
                     text.push(how.value.to_string());
@@ -134,7 +151,7 @@ impl Kept {
                         continue;
                     };
                     let (old, new) = (shape[axis], param.shape[axis]);
-                    let entries = (0..new).map(|at| Entry::Old((at % old) as u32)).collect();
+                    let entries = vec![Run { entry: Entry::Cycle, len: new }];
                     change(&mut changes, &mut shape, axis, entries, old as f32 / new as f32);
                     text.push(how.value.to_string());
                 }
@@ -160,6 +177,21 @@ impl Kept {
         }
         Ok(Adapted { key, decl, changes, shape: param.shape.clone(), text })
     }
+}
+
+/// How an op that has no weight or no bias would have one.
+pub fn with_tensors(op: &Op) -> Option<String> {
+    let lacks = |name: &str| op.attr(name) == Some(Attr::Bool(false));
+    let (argument, what) = match (lacks("affine"), lacks("bias")) {
+        (true, _) if op.name() == "rms_norm" => ("affine", "a weight"),
+        (true, _) => ("affine", "a weight and a bias"),
+        (false, true) => ("bias", "a bias"),
+        (false, false) => return None,
+    };
+    let entry = ops::find(op.name())?;
+    // what has no default is as it was
+    let before = if entry.args.iter().any(|arg| arg.default.is_none()) { ".., " } else { "" };
+    Some(format!("`{}({before}{argument} = true)` has {what}", op.name()))
 }
 
 /// A tensor, for messages.
@@ -247,8 +279,8 @@ fn axes(op: &Op, name: &str, rank: usize) -> (Option<usize>, Option<usize>) {
 }
 
 /// The entries that picks name of `old` ones; no more than `most`, which the new tensor holds.
-fn entries(picks: &[Spanned<Pick>], old: usize, most: usize, what: &Tensors<'_>, axis: usize) -> Result<Vec<Entry>> {
-    let mut entries = vec![];
+fn entries(picks: &[Spanned<Pick>], old: usize, most: usize, what: &Tensors<'_>, axis: usize) -> Result<Vec<Run>> {
+    let (mut entries, mut found) = (vec![], 0);
     for pick in picks {
         let range = match pick.value {
             Pick::Old(index) => range(index, old).ok_or_else(|| {
@@ -260,17 +292,20 @@ fn entries(picks: &[Spanned<Pick>], old: usize, most: usize, what: &Tensors<'_>,
         if range.is_empty() {
             return Err(Problem::new(Code::BadValue, "this range holds nothing").at(pick.span));
         }
-        if range.len() > most.saturating_sub(entries.len()) {
+        if range.len() > most.saturating_sub(found) {
             let message = format!("`{}` holds no more than {most} of them", what.new_key());
             return Err(Problem::new(Code::ShapeMismatch, message).label("too many from here on").at(pick.span));
         }
-        match pick.value {
-            Pick::Old(_) => entries.extend(range.map(|at| Entry::Old(at as u32))),
-            Pick::Mean => entries.push(Entry::Mean),
-            Pick::Sum => entries.push(Entry::Sum),
-            Pick::Zeros => entries.push(Entry::Zeros),
-            Pick::New => entries.push(Entry::New),
-        }
+        found += range.len();
+        let entry = match pick.value {
+            Pick::Old(_) => Entry::Old(range.start),
+            Pick::Mean => Entry::Mean,
+            Pick::Sum => Entry::Sum,
+            Pick::Zeros => Entry::Zeros,
+            Pick::New => Entry::New,
+            Pick::Named(_) | Pick::Between { .. } => unreachable!("the edit put numbers for names"),
+        };
+        entries.push(Run { entry, len: range.len() });
     }
     Ok(entries)
 }
@@ -297,18 +332,16 @@ fn range(index: Index, len: usize) -> Option<std::ops::Range<usize>> {
 }
 
 /// The middle of a window of `old`, or the window in the middle of zeros.
-fn centre(old: usize, new: usize) -> Vec<Entry> {
+fn centre(old: usize, new: usize) -> Vec<Run> {
     let (cut, pad) = (old.saturating_sub(new) / 2, new.saturating_sub(old) / 2);
-    let at = |at: usize| match at.checked_sub(pad) {
-        Some(inside) if inside < old => Entry::Old((inside + cut) as u32),
-        _ => Entry::Zeros,
-    };
-    (0..new).map(at).collect()
+    let middle = old.min(new);
+    let zeros = |len| Run { entry: Entry::Zeros, len };
+    vec![zeros(pad), Run { entry: Entry::Old(cut), len: middle }, zeros(new - middle - pad)]
 }
 
-fn change(changes: &mut Vec<Change>, shape: &mut [usize], axis: usize, entries: Vec<Entry>, scale: f32) {
+fn change(changes: &mut Vec<Change>, shape: &mut [usize], axis: usize, entries: Vec<Run>, scale: f32) {
     let (outer, inner) = (shape[..axis].iter().product(), shape[axis + 1..].iter().product());
-    let old = std::mem::replace(&mut shape[axis], entries.len());
+    let old = std::mem::replace(&mut shape[axis], total(&entries));
     changes.push(Change { outer, axis: old, inner, entries, scale });
 }
 
@@ -325,7 +358,7 @@ impl Adapted {
 
     /// Whether some values are those of the initialiser.
     pub fn has_new(&self) -> bool {
-        self.changes.iter().any(|change| change.entries.contains(&Entry::New))
+        self.changes.iter().flat_map(|change| &change.entries).any(|run| run.entry == Entry::New)
     }
 
     /// The new values of the base's `values`. `fresh` are those of the initialiser, asked for where some are new.
@@ -369,16 +402,18 @@ impl Change {
         new: T,
         fold: impl Fn(&mut dyn Iterator<Item = T>, bool) -> T,
     ) -> Vec<T> {
-        let mut out = Vec::with_capacity(self.outer * self.entries.len() * self.inner);
+        let mut out = Vec::with_capacity(self.outer * total(&self.entries) * self.inner);
         for block in old.chunks_exact((self.axis * self.inner).max(1)).take(self.outer) {
-            for entry in &self.entries {
-                match *entry {
-                    Entry::Old(at) => out.extend_from_slice(&block[at as usize * self.inner..][..self.inner]),
-                    Entry::Zeros => out.extend(std::iter::repeat_n(zero, self.inner)),
-                    Entry::New => out.extend(std::iter::repeat_n(new, self.inner)),
+            for &Run { entry, len } in &self.entries {
+                let values = len * self.inner;
+                match entry {
+                    Entry::Old(at) => out.extend_from_slice(&block[at * self.inner..][..values]),
+                    Entry::Cycle => out.extend(block.iter().copied().cycle().take(values)),
+                    Entry::Zeros => out.extend(std::iter::repeat_n(zero, values)),
+                    Entry::New => out.extend(std::iter::repeat_n(new, values)),
                     Entry::Mean | Entry::Sum => {
                         let along = |at: usize| block[at..].iter().step_by(self.inner.max(1)).copied();
-                        out.extend((0..self.inner).map(|at| fold(&mut along(at), *entry == Entry::Mean)));
+                        out.extend((0..self.inner).map(|at| fold(&mut along(at), entry == Entry::Mean)));
                     }
                 }
             }

@@ -133,20 +133,47 @@ impl Builder<'_> {
         let picks = picks.into_iter().map(|pick| {
             let span = self.span(&pick);
             let inner = pick.into_inner().next().expect(SHAPE);
-            if inner.as_rule() == Rule::place_index {
-                return Ok(Spanned { value: Pick::Old(self.place_index(inner)?), span });
-            }
-            let name = self.name(&inner).value;
-            match words.iter().find(|(word, _)| *word == name) {
-                Some((_, pick)) => Ok(Spanned { value: *pick, span }),
-                None => {
-                    let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-                    let message = format!("expected an index, a range or {}, got `{name}`", known.join(", "));
-                    Err(Problem::new(Code::Syntax, message).at(span))
+            let value = match inner.as_rule() {
+                Rule::place_index => Pick::Old(self.place_index(inner)?),
+                Rule::bounds => self.bounds(inner)?,
+                _ => {
+                    let name = self.name(&inner).value;
+                    let word = words.iter().find(|(word, _)| *word == name);
+                    word.map_or(Pick::Named(name), |(_, pick)| pick.clone())
                 }
-            }
+            };
+            Ok(Spanned { value, span })
         });
         picks.collect()
+    }
+
+    /// `0..classes`
+    fn bounds(&mut self, pair: Pair) -> Result<Pick> {
+        let (mut from, mut to, mut inclusive, mut behind) = (None, None, false, false);
+        for pair in pair.into_inner() {
+            let end = match pair.as_rule() {
+                Rule::dotdot => {
+                    behind = true;
+                    continue;
+                }
+                Rule::dotdot_eq => {
+                    (behind, inclusive) = (true, true);
+                    continue;
+                }
+                Rule::name => End::Named(self.name(&pair).value),
+                _ => End::Number(self.int(&pair)?.value),
+            };
+            *(if behind { &mut to } else { &mut from }) = Some(end);
+        }
+        let number = |end: &Option<End>| match end {
+            None => Some(None),
+            Some(End::Number(number)) => Some(Some(*number)),
+            Some(End::Named(_)) => None,
+        };
+        Ok(match (number(&from), number(&to)) {
+            (Some(from), Some(to)) => Pick::Old(Index::Range { from, to, inclusive }),
+            _ => Pick::Between { from, to, inclusive },
+        })
     }
 
     /// `-> chain` behind a place.

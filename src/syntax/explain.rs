@@ -503,7 +503,7 @@ const EXPECTED: &[(&[Rule], &str)] = &[
     (&[Rule::step, Rule::link, Rule::chain, Rule::new], "a layer"),
     (&[Rule::expr, Rule::flat, Rule::atom, Rule::arg], "a value"),
     (&[Rule::place, Rule::path, Rule::glob, Rule::select, Rule::selects, Rule::selector], "a place in the network"),
-    (&[Rule::place_index, Rule::signed], "an index"),
+    (&[Rule::place_index, Rule::bounds, Rule::signed], "an index"),
     (&[Rule::name, Rule::names, Rule::param, Rule::setting, Rule::digits], "a name"),
     (&[Rule::int], "a whole number"),
     (&[Rule::string], "a text in double quotes"),

@@ -452,14 +452,29 @@ pub enum HowKind {
 }
 
 /// Where a row or channel comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pick {
     Old(Index),
+    /// A number of the spec's, or a list of them.
+    Named(String),
+    /// A range with such a number at an end.
+    Between {
+        from: Option<End>,
+        to: Option<End>,
+        inclusive: bool,
+    },
     Mean,
     Sum,
     Zeros,
     /// As initialised.
     New,
+}
+
+/// An end of a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    Number(i64),
+    Named(String),
 }
 
 /// `a, b except c expect 4`
@@ -560,6 +575,15 @@ impl std::fmt::Display for Pick {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Pick::Old(index) => index.fmt(f),
+            Pick::Named(name) => f.write_str(name),
+            Pick::Between { from, to, inclusive } => {
+                let end = |end: &Option<End>| match end {
+                    Some(End::Number(number)) => number.to_string(),
+                    Some(End::Named(name)) => name.clone(),
+                    None => String::new(),
+                };
+                write!(f, "{}{}{}", end(from), if *inclusive { "..=" } else { ".." }, end(to))
+            }
             Pick::Mean => f.write_str("mean"),
             Pick::Sum => f.write_str("sum"),
             Pick::Zeros => f.write_str("zeros"),
