@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::diag::{Code, Diagnostics, Problem, Result, SHOWN};
 use crate::graph::adapt::{self, Adapted};
-use crate::graph::{Graph, NodeId, path};
+use crate::graph::{Graph, Node, NodeId, path};
 use crate::ops::attr::Attr;
 use crate::ops::shape::Shape;
 use crate::ops::{Op, ParamDecl, Role};
@@ -156,6 +156,30 @@ pub fn small_maps(typed: &Typed) -> Option<Problem> {
     Some(problem.hint("take strides out of the stem, or give `input` a larger size"))
 }
 
+/// Layers whose `init` a `set` changed, although their weights are those of the base as before.
+pub fn idle_inits(typed: &Typed) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for id in typed.order() {
+        let node = typed.graph().node(*id);
+        let (Some(span), Some(base), None) = (node.refilled, &node.base, node.tied) else { continue };
+        let is_weight = |param: &&ParamDecl| param.role == Role::Weight;
+        let params = typed.params(*id);
+        let (Some(new), Some(old)) = (params.iter().find(is_weight), base.params.iter().find(is_weight)) else {
+            continue;
+        };
+        let is_filled = node.inits.iter().any(|filled| filled.tensor == new.name);
+        if new.shape != old.shape || is_filled || !node.kept.is_empty() {
+            continue;
+        }
+        let shown = path::display(&node.path);
+        let message = format!("`init` fills nothing of `{shown}`: its `{}` is the file's", new.name);
+        let init = node.op.attr("init").map_or_else(String::new, |init| init.to_string());
+        let problem = Problem::new(Code::Undone, message).see(node.span, "made here");
+        found.push(problem.hint(format!("`init {shown} with {init}` fills it")).at(span).warning());
+    }
+    found
+}
+
 /// What an op says about its operands, with the places that made them so.
 fn shape_problem(
     graph: &Graph,
@@ -200,8 +224,13 @@ fn shape_problem(
             problem = problem.see(made.span, label);
         }
     }
-    let blame = graph.last_edit(id);
-    problem.at(node.span).blame(blame)
+    let blame = graph.to_blame(id);
+    with_calls(node, problem.at(node.span).blame(blame))
+}
+
+/// The calls that made the layer, where these are to blame and no edit behind them is.
+fn with_calls(node: &Node, problem: Box<crate::diag::Diagnostic>) -> Box<crate::diag::Diagnostic> {
+    if problem.edit.is_none_or(|edit| node.origin == Some(edit)) { problem.called(&node.calls) } else { problem }
 }
 
 /// Whether a layer makes a row of numbers of an image.
@@ -290,8 +319,8 @@ fn changed_params(graph: &Graph, id: NodeId) -> Option<Box<crate::diag::Diagnost
         problem =
             problem.hint(format!("a fresh layer: `replace {named} with conv2d({}, kernel = {kernel}, ..)`", conv.out));
     }
-    let blame = graph.last_edit(id);
-    Some(problem.at(node.span).blame(blame))
+    let blame = graph.to_blame(id);
+    Some(with_calls(node, problem.at(node.span).blame(blame)))
 }
 
 /// A tied layer whose tensors would have other shapes than its owner's.
@@ -329,5 +358,5 @@ fn tie_problem(typed: &Typed, id: NodeId) -> Option<Box<crate::diag::Diagnostic>
         }
     };
     let problem = Problem::new(Code::ShapeMismatch, message).see(other.span, "the weights are made here");
-    Some(problem.at(node.span).blame(node.touched.or(other.touched)))
+    Some(with_calls(node, problem.at(node.span).blame(node.touched.or(other.touched))))
 }

@@ -83,6 +83,9 @@ impl<'a> Builder<'a, '_> {
             Stmt::Output(one) => self.further_output(env, one),
             Stmt::Chain(chain) => {
                 let result = self.chain(env, chain, env.prev.clone())?;
+                if let Some(value) = result.as_ref().filter(|value| !value.flows()) {
+                    return Err(makes_nothing(value).at(chain.span));
+                }
                 // a statement that is only a parameter is no result
                 let is_parameter = chain.steps.len() == 1 && self.takes_nothing(env, &chain.steps[0]);
                 if let Some(result) = result.filter(|_| !is_parameter) {
@@ -608,6 +611,20 @@ fn span_of(stmt: &Stmt) -> Span {
         Stmt::If(one) => one.span,
         Stmt::Output(one) => one.span,
         Stmt::Chain(chain) => chain.span,
+    }
+}
+
+/// A statement that is a number or a word.
+fn makes_nothing(value: &Value<'_>) -> Problem {
+    let problem = Problem::new(Code::BadEdit, format!("this statement makes no layer: it is {}", value.describe()));
+    match value {
+        Value::WordCall(word, _) if &**word == "constant" => problem.hint(
+            "a tensor of fixed values is `buffer([1], init = constant(3))`; beside a value stands the number alone",
+        ),
+        Value::Callable(callable) => {
+            problem.hint(format!("a layer is made by `{}`, without parentheses", callable.target.name()))
+        }
+        _ => problem.hint("`let name = ..` names it"),
     }
 }
 

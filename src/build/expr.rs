@@ -126,6 +126,11 @@ impl<'a> Builder<'a, '_> {
         }
     }
 
+    /// A let or param that the spec sees.
+    pub fn of_spec(&self, name: &str) -> Option<Value<'a>> {
+        self.global(&Env::file(Program::SPEC), name)
+    }
+
     /// A let or param of the file, or of a file that it uses.
     fn global(&self, env: &Env<'a>, name: &str) -> Option<Value<'a>> {
         let Found::Let(module) = self.program.find(env.module, name)? else { return None };
@@ -378,7 +383,7 @@ impl<'a> Builder<'a, '_> {
         self.add_node(env, label, layer(name, &args).at(span)?, nodes, span).map(Value::Node)
     }
 
-    /// A value to the power of a number.
+    /// A value to the power of a number, or a number to the power of a value.
     fn power(
         &mut self,
         env: &mut Env<'a>,
@@ -387,15 +392,19 @@ impl<'a> Builder<'a, '_> {
         label: Option<&Labelled>,
         span: Span,
     ) -> Result<Value<'a>> {
-        let Some(number) = exponent.as_float() else {
-            let message = format!("`**` needs a number as its exponent, got {}", exponent.describe());
-            return Err(Problem::new(Code::TypeMismatch, message)
-                .hint("a power of a number is `exp` of a product")
-                .at(span));
+        let (name, number, of) = match (value.as_float(), exponent.as_float()) {
+            (_, Some(exponent)) => ("pow", exponent, value),
+            (Some(base), None) => ("exp", base, exponent),
+            (None, None) => {
+                let (value, exponent) = (value.describe(), exponent.describe());
+                let message = format!("`**` needs a number on one side, got {value} and {exponent}");
+                let hint = "of two values it is the `exp` of one times the `log` of the other";
+                return Err(Problem::new(Code::TypeMismatch, message).hint(hint).at(span));
+            }
         };
-        let node = self.node(value, span)?;
-        let exponent = Arg { name: None, value: Attr::Float(number) };
-        self.add_node(env, label, layer("pow", &[exponent]).at(span)?, vec![node], span).map(Value::Node)
+        let node = self.node(of, span)?;
+        let number = Arg { name: None, value: Attr::Float(number) };
+        self.add_node(env, label, layer(name, &[number]).at(span)?, vec![node], span).map(Value::Node)
     }
 
     /// The node behind a value that flows.
@@ -529,7 +538,8 @@ impl<'a> Builder<'a, '_> {
         let Some(shape) = self.patch.node(node).shape.clone() else {
             let name = path::display(&self.patch.node(node).path);
             let problem = Problem::new(Code::ShapeUnknown, format!("the shape of `{name}` is not known here"));
-            self.unknown.push(problem.note("something before it does not fit").at(span));
+            let asked = problem.note("something before it does not fit").at(span);
+            self.unknown.push(asked.called(&self.patch.calls));
             return Ok(Value::Poison);
         };
         if field.value == "shape" {

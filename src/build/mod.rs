@@ -27,7 +27,7 @@ pub use network::{BaseInfo, build_base};
 use value::MAX_NESTED;
 pub use value::{BindingKind, List, Target, Value};
 
-use crate::diag::{At, Code, Diagnostic, Diagnostics, Problem, Result};
+use crate::diag::{At, Code, Diagnostic, Diagnostics, Problem, Result, nest};
 use crate::graph::{Graph, Map, NewNode, NodeId, Patch, Scope, path};
 use crate::ops::Op;
 use crate::resolve::{ModuleId, Program};
@@ -186,8 +186,17 @@ impl<'a, 'p> Builder<'a, 'p> {
             return Err(problem.note(format!("`{name}` is called inside itself, or nearly so")).at(span));
         }
         self.depth += 1;
-        let result = inside(self);
+        let result = self.called(span, name, inside);
         self.depth -= 1;
+        result
+    }
+
+    /// Runs what a call at `span` asks for: a mistake in it is shown with the call.
+    fn called<T>(&mut self, span: Span, name: &str, inside: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let outer = self.patch.calls.clone();
+        self.patch.calls = nest(outer.clone(), span, name);
+        let result = inside(self).map_err(|problem| problem.called(&self.patch.calls));
+        self.patch.calls = outer;
         result
     }
 
@@ -221,6 +230,7 @@ impl<'a, 'p> Builder<'a, 'p> {
     /// Says a mistake, once at each place, and what follows from a loop that ended early not at all.
     fn report(&mut self, problem: Box<Diagnostic>) {
         self.mistakes += 1;
+        let problem = problem.called(&self.patch.calls);
         let code = problem.problem.code;
         self.halted |= code == Code::Limit;
         let follows = self.cut && code == Code::UnknownName;

@@ -2,7 +2,7 @@
 
 use super::value::{BindingKind, CallArg, Callable, Target, Value};
 use super::{Builder, Env, Naming, Outputs};
-use crate::diag::{Code, Problem, Result, list, suggest};
+use crate::diag::{Code, Problem, Result, list, nest, suggest};
 use crate::graph::{NewNode, OWN_OUTPUT};
 use crate::ops::constant::Input;
 use crate::ops::shape::MAX_DIM;
@@ -32,6 +32,8 @@ pub struct BaseInfo<'a> {
 /// A network's own text with its parameters bound.
 struct Instance<'a> {
     env: Env<'a>,
+    /// The networks that say `= b(..)` on the way, the first one first: where, and b.
+    via: Vec<&'a tree::Name>,
     body: &'a tree::NetworkBody,
     roles: Vec<&'a tree::RoleLine>,
 }
@@ -53,7 +55,9 @@ pub fn build_base<'a>(builder: &mut Builder<'a, '_>, base: &'a tree::Base) -> Re
     let callable = Callable::new(Target::Network(module, network), vec![]);
     let callable = builder.with_args(&mut spec, callable, &base.args)?;
     builder.open_scope("", Some(&network.name.value), Naming::ByOp, None, network.name.span)?;
-    let mut instance = builder.instance(module, network, &callable.args, "", None, base.name.span)?;
+    let mut instance = builder.called(base.name.span, &base.name.value, |builder| {
+        builder.instance(module, network, &callable.args, "", None, base.name.span)
+    })?;
     instance.env.outputs = Outputs::Named;
     let roles = std::mem::take(&mut instance.roles);
     let mut info = BaseInfo { name: base.name.value.clone(), roles, ..BaseInfo::default() };
@@ -61,7 +65,11 @@ pub fn build_base<'a>(builder: &mut Builder<'a, '_>, base: &'a tree::Base) -> Re
     settings(builder, base, &mut spec, &mut instance, &mut info)?;
 
     let input = instance.env.prev.clone();
-    let result = builder.braces(&mut instance.env, &instance.body.body, input)?;
+    let result = match module {
+        // a network of the spec's own file is read there
+        Program::SPEC => builder.run(&mut instance, input),
+        _ => builder.called(base.name.span, &base.name.value, |builder| builder.run(&mut instance, input)),
+    }?;
     let result = builder.flowing(&result, network.name.span)?;
     let Some(output) = result else {
         if builder.problems.has_errors() || !builder.unknown.is_empty() {
@@ -190,7 +198,9 @@ impl<'a> Builder<'a, '_> {
         let mut env = Env::block(module, scope, Naming::ByOp, input.clone());
         self.bind_params(&mut env, &network.name, &network.params, args, span)?;
         let (target, args, roles) = match &network.definition {
-            NetworkDefinition::Body(body) => return Ok(Instance { env, body, roles: body.roles.iter().collect() }),
+            NetworkDefinition::Body(body) => {
+                return Ok(Instance { env, via: vec![], body, roles: body.roles.iter().collect() });
+            }
             NetworkDefinition::Alias { target, args, roles } => (target, args, roles),
         };
         let program: &'a Program = self.program;
@@ -203,6 +213,7 @@ impl<'a> Builder<'a, '_> {
         let mut instance = self.deeper(target.span, &target.value, |builder| {
             builder.instance(module, inner, &callable.args, scope, input, target.span)
         })?;
+        instance.via.insert(0, target);
         // its own roles in place of the other's
         instance.roles.retain(|line| roles.iter().all(|own| own.name.value != line.name.value));
         instance.roles.extend(roles);
@@ -226,10 +237,20 @@ impl<'a> Builder<'a, '_> {
         if let (Some(value), Some(tree::Input { name: Some(name), .. })) = (&value, instance.body.inputs.first()) {
             instance.env.bind(&name.value, value.clone(), BindingKind::Label);
         }
-        let result = self.braces(&mut instance.env, &instance.body.body, value)?;
+        let result = self.run(&mut instance, value)?;
         let output = self.flowing(&result, span)?;
         self.close_scope(at, output);
         Ok(result)
+    }
+
+    /// Runs a network's body on what flows into it.
+    fn run(&mut self, instance: &mut Instance<'a>, value: Option<Value<'a>>) -> Result<Option<Value<'a>>> {
+        let outer = self.patch.calls.clone();
+        let inner = instance.via.iter().fold(outer.clone(), |calls, name| nest(calls, name.span, &name.value));
+        self.patch.calls = inner;
+        let result = self.braces(&mut instance.env, &instance.body.body, value);
+        self.patch.calls = outer;
+        result
     }
 
     /// The sizes after the batch of one `input`.

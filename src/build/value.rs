@@ -216,6 +216,18 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Whether it may be what flows on from a statement: a value of the network, the parts of a `chunk`, or what a mistake left.
+    pub fn flows(&self) -> bool {
+        match self {
+            Value::Node(_) | Value::Place(_) | Value::Poison => true,
+            Value::List(list) => {
+                list.0.is_poison
+                    || (!list.is_empty() && list.iter().all(|one| matches!(one, Value::Node(_) | Value::Place(_))))
+            }
+            _ => false,
+        }
+    }
+
     /// How deep values lie in it; 0 where it holds none.
     pub fn depth(&self) -> usize {
         match self {

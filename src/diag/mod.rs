@@ -4,11 +4,13 @@
 //! [`Diagnostic`]. Independent diagnostics are collected in [`Diagnostics`]. Messages are lower case, without a final
 //! dot, names in backticks, expected before got.
 
+mod calls;
 mod code;
 mod nearest;
 mod printable;
 mod render;
 
+pub use calls::{Call, Calls, nest};
 pub use code::Code;
 pub use nearest::{and, count, joined, list, nearest, short, suggest};
 pub use printable::{one_line, printable, printable_json};
@@ -108,12 +110,12 @@ impl Problem {
     }
 
     pub fn at(self, span: Span) -> Box<Diagnostic> {
-        Box::new(Diagnostic { severity: Severity::Error, problem: self, span: Some(span), edit: None })
+        Box::new(Diagnostic { severity: Severity::Error, problem: self, span: Some(span), edit: None, calls: vec![] })
     }
 
     /// For problems of the command line or the machine, which have no place in a source text.
     pub fn anywhere(self) -> Box<Diagnostic> {
-        Box::new(Diagnostic { severity: Severity::Error, problem: self, span: None, edit: None })
+        Box::new(Diagnostic { severity: Severity::Error, problem: self, span: None, edit: None, calls: vec![] })
     }
 }
 
@@ -169,6 +171,8 @@ pub struct Diagnostic {
     pub span: Option<Span>,
     /// The edit that is to blame, where that is another place than `span`.
     pub edit: Option<Span>,
+    /// The calls that lead to `span`, from the innermost out, and what there is to say of each.
+    pub calls: Vec<(Span, String)>,
 }
 
 impl Diagnostic {

@@ -1,16 +1,17 @@
 //! Words of messages: the nearest of the names that exist, lists, and counts.
 
 /// The names nearest to `name`, best first, none that is too far to be meant, and never itself: a name that is there is
-/// not misspelt. At most three.
+/// not misspelt. One without a character in common is none. At most three.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = name.to_lowercase();
-    let limit = (wanted.chars().count() / 3).clamp(1, 4);
+    let len = wanted.chars().count();
+    let limit = (len / 3).clamp(1, 4);
     let mut scored: Vec<(usize, &str)> = vec![];
     for candidate in candidates.into_iter().filter(|candidate| *candidate != name) {
         let lower = candidate.to_lowercase();
         let contained = wanted.len() >= 3 && (lower.contains(&wanted) || (lower.len() >= 3 && wanted.contains(&lower)));
         let distance = distance(&wanted, &lower, limit + 1);
-        if distance <= limit {
+        if distance <= limit && distance < len.max(lower.chars().count()) {
             scored.push((distance, candidate));
         } else if contained {
             scored.push((limit + 1, candidate));
@@ -107,6 +108,9 @@ mod tests {
         assert_eq!(nearest("rleu", ops), ["relu"]);
         assert!(nearest("softmax", ops).is_empty());
         assert_eq!(nearest("relu", ["relu", "prelu"]), ["prelu"]);
+        // one character for another is all of it
+        assert!(nearest("q", ["0", "1", "k"]).is_empty());
+        assert_eq!(nearest("q", ["Q", "q1", "qkv"]), ["Q", "q1"]);
         assert_eq!(suggest("dropuot", ops).as_deref(), Some("did you mean `dropout`?"));
     }
 }

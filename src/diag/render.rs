@@ -25,10 +25,14 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
     if let Some(span) = diagnostic.span {
         places.push((span, problem.label.as_deref().unwrap_or(""), AnnotationKind::Primary));
     }
-    if let Some(edit) = diagnostic.edit.filter(|edit| Some(*edit) != diagnostic.span) {
+    // a call in the text of the edit says more exactly where
+    let calls =
+        |edit: Span| diagnostic.calls.last().is_some_and(|(call, _)| edit.to(*call) == edit && edit.file == call.file);
+    if let Some(edit) = diagnostic.edit.filter(|edit| Some(*edit) != diagnostic.span && !calls(*edit)) {
         places.push((edit, "because of this edit", AnnotationKind::Context));
     }
-    places.extend(problem.related.iter().map(|(span, label)| (*span, label.as_str(), AnnotationKind::Context)));
+    let others = diagnostic.calls.iter().chain(&problem.related);
+    places.extend(others.map(|(span, label)| (*span, label.as_str(), AnnotationKind::Context)));
 
     let mut files: Vec<FileId> = vec![];
     for (span, ..) in &places {
@@ -107,7 +111,7 @@ fn one_to_json(diagnostic: &Diagnostic, sources: &Sources) -> Value {
         put_place(&mut object, *span, sources);
         object
     };
-    let related: Vec<Value> = diagnostic.problem.related.iter().map(related).collect();
+    let related: Vec<Value> = diagnostic.calls.iter().chain(&diagnostic.problem.related).map(related).collect();
     let mut object = json!({
         "code": diagnostic.problem.code.name(),
         "severity": match diagnostic.severity { Severity::Error => "error", Severity::Warning => "warning" },

@@ -75,7 +75,7 @@ fn misfit(graph: &Graph, problem: Problem) -> Problem {
     let Some((id, why)) = graph.order().iter().find_map(why) else { return problem };
     let node = graph.node(id);
     let problem = problem.note(format!("`{}` does not fit: {}", path::display(&node.path), why.message));
-    match graph.last_edit(id) {
+    match graph.to_blame(id) {
         Some(edit) => problem.see(edit, "because of this edit").hint("mend that first, in an edit above this one"),
         None => problem,
     }

@@ -198,7 +198,9 @@ fn through(op: &Op, ins: &[In<'_>], out: &Shape, limit: usize) -> Through {
         Op::LayerNorm(op) if !first.is_finer(first.at(op.axis)) => same(),
         Op::RmsNorm(op) if !first.is_finer(first.at(op.axis)) => same(),
         Op::BatchNorm1d(op) if !first.is_finer(first.at(op.axis)) => same(),
-        Op::Prelu(_) | Op::Identity(_) | Op::Dropout(_) | Op::Dropout2d(_) | Op::StochasticDepth(_) => same(),
+        Op::Exp(_) | Op::Prelu(_) | Op::Identity(_) | Op::Dropout(_) | Op::Dropout2d(_) | Op::StochasticDepth(_) => {
+            same()
+        }
         _ if op.activation().is_some() => same(),
         Op::Linear(_) if first.is_finer(last) => Err(counts()),
         Op::Linear(_) => same(),

@@ -424,12 +424,14 @@ fn no_match(graph: &Graph, place: &Place) -> Box<crate::diag::Diagnostic> {
             false => format!("none of the {} places before it has a `{text}`", holders.len()),
         };
         let problem = Problem::new(Code::NoMatch, message);
-        let problem = problem.hints(suggest(text, inside));
-        return problem.at(missing.span);
+        let near = suggest(text, meant(text, inside.iter().copied()));
+        // all names of the network say nothing of this place
+        let known = || if is_open { None } else { names(&inside.into_iter().collect::<Vec<_>>()) };
+        return problem.hints(near.or_else(known)).at(missing.span);
     }
     let owner = if holder.is_empty() { "the network".to_string() } else { format!("`{shown}`") };
     let problem = Problem::new(Code::NoMatch, format!("{owner} has no `{text}`"));
-    if let Some(hint) = suggest(text, labels.iter().map(String::as_str)) {
+    if let Some(hint) = suggest(text, meant(text, labels.iter().map(String::as_str))) {
         return problem.hint(hint).at(place.span);
     }
     // the same label elsewhere is the likeliest meaning
@@ -446,9 +448,20 @@ fn no_match(graph: &Graph, place: &Place) -> Box<crate::diag::Diagnostic> {
     if labels.is_empty() {
         return problem.hint(format!("{owner} is a layer")).at(place.span);
     }
-    let known = labels.iter().take(12).map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+    problem.hints(names(&labels)).at(place.span)
+}
+
+/// The labels that a name may mean: a number is none of the names that are misspelt.
+fn meant<'a>(text: &str, labels: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+    let is_number = path::is_number(text);
+    labels.filter(move |label| is_number || !path::is_number(label))
+}
+
+/// The first of the labels that there are.
+fn names<T: AsRef<str>>(labels: &[T]) -> Option<String> {
+    let known = labels.iter().take(12).map(|label| format!("`{}`", label.as_ref())).collect::<Vec<_>>().join(", ");
     let more = if labels.len() > 12 { " .." } else { "" };
-    problem.hint(format!("there is {known}{more}")).at(place.span)
+    (!labels.is_empty()).then(|| format!("there is {known}{more}"))
 }
 
 /// The most segments, not all, that fit some place, and the first place that they fit; none, and the network, where not

@@ -47,6 +47,11 @@ fn apply<'a>(ctx: &mut Ctx<'a, '_, '_>, parts: &'a [Part]) -> Outcome<()> {
         changed |= op != old;
         ctx.builder.patch.set_op(id, op);
         ctx.builder.patch.node_mut(id).reshaped = true;
+        if let Some((name, _)) = entries.iter().find(|(name, _)| name.value == "init")
+            && ctx.builder.patch.node(id).base.is_some()
+        {
+            ctx.builder.patch.node_mut(id).refilled = Some(name.span);
+        }
         if let Some(kept) = kept {
             kept.give_to(ctx, id);
         }

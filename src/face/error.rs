@@ -110,7 +110,7 @@ impl Message {
             place: one.span.map(place),
             label: problem.label,
             edit: one.edit.filter(|edit| Some(*edit) != one.span).map(place),
-            related: problem.related.into_iter().map(|(span, why)| (place(span), why)).collect(),
+            related: one.calls.iter().cloned().chain(problem.related).map(|(span, why)| (place(span), why)).collect(),
             notes: problem.notes,
             hints: problem.hints,
         }

@@ -29,6 +29,7 @@ pub use roles::{Role, RolePlace, Roles, gone};
 pub use taps::Map;
 pub use tree::Spot;
 
+use crate::diag::Calls;
 use crate::ops::init::Init;
 use crate::ops::shape::Shape;
 use crate::ops::{Op, ParamDecl};
@@ -51,6 +52,12 @@ pub struct Node {
     pub origin: Option<Span>,
     /// The edit that last touched it or its operands.
     pub touched: Option<Span>,
+    /// The edit since which it does not fit what it takes, or its tensors of the base.
+    pub broken: Option<Span>,
+    /// The `set` that gave it another `init`, where it is of the base.
+    pub refilled: Option<Span>,
+    /// The calls of blocks that led to the text.
+    pub calls: Calls,
     /// Its key prefix in the base's weight file, for a layer of the base.
     pub base: Option<Arc<Base>>,
     /// The node whose tensors it uses instead of its own.
@@ -426,6 +433,21 @@ impl Graph {
     /// Multiply-adds of the node for one sample; None while a shape is not known.
     pub fn macs(&self, id: NodeId) -> Option<u64> {
         self.layer(id).macs()
+    }
+
+    /// Whether the tensors of a layer of the base have other shapes than there, although nothing asked for it. What a tied layer
+    /// needs hangs on its owner.
+    pub fn differs_from_base(&self, id: NodeId) -> bool {
+        let node = self.node(id);
+        let Some(base) = node.base.as_ref().filter(|_| node.tied.is_none() && !node.reshaped) else { return false };
+        let is_other = |(new, old): (&ParamDecl, &ParamDecl)| new.shape != old.shape || new.name != old.name;
+        self.params(id).is_some_and(|params| params.iter().zip(&base.params).any(is_other))
+    }
+
+    /// The edit that is to blame where a layer does not fit: since which it does not, else the one that last touched it, else the
+    /// nearest one among what flows into it.
+    pub fn to_blame(&self, id: NodeId) -> Option<Span> {
+        self.node(id).broken.or_else(|| self.last_edit(id))
     }
 
     /// The edit that last touched the node, else the nearest one among what flows into it.

@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::tree::{FxIndexMap, FxIndexSet};
 use super::{Base, Graph, Layer, Node, NodeId, Output, Role, Roles, Scope, Slot, Spot, Use, path};
+use crate::diag::Calls;
 use crate::ops::Op;
 use crate::source::Span;
 
@@ -25,6 +26,8 @@ pub struct Patch {
     next_rank: u64,
     /// What nodes that are made or changed now are marked with.
     pub edit: Option<Span>,
+    /// The calls that lead to nodes that are made now.
+    pub calls: Calls,
     /// Nodes taken away, and those that their weights passed to.
     pub heirs: Vec<(NodeId, NodeId)>,
     before: Before,
@@ -77,6 +80,7 @@ impl Patch {
             graph,
             next_rank,
             edit: None,
+            calls: None,
             heirs: vec![],
             before: Before::default(),
             made: vec![],
@@ -107,6 +111,9 @@ impl Patch {
             span: new.span,
             origin: self.edit,
             touched: self.edit,
+            broken: None,
+            refilled: None,
+            calls: self.calls.clone(),
             base: None,
             tied: None,
             frozen: false,
@@ -375,7 +382,12 @@ impl Patch {
             }
             // what a layer costs hangs on what it takes, so it is touched even where its own shape stays
             self.touch(id);
-            let shape = self.graph.operand_shapes(id).and_then(|ins| self.node(id).op.infer(&ins).ok());
+            let ins = self.graph.operand_shapes(id);
+            let are_known = ins.is_some();
+            let shape = ins.and_then(|ins| self.node(id).op.infer(&ins).ok());
+            let fits = !are_known || (shape.is_some() && !self.graph.differs_from_base(id));
+            let broken = if fits { None } else { self.node(id).broken.or(self.edit) };
+            self.slot_mut(id).node.broken = broken;
             if shape != self.node(id).shape {
                 self.graph.readers(id).for_each(|(reader, _)| stale[reader.index()] = true);
                 self.slot_mut(id).node.shape = shape;

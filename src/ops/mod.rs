@@ -339,8 +339,10 @@ impl Op {
             let problem = (entry.make)(&changes[arg..=arg]).expect_err("the argument is unknown").problem;
             return Err(ArgProblem { problem, arg: Some(arg) });
         }
-        let kept =
-            self.attrs().into_iter().filter(|(name, _)| !changes.iter().any(|c| c.name.as_deref() == Some(name)));
+        let is_changed = |name: &str| changes.iter().any(|change| change.name.as_deref() == Some(name));
+        // a norm that has no weight any more fills none
+        let is_bare = changes.iter().any(|c| c.name.as_deref() == Some("affine") && c.value == Attr::Bool(false));
+        let kept = self.attrs().into_iter().filter(|(name, _)| !is_changed(name) && !(is_bare && *name == "init"));
         let mut args: Vec<Arg> = changes.to_vec();
         args.extend(kept.map(|(name, value)| Arg { name: Some(name.into()), value }));
         (entry.make)(&args)

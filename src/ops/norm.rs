@@ -29,7 +29,8 @@ op! {
 
 impl Operation for BatchNorm2d {
     fn check(&self) -> Result<(), Problem> {
-        statistics("batch_norm2d", self.eps, self.momentum)
+        statistics("batch_norm2d", self.eps, self.momentum)?;
+        fills("batch_norm2d", self.affine, &self.init)
     }
 
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
@@ -77,7 +78,8 @@ impl BatchNorm1d {
 
 impl Operation for BatchNorm1d {
     fn check(&self) -> Result<(), Problem> {
-        statistics("batch_norm1d", self.eps, self.momentum)
+        statistics("batch_norm1d", self.eps, self.momentum)?;
+        fills("batch_norm1d", self.affine, &self.init)
     }
 
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
@@ -113,7 +115,8 @@ op! {
 
 impl Operation for LayerNorm {
     fn check(&self) -> Result<(), Problem> {
-        positive_eps("layer_norm", self.eps)
+        positive_eps("layer_norm", self.eps)?;
+        fills("layer_norm", self.affine, &self.init)
     }
 
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
@@ -147,7 +150,8 @@ op! {
 
 impl Operation for RmsNorm {
     fn check(&self) -> Result<(), Problem> {
-        positive_eps("rms_norm", self.eps)
+        positive_eps("rms_norm", self.eps)?;
+        fills("rms_norm", self.affine, &self.init)
     }
 
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
@@ -187,7 +191,8 @@ op! {
 
 impl Operation for LayerNorm2d {
     fn check(&self) -> Result<(), Problem> {
-        positive_eps("layer_norm2d", self.eps)
+        positive_eps("layer_norm2d", self.eps)?;
+        fills("layer_norm2d", self.affine, &self.init)
     }
 
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
@@ -221,7 +226,8 @@ op! {
 
 impl Operation for GroupNorm {
     fn check(&self) -> Result<(), Problem> {
-        positive_eps("group_norm", self.eps)
+        positive_eps("group_norm", self.eps)?;
+        fills("group_norm", self.affine, &self.init)
     }
 
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
@@ -260,7 +266,8 @@ op! {
 
 impl Operation for InstanceNorm2d {
     fn check(&self) -> Result<(), Problem> {
-        positive_eps("instance_norm2d", self.eps)
+        positive_eps("instance_norm2d", self.eps)?;
+        fills("instance_norm2d", self.affine, &self.init)
     }
 
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
@@ -373,6 +380,15 @@ fn scale_and_shift(features: usize, affine: bool, init: &Option<Init>) -> Vec<Pa
         ParamDecl::weight("weight", [features], init.clone().unwrap_or(Init::Ones)),
         ParamDecl::weight("bias", [features], Init::Zeros),
     ]
+}
+
+/// Refuses an `init` of a norm that has nothing to be filled.
+fn fills(op: &str, affine: bool, init: &Option<Init>) -> Result<(), Problem> {
+    if affine || init.is_none() {
+        return Ok(());
+    }
+    let problem = bad_value(format!("`init` fills the weight, and `{op}` has none where it is not `affine`"));
+    Err(problem.hint("leave `init` out, or say `affine = true`"))
 }
 
 fn positive_eps(op: &str, eps: f64) -> Result<(), Problem> {
