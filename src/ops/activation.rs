@@ -177,8 +177,7 @@ impl Pointwise for Celu {
 op! {
     /// x to a power, `x ** 3`, as `torch.pow` with a number as the exponent (`aten.pow.Tensor_Scalar`). Any shape.
     ///
-    /// Of negative x it is NaN where the exponent is no integer, of 0 infinite where it is negative, and 1, with gradient 0, of
-    /// anything to the power of 0. A number to the power of x is `exp`. Where the exponent is learned, write `exp(p * log(x))` for positive x: `x -> log -> mul(p) -> exp`.
+    /// Of negative x it is NaN where the exponent is no integer, of 0 infinite where it is negative. A number to the power of x is `exp`. Where the exponent is learned, write `exp(p * log(x))` for positive x: `x -> log -> mul(p) -> exp`.
     pub struct Pow = "pow", First {
         /// the power
         exponent: f64,

@@ -227,9 +227,7 @@ pub(super) unsafe fn pow<S: Simd>(x: S::F, exponent: f32) -> S::F {
                 S::select(S::gt(zero, x), below, y)
             }
         };
-        // of anything to the power of 0 it is 1
-        let nan = if exponent == 0.0 { S::splat(1.0) } else { x };
-        S::select(S::is_nan(x), nan, signed)
+        S::select(S::is_nan(x), x, signed)
     }
 }
 
