@@ -11,7 +11,7 @@ use crate::diag::{At, Code, Diagnostic, Diagnostics, Problem, Result, short, sug
 use crate::graph::OWN_OUTPUT;
 use crate::io::labels::Labels;
 use crate::io::open;
-use crate::io::preprocess::Preprocess;
+use crate::io::preprocess::{Preprocess, Resize};
 use crate::io::tensors::Wanted;
 use crate::ops::shape::Shape;
 use crate::resolve::Program;
@@ -261,14 +261,20 @@ fn entry(preprocess: &mut Preprocess, name: &str, value: &Value<'_>) -> std::res
         Value::Int(size @ 1..=65536) => Some(*size as u32),
         _ => None,
     };
+    let pair = |value: &Value<'_>| match value {
+        Value::List(list) if list.len() == 2 => size(&list[0]).zip(size(&list[1])),
+        _ => None,
+    };
+    let sizes = "a size from 1 to 65536, or a pair";
     match name {
-        "resize" => preprocess.resize = Some(size(value).ok_or_else(|| wrong("a size from 1 to 65536"))?),
+        "resize" => {
+            let both = pair(value).map(|(height, width)| Resize::Both(height, width));
+            let resize = both.or_else(|| size(value).map(Resize::Shorter));
+            preprocess.resize = Some(resize.ok_or_else(|| wrong(sizes))?);
+        }
         "crop" => {
-            let pair = match value {
-                Value::List(list) if list.len() == 2 => size(&list[0]).zip(size(&list[1])),
-                one => size(one).map(|size| (size, size)),
-            };
-            preprocess.crop = Some(pair.ok_or_else(|| wrong("a size from 1 to 65536, or a pair"))?);
+            let crop = pair(value).or_else(|| size(value).map(|size| (size, size)));
+            preprocess.crop = Some(crop.ok_or_else(|| wrong(sizes))?);
         }
         "interpolation" => {
             let word = if let Value::Word(word) | Value::Str(word) = value { Some(word) } else { None };

@@ -15,8 +15,8 @@ use crate::tensor::Tensor;
 /// What happens to a picture before the network sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preprocess {
-    /// The length of the shorter side after resizing; without it nothing is resized.
-    pub resize: Option<u32>,
+    /// Without it nothing is resized.
+    pub resize: Option<Resize>,
     /// (height, width) that are kept of the middle; without it the input's size.
     pub crop: Option<(u32, u32)>,
     pub interpolation: Resample,
@@ -24,6 +24,42 @@ pub struct Preprocess {
     pub mean: [f64; 3],
     /// What the rest is divided by.
     pub std: [f64; 3],
+}
+
+/// What a picture is resized to before it is cropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// The length of the shorter side; the picture keeps its shape.
+    Shorter(u32),
+    /// Height and width, whatever the picture's shape: timm's `crop_mode` "squash".
+    Both(u32, u32),
+}
+
+impl Resize {
+    /// The same for a network of another input size, each side in proportion, to the nearest pixel.
+    fn scaled(self, from: (u32, u32), to: (u32, u32)) -> Resize {
+        let side = |side: u32, from: u32, to: u32| {
+            ((f64::from(side) * f64::from(to) / f64::from(from.max(1))).round() as u32).max(1)
+        };
+        match self {
+            Resize::Shorter(short) => Resize::Shorter(side(short, from.0.min(from.1), to.0.min(to.1))),
+            Resize::Both(height, width) => Resize::Both(side(height, from.0, to.0), side(width, from.1, to.1)),
+        }
+    }
+
+    fn is_empty(self) -> bool {
+        matches!(self, Resize::Shorter(0) | Resize::Both(0, _) | Resize::Both(_, 0))
+    }
+}
+
+/// As a spec says it: `256`, `(256, 320)`.
+impl fmt::Display for Resize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Resize::Shorter(short) => write!(f, "{short}"),
+            Resize::Both(height, width) => write!(f, "({height}, {width})"),
+        }
+    }
 }
 
 impl Default for Preprocess {
@@ -36,14 +72,12 @@ impl Default for Preprocess {
 
 impl Preprocess {
     /// The same for a network of another input size, where the spec does not say: crops to that size and scales
-    /// `resize` in proportion (of the shorter sides, to the nearest pixel).
+    /// `resize` in proportion (a single length by the shorter sides).
     pub fn scaled(&self, from: (u32, u32), to: (u32, u32)) -> Preprocess {
         if from == to {
             return self.clone();
         }
-        let (old, new) = (f64::from(from.0.min(from.1).max(1)), f64::from(to.0.min(to.1)));
-        let resize = self.resize.map(|resize| ((f64::from(resize) * new / old).round() as u32).max(1));
-        Preprocess { resize, crop: None, ..self.clone() }
+        Preprocess { resize: self.resize.map(|resize| resize.scaled(from, to)), crop: None, ..self.clone() }
     }
 
     /// Whether it makes what an input [N, C, H, W] takes; `input` is [C, H, W].
@@ -54,8 +88,8 @@ impl Preprocess {
             return Err(bad(format!("a picture has 1 or 3 channels, the network's input has {channels}"))
                 .hint("give the input as a tensor: `--input x.safetensors` or `--input x.npy`"));
         }
-        if self.resize == Some(0) {
-            return Err(bad("`resize` must be at least 1, got 0".into()));
+        if let Some(resize) = self.resize.filter(|resize| resize.is_empty()) {
+            return Err(bad(format!("`resize` must be at least 1, got {resize}")));
         }
         if let Some(std) = self.std.iter().find(|std| !std.is_finite() || **std as f32 == 0.0) {
             return Err(bad(format!("`std` must be finite and not 0, got {std}")));
@@ -157,7 +191,8 @@ impl Preprocess {
         let (w, h) = (picture.width() as u64, picture.height() as u64);
         let (full_w, full_h) = match self.resize {
             None => (w, h),
-            Some(short) => {
+            Some(Resize::Both(height, width)) => (u64::from(width), u64::from(height)),
+            Some(Resize::Shorter(short)) => {
                 // torchvision's `int(size * long / short)`
                 let long = (f64::from(short) * w.max(h) as f64 / w.min(h) as f64) as u64;
                 if w <= h { (u64::from(short), long) } else { (long, u64::from(short)) }
@@ -210,8 +245,11 @@ fn pair(height: usize, width: usize) -> String {
 impl fmt::Display for Preprocess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "preprocess: RGB")?;
-        if let Some(resize) = self.resize {
-            write!(f, ", shorter side to {resize} ({})", self.interpolation.name())?;
+        let interpolation = self.interpolation.name();
+        match self.resize {
+            Some(Resize::Shorter(short)) => write!(f, ", shorter side to {short} ({interpolation})")?,
+            Some(Resize::Both(height, width)) => write!(f, ", resized to {height} x {width} ({interpolation})")?,
+            None => {}
         }
         match self.crop {
             Some((height, width)) => write!(f, ", centre crop {height} x {width}")?,

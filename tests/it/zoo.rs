@@ -6,6 +6,7 @@ use std::path::Path;
 
 use archc::stages::compile::Compiled;
 use archc::stages::graph::{NodeId, key};
+use archc::stages::io::preprocess::Resize;
 use archc::stages::ops::Role;
 use archc::stages::zoo;
 use archc::{Model, Spec};
@@ -76,7 +77,12 @@ fn faults(name: &str, row: &Value) -> Vec<String> {
     };
     let input = typed.graph().inputs().values().next().map(|id| typed.shape(*id).dims.clone()).unwrap_or_default();
     let crop = preprocess.crop.unwrap_or((input[1] as u32, input[2] as u32));
-    same("resize", preprocess.resize.into(), &theirs["resize"]);
+    let resize = match preprocess.resize {
+        Some(Resize::Shorter(short)) => short.into(),
+        Some(Resize::Both(height, width)) => serde_json::json!([height, width]),
+        None => serde_json::Value::Null,
+    };
+    same("resize", resize, &theirs["resize"]);
     same("crop", serde_json::json!([crop.0, crop.1]), &serde_json::json!([theirs["crop"], theirs["crop"]]));
     same("mean", serde_json::json!(preprocess.mean), &theirs["mean"]);
     same("std", serde_json::json!(preprocess.std), &theirs["std"]);

@@ -3,7 +3,7 @@ use archc_base::Resample;
 use super::super::Draws;
 use super::{Augment, augmented, colour, geometry, policy};
 use crate::io::picture::Rgb;
-use crate::io::preprocess::Preprocess;
+use crate::io::preprocess::{Preprocess, Resize};
 
 /// tests/reference/augment.py
 fn reference() -> serde_json::Map<String, serde_json::Value> {
@@ -118,7 +118,7 @@ fn chances_and_ranges_are_kept() {
 #[test]
 fn without_changes_a_sample_is_what_evaluation_sees() {
     let picture = noise(50, 20);
-    let preprocess = Preprocess { resize: Some(18), ..Preprocess::default() };
+    let preprocess = Preprocess { resize: Some(Resize::Shorter(18)), ..Preprocess::default() };
     for input in [[3, 16, 16], [1, 16, 20], [3, 40, 60]] {
         let seen = preprocess.apply(&picture, input).unwrap();
         let made = augmented(&picture, &preprocess, input, &[], &mut Draws::named(0, "")).unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::diag::short;
 use crate::io::open;
-use crate::io::preprocess::Preprocess;
+use crate::io::preprocess::{Preprocess, Resize};
 
 /// The file's name.
 pub(super) const FILE: &str = "config.json";
@@ -120,7 +120,8 @@ fn architecture(text: &str) -> Result<Option<Architecture>, String> {
     Ok(Some(Architecture { name: name.to_string(), classes: classes(root, own), input }))
 }
 
-/// timm's transform of evaluation: the shorter side to `size / crop_pct`, then the middle. None for no pictures in colour.
+/// timm's transform of evaluation: the shorter side to `size / crop_pct`, or both sides, which is its "squash", then the
+/// middle. None for no pictures in colour.
 fn preprocess(own: &Map<String, Value>) -> Result<Option<Prepared>, String> {
     let Some(size) = own.get("input_size") else { return Ok(None) };
     let size: Option<Vec<u64>> = size.as_array().and_then(|size| size.iter().map(Value::as_u64).collect());
@@ -130,13 +131,23 @@ fn preprocess(own: &Map<String, Value>) -> Result<Option<Prepared>, String> {
         _ => return Err("has an `input_size` that is no [channels, height, width]".into()),
     };
     let mode = own.get("crop_mode").and_then(Value::as_str).unwrap_or("center");
-    if mode != "center" || height != width {
+    let is_known = match mode {
+        "squash" => true,
+        "center" => height == width,
+        _ => false,
+    };
+    if !is_known {
         return Err(format!("prepares pictures by `crop_mode` {mode:?} to {height} x {width}, which archc does not"));
     }
     let share = own.get("crop_pct").map_or(Some(0.875), Value::as_f64);
-    let resize =
-        share.map(|share| (f64::from(height) / share).floor()).filter(|resize| (1.0..=65536.0).contains(resize));
-    let resize = resize.ok_or("has a `crop_pct` that cannot be meant")? as u32;
+    let enlarged = |side: u32| {
+        let side = share.map(|share| (f64::from(side) / share).floor()).filter(|side| (1.0..=65536.0).contains(side));
+        side.map(|side| side as u32).ok_or("has a `crop_pct` that cannot be meant")
+    };
+    let resize = match mode {
+        "squash" => Resize::Both(enlarged(height)?, enlarged(width)?),
+        _ => Resize::Shorter(enlarged(height)?),
+    };
     let word = own.get("interpolation").map_or(Some("bicubic"), Value::as_str);
     let interpolation = word.and_then(Resample::named).ok_or("has an `interpolation` that archc does not know")?;
     let three = |name: &str, default: [f64; 3]| {
@@ -178,7 +189,11 @@ mod tests {
         assert_eq!(parse(r#"{"architectures": ["ViTModel"], "image_size": 224}"#), Ok(Pretrained::default()));
         let said = |own: &str| parse(&format!(r#"{{"pretrained_cfg": {{{own}}}}}"#));
         let plain = said(r#""input_size": [3, 224, 224]"#).unwrap().preprocess.unwrap().0;
-        assert_eq!((plain.resize, plain.crop), (Some(256), Some((224, 224))));
+        assert_eq!((plain.resize, plain.crop), (Some(Resize::Shorter(256)), Some((224, 224))));
+        let squashed = said(r#""input_size": [3, 448, 336], "crop_pct": 0.95, "crop_mode": "squash""#).unwrap();
+        let (squashed, size) = squashed.preprocess.unwrap();
+        assert_eq!((squashed.resize, squashed.crop), (Some(Resize::Both(471, 353)), Some((448, 336))));
+        assert_eq!(size, (448, 336));
         assert_eq!((plain.interpolation, plain.mean[0]), (Resample::Bicubic, 0.485));
         // spectrograms and the like
         assert_eq!(said(r#""input_size": [1, 128, 1024]"#).unwrap().preprocess, None);
@@ -190,7 +205,8 @@ mod tests {
             (r#""input_size": [3, 224, 224], "interpolation": "lanczos""#, "an `interpolation`"),
             (r#""input_size": [3, 224, 224], "mean": [0.5]"#, "a `mean`"),
             (r#""input_size": [3, 224, 224], "std": [0.5, "a", 1]"#, "a `std`"),
-            (r#""input_size": [3, 224, 224], "crop_mode": "squash""#, "\"squash\""),
+            (r#""input_size": [3, 224, 224], "crop_mode": "border""#, "\"border\""),
+            (r#""input_size": [3, 224, 224], "crop_mode": "squash", "crop_pct": 0"#, "a `crop_pct`"),
             (r#""input_size": [3, 224, 320]"#, "224 x 320"),
         ] {
             let told = said(own).map(|said| said.preprocess);

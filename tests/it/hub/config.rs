@@ -90,7 +90,7 @@ fn what_is_odd_is_said_and_not_kept() {
     for (body, message) in [
         ("{", "is no JSON"),
         (r#"{"pretrained_cfg": {"input_size": 3}}"#, "has an `input_size`"),
-        (r#"{"pretrained_cfg": {"input_size": [3, 8, 8], "crop_mode": "squash"}}"#, "by `crop_mode` \"squash\""),
+        (r#"{"pretrained_cfg": {"input_size": [3, 8, 8], "crop_mode": "border"}}"#, "by `crop_mode` \"border\""),
     ] {
         server.put(config("x/c"), Reply::small(body.as_bytes()));
         let told = text(&hub.pretrained("x/c", &()).expect_err("it is odd"));
