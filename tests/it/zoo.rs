@@ -83,7 +83,11 @@ fn faults(name: &str, row: &Value) -> Vec<String> {
         None => serde_json::Value::Null,
     };
     same("resize", resize, &theirs["resize"]);
-    same("crop", serde_json::json!([crop.0, crop.1]), &serde_json::json!([theirs["crop"], theirs["crop"]]));
+    let wanted = match &theirs["crop"] {
+        Value::Array(sides) => Value::Array(sides.clone()),
+        side => serde_json::json!([side, side]),
+    };
+    same("crop", serde_json::json!([crop.0, crop.1]), &wanted);
     same("mean", serde_json::json!(preprocess.mean), &theirs["mean"]);
     same("std", serde_json::json!(preprocess.std), &theirs["std"]);
     let interpolation = format!("{:?}", preprocess.interpolation).to_lowercase();

@@ -121,12 +121,17 @@ def fit(module, x, seed=1):
     generator = torch.Generator().manual_seed(seed)
     for name, p in module.named_parameters():
         with torch.no_grad():
-            if name.endswith(("layer_scale", "gamma", "weight")) and (p.dim() == 1 or "layer_scale" in name):
+            scales = ("layer_scale", "gamma", "gamma_1", "gamma_2", "weight")
+            if name.endswith(scales) and (p.dim() == 1 or "layer_scale" in name):
                 p.uniform_(0.6, 1.4, generator=generator)
                 if LAST_NORM.search(name):
                     p.mul_(0.2)  # as in trained ResNets: a random deep one of full scale magnifies every rounding
             elif not p.any():  # what starts at zero: biases, a ViT's class token
                 p.normal_(0, 0.1, generator=generator)
+            elif name.endswith("bias_table"):
+                p.normal_(0, 0.5, generator=generator)
+            elif p.dim() == 2 and p.std() * p.shape[1] ** 0.5 < 0.5:  # so that attention is to some places more than to others
+                p.mul_(1 / (p.std() * p.shape[1] ** 0.5))
     norms = [m for m in module.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     training = module.training  # some run further heads where the module, not its parts, is in training
     module.eval()

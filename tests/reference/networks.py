@@ -73,6 +73,57 @@ swin_large_patch4_window7_224 swin_large_patch4_window12_384 swin_s3_tiny_224 sw
 swinv2_tiny_window8_256 swinv2_tiny_window16_256 swinv2_small_window8_256 swinv2_small_window16_256 swinv2_base_window8_256
 swinv2_base_window16_256 swinv2_base_window12_192 swinv2_large_window12_192 swinv2_base_window12to16_192to256
 swinv2_large_window12to16_192to256 swinv2_base_window12to24_192to384 swinv2_large_window12to24_192to384
+vit_base_patch16_224_miil vit_small_patch16_36x1_224 vit_small_patch16_18x2_224 vit_base_patch16_18x2_224
+vit_base_patch16_plus_240 vit_base_patch32_plus_256 vit_base_patch16_rpn_224 vit_base_patch16_xp_224
+vit_large_patch14_xp_224 vit_huge_patch14_xp_224 vit_base_patch16_gap_224 vit_huge_patch14_gap_224
+vit_huge_patch16_gap_448 vit_giant_patch16_gap_224 vit_medium_patch16_gap_240 vit_medium_patch16_gap_256
+vit_medium_patch16_gap_384 vit_betwixt_patch16_gap_256 eva_large_patch14_336 vit_base_patch16_clip_384
+vit_large_patch14_clip_336 vit_huge_patch14_clip_336 vit_gigantic_patch14_clip_378 vit_base_patch32_siglip_gap_256
+vit_large_patch16_siglip_gap_256 vit_large_patch16_siglip_gap_384 vit_large_patch16_siglip_gap_512
+vit_so400m_patch16_siglip_gap_256 vit_so400m_patch16_siglip_gap_384 vit_so400m_patch16_siglip_gap_512
+vit_giantopt_patch16_siglip_gap_256 vit_giantopt_patch16_siglip_gap_384 vit_wee_patch16_reg1_gap_256
+vit_pwee_patch16_reg1_gap_256 vit_dwee_patch16_reg1_gap_256 vit_dpwee_patch16_reg1_gap_256
+vit_little_patch16_reg1_gap_256 vit_dlittle_patch16_reg1_gap_256 vit_medium_patch16_reg1_gap_256
+vit_betwixt_patch16_reg1_gap_256 vit_so150m_patch16_reg4_gap_256 vit_so150m_patch16_reg4_gap_384
+vit_so150m_patch16_reg4_map_256 vit_so150m2_patch16_reg1_gap_256 vit_so150m2_patch16_reg1_gap_384
+vit_so150m2_patch16_reg1_gap_448 aimv2_large_patch14_224 aimv2_large_patch14_336 aimv2_large_patch14_448
+aimv2_huge_patch14_224 aimv2_huge_patch14_336 aimv2_huge_patch14_448 aimv2_1b_patch14_224 aimv2_1b_patch14_336
+aimv2_1b_patch14_448 aimv2_3b_patch14_224 aimv2_3b_patch14_336 aimv2_3b_patch14_448 beit3_base_patch16_224
+beit3_large_patch16_224 beit3_giant_patch14_224 beit3_giant_patch14_336 vit_base_patch16_radio_v3
+vit_large_patch16_radio_v3 vit_huge_patch16_radio_v3 vit_giant_patch16_radio_v3 vit_huge_patch16_radio_v4
+vit_so400m_patch16_radio_v4 vit_intern300m_patch14_448 vit_base_patch14_reg1_tipsv2 vit_large_patch14_reg1_tipsv2
+vit_so400m_patch14_reg1_tipsv2 vit_giant_patch14_reg1_tipsv2 test_vit test_vit2 test_vit3 test_vit4
+eva_giant_patch14_224 eva_giant_patch14_336 eva_giant_patch14_560 eva_giant_patch14_clip_224 eva02_tiny_patch14_224
+eva02_tiny_patch14_336 eva02_small_patch14_224 eva02_small_patch14_336 eva02_base_patch14_224 eva02_base_patch14_448
+eva02_large_patch14_224 eva02_large_patch14_448 eva02_base_patch16_clip_224 eva02_large_patch14_clip_224
+eva02_large_patch14_clip_336 eva02_enormous_patch14_clip_224 vit_medium_patch16_rope_reg1_gap_256
+vit_mediumd_patch16_rope_reg1_gap_256 vit_betwixt_patch16_rope_reg4_gap_256 vit_base_patch16_rope_reg1_gap_256
+vit_small_patch16_rope_224 vit_base_patch16_rope_224 vit_large_patch16_rope_224 vit_small_patch16_rope_ape_224
+vit_base_patch16_rope_ape_224 vit_large_patch16_rope_ape_224 vit_small_patch16_rope_mixed_224
+vit_base_patch16_rope_mixed_224 vit_large_patch16_rope_mixed_224 vit_small_patch16_rope_mixed_ape_224
+vit_base_patch16_rope_mixed_ape_224 vit_large_patch16_rope_mixed_ape_224 vit_pe_core_tiny_patch16_384
+vit_pe_core_small_patch16_384 vit_pe_core_base_patch16_224 vit_pe_core_large_patch14_336
+vit_pe_core_gigantic_patch14_448 vit_pe_lang_large_patch14_448 vit_pe_lang_gigantic_patch14_448
+vit_pe_spatial_tiny_patch16_512 vit_pe_spatial_small_patch16_512 vit_pe_spatial_base_patch16_512
+vit_pe_spatial_large_patch14_448 vit_pe_spatial_gigantic_patch14_448 vit_tiny_patch16_dinov3_qkvb
+vit_small_patch16_dinov3 vit_small_patch16_dinov3_qkvb vit_small_plus_patch16_dinov3
+vit_small_plus_patch16_dinov3_qkvb vit_base_patch16_dinov3 vit_base_patch16_dinov3_qkvb vit_large_patch16_dinov3
+vit_large_patch16_dinov3_qkvb vit_huge_plus_patch16_dinov3 vit_huge_plus_patch16_dinov3_qkvb vit_7b_patch16_dinov3
+vit_small_patch16_lingbot vit_base_patch16_lingbot vit_large_patch16_lingbot vit_giant_patch16_lingbot
+vit_base_patch16_sapiens2 vit_large_patch16_sapiens2 vit_huge_patch16_sapiens2 vit_giant_patch16_sapiens2
+vit_5b_patch16_sapiens2
+convnext_atto_rms convnext_zepto_rms convnext_zepto_rms_ols convnextv2_huge test_convnext test_convnext2
+test_convnext3
+vit_relpos_small_patch16_224 vit_relpos_medium_patch16_224 vit_relpos_base_patch16_224
+vit_relpos_base_patch16_plus_240 vit_srelpos_small_patch16_224 vit_srelpos_medium_patch16_224
+vit_relpos_medium_patch16_cls_224 vit_relpos_base_patch16_cls_224 vit_relpos_base_patch16_clsgap_224
+vit_relpos_small_patch16_rpn_224 vit_relpos_medium_patch16_rpn_224 vit_relpos_base_patch16_rpn_224
+vit_relpos_base_patch32_plus_rpn_256 test_vit_relpos maxvit_pico_rw_256 maxvit_nano_rw_256 maxvit_tiny_rw_224
+maxvit_tiny_rw_256 maxvit_rmlp_pico_rw_256 maxvit_rmlp_nano_rw_256 maxvit_rmlp_tiny_rw_256 maxvit_rmlp_small_rw_224
+maxvit_rmlp_small_rw_256 maxvit_rmlp_base_rw_224 maxvit_rmlp_base_rw_384 maxvit_tiny_tf_224 maxvit_tiny_tf_384
+maxvit_tiny_tf_512 maxvit_small_tf_224 maxvit_small_tf_384 maxvit_small_tf_512 maxvit_base_tf_224 maxvit_base_tf_384
+maxvit_base_tf_512 maxvit_large_tf_224 maxvit_large_tf_384 maxvit_large_tf_512 maxvit_xlarge_tf_224
+maxvit_xlarge_tf_384 maxvit_xlarge_tf_512 test_maxvit
 """.split()
 
 CONVOLUTIONAL = """
@@ -105,6 +156,18 @@ ghostnetv2_160
 repghostnet_050 repghostnet_058 repghostnet_080 repghostnet_100 repghostnet_111 repghostnet_130 repghostnet_150
 repghostnet_200 repvgg_a0 repvgg_a1 repvgg_a2 repvgg_b0 repvgg_b1 repvgg_b1g4 repvgg_b2 repvgg_b2g4 repvgg_b3
 repvgg_b3g4 repvgg_d2se
+resnext101_32x32d resnet50_gn seresnet200d seresnet269d senet154 resnetrs270 resnetrs350 resnetrs420 ecaresnetlight
+ecaresnet50d ecaresnet101d ecaresnet200d ecaresnet269d ecaresnet26t ecaresnet50t ecaresnext26t_32x4d
+ecaresnext50t_32x4d seresnextaa201d_32x8d efficientnet_b8 efficientnet_l2 tf_efficientnet_b8 tf_efficientnet_l2
+efficientnet_es efficientnet_es_pruned efficientnet_em efficientnet_el efficientnet_el_pruned tf_efficientnet_es
+tf_efficientnet_em tf_efficientnet_el tinynet_a tinynet_b tinynet_c tinynet_d tinynet_e efficientnetv2_xl
+efficientnetv2_rw_m tf_efficientnetv2_xl test_efficientnet mobilenet_edgetpu_100 mobilenet_edgetpu_v2_xs
+mobilenet_edgetpu_v2_s mobilenet_edgetpu_v2_m mobilenet_edgetpu_v2_l mobilenetv3_large_150d mobilenetv3_rw lcnet_035 mobilenetv4_conv_aa_medium
+mobilenetv4_conv_aa_large hardcorenas_a hardcorenas_b hardcorenas_c hardcorenas_d hardcorenas_e hardcorenas_f fbnetv3_b fbnetv3_d fbnetv3_g
+mixnet_xl mixnet_xxl tf_mixnet_s tf_mixnet_m tf_mixnet_l
+regnety_640 regnety_1280 regnety_2560 regnetv_040 regnetv_064 regnetz_005 regnetz_040 regnetz_040_h legacy_seresnet18
+legacy_seresnet34 legacy_seresnet50 legacy_seresnet101 legacy_seresnet152 legacy_seresnext26_32x4d
+legacy_seresnext50_32x4d legacy_seresnext101_32x4d legacy_senet154 densenet264d densenetblur121d
 """.split()
 
 # DINOv2 with registers as its authors have it, and timm's network without.
@@ -139,6 +202,14 @@ FORMS = {
     "swin_tiny_patch4_window7_224(classes = 0)": ("swin_tiny_patch4_window7_224", {"num_classes": 0}),
     "swin_tiny_patch4_window7_224(size = 160)": ("swin_tiny_patch4_window7_224", {"img_size": 160}),
     "swinv2_tiny_window8_256(size = 192)": ("swinv2_tiny_window8_256", {"img_size": 192}),
+    "eva02_tiny_patch14_224(size = 252)": ("eva02_tiny_patch14_224", {"img_size": 252}),
+    "vit_small_patch16_rope_mixed_224(size = 192)": ("vit_small_patch16_rope_mixed_224", {"img_size": 192}),
+    "vit_tiny_patch16_dinov3_qkvb(classes = 10, size = 208)": (
+        "vit_tiny_patch16_dinov3_qkvb",
+        {"num_classes": 10, "img_size": 208},
+    ),
+    "test_vit_relpos(size = 192)": ("test_vit_relpos", {"img_size": 192}),
+    "test_maxvit(size = 192)": ("test_maxvit", {"img_size": 192}),
 }
 
 HEADS = [f"{name}(aux = true)" for name in HEADED]
@@ -210,12 +281,12 @@ def preprocess(name):
     if bare is None:
         model, extra = timms(name)
         cfg = timm.models.get_pretrained_cfg(model)
-        # a picture that timm squashes into a square keeps its shape here, and its middle is cut out
         assert cfg.crop_mode in ("center", "squash"), f"{name} is given pictures in another way"
-        crop = extra.get("img_size", cfg.input_size[-1])
+        sides = [extra["img_size"]] * 2 if "img_size" in extra else list(cfg.input_size[1:])
+        resize = [int(side / cfg.crop_pct) for side in sides]
         return {
-            "resize": int(crop / cfg.crop_pct),
-            "crop": crop,
+            "resize": resize if cfg.crop_mode == "squash" else resize[0],
+            "crop": sides[0] if sides[0] == sides[1] else sides,
             "interpolation": cfg.interpolation,
             "mean": list(cfg.mean),
             "std": list(cfg.std),
@@ -243,7 +314,8 @@ def published(name):
 def noise(name, batch=1, seed=0, size=None):
     """Seeded input of the size that a network declares, or of another."""
     size = size or preprocess(name)["crop"]
-    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
+    sides = size if isinstance(size, list) else [size, size]
+    return torch.randn(batch, 3, *sides, generator=torch.Generator().manual_seed(seed))
 
 
 def file_name(name):
