@@ -6,6 +6,9 @@ Twice for each network: with weights that archc initialises and exports (PyTorch
 with PyTorch's, whose batch-norm statistics fit the activations (archc loads them through `weights "file"`).
 """
 
+import json
+import pathlib
+
 import harness
 import networks
 
@@ -20,8 +23,17 @@ def main():
         if options.weights != "torch":
             table.row(name, "archc", lambda: archc_weights(bench, name, module, x))
         if options.weights != "archc":
-            table.row(name, "torch", lambda: torch_weights(bench, name, x))
+            error = table.row(name, "torch", lambda: torch_weights(bench, name, x))
+            if options.record and error is not None:
+                record(name, error)
     table.finish()
+
+
+def record(name, error):
+    path = pathlib.Path(__file__).with_name("zoo.json")
+    rows = json.loads(path.read_text())
+    rows[name]["error"] = float(f"{error:.1e}")
+    networks.write(path, rows)
 
 
 def archc_weights(bench, name, module, x):

@@ -39,6 +39,7 @@ def arguments(text):
     parser.add_argument("--run", default="", help="more options for `archc run`, in one string: --run='--device cuda'")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--weights", choices=["both", "archc", "torch"], default="both", help="whose weights to use")
+    parser.add_argument("--record", action="store_true", help="write the errors with PyTorch's weights into zoo.json")
     parser.add_argument("--zoo", help="take the networks from the files of this folder, not from those in the binary")
     parser.add_argument("--size", type=int, help="of pictures, where a network takes others than its own")
     parser.add_argument("--keep", help="keep specs, weights and outputs in this folder")
@@ -184,10 +185,13 @@ class Table:
         print(f"{'network':22} {'weights':8} {'keys':>5} {'archc':>9} {'torch f32':>9}  verdict", flush=True)
 
     def row(self, name, whose, compare):
+        """The error, where it is within the promise."""
         try:
             keys, error, own = compare()
             held = error <= max(LIMIT, 10 * own)
             print(f"{name:22} {whose:8} {keys:5} {error:9.1e} {own:9.1e}  {'ok' if held else 'TOO FAR'}", flush=True)
+            if held:
+                return error
         except (Failure, subprocess.TimeoutExpired, OSError, KeyError) as e:
             held = False
             print(f"{name:22} {whose:8} FAILED {e}", flush=True)

@@ -4,6 +4,7 @@ The weights are never downloaded: the modules are built with `weights=None`, so 
 and the values are random.
 """
 
+import json
 import re
 
 import timm
@@ -316,6 +317,12 @@ def noise(name, batch=1, seed=0, size=None):
     size = size or preprocess(name)["crop"]
     sides = size if isinstance(size, list) else [size, size]
     return torch.randn(batch, 3, *sides, generator=torch.Generator().manual_seed(seed))
+
+
+def write(path, table):
+    """The table of networks as a file, a row a line, in their order."""
+    rows = (f"{json.dumps(n)}: {json.dumps(table[n])}" for n in NETWORKS if n in table)
+    path.write_text("{\n" + ",\n".join(rows) + "\n}\n")
 
 
 def file_name(name):
