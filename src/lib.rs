@@ -54,7 +54,7 @@
 //! - `zoo`: the networks and blocks that ship with archc, written in the language.
 //! - `graph`: the network; a node a layer, changed only by patches whose commit checks the invariants.
 //! - `resolve`: which names a file sees. `build`: an interpreter that makes layers of text. `edit`: the verbs.
-//! - `typed`: the check after the last edit.
+//! - `typed`: the check after the last edit. `outline`: a checked network as scopes, equal neighbours folded.
 //! - `weights`: files, what becomes of their tensors, initialisers. `settings`: weights, preprocessing and labels of a spec.
 //! - `net`, `opt`, `plan`, `exec`: steps with their gradients, rewrites, memory and geometry, kernels. One layout for
 //!   images: channels last.
@@ -92,6 +92,7 @@ mod merge;
 mod net;
 mod ops;
 mod opt;
+mod outline;
 mod philox;
 mod plan;
 mod resolve;
@@ -112,8 +113,8 @@ pub use diag::{Code, Diagnostics, Severity};
 pub use doctor::Diagnosis;
 pub use exec::device::Device;
 pub use face::{
-    Error, Exporter, Inputs, Message, Model, Options, Outputs, Place, Results, Session, Spec, Start, Trained, Trainer,
-    doctor,
+    Error, Exporter, Inputs, Message, Model, Options, Outputs, Place, Results, Samples, Session, Spec, Start, Trained,
+    Trainer, doctor,
 };
 pub use source::Loader;
 pub use tensor::Tensor;

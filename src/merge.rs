@@ -120,6 +120,7 @@ fn adapter(
                 return Err(format!("{} has a bias, or looks at more than one pixel", shown(at)));
             }
             Op::Mul(mul) if mul.number.is_some() => scale *= mul.number.unwrap_or(1.0),
+            op if op.draws_always() => return Err(format!("{} draws at inference, which no weight does", shown(at))),
             Op::Identity(_) | Op::Dropout(_) | Op::Dropout2d(_) | Op::StochasticDepth(_) => {}
             _ => return Err(format!("{} is no linear map", shown(at))),
         }

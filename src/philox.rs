@@ -22,6 +22,11 @@ impl Philox {
         Philox::new(seed, name_hash(name))
     }
 
+    /// The numbers that a stream has at a step, which lie far from those of any other step.
+    pub fn at_step(seed: u64, stream: u64, step: u64) -> Philox {
+        Philox::new(seed, stream ^ step.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
     /// The four words at `index`.
     pub fn block(&self, index: u64) -> [u32; 4] {
         let [low, high] = halves(index);

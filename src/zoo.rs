@@ -85,6 +85,7 @@ files! {
     "timm_relpos.arch" of Timm,
     "timm_resnet.arch" of Timm,
     "timm_senet.arch" of Timm,
+    "timm_sequencer.arch" of Timm,
     "timm_sknet.arch" of Timm,
     "timm_swin.arch" of Timm,
     "timm_vgg.arch" of Timm,

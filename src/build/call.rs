@@ -1,6 +1,6 @@
 //! Calls of ops, blocks and networks as layers.
 
-use super::value::{BindingKind, CallArg, Callable, Target, Value};
+use super::value::{BindingKind, CallArg, Callable, Target, Value, place};
 use super::{Builder, Env, Labelled, Limit, Naming};
 use rustc_hash::FxHashMap;
 
@@ -30,7 +30,7 @@ impl<'a> Builder<'a, '_> {
                 let problem = Problem::new(Code::Duplicate, format!("`{}` is given twice", name.value));
                 return Err(problem.see(first, "first given here").at(name.span));
             }
-            fresh.push(CallArg { name: arg.name.as_ref(), value, span });
+            fresh.push(CallArg { name: arg.name.as_ref(), value, span, expr: &arg.value });
         }
         self.spend(Limit::Elements, callable.args.len() + fresh.len(), args.span)?;
         let is_new = |old: &CallArg<'a>| old.name.is_some_and(|old| named.contains_key(old.value.as_str()));
@@ -168,7 +168,7 @@ impl<'a> Builder<'a, '_> {
         op.with_attrs(&args).map_err(|found| {
             let span = found.arg.and_then(|at| changes.get(at)).map_or(span, |(name, expr)| {
                 let of_name = matches!(found.problem.code, Code::UnknownArgument | Code::Duplicate);
-                if of_name { name.span } else { expr.span }
+                if of_name { name.span } else { place(expr, &found.within) }
             });
             found.problem.note(format!("`{layer}` is a `{}`", op.name())).at(span)
         })

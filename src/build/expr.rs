@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::number;
-use super::value::{BindingKind, CallArg, Callable, Function, Place, Target, Value};
+use super::value::{BindingKind, CallArg, Callable, Function, MAX_ATTR, Place, Target, Value};
 use super::{Builder, Env, Labelled, Limit};
 use crate::diag::{At, Code, Diagnostic, Problem, Result, SHOWN, suggest};
 use crate::graph::{NodeId, path};
@@ -14,7 +14,7 @@ use crate::source::Span;
 use crate::syntax::tree::{self, Binary, Expr, ExprKind};
 
 /// Words that take arguments: initialisers, where weights come from, and the parts of a `train` block.
-const WORD_CALLS: &[&str] = &["constant", "normal", "trunc_normal", "uniform", "from", "hf", "random"];
+const WORD_CALLS: &[&str] = &["normal", "trunc_normal", "uniform", "from", "hf", "random"];
 
 impl<'a> Builder<'a, '_> {
     pub fn eval(&mut self, env: &mut Env<'a>, expr: &'a Expr) -> Result<Value<'a>> {
@@ -258,7 +258,7 @@ impl<'a> Builder<'a, '_> {
             match &arg.name {
                 Some(arg_name) => {
                     let value = self.eval(env, &arg.value)?;
-                    named.push(CallArg { name: Some(arg_name), value, span: arg.value.span });
+                    named.push(CallArg { name: Some(arg_name), value, span: arg.value.span, expr: &arg.value });
                 }
                 None => operands.push((self.eval_tensor(env, &arg.value)?, arg.value.span)),
             }
@@ -549,7 +549,7 @@ impl<'a> Builder<'a, '_> {
         }
         let (found, wanted) = match axis {
             0 => (shape.last(), "[.., features]"),
-            axis => (shape.as_image().and_then(|_| shape.axis(axis)), "[N, C, H, W]"),
+            axis => (shape.as_images().map(|(c, h, w)| [c, h, w][axis - 1]), "[N, C, H, W]"),
         };
         found.map(|dim| Value::Int(dim as i64)).ok_or_else(|| {
             Problem::new(Code::ShapeMismatch, format!("`.{}` needs {wanted}, got {shape}", field.value)).at(span)
@@ -588,6 +588,13 @@ impl<'a> Builder<'a, '_> {
         for arg in args {
             let Some(value) = arg.value.to_attr() else {
                 let what = arg.name.map_or("an argument".to_string(), |name| format!("`{}`", name.value));
+                if arg.value.weight() > MAX_ATTR {
+                    let message = format!("{what} of `{}` has more than {MAX_ATTR} values", entry.name);
+                    let problem = Problem::new(Code::TooLarge, message);
+                    return Err(problem
+                        .hint("a tensor of that size comes from a file: `buffer([..], init = from(\"file\", \"key\"))`")
+                        .at(arg.span));
+                }
                 let message = format!("{what} of `{}` cannot be {}", entry.name, arg.value.kind());
                 return Err(Problem::new(Code::TypeMismatch, message).at(arg.span));
             };
@@ -596,13 +603,13 @@ impl<'a> Builder<'a, '_> {
         (entry.make)(&attrs).map(Some).map_err(|found| {
             let Some(at) = found.arg else { return found.problem.at(span) };
             let (arg, attr) = (&args[at], &attrs[at]);
-            match (&attr.value, found.problem.code) {
+            match (attr.value.within(&found.within), found.problem.code) {
                 // a word where none is wanted is a name that nothing has
-                (Attr::Word(word), Code::TypeMismatch) => self.unknown_name(env, word).at(arg.span),
+                (Attr::Word(word), Code::TypeMismatch) => self.unknown_name(env, word).at(arg.place(&found.within)),
                 (_, Code::UnknownArgument | Code::Duplicate) => {
                     found.problem.at(arg.name.map_or(arg.span, |name| name.span))
                 }
-                _ => found.problem.at(arg.span),
+                _ => found.problem.at(arg.place(&found.within)),
             }
         })
     }

@@ -13,7 +13,7 @@ use crate::syntax::tree;
 /// What a message shows of a list, counted in values; a longer one is only named.
 const MAX_DESCRIBED: u64 = 32;
 /// No argument of an op has more values.
-const MAX_ATTR: u64 = 1 << 16;
+pub const MAX_ATTR: u64 = 1 << 16;
 /// Values lie in each other no deeper.
 pub const MAX_NESTED: usize = 100;
 
@@ -133,6 +133,24 @@ pub struct CallArg<'a> {
     pub name: Option<&'a tree::Name>,
     pub value: Value<'a>,
     pub span: Span,
+    /// As it was written.
+    pub expr: &'a tree::Expr,
+}
+
+impl CallArg<'_> {
+    /// The place of an element of the argument by its index, and so on in lists of lists; of the argument where it is not
+    /// written as a list.
+    pub fn place(&self, within: &[usize]) -> Span {
+        place(self.expr, within)
+    }
+}
+
+/// The place of an element of a list as it is written, by its index, and so on in lists of lists.
+pub fn place(expr: &tree::Expr, within: &[usize]) -> Span {
+    match (&expr.kind, within) {
+        (tree::ExprKind::List(list), [at, rest @ ..]) => list.get(*at).map_or(expr.span, |item| place(item, rest)),
+        _ => expr.span,
+    }
 }
 
 /// `let wide(c, w) = ..`, with what it sees.
@@ -261,6 +279,12 @@ impl<'a> Value<'a> {
             // `identity` and `tanh` are words too, where a word is meant
             Value::Callable(Callable { target: Target::Op(entry), args, .. }) if args.is_empty() => {
                 Attr::Word(entry.name.to_string())
+            }
+            // as is `constant(0.5)` where an initialiser is meant
+            Value::Callable(Callable { target: Target::Op(entry), args, .. })
+                if let [CallArg { value: value @ (Value::Int(_) | Value::Float(_)), .. }] = &args[..] =>
+            {
+                Attr::Call(entry.name.to_string(), vec![value.to_attr()?])
             }
             Value::WordCall(word, args) => {
                 Attr::Call(word.to_string(), args.iter().map(Value::to_attr).collect::<Option<_>>()?)

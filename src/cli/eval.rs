@@ -16,7 +16,7 @@ use crate::bind::Bound;
 use crate::compile::Compiled;
 use crate::data::{DataSource, Dataset, EvalTable, Loader, Recipe, Want, eval_folder};
 use crate::diag::{Code, Problem, and};
-use crate::exec::{Backend, Executable};
+use crate::exec::{Backend, Draw, Executable, samples};
 use crate::io::atomic;
 use crate::io::console::{print, print_json, say};
 use crate::io::results::Scores as Kind;
@@ -158,7 +158,10 @@ fn evaluate(
         false => Loss::CrossEntropy { smoothing: 0.0, weights: None },
     };
     let mut executable = Executable::new(typed, &bound, backend, batch)?;
+    let draw = Draw { seed: args.exec.seed.unwrap_or(0), sample: 0 };
+    executable.set_draw(draw);
     session.report(&bound.warnings());
+    samples::remark(typed, draw.seed).iter().for_each(say);
     if let Some(preprocess) = &bound.settings().preprocess {
         say(preprocess);
     }
@@ -188,7 +191,7 @@ fn evaluate(
         let outputs = executable.run_samples(&[(wanted[0].name.as_str(), &found.input)])?;
         let Some((_, mut output)) = outputs.into_iter().next() else { continue };
         let names: Vec<String> = found.samples.iter().map(|at| files[*at].display().to_string()).collect();
-        finite.look(&wanted, &names, std::slice::from_ref(&found.input), std::iter::once(&output))?;
+        finite.look(&wanted, draw, &names, std::slice::from_ref(&found.input), std::iter::once(&output))?;
         match last {
             Some("softmax") => {
                 output.data_mut().iter_mut().for_each(|share| *share = share.max(f32::MIN_POSITIVE).ln())

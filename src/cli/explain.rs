@@ -115,6 +115,10 @@ fn op_page(entry: &Entry) -> String {
     } else if !keys.is_empty() {
         text += &format!("\nKeys after the layer's path: {}\n", keys.join(", "));
     }
+    if !entry.aten.is_empty() {
+        let names: Vec<String> = entry.aten.iter().map(|name| format!("aten::{name}")).collect();
+        text += &format!("\nIn PyTorch's graphs: {}\n", names.join(", "));
+    }
     text
 }
 
@@ -284,7 +288,11 @@ mod tests {
         let page = op_page(crate::ops::find("conv2d").expect("an op"));
         assert!(page.starts_with("conv2d(out, kernel, stride = 1, padding = 0,"), "{page}");
         assert!(
-            page.contains("must be given") && page.ends_with("Keys after the layer's path: weight, bias\n"),
+            page.contains("must be given") && page.contains("\nKeys after the layer's path: weight, bias\n"),
+            "{page}"
+        );
+        assert!(
+            page.ends_with("\nIn PyTorch's graphs: aten::conv2d, aten::convolution, aten::_convolution\n"),
             "{page}"
         );
         let with_keys = [

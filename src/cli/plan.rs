@@ -16,6 +16,7 @@ use crate::compile::Compiled;
 use crate::diag::{Diagnostics, one_line};
 use crate::drift::{self, Outcome as Drifted};
 use crate::edit::{Note, Report};
+use crate::exec::{Draw, samples};
 use crate::graph::path;
 use crate::io::console::{print, print_json, say};
 use crate::source::Sources;
@@ -189,6 +190,7 @@ fn report_json(sources: &Sources, report: &Report, drift: Option<&Drifted>) -> V
 /// How far each edit moves the outputs.
 fn drift(compiled: &Compiled, paths: &[PathBuf]) -> Result<Vec<Option<Drifted>>, Failure> {
     let Compiled { settings, base, typed, moved, .. } = compiled;
+    samples::remark(typed, Draw::default().seed).iter().for_each(say);
     let wanted = settings.wanted(typed);
     let names: Vec<&str> = wanted.iter().map(|one| one.name.as_str()).collect();
     let given = given(paths, &names)?;

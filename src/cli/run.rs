@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::answers::{Collected, text};
+use super::answers::{Collected, std_name, text};
 use super::args::{ExecArgs, SpecArgs, WeightArgs, positive};
 use super::backend::backend;
 use super::inputs::{Given, given};
@@ -12,7 +12,7 @@ use crate::answers::{Answer, answer, loss_of, names, overruled};
 use crate::bind::Bound;
 use crate::compile::Compiled;
 use crate::diag::{Diagnostics, Problem};
-use crate::exec::{Backend, Executable, finite, noise};
+use crate::exec::{Backend, Draw, Executable, finite, noise, samples};
 use crate::io::console::{print, say};
 use crate::io::output::{self, Drawn, Output};
 use crate::io::tensors::Wanted;
@@ -38,19 +38,39 @@ pub struct Run {
     /// Samples that are run at once; of noise, how many there are.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch: Option<usize>,
+    /// Runs of each batch, of a network that draws at inference (`dropout(always = true)`): means and standard deviations
+    /// are told, and written beside the outputs as NAME.std.
+    #[arg(long, value_name = "N", value_parser = several)]
+    pub samples: Option<u64>,
     #[command(flatten)]
     pub exec: ExecArgs,
 }
+
+/// What a standard deviation is of.
+fn several(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (2..=MOST_SAMPLES).contains(number));
+    number.ok_or_else(|| format!("expected a number from 2 to {MOST_SAMPLES}"))
+}
+
+/// Runs of a batch that may be asked for.
+const MOST_SAMPLES: u64 = 1_000_000;
 
 pub fn run(session: &mut Session, args: &Run) -> Outcome {
     let model = session.compile(&args.spec)?;
     let compiled = model.compiled();
     // what can be refused early is refused before weights are read
+    if args.samples.is_some() {
+        samples::check(&compiled.typed)?;
+    }
     let outputs: Vec<Output> = args.output.iter().map(|path| Output::of(path)).collect::<Result<_, _>>()?;
     let inputs: Vec<&str> = compiled.typed.graph().inputs().keys().map(String::as_str).collect();
     let given = given(&args.input, &inputs)?;
     let batch = batch(args, &given);
-    let shapes = shapes(compiled, if given.is_noise() { batch } else { given.len() });
+    let mut shapes = shapes(compiled, if given.is_noise() { batch } else { given.len() });
+    if args.samples.is_some() {
+        let stds: Vec<_> = shapes.iter().map(|(name, shape)| (std_name(name), shape.clone())).collect();
+        shapes.extend(stds);
+    }
     let own = own_files(compiled, &args.spec, &args.exec.source);
     let drawn = match !given.is_noise() && gives_pixels_classes(compiled) {
         true => Drawn::Classes,
@@ -60,7 +80,8 @@ pub fn run(session: &mut Session, args: &Run) -> Outcome {
         output::check(path, &shapes, drawn)?;
         output::refuse_what_is_read(path, given.paths().chain(own.iter().map(PathBuf::as_path)))?;
     }
-    let backend = backend(&args.exec, runs(&given, batch))?;
+    let times = args.samples.map_or(1, |samples| samples as usize);
+    let backend = backend(&args.exec, runs(&given, batch).map(|runs| runs.saturating_mul(times)))?;
     args.exec.with_threads(|| execute(session, args, backend.as_ref(), compiled, &outputs, &given, batch))
 }
 
@@ -95,7 +116,7 @@ fn execute(
     let labels = names(compiled, &bound)?;
     let wanted = bound.settings().wanted(&compiled.typed);
     bound.check_memory()?;
-    let mut executable = Executable::new(&compiled.typed, &bound, backend, batch)?;
+    let executable = Executable::new(&compiled.typed, &bound, backend, batch)?;
     session.report(&bound.warnings());
     let is_noise = given.is_noise();
     // noise has no classes
@@ -106,16 +127,24 @@ fn execute(
     if let (Answer::Classes(_) | Answer::Pixels, Some(labels)) = (answer, &labels) {
         overruled(labels, &bound)?.into_iter().for_each(say);
     }
-    let mut collected = Collected::new(answer, labels, outputs.iter().any(|output| output.needs_tensors()));
+    let mut batches = Batches {
+        seed: args.exec.seed.unwrap_or(0),
+        samples: args.samples,
+        collected: Collected::new(answer, labels, outputs.iter().any(|output| output.needs_tensors())),
+        finite: Finite::new(session, &bound, backend),
+        executable,
+        wanted: &wanted,
+    };
+    if args.samples.is_none() {
+        let remark = samples::remark(&compiled.typed, batches.seed);
+        remark.iter().for_each(|remark| say(format!("{remark}: `--samples 20` gives mean and standard deviation")));
+    }
     let mut failed = Diagnostics::new();
-    let mut finite = Finite::new(session, &bound, backend);
     if is_noise {
         let noise: Vec<Tensor> =
             wanted.iter().map(|one| noise(&one.name, &one.shape, batch, args.exec.seed.unwrap_or(0))).collect();
         let names: Vec<String> = (0..batch).map(|at| format!("noise[{at}]")).collect();
-        let outputs = executable.run_samples(&named(&wanted, &noise))?;
-        finite.look(&wanted, &names, &noise, outputs.iter().map(|(_, tensor)| tensor))?;
-        collected.add(&names, outputs);
+        batches.run(&names, &noise, |look| look())?;
     } else {
         prepared(&bound, given, &wanted).iter().for_each(say);
         if given.skipped() > 0 {
@@ -131,16 +160,13 @@ fn execute(
             }
             let count = now.names.len();
             if count > 0 {
-                let outputs = executable.run_samples(&named(&wanted, &now.tensors))?;
-                bar.suspend(|| {
-                    finite.look(&wanted, &now.names, &now.tensors, outputs.iter().map(|(_, tensor)| tensor))
-                })?;
-                collected.add(&now.names, outputs);
+                batches.run(&now.names, &now.tensors, |look| bar.suspend(look))?;
             }
             bar.inc(count as u64);
         }
         bar.finish_and_clear();
     }
+    let collected = batches.collected;
     let (results, tensors) = collected.finish();
     print(&text(&results));
     for path in &args.output {
@@ -149,6 +175,48 @@ fn execute(
         }
     }
     if failed.has_errors() { Err(Failure::Status(1)) } else { Ok(()) }
+}
+
+/// A loaded network, and what has come out of it.
+struct Batches<'a> {
+    executable: Executable,
+    collected: Collected,
+    finite: Finite<'a>,
+    wanted: &'a [Wanted],
+    seed: u64,
+    /// Runs of a batch of a network that draws.
+    samples: Option<u64>,
+}
+
+impl Batches<'_> {
+    /// Runs a batch, once or as often as there are to be samples. `look` calls what may print a line.
+    fn run(
+        &mut self,
+        names: &[String],
+        tensors: &[Tensor],
+        look: impl Fn(&mut dyn FnMut() -> Result<(), Problem>) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let Batches { executable, collected, finite, wanted, seed, samples } = self;
+        let inputs = named(wanted, tensors);
+        let mut once = |draw: Draw| {
+            executable.set_draw(draw);
+            let outputs = executable.run_samples(&inputs)?;
+            look(&mut || finite.look(wanted, draw, names, tensors, outputs.iter().map(|(_, tensor)| tensor)))?;
+            Ok::<_, Problem>(outputs)
+        };
+        let Some(samples) = samples else {
+            let outputs = once(Draw { seed: *seed, sample: 0 })?;
+            collected.add(names, outputs);
+            return Ok(());
+        };
+        let mut draws = collected.draws();
+        for sample in 0..*samples {
+            let outputs = once(Draw { seed: *seed, sample })?;
+            collected.draw(&mut draws, &outputs);
+        }
+        collected.add_drawn(names, draws);
+        Ok(())
+    }
 }
 
 /// Samples that are run at once: of noise as many as are asked for, else 1; of pictures no more than there are.
@@ -211,13 +279,15 @@ impl<'a> Finite<'a> {
         Finite { session, bound, backend, is_told: !bound.warnings().is_empty() }
     }
 
-    /// Looks at a batch: what its samples are called, the inputs in the order of `wanted`, and the outputs.
+    /// Looks at a batch: the draw that it took, what its samples are called, the inputs in the order of `wanted`, and the
+    /// outputs.
     ///
     /// # Errors
     /// If the network cannot be run once more.
     pub fn look<'t>(
         &mut self,
         wanted: &[Wanted],
+        draw: Draw,
         names: &[String],
         inputs: &[Tensor],
         outputs: impl Iterator<Item = &'t Tensor>,
@@ -226,7 +296,7 @@ impl<'a> Finite<'a> {
             return Ok(());
         }
         let inputs = named(wanted, inputs);
-        let found = finite::look(self.bound.typed(), self.bound, self.backend, names, &inputs, outputs)?;
+        let found = finite::look(self.bound.typed(), self.bound, self.backend, draw, names, &inputs, outputs)?;
         if let Some(warning) = found {
             self.is_told = true;
             self.session.report(&warning.into());

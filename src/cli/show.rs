@@ -7,21 +7,27 @@ use std::sync::Arc;
 
 use super::args::{SpecArgs, positive};
 use super::session::Session;
-use super::table::{Align, bytes_of, count, giga, table, thousands};
+use super::table::{Align, bytes_of, count, fitted, giga, table, thousands};
 use super::{Failure, Outcome};
 use crate::compile;
+use crate::diag::short;
 use crate::edit::Target;
 use crate::exec::Backend;
 use crate::exec::cpu::Cpu;
 use crate::graph::{Graph, Map, Node, NodeId, key, path};
-use crate::io::console::{print, print_json};
+use crate::io::console::{self, print, print_json};
+use crate::ops::attr::Attr;
 use crate::ops::shape::Shape;
 use crate::opt;
+use crate::outline::{self, Entry, Holds, outline};
 use crate::plan::{self, Plan};
 use crate::source::Sources;
 use crate::typed::Typed;
 
-/// Show the network layer by layer.
+/// How many rows a table has that nobody asked to be long, where stdout is no terminal.
+const ROWS: usize = 40;
+
+/// Show the network layer by layer, with scopes folded so that it fits the terminal.
 #[derive(Debug, clap::Args)]
 pub struct Show {
     #[command(flatten)]
@@ -29,6 +35,9 @@ pub struct Show {
     /// Fold what lies deeper than N labels into one row.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub depth: Option<usize>,
+    /// A row for every layer and every column, however wide; equal neighbours are not folded into one row.
+    #[arg(long, conflicts_with_all = ["taps", "steps"])]
+    pub wide: bool,
     /// The base network, before the edits.
     #[arg(long)]
     pub before: bool,
@@ -58,8 +67,18 @@ pub fn run(session: &mut Session, args: &Show) -> Outcome {
         taps(typed, args.json);
         return Ok(());
     }
+    let entries = outline(typed);
+    let depth = args.depth.unwrap_or_else(|| match args.wide || args.json {
+        true => usize::MAX,
+        false => fitting_depth(&entries, console::height().map_or(ROWS, |height| height.saturating_sub(6))),
+    });
     let rows = match &args.select {
-        None => rows(&session.sources, typed, args.depth.unwrap_or(usize::MAX)),
+        None if args.wide || args.json => rows(&session.sources, typed, depth),
+        None => {
+            let mut rows = vec![];
+            folded_rows(&session.sources, typed, &entries, &Within { place: "", times: 1, depth }, &mut rows);
+            rows
+        }
         Some(selector) => {
             let places =
                 compile::select(Arc::make_mut(&mut session.sources), file, &args.spec.set, typed.graph(), selector)?;
@@ -67,19 +86,29 @@ pub fn run(session: &mut Session, args: &Show) -> Outcome {
         }
     };
     if args.json {
-        let list: Vec<Value> = rows.iter().map(Row::json).collect();
+        let list: Vec<Value> = rows.iter().map(|row| row.json(typed)).collect();
         print_json(&Value::from(list));
         return Ok(());
     }
-    let mut text = as_table(&rows);
+    let width = if args.wide { None } else { console::width() };
+    let mut text = as_table(&rows, width);
     if args.select.is_some() {
         text += &format!("\n{}\n", count(rows.len(), "place"));
     } else {
         let (parameters, macs) = totals(typed);
         text += &format!("\nparameters {}, multiply-adds {}\n", thousands(parameters), giga(macs));
+        if args.depth.is_none() && rows.len() < typed.order().len() {
+            text += &format!("{} are folded; `--wide` shows each\n", count(typed.order().len(), "layer"));
+        }
     }
     print(&text);
     Ok(())
+}
+
+/// The largest depth at which a table has no more than `limit` rows, at least 1.
+fn fitting_depth(entries: &[Entry], limit: usize) -> usize {
+    let fits = |depth: &usize| outline::count(entries, *depth) <= limit;
+    (1..=outline::depth(entries)).take_while(fits).last().unwrap_or(1)
 }
 
 /// Learned values, and multiply-adds for one sample.
@@ -93,7 +122,13 @@ struct Row {
     /// Dotted, as in keys.
     path: String,
     shown: String,
+    /// How many equal places the row stands for; its figures are theirs together.
+    times: usize,
     op: String,
+    /// The op of a layer with its arguments; of several layers, what holds them.
+    kind: Kind,
+    /// The paths that flow in.
+    inputs: Vec<String>,
     shape: Option<Shape>,
     keys: Vec<(String, Vec<usize>)>,
     parameters: u64,
@@ -103,12 +138,22 @@ struct Row {
     trained: u64,
 }
 
+/// What a row is about.
+enum Kind {
+    Layer(NodeId),
+    /// Its name in the report's JSON: a block's, `seq`, `{ }` or `range`.
+    Several(String),
+}
+
 impl Row {
     fn new(sources: &Sources, typed: &Typed, path: String, shown: String, op: String, nodes: &[NodeId]) -> Row {
         let mut row = Row {
             path,
             shown,
+            times: 1,
             op,
+            kind: Kind::Several("range".into()),
+            inputs: vec![],
             shape: nodes.last().map(|id| typed.shape(*id).clone()),
             keys: vec![],
             parameters: 0,
@@ -141,44 +186,108 @@ impl Row {
         }
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, typed: &Typed) -> Value {
         let keys: serde_json::Map<String, Value> =
             self.keys.iter().map(|(key, shape)| (key.clone(), json!(shape))).collect();
         let shape = self.shape.as_ref().map(|shape| {
             let batch = shape.batched.then(|| json!("N"));
             batch.into_iter().chain(shape.dims.iter().map(|dim| json!(dim))).collect::<Vec<Value>>()
         });
-        json!({
+        let (op, arguments, tied) = match &self.kind {
+            Kind::Several(name) => (name.as_str(), json!({}), None),
+            Kind::Layer(id) => {
+                let node = typed.graph().node(*id);
+                let arguments = node.op.attrs().into_iter().map(|(name, value)| (name.to_string(), attr_json(&value)));
+                let tied = node.tied.map(|owner| typed.graph().node(owner).path.clone());
+                (node.op.name(), Value::Object(arguments.collect()), tied)
+            }
+        };
+        let mut row = json!({
             "path": self.path,
-            "op": self.op,
+            "op": op,
+            "arguments": arguments,
+            "inputs": self.inputs,
             "shape": shape,
             "keys": keys,
             "parameters": self.parameters,
             "macs": self.macs,
             "origin": self.origin,
             "trainable": self.trained > 0,
-        })
+        });
+        if let Some(owner) = tied {
+            row["tied"] = owner.into();
+        }
+        row
     }
 }
 
-fn as_table(rows: &[Row]) -> String {
-    let heads = [
-        ("path", Align::Left),
-        ("op", Align::Left),
+/// An argument's value; a word with arguments as it is written.
+fn attr_json(value: &Attr) -> Value {
+    match value {
+        Attr::Int(value) => json!(value),
+        Attr::Float(value) => json!(value),
+        Attr::Bool(value) => json!(value),
+        Attr::None => Value::Null,
+        Attr::Str(text) | Attr::Word(text) => json!(text),
+        Attr::Call(..) => json!(value.to_string()),
+        Attr::List(list) => list.iter().map(attr_json).collect(),
+    }
+}
+
+/// A line a row. Where it is wider than the terminal, ops are cut, then columns left out from the right.
+fn as_table(rows: &[Row], width: Option<usize>) -> String {
+    let is_folded = rows.iter().any(|row| row.times > 1);
+    let times = if is_folded { vec![("x", Align::Right)] } else { vec![] };
+    let before = [("path", Align::Left), ("op", Align::Left)];
+    let behind = [
         ("output", Align::Left),
         ("parameters", Align::Right),
         ("multiply-adds", Align::Right),
         ("origin", Align::Left),
         ("trainable", Align::Left),
     ];
+    let heads: Vec<(&str, Align)> = before.into_iter().chain(times).chain(behind).collect();
     let figure = |number: u64| if number == 0 { "-".to_string() } else { thousands(number) };
     let cells = |row: &Row| {
         let shape = row.shape.as_ref().map(Shape::to_string).unwrap_or_default();
         let figures = (figure(row.parameters), figure(row.macs));
         let trainable = row.trainable().to_string();
-        vec![row.shown.clone(), row.op.clone(), shape, figures.0, figures.1, row.origin.clone(), trainable]
+        let times = is_folded.then(|| if row.times > 1 { row.times.to_string() } else { String::new() });
+        let before = [row.shown.clone(), row.op.clone()].into_iter().chain(times);
+        before.chain([shape, figures.0, figures.1, row.origin.clone(), trainable]).collect()
     };
-    table(&heads, &rows.iter().map(cells).collect::<Vec<_>>())
+    fitted(&heads, &rows.iter().map(cells).collect::<Vec<_>>(), width, Some(1))
+}
+
+/// Where a row of the outline stands: in the places that `place` selects, `times` of them, with `depth` labels to go.
+struct Within<'a> {
+    place: &'a str,
+    times: usize,
+    depth: usize,
+}
+
+/// A row a layer or a scope that lies at the depth, one for equal neighbours.
+fn folded_rows(sources: &Sources, typed: &Typed, entries: &[Entry], within: &Within, rows: &mut Vec<Row>) {
+    for entry in entries {
+        let place = format!("{}{}", within.place, entry.place);
+        let times = within.times * entry.labels.len();
+        let layers = entry.layers();
+        let mut row = match &entry.holds {
+            Holds::Scope { entries, .. } if within.depth > 1 => {
+                let inside = Within { place: &place, times, depth: within.depth - 1 };
+                folded_rows(sources, typed, entries, &inside, rows);
+                continue;
+            }
+            Holds::Scope { path, .. } => scope_row(sources, typed, path, &layers, times),
+            Holds::Layer(ids) => {
+                let first = layer_row(sources, typed, ids[0]);
+                Row { shape: first.shape.clone(), ..Row::new(sources, typed, first.path, place.clone(), first.op, ids) }
+            }
+        };
+        row.times = times;
+        row.shown = place;
+        rows.push(row);
+    }
 }
 
 /// A row a layer, or a scope that lies `depth` labels deep.
@@ -193,7 +302,7 @@ fn rows(sources: &Sources, typed: &Typed, depth: usize) -> Vec<Row> {
         .iter()
         .map(|(path, nodes)| match graph.find(path) {
             Some(id) => layer_row(sources, typed, id),
-            None => scope_row(sources, typed, path, nodes),
+            None => scope_row(sources, typed, path, nodes, 1),
         })
         .collect()
 }
@@ -203,7 +312,7 @@ fn place_row(sources: &Sources, typed: &Typed, place: &Target) -> Row {
     let nodes = place.nodes(graph);
     match place {
         Target::Layer(id) => layer_row(sources, typed, *id),
-        Target::Scope(path) => scope_row(sources, typed, path, &nodes),
+        Target::Scope(path) => scope_row(sources, typed, path, &nodes, 1),
         Target::Range { .. } => {
             let op = count(nodes.len(), "layer");
             Row::new(sources, typed, place.path(graph), place.display(graph), op, &nodes)
@@ -213,16 +322,26 @@ fn place_row(sources: &Sources, typed: &Typed, place: &Target) -> Row {
 
 fn layer_row(sources: &Sources, typed: &Typed, id: NodeId) -> Row {
     let node = typed.graph().node(id);
-    Row::new(sources, typed, node.path.clone(), path::display(&node.path), op_text(typed.graph(), node), &[id])
+    // a constant may have many values
+    let op = short(&op_text(typed.graph(), node)).into_owned();
+    let mut row = Row::new(sources, typed, node.path.clone(), path::display(&node.path), op, &[id]);
+    row.kind = Kind::Layer(id);
+    let operands = typed.graph().operands(id);
+    row.inputs = operands.into_iter().map(|operand| typed.graph().node(operand).path.clone()).collect();
+    row
 }
 
-fn scope_row(sources: &Sources, typed: &Typed, path: &str, nodes: &[NodeId]) -> Row {
+/// The scope at `path`; with the layers of all of `times` that are equal to it.
+fn scope_row(sources: &Sources, typed: &Typed, path: &str, nodes: &[NodeId], times: usize) -> Row {
     let scope = typed.graph().scope(path);
     let block = scope.and_then(|scope| scope.block.clone());
     let numbered = scope.is_some_and(|scope| scope.numbered);
     let kind = block.unwrap_or_else(|| if numbered { "seq".into() } else { "{ }".into() });
-    let op = format!("{kind}, {}", count(nodes.len(), "layer"));
+    let op = format!("{kind}, {}", count(nodes.len() / times, "layer"));
     let mut row = Row::new(sources, typed, path.to_string(), path::display(path), op, nodes);
+    row.kind = Kind::Several(kind);
+    let input = scope.and_then(|scope| scope.input);
+    row.inputs = input.into_iter().map(|input| typed.graph().node(input).path.clone()).collect();
     if let Some(output) = scope.and_then(|scope| scope.output) {
         row.shape = Some(typed.shape(output).clone());
     }

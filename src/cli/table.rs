@@ -35,6 +35,40 @@ pub fn table(heads: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A table that fits a terminal's `width`: columns that are too many are left out from the right, after the cells of the `elastic`
+/// column were cut where that is enough. The first column stays as it is.
+pub fn fitted(heads: &[(&str, Align)], rows: &[Vec<String>], width: Option<usize>, elastic: Option<usize>) -> String {
+    let length = |text: &str| text.chars().count();
+    for columns in (1..=heads.len()).rev() {
+        let mut rows: Vec<Vec<String>> = rows.iter().map(|row| row[..columns].to_vec()).collect();
+        let text = table(&heads[..columns], &rows);
+        let widest = text.lines().map(length).max().unwrap_or(0);
+        let Some(width) = width.filter(|width| widest > *width && columns > 1) else { return text };
+        let Some(elastic) = elastic.filter(|elastic| *elastic < columns) else { continue };
+        let of_column = rows.iter().map(|row| length(&one_line(&row[elastic]))).max().unwrap_or(0);
+        let room = (of_column + width).saturating_sub(widest);
+        if room >= CUT {
+            for row in &mut rows {
+                row[elastic] = cut(&row[elastic], room);
+            }
+            return table(&heads[..columns], &rows);
+        }
+    }
+    String::new()
+}
+
+/// Cells are not cut to less.
+const CUT: usize = 14;
+
+/// A text that is too long with two dots at its end.
+pub fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_string();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(2)).collect();
+    format!("{kept}..")
+}
+
 /// `25,557,032`
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::session::Session;
 use super::show::totals;
-use super::table::{Align, giga, millions, table};
+use super::table::{Align, cut, fitted, giga, millions};
 use super::threads::with_threads;
 use super::{Failure, Outcome};
 use crate::compile;
@@ -68,23 +68,14 @@ fn families(networks: &[Network], width: Option<usize>) -> String {
     let cells =
         |one: &Network| vec![format!("  {}", one.name), millions(one.parameters), giga(one.macs), one.input.clone()];
     let rows: Vec<Vec<String>> = networks.iter().map(cells).collect();
-    let mut columns = heads.len();
-    let text = loop {
-        let rows: Vec<Vec<String>> = rows.iter().map(|row| row[..columns].to_vec()).collect();
-        let text = table(&heads[..columns], &rows);
-        let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-        if columns == 1 || width.is_none_or(|width| widest <= width) {
-            break text;
-        }
-        columns -= 1;
-    };
+    let text = fitted(&heads, &rows, width, None);
     let mut lines = text.lines();
     let mut set = format!("{}\n", lines.next().unwrap_or_default());
     let mut family = None;
     for (one, line) in networks.iter().zip(lines) {
         if family != Some(one.file.name) {
             let title = format!("{} ({} keys): {}", one.file.family(), one.file.keys.name(), one.file.title());
-            set += &fitting(&title, width);
+            set += &width.map_or_else(|| title.clone(), |width| cut(&title, width));
             set.push('\n');
         }
         family = Some(one.file.name);
@@ -92,17 +83,6 @@ fn families(networks: &[Network], width: Option<usize>) -> String {
         set.push('\n');
     }
     set
-}
-
-/// A line, cut where a terminal would break it.
-fn fitting(line: &str, width: Option<usize>) -> String {
-    match width {
-        Some(width) if line.chars().count() > width => {
-            let kept: String = line.chars().take(width.saturating_sub(2)).collect();
-            format!("{kept}..")
-        }
-        _ => line.to_string(),
-    }
 }
 
 struct Network {

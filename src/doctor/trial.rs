@@ -74,14 +74,19 @@ impl<'a> Candidate<'a> {
         std::ptr::eq(self.view, other.view) && self.network.is_twin(other.network)
     }
 
-    /// How much is wrong, in the order of what counts: a head that is not there; a copy that is not the one to take; tensors of the
-    /// file that are left over; lines and arguments.
+    /// How much is wrong, in the order of what counts: a head that is not there, and tensors that the network has no place for; a
+    /// copy that is not the one to take; tensors of the file that are left over; lines and arguments.
     pub fn cost(&self, plan: &Plan) -> [usize; 4] {
         let part = self.view.lines.part.as_deref().unwrap_or_default();
         let is_copy = is_other_copy(part) || is_other_copy(&self.view.prefix);
         let said =
             self.view.lines.texts().len() + usize::from(plan.classes.is_some()) + usize::from(plan.input.is_some());
-        [plan.fresh.len(), usize::from(is_copy), self.strange.len() + self.view.supply.unused.len(), said]
+        [
+            plan.fresh.len() + self.strange.len(),
+            usize::from(is_copy),
+            self.strange.len() + self.view.supply.unused.len(),
+            said,
+        ]
     }
 
     /// The part of the network's tensors that the file has, of all that either has.

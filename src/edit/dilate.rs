@@ -145,6 +145,10 @@ impl In<'_> {
 fn through(op: &Op, ins: &[In<'_>], out: &Shape, limit: usize) -> Through {
     let plain = || vec![PLAIN; out.dims.len()];
     let Some(first) = ins.first() else { return Ok((None, plain())) };
+    // what has no batch is no map of the input, whatever its strides
+    if !out.batched {
+        return Ok((None, plain()));
+    }
     let is_finer = ins.iter().any(|one| one.axes.iter().any(|axis| axis.rate > 1));
     let last = first.axes.len().checked_sub(1);
     let same = || Ok((None, first.axes.to_vec()));

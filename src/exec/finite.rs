@@ -2,7 +2,7 @@
 //! finite. The network is run once more, by the same backend, with every layer's output kept, so that nothing is fused
 //! away; a part of the layers at a time where all of them would take too much memory.
 
-use super::{Backend, Executable, Tensors};
+use super::{Backend, Draw, Executable, Tensors};
 use crate::diag::{Code, Diagnostic, Problem};
 use crate::graph::{NodeId, path};
 use crate::tensor::Tensor;
@@ -17,7 +17,7 @@ pub fn non_finite(values: &[f32]) -> usize {
 }
 
 /// Warns of an output that is not finite for `inputs`, one sample of each by name, and names the first layer that made it
-/// so. `whose` is what the sample is called.
+/// so. `whose` is what the sample is called; what is drawn is drawn again.
 ///
 /// # Errors
 /// If memory does not suffice, or the device fails.
@@ -25,6 +25,7 @@ pub fn blame(
     typed: &Typed,
     tensors: &dyn Tensors,
     backend: &dyn Backend,
+    draw: Draw,
     inputs: &[(&str, &Tensor)],
     whose: &str,
 ) -> Result<Box<Diagnostic>, Problem> {
@@ -35,7 +36,7 @@ pub fn blame(
             return Ok(Problem::new(Code::NonFinite, message).note(format!("in {whose}")).anywhere().warning());
         }
     }
-    let Some((id, found, of)) = first(typed, tensors, backend, inputs)? else {
+    let Some((id, found, of)) = first(typed, tensors, backend, draw, inputs)? else {
         let problem = Problem::new(Code::NonFinite, format!("the outputs are not finite for {whose}"));
         return Ok(problem.note("layer by layer all values are finite").anywhere().warning());
     };
@@ -61,6 +62,7 @@ pub fn look<'t>(
     typed: &Typed,
     tensors: &dyn Tensors,
     backend: &dyn Backend,
+    draw: Draw,
     names: &[String],
     inputs: &[(&str, &Tensor)],
     outputs: impl Iterator<Item = &'t Tensor>,
@@ -73,7 +75,7 @@ pub fn look<'t>(
     let one: Vec<Tensor> = inputs.iter().map(|(_, tensor)| only(tensor, sample)).collect();
     let named: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, _)| *name).zip(&one).collect();
     let whose = names.get(sample).map_or_else(|| format!("sample {sample}"), |name| format!("`{name}`"));
-    blame(typed, tensors, backend, &named, &whose).map(Some)
+    blame(typed, tensors, backend, draw, &named, &whose).map(Some)
 }
 
 /// One sample of a batch, as a batch of one.
@@ -89,6 +91,7 @@ fn first(
     typed: &Typed,
     tensors: &dyn Tensors,
     backend: &dyn Backend,
+    draw: Draw,
     inputs: &[(&str, &Tensor)],
 ) -> Result<Option<(NodeId, usize, usize)>, Problem> {
     let (graph, live) = (typed.graph(), typed.graph().live());
@@ -108,7 +111,9 @@ fn first(
         let count = rest.iter().take_while(fits).count().max(1);
         let (now, later) = rest.split_at(count);
         let probe = with_outputs(typed, now);
-        let outputs = Executable::new(&probe, tensors, backend, 1)?.run(inputs)?;
+        let mut executable = Executable::new(&probe, tensors, backend, 1)?;
+        executable.set_draw(draw);
+        let outputs = executable.run(inputs)?;
         for (id, (_, tensor)) in now.iter().zip(&outputs) {
             let found = non_finite(tensor.data());
             if found > 0 {

@@ -11,6 +11,7 @@ pub mod device;
 pub mod finite;
 pub mod learning;
 pub mod reference;
+pub mod samples;
 pub mod testing;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use crate::diag::{Code, Problem};
 use crate::graph::NodeId;
+use crate::net::{CLOCK, clock};
 use crate::opt::{self, Fusions};
 use crate::plan::{self, Plan};
 use crate::tensor::Tensor;
@@ -100,10 +102,20 @@ pub trait Program: Send {
     }
 }
 
+/// Which draw a run takes of what is drawn at inference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Draw {
+    pub seed: u64,
+    /// Its number among those of a seed.
+    pub sample: u64,
+}
+
 /// A network that is ready to run with one batch size.
 pub struct Executable {
     plan: Plan,
     program: Box<dyn Program>,
+    /// Of a network that draws: where the input [`CLOCK`] is among the plan's, and what it reads.
+    clock: Option<(usize, [f32; 8])>,
 }
 
 impl Executable {
@@ -120,7 +132,27 @@ impl Executable {
         let plan = plan::plan(opt::optimise(typed, backend.fusions()), &backend.options(batch))?;
         let weights = Weights::new(typed, tensors, &plan)?;
         let program = backend.load(&plan, &weights)?;
-        Ok(Executable { plan, program })
+        let clock = plan.inputs().iter().position(|(name, _)| name == CLOCK);
+        let mut executable = Executable { plan, program, clock: clock.map(|at| (at, [0.0; 8])) };
+        executable.set_draw(Draw::default());
+        Ok(executable)
+    }
+
+    /// Whether something is drawn in every run: the network's outputs then depend on [`Executable::set_draw`].
+    pub fn draws(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    /// Lets the next runs take that draw; at first it is sample 0 of seed 0.
+    pub fn set_draw(&mut self, draw: Draw) {
+        if let Some((_, words)) = &mut self.clock {
+            *words = clock(draw.seed, draw.sample);
+        }
+    }
+
+    /// The inputs that a run is given, with their sizes.
+    pub fn inputs(&self) -> impl Iterator<Item = &(String, Vec<usize>)> {
+        self.plan.inputs().iter().filter(|(name, _)| name != CLOCK)
     }
 
     pub fn plan(&self) -> &Plan {
@@ -134,21 +166,24 @@ impl Executable {
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Problem> {
         let mut outputs = self.outputs();
         let inputs = self.in_order(inputs)?;
-        self.program.run(&inputs, &mut outputs)?;
+        self.run_into(&inputs, &mut outputs)?;
         Ok(self.named(outputs))
     }
 
-    /// Runs the network on inputs in the plan's order into what [`Executable::outputs`] made, or a run before filled.
-    /// Allocates nothing.
+    /// Runs the network on inputs in the order of [`Executable::inputs`] into what [`Executable::outputs`] made, or a run
+    /// before filled. Allocates nothing, but a list of the inputs where something is drawn.
     ///
     /// # Errors
     /// A device that fails.
     ///
     /// # Panics
-    /// If there are other than the plan's inputs and outputs, or they have other sizes.
+    /// If there are other than these inputs and the plan's outputs, or they have other sizes.
     pub fn run_into(&mut self, inputs: &[&[f32]], outputs: &mut [Tensor]) -> Result<(), Problem> {
         self.fits(inputs, outputs);
-        self.program.run(inputs, outputs)
+        match &self.clock {
+            Some(clock) => self.program.run(&with_clock(inputs, clock), outputs),
+            None => self.program.run(inputs, outputs),
+        }
     }
 
     /// [`Executable::run`], and the time of each of the plan's steps.
@@ -156,7 +191,10 @@ impl Executable {
     pub fn profile(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(Vec<(String, Tensor)>, Vec<Duration>), Problem> {
         let mut outputs = self.outputs();
         let inputs = self.in_order(inputs)?;
-        let times = self.program.profile(&inputs, &mut outputs)?;
+        let times = match &self.clock {
+            Some(clock) => self.program.profile(&with_clock(&inputs, clock), &mut outputs)?,
+            None => self.program.profile(&inputs, &mut outputs)?,
+        };
         Ok((self.named(outputs), times))
     }
 
@@ -167,10 +205,7 @@ impl Executable {
 
     fn fits(&self, inputs: &[&[f32]], outputs: &[Tensor]) {
         let given = inputs.iter().map(|input| input.len());
-        assert!(
-            given.eq(self.plan.inputs().iter().map(|(_, dims)| dims.iter().product::<usize>())),
-            "inputs of other sizes"
-        );
+        assert!(given.eq(self.inputs().map(|(_, dims)| dims.iter().product::<usize>())), "inputs of other sizes");
         let given = outputs.iter().map(Tensor::shape);
         assert!(given.eq(self.plan.outputs().iter().map(|(_, view)| view.dims.as_slice())), "outputs of other shapes");
     }
@@ -185,7 +220,7 @@ impl Executable {
         self.program.device_times(count)
     }
 
-    /// Inputs by name in the plan's order, for [`Executable::run_into`].
+    /// Inputs by name in the order of [`Executable::inputs`], for [`Executable::run_into`].
     ///
     /// # Errors
     /// An input that is missing or of another shape.
@@ -200,10 +235,17 @@ impl Executable {
             }
             Ok(tensor.data())
         };
-        self.plan.inputs().iter().map(one).collect()
+        self.inputs().map(one).collect()
     }
 
     fn named(&self, outputs: Vec<Tensor>) -> Vec<(String, Tensor)> {
         self.plan.outputs().iter().map(|(name, _)| name.clone()).zip(outputs).collect()
     }
+}
+
+/// The plan's inputs: those that a run is given, and the clock at its place.
+fn with_clock<'a>(inputs: &[&'a [f32]], (at, words): &'a (usize, [f32; 8])) -> Vec<&'a [f32]> {
+    let mut all = inputs.to_vec();
+    all.insert(*at, words);
+    all
 }

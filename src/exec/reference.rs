@@ -3,14 +3,16 @@
 
 use rustc_hash::FxHashMap;
 
-use super::Tensors;
+use super::{Draw, Tensors};
 use crate::diag::Problem;
 use crate::graph::NodeId;
 use crate::ops::{Op, Operand, Role};
+use crate::philox::{Philox, name_hash};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 
-/// The outputs for inputs by name, all with a batch of `batch`.
+/// The outputs for inputs by name, all with a batch of `batch`. Ops that draw at inference take the first draw, as an
+/// [`Executable`](super::Executable) does that is not told another.
 ///
 /// # Errors
 /// If a tensor cannot be read.
@@ -82,6 +84,11 @@ fn node(
     let params = params(typed, tensors, id)?;
     let op = &typed.graph().node(id).op;
     let operands = typed.graph().operands(id);
+    if let (Some(drops), true) = (op.drops(), op.draws_always()) {
+        let philox =
+            Philox::at_step(Draw::default().seed, name_hash(&typed.graph().node(id).path), Draw::default().sample);
+        return Ok(drops.draw(&values[&operands[0]], &philox));
+    }
     let ins: Vec<Operand> =
         operands.iter().map(|id| Operand { value: &values[id], batched: typed.shape(*id).batched }).collect();
     Ok(eval(op, &ins, &params, &typed.shape(id).concrete(batch)))

@@ -15,6 +15,6 @@ pub use doctor::doctor;
 pub use error::{Error, Message, Place};
 pub use exporter::Exporter;
 pub use model::{Model, Options};
-pub use session::{Inputs, Outputs, Session};
+pub use session::{Inputs, Outputs, Samples, Session};
 pub use spec::Spec;
 pub use trainer::{Results, Start, Trained, Trainer};

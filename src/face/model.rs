@@ -10,8 +10,8 @@ use super::{Error, Exporter, Message, Session, Spec, Trainer};
 use crate::bind::{Bound, Ledger, bind_headers};
 use crate::compile::Compiled;
 use crate::diag::Diagnostics;
-use crate::exec::Executable;
 use crate::exec::device::{Device, Precision};
+use crate::exec::{Executable, samples};
 use crate::source::{FileId, Sources};
 use crate::typed::Typed;
 use crate::weights::Downloads;
@@ -43,7 +43,7 @@ pub struct Options {
     pub exact: bool,
     /// A file of the edited network's weights instead of the spec's, as training and export write it.
     pub weights: Option<PathBuf>,
-    /// The seed of whatever is random and has none in the spec.
+    /// The seed of whatever is random and has none in the spec, draws at inference among it.
     pub seed: Option<u64>,
     /// Who is told how far downloads are.
     pub downloads: Option<Arc<dyn Downloads>>,
@@ -109,8 +109,11 @@ impl Model {
         bound.check_memory()?;
         let batch = options.batch.unwrap_or(1);
         let executable = Executable::new(self.typed(), &bound, chosen.backend.as_ref(), batch)?;
-        let remarks = chosen.remark.into_iter().chain([remark]).chain(bound.remarks().iter().cloned()).collect();
-        Ok(Session::new(self.clone(), executable, remarks, self.messages(&bound.warnings())))
+        let mut remarks: Vec<String> =
+            chosen.remark.into_iter().chain([remark]).chain(bound.remarks().iter().cloned()).collect();
+        remarks.extend(samples::remark(self.typed(), options.seed.unwrap_or(0)));
+        let seed = options.seed.unwrap_or(0);
+        Ok(Session::new(self.clone(), executable, seed, remarks, self.messages(&bound.warnings())))
     }
 
     /// The network on a device where it is to learn, as the spec's `train` block says.

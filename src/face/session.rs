@@ -3,13 +3,17 @@
 use std::ops::Index;
 
 use super::{Error, Message, Model};
-use crate::exec::Executable;
+use crate::diag::{Code, Problem};
+use crate::exec::samples::{self, Sampled};
+use crate::exec::{Draw, Executable};
 use crate::tensor::Tensor;
 
 /// A network that is ready to run, for batches up to the one that it was loaded for.
 pub struct Session {
     model: Model,
     executable: Executable,
+    /// Of what is drawn at inference.
+    seed: u64,
     remarks: Vec<String>,
     warnings: Vec<Message>,
 }
@@ -26,9 +30,24 @@ enum Given<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outputs(Vec<(String, Tensor)>);
 
+/// What several runs of a network that draws at inference come to: the mean of every output, and the standard deviation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Samples {
+    pub mean: Outputs,
+    /// With n - 1 as the divisor; NaN of a single run.
+    pub std: Outputs,
+}
+
 impl Session {
-    pub(super) fn new(model: Model, executable: Executable, remarks: Vec<String>, warnings: Vec<Message>) -> Session {
-        Session { model, executable, remarks, warnings }
+    pub(super) fn new(
+        model: Model,
+        mut executable: Executable,
+        seed: u64,
+        remarks: Vec<String>,
+        warnings: Vec<Message>,
+    ) -> Session {
+        executable.set_draw(Draw { seed, sample: 0 });
+        Session { model, executable, seed, remarks, warnings }
     }
 
     /// The network.
@@ -51,7 +70,8 @@ impl Session {
         self.executable.plan().batch()
     }
 
-    /// Runs the network on one sample or more, up to [`Session::batch`].
+    /// Runs the network on one sample or more, up to [`Session::batch`]. One that draws at inference (`dropout(always = true)`)
+    /// takes the first draw of [`Options::seed`](super::Options::seed) in every run.
     ///
     /// ```
     /// use archc::{Device, Options, Spec, Tensor};
@@ -66,19 +86,56 @@ impl Session {
     /// # Errors
     /// An input that is missing or of another shape; more samples than the batch; a device that fails.
     pub fn run<'a>(&mut self, inputs: impl Into<Inputs<'a>>) -> Result<Outputs, Error> {
-        let named = match inputs.into().0 {
-            Given::Named(named) => named,
-            Given::One(tensor) => {
-                let name = self.executable.plan().inputs().first().map_or("", |(name, _)| name);
-                let name = name.to_string();
-                return self.run_named(&[(&name, tensor)]);
-            }
-        };
-        self.run_named(&named)
+        self.run_named(&self.named(inputs.into()))
     }
 
-    fn run_named(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs, Error> {
-        Ok(Outputs(self.executable.run_samples(inputs)?))
+    /// Runs a network that draws at inference `count` times on the same inputs, each with another draw of
+    /// [`Options::seed`](super::Options::seed), and gives mean and standard deviation of its outputs.
+    ///
+    /// ```
+    /// use archc::{Device, Options, Spec, Tensor};
+    ///
+    /// let spec = Spec::from_text("network tiny { input [N, 4]; linear(8); dropout; linear(2) }\nbase tiny\nset **:dropout { always = true }");
+    /// let mut session = spec.compile()?.load(Device::Cpu, Options::default())?;
+    /// let samples = session.run_several(&Tensor::new([1, 4], vec![1.0; 4]), 20)?;
+    /// assert_eq!(samples.mean["output"].shape(), [1, 2]);
+    /// assert!(samples.std["output"].data().iter().all(|std| *std > 0.0));
+    /// # Ok::<(), archc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::run`]; a network that draws nothing; no runs.
+    pub fn run_several<'a>(&mut self, inputs: impl Into<Inputs<'a>>, count: u64) -> Result<Samples, Error> {
+        samples::check(self.model.typed())?;
+        if count == 0 {
+            return Err(Problem::new(Code::Usage, "a mean needs 1 run or more, got 0").into());
+        }
+        let inputs = self.named(inputs.into());
+        let mut sampled = Sampled::default();
+        for sample in 0..count {
+            self.executable.set_draw(Draw { seed: self.seed, sample });
+            let outputs = self.run_named(&inputs);
+            self.executable.set_draw(Draw { seed: self.seed, sample: 0 });
+            sampled.add(&outputs?.0);
+        }
+        let [mean, std] = sampled.finish();
+        Ok(Samples { mean: Outputs(mean), std: Outputs(std) })
+    }
+
+    /// The inputs by name.
+    fn named<'a>(&self, inputs: Inputs<'a>) -> Vec<(String, &'a Tensor)> {
+        match inputs.0 {
+            Given::Named(named) => named.into_iter().map(|(name, tensor)| (name.to_string(), tensor)).collect(),
+            Given::One(tensor) => {
+                let name = self.executable.inputs().next().map_or(String::new(), |(name, _)| name.clone());
+                vec![(name, tensor)]
+            }
+        }
+    }
+
+    fn run_named(&mut self, inputs: &[(String, &Tensor)]) -> Result<Outputs, Error> {
+        let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), *tensor)).collect();
+        Ok(Outputs(self.executable.run_samples(&inputs)?))
     }
 
     /// The loaded plan. No part of the face: for this repository's tests and benches, which look at plans and count what

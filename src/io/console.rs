@@ -59,6 +59,12 @@ pub fn width() -> Option<usize> {
     terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
 }
 
+/// How many lines stdout has, where that is a terminal.
+#[cfg(feature = "cli")]
+pub fn height() -> Option<usize> {
+    terminal_size::terminal_size_of(io::stdout()).map(|(_, height)| usize::from(height.0))
+}
+
 /// Whether stderr shows colours and bars.
 pub fn is_terminal() -> bool {
     io::stderr().is_terminal()

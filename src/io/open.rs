@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn files_are_read_up_to_the_limit() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
+        let path = folder.path().join("part");
         fs::write(&path, "hello").unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"hello");
         assert_eq!(
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(&middle, b"ell");
         assert_eq!(opened.exact_at(&mut middle, 3).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         fs::write(&path, b"\xff").unwrap();
-        assert_eq!(refused(&folder.path().join("b")).hints, ["did you mean `a`?"]);
+        assert_eq!(refused(&folder.path().join("pert")).hints, ["did you mean `part`?"]);
         assert_eq!(read_text(&path, 9).unwrap_err().to_string(), "it is not UTF-8");
     }
 

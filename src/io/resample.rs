@@ -61,10 +61,11 @@ struct Weights {
 
 impl Weights {
     fn new(size: usize, to: u64, interpolation: Resample, window: Window) -> Weights {
-        let stride = most(size, to, interpolation);
+        let scale = size as f64 / to as f64;
+        let stride = interpolation.most(scale);
         let mut weights = Weights { starts: vec![], lens: vec![], values: vec![0; stride * window.len], stride };
         for (i, values) in weights.values.chunks_exact_mut(stride).enumerate() {
-            let (start, row) = antialiased(size, to, interpolation, window.from + i as u64);
+            let (start, row) = interpolation.antialiased(window.from + i as u64, scale, size);
             for (value, weight) in values.iter_mut().zip(&row) {
                 let scaled = weight * f64::from(1 << BITS);
                 *value = if *weight < 0.0 { (scaled - 0.5) as i32 } else { (scaled + 0.5) as i32 };
@@ -130,54 +131,6 @@ fn pass_over_columns(picture: &Rgb, weights: &Weights, first: usize) -> Rgb {
 
 fn clip(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
-}
-
-/// The filter and how far it reaches, in source pixels.
-fn filter(size: usize, to: u64, interpolation: Resample) -> (fn(f64) -> f64, f64) {
-    let (filter, support): (fn(f64) -> f64, f64) = match interpolation {
-        Resample::Bicubic => (bicubic, 2.0),
-        Resample::Bilinear | Resample::Nearest => (bilinear, 1.0),
-    };
-    (filter, support * (size as f64 / to as f64).max(1.0))
-}
-
-/// The most source pixels that one pixel is made of.
-fn most(size: usize, to: u64, interpolation: Resample) -> usize {
-    filter(size, to, interpolation).1.ceil() as usize * 2 + 1
-}
-
-/// The source pixels that pixel `at` of `to` is made of where `size` of them are resampled and antialiased: the first, and
-/// the weight of each, as Pillow has them and PyTorch's `interpolate` with `antialias = True`.
-pub fn antialiased(size: usize, to: u64, interpolation: Resample, at: u64) -> (usize, Vec<f64>) {
-    let scale = size as f64 / to as f64;
-    let (filter, support) = filter(size, to, interpolation);
-    let inverse = 1.0 / scale.max(1.0);
-    let center = (at as f64 + 0.5) * scale;
-    // `as` cuts off towards zero, as C does, and takes what is negative as 0
-    let start = ((center - support + 0.5) as usize).min(size - 1);
-    let end = ((center + support + 0.5) as usize).clamp(start + 1, size).min(start + most(size, to, interpolation));
-    let mut weights: Vec<f64> = (start..end).map(|x| filter((x as f64 - center + 0.5) * inverse)).collect();
-    let sum: f64 = weights.iter().sum();
-    if sum != 0.0 {
-        weights.iter_mut().for_each(|weight| *weight /= sum);
-    }
-    (start, weights)
-}
-
-fn bilinear(x: f64) -> f64 {
-    (1.0 - x.abs()).max(0.0)
-}
-
-fn bicubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
 }
 
 /// The source index of each pixel of the window. Pillow adds the scale up from pixel to pixel; so does this, for the

@@ -38,8 +38,11 @@ impl Conv {
 
 /// Pixels of the image that a window makes of the first operand; the node's own shape may be that of means, or of maxima.
 pub(super) fn pixels(window: &Window, node: &Node, net: &Net) -> usize {
-    let (_, h, w) = net.node(node.operands[0]).shape.as_image().expect("images");
-    window.output([h, w]).iter().product()
+    let shape = &net.node(node.operands[0]).shape;
+    let (_, h, w) = shape.as_images().expect("images");
+    // all that there are of a value without batch
+    let images = if shape.batched { 1 } else { shape.dims[0] };
+    images * window.output([h, w]).iter().product::<usize>()
 }
 
 /// `3x3 in 4 groups`

@@ -32,8 +32,9 @@ impl Step for ConvTranspose {
     }
 
     fn reuse(&self, node: &Node, net: &Net) -> usize {
-        let (_, h, w) = net.node(node.operands[0]).shape.as_image().expect("images");
-        h * w
+        let shape = &net.node(node.operands[0]).shape;
+        let (channels, ..) = shape.as_images().expect("images");
+        shape.len() / channels
     }
 
     fn gradient(&self, back: &mut Backward, y: Id, dy: Id) {
@@ -58,7 +59,7 @@ impl Step for ConvTranspose {
 /// The gradient of x: a convolution of dy.
 fn data(back: &mut Backward, mut window: Window, groups: usize, [mut dy, weight, x]: [Id; 3]) -> Id {
     let shape = back.shape(x);
-    let (_, h, w) = shape.as_image().expect("images");
+    let (_, h, w) = shape.as_images().expect("images");
     for (axis, len) in [h, w].into_iter().enumerate() {
         let reach = (len - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1;
         let wide = back.shape(dy);

@@ -68,7 +68,13 @@ impl Backward<'_> {
         self.with_epilogue(kind, operands, Epilogue::default(), shape)
     }
 
-    fn with_epilogue(&mut self, kind: impl Into<Kind>, operands: Vec<Id>, epilogue: Epilogue, shape: Shape) -> Id {
+    pub(super) fn with_epilogue(
+        &mut self,
+        kind: impl Into<Kind>,
+        operands: Vec<Id>,
+        epilogue: Epilogue,
+        shape: Shape,
+    ) -> Id {
         let node = Node::new(kind, operands, shape, self.layers.clone());
         let id = self.net.add(Node { epilogue, ..node });
         self.needs.push(false);

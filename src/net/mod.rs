@@ -25,6 +25,7 @@ mod identity;
 mod layer_norm;
 mod linear;
 mod loss;
+mod lstm;
 mod matmul;
 mod movement;
 mod normalize;
@@ -45,7 +46,7 @@ pub use channels::{Channels, Sums};
 pub use constant::{ChannelMap, Constant, Lies, Source};
 pub use conv::{Conv, ConvData, ConvWeight};
 pub use conv_transpose::ConvTranspose;
-pub use dropout::{CLOCK, Dropout, Grain};
+pub use dropout::{CLOCK, Dropout, Grain, clock};
 pub use epilogue::{Epilogue, Squeeze};
 pub use excitation::{Excitation, Excite, Means};
 pub use gather::{Gather, GatherData};
@@ -56,6 +57,7 @@ pub use identity::{ActData, Identity};
 pub use layer_norm::{LayerNorm, LayerNormData, LayerNormSums};
 pub use linear::{Linear, LinearData, LinearWeight};
 pub use loss::{Loss, LossData};
+pub use lstm::{LstmScan, LstmScanData};
 pub use matmul::Matmul;
 pub use movement::{Concat, Pad, Permute, Reshape, Roll, Slice, inverse};
 pub use normalize::{Normalize, NormalizeData};
@@ -63,7 +65,7 @@ pub use pool::{AdaptivePool, AdaptivePoolData, Pool, PoolData};
 pub use pooled_conv::PooledConv;
 pub use prelu::{PRelu, PReluData, PReluSums};
 pub use reduce::{MaxData, MeanData, Reduce};
-pub use resize::{Resize, ResizeData};
+pub use resize::{Antialias, Resize, ResizeData};
 pub use separable::Separable;
 pub use softmax::{Softmax, SoftmaxData};
 pub use step::{Accepts, Layout, Need, Order, Step};
@@ -73,11 +75,11 @@ pub use value::{Gradient, Input, Stored};
 macro_rules! kinds {
     ($with:ident) => {
         $with! {
-            ActData, AdaptivePool, AdaptivePoolData, Attention, BatchNorm, BatchNormData, BatchNormSums, BatchStats, Binary,
-            Channels, Conv, ConvData, ConvTranspose, ConvWeight, Dropout, Excitation, Gather, GatherData, GroupNorm,
+            ActData, AdaptivePool, AdaptivePoolData, Antialias, Attention, BatchNorm, BatchNormData, BatchNormSums, BatchStats,
+            Binary, Channels, Conv, ConvData, ConvTranspose, ConvWeight, Dropout, Excitation, Gather, GatherData, GroupNorm,
             GroupNormData, GroupNormSums, Identity, LayerNorm, LayerNormData, LayerNormSums, Linear, LinearData,
-            LinearWeight, Loss, LossData, Matmul, MaxData, MeanData, Normalize, NormalizeData, PRelu, PReluData, PReluSums,
-            Pool, PoolData, PooledConv, Reduce, Resize, ResizeData, Running, Separable, Softmax, SoftmaxData,
+            LinearWeight, Loss, LossData, LstmScan, LstmScanData, Matmul, MaxData, MeanData, Normalize, NormalizeData, PRelu,
+            PReluData, PReluSums, Pool, PoolData, PooledConv, Reduce, Resize, ResizeData, Running, Separable, Softmax, SoftmaxData,
             SumTo, Sums
         }
     };

@@ -41,11 +41,11 @@ impl<T: Pointwise> Operation for T {
 
 /// Ops without arguments that are an [`Act`] each.
 macro_rules! activations {
-    ($($(#[doc = $doc:literal])* $Name:ident = $word:literal: $act:expr;)*) => {
+    ($($(#[doc = $doc:literal])* $Name:ident = $word:literal, aten [$($aten:literal),*]: $act:expr;)*) => {
         $(
             op! {
                 $(#[doc = $doc])*
-                pub struct $Name = $word, First {}
+                pub struct $Name = $word, First, aten [$($aten),*] {}
             }
 
             impl Pointwise for $Name {
@@ -59,49 +59,49 @@ macro_rules! activations {
 
 activations! {
     /// Rectifier, max(x, 0), as `torch.nn.ReLU`. Any shape.
-    Relu = "relu": Act::Relu;
+    Relu = "relu", aten ["relu"]: Act::Relu;
     /// Rectifier that stops at 6, min(max(x, 0), 6), as `torch.nn.ReLU6`. Any shape.
-    Relu6 = "relu6": Act::RELU6;
+    Relu6 = "relu6", aten ["relu6"]: Act::RELU6;
     /// x sigmoid(x), also called swish, as `torch.nn.SiLU`. Any shape.
-    Silu = "silu": Act::Silu;
+    Silu = "silu", aten ["silu"]: Act::Silu;
     /// 1 / (1 + e^-x), as `torch.nn.Sigmoid`. Any shape.
-    Sigmoid = "sigmoid": Act::Sigmoid;
+    Sigmoid = "sigmoid", aten ["sigmoid"]: Act::Sigmoid;
     /// Hyperbolic tangent, as `torch.nn.Tanh`. Any shape.
-    Tanh = "tanh": Act::Tanh;
+    Tanh = "tanh", aten ["tanh"]: Act::Tanh;
     /// x min(max(x + 3, 0), 6) / 6, as `torch.nn.Hardswish` (Howard et al. 2019). Any shape.
-    Hardswish = "hardswish": Act::HardSwish;
+    Hardswish = "hardswish", aten ["hardswish"]: Act::HardSwish;
     /// min(max(x + 3, 0), 6) / 6, as `torch.nn.Hardsigmoid`. Any shape.
-    Hardsigmoid = "hardsigmoid": Act::HardSigmoid;
+    Hardsigmoid = "hardsigmoid", aten ["hardsigmoid"]: Act::HardSigmoid;
     /// ln(1 + e^x), and x above 20, as `torch.nn.Softplus`. Any shape.
-    Softplus = "softplus": Act::Softplus;
+    Softplus = "softplus", aten ["softplus"]: Act::Softplus;
     /// x tanh(softplus(x)), as `torch.nn.Mish` (Misra 2019). Any shape.
-    Mish = "mish": Act::Mish;
+    Mish = "mish", aten ["mish"]: Act::Mish;
     /// Square root, as `torch.sqrt`: NaN below 0. Any shape.
-    Sqrt = "sqrt": Act::Sqrt;
+    Sqrt = "sqrt", aten ["sqrt"]: Act::Sqrt;
     /// 1 / sqrt(x), as `torch.rsqrt`: infinite at 0, NaN below. Any shape.
-    Rsqrt = "rsqrt": Act::Rsqrt;
+    Rsqrt = "rsqrt", aten ["rsqrt"]: Act::Rsqrt;
     /// |x|, as `torch.abs`. Any shape.
-    Abs = "abs": Act::Abs;
+    Abs = "abs", aten ["abs"]: Act::Abs;
     /// -x, as `torch.neg`; of values `-a` is the same. Any shape.
-    Neg = "neg": Act::Linear { scale: -1.0, shift: 0.0 };
+    Neg = "neg", aten ["neg"]: Act::Linear { scale: -1.0, shift: 0.0 };
     /// Natural logarithm, as `torch.log`: -inf of 0, NaN below. Any shape.
-    Log = "log": Act::Log;
+    Log = "log", aten ["log"]: Act::Log;
     /// Sine of radians, as `torch.sin`. Any shape.
-    Sin = "sin": Act::Sin;
+    Sin = "sin", aten ["sin"]: Act::Sin;
     /// Cosine of radians, as `torch.cos`. Any shape.
-    Cos = "cos": Act::Cos;
+    Cos = "cos", aten ["cos"]: Act::Cos;
     /// x / (1 + |x|), as `torch.nn.Softsign`. Any shape.
-    Softsign = "softsign": Act::Softsign;
+    Softsign = "softsign", aten []: Act::Softsign;
     /// -ln(1 + e^-x), the logarithm of `sigmoid`, as `torch.nn.LogSigmoid`. Any shape.
-    LogSigmoid = "log_sigmoid": Act::LogSigmoid;
+    LogSigmoid = "log_sigmoid", aten ["log_sigmoid"]: Act::LogSigmoid;
     /// 1.0507 x where x > 0, else 1.7581 (e^x - 1), as `torch.nn.SELU` (Klambauer et al. 2017). Any shape.
-    Selu = "selu": Act::Selu;
+    Selu = "selu", aten ["selu"]: Act::Selu;
 }
 
 op! {
     /// e^x, as `torch.exp`. Any shape. With a `base` it is a power of that number, `2 ** x`, as `torch.pow` of a number and a
     /// tensor (`aten.pow.Scalar`): e^(x ln base).
-    pub struct Exp = "exp", First {
+    pub struct Exp = "exp", First, aten ["exp", "pow.Scalar", "exp2"] {
         /// the number, above 0, that x is the exponent of; e where none
         base: Option<f64> = "none",
     }
@@ -136,7 +136,7 @@ impl Operation for Exp {
 
 op! {
     /// x where x > 0, else alpha (e^x - 1), as `torch.nn.ELU` (Clevert et al. 2015). Any shape.
-    pub struct Elu = "elu", First {
+    pub struct Elu = "elu", First, aten ["elu"] {
         /// the value it approaches on the left, negated
         alpha: f64 = "1.0",
     }
@@ -154,7 +154,7 @@ impl Pointwise for Elu {
 
 op! {
     /// x where x > 0, else alpha (e^(x / alpha) - 1), as `torch.nn.CELU` (Barron 2017). Any shape.
-    pub struct Celu = "celu", First {
+    pub struct Celu = "celu", First, aten ["celu"] {
         /// the value it approaches on the left, negated
         alpha: f64 = "1.0",
     }
@@ -177,8 +177,9 @@ impl Pointwise for Celu {
 op! {
     /// x to a power, `x ** 3`, as `torch.pow` with a number as the exponent (`aten.pow.Tensor_Scalar`). Any shape.
     ///
-    /// Of negative x it is NaN where the exponent is no integer, of 0 infinite where it is negative. A number to the power of x is `exp`. Where the exponent is learned, write `exp(p * log(x))` for positive x: `x -> log -> mul(p) -> exp`.
-    pub struct Pow = "pow", First {
+    /// Of negative x it is NaN where the exponent is no integer, of 0 infinite where it is negative, and 1, with gradient 0, of
+    /// anything to the power of 0. A number to the power of x is `exp`. Where the exponent is learned, write `exp(p * log(x))` for positive x: `x -> log -> mul(p) -> exp`.
+    pub struct Pow = "pow", First, aten ["pow.Tensor_Scalar", "square", "reciprocal"] {
         /// the power
         exponent: f64,
     }
@@ -203,7 +204,7 @@ impl Pointwise for Pow {
 
 op! {
     /// x where x > 0, else slope x, as `torch.nn.LeakyReLU`. Any shape.
-    pub struct LeakyRelu = "leaky_relu", First {
+    pub struct LeakyRelu = "leaky_relu", First, aten ["leaky_relu"] {
         /// what negative values are multiplied by
         slope: f64 = "0.01",
     }
@@ -228,7 +229,7 @@ op! {
     /// x / 2 (1 + erf(x / sqrt(2))), as `torch.nn.GELU` (Hendrycks and Gimpel 2016). Any shape.
     ///
     /// With `approximate = tanh` it is x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
-    pub struct Gelu = "gelu", First {
+    pub struct Gelu = "gelu", First, aten ["gelu"] {
         /// `none`, or `tanh` for the approximation
         approximate: Approximate = "none",
     }
@@ -245,7 +246,7 @@ impl Pointwise for Gelu {
 
 op! {
     /// min(max(x, min), max), as `torch.clamp`. Any shape. At least one of the bounds is needed.
-    pub struct Clamp = "clamp", First {
+    pub struct Clamp = "clamp", First, aten ["clamp", "clamp_min", "clamp_max"] {
         /// lower bound, or none
         min: Option<f64> = "none",
         /// upper bound, or none
@@ -276,7 +277,7 @@ impl Pointwise for Clamp {
 
 op! {
     /// min(max(x, min), max), as `torch.nn.Hardtanh`: a `clamp` from -1 to 1. Any shape.
-    pub struct Hardtanh = "hardtanh", First {
+    pub struct Hardtanh = "hardtanh", First, aten ["hardtanh"] {
         /// lower bound
         min: f64 = "-1.0",
         /// upper bound
@@ -303,7 +304,7 @@ op! {
     /// Gated linear unit, a sigmoid(b) of the halves a and b of an axis, as `torch.nn.GLU` (Dauphin et al. 2017).
     ///
     /// Any shape; the axis, never the batch, has an even length, of which half is left.
-    pub struct Glu = "glu", First {
+    pub struct Glu = "glu", First, aten ["glu"] {
         /// the axis that is halved; -1 is the last
         axis: i64 = "-1",
     }
@@ -343,7 +344,7 @@ op! {
     /// x where x > 0, else w x with a learned slope w, as `torch.nn.PReLU` (He et al. 2015).
     ///
     /// One slope for all, for any shape, or as many as axis 1 has channels, [N, C, ..].
-    pub struct Prelu = "prelu", First {
+    pub struct Prelu = "prelu", First, aten ["prelu", "_prelu_kernel"] {
         /// number of slopes: 1, or the number of channels
         parameters: usize = "1",
         /// how fresh slopes are filled; 0.25 where none
@@ -383,7 +384,7 @@ impl Operation for Prelu {
 
 op! {
     /// e^x over the sum of e^x along an axis, as `torch.nn.Softmax`. Any shape; the axis is never the batch.
-    pub struct Softmax = "softmax", First {
+    pub struct Softmax = "softmax", First, aten ["softmax", "_softmax"] {
         /// the axis that sums to 1; -1 is the last
         axis: i64 = "-1",
     }
@@ -406,7 +407,7 @@ impl Operation for Softmax {
 
 op! {
     /// Logarithm of `softmax`, as `torch.nn.LogSoftmax`. Any shape; the axis is never the batch.
-    pub struct LogSoftmax = "log_softmax", First {
+    pub struct LogSoftmax = "log_softmax", First, aten ["log_softmax", "_log_softmax"] {
         /// the axis along which e^x would sum to 1; -1 is the last
         axis: i64 = "-1",
     }
@@ -438,7 +439,7 @@ op! {
     ///
     /// Any shape; the axis is never the batch. PyTorch's default axis is 1, archc's is the last. The length itself is
     /// `vector_norm`.
-    pub struct Normalize = "normalize", First {
+    pub struct Normalize = "normalize", First, aten [] {
         /// the axis whose length becomes 1; -1 is the last
         axis: i64 = "-1",
     }

@@ -19,7 +19,7 @@ op! {
     /// the scores are [.., L, S]. A query whose scores are all -inf has no weights, and its result is NaN.
     ///
     /// With `heads = 1` and q, k, v [N, H, L, d] it is `aten.scaled_dot_product_attention`.
-    pub struct Attention = "attention", First {
+    pub struct Attention = "attention", First, aten ["scaled_dot_product_attention", "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention"] {
         /// number of heads; the last axes must be divisible by it
         heads: usize = "1",
         /// what the products are multiplied by; 1 / sqrt(d) where none

@@ -35,6 +35,17 @@ impl Attr {
         }
     }
 
+    /// The element at those indices of a list, of lists of lists; what is there instead where one is no list.
+    pub fn within(&self, indices: &[usize]) -> &Attr {
+        let mut attr = self;
+        for index in indices {
+            let Attr::List(list) = attr else { break };
+            let Some(element) = list.get(*index) else { break };
+            attr = element;
+        }
+        attr
+    }
+
     /// A pair with equal halves as one number, as `where` compares it.
     pub fn simplified(self) -> Attr {
         match self {
@@ -72,11 +83,13 @@ pub struct Arg {
 pub struct ArgProblem {
     pub problem: Problem,
     pub arg: Option<usize>,
+    /// Of a list, the element that is to blame: its index, and so on in lists of lists.
+    pub within: Vec<usize>,
 }
 
 impl From<Problem> for ArgProblem {
     fn from(problem: Problem) -> ArgProblem {
-        ArgProblem { problem, arg: None }
+        ArgProblem { problem, arg: None, within: vec![] }
     }
 }
 
@@ -160,24 +173,30 @@ impl<'a> ArgReader<'a> {
                     continue;
                 }
                 None if position < allowed => position,
-                None => return Err(ArgProblem { problem: reader.too_many(positional, position), arg: Some(idx) }),
+                None => {
+                    return Err(ArgProblem {
+                        problem: reader.too_many(positional, position),
+                        arg: Some(idx),
+                        within: vec![],
+                    });
+                }
                 Some(name) => match decls.iter().position(|decl| decl.name == name) {
                     Some(at) => at,
-                    None => return Err(ArgProblem { problem: reader.unknown(name), arg: Some(idx) }),
+                    None => return Err(ArgProblem { problem: reader.unknown(name), arg: Some(idx), within: vec![] }),
                 },
             };
             if arg.name.is_none() {
                 position += 1;
             }
             if reader.values[at].is_some() || at == 0 && !gathered.is_empty() {
-                return Err(ArgProblem { problem: reader.twice(at), arg: Some(idx) });
+                return Err(ArgProblem { problem: reader.twice(at), arg: Some(idx), within: vec![] });
             }
             reader.values[at] = Some((idx, arg.value.clone()));
         }
         if !gathered.is_empty() {
             let first = args.iter().position(|arg| arg.name.is_none()).unwrap_or(0);
             if reader.values[0].is_some() {
-                return Err(ArgProblem { problem: reader.twice(0), arg: Some(first) });
+                return Err(ArgProblem { problem: reader.twice(0), arg: Some(first), within: vec![] });
             }
             reader.values[0] = Some((first, Attr::List(gathered)));
         }
@@ -188,19 +207,20 @@ impl<'a> ArgReader<'a> {
     pub fn take<T: FromAttr>(&mut self, name: &str, default: Option<T>) -> Result<T, ArgProblem> {
         let at = self.decls.iter().position(|decl| decl.name == name).expect("the macro reads what it declares");
         let Some((idx, attr)) = self.values[at].take() else {
-            return default.ok_or_else(|| ArgProblem { problem: self.missing(name), arg: None });
+            return default.ok_or_else(|| ArgProblem { problem: self.missing(name), arg: None, within: vec![] });
         };
         T::from_attr(&attr).map_err(|wanted| {
-            let shown = attr.to_string();
+            let blamed = attr.within(&wanted.within);
+            let shown = blamed.to_string();
             let shown = short(&shown);
-            let message = format!("`{name}` of `{}` needs {wanted}, got {} ({shown})", self.op, attr.kind());
+            let message = format!("`{name}` of `{}` needs {wanted}, got {} ({shown})", self.op, blamed.kind());
             let code = if wanted.is_value { Code::BadValue } else { Code::TypeMismatch };
             let message = if wanted.is_value {
                 format!("`{name}` of `{}` needs {wanted}, got {shown}", self.op)
             } else {
                 message
             };
-            ArgProblem { problem: Problem::new(code, message), arg: Some(idx) }
+            ArgProblem { problem: Problem::new(code, message), arg: Some(idx), within: wanted.within }
         })
     }
 
@@ -307,15 +327,23 @@ pub struct Wanted {
     pub text: String,
     /// The type was right and the value was not.
     pub is_value: bool,
+    /// The element of a list that is not so, as in [`ArgProblem`].
+    pub within: Vec<usize>,
 }
 
 impl Wanted {
     pub fn kind(text: impl Into<String>) -> Wanted {
-        Wanted { text: text.into(), is_value: false }
+        Wanted { text: text.into(), is_value: false, within: vec![] }
     }
 
     pub fn value(text: impl Into<String>) -> Wanted {
-        Wanted { text: text.into(), is_value: true }
+        Wanted { text: text.into(), is_value: true, within: vec![] }
+    }
+
+    /// Of that element of a list.
+    #[must_use]
+    pub fn at(self, within: &[usize]) -> Wanted {
+        Wanted { within: within.to_vec(), ..self }
     }
 }
 

@@ -5,17 +5,18 @@ use archc_base::Window;
 use super::attr::{Padding, Pair, Pair0};
 use super::init::Init;
 use super::shape::Shape;
-use super::{Operand, Operation, ParamDecl, bad_value, mismatch, op};
+use super::{Operand, Operation, ParamDecl, bad_value, eval, mismatch, op};
 use crate::diag::Problem;
 use crate::tensor::Tensor;
 
 op! {
-    /// Two-dimensional convolution (cross-correlation) of [N, C, H, W], as `torch.nn.Conv2d`.
+    /// Two-dimensional convolution (cross-correlation) of [N, C, H, W], as `torch.nn.Conv2d` (`aten.conv2d`); of a value
+    /// without batch also of [C, H, W].
     ///
     /// The output is [N, out, H', W'] with H' = floor((H + padding above and below - dilation * (kernel - 1) - 1) /
     /// stride) + 1. With `groups` the channels are convolved in that many separate groups; C and `out` must be
     /// divisible by it.
-    pub struct Conv2d = "conv2d", First {
+    pub struct Conv2d = "conv2d", First, aten ["conv2d", "convolution", "_convolution"] {
         /// number of output channels
         out: usize,
         /// size of the window, in pixels
@@ -50,7 +51,7 @@ pub struct ConvGeometry {
 impl Conv2d {
     /// The output size and the padding above and left of an image of this shape.
     pub fn geometry(&self, input: &Shape) -> Result<ConvGeometry, Problem> {
-        let (channels, height, width) = image(input, "conv2d")?;
+        let (channels, height, width) = images(input, "conv2d")?;
         let side = |len: usize, kernel: usize, stride: usize, padding: Option<usize>, dilation: usize| {
             let reach = dilation.checked_mul(kernel - 1)?.checked_add(1)?;
             match padding {
@@ -105,31 +106,56 @@ fn divisible(op: &str, groups: usize, input: usize, output: usize) -> Result<(),
     Ok(())
 }
 
-/// (C, H, W) of an image, or an error in the name of `op`.
+/// (C, H, W) of an [N, C, H, W], or an error in the name of `op`.
 pub(super) fn image(input: &Shape, op: &str) -> Result<(usize, usize, usize), Problem> {
     input.as_image().ok_or_else(|| mismatch(format!("`{op}` needs [N, C, H, W], got {input}")))
+}
+
+/// (C, H, W) of images, with a batch or without one, or an error in the name of `op`.
+pub(super) fn images(input: &Shape, op: &str) -> Result<(usize, usize, usize), Problem> {
+    if input.batched {
+        return image(input, op);
+    }
+    input.as_images().ok_or_else(|| without_batch(op, "[C, H, W] or [K, C, H, W]", input))
+}
+
+/// A value without batch that has other axes than `op` takes.
+pub(super) fn without_batch(op: &str, wanted: &str, input: &Shape) -> Problem {
+    mismatch(format!("`{op}` of a value without batch needs {wanted}, got {input}"))
+        .hint("`reshape` and `permute` give it these axes; of a value without batch they list all")
 }
 
 impl Operation for Conv2d {
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
         let geometry = self.geometry(ins[0])?;
         divisible("conv2d", self.groups, geometry.channels, self.out)?;
-        Ok(Shape::image(self.out, geometry.out_height, geometry.out_width))
+        Ok(ins[0].with_last(&[self.out, geometry.out_height, geometry.out_width]))
     }
 
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
-        let channels = ins[0].dims[0] / self.groups;
+        let channels = channels(ins[0], 3) / self.groups;
         let fan_in = channels.saturating_mul(self.kernel.h).saturating_mul(self.kernel.w);
         weight_and_bias([self.out, channels, self.kernel.h, self.kernel.w], self.out, fan_in, self.bias, &self.init)
     }
 
     fn macs(&self, ins: &[&Shape], out: &Shape) -> u64 {
         let window = (self.kernel.h as u64).saturating_mul(self.kernel.w as u64);
-        (out.len() as u64).saturating_mul(window).saturating_mul((ins[0].dims[0] / self.groups) as u64)
+        (out.len() as u64).saturating_mul(window).saturating_mul((channels(ins[0], 3) / self.groups) as u64)
     }
 
     fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], out: &[usize]) -> Tensor {
-        let x = ins[0].value;
+        eval::samples(ins[0].value, 3, out, |x, out| self.of_samples(x, params, out))
+    }
+}
+
+/// The length of the axis that is so many from the end; 1 where there is none.
+fn channels(input: &Shape, from_end: usize) -> usize {
+    input.dims.len().checked_sub(from_end).and_then(|at| input.dims.get(at)).copied().unwrap_or(1)
+}
+
+impl Conv2d {
+    /// [`Operation::eval`] of x [N, C, H, W].
+    fn of_samples(&self, x: &Tensor, params: &[&Tensor], out: &[usize]) -> Tensor {
         let geometry = self.geometry(&Shape::batched(&x.shape()[1..])).expect("the shape was inferred");
         let (height, width) = (geometry.height as isize, geometry.width as isize);
         let (group_in, group_out) = (geometry.channels / self.groups, self.out / self.groups);
@@ -169,9 +195,10 @@ impl Operation for Conv2d {
 }
 
 op! {
-    /// One-dimensional convolution (cross-correlation) of [N, C, L], as `torch.nn.Conv1d`: to [N, out, L'] with
-    /// L' = (L + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1, rounded down.
-    pub struct Conv1d = "conv1d", First {
+    /// One-dimensional convolution (cross-correlation) of [N, C, L], as `torch.nn.Conv1d` (`aten.conv1d`), of a value without
+    /// batch also of [C, L]: to [N, out, L'] with L' = (L + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1, rounded
+    /// down.
+    pub struct Conv1d = "conv1d", First, aten ["conv1d"] {
         /// number of output channels
         out: usize,
         /// length of the window
@@ -207,8 +234,12 @@ impl Conv1d {
     /// [N, C, L] as such images.
     pub fn image(input: &Shape) -> Result<Shape, Problem> {
         match (input.batched, &input.dims[..]) {
-            (true, &[channels, len]) => Ok(Shape::image(channels, 1, len)),
-            _ => Err(mismatch(format!("`conv1d` needs [N, C, L], got {input}"))),
+            (_, [.., channels, len]) if input.dims.len() == 2 || !input.batched && input.dims.len() == 3 => {
+                let dims = [&input.dims[..input.dims.len() - 2], &[*channels, 1, *len]].concat();
+                Ok(Shape { batched: input.batched, dims })
+            }
+            (true, _) => Err(mismatch(format!("`conv1d` needs [N, C, L], got {input}"))),
+            (false, _) => Err(without_batch("conv1d", "[C, L] or [K, C, L]", input)),
         }
     }
 }
@@ -227,34 +258,35 @@ impl Operation for Conv1d {
             message: problem.message.replace("`conv2d`", "`conv1d`").replace(&image.to_string(), &ins[0].to_string()),
             ..problem
         })?;
-        Ok(Shape::batched([found.dims[0], found.dims[2]]))
+        let [.., out, _, len] = found.dims[..] else { unreachable!("the result is an image") };
+        Ok(ins[0].with_last(&[out, len]))
     }
 
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
-        let channels = ins[0].dims[0] / self.groups;
+        let channels = channels(ins[0], 2) / self.groups;
         let fan_in = channels.saturating_mul(self.kernel);
         weight_and_bias([self.out, channels, self.kernel], self.out, fan_in, self.bias, &self.init)
     }
 
     fn macs(&self, ins: &[&Shape], out: &Shape) -> u64 {
-        (out.len() as u64).saturating_mul(self.kernel as u64).saturating_mul((ins[0].dims[0] / self.groups) as u64)
+        (out.len() as u64).saturating_mul(self.kernel as u64).saturating_mul((channels(ins[0], 2) / self.groups) as u64)
     }
 
     fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], out: &[usize]) -> Tensor {
         let high = |shape: &[usize]| [&shape[..shape.len() - 1], &[1], &shape[shape.len() - 1..]].concat();
         let x = ins[0].value.clone().reshape(high(ins[0].value.shape()));
-        let operand = Operand { value: &x, batched: true };
+        let operand = Operand { value: &x, ..ins[0] };
         self.of_images().eval(&[operand], params, &high(out)).reshape(out)
     }
 }
 
 op! {
-    /// Two-dimensional transposed convolution of [N, C, H, W], as `torch.nn.ConvTranspose2d`: the gradient of a
-    /// convolution, used to enlarge.
+    /// Two-dimensional transposed convolution of [N, C, H, W], as `torch.nn.ConvTranspose2d` (`aten.conv_transpose2d.input`), of a
+    /// value without batch also of [C, H, W]: the gradient of a convolution, used to enlarge.
     ///
     /// The output is [N, out, H', W'] with H' = (H - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1.
     /// With `groups` the channels are convolved in that many separate groups; C and `out` must be divisible by it.
-    pub struct ConvTranspose2d = "conv_transpose2d", First {
+    pub struct ConvTranspose2d = "conv_transpose2d", First, aten ["conv_transpose2d"] {
         /// number of output channels
         out: usize,
         /// size of the window, in pixels
@@ -300,7 +332,7 @@ impl Operation for ConvTranspose2d {
     }
 
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
-        let (channels, height, width) = image(ins[0], "conv_transpose2d")?;
+        let (channels, height, width) = images(ins[0], "conv_transpose2d")?;
         divisible("conv_transpose2d", self.groups, channels, self.out)?;
         let side = |sizes: [usize; 6]| {
             let [len, kernel, stride, padding, extra, dilation] = sizes.map(|size| size as i128);
@@ -312,16 +344,16 @@ impl Operation for ConvTranspose2d {
         let rows = side([height, kernel.h, stride.h, padding.h, extra.h, dilation.h]);
         let columns = side([width, kernel.w, stride.w, padding.w, extra.w, dilation.w]);
         match (rows, columns) {
-            (Some(rows), Some(columns)) => Ok(Shape::image(self.out, rows, columns)),
+            (Some(rows), Some(columns)) => Ok(ins[0].with_last(&[self.out, rows, columns])),
             _ => Err(mismatch(format!("`conv_transpose2d` cuts off the whole of its output, its input is {}", ins[0]))),
         }
     }
 
     /// The fan of PyTorch's default is that of the weight's second axis, the outputs of a group.
     fn params(&self, ins: &[&Shape]) -> Vec<ParamDecl> {
-        let channels = self.out / self.groups;
-        let fan_in = channels.saturating_mul(self.kernel.h).saturating_mul(self.kernel.w);
-        let shape = [ins[0].dims[0], channels, self.kernel.h, self.kernel.w];
+        let outputs = self.out / self.groups;
+        let fan_in = outputs.saturating_mul(self.kernel.h).saturating_mul(self.kernel.w);
+        let shape = [channels(ins[0], 3), outputs, self.kernel.h, self.kernel.w];
         weight_and_bias(shape, self.out, fan_in, self.bias, &self.init)
     }
 
@@ -331,7 +363,14 @@ impl Operation for ConvTranspose2d {
     }
 
     fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], out: &[usize]) -> Tensor {
-        let (x, weight) = (ins[0].value, params[0].data());
+        eval::samples(ins[0].value, 3, out, |x, out| self.of_samples(x, params, out))
+    }
+}
+
+impl ConvTranspose2d {
+    /// [`Operation::eval`] of x [N, C, H, W].
+    fn of_samples(&self, x: &Tensor, params: &[&Tensor], out: &[usize]) -> Tensor {
+        let weight = params[0].data();
         let &[channels, height, width] = &x.shape()[1..] else { unreachable!("the shape was inferred") };
         let (group_in, group_out) = (channels / self.groups, self.out / self.groups);
         let bias = |k: usize| if self.bias { params[1].data()[k] as f64 } else { 0.0 };

@@ -25,6 +25,15 @@ pub fn at(x: &Tensor, index: &[usize]) -> f32 {
     x.data()[index.iter().zip(x.shape()).fold(0, |offset, (at, len)| offset * len + at)]
 }
 
+/// What `of` makes of samples [N, ..] of so many axes each: of a value that has no more axes, as of one sample.
+pub fn samples(x: &Tensor, axes: usize, out: &[usize], of: impl FnOnce(&Tensor, &[usize]) -> Tensor) -> Tensor {
+    if x.shape().len() > axes {
+        return of(x, out);
+    }
+    let one = |shape: &[usize]| [&[1][..], shape].concat();
+    of(&x.clone().reshape(one(x.shape())), &one(out)).reshape(out)
+}
+
 /// `x` with `change` applied to every run of values along `axis`.
 pub fn along(x: &Tensor, axis: usize, change: impl Fn(&mut [f64])) -> Tensor {
     let (len, inner) = (x.shape()[axis], x.shape()[axis + 1..].iter().product::<usize>());

@@ -12,7 +12,7 @@ op! {
     ///
     /// Two batched values of different rank pair their axes from the left ([N, C, H, W] + [N, C]); with a batchless one
     /// from the right, as PyTorch. A 1 is broadcast.
-    pub struct Add = "add", First {
+    pub struct Add = "add", First, aten ["add", "addcmul"] {
         /// the number, where the other side is one
         number: Option<f64> = "none",
     }
@@ -39,7 +39,7 @@ impl Operation for Add {
 op! {
     /// Product of two values, `mul(a, b)` or `a * b`; or of a value and a number, `a * 0.5`. Shapes pair as for `add`:
     /// [N, C, H, W] * [N, C] scales each channel.
-    pub struct Mul = "mul", First {
+    pub struct Mul = "mul", First, aten ["mul", "addcmul"] {
         /// the number, where the other side is one
         number: Option<f64> = "none",
     }
@@ -66,7 +66,7 @@ impl Operation for Mul {
 op! {
     /// Difference of two values, `sub(a, b)` or `a - b`; or of a value and a number, `a - 0.5` or `0.5 - a`. Shapes pair as
     /// for `add`.
-    pub struct Sub = "sub", First {
+    pub struct Sub = "sub", First, aten ["sub", "rsub"] {
         /// the number, where the other side is one
         number: Option<f64> = "none",
         /// whether the number is the first of the two
@@ -96,7 +96,7 @@ impl Operation for Sub {
 op! {
     /// Quotient of two values, `div(a, b)` or `a / b`; or of a value and a number, `a / 2` or `1 / a`, as `torch.div` and
     /// `torch.reciprocal`. Shapes pair as for `add`. Over 0 it is infinite or NaN.
-    pub struct Div = "div", First {
+    pub struct Div = "div", First, aten ["div", "reciprocal"] {
         /// the number, where the other side is one
         number: Option<f64> = "none",
         /// whether the number is the first of the two
@@ -136,7 +136,7 @@ impl Operation for Div {
 op! {
     /// The larger of two values at each place, `maximum(a, b)`, as `torch.maximum`; NaN where either is. Shapes pair as for
     /// `add`. Beside a number it is `clamp(min = ..)`.
-    pub struct Maximum = "maximum", First {}
+    pub struct Maximum = "maximum", First, aten ["maximum", "max.other"] {}
 }
 
 impl Operation for Maximum {
@@ -160,7 +160,7 @@ impl Operation for Maximum {
 op! {
     /// The smaller of two values at each place, `minimum(a, b)`, as `torch.minimum`; NaN where either is. Shapes pair as for
     /// `add`. Beside a number it is `clamp(max = ..)`.
-    pub struct Minimum = "minimum", First {}
+    pub struct Minimum = "minimum", First, aten ["minimum", "min.other"] {}
 }
 
 impl Operation for Minimum {
@@ -184,7 +184,7 @@ impl Operation for Minimum {
 op! {
     /// Values side by side along an axis, as `torch.cat`: `concat(a, b, axis = 1)`. All other axes must have equal lengths;
     /// only a first axis of 1 of a value without batch is broadcast to the batch ([1, 1, 768] with [N, 196, 768]).
-    pub struct Concat = "concat", First {
+    pub struct Concat = "concat", First, aten ["cat", "stack", "repeat", "tile"] {
         /// the axis along which they are joined; -1 is the last; never the batch
         axis: i64 = "1",
     }
@@ -237,7 +237,7 @@ impl Operation for Concat {
 op! {
     /// Product of matrices, as `torch.matmul`: [.., m, k] and [.., k, n] give [.., m, n]. The axes before the last two are
     /// broadcast from the right: [N, L, k] and a batchless [k, n] give [N, L, n].
-    pub struct Matmul = "matmul", First {}
+    pub struct Matmul = "matmul", First, aten ["matmul", "bmm", "mm", "einsum"] {}
 }
 
 impl Operation for Matmul {
@@ -292,7 +292,7 @@ impl Operation for Matmul {
 op! {
     /// Rows of a table, as `table[index]` in PyTorch: `gather(table, index)` of [rows, ..] and indices of any shape [i, j ..]
     /// is [i, j .., ..]. Neither has a batch; indices count from 0.
-    pub struct Gather = "gather", First {}
+    pub struct Gather = "gather", First, aten ["index.Tensor", "index_select", "embedding"] {}
 }
 
 /// Whole numbers beyond this are not exact in float32.

@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 
 op! {
     /// Joins all axes but the first, as `torch.flatten(x, 1)`: [N, C, H, W] to [N, C H W].
-    pub struct Flatten = "flatten", First {}
+    pub struct Flatten = "flatten", First, aten ["flatten"] {}
 }
 
 impl Operation for Flatten {
@@ -31,7 +31,7 @@ op! {
     /// The same values, in the same order, under other axes, as `torch.reshape`: `reshape(512, 3, 3)`.
     ///
     /// Lists every axis but the batch; a value without batch lists all. One length may be -1: what is left.
-    pub struct Reshape = "reshape", Gathered {
+    pub struct Reshape = "reshape", Gathered, aten ["reshape", "view", "_unsafe_view", "reshape_as", "unflatten", "unsqueeze", "squeeze"] {
         /// lengths of the axes after the batch; one may be -1
         shape: Vec<i64>,
     }
@@ -76,7 +76,7 @@ op! {
     /// `permute(0, 2, 3, 1)` makes [N, H, W, C] of [N, C, H, W].
     ///
     /// Lists every axis; the batch, 0, stays first.
-    pub struct Permute = "permute", Gathered {
+    pub struct Permute = "permute", Gathered, aten ["permute", "transpose", "t", "movedim"] {
         /// the input's axes in their new order
         axes: Vec<i64>,
     }
@@ -132,7 +132,7 @@ op! {
     /// Cuts an axis into equal parts, as `torch.chunk`: `let a, b = in -> chunk(2)`. The axis must be divisible by `parts`.
     ///
     /// Each part is a layer of its own.
-    pub struct Chunk = "chunk", First {
+    pub struct Chunk = "chunk", First, aten ["chunk", "split", "split_with_sizes", "unbind"] {
         /// number of parts
         parts: usize,
         /// the axis that is cut; -1 is the last
@@ -172,7 +172,7 @@ op! {
     /// The part of an axis from `from` up to and without `to`, as `x[.., from:to]` in Python: negative places count from
     /// the end, and what lies beyond it is cut off. `slice(1, 0, 64)` is the first 64 channels. The axis is never the
     /// batch; an empty part is an error.
-    pub struct Slice = "slice", All {
+    pub struct Slice = "slice", All, aten ["slice", "select", "narrow"] {
         /// the axis that is cut; -1 is the last
         axis: i64,
         /// where the part begins
@@ -230,7 +230,7 @@ op! {
     ///
     /// What is put there are zeros, or `value`; with `reflect` the values inside of the border, mirrored at it (d c b | a b c d),
     /// with `replicate` the border's own (a a a | a b c d), with `circular` those of the other end (b c d | a b c d).
-    pub struct Pad = "pad", Gathered {
+    pub struct Pad = "pad", Gathered, aten ["pad", "constant_pad_nd", "reflection_pad2d", "replication_pad2d"] {
         /// how many values are put, in pairs before and after an axis, the last axis first
         sizes: Vec<i64>,
         /// `constant`, `reflect`, `replicate` or `circular`
@@ -367,7 +367,7 @@ impl Operation for Pad {
 
 op! {
     /// Moves values along axes, as `torch.roll`: what leaves at one end comes in at the other. `roll(-3, axes = [1, 2])`.
-    pub struct Roll = "roll", First {
+    pub struct Roll = "roll", First, aten ["roll"] {
         /// by how much: one number for all axes, or one for each
         shift: Vec<i64>,
         /// the axes, never the batch

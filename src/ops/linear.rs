@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 
 op! {
     /// Linear map of the last axis, y = x W^T + b, as `torch.nn.Linear`: [.., in] to [.., out], any rank.
-    pub struct Linear = "linear", First {
+    pub struct Linear = "linear", First, aten ["linear", "addmm"] {
         /// number of output features
         out: usize,
         /// whether a learned number is added to each feature
@@ -59,7 +59,7 @@ op! {
     ///
     /// With `rows` some rows of both are the map. Maps of one x by rows of one weight that together are all its rows are
     /// computed as one product: queries, keys and values of an attention.
-    pub struct LinearWith = "linear_with", First {
+    pub struct LinearWith = "linear_with", First, aten ["linear"] {
         /// first row and the one behind the last, of weight and bias; all where none
         rows: Option<Vec<i64>> = "none",
     }

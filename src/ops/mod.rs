@@ -10,6 +10,7 @@ pub mod init;
 pub mod shape;
 
 pub mod activation;
+pub mod aten;
 pub mod attention;
 pub mod constant;
 pub mod conv;
@@ -20,6 +21,7 @@ pub mod layout;
 pub mod linear;
 pub mod norm;
 pub mod pool;
+pub mod recurrent;
 pub mod reduce;
 pub mod resample;
 pub mod unfold;
@@ -29,6 +31,7 @@ use crate::diag::{Code, Problem};
 use crate::tensor::Tensor;
 use archc_base::Act;
 use attr::{Arg, ArgDecl, ArgProblem, Attr, FromAttr, Positional};
+use dropout::Drops;
 use init::Init;
 use shape::Shape;
 
@@ -117,6 +120,8 @@ pub trait Declared: Sized {
     const NAME: &'static str;
     /// The manual, in Markdown.
     const DOC: &'static str;
+    /// The operators of PyTorch that it is, without `aten::`; see [`aten`].
+    const ATEN: &'static [&'static str];
     const POSITIONAL: Positional;
     const ARGS: &'static [ArgDecl];
     fn from_args(args: &[Arg]) -> Result<Self, ArgProblem>;
@@ -153,9 +158,15 @@ pub trait Operation {
         None
     }
 
-    /// Whether the op draws its values in training and does nothing in eval mode.
+    /// How the op zeroes values at random, where it does only that: in training, and in eval mode nothing unless it always
+    /// does. [`Operation::eval`] is what it does where nothing is drawn.
+    fn drops(&self) -> Option<Drops> {
+        None
+    }
+
+    /// Whether what the op gives in training is drawn.
     fn is_random(&self) -> bool {
-        false
+        self.drops().is_some()
     }
 
     /// Whether each value of the result is made of the values at the same place of the broadcast operands alone.
@@ -168,10 +179,10 @@ pub trait Operation {
     fn eval(&self, ins: &[Operand<'_>], params: &[&Tensor], out: &[usize]) -> Tensor;
 }
 
-/// Declares an op: `op! { /// docs .. pub struct Conv2d = "conv2d", First { /// docs .. out: usize, stride: Pair = "1" } }`.
+/// Declares an op: `op! { /// docs .. pub struct Conv2d = "conv2d", First, aten ["conv2d"] { /// docs .. out: usize, stride: Pair = "1" } }`.
 /// A default is written as in the language.
 macro_rules! op {
-    ($(#[doc = $doc:literal])* pub struct $Name:ident = $name:literal, $positional:ident {
+    ($(#[doc = $doc:literal])* pub struct $Name:ident = $name:literal, $positional:ident, aten [$($aten:literal),*] {
         $($(#[doc = $arg_doc:literal])* $field:ident : $ty:ty $(= $default:literal)?),* $(,)?
     }) => {
         $(#[doc = $doc])*
@@ -181,6 +192,7 @@ macro_rules! op {
         impl $crate::ops::Declared for $Name {
             const NAME: &'static str = $name;
             const DOC: &'static str = concat!($($doc, "\n"),*);
+            const ATEN: &'static [&'static str] = &[$($aten),*];
             const POSITIONAL: $crate::ops::attr::Positional = $crate::ops::attr::Positional::$positional;
             const ARGS: &'static [$crate::ops::attr::ArgDecl] = &[$($crate::ops::attr::ArgDecl {
                 name: stringify!($field),
@@ -243,6 +255,7 @@ macro_rules! ops {
         pub static MANUAL: &[Entry] = &[$(Entry {
             name: <$module::$Name as Declared>::NAME,
             doc: <$module::$Name as Declared>::DOC,
+            aten: <$module::$Name as Declared>::ATEN,
             args: <$module::$Name as Declared>::ARGS,
             positional: <$module::$Name as Declared>::POSITIONAL,
             make: |args| {
@@ -270,9 +283,12 @@ macro_rules! ops {
 }
 
 /// An op in the manual, and how a call of it becomes an [`Op`].
+#[derive(Debug)]
 pub struct Entry {
     pub name: &'static str,
     pub doc: &'static str,
+    /// The operators of PyTorch that it is, without `aten::`.
+    pub aten: &'static [&'static str],
     pub args: &'static [ArgDecl],
     pub positional: Positional,
     pub make: fn(&[Arg]) -> Result<Op, ArgProblem>,
@@ -280,7 +296,7 @@ pub struct Entry {
 
 /// Ops that take nothing and make a value without a batch.
 pub fn makes_constant(name: &str) -> bool {
-    matches!(name, "parameter" | "buffer" | "window_index" | "window_coords" | "window_mask")
+    matches!(name, "parameter" | "buffer" | "constant" | "window_index" | "window_coords" | "window_mask")
 }
 
 /// The manual's entry of the op `name`.
@@ -304,8 +320,20 @@ pub const OTHER_NAMES: &[(&str, &str)] = &[
 ];
 
 /// Ops that take their operands in the call (`concat(a, b)`) instead of from the chain.
-pub const OPERAND_OPS: &[&str] =
-    &["add", "mul", "sub", "div", "maximum", "minimum", "concat", "matmul", "gather", "linear_with", "attention"];
+pub const OPERAND_OPS: &[&str] = &[
+    "add",
+    "mul",
+    "sub",
+    "div",
+    "maximum",
+    "minimum",
+    "concat",
+    "matmul",
+    "gather",
+    "linear_with",
+    "attention",
+    "lstm_scan",
+];
 
 impl Op {
     /// The function that the op applies to each value, where it does only that: what a backend fuses.
@@ -313,9 +341,19 @@ impl Op {
         self.operation().activation()
     }
 
-    /// Whether the op draws its values in training and does nothing in eval mode: dropouts and stochastic depth.
+    /// Whether what the op gives in training is drawn: dropouts, stochastic depth, attention with dropout.
     pub fn is_random(&self) -> bool {
         self.operation().is_random()
+    }
+
+    /// How the op zeroes values at random, where it does only that: dropouts and stochastic depth.
+    pub fn drops(&self) -> Option<Drops> {
+        self.operation().drops()
+    }
+
+    /// Whether what the op gives is drawn in eval mode too.
+    pub fn draws_always(&self) -> bool {
+        self.drops().is_some_and(|drops| drops.always && drops.p > 0.0)
     }
 
     /// Whether each value of the result is made of the values at the same place of the broadcast operands alone, and so
@@ -337,12 +375,13 @@ impl Op {
         if let Some(arg) = unknown {
             // the reader words the error; positions are those of `changes`
             let problem = (entry.make)(&changes[arg..=arg]).expect_err("the argument is unknown").problem;
-            return Err(ArgProblem { problem, arg: Some(arg) });
+            return Err(ArgProblem { problem, arg: Some(arg), within: vec![] });
         }
         let is_changed = |name: &str| changes.iter().any(|change| change.name.as_deref() == Some(name));
         // a norm that has no weight any more fills none
         let is_bare = changes.iter().any(|c| c.name.as_deref() == Some("affine") && c.value == Attr::Bool(false));
-        let kept = self.attrs().into_iter().filter(|(name, _)| !is_changed(name) && !(is_bare && *name == "init"));
+        let is_replaced = |name: &str| is_changed(name) || is_bare && name == "init";
+        let kept = self.attrs().into_iter().filter(|(name, _)| !is_replaced(name));
         let mut args: Vec<Arg> = changes.to_vec();
         args.extend(kept.map(|(name, value)| Arg { name: Some(name.into()), value }));
         (entry.make)(&args)
@@ -451,6 +490,7 @@ ops! {
     norm::GroupNorm,
     norm::InstanceNorm2d,
     attention::Attention,
+    recurrent::LstmScan,
     activation::Relu,
     activation::Relu6,
     activation::Elu,
@@ -525,4 +565,5 @@ ops! {
     constant::Input,
     constant::Parameter,
     constant::Buffer,
+    constant::Constant,
 }

@@ -13,7 +13,7 @@ op! {
     ///
     /// In eval mode mean and variance are `running_mean` and `running_var`; in training they are the batch's, with the
     /// biased variance, and the running ones move by `momentum` towards them, with the unbiased variance.
-    pub struct BatchNorm2d = "batch_norm2d", First {
+    pub struct BatchNorm2d = "batch_norm2d", First, aten ["batch_norm", "_native_batch_norm_legit_no_training"] {
         /// number of channels, only to be checked: the input's number is what counts
         features: Option<usize> = "none",
         /// added to the variance
@@ -50,7 +50,7 @@ impl Operation for BatchNorm2d {
 op! {
     /// Batch normalisation of [N, C] or [N, C, L], as `torch.nn.BatchNorm1d`; of [N, L, C] with `axis = 2`. What it computes is
     /// said at `batch_norm2d`.
-    pub struct BatchNorm1d = "batch_norm1d", First {
+    pub struct BatchNorm1d = "batch_norm1d", First, aten ["batch_norm", "_native_batch_norm_legit_no_training"] {
         /// number of channels, only to be checked: the input's number is what counts
         features: Option<usize> = "none",
         /// the axis of the channels; -1 is the last
@@ -101,7 +101,7 @@ impl Operation for BatchNorm1d {
 op! {
     /// Layer normalisation over the last axis of [.., features], any rank, as `torch.nn.LayerNorm` of that axis (Ba et al.
     /// 2016): (x - mean) / sqrt(variance + eps) * weight + bias, with the biased variance.
-    pub struct LayerNorm = "layer_norm", First {
+    pub struct LayerNorm = "layer_norm", First, aten ["layer_norm", "native_layer_norm"] {
         /// added to the variance
         eps: f64 = "1e-5",
         /// how a fresh weight is filled; ones where none
@@ -136,7 +136,7 @@ impl Operation for LayerNorm {
 op! {
     /// Normalisation by the root mean square over the last axis of [.., features], any rank, as `torch.nn.RMSNorm` of that
     /// axis (Zhang and Sennrich 2019): x / sqrt(mean of x^2 + eps) * weight.
-    pub struct RmsNorm = "rms_norm", First {
+    pub struct RmsNorm = "rms_norm", First, aten ["rms_norm"] {
         /// added to the mean square; PyTorch's default is what float32 tells from 1
         eps: f64 = "1.1920929e-7",
         /// how a fresh weight is filled; ones where none
@@ -179,7 +179,7 @@ impl Operation for RmsNorm {
 op! {
     /// Layer normalisation over the channels of [N, C, ..], at every place, as torchvision's `LayerNorm2d` of [N, C, H, W]
     /// (ConvNeXt).
-    pub struct LayerNorm2d = "layer_norm2d", First {
+    pub struct LayerNorm2d = "layer_norm2d", First, aten ["layer_norm"] {
         /// added to the variance
         eps: f64 = "1e-5",
         /// how a fresh weight is filled; ones where none
@@ -212,7 +212,7 @@ impl Operation for LayerNorm2d {
 op! {
     /// Group normalisation of [N, C, ..], as `torch.nn.GroupNorm` (Wu and He 2018): each sample's channels in `groups` groups
     /// of neighbours, mean and biased variance of a group, weight and bias of a channel.
-    pub struct GroupNorm = "group_norm", First {
+    pub struct GroupNorm = "group_norm", First, aten ["group_norm", "native_group_norm"] {
         /// number of groups; the number of channels must be divisible by it
         groups: usize,
         /// added to the variance
@@ -252,7 +252,7 @@ op! {
     /// Instance normalisation of [N, C, H, W], as `torch.nn.InstanceNorm2d` (Ulyanov et al. 2016): each channel of each sample
     /// by its own mean and biased variance, (x - mean) / sqrt(variance + eps). Without running statistics, as by default
     /// in PyTorch.
-    pub struct InstanceNorm2d = "instance_norm2d", First {
+    pub struct InstanceNorm2d = "instance_norm2d", First, aten ["instance_norm"] {
         /// number of channels, only to be checked: the input's number is what counts
         features: Option<usize> = "none",
         /// added to the variance

@@ -7,7 +7,7 @@ use crate::tensor::Tensor;
 
 op! {
     /// Mean over one axis or several, as `torch.mean`. Any shape; the batch is never one of them.
-    pub struct Mean = "mean", First {
+    pub struct Mean = "mean", First, aten ["mean.dim"] {
         /// the axis, or a list of them; -1 is the last
         axis: Vec<i64>,
         /// whether the axes stay, with length 1
@@ -33,7 +33,7 @@ impl Operation for Mean {
 
 op! {
     /// Sum over one axis or several, as `torch.sum`. Any shape; the batch is never one of them.
-    pub struct Sum = "sum", First {
+    pub struct Sum = "sum", First, aten ["sum.dim_IntList"] {
         /// the axis, or a list of them; -1 is the last
         axis: Vec<i64>,
         /// whether the axes stay, with length 1
@@ -59,7 +59,7 @@ impl Operation for Sum {
 op! {
     /// Variance over one axis or several, as `torch.var`: the sum of the squared distances from the mean, over the number
     /// of values less 1. Any shape; the batch is never one of them. The standard deviation is its `sqrt`.
-    pub struct Var = "var", First {
+    pub struct Var = "var", First, aten ["var.dim", "var.correction"] {
         /// the axis, or a list of them; -1 is the last
         axis: Vec<i64>,
         /// whether the axes stay, with length 1
@@ -94,7 +94,7 @@ op! {
     /// gradient at 0 is 0. Any shape; the batch is never one of them.
     ///
     /// Other norms are of other ops: the sum of sizes is `abs -> sum(axis)`, the largest size `abs -> amax(axis)`.
-    pub struct VectorNorm = "vector_norm", First {
+    pub struct VectorNorm = "vector_norm", First, aten ["linalg_vector_norm", "norm.ScalarOpt_dim"] {
         /// the axis, or a list of them; -1 is the last
         axis: Vec<i64>,
         /// whether the axes stay, with length 1
@@ -119,7 +119,7 @@ impl Operation for VectorNorm {
 
 op! {
     /// Largest value over one axis or several, as `torch.amax`. Any shape; the batch is never one of them.
-    pub struct Amax = "amax", First {
+    pub struct Amax = "amax", First, aten ["amax", "max.dim"] {
         /// the axis, or a list of them; -1 is the last
         axis: Vec<i64>,
         /// whether the axes stay, with length 1

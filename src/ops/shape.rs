@@ -48,6 +48,14 @@ impl Shape {
         }
     }
 
+    /// (C, H, W) of images: an [N, C, H, W], or a value without batch, [C, H, W] or [K, C, H, W].
+    pub fn as_images(&self) -> Option<(usize, usize, usize)> {
+        match (self.batched, self.dims.as_slice()) {
+            (_, &[c, h, w]) | (false, &[_, c, h, w]) => Some((c, h, w)),
+            _ => None,
+        }
+    }
+
     /// The length of axis `axis` as PyTorch counts them (0 is the batch of a batched value); None for the batch and
     /// beyond the rank.
     pub fn axis(&self, axis: usize) -> Option<usize> {
@@ -74,6 +82,15 @@ impl Shape {
         let mut shape = self.clone();
         shape.dims[axis - usize::from(self.batched)] = len;
         shape
+    }
+
+    /// The shape whose last axes, as many as `last` has, are of these lengths.
+    ///
+    /// # Panics
+    /// If it has fewer.
+    pub fn with_last(&self, last: &[usize]) -> Shape {
+        let kept = &self.dims[..self.dims.len() - last.len()];
+        Shape { batched: self.batched, dims: [kept, last].concat() }
     }
 
     /// Number of values, a batch counted as 1. Never overflows for a shape that passed [`Shape::check`].

@@ -1,16 +1,17 @@
 //! Windows of an image as columns, and back.
 
 use super::attr::{Padding, Pair, Pair0};
-use super::conv::{Conv2d, ConvGeometry, image};
+use super::conv::{Conv2d, ConvGeometry, images, without_batch};
 use super::shape::Shape;
-use super::{Operand, Operation, mismatch, op};
+use super::{Operand, Operation, eval, mismatch, op};
 use crate::diag::Problem;
 use crate::tensor::Tensor;
 
 op! {
     /// The windows of [N, C, H, W] as columns, as `torch.nn.Unfold` (`aten.im2col`): [N, C * kernel h * kernel w, L] for L
-    /// windows row by row, the pixels of a window within its channel.
-    pub struct Unfold = "unfold", First {
+    /// windows row by row, the pixels of a window within its channel. Of a value without batch also [C, H, W] to
+    /// [C * kernel h * kernel w, L].
+    pub struct Unfold = "unfold", First, aten ["im2col", "unfold"] {
         /// size of the window, in pixels
         kernel: Pair,
         /// step of the window
@@ -24,8 +25,9 @@ op! {
 
 op! {
     /// Sums windows that are columns where they lie in an image, as `torch.nn.Fold` (`aten.col2im`): the transpose of
-    /// `unfold`, from [N, C * kernel h * kernel w, L] to [N, C, size].
-    pub struct Fold = "fold", First {
+    /// `unfold`, from [N, C * kernel h * kernel w, L] to [N, C, size], of a value without batch also from
+    /// [C * kernel h * kernel w, L] to [C, size].
+    pub struct Fold = "fold", First, aten ["col2im"] {
         /// height and width of the image
         size: Pair,
         /// size of the window, in pixels
@@ -71,21 +73,24 @@ impl Unfold {
 
 impl Operation for Unfold {
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
-        let (channels, ..) = image(ins[0], "unfold")?;
+        let (channels, ..) = images(ins[0], "unfold")?;
         let ConvGeometry { out_height, out_width, .. } = geometry("unfold", &self.windows(), ins[0])?;
         let Pair { h, w } = self.kernel;
         let rows = channels.saturating_mul(h).saturating_mul(w);
-        Ok(Shape::batched([rows, out_height.saturating_mul(out_width)]))
+        let before = &ins[0].dims[..ins[0].dims.len() - 3];
+        let dims = [before, &[rows, out_height.saturating_mul(out_width)]].concat();
+        Ok(Shape { batched: ins[0].batched, dims })
     }
 
     fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
-        let x = ins[0].value;
         let (windows, taps) = (self.windows(), self.kernel.h * self.kernel.w);
-        let at = windows.geometry(&Shape::batched(&x.shape()[1..])).expect("the shape was inferred");
-        super::eval::build(out, |index| {
-            let &[n, row, place] = index else { unreachable!("three axes") };
-            let (c, tap) = (row / taps, row % taps);
-            pixel(&windows, &at, place, tap).map_or(0.0, |(y, x_at)| super::eval::at(x, &[n, c, y, x_at]))
+        eval::samples(ins[0].value, 3, out, |x, out| {
+            let at = windows.geometry(&Shape::batched(&x.shape()[1..])).expect("the shape was inferred");
+            eval::build(out, |index| {
+                let &[n, row, place] = index else { unreachable!("three axes") };
+                let (c, tap) = (row / taps, row % taps);
+                pixel(&windows, &at, place, tap).map_or(0.0, |(y, x_at)| eval::at(x, &[n, c, y, x_at]))
+            })
         })
     }
 }
@@ -100,8 +105,13 @@ impl Operation for Fold {
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
         let Pair { h, w } = self.kernel;
         let taps = h.saturating_mul(w);
-        let (true, &[rows, count]) = (ins[0].batched, &ins[0].dims[..]) else {
-            return Err(mismatch(format!("`fold` needs [N, C * {taps}, L], got {}", ins[0])));
+        let (before, [rows, count]) = match (ins[0].batched, &ins[0].dims[..]) {
+            (_, &[rows, count]) => (&[][..], [rows, count]),
+            (false, &[ref before @ .., rows, count]) if before.len() == 1 => (before, [rows, count]),
+            (true, _) => return Err(mismatch(format!("`fold` needs [N, C * {taps}, L], got {}", ins[0]))),
+            (false, _) => {
+                return Err(without_batch("fold", &format!("[C * {taps}, L] or [K, C * {taps}, L]"), ins[0]));
+            }
         };
         if rows % taps != 0 {
             return Err(mismatch(format!(
@@ -109,7 +119,8 @@ impl Operation for Fold {
                 ins[0]
             )));
         }
-        let image = Shape::image(rows / taps, self.size.h, self.size.w);
+        let dims = [before, &[rows / taps, self.size.h, self.size.w]].concat();
+        let image = Shape { batched: ins[0].batched, dims };
         let at = geometry("fold", &self.windows(), &image)?;
         if at.out_height.saturating_mul(at.out_width) != count {
             return Err(mismatch(format!(
@@ -121,7 +132,13 @@ impl Operation for Fold {
     }
 
     fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
-        let x = ins[0].value;
+        eval::samples(ins[0].value, 2, out, |x, out| self.of_samples(x, out))
+    }
+}
+
+impl Fold {
+    /// [`Operation::eval`] of x [N, rows, L].
+    fn of_samples(&self, x: &Tensor, out: &[usize]) -> Tensor {
         let (windows, taps) = (self.windows(), self.kernel.h * self.kernel.w);
         let at = windows.geometry(&Shape::batched(&out[1..])).expect("the shape was inferred");
         let (rows, count) = (x.shape()[1], x.shape()[2]);

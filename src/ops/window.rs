@@ -13,7 +13,7 @@ op! {
     /// key, it is carried where a weight file has it and required nowhere.
     ///
     /// A list of (h w)^2 numbers (Swin), or without `flat` [h w, h w] (MaxViT).
-    pub struct WindowIndex = "window_index", First {
+    pub struct WindowIndex = "window_index", First, aten [] {
         /// height and width of the window, in pixels
         window: Pair,
         /// whether it is one list
@@ -53,7 +53,7 @@ op! {
     /// The relative positions of two pixels of a window of h x w on a logarithmic scale, [1, 2 h - 1, 2 w - 1, 2], as Swin
     /// v2's `relative_coords_table`: sign(d) log2(1 + |d|) / 3 for d = 8 dy / (h - 1), and the same for x. A constant: its path
     /// is its key, it is carried where a weight file has it and required nowhere.
-    pub struct WindowCoords = "window_coords", First {
+    pub struct WindowCoords = "window_coords", First, aten [] {
         /// height and width of the window, 2 pixels or more each
         window: Pair,
         /// those of the window that the weights were trained for, whose h and w the scale has then
@@ -110,7 +110,7 @@ op! {
     ///
     /// An axis of a single window is not rolled. Windows and tokens count in reading order; `height` and `width` must be divisible
     /// by the window's.
-    pub struct WindowMask = "window_mask", All {
+    pub struct WindowMask = "window_mask", All, aten [] {
         /// height of the image, in pixels
         height: usize,
         /// width of the image, in pixels

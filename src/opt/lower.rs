@@ -1,6 +1,6 @@
-//! Says every op of a typed graph in the kinds of a [`Net`]. What is frozen is in eval mode: dropout is the identity, a batch
-//! norm its running statistics, attention its two matrix products, and its tensors are constants, so that every pass holds
-//! for it. What learns is in training mode: its tensors are states, batch norms take the statistics of the batch and move
+//! Says every op of a typed graph in the kinds of a [`Net`]. What is frozen is in eval mode: dropout is the identity unless it
+//! always draws, a batch norm its running statistics, attention its two matrix products, and its tensors are constants, so that
+//! every pass holds for it. What learns is in training mode: its tensors are states, batch norms take the statistics of the batch and move
 //! the running ones, dropout is drawn.
 
 use std::ops::Range;
@@ -12,6 +12,7 @@ use crate::graph::NodeId;
 use crate::net::*;
 use crate::ops::attention;
 use crate::ops::conv::Conv1d;
+use crate::ops::dropout::Drops;
 use crate::ops::layout::Border;
 use crate::ops::linear::LinearWith;
 use crate::ops::shape::Shape;
@@ -22,11 +23,15 @@ use crate::typed::Typed;
 
 /// The graph's nodes that some output needs, and its inputs, in eval mode.
 pub fn lower(typed: &Typed) -> Net {
-    lower_training(typed, &|_| true)
+    lowered(typed, &|_| true, true)
 }
 
 /// The same in training mode. A layer learns if it is not `frozen`; tied layers go with the owner of their tensors.
 pub fn lower_training(typed: &Typed, frozen: &dyn Fn(NodeId) -> bool) -> Net {
+    lowered(typed, frozen, false)
+}
+
+fn lowered(typed: &Typed, frozen: &dyn Fn(NodeId) -> bool, is_inference: bool) -> Net {
     let graph = typed.graph();
     let live = graph.live();
     let mut lower = Lower {
@@ -35,6 +40,7 @@ pub fn lower_training(typed: &Typed, frozen: &dyn Fn(NodeId) -> bool) -> Net {
         ids: FxHashMap::default(),
         node: NodeId::default(),
         frozen,
+        is_inference,
         numbers: FxHashMap::default(),
         tensors: FxHashMap::default(),
         learned: FxHashSet::default(),
@@ -68,6 +74,8 @@ struct Lower<'a> {
     /// The node that is lowered now.
     node: NodeId,
     frozen: &'a dyn Fn(NodeId) -> bool,
+    /// Whether nothing is ever to learn, not even in a later step.
+    is_inference: bool,
     /// The state of each tensor that changes, by its owner and index.
     numbers: FxHashMap<(NodeId, usize), usize>,
     /// The value of each state.
@@ -213,26 +221,26 @@ impl Lower<'_> {
         if let Some(function) = op.activation() {
             return self.map(ins[0], function);
         }
+        if let Some(drops) = op.drops() {
+            return self.dropout(ins[0], drops, out);
+        }
         // the shape of the first operand, in full for images
         let input = nodes.first().map(|node| typed.shape(*node).clone()).unwrap_or(Shape::fixed([]));
         let axis = |axis: i64| input.resolve_axis(axis).expect("the shape was inferred");
         match op {
             Op::Identity(_) => self.add(Identity, ins, out),
-            Op::Dropout(drop) => self.dropout(ins[0], drop.p, Grain::Value, out),
-            Op::Dropout2d(drop) => self.dropout(ins[0], drop.p, Grain::Channel, out),
-            Op::StochasticDepth(depth) => self.dropout(ins[0], depth.p, Grain::Sample, out),
             Op::Parameter(_) => self.tensor(0),
             Op::Conv2d(conv) => {
                 let kind = Conv { window: conv.window(&input), groups: conv.groups };
-                self.with_weight(kind, ins[0], conv.bias, out)
+                self.on_images(ins[0], out, |own, x, out| own.with_weight(kind, x, conv.bias, out))
             }
             Op::Conv1d(conv) => self.conv1d(conv, ins[0], &input, out),
-            Op::Unfold(unfold) => self.unfold(unfold, ins[0], &input, out),
+            Op::Unfold(unfold) => self.on_images(ins[0], out, |own, x, out| own.unfold(unfold, x, out)),
             Op::Fold(fold) => self.fold(fold, ins[0], out),
             Op::ConvTranspose2d(conv) => {
                 let (window, output_padding) = (conv.window(), conv.output_padding.0.sides());
                 let kind = ConvTranspose { window, groups: conv.groups, output_padding };
-                self.with_weight(kind, ins[0], conv.bias, out)
+                self.on_images(ins[0], out, |own, x, out| own.with_weight(kind, x, conv.bias, out))
             }
             Op::Linear(linear) => self.with_weight(Linear, ins[0], linear.bias, out),
             Op::LinearWith(linear) => self.linear_with(linear, &nodes, &ins, out),
@@ -268,15 +276,16 @@ impl Lower<'_> {
             }
             Op::Normalize(normalize) => self.add(Normalize { axis: axis(normalize.axis), eps: 1e-12 }, ins, out),
             Op::Attention(attention) => self.attention(attention, &ins, out),
-            Op::MaxPool2d(pool) => self.add(Pool { pool: Kernel::Max, window: pool.window() }, ins, out),
+            Op::LstmScan(scan) => self.add(LstmScan { reverse: scan.reverse }, ins, out),
+            Op::MaxPool2d(pool) => self.on_each_image(Pool { pool: Kernel::Max, window: pool.window() }, ins[0], out),
             Op::AvgPool2d(pool) => {
                 let count_padding = pool.count_include_pad;
-                self.add(Pool { pool: Kernel::Mean { count_padding }, window: pool.window() }, ins, out)
+                self.on_each_image(Pool { pool: Kernel::Mean { count_padding }, window: pool.window() }, ins[0], out)
             }
-            Op::AdaptiveAvgPool2d(_) => self.adaptive_pool(Kernel::MEAN, By::Mean, ins, out),
-            Op::AdaptiveMaxPool2d(_) => self.adaptive_pool(Kernel::Max, By::Max, ins, out),
-            Op::GlobalAvgPool2d(_) => self.add(Reduce { reduce: By::Mean, axes: vec![2, 3] }, ins, out),
-            Op::GlobalMaxPool2d(_) => self.add(Reduce { reduce: By::Max, axes: vec![2, 3] }, ins, out),
+            Op::AdaptiveAvgPool2d(_) => self.adaptive_pool(Kernel::MEAN, By::Mean, ins[0], out),
+            Op::AdaptiveMaxPool2d(_) => self.adaptive_pool(Kernel::Max, By::Max, ins[0], out),
+            Op::GlobalAvgPool2d(_) => self.over_pixels(By::Mean, ins[0], out),
+            Op::GlobalMaxPool2d(_) => self.over_pixels(By::Max, ins[0], out),
             Op::Mean(mean) => {
                 let axes = mean.axis.iter().map(|at| axis(*at)).collect();
                 self.add(Reduce { reduce: By::Mean, axes }, ins, out)
@@ -308,16 +317,21 @@ impl Lower<'_> {
             }
             Op::Upsample(upsample) => {
                 let (mode, scale) = (upsample.mode, upsample.scale.map(|scale| [scale; 2]));
-                self.add(Resize { mode, scale }, ins, out)
+                match upsample.antialias {
+                    true => self.on_each_image(Antialias { mode, scale, transposed: false }, ins[0], out),
+                    false => self.on_each_image(Resize { mode, scale }, ins[0], out),
+                }
             }
-            Op::PixelShuffle(shuffle) => {
-                let (r, dims) = (shuffle.r, out.dims.clone());
-                let split = Shape::batched([dims[0], r, r, dims[1] / r, dims[2] / r]);
-                let split = self.add(Reshape, ins, split);
-                let moved = Shape::batched([dims[0], dims[1] / r, r, dims[2] / r, r]);
-                let moved = self.add(Permute { axes: vec![0, 1, 4, 2, 5, 3] }, vec![split], moved);
-                self.add(Reshape, vec![moved], out)
-            }
+            Op::PixelShuffle(shuffle) => self.on_images(ins[0], out, |own, x, out| {
+                let r = shuffle.r;
+                let (c, h, w) = out.as_images().expect("the shape was inferred");
+                let [h, w] = [h / r, w / r];
+                let before = out.dims.len() - 3;
+                let with = |last: &[usize]| Shape { batched: out.batched, dims: [&out.dims[..before], last].concat() };
+                let split = own.add(Reshape, vec![x], with(&[c, r, r, h, w]));
+                let moved = own.add(Permute { axes: vec![0, 1, 4, 2, 5, 3] }, vec![split], with(&[c, h, r, w, r]));
+                own.add(Reshape, vec![moved], out)
+            }),
             Op::ChannelShuffle(shuffle) => {
                 let (groups, dims) = (shuffle.groups, out.dims.clone());
                 let with = |first: usize, second: usize| {
@@ -384,11 +398,33 @@ impl Lower<'_> {
             },
             Op::Maximum(_) => self.binary(Of::Max, &ins, out),
             Op::Minimum(_) => self.binary(Of::Min, &ins, out),
-            Op::Input(_) | Op::Buffer(_) | Op::WindowIndex(_) | Op::WindowCoords(_) | Op::WindowMask(_) => {
+            Op::Input(_)
+            | Op::Buffer(_)
+            | Op::Constant(_)
+            | Op::WindowIndex(_)
+            | Op::WindowCoords(_)
+            | Op::WindowMask(_) => {
                 unreachable!("it has no operands: an input is there already, the others are constants")
             }
             op => unreachable!("`{}` is no activation, and has no line here", op.name()),
         }
+    }
+
+    /// A step on images [N, C, H, W]; a value without batch [C, H, W] is one of them.
+    fn on_images(&mut self, x: Id, out: Shape, step: impl FnOnce(&mut Self, Id, Shape) -> Id) -> Id {
+        let shape = self.net.node(x).shape.clone();
+        if shape.batched || shape.rank() == 4 {
+            return step(self, x, out);
+        }
+        let one = |shape: &Shape| Shape::fixed([&[1][..], &shape.dims].concat());
+        let x = self.add(Reshape, vec![x], one(&shape));
+        let found = step(self, x, one(&out));
+        self.add(Reshape, vec![found], out)
+    }
+
+    /// [`Lower::on_images`] of a kind that has no weights.
+    fn on_each_image(&mut self, kind: impl Into<Kind>, x: Id, out: Shape) -> Id {
+        self.on_images(x, out, |own, x, out| own.add(kind, vec![x], out))
     }
 
     /// A convolution of images that are one pixel high.
@@ -396,6 +432,9 @@ impl Lower<'_> {
         let (image, two) = (Conv1d::image(input).expect("the shape was inferred"), conv.of_images());
         let window = two.window(&image);
         let x = self.add(Reshape, vec![x], image);
+        let (channels, len) = (out.dims[out.dims.len() - 2], out.dims[out.dims.len() - 1]);
+        let before = &out.dims[..out.dims.len() - 2];
+        let high = Shape { batched: out.batched, dims: [before, &[channels, 1, len]].concat() };
         let mut weight = self.tensor(0);
         let Shape { batched, dims } = self.net.node(weight).shape.clone();
         let shape = Shape { batched, dims: [&dims[..2], &[1], &dims[2..]].concat() };
@@ -409,15 +448,18 @@ impl Lower<'_> {
         };
         let bias = conv.bias.then(|| self.bias(1));
         let kind = Conv { window, groups: conv.groups };
-        let node = Node::new(kind, vec![x, weight], Shape::image(out.dims[0], 1, out.dims[1]), vec![self.node]);
-        let found = self.net.add(Node { epilogue: Epilogue::bias(bias), ..node });
+        let found = self.on_images(x, high, |own, x, high| {
+            let node = Node::new(kind, vec![x, weight], high, vec![own.node]);
+            own.net.add(Node { epilogue: Epilogue::bias(bias), ..node })
+        });
         self.add(Reshape, vec![found], out)
     }
 
     /// Windows by convolutions that each pick a pixel: of a window's rows, then of its columns.
-    fn unfold(&mut self, unfold: &Unfold, x: Id, input: &Shape, out: Shape) -> Id {
-        let (mut x, window) = (x, unfold.windows().window(input));
-        let at = unfold.windows().geometry(input).expect("the shape was inferred");
+    fn unfold(&mut self, unfold: &Unfold, x: Id, out: Shape) -> Id {
+        let input = self.net.node(x).shape.clone();
+        let (mut x, window) = (x, unfold.windows().window(&input));
+        let at = unfold.windows().geometry(&input).expect("the shape was inferred");
         let mut channels = at.channels;
         for (axis, [height, width]) in
             [[at.out_height, at.width], [at.out_height, at.out_width]].into_iter().enumerate()
@@ -425,7 +467,7 @@ impl Lower<'_> {
             let (own, weight) = self.picks(&window, axis, channels);
             let groups = channels;
             channels *= window.kernel[axis];
-            x = self.add(Conv { window: own, groups }, vec![x, weight], Shape::image(channels, height, width));
+            x = self.add(Conv { window: own, groups }, vec![x, weight], input.with_last(&[channels, height, width]));
         }
         self.add(Reshape, vec![x], out)
     }
@@ -436,7 +478,9 @@ impl Lower<'_> {
             (fold.windows().window(&out), fold.windows().geometry(&out).expect("the shape was inferred"));
         let [rows, columns] = window.kernel;
         let mut channels = at.channels * rows * columns;
-        let mut x = self.add(Reshape, vec![x], Shape::image(channels, at.out_height, at.out_width));
+        // of a value without batch that has no axis for the number of images there is one
+        let image = if out.rank() == 4 { out.clone() } else { Shape::fixed([&[1][..], &out.dims].concat()) };
+        let mut x = self.add(Reshape, vec![x], image.with_last(&[channels, at.out_height, at.out_width]));
         let steps = [(1, [at.out_height, at.width], at.out_width), (0, [at.height, at.width], at.out_height)];
         for (axis, [height, width], count) in steps {
             channels /= window.kernel[axis];
@@ -446,9 +490,9 @@ impl Lower<'_> {
             // what no window covers is cut off, or stays 0
             output_padding[axis] = [height, width][axis] + own.padding[axis] + own.padding[axis + 2] - reach;
             let kind = ConvTranspose { window: own, groups: channels, output_padding };
-            x = self.add(kind, vec![x, weight], Shape::image(channels, height, width));
+            x = self.add(kind, vec![x, weight], image.with_last(&[channels, height, width]));
         }
-        x
+        if image == out { x } else { self.add(Reshape, vec![x], out) }
     }
 
     /// One axis of a window, and a weight by which each of its taps is an output of its own.
@@ -555,16 +599,23 @@ impl Lower<'_> {
     }
 
     /// One window over the whole image is a mean or maximum of all pixels.
-    fn adaptive_pool(&mut self, pool: Kernel, reduce: By, ins: Vec<Id>, out: Shape) -> Id {
-        match out.as_image() {
-            Some((_, 1, 1)) => self.add(Reduce { reduce, axes: vec![2, 3] }, ins, out),
-            _ => self.add(AdaptivePool { pool }, ins, out),
+    fn adaptive_pool(&mut self, pool: Kernel, reduce: By, x: Id, out: Shape) -> Id {
+        match out.as_images() {
+            Some((_, 1, 1)) => self.over_pixels(reduce, x, out),
+            _ => self.on_each_image(AdaptivePool { pool }, x, out),
         }
     }
 
-    /// A draw, or where it is frozen the operand.
-    fn dropout(&mut self, x: Id, p: f64, grain: Grain, out: Shape) -> Id {
-        if self.is_frozen() {
+    /// Of the last two axes.
+    fn over_pixels(&mut self, reduce: By, x: Id, out: Shape) -> Id {
+        let rank = self.net.node(x).shape.rank();
+        self.add(Reduce { reduce, axes: vec![rank - 2, rank - 1] }, vec![x], out)
+    }
+
+    /// A draw, or where it is frozen and does not always draw the operand.
+    fn dropout(&mut self, x: Id, drops: Drops, out: Shape) -> Id {
+        let Drops { p, grain, always } = drops;
+        if self.is_frozen() && !(always && p > 0.0) {
             return self.add(Identity, vec![x], out);
         }
         // by the layer's path, so that a draw does not depend on what else there is
@@ -574,7 +625,8 @@ impl Lower<'_> {
             None => self.net.add_input(CLOCK, Shape::fixed([8]), vec![self.node]),
         };
         self.clock = Some(clock);
-        self.add(Dropout { p, grain, stream }, vec![x, clock], out)
+        // at inference a sample's values do not depend on its place in the batch
+        self.add(Dropout { p, grain, stream, alike: self.is_inference }, vec![x, clock], out)
     }
 
     /// A linear map by rows of a weight that is a value. Where others take the other rows of it for the same operand, all
@@ -631,7 +683,8 @@ impl Lower<'_> {
         }
         shares = self.add(Softmax { axis: scores.rank() - 1, log: false }, vec![shares], scores.clone());
         if op.dropout > 0.0 && !self.is_frozen() {
-            shares = self.dropout(shares, op.dropout, Grain::Value, scores.clone());
+            let drops = Drops { p: op.dropout, grain: Grain::Value, always: false };
+            shares = self.dropout(shares, drops, scores.clone());
         }
         let value_dim = out.last().expect("the shape was inferred") / op.heads;
         let mixed = self.add(Matmul { scale: 1.0 }, vec![shares, v], scores.with_axis(scores.rank() - 1, value_dim));

@@ -70,6 +70,8 @@ fn leaves_in(lower: Lower, name: &str, text: &str) {
 fn identity() {
     fires("identity", "x = input([4])\n d = dropout <- x\n i = identity <- d\n y = relu <- i\n ! i");
     leaves("identity", "x = input([4])\n y = relu <- x");
+    // what draws in eval mode too
+    leaves("identity", "x = input([4])\n d = dropout(0.3, always = true) <- x\n y = relu <- d");
 }
 
 #[test]
@@ -358,4 +360,28 @@ fn parts_of_one_map() {
         let dump = lower(&typed).dump(&typed);
         assert_eq!(dump.matches("= linear").count(), 3, "{dump}");
     }
+}
+
+/// A table of positions that is resampled and convolved is a constant, unless something of it learns.
+#[test]
+fn what_nothing_learns_in_is_computed_at_load() {
+    let typed = network(
+        "x = input([6, 8, 10])
+        table = parameter([1, 5, 4, 7])
+        wide = upsample(size = [8, 10], mode = bicubic) <- table
+        mixed = conv2d(6, kernel = 3, padding = 1) <- wide
+        y = add <- x, mixed",
+    );
+    let has = |net: &Net, name: &str| net.order().iter().any(|id| net.node(*id).kind.name() == name);
+    let frozen = lower(&typed);
+    assert!(
+        !has(&frozen, "upsample") && !has(&frozen, "conv2d") && has(&frozen, "constant"),
+        "{}",
+        frozen.dump(&typed)
+    );
+    let path = |id| typed.graph().node(id).path.as_str();
+    let by_the_table = lower_training(&typed, &|id| path(id) != "table");
+    assert!(has(&by_the_table, "upsample") && has(&by_the_table, "conv2d"), "{}", by_the_table.dump(&typed));
+    let by_the_layer = lower_training(&typed, &|id| path(id) != "mixed");
+    assert!(!has(&by_the_layer, "upsample") && has(&by_the_layer, "conv2d"), "{}", by_the_layer.dump(&typed));
 }

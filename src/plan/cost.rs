@@ -23,7 +23,8 @@ impl Plan {
         // what a copy prepares is counted where it is read
         let layers = if matches!(step.work, Work::Node(_)) { &step.layers[..] } else { &[] };
         for layer in layers {
-            cost.flops += 2 * typed.macs(*layer) * self.batch as u64;
+            let samples = if typed.shape(*layer).batched { self.batch as u64 } else { 1 };
+            cost.flops += 2 * typed.macs(*layer) * samples;
             cost.weights +=
                 typed.params(*layer).iter().map(|param| param.shape.iter().product::<usize>() as u64).sum::<u64>();
         }

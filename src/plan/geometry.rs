@@ -17,6 +17,7 @@ pub enum Geometry {
     Products(Products),
     Over(Over),
     Heads(Heads),
+    Steps(Steps),
 }
 
 /// How the second operand of an arithmetic step pairs with the first.
@@ -70,6 +71,15 @@ pub struct Heads {
     pub mask: Option<Mask>,
 }
 
+/// How the steps of sequences follow one another among rows: row `(outer * steps + step) * inner + at` is a step of sequence
+/// `outer * inner + at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps {
+    pub outer: usize,
+    pub steps: usize,
+    pub inner: usize,
+}
+
 /// How far apart the values of a mask are by its axes; 0 where it is broadcast.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mask {
@@ -121,6 +131,7 @@ impl Geometry {
                 Geometry::Over(Over { shape: from.dims.clone(), strides: from.strides.clone(), missing })
             }
             Kind::Attention(attention) => Geometry::Heads(heads(step, attention.heads)),
+            Kind::LstmScan(_) | Kind::LstmScanData(_) => Geometry::Steps(steps(step)),
             _ => Geometry::Rows,
         }
     }
@@ -130,6 +141,13 @@ impl Geometry {
     pub fn heads(&self) -> &Heads {
         let Geometry::Heads(heads) = self else { panic!("the plan splits heads") };
         heads
+    }
+
+    /// # Panics
+    /// If the step has no steps of sequences.
+    pub fn steps(&self) -> Steps {
+        let Geometry::Steps(steps) = self else { panic!("the plan finds steps") };
+        *steps
     }
 
     /// # Panics
@@ -230,6 +248,15 @@ fn heads(step: &Step, heads: usize) -> Heads {
     });
     let [dim, value_dim] = [q, v].map(|dims| dims[dims.len() - 1] / heads);
     Heads { n: before.iter().product(), heads, dim, value_dim, queries, keys, mask }
+}
+
+fn steps(step: &Step) -> Steps {
+    // rows lie in the order of the axes before the last
+    let (dims, axes) = (&step.write.dims, &step.order[..step.order.len() - 1]);
+    let time = dims.len() - 2;
+    let at = axes.iter().position(|axis| *axis == time).expect("the order has every axis");
+    let count = |axes: &[usize]| axes.iter().map(|axis| dims[*axis]).product();
+    Steps { outer: count(&axes[..at]), steps: dims[time], inner: count(&axes[at + 1..]) }
 }
 
 /// Axes with their strides from the outermost, those that go on evenly as one, those of length 1 left out.

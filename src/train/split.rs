@@ -175,5 +175,6 @@ mod tests {
         assert_eq!(ends("conv: conv2d(4, kernel = 1); relu"), ["flatten"]);
         assert_eq!(ends("conv: conv2d(4, kernel = 1); identity; relu"), ["flatten"]);
         assert_eq!(ends("conv: conv2d(4, kernel = 1); dropout; relu"), ["conv"]);
+        assert_eq!(ends("conv: conv2d(4, kernel = 1); dropout(0.2, always = true); relu"), ["conv"]);
     }
 }

@@ -15,7 +15,7 @@ use crate::diag::{Code, Problem};
 use crate::exec::learning::{Array, Arrays, Learning, Learns, Part, Update};
 use crate::exec::{Executable, Tensors, Weights};
 use crate::graph::{NodeId, key, path};
-use crate::net::{self, CLOCK, Net, Node, State, backward};
+use crate::net::{self, CLOCK, Net, Node, State, backward, clock};
 use crate::ops::shape::Shape;
 use crate::opt;
 use crate::plan::{self, Plan, View};
@@ -131,7 +131,7 @@ impl Kept {
 }
 
 /// The input of targets.
-const TARGET: &str = "target";
+const TARGET: &str = "loss.target";
 /// The output of the loss.
 const LOSS: &str = "loss";
 /// The output of what the network made of the batch.
@@ -490,12 +490,6 @@ impl<'a> Trainer<'a> {
     pub fn kernels(&self) -> Vec<String> {
         self.learning.kernels()
     }
-}
-
-/// Seed and step as [`CLOCK`] wants them.
-fn clock(seed: u64, step: u64) -> [f32; 8] {
-    let part = |at: usize| (if at < 4 { seed } else { step } >> (16 * (at % 4))) & 0xffff;
-    std::array::from_fn(|at| part(at) as f32)
 }
 
 impl Config {

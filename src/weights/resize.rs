@@ -9,7 +9,6 @@ use archc_base::Resample;
 
 use super::pattern::Pattern;
 use crate::diag::{Code, Problem};
-use crate::io::resample::antialiased;
 
 /// A `resize` line.
 #[derive(Clone, Debug)]
@@ -130,7 +129,7 @@ fn side(rows: usize) -> Option<usize> {
 /// An image [h, w, width] of another size, the columns first.
 fn resampled(image: &[f32], width: usize, from: (usize, usize), to: (usize, usize), by: Resample) -> Vec<f32> {
     let axis = |from: usize, to: usize| -> Vec<(usize, Vec<f64>)> {
-        (0..to).map(|at| antialiased(from, to as u64, by, at as u64)).collect()
+        (0..to).map(|at| by.antialiased(at as u64, from as f64 / to as f64, from)).collect()
     };
     // the sum of some pixels, `step` pixels apart
     let sum = |image: &[f32], first: usize, step: usize, weights: &[f64], out: &mut Vec<f32>| {

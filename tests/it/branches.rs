@@ -39,7 +39,7 @@ fn outputs_are_pytorchs() {
 
 #[test]
 fn blocks_are_pytorchs() {
-    compare("blocks", 3);
+    compare("blocks", 4);
 }
 
 /// The specs of a folder, `least` or more, beside what the file of its name has of them.

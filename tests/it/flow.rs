@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// The modules from the bottom up.
 const FLOW: &[&str] = &[
     "source", "diag", "tensor", "philox", "words", "io", "data", "ops", "syntax", "zoo", "graph", "resolve", "build",
-    "edit", "typed", "weights", "settings", "net", "opt", "plan", "exec", "merge", "bind", "drift", "train", "compile",
-    "doctor", "answers", "face", "cli",
+    "edit", "typed", "outline", "weights", "settings", "net", "opt", "plan", "exec", "merge", "bind", "drift", "train",
+    "compile", "doctor", "answers", "face", "cli",
 ];
 
 #[test]

@@ -26,6 +26,7 @@ mod pages;
 mod reading;
 mod resources;
 mod resuming;
+mod samples;
 mod suite;
 mod train;
 mod trainer;

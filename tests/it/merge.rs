@@ -71,10 +71,12 @@ fn outputs_stay() {
 fn what_is_no_matrix_beside_a_layer_is_refused() {
     let own = "block bent { linear(4, bias = false); relu; linear(out.features, bias = false) }
         block shifted { linear(out.features) }
-        block straight { linear(out.features, bias = false) }";
+        block straight { linear(out.features, bias = false) }
+        block drawn { dropout(0.1, always = true); linear(out.features, bias = false) }";
     for (edits, block, why) in [
         ("insert relu before fc", "lora", "no layers of the network were made by a block `lora`"),
         ("insert bent beside fc", "bent", "`bent`: `bent.relu` is no linear map"),
+        ("insert drawn beside fc", "drawn", "`drawn`: `drawn.dropout` draws at inference, which no weight does"),
         (
             "insert shifted beside fc",
             "shifted",

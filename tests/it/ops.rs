@@ -309,6 +309,58 @@ fn shapes_and_messages() {
             "`attention` needs q divisible by 5 heads, got 8 features",
         ),
         ("attention(scale = 0)", "", "`scale` of `attention` needs a number above 0, got 0"),
+        ("lstm_scan", "[N, 32, 384] [384, 96]", "[N, 32, 96]"),
+        ("lstm_scan", "[N, 7, 32, 8] [8, 2] [N, 7, 32, 8] [8, 2]", "[N, 7, 32, 4]"),
+        ("lstm_scan", "[5, 8] [8, 2]", "[5, 2]"),
+        ("lstm_scan", "[N, 8] [8, 2]", "`lstm_scan` needs gates [.., L, 4 * hidden], got [N, 8]"),
+        ("lstm_scan", "[N, 5, 6] [6, 2]", "`lstm_scan` needs gates [.., L, 4 * hidden], got [N, 5, 6]"),
+        ("lstm_scan", "[N, 5, 8] [8, 3]", "`lstm_scan` needs a weight [8, 2] beside gates [N, 5, 8], got [8, 3]"),
+        ("lstm_scan", "[N, 5, 8] [N, 8, 2]", "`lstm_scan` needs a weight [8, 2] beside gates [N, 5, 8], got [N, 8, 2]"),
+        (
+            "lstm_scan",
+            "[N, 5, 8] [8, 2] [N, 5, 8]",
+            "`lstm_scan` takes gates and a weight, or two such pairs, got 3 values",
+        ),
+        (
+            "lstm_scan",
+            "[N, 5, 8] [8, 2] [N, 4, 8] [8, 2]",
+            "`lstm_scan` needs gates of one shape in both directions, got [N, 5, 8] and [N, 4, 8]",
+        ),
+        (
+            "lstm_scan(reverse = true)",
+            "[N, 5, 8] [8, 2] [N, 5, 8] [8, 2]",
+            "`lstm_scan` of two pairs takes no `reverse`: the second runs backwards",
+        ),
+        ("conv2d(8, kernel = 3, padding = 1)", "[3, 7, 9]", "[8, 7, 9]"),
+        ("conv2d(8, kernel = 3, stride = 2)", "[2, 3, 7, 9]", "[2, 8, 3, 4]"),
+        (
+            "conv2d(8, kernel = 3)",
+            "[196, 768]",
+            "`conv2d` of a value without batch needs [C, H, W] or [K, C, H, W], got [196, 768]",
+        ),
+        ("conv1d(8, kernel = 3)", "[4, 9]", "[8, 7]"),
+        ("conv1d(8, kernel = 3)", "[2, 4, 9]", "[2, 8, 7]"),
+        ("conv1d(8, kernel = 3)", "[N, 2, 4, 9]", "`conv1d` needs [N, C, L], got [N, 2, 4, 9]"),
+        ("conv1d(8, kernel = 3)", "[9]", "`conv1d` of a value without batch needs [C, L] or [K, C, L], got [9]"),
+        ("conv_transpose2d(6, kernel = 2, stride = 2)", "[4, 3, 5]", "[6, 6, 10]"),
+        ("max_pool2d(2)", "[3, 7, 8]", "[3, 3, 4]"),
+        ("adaptive_avg_pool2d([3, 5])", "[2, 4, 7, 7]", "[2, 4, 3, 5]"),
+        ("global_max_pool2d", "[64, 7, 7]", "[64]"),
+        (
+            "global_avg_pool2d",
+            "[64]",
+            "`global_avg_pool2d` of a value without batch needs [C, H, W] or [K, C, H, W], got [64]",
+        ),
+        ("upsample(size = [16, 20], mode = bicubic)", "[1, 768, 14, 14]", "[1, 768, 16, 20]"),
+        ("upsample(2)", "[768, 7, 5]", "[768, 14, 10]"),
+        ("pixel_shuffle(2)", "[12, 4, 5]", "[3, 8, 10]"),
+        ("unfold(3)", "[2, 5, 6]", "[18, 12]"),
+        ("fold([5, 6], kernel = 3)", "[18, 12]", "[2, 5, 6]"),
+        (
+            "fold([5, 6], kernel = 3)",
+            "[18]",
+            "`fold` of a value without batch needs [C * 9, L] or [K, C * 9, L], got [18]",
+        ),
         ("prelu(3)", "[N, 4]", "`prelu` has 3 slopes, its input [N, 4] has 4 channels"),
         ("prelu", "[N]", "[N]"),
         ("relu(3)", "", "`relu` takes no arguments"),
@@ -316,6 +368,7 @@ fn shapes_and_messages() {
         ("clamp", "", "`clamp` needs `min`, `max` or both, got none"),
         ("clamp(min = 2, max = 1)", "", "`clamp` needs `min` up to `max`, got 2 and 1"),
         ("dropout(1.5)", "", "`p` of `dropout` needs a probability from 0 to 1, got 1.5"),
+        ("dropout(always = true)", "[4]", "`dropout(always = true)` needs a batch, [N, ..], got [4]"),
         ("stochastic_depth", "", "`stochastic_depth` needs `p`: probability of a zero, from 0 to 1"),
         ("softmax(0)", "[N, 4]", "`softmax` needs an axis of [N, 4] after the batch, got 0"),
         ("softmax(-3)", "[N, 4]", "`softmax` needs an axis of [N, 4], got -3"),
@@ -587,6 +640,23 @@ fn any(kind: &str, huge: bool, draw: &mut impl FnMut(usize) -> usize) -> Attr {
         "word" => Attr::Word(["none", "tanh", "nearest", "bilinear", "bicubic"][draw(5)].into()),
         "integers" => Attr::List((0..draw(6)).map(|_| int(draw)).collect()),
         "initialiser" => Attr::Word("zeros".into()),
+        "lists of numbers" => {
+            let row = |draw: &mut dyn FnMut(usize) -> usize| {
+                let number = |draw: &mut dyn FnMut(usize) -> usize| match draw(8) {
+                    0 => Attr::Float([f64::NAN, f64::INFINITY, 1e300, 1e-60][draw(4)]),
+                    1 => Attr::Int(HUGE[draw(HUGE.len())]),
+                    2 => Attr::List(vec![]),
+                    _ => Attr::Float(draw(9) as f64 / 4.0 - 1.0),
+                };
+                Attr::List((0..draw(4)).map(|_| number(draw)).collect())
+            };
+            match draw(4) {
+                0 => row(draw),
+                1 => Attr::List((0..draw(3)).map(|_| row(draw)).collect()),
+                2 => Attr::List(vec![Attr::List(vec![Attr::Int(1), Attr::Int(2)]); 3]),
+                _ => Attr::Float(draw(5) as f64),
+            }
+        }
         "pair" | "pair or `same`" if draw(3) == 0 => Attr::List(vec![int(draw), int(draw)]),
         "pair or `same`" if draw(3) == 0 => Attr::Word("same".into()),
         _ => int(draw),

@@ -1,4 +1,5 @@
-"""What blocks of zoo/blocks.arch give in timm: writes blocks.safetensors for the specs of blocks/, as branches.py does.
+"""What blocks of zoo/blocks.arch give in timm and PyTorch: writes blocks.safetensors for the specs of blocks/, as branches.py
+does. Of `sequences` there are gradients too, `CASE/g/KEY` and `CASE/g/INPUT`, of the sum of all outputs times `CASE/f/OUTPUT`.
 
     python tests/reference/blocks.py
 """
@@ -77,6 +78,47 @@ class Pools(nn.Module):
         return {"output": x, "sharp": self.sharp(x)}
 
 
+class Sequences(nn.Module):
+    """LSTMs of one and of two layers, in one direction and in both, with projections and without biases."""
+
+    FORMS = {
+        "plain": {"hidden_size": 5},
+        "deep": {"hidden_size": 7, "num_layers": 2},
+        "both": {"hidden_size": 3, "num_layers": 2, "bidirectional": True},
+        "bare": {"hidden_size": 6, "bias": False, "bidirectional": True},
+        "projected": {"hidden_size": 9, "proj_size": 4},
+        "both_projected": {"hidden_size": 5, "num_layers": 2, "proj_size": 3, "bidirectional": True},
+    }
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(7, 11)
+        for name, form in Sequences.FORMS.items():
+            self.add_module(name, nn.LSTM(11, batch_first=True, **form))
+        self.rows = nn.LSTM(11, 4, batch_first=True, bidirectional=True)
+
+    def forward(self, x):
+        x = self.fc(x)
+        tokens = x[:, 0]
+        found = {name: getattr(self, name)(tokens)[0] for name in Sequences.FORMS}
+        # rows of a map are sequences of their own
+        rows = self.rows(x.flatten(0, 1))[0].unflatten(0, x.shape[:2])
+        return {"output": x, "tokens": tokens, **found, "rows": rows}
+
+
+def gradients(name, net, x):
+    """Of the sum of all outputs times numbers, by input and weights; the outputs' own case is kept already."""
+    x = x.double().requires_grad_(True)
+    total = 0
+    for output, value in net(x).items():
+        factor = torch.empty(value.shape).uniform_(-1, 1)
+        TENSORS[f"{name}/f/{output}"] = factor
+        total = total + (value * factor.double()).sum()
+    leaves = {"image": x, **dict(net.named_parameters())}
+    for key, found in zip(leaves, torch.autograd.grad(total, list(leaves.values()))):
+        TENSORS[f"{name}/g/{key}"] = found.float().contiguous()
+
+
 def scattered(net):
     """Tensors that are no constants, so that none is without effect."""
     for p in net.parameters():
@@ -91,6 +133,9 @@ def main():
     pools = scattered(Pools())
     nn.init.constant_(pools.sharp.p, 2.5)
     case("pools", pools, image=torch.randn(2, 5, 9, 8))
+    sequences, map_of_tokens = scattered(Sequences()), torch.randn(3, 2, 5, 7)
+    case("sequences", sequences, image=map_of_tokens)
+    gradients("sequences", sequences, map_of_tokens)
     save_file(dict(sorted(TENSORS.items())), HERE / "blocks.safetensors")
 
 

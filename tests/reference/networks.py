@@ -125,6 +125,7 @@ maxvit_rmlp_small_rw_256 maxvit_rmlp_base_rw_224 maxvit_rmlp_base_rw_384 maxvit_
 maxvit_tiny_tf_512 maxvit_small_tf_224 maxvit_small_tf_384 maxvit_small_tf_512 maxvit_base_tf_224 maxvit_base_tf_384
 maxvit_base_tf_512 maxvit_large_tf_224 maxvit_large_tf_384 maxvit_large_tf_512 maxvit_xlarge_tf_224
 maxvit_xlarge_tf_384 maxvit_xlarge_tf_512 test_maxvit
+sequencer2d_s sequencer2d_m sequencer2d_l
 """.split()
 
 CONVOLUTIONAL = """

@@ -59,7 +59,7 @@ def case(op, compute, inputs, params=None, args=None, positional=None, batchless
     else:
         row["output"] = keep("out", out)
     CASES.append(row)
-    if "output" in row and not batchless:
+    if "output" in row:
         derive(name, compute, dict(zip(row["inputs"], inputs)), params)
 
 
@@ -517,8 +517,134 @@ def windows_and_lines():
         case("fold", run, [r(*columns.shape)], args={"size": size, **args})
 
 
+def without_batch():
+    """Images and lines that have no batch, from a generator of their own."""
+    own = torch.Generator().manual_seed(3)
+
+    def u(*shape, low=-2.0, high=2.0):
+        return (torch.rand(shape, generator=own, dtype=torch.float64) * (high - low) + low).float().double()
+
+    def fixed(op, compute, shape, params=None, args=None, positional=None):
+        case(op, compute, [u(*shape)], params, args, positional, batchless=[0])
+
+    for shape, out, args in [
+        ((3, 7, 9), 5, {"kernel": 3}),
+        ((1, 4, 8, 7), 6, {"kernel": [3, 2], "stride": [2, 1], "padding": [1, 0], "groups": 2}),
+        ((2, 5, 6, 7), 5, {"kernel": 3, "padding": 1, "dilation": 2, "groups": 5, "bias": False}),
+        ((5, 1, 1), 3, {"kernel": 1}),
+    ]:
+        params = {"weight": u(out, shape[-3] // args.get("groups", 1), *pair(args["kernel"]), low=-1, high=1)}
+        params |= {"bias": u(out)} if args.get("bias", True) else {}
+        rest = {k: args[k] for k in ("stride", "padding", "dilation", "groups") if k in args}
+        run = lambda x, weight, bias=None, rest=rest: F.conv2d(x, weight, bias, **rest)
+        fixed("conv2d", run, shape, params, {"out": out, **args})
+    for shape, out, args in [
+        ((3, 9), 5, {"kernel": 3, "stride": 2, "padding": 1}),
+        ((2, 6, 13), 4, {"kernel": 4, "dilation": 2, "groups": 2, "bias": False}),
+    ]:
+        params = {"weight": u(out, shape[-2] // args.get("groups", 1), args["kernel"], low=-1, high=1)}
+        params |= {"bias": u(out)} if args.get("bias", True) else {}
+        rest = {k: args[k] for k in ("stride", "padding", "dilation", "groups") if k in args}
+        run = lambda x, weight, bias=None, rest=rest: F.conv1d(x, weight, bias, **rest)
+        fixed("conv1d", run, shape, params, {"out": out, **args})
+    for shape, out, args in [
+        ((4, 3, 5), 3, {"kernel": 3, "stride": 2}),
+        ((2, 4, 4, 3), 6, {"kernel": [3, 2], "stride": 2, "padding": [1, 0], "output_padding": [1, 0], "groups": 2}),
+    ]:
+        params = {"weight": u(shape[-3], out // args.get("groups", 1), *pair(args["kernel"]), low=-1, high=1), "bias": u(out)}
+        rest = {k: args[k] for k in ("stride", "padding", "output_padding", "groups") if k in args}
+        run = lambda x, weight, bias, rest=rest: F.conv_transpose2d(x, weight, bias, **rest)
+        fixed("conv_transpose2d", run, shape, params, {"out": out, **args})
+
+    for op, compute in (("max_pool2d", F.max_pool2d), ("avg_pool2d", F.avg_pool2d)):
+        for shape, args in [((3, 7, 9), {"kernel": 3, "stride": 2, "padding": 1}), ((2, 3, 7, 6), {"kernel": [2, 3]})]:
+            rest = {k: pair(v) for k, v in args.items() if k != "kernel"}
+            run = lambda x, args=args, rest=rest, compute=compute: compute(x, pair(args["kernel"]), **rest)
+            fixed(op, run, shape, args=args)
+    fixed("max_pool2d", lambda x: F.max_pool2d(x, 2, ceil_mode=True, dilation=2), (3, 7, 8),
+          args={"kernel": 2, "dilation": 2, "ceil_mode": True})
+    for op, compute in (("adaptive_avg_pool2d", F.adaptive_avg_pool2d), ("adaptive_max_pool2d", F.adaptive_max_pool2d)):
+        for shape, size in [((3, 7, 11), [3, 5]), ((5, 7, 9), 1), ((2, 3, 5, 4), 3), ((2, 3, 5, 4), 1)]:
+            fixed(op, lambda x, size=size, compute=compute: compute(x, pair(size)), shape, args={"size": size})
+    for shape in [(5, 3, 7), (2, 5, 3, 7)]:
+        fixed("global_avg_pool2d", lambda x: x.mean((-2, -1)), shape)
+        fixed("global_max_pool2d", lambda x: x.amax((-2, -1)), shape)
+
+    # interpolate has no form without a first axis
+    def resized(x, **how):
+        return F.interpolate(x.reshape(-1, *x.shape[-3:]), **how).reshape(*x.shape[:-2], *how["size"])
+
+    for shape, size, mode in [((2, 4, 5), [7, 3], "nearest"), ((3, 7, 9), [16, 11], "bicubic"), ((1, 3, 5, 4), [3, 9], "bilinear")]:
+        corners = {} if mode == "nearest" else {"align_corners": False}
+        run = lambda x, size=size, mode=mode, corners=corners: resized(x, size=size, mode=mode, **corners)
+        fixed("upsample", run, shape, args={"size": size, "mode": mode})
+    fixed("pixel_shuffle", lambda x: F.pixel_shuffle(x, 2), (12, 3, 5), positional=[2])
+    fixed("pixel_shuffle", lambda x: F.pixel_shuffle(x, 3), (2, 9, 2, 3), positional=[3])
+    for shape, args in [((3, 5, 7), {"kernel": 3}), ((2, 3, 8, 9), {"kernel": [2, 3], "stride": [3, 2], "padding": [1, 0]})]:
+        window = [pair(args.get(k, v)) for k, v in (("kernel", 1), ("dilation", 1), ("padding", 0), ("stride", 1))]
+        fixed("unfold", lambda x, window=window: F.unfold(x, *window), shape, args=args)
+        columns, size = F.unfold(u(*shape), *window), list(shape[-2:])
+        fixed("fold", lambda x, size=size, window=window: F.fold(x, size, *window), columns.shape, args={"size": size, **args})
+
+
+def recurrent():
+    """The recurrence by PyTorch's LSTM, whose input is the gates themselves."""
+    own = torch.Generator().manual_seed(4)
+
+    def u(*shape, low=-2.0, high=2.0):
+        return (torch.rand(shape, generator=own, dtype=torch.float64) * (high - low) + low).float().double()
+
+    def one(gates, weight, reverse):
+        hidden, flat = weight.shape[1], gates.reshape(-1, *gates.shape[-2:])
+        state = torch.zeros(1, flat.shape[0], hidden, dtype=flat.dtype)
+        given = [torch.eye(4 * hidden, dtype=flat.dtype), weight]
+        flat = flat.flip(1) if reverse else flat
+        found = torch.lstm(flat, (state, state), given, False, 1, 0.0, False, False, True)[0]
+        found = found.flip(1) if reverse else found
+        return found.reshape(*gates.shape[:-1], hidden)
+
+    def scan(*pairs, reverse=False):
+        halves = [one(gates, weight, reverse or at == 1) for at, (gates, weight) in enumerate(zip(pairs[::2], pairs[1::2]))]
+        return torch.cat(halves, -1)
+
+    for before, steps, hidden, args in [
+        ((2,), 5, 3, {}), ((3,), 1, 5, {}), ((2, 3), 4, 9, {"reverse": True}), ((1, 2, 3), 7, 17, {}), ((3,), 33, 1, {}),
+    ]:
+        given = [u(*before, steps, 4 * hidden), u(4 * hidden, hidden, low=-1, high=1)]
+        case("lstm_scan", lambda g, w, args=args: scan(g, w, **args), given, args=args, batchless=[1])
+    for before, steps, hidden in [((2,), 5, 7), ((2, 3), 4, 5)]:
+        given = [v for _ in range(2) for v in (u(*before, steps, 4 * hidden), u(4 * hidden, hidden, low=-1, high=1))]
+        case("lstm_scan", scan, given, batchless=[1, 3])
+    for before, steps, hidden in [((), 6, 5), ((3,), 5, 2)]:
+        given = [u(*before, steps, 4 * hidden), u(4 * hidden, hidden, low=-1, high=1)]
+        case("lstm_scan", scan, given, batchless=[0, 1])
+
+
+def resampled_and_written():
+    """Antialiased resampling and constants, from a generator of their own."""
+    own = torch.Generator().manual_seed(3)
+    u = lambda *shape: (torch.rand(shape, generator=own, dtype=torch.float64) * 4 - 2).float().double()
+    for mode in ("bilinear", "bicubic"):
+        for shape, how in [
+            ((2, 3, 9, 11), {"size": [4, 5]}),
+            ((1, 2, 13, 7), {"size": [3, 10]}),
+            ((1, 2, 5, 6), {"scale": 0.4}),
+            ((2, 1, 7, 10), {"scale": 0.3}),
+            ((1, 3, 3, 4), {"scale": 2.5}),
+            ((1, 2, 8, 8), {"size": 8}),
+            ((1, 2, 17, 1), {"size": [1, 3]}),
+        ]:
+            target = {"scale_factor": how["scale"]} if "scale" in how else {"size": pair(how["size"])}
+            run = lambda x, target=target, mode=mode: F.interpolate(x, mode=mode, antialias=True, **target)
+            case("upsample", run, [u(*shape)], args={**how, "mode": mode, "antialias": True})
+    for values in ([1, 0.5, -3], [[1, 2], [3, 4], [5, 1e-3]], [[[0.1]], [[-2.5e6]]]):
+        case("constant", lambda v=values: torch.tensor(v), [], args={"values": values})
+
+
 def powers():
-    """Of a number to the power of x."""
+    """Of a number to the power of x; and to the power of 0, which is 1 of anything, with derivative 0."""
+    odd = torch.tensor([[0.0, float("nan"), -0.0, float("inf"), -3.0]], dtype=torch.float64)
+    case("pow", lambda x: x.pow(0), [torch.cat([odd, r(2, 5)])], args={"exponent": 0})
     for base in (2, 0.3, 1, 17.5):
         case("exp", lambda x, base=base: torch.pow(base, x), [r(2, 3, 5, low=-6, high=6)], args={"base": base})
 
@@ -575,7 +701,8 @@ def main():
     parser.add_argument("--archc", help="run the cases through this binary instead of writing the files")
     archc = parser.parse_args().archc
     for family in (convolutions, linears_and_norms, activations, pools, layout, windows, joins,
-                   borders, plain_ops, attention, windows_and_lines, powers):
+                   borders, plain_ops, attention, windows_and_lines, without_batch, recurrent, resampled_and_written,
+                   powers):
         family()
     if archc:
         through(archc)

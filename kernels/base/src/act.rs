@@ -52,7 +52,8 @@ pub enum Act {
     Length,
     /// `1 / sqrt(x)`, as `torch.rsqrt`.
     Rsqrt,
-    /// `x` to this power, as `torch.pow`: NaN below 0 where the exponent is no integer.
+    /// `x` to this power, as `torch.pow`: NaN below 0 where the exponent is no integer; 1, with gradient 0, of anything to the
+    /// power of 0.
     Pow(f32),
     /// This number over `x`, as `torch.reciprocal`.
     Over(f32),
@@ -161,7 +162,6 @@ impl Act {
             Act::Square => x * x,
             Act::Sqrt | Act::Length => x.sqrt(),
             Act::Rsqrt => 1.0 / x.sqrt(),
-            Act::Pow(_) if x.is_nan() => x,
             Act::Pow(exponent) => x.powf(exponent.into()),
             Act::Over(number) => f64::from(number) / x,
             Act::Abs => x.abs(),

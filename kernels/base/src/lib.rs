@@ -21,7 +21,7 @@ pub use centre::Centre;
 pub use dtype::DType;
 pub use loss::{Formulas, Loss, Outputs, ValueLoss};
 pub use pool::{Pool, Reduce};
-pub use resample::{Resample, Taps};
+pub use resample::{Banded, Resample, Taps};
 pub use rule::Rule;
 pub use window::Window;
 

@@ -243,7 +243,10 @@ pub(super) unsafe fn gradient<S: Simd>(act: Act, dx: *mut f32, dy: *const f32, s
             Act::Sqrt => each!(|y| S::div(S::splat(0.5), y)),
             Act::Length => each!(|y| S::select(S::gt(y, zero), S::div(S::splat(0.5), y), y)),
             Act::Rsqrt => each!(|y| S::mul(S::splat(-0.5), S::mul(y, S::mul(y, y)))),
-            Act::Pow(0.0) => each!(|_x| zero),
+            // whatever reaches it
+            Act::Pow(0.0) => lanes!(S, cols, |c, n| {
+                st::<S>(dx.add(c), zero, n);
+            }),
             Act::Pow(exponent) => each!(|x| S::mul(S::splat(exponent), pow::<S>(x, exponent - 1.0))),
             Act::Over(number) => each!(|x| S::div(S::splat(-number), S::mul(x, x))),
             // of 0 itself

@@ -15,18 +15,20 @@
 //! | linear layers | [`PackedMat::from_nk`] and [`PackedMat::run`]; [`linear`] for up to 8 rows or so, without packing |
 //! | products of activations | [`matmul`] over a [`Batch`] |
 //! | attention | [`attention`] over rows of queries, keys and values, all heads side by side |
+//! | recurrence | [`PackedLstm`] once, [`lstm_scan`] over the steps of [`Sequences`] |
 //! | pooling | [`pool`] (the image written decides about ceil mode), [`adaptive_pool`] (1 x 1: global) |
 //! | single values, pairs | [`unary`] with an [`Act`](archc_base::Act), [`binary`] with an [`Operand`], [`gated`] for factors of channels, [`broadcast`] for any strides |
 //! | norms | [`layer_norm`], [`group_norm`], [`scale_shift`], [`softmax`], [`log_softmax`], [`l2_normalize`] |
 //! | reductions | [`reduce`] over any axes |
 //! | movement | [`copy`] (any permutation, slice or repetition) |
-//! | resampling | [`resize`] |
+//! | resampling | [`resize`], [`banded`] with antialiasing |
 //!
 //! [`Map`] is the pair of rows that a row kernel reads and writes; [`Map::in_place`] is one matrix for both.
 //! Memory that a kernel needs meanwhile is kept by each thread for the next call.
 
 mod act;
 mod attention;
+mod banded;
 pub mod bf16;
 mod conv;
 mod conv_transpose;
@@ -38,6 +40,7 @@ mod formats;
 mod gemm;
 pub mod grad;
 mod grouped;
+mod lstm;
 mod math;
 mod means;
 mod movement;
@@ -64,6 +67,7 @@ mod winograd;
 mod x86;
 
 pub use attention::{Heads, Mask, attention};
+pub use banded::banded;
 pub use conv::{ConvIo, ConvShape, Input, Output, PackedConv};
 pub use conv_transpose::{ConvTransposeShape, PackedConvTranspose};
 pub use direct::Epilogue;
@@ -71,6 +75,7 @@ pub use element::Element;
 pub use elementwise::{Gated, Map, Operand, binary, broadcast, gated, unary};
 pub use formats::{Convolved, Packs, Sums, Takes};
 pub use gemm::{Batch, BatchMut, Layout, PackedMat, linear, matmul};
+pub use lstm::{Direction, PackedLstm, Sequences, lstm_scan};
 pub use movement::copy;
 pub use norm::{group_norm, l2_normalize, layer_norm, log_softmax, scale_shift, softmax};
 pub use pages::Pages;

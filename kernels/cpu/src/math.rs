@@ -227,7 +227,9 @@ pub(super) unsafe fn pow<S: Simd>(x: S::F, exponent: f32) -> S::F {
                 S::select(S::gt(zero, x), below, y)
             }
         };
-        S::select(S::is_nan(x), x, signed)
+        // of anything to the power of 0 it is 1
+        let nan = if exponent == 0.0 { S::splat(1.0) } else { x };
+        S::select(S::is_nan(x), nan, signed)
     }
 }
 

@@ -6,6 +6,7 @@ use super::*;
 mod conv;
 mod gemm;
 mod images;
+mod lstm;
 mod rows;
 mod winograd;
 

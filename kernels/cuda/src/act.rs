@@ -71,7 +71,7 @@ fn gradient(act: Act) -> &'static str {
         Act::Sqrt => "d * 0.5f / y",
         Act::Length => "y == 0.f ? 0.f : d * 0.5f / y",
         Act::Rsqrt => "d * (-0.5f * y * y * y)",
-        Act::Pow(_) => "d * (a == 0.f ? 0.f : a * power(x, a - 1.f))",
+        Act::Pow(_) => "a == 0.f ? 0.f : d * (a * power(x, a - 1.f))",
         Act::Over(_) => "d * (-a / (x * x))",
         Act::Abs => "d * sign(x)",
         Act::Log => "d / x",

@@ -1,7 +1,7 @@
 // Dropout: zeros with probability p, the others scaled up.
 //
 // Formula   y = unit(philox(seed, stream, number)) < p ? 0 : x / (1 - p), the bits of src/philox.rs; the number of a value
-//           says which values fall together (single ones, channels, samples)
+//           says which values fall together (single ones, channels, samples; those of all samples where they are drawn alike)
 // Roofline  memory's
 
 struct Words { u32 word[4]; };
@@ -42,7 +42,7 @@ KERNEL(dropout, THREADS, 2)(const __grid_constant__ Dropout a) {
         Words words = {};
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-            u32 number = (u32)(row / a.rows_each) * (u32)a.index_row + (u32)(col + i) * (u32)a.index_col;
+            u32 number = (u32)(row % a.period / a.rows_each) * (u32)a.index_row + (u32)(col + i) * (u32)a.index_col;
             if (number / 4 != block) {
                 block = number / 4;
                 words = philox(block, seed, stream);

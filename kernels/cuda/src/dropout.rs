@@ -7,7 +7,7 @@ args! {
     const THREADS: usize = 256;
 
     /// Zero with probability p, else `x / (1 - p)`; y may be x. Row `i`, column `j` has the number
-    /// `i / rows_each * index_row + j * index_col` in the stream of `philox`.
+    /// `i % period / rows_each * index_row + j * index_col` in the stream of `philox`.
     pub struct Dropout {
         x: *const Stored,
         y: *mut Stored,
@@ -21,10 +21,13 @@ args! {
         cols: i32,
         x_stride: i32,
         y_stride: i32,
+        /// Rows after which draws begin again.
+        period: i32,
         rows_each: i32,
         index_row: i32,
         index_col: i32,
         p: f32,
+        reserved: i32,
     }
 }
 

@@ -20,7 +20,7 @@ DEV float erfc_of_16_bits(float x) {
 }
 DEV float erfc_of(float x) { return sizeof(T) == 2 ? erfc_of_16_bits(x) : erfcf(x); }
 
-DEV float power(float x, float exponent) { return x != x ? x : powf(x, exponent); }
+DEV float power(float x, float exponent) { return x != x && exponent != 0.f ? x : powf(x, exponent); }
 
 const float SELU_SCALE = 1.05070098f, SELU_BELOW = 1.75809934f;
 

@@ -40,6 +40,7 @@ macro_rules! kernels {
 kernels! {
     act_data
     attention + scores: variants
+    banded
     batch_norm + line
     columns + line
     conv_igemm: variants
@@ -57,6 +58,8 @@ kernels! {
     linear_rows
     long_attention + scores
     loss
+    lstm_scan + sequences
+    lstm_scan_data + sequences
     matmul
     pool + windows
     pool_data + windows

@@ -25,7 +25,7 @@ use crate::exec::device::WITHOUT_CUDA;
 #[cfg(feature = "cuda")]
 use crate::exec::device::gpu;
 use crate::exec::timing::{Budget, LEAST, Samples, sample};
-use crate::exec::{Backend, Executable, noise};
+use crate::exec::{Backend, Draw, Executable, noise};
 use crate::io::console::{print, print_json};
 use crate::tensor::Tensor;
 
@@ -125,7 +125,7 @@ fn network(session: &Session, args: &Bench, backend: &dyn Backend, compiled: &Co
     let before = peaks::core_to_core();
     let latency = sample(&budget, || executable.run_into(&in_order, &mut outputs))?;
     let names: Vec<String> = (0..batch).map(|at| format!("noise[{at}]")).collect();
-    Finite::new(session, &bound, backend).look(&wanted, &names, &given, outputs.iter())?;
+    Finite::new(session, &bound, backend).look(&wanted, Draw::default(), &names, &given, outputs.iter())?;
     let cores = Cores { before, after: peaks::core_to_core() };
     let device_times = executable.device_times(latency.count().clamp(LEAST, MOST_REPLAYS)).transpose()?;
     let seconds = |times: Vec<Duration>| Samples::new(times.iter().map(Duration::as_secs_f64).collect());

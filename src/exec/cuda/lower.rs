@@ -17,6 +17,7 @@ mod gather;
 mod identity;
 mod linear;
 mod loss;
+mod lstm;
 mod matmul;
 mod norms;
 mod packing;
@@ -367,6 +368,11 @@ impl Lower<'_> {
     /// float32 values on the device.
     fn floats(&self, values: &[f32]) -> Result<u64, Problem> {
         self.load.pool.put(&stored(Dtype::F32, values))
+    }
+
+    /// Whole numbers on the device.
+    fn words(&self, values: &[u32]) -> Result<u64, Problem> {
+        self.load.pool.put(bytemuck::cast_slice(values))
     }
 
     /// A view as rows, in the order of axes in which the step goes through its values.

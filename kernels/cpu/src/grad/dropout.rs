@@ -15,6 +15,8 @@ pub struct Draw<'a> {
     pub rows_each: usize,
     /// Draws of a sample: one, one a column, or one a value, counted row by row.
     pub each: usize,
+    /// Whether all samples have the draws of the first.
+    pub alike: bool,
 }
 
 /// `y = x * (draw >= p) / (1 - p)`
@@ -24,7 +26,7 @@ pub fn dropout(io: Map, draw: &Draw) {
     let scale = if draw.p < 1.0 { 1.0 / (1.0 - draw.p) } else { 0.0 };
     ranges(io.rows, 8 * cols, |range| {
         for row in range {
-            let (sample, own) = (row / draw.rows_each, row % draw.rows_each);
+            let (sample, own) = (if draw.alike { 0 } else { row / draw.rows_each }, row % draw.rows_each);
             let first = match draw.each {
                 1 => sample,
                 each if each == cols => sample * cols,

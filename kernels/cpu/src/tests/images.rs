@@ -1,6 +1,6 @@
 //! Transposed convolution, pooling, group norm, resampling, movement and reductions.
 
-use archc_base::{Act, Pool, Reduce, Resample, Window};
+use archc_base::{Act, Banded, Pool, Reduce, Resample, Window};
 
 use super::*;
 
@@ -293,6 +293,65 @@ fn resampling() {
                     want.push(sum);
                 }
                 close(&got, &want, 1e-6, &what);
+            }
+        }
+    }
+}
+
+/// Filters as PyTorch's `upsample_antialias` has them, and what the transposes make of them.
+#[test]
+fn antialiased_resampling() {
+    let filter = |mode: Resample, d: f64| match (mode, d.abs()) {
+        (Resample::Bilinear, d) => (1.0 - d).max(0.0),
+        (_, d) if d < 1.0 => 1.5 * d.powi(3) - 2.5 * d.powi(2) + 1.0,
+        (_, d) if d < 2.0 => -0.5 * d.powi(3) + 2.5 * d.powi(2) - 4.0 * d + 2.0,
+        _ => 0.0,
+    };
+    for isa in Isa::all() {
+        let mut rng = Rng::new(38);
+        for mode in [Resample::Bilinear, Resample::Bicubic] {
+            for (from, to, scale) in [
+                ([5, 7], [10, 14], Some([2.0, 2.0])),
+                ([13, 9], [3, 4], None),
+                ([6, 11], [4, 3], Some([0.7, 0.3])),
+                ([1, 1], [4, 3], None),
+                ([9, 2], [1, 5], None),
+                ([4, 4], [4, 4], None),
+            ] {
+                let ([h, w], [p, q], c) = (from, to, 19);
+                let what = format!("{} antialiased {mode:?} {from:?} to {to:?}, scale {scale:?}", isa.name());
+                let matrix = |axis: usize| {
+                    let ratio = scale.map_or(from[axis] as f64 / to[axis] as f64, |s: [f64; 2]| 1.0 / s[axis]);
+                    let weight =
+                        |o: usize, i: usize| filter(mode, (i as f64 + 0.5 - (o as f64 + 0.5) * ratio) / ratio.max(1.0));
+                    let total = |o: usize| (0..from[axis]).map(|i| weight(o, i)).sum::<f64>();
+                    let row = |o: usize| (0..from[axis]).map(|i| weight(o, i) / total(o)).collect::<Vec<f64>>();
+                    (Banded::antialiased(mode, ratio, from[axis], to[axis]), (0..to[axis]).map(row).collect::<Vec<_>>())
+                };
+                let ((rows, down), (columns, across)) = (matrix(0), matrix(1));
+                let (x, d) = (rng.vec(2 * h * w * c), rng.vec(2 * p * q * c));
+                let y = on_images(&what, &mut rng, &x, [2, h, w, c], [p, q, c], |x, y| {
+                    banded(isa, &rows, &columns, x, y);
+                });
+                let (back, turned) = (rows.transposed(), columns.transposed());
+                let dx = on_images(&what, &mut rng, &d, [2, p, q, c], [h, w, c], |d, dx| {
+                    banded(isa, &back, &turned, d, dx);
+                });
+                let (mut want, mut want_d) = (vec![0.0; y.len()], vec![0.0; dx.len()]);
+                for n in 0..2 {
+                    for (o, i) in (0..p).flat_map(|o| (0..h).map(move |i| (o, i))) {
+                        for (oo, ii) in (0..q).flat_map(|oo| (0..w).map(move |ii| (oo, ii))) {
+                            let weight = down[o][i] * across[oo][ii];
+                            for ch in 0..c {
+                                let (to, from) = (((n * p + o) * q + oo) * c + ch, ((n * h + i) * w + ii) * c + ch);
+                                want[to] += weight * f64::from(x[from]);
+                                want_d[from] += weight * f64::from(d[to]);
+                            }
+                        }
+                    }
+                }
+                close(&y, &want, 1e-6, &what);
+                close(&dx, &want_d, 1e-6, &what);
             }
         }
     }

@@ -62,6 +62,18 @@ fn nan_and_infinity_go_through() {
     }
 }
 
+/// As `torch.pow`.
+#[test]
+fn anything_to_the_power_of_zero_is_one() {
+    for isa in Isa::all() {
+        let xs = [f32::NAN, 0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, -3.5, 1e-42, 7.0, f32::NAN];
+        let mut ys = poison(xs.len());
+        unary(isa, Act::Pow(0.0), Map::new(Rows::new(&xs, 1, xs.len()), RowsMut::new(&mut ys, 1, xs.len())));
+        assert_eq!(ys, vec![1.0; xs.len()], "{}", isa.name());
+        assert!(xs.iter().all(|x| Act::Pow(0.0).apply(f64::from(*x)) == 1.0));
+    }
+}
+
 #[test]
 fn overflow_and_underflow_of_exp() {
     for isa in Isa::all() {

@@ -3,6 +3,7 @@
 
 mod images;
 mod learn;
+mod lstm;
 mod norms;
 mod products;
 mod support;

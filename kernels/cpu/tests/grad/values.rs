@@ -32,26 +32,40 @@ fn activations() {
     }
 }
 
+/// Whatever it is of, and whatever reaches it: PyTorch's is zeros.
+#[test]
+fn the_power_of_zero_has_no_gradient() {
+    let x = [f32::NAN, 0.0, -0.0, f32::INFINITY, -2.5, 3.0, 1e-40];
+    let dy = [1.0, -2.0, f32::INFINITY, f32::NAN, 0.5, 0.0, 1e30];
+    for isa in Isa::all() {
+        let got =
+            mapped(isa.name(), &dy, x.len(), |io| grad::act_data(isa, Act::Pow(0.0), io, Rows::new(&x, 1, x.len())));
+        assert_eq!(got, [0.0; 7], "{}", isa.name());
+    }
+}
+
 #[test]
 fn dropout() {
     let (n, pixels, cols) = (3, 10, 7);
     let x = rng(350).vec(n * pixels * cols);
     let number = |at: u64| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1 << 24) as f32;
     let block = |at: u64| [0, 1, 2, 3].map(|lane| number(4 * at + lane));
-    for (each, p) in [(1, 0.5f32), (cols, 0.3), (cols * pixels, 0.25), (cols, 0.0), (cols, 1.0)] {
-        let draw = Draw { block: &block, p, rows_each: pixels, each };
+    let cases = [(1, 0.5f32), (cols, 0.3), (cols * pixels, 0.25), (cols, 0.0), (cols, 1.0)];
+    for ((each, p), alike) in cases.into_iter().flat_map(|case| [(case, false), (case, true)]) {
+        let draw = Draw { block: &block, p, rows_each: pixels, each, alike };
         let got = mapped("dropout", &x, cols, |io| grad::dropout(io, &draw));
         let want: Vec<f64> = (0..x.len())
             .map(|at| {
                 let (sample, own) = (at / (pixels * cols), at % (pixels * cols));
+                let sample = if alike { 0 } else { sample };
                 let draw = match each {
                     1 => sample,
                     each if each == cols => sample * cols + own % cols,
-                    _ => at,
+                    _ => sample * pixels * cols + own,
                 };
                 if number(draw as u64) < p { 0.0 } else { f64::from(x[at]) / (1.0 - f64::from(p)) }
             })
             .collect();
-        close(&got, &want, 1e-6, &format!("{each} draws with p = {p}"));
+        close(&got, &want, 1e-6, &format!("{each} draws with p = {p}, alike: {alike}"));
     }
 }

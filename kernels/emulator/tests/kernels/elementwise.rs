@@ -35,6 +35,27 @@ fn maps_of_every_activation() {
 }
 
 #[test]
+fn anything_to_the_power_of_zero_is_one() {
+    let x = [f32::NAN, 0.0, -0.0, f32::INFINITY, -3.5, 7.0, 1e-30, f32::NEG_INFINITY];
+    for dtype in Dtype::STORED {
+        let on_device = Values::of(dtype, &x);
+        let y = Values::poison(dtype, x.len(), 0);
+        let args = Map {
+            x: on_device.address(),
+            y: y.address(),
+            rows: 1,
+            cols: x.len() as i32,
+            x_stride: x.len() as i32,
+            y_stride: x.len() as i32,
+            after: Act::Pow(0.0).into(),
+            ..Map::default()
+        };
+        run(&args.launch(dtype), &args);
+        assert_eq!(y.read(), [1.0; 8], "{dtype:?}");
+    }
+}
+
+#[test]
 fn maps_scale_shift_bend_and_add() {
     let (rows, cols) = (9, 21);
     for dtype in Dtype::STORED {
@@ -250,8 +271,10 @@ fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 #[test]
 fn dropout_draws_the_bits_of_philox() {
     let (rows, cols, seed, stream) = (6, 19, [3, 4], [5, 6]);
-    // single values, channels of images of three pixels, whole images
-    for [rows_each, index_row, index_col] in [[1, 19, 1], [3, 19, 1], [3, 1, 0]] {
+    // single values, channels of images of three pixels, whole images; then those of all images alike
+    for [period, rows_each, index_row, index_col] in
+        [[6, 1, 19, 1], [6, 3, 19, 1], [6, 3, 1, 0], [3, 1, 19, 1], [3, 3, 19, 1], [3, 3, 1, 0]]
+    {
         for dtype in Dtype::STORED {
             let x = Random::new(8).numbers(rows * cols);
             let (on_device, y) = (Values::of(dtype, &x), Values::poison(dtype, rows * cols, 0));
@@ -265,20 +288,23 @@ fn dropout_draws_the_bits_of_philox() {
                 cols: cols as i32,
                 x_stride: cols as i32,
                 y_stride: cols as i32,
+                period,
                 rows_each,
                 index_row,
                 index_col,
                 p: 0.25,
+                reserved: 0,
             };
             run(&args.launch(dtype), &args);
             let want: Vec<f64> = (0..rows * cols)
                 .map(|at| {
-                    let number = (at / cols) as i32 / rows_each * index_row + (at % cols) as i32 * index_col;
+                    let row = (at / cols) as i32 % period;
+                    let number = row / rows_each * index_row + (at % cols) as i32 * index_col;
                     let word = philox([number as u32 / 4, 0, stream[0], stream[1]], seed)[number as usize % 4];
                     if (word >> 8) as f32 / 16_777_216.0 < 0.25 { 0.0 } else { f64::from(x[at]) / 0.75 }
                 })
                 .collect();
-            check(&format!("{dtype:?} {rows_each}"), &y.read(), &want, tolerance(dtype));
+            check(&format!("{dtype:?} {period} {rows_each}"), &y.read(), &want, tolerance(dtype));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Depthwise convolution, transposed convolution, linear maps of few rows, pooling, resampling.
 
-use archc_base::{Act, Pool as Of, Resample};
-use archc_cuda::{Conv, Depthwise, Dtype, Epilogue, LinearRows, Pool, Resize, Window, conv_row, phases};
+use archc_base::{Act, Banded as Matrix, Pool as Of, Resample};
+use archc_cuda::{Banded, Conv, Depthwise, Dtype, Epilogue, LinearRows, Pool, Resize, Window, conv_row, phases};
 use archc_emu::{Buffer, pack_conv};
 
 use crate::support::{Random, Values, check, run, tolerance};
@@ -378,4 +378,66 @@ fn resampling() {
             }
         }
     }
+}
+
+#[test]
+fn antialiased_resampling_and_its_gradient() {
+    for dtype in Dtype::STORED {
+        for ([h, w], [oh, ow], c, gap) in
+            [([5, 7], [10, 14], 16, 0), ([13, 6], [3, 4], 5, 2), ([9, 4], [4, 9], 8, 8), ([1, 2], [3, 1], 9, 0)]
+        {
+            for mode in [Resample::Bilinear, Resample::Bicubic] {
+                let matrix = |from: usize, to: usize| Matrix::antialiased(mode, from as f64 / to as f64, from, to);
+                let (rows, columns) = (matrix(h, oh), matrix(w, ow));
+                let what = format!("{dtype:?} {mode:?} {h} x {w} to {oh} x {ow}");
+                multiplies(&what, dtype, [&rows, &columns], c, gap);
+                multiplies(&format!("{what}, back"), dtype, [&rows.transposed(), &columns.transposed()], c, gap);
+            }
+        }
+    }
+}
+
+fn multiplies(what: &str, dtype: Dtype, [rows, columns]: [&Matrix; 2], c: usize, gap: usize) {
+    let (n, [h, w], [oh, ow]) = (2, [rows.inputs(), columns.inputs()], [rows.outputs(), columns.outputs()]);
+    let apart = c + gap;
+    let x = Random::new(17).numbers(n * h * w * c);
+    let on_device = Values::rows(dtype, &x, c, apart, 0);
+    let y = Values::poison(dtype, (n * oh * ow - 1) * apart + c, 0);
+    let runs = |matrix: &Matrix| {
+        Buffer::of(&matrix.runs().iter().flat_map(|(first, from)| [*first as u32, *from as u32]).collect::<Vec<_>>())
+    };
+    let weights =
+        |matrix: &Matrix| Buffer::of(&matrix.weights().iter().map(|weight| *weight as f32).collect::<Vec<f32>>());
+    let (down, across) = ((runs(rows), weights(rows)), (runs(columns), weights(columns)));
+    let args = Banded {
+        x: on_device.address(),
+        y: y.address(),
+        rows: down.0.address(),
+        row_weights: down.1.address(),
+        columns: across.0.address(),
+        column_weights: across.1.address(),
+        n: n as i32,
+        height: h as i32,
+        width: w as i32,
+        c: c as i32,
+        out_height: oh as i32,
+        out_width: ow as i32,
+        x_stride: apart as i32,
+        y_stride: apart as i32,
+    };
+    run(&args.launch(dtype), &args);
+    let mut want = vec![];
+    for at in 0..n * oh * ow * c {
+        let (pixel, channel) = (at / c, at % c);
+        let image = pixel / (oh * ow);
+        let ((top, down), (left, across)) = (rows.run(pixel / ow % oh), columns.run(pixel % ow));
+        let mut sum = 0.0;
+        for (row, by) in (top..).zip(down) {
+            for (col, and) in (left..).zip(across) {
+                sum += by * and * f64::from(x[((image * h + row) * w + col) * c + channel]);
+            }
+        }
+        want.push(sum);
+    }
+    check(what, &y.read_rows(c, apart), &want, tolerance(dtype));
 }

@@ -6,5 +6,6 @@ mod excitation;
 mod faults;
 mod images;
 mod learn;
+mod lstm;
 mod rows;
 mod support;

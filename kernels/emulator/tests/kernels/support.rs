@@ -140,8 +140,8 @@ pub fn run<A: Args>(launch: &Launch, args: &A) {
     }
 }
 
-/// One of each activation, and a clamp without a lower bound.
+/// One of each activation, a clamp without a lower bound, and the power of 0, which is 1 of anything.
 pub fn acts() -> impl Iterator<Item = Act> {
     let open = Act::Clamp { lo: f32::NEG_INFINITY, hi: 0.5 };
-    Act::ALL.into_iter().map(|(_, act)| act).chain([open])
+    Act::ALL.into_iter().map(|(_, act)| act).chain([open, Act::Pow(0.0)])
 }

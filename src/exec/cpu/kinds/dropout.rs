@@ -8,8 +8,7 @@ use crate::philox::{Philox, unit};
 /// The uniform numbers of a draw in a run whose clock reads so.
 fn draws(clock: &[f32], stream: u64) -> impl Fn(u64) -> [f32; 4] + Sync + use<> {
     let word = |at: usize| clock[at..at + 4].iter().rev().fold(0u64, |word, part| word << 16 | *part as u64);
-    // a step's numbers lie far from any other's
-    let philox = Philox::new(word(0), stream ^ word(4).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let philox = Philox::at_step(word(0), stream, word(4));
     move |index| philox.block(index).map(unit)
 }
 
@@ -22,7 +21,7 @@ super::float! {
             Grain::Channel => cols,
             Grain::Value => rows * cols,
         };
-        let draw = Draw { block: &draws, p: own.p as f32, rows_each: rows, each };
+        let draw = Draw { block: &draws, p: own.p as f32, rows_each: rows, each, alike: own.alike };
         grad::dropout(io.map(y, x), &draw);
     };
 }

@@ -11,6 +11,7 @@ mod gather;
 mod identity;
 mod linear;
 mod loss;
+mod lstm;
 mod matmul;
 mod norms;
 mod pool;

@@ -23,10 +23,12 @@ impl OnCuda for Dropout {
             cols: y.cols,
             x_stride: x.stride,
             y_stride: y.stride,
+            period: if self.alike { each } else { y.rows },
             rows_each,
             index_row,
             index_col,
             p: self.p as f32,
+            reserved: 0,
         };
         Ok(vec![ready(args.launch(to.dtype), &args)])
     }

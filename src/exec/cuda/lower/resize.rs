@@ -1,10 +1,10 @@
 //! Images resampled.
 
-use archc_base::Resample;
+use archc_base::{Banded, Resample};
 
 use super::{Lower, OnCuda, Pending, ready};
 use crate::diag::Problem;
-use crate::net::{Resize, ResizeData};
+use crate::net::{Antialias, Resize, ResizeData};
 
 impl OnCuda for Resize {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
@@ -17,6 +17,38 @@ impl OnCuda for ResizeData {
     fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
         let args = resize(to, self.mode, self.scale, [&to.step.write.dims, &to.view(0).dims])?;
         Ok(vec![ready(args.launch_data(to.dtype), &args)])
+    }
+}
+
+impl OnCuda for Antialias {
+    fn launches(&self, to: &Lower) -> Result<Vec<Pending>, Problem> {
+        let (from, out) = (&to.view(0).dims, &to.step.write.dims);
+        let [rows, columns] = self.matrices([from[2], from[3]], [out[2], out[3]]);
+        let runs = |matrix: &Banded| {
+            let words = matrix.runs().iter().flat_map(|(first, from)| [*first as u32, *from as u32]);
+            to.words(&words.collect::<Vec<_>>())
+        };
+        let weights = |matrix: &Banded| {
+            let values = matrix.weights().iter().map(|weight| *weight as f32);
+            to.floats(&values.collect::<Vec<_>>())
+        };
+        let args = archc_cuda::Banded {
+            x: to.address(0)?,
+            y: to.write(),
+            rows: runs(&rows)?,
+            row_weights: weights(&rows)?,
+            columns: runs(&columns)?,
+            column_weights: weights(&columns)?,
+            n: from[0] as i32,
+            height: from[2] as i32,
+            width: from[3] as i32,
+            c: from[1] as i32,
+            out_height: out[2] as i32,
+            out_width: out[3] as i32,
+            x_stride: to.rows(to.view(0)).stride,
+            y_stride: to.rows(&to.step.write).stride,
+        };
+        Ok(vec![ready(args.launch(to.dtype), &args)])
     }
 }
 
