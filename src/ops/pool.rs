@@ -250,8 +250,8 @@ fn adaptive(at: usize, len: usize, parts: usize) -> Range<usize> {
 }
 
 op! {
-    /// Mean of each channel, [N, C, H, W] to [N, C], of a value without batch also [C, H, W] to [C]: `adaptive_avg_pool2d(1)`
-    /// and `flatten` in one.
+    /// Mean of each channel, [N, C, H, W] to [N, C]: `adaptive_avg_pool2d(1)` and `flatten` in one. A value without batch,
+    /// [C, H, W], gives a vector of C means.
     pub struct GlobalAvgPool2d = "global_avg_pool2d", First, aten ["adaptive_avg_pool2d", "mean.dim"] {}
 }
 
@@ -267,8 +267,8 @@ impl Operation for GlobalAvgPool2d {
 }
 
 op! {
-    /// Largest value of each channel, [N, C, H, W] to [N, C], of a value without batch also [C, H, W] to [C]:
-    /// `adaptive_max_pool2d(1)` and `flatten` in one.
+    /// Largest value of each channel, [N, C, H, W] to [N, C]: `adaptive_max_pool2d(1)` and `flatten` in one. A value without
+    /// batch, [C, H, W], gives a vector of C values.
     pub struct GlobalMaxPool2d = "global_max_pool2d", First, aten ["adaptive_max_pool2d", "amax"] {}
 }
 
