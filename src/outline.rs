@@ -151,8 +151,13 @@ fn selector(run: &[Entry], labels: &[&str]) -> Option<String> {
     let (stem, from) = numbered(&first.labels[0]);
     let (from, to) = (from?, numbered(&last.labels[0]).1?);
     if stem.is_empty() {
+        // a number in brackets needs a name before it
+        if !first.place.starts_with('[') {
+            return None;
+        }
         let numbers = labels.iter().filter(|label| path::is_number(label)).count();
-        let bounds = if numbers == run.len() { "*".to_string() } else { format!("{from}..{}", to + 1) };
+        let all = numbers == run.len();
+        let bounds = if all { "*".to_string() } else { format!("{from}..{}", to.checked_add(1)?) };
         return Some(format!("[{bounds}]"));
     }
     let alike = labels.iter().filter(|label| label.starts_with(stem)).count();
@@ -223,6 +228,29 @@ mod tests {
         assert!(text.contains("layer3[1..6].conv2 x 1, 5 layers\n"), "{text}");
         let vit = shown("vit_b_16");
         assert!(vit.contains("encoder.layers.encoder_layer_* x 12, "), "{vit}");
+    }
+
+    #[test]
+    fn what_no_selector_names_stays_apart() {
+        let scope = |label: &str, place: &str| Entry {
+            labels: vec![label.into()],
+            place: place.into(),
+            holds: Holds::Scope { path: label.into(), entries: vec![] },
+        };
+        let place = |run: [&str; 2], holder: &str, labels: &[&str]| {
+            let at = |label: &str| if holder.is_empty() { label.to_string() } else { format!("[{label}]") };
+            selector(&run.map(|label| scope(label, &at(label))), labels)
+        };
+        assert_eq!(place(["0", "1"], "layer1", &["0", "1"]), Some("[*]".into()));
+        assert_eq!(place(["1", "2"], "layer1", &["0", "1", "2"]), Some("[1..3]".into()));
+        assert_eq!(place(["0", "1"], "", &["0", "1"]), None);
+        // a largest number has none after it, and one that is not counted no place in a run
+        let largest = [(usize::MAX - 1).to_string(), usize::MAX.to_string()];
+        assert_eq!(place([&largest[0], &largest[1]], "layer1", &["0", &largest[0], &largest[1]]), None);
+        assert!(!follows(&[scope(&largest[1], "")], "0") && !follows(&[scope("00", "")], "01"));
+        // `b*` would name `bend`, too
+        assert_eq!(selector(&[scope("b0", "b0"), scope("b1", "b1")], &["b0", "b1", "bend"]), None);
+        assert_eq!(selector(&[scope("b0", ".b0"), scope("b1", ".b1")], &["a", "b0", "b1"]), Some(".b*".into()));
     }
 
     #[test]

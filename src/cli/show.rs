@@ -67,14 +67,12 @@ pub fn run(session: &mut Session, args: &Show) -> Outcome {
         taps(typed, args.json);
         return Ok(());
     }
-    let entries = outline(typed);
-    let depth = args.depth.unwrap_or_else(|| match args.wide || args.json {
-        true => usize::MAX,
-        false => fitting_depth(&entries, console::height().map_or(ROWS, |height| height.saturating_sub(6))),
-    });
     let rows = match &args.select {
-        None if args.wide || args.json => rows(&session.sources, typed, depth),
+        None if args.wide || args.json => rows(&session.sources, typed, args.depth.unwrap_or(usize::MAX)),
         None => {
+            let (entries, height) = (outline(typed), console::height());
+            let limit = height.map_or(ROWS, |height| height.saturating_sub(6));
+            let depth = args.depth.unwrap_or_else(|| fitting_depth(&entries, limit));
             let mut rows = vec![];
             folded_rows(&session.sources, typed, &entries, &Within { place: "", times: 1, depth }, &mut rows);
             rows

@@ -153,6 +153,21 @@ mod tests {
     }
 
     #[test]
+    fn a_table_is_cut_and_then_loses_columns() {
+        let heads = [("path", Align::Left), ("op", Align::Left), ("shape", Align::Left)];
+        let rows = vec![vec!["conv1".into(), "conv2d(out = 64, kernel = 7)".into(), "[N, 64, 112, 112]".to_string()]];
+        let fitted = |width: Option<usize>, elastic: Option<usize>| fitted(&heads, &rows, width, elastic);
+        let widest = |text: &str| text.lines().map(|line| line.chars().count()).max();
+        assert_eq!(fitted(None, Some(1)), table(&heads, &rows));
+        let cut = fitted(Some(46), Some(1));
+        assert!(cut.contains("conv1  conv2d(out = 64, k..  [N, 64, 112, 112]") && widest(&cut) == Some(46), "{cut}");
+        // less than that would say nothing: the last column goes
+        let fewer = fitted(Some(35), Some(1));
+        assert!(fewer.contains("kernel = 7)") && !fewer.contains("[N") && widest(&fewer) == Some(35), "{fewer}");
+        assert_eq!(fitted(Some(1), None), "path\nconv1\n");
+    }
+
+    #[test]
     fn columns_line_up() {
         let rows = vec![vec!["conv1".to_string(), "9,408".to_string()], vec!["fc".to_string(), "10".to_string()]];
         let text = table(&[("path", Align::Left), ("parameters", Align::Right)], &rows);
