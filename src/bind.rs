@@ -5,7 +5,7 @@ mod fold;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 pub use fold::Sum;
@@ -587,6 +587,21 @@ impl Bound {
     /// What messages call the file of weights, where there is one.
     pub fn file(&self) -> Option<String> {
         self.store.as_ref().map(|store| store.describe().to_string())
+    }
+
+    /// The files that tensors are read from, and of what repository they are, where they are of a hub.
+    pub fn files(&self) -> Vec<(PathBuf, Option<String>)> {
+        let mut extra: Vec<&Store> = self.extra.values().collect();
+        extra.sort_by_key(|store| store.describe());
+        let mut files: Vec<(PathBuf, Option<String>)> = vec![];
+        for store in self.store.iter().chain(extra) {
+            let is_hub = !store.files().iter().any(|file| file.display().to_string() == store.describe());
+            let repo = is_hub.then(|| store.describe().to_string());
+            let new = store.files().iter().filter(|file| !files.iter().any(|(known, _)| known == *file));
+            let new: Vec<_> = new.map(|file| (file.clone(), repo.clone())).collect();
+            files.extend(new);
+        }
+        files
     }
 
     fn values(&self, name: &str, tensor: &Tensor) -> Result<Vec<f32>, Problem> {

@@ -45,7 +45,8 @@
 //!
 //! The modules in the order in which data flows; nothing imports upwards (a test checks):
 //!
-//! - `source`, `diag`, `tensor`, `philox`: texts, messages, values, random numbers; they know nothing of networks.
+//! - `source`, `diag`, `table`, `tensor`, `philox`: texts, messages, columns and figures, values, random numbers; they know
+//!   nothing of networks.
 //! - `words`: how the words of a `train` block are declared, each once.
 //! - `io`: pictures, tensors, labels and results on the machine's disk. `data`: samples, augmentation and batches of
 //!   what a network learns from.
@@ -54,14 +55,20 @@
 //! - `zoo`: the networks and blocks that ship with archc, written in the language.
 //! - `graph`: the network; a node a layer, changed only by patches whose commit checks the invariants.
 //! - `resolve`: which names a file sees. `build`: an interpreter that makes layers of text. `edit`: the verbs.
-//! - `typed`: the check after the last edit. `outline`: a checked network as scopes, equal neighbours folded.
+//! - `typed`: the check after the last edit. `outline`: a checked network as scopes, equal neighbours folded. `compare`: what is
+//!   different between two.
 //! - `weights`: files, what becomes of their tensors, initialisers. `settings`: weights, preprocessing and labels of a spec.
 //! - `net`, `opt`, `plan`, `exec`: steps with their gradients, rewrites, memory and geometry, kernels. One layout for
 //!   images: channels last.
 //! - `merge`: adapters folded into the layers beside them. `bind`: which tensor comes from where, and the ledger that accounts for every one. `drift`: how far an edit moves the
 //!   outputs.
+//! - `onnx`: ONNX's messages, and a network as one.
 //! - `train`: the `train` block, the loss, and the steps that learn.
-//! - `compile`: the stages one after another. `doctor`: which network a file of weights is of. `answers`: what the outputs of a network mean.
+//! - `compile`: the stages one after another. `writer`: a network as text of the language. `export`: a network as a program of
+//!   another tool. `doctor`: which network a file
+//!   of weights is of. `import`: networks of other programs. `answers`: what the outputs of a network
+//!   mean. `card`: the model card beside what was written.
+//! - `view`: a network, its edits or the difference of two as a picture or a page.
 //! - `face`: what is public. `cli`: a file a command.
 //!
 //! # Features
@@ -75,9 +82,11 @@
 mod answers;
 mod bind;
 mod build;
+mod card;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+mod compare;
 mod compile;
 mod data;
 mod diag;
@@ -85,11 +94,14 @@ mod doctor;
 mod drift;
 mod edit;
 mod exec;
+mod export;
 mod face;
 mod graph;
+mod import;
 mod io;
 mod merge;
 mod net;
+mod onnx;
 mod ops;
 mod opt;
 mod outline;
@@ -99,11 +111,15 @@ mod resolve;
 mod settings;
 mod source;
 mod syntax;
+mod table;
 mod tensor;
 mod train;
 mod typed;
+#[cfg(feature = "cli")]
+mod view;
 mod weights;
 mod words;
+mod writer;
 mod zoo;
 
 pub use archc_base::DType;
@@ -113,8 +129,8 @@ pub use diag::{Code, Diagnostics, Severity};
 pub use doctor::Diagnosis;
 pub use exec::device::Device;
 pub use face::{
-    Error, Exporter, Inputs, Message, Model, Options, Outputs, Place, Results, Samples, Session, Spec, Start, Trained,
-    Trainer, doctor,
+    Compared, Error, Exporter, Inputs, Likeness, Message, Model, Onnx, Options, Outputs, Place, Reproduced, Results,
+    Samples, Session, Spec, Start, Trained, Trainer, doctor, reproduce,
 };
 pub use source::Loader;
 pub use tensor::Tensor;
@@ -132,5 +148,5 @@ pub mod stages {
             })*
         };
     }
-    stages! { compile data diag doctor edit exec graph io net ops opt philox plan source train typed weights zoo }
+    stages! { compile data diag doctor edit exec export graph import io net onnx ops opt philox plan source train typed weights writer zoo }
 }

@@ -1,4 +1,4 @@
-//! The network as an outline: its layers and scopes in the order of running, with neighbours that are equal as one entry.
+//! The network as an outline: its layers and scopes in the order of running, with neighbours that are equal together.
 //!
 //! Two scopes are equal where they hold the same layers: same labels, ops, arguments, shapes, wiring inside, origin, and
 //! frozen or not. Neighbours are folded where one selector names them and nothing else: `layer1[1..3]`, `encoder_layer_*`.
@@ -45,17 +45,50 @@ impl Entry {
     }
 }
 
+/// A layer or a scope, or neighbours that are equal, each by itself.
+#[derive(Clone, Debug)]
+pub struct Run<T> {
+    /// The selector of the places, to be appended to the holder's.
+    pub place: String,
+    /// Never empty; several are scopes.
+    pub places: Vec<Place<T>>,
+}
+
+/// A layer or a scope.
+#[derive(Clone, Debug)]
+pub struct Place<T> {
+    pub label: String,
+    pub holds: Held<T>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Held<T> {
+    Layer(T),
+    Scope { path: String, runs: Vec<Run<T>> },
+}
+
 /// The network's entries.
 pub fn outline(typed: &Typed) -> Vec<Entry> {
-    let mut root = Level::default();
-    for id in typed.order() {
+    let layers = typed.order().iter().map(|id| (typed.graph().node(*id).path.as_str(), *id));
+    runs(layers, |id, scope| kind(typed, id, scope)).into_iter().map(Entry::of).collect()
+}
+
+/// What lies at the paths, in their order. `kind` tells a layer apart from others, as it is seen from the scope that holds it.
+/// A path that several have is the last one's; the others' are left out.
+pub fn runs<'a, T: Copy>(
+    layers: impl IntoIterator<Item = (&'a str, T)>,
+    kind: impl Fn(T, &str) -> String,
+) -> Vec<Run<T>> {
+    let mut root = Level::new();
+    for (path, layer) in layers {
         let mut level = &mut root;
-        for label in typed.graph().node(*id).path.split('.') {
-            level = level.inside.entry(label).or_default();
+        for label in path.split('.') {
+            level = level.inside.entry(label).or_insert_with(Level::new);
         }
-        level.layer = Some(*id);
+        level.layer = Some(layer);
     }
-    entries(typed, "", &root, &mut Kinds::default())
+    let mut folding = Folding { kind, kinds: Kinds::default() };
+    folding.runs("", &root).0
 }
 
 /// How many entries there are down to `depth` labels.
@@ -74,85 +107,123 @@ pub fn depth(entries: &[Entry]) -> usize {
 }
 
 /// The labels directly inside a path, in the order in which the first layers below them run.
-#[derive(Default)]
-struct Level<'a> {
-    layer: Option<NodeId>,
-    inside: IndexMap<&'a str, Level<'a>>,
+struct Level<'a, T> {
+    layer: Option<T>,
+    inside: IndexMap<&'a str, Level<'a, T>>,
+}
+
+impl<T> Level<'_, T> {
+    fn new() -> Self {
+        Level { layer: None, inside: IndexMap::new() }
+    }
 }
 
 /// A number for each kind of layer, from the texts that tell them apart.
 type Kinds = FxHashMap<String, usize>;
 
-fn entries(typed: &Typed, at: &str, level: &Level, kinds: &mut Kinds) -> Vec<Entry> {
-    let mut runs: Vec<(Vec<usize>, Vec<Entry>)> = vec![];
-    for (label, inner) in &level.inside {
-        let path = path::join(at, label);
-        if let Some(id) = inner.layer {
-            runs.push((vec![], vec![Entry::new(label, Holds::Layer(vec![id]), at)]));
+struct Folding<F> {
+    kind: F,
+    kinds: Kinds,
+}
+
+impl<F> Folding<F> {
+    /// What lies directly inside a scope, and every layer below it in order.
+    fn runs<T: Copy>(&mut self, at: &str, level: &Level<T>) -> (Vec<Run<T>>, Vec<T>)
+    where
+        F: Fn(T, &str) -> String,
+    {
+        let mut runs: Vec<(Vec<usize>, Vec<Place<T>>)> = vec![];
+        let mut layers = vec![];
+        for (label, inner) in &level.inside {
+            let path = path::join(at, label);
+            if let Some(layer) = inner.layer {
+                layers.push(layer);
+                runs.push((vec![], vec![Place { label: label.to_string(), holds: Held::Layer(layer) }]));
+            }
+            if inner.inside.is_empty() {
+                continue;
+            }
+            let (inside, below) = self.runs(&path, inner);
+            let kind = below.iter().map(|layer| self.number(*layer, &path)).collect();
+            layers.extend(below);
+            let place = Place { label: label.to_string(), holds: Held::Scope { path, runs: inside } };
+            match runs.last_mut() {
+                Some((of, run)) if *of == kind && follows(run, label) => run.push(place),
+                _ => runs.push((kind, vec![place])),
+            }
         }
-        if inner.inside.is_empty() {
-            continue;
-        }
-        let inside = entries(typed, &path, inner, kinds);
-        let kind = kind(typed, &path, &inside, kinds);
-        let entry = Entry::new(label, Holds::Scope { path, entries: inside }, at);
-        match runs.last_mut() {
-            Some((of, run)) if *of == kind && follows(run, label) => run.push(entry),
-            _ => runs.push((kind, vec![entry])),
-        }
+        let labels: Vec<&str> = level.inside.keys().copied().collect();
+        let folded = |(_, run): (Vec<usize>, Vec<Place<T>>)| match selector(at, &run, &labels) {
+            Some(place) => vec![Run { place, places: run }],
+            None => run.into_iter().map(|one| Run { place: own_selector(at, &one.label), places: vec![one] }).collect(),
+        };
+        (runs.into_iter().flat_map(folded).collect(), layers)
     }
-    let labels: Vec<&str> = level.inside.keys().copied().collect();
-    let folded = |(_, run): (Vec<usize>, Vec<Entry>)| match selector(&run, &labels) {
-        Some(place) => vec![fold(run, place)],
-        None => run,
-    };
-    runs.into_iter().flat_map(folded).collect()
+
+    fn number<T>(&mut self, layer: T, scope: &str) -> usize
+    where
+        F: Fn(T, &str) -> String,
+    {
+        let next = self.kinds.len();
+        *self.kinds.entry((self.kind)(layer, scope)).or_insert(next)
+    }
+}
+
+/// The selector of one label, to be appended to the holder's.
+pub fn own_selector(at: &str, label: &str) -> String {
+    let shown = path::display(&path::join(at, label));
+    let before = if at.is_empty() { 0 } else { path::display(at).len() };
+    shown[before..].to_string()
 }
 
 impl Entry {
-    fn new(label: &str, holds: Holds, at: &str) -> Entry {
-        let shown = path::display(&path::join(at, label));
-        let before = if at.is_empty() { 0 } else { path::display(at).len() };
-        Entry { labels: vec![label.to_string()], place: shown[before..].to_string(), holds }
+    fn of(run: Run<NodeId>) -> Entry {
+        let labels = run.places.iter().map(|place| place.label.clone()).collect();
+        let mut places = run.places.into_iter().map(|place| Holds::of(place.holds));
+        let mut holds = places.next().expect("a run has places");
+        for other in places {
+            take(&mut holds, other);
+        }
+        Entry { labels, place: run.place, holds }
     }
 }
 
-/// What tells the scope's layers apart from another's, in order.
-fn kind(typed: &Typed, scope: &str, inside: &[Entry], kinds: &mut Kinds) -> Vec<usize> {
+impl Holds {
+    fn of(held: Held<NodeId>) -> Holds {
+        match held {
+            Held::Layer(id) => Holds::Layer(vec![id]),
+            Held::Scope { path, runs } => Holds::Scope { path, entries: runs.into_iter().map(Entry::of).collect() },
+        }
+    }
+}
+
+/// What tells a layer apart from another's, seen from a scope that holds it.
+fn kind(typed: &Typed, id: NodeId, scope: &str) -> String {
     let graph = typed.graph();
     let within = |id: NodeId| path::rest(&graph.node(id).path, scope).unwrap_or("..");
-    let layers = inside.iter().flat_map(Entry::layers);
-    let text = |id: NodeId| {
-        let node = graph.node(id);
-        let operands: Vec<&str> = graph.operands(id).into_iter().map(within).collect();
-        let (shape, made) = (typed.shape(id), node.origin.map(|span| (span.file, span.start)));
-        let tied = node.tied.map(within);
-        format!("{} {} {operands:?} {shape} {made:?} {tied:?} {}", within(id), node.op, node.frozen)
-    };
-    layers
-        .map(|id| {
-            let next = kinds.len();
-            *kinds.entry(text(id)).or_insert(next)
-        })
-        .collect()
+    let node = graph.node(id);
+    let operands: Vec<&str> = graph.operands(id).into_iter().map(within).collect();
+    let (shape, made) = (typed.shape(id), node.origin.map(|span| (span.file, span.start)));
+    let tied = node.tied.map(within);
+    format!("{} {} {operands:?} {shape} {made:?} {tied:?} {}", within(id), node.op, node.frozen)
 }
 
 /// Whether a label's number is the one after the run's last.
-fn follows(run: &[Entry], label: &str) -> bool {
-    let Some(last) = run.last().and_then(|entry| entry.labels.last()) else { return false };
-    let ((stem, number), (next_stem, next)) = (numbered(last), numbered(label));
+fn follows<T>(run: &[Place<T>], label: &str) -> bool {
+    let Some(last) = run.last() else { return false };
+    let ((stem, number), (next_stem, next)) = (numbered(&last.label), numbered(label));
     let after = number.and_then(|number| number.checked_add(1));
     stem == next_stem && after.is_some() && after == next
 }
 
 /// The selector that names a run and nothing else beside it; None for a single place, and where there is none.
-fn selector(run: &[Entry], labels: &[&str]) -> Option<String> {
+fn selector<T>(at: &str, run: &[Place<T>], labels: &[&str]) -> Option<String> {
     let [first, .., last] = run else { return None };
-    let (stem, from) = numbered(&first.labels[0]);
-    let (from, to) = (from?, numbered(&last.labels[0]).1?);
+    let (stem, from) = numbered(&first.label);
+    let (from, to) = (from?, numbered(&last.label).1?);
     if stem.is_empty() {
         // a number in brackets needs a name before it
-        if !first.place.starts_with('[') {
+        if at.is_empty() {
             return None;
         }
         let numbers = labels.iter().filter(|label| path::is_number(label)).count();
@@ -162,7 +233,7 @@ fn selector(run: &[Entry], labels: &[&str]) -> Option<String> {
     }
     let alike = labels.iter().filter(|label| label.starts_with(stem)).count();
     let is_plain = stem.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let dot = if first.place.starts_with('.') { "." } else { "" };
+    let dot = if at.is_empty() { "" } else { "." };
     (alike == run.len() && is_plain).then(|| format!("{dot}{stem}*"))
 }
 
@@ -172,18 +243,6 @@ fn numbered(label: &str) -> (&str, Option<usize>) {
     let digits = &label[stem.len()..];
     let is_counted = digits == "0" || !digits.starts_with('0');
     (stem, if is_counted { digits.parse().ok() } else { None })
-}
-
-/// Equal entries as one.
-fn fold(run: Vec<Entry>, place: String) -> Entry {
-    let mut run = run.into_iter();
-    let mut first = run.next().expect("a run has entries");
-    for other in run {
-        first.labels.extend(other.labels.iter().cloned());
-        take(&mut first.holds, other.holds);
-    }
-    first.place = place;
-    first
 }
 
 /// Adds the layers of an equal entry to those of the first.
@@ -232,25 +291,21 @@ mod tests {
 
     #[test]
     fn what_no_selector_names_stays_apart() {
-        let scope = |label: &str, place: &str| Entry {
-            labels: vec![label.into()],
-            place: place.into(),
-            holds: Holds::Scope { path: label.into(), entries: vec![] },
+        let scope = |label: &str| Place {
+            label: label.into(),
+            holds: Held::<NodeId>::Scope { path: label.into(), runs: vec![] },
         };
-        let place = |run: [&str; 2], holder: &str, labels: &[&str]| {
-            let at = |label: &str| if holder.is_empty() { label.to_string() } else { format!("[{label}]") };
-            selector(&run.map(|label| scope(label, &at(label))), labels)
-        };
+        let place = |run: [&str; 2], holder: &str, labels: &[&str]| selector(holder, &run.map(scope), labels);
         assert_eq!(place(["0", "1"], "layer1", &["0", "1"]), Some("[*]".into()));
         assert_eq!(place(["1", "2"], "layer1", &["0", "1", "2"]), Some("[1..3]".into()));
         assert_eq!(place(["0", "1"], "", &["0", "1"]), None);
         // a largest number has none after it, and one that is not counted no place in a run
         let largest = [(usize::MAX - 1).to_string(), usize::MAX.to_string()];
         assert_eq!(place([&largest[0], &largest[1]], "layer1", &["0", &largest[0], &largest[1]]), None);
-        assert!(!follows(&[scope(&largest[1], "")], "0") && !follows(&[scope("00", "")], "01"));
+        assert!(!follows(&[scope(&largest[1])], "0") && !follows(&[scope("00")], "01"));
         // `b*` would name `bend`, too
-        assert_eq!(selector(&[scope("b0", "b0"), scope("b1", "b1")], &["b0", "b1", "bend"]), None);
-        assert_eq!(selector(&[scope("b0", ".b0"), scope("b1", ".b1")], &["a", "b0", "b1"]), Some(".b*".into()));
+        assert_eq!(place(["b0", "b1"], "", &["b0", "b1", "bend"]), None);
+        assert_eq!(place(["b0", "b1"], "a", &["a", "b0", "b1"]), Some(".b*".into()));
     }
 
     #[test]

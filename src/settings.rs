@@ -40,6 +40,8 @@ pub struct Settings {
     /// Whether the spec itself says how pictures are prepared.
     has_preprocess: bool,
     pub labels: Option<LabelsSource>,
+    /// Under which licence the weights are given, where a hub says it.
+    pub licence: Option<String>,
     /// Whether the spec itself says what the classes are called.
     has_labels: bool,
     /// Where names are given that must be as many as the network has outputs; those of a network that is called with
@@ -101,6 +103,7 @@ impl Settings {
             preprocess,
             has_preprocess: info.preprocess.as_ref().is_some_and(|(_, span)| is_own(span)),
             labels,
+            licence: None,
             has_labels: info.labels.as_ref().is_some_and(|(_, span)| is_own(span)),
             labels_span,
         };
@@ -162,9 +165,10 @@ impl Settings {
         {
             settings.labels = Some(LabelsSource::Named(labels));
         }
-        if let Some(licence) = said.licence.filter(|licence| !is_permissive(licence)) {
-            remarks.push(format!("{source} is given under the licence {}", short(&licence)));
+        if let Some(licence) = said.licence.as_ref().filter(|licence| !is_permissive(licence)) {
+            remarks.push(format!("{source} is given under the licence {}", short(licence)));
         }
+        settings.licence = said.licence;
         (settings, remarks)
     }
 

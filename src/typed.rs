@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use indexmap::IndexSet;
+
 use crate::diag::{Code, Diagnostics, Problem, Result, SHOWN};
 use crate::graph::adapt::{self, Adapted};
 use crate::graph::{Graph, Node, NodeId, path};
@@ -50,6 +52,12 @@ impl Typed {
     /// Multiply-adds of the node for one sample.
     pub fn macs(&self, id: NodeId) -> u64 {
         self.graph.node(id).op.macs(&self.operand_shapes(id), self.shape(id))
+    }
+
+    /// Learned values, and multiply-adds for one sample, of all layers.
+    pub fn totals(&self) -> (u64, u64) {
+        let sum = |of: &dyn Fn(NodeId) -> u64| self.order().iter().map(|id| of(*id)).sum();
+        (sum(&|id| self.parameter_count(id)), sum(&|id| self.macs(id)))
     }
 
     /// The tensors of the node that its `keeping` clauses make of the base's, by name.
@@ -203,8 +211,9 @@ fn shape_problem(
     }
     let operands = graph.operands(id);
     if problem.label.is_none() {
-        let names: Vec<String> =
-            operands.iter().map(|operand| format!("`{}`", path::display(&graph.node(*operand).path))).collect();
+        let names = operands.iter().map(|operand| format!("`{}`", path::display(&graph.node(*operand).path)));
+        // one that is taken several times is named once
+        let names: Vec<String> = names.collect::<IndexSet<String>>().into_iter().collect();
         if !names.is_empty() {
             problem.label = Some(format!("takes the output of {}", names.join(" and ")));
         }

@@ -348,15 +348,31 @@ impl<'a> Builder<'a, '_> {
             let message = format!("a label has at most {MAX_LABEL} bytes, got {}", text.len());
             return Err(Problem::new(Code::BadValue, message).at(label.span));
         }
-        if text.is_empty() || text.contains(['.', '[', ']']) {
+        let is_label = |text: &str| !text.is_empty() && !text.contains(['.', '[', ']']);
+        let is_one = if label.path.is_some() { text.split('.').all(is_label) } else { is_label(&text) };
+        if !is_one {
             let message = format!("a label is text without `.`, `[` and `]`, got {text:?}");
             return Err(Problem::new(Code::BadValue, message).at(label.span));
         }
-        Ok(Labelled { text, span: label.span })
+        let head = label.path.as_ref().map(|head| match head {
+            tree::PathHead::Name(name) => Some(name.clone()),
+            tree::PathHead::Quoted => None,
+        });
+        Ok(Labelled { text, head, span: label.span })
     }
 
     /// Makes a label visible from here on.
     fn bind_label(&self, env: &mut Env<'a>, label: &Labelled, value: &Value<'a>, span: Span) {
+        if let Some(head) = &label.head {
+            // the scope that it lies in is seen
+            let Some(head) = head else { return };
+            let path = path::join(&env.scope, head);
+            let is_seen = matches!(env.lookup(head), Some(Value::Place(place)) if *place.path == *path);
+            if !is_seen {
+                env.bind(head, Value::Place(Place { path: path.into(), output: None }), BindingKind::Label);
+            }
+            return;
+        }
         let bound = match value {
             Value::Poison => Value::Poison,
             // the parts of a `chunk` are taken apart by name, its path is a scope
@@ -481,7 +497,7 @@ impl<'a> Builder<'a, '_> {
             let problem = Problem::new(Code::BadEdit, message);
             return Err(problem.hint(format!("name it with `as {text}`")).at(label.span));
         }
-        let label = Some(Labelled { text: path::last(at).to_string(), span: only.span });
+        let label = Some(Labelled { text: path::last(at).to_string(), head: None, span: only.span });
         if plain_head {
             let value = self.head(env, head)?;
             self.step_as(env, only, label, Some(value))

@@ -596,7 +596,14 @@ impl<'a> Builder<'a, '_> {
                         .at(arg.span));
                 }
                 let message = format!("{what} of `{}` cannot be {}", entry.name, arg.value.kind());
-                return Err(Problem::new(Code::TypeMismatch, message).at(arg.span));
+                let mut problem = Problem::new(Code::TypeMismatch, message);
+                if ops::OPERAND_OPS.contains(&entry.name) && arg.name.is_some() {
+                    let op = entry.name;
+                    problem = problem.hint(format!(
+                        "`{op}` takes its values without names, before its arguments: `archc explain {op}` has their order"
+                    ));
+                }
+                return Err(problem.at(arg.span));
             };
             attrs.push(Arg { name: arg.name.map(|name| name.value.clone()), value });
         }

@@ -79,6 +79,8 @@ pub struct Globals<'a> {
 #[derive(Clone, Debug)]
 pub struct Labelled {
     pub text: String,
+    /// What is seen of a label that is a path: its first label, where that is a name.
+    pub head: Option<Option<String>>,
     pub span: Span,
 }
 
@@ -142,6 +144,10 @@ impl<'a, 'p> Builder<'a, 'p> {
         let taken = |path: &str| Problem::new(Code::Duplicate, format!("there is a `{}` already", path::display(path)));
         if let Some(label) = label {
             let path = path::join(&env.scope, &label.text);
+            if let Some(holder) = self.layer_above(&env.scope, &path) {
+                let problem = Problem::new(Code::Duplicate, format!("`{}` is a layer", path::display(&holder)));
+                return Err(problem.hint("what lies in a scope has labels of its own").at(label.span));
+            }
             if self.patch.is_taken(&path) {
                 let problem = match self.labels.get(&path) {
                     Some(first) if *first != label.span => taken(&path).see(*first, "first used here"),
@@ -151,6 +157,7 @@ impl<'a, 'p> Builder<'a, 'p> {
                 return Err(problem.at(label.span));
             }
             self.labels.insert(path.clone(), label.span);
+            self.open_holders(&env.scope, &path, label.span)?;
             return Ok(path);
         }
         if numbered {
@@ -158,6 +165,29 @@ impl<'a, 'p> Builder<'a, 'p> {
             return if self.patch.is_taken(&path) { Err(taken(&path).at(span)) } else { Ok(path) };
         }
         Ok(self.patch.free_path(&env.scope, name))
+    }
+
+    /// A layer in `scope` inside which a path would lie.
+    fn layer_above(&self, scope: &str, path: &str) -> Option<String> {
+        let holders = std::iter::successors(path::holder(path), |holder| path::holder(holder));
+        holders
+            .take_while(|holder| holder.len() > scope.len())
+            .find(|holder| self.patch.find(holder).is_some())
+            .map(str::to_string)
+    }
+
+    /// Makes scopes of those that a label names which is a path.
+    fn open_holders(&mut self, scope: &str, path: &str, span: Span) -> Result<()> {
+        let holders = std::iter::successors(path::holder(path), |holder| path::holder(holder));
+        let new: Vec<String> = holders
+            .take_while(|holder| holder.len() > scope.len() && !self.patch.is_taken(holder))
+            .map(str::to_string)
+            .collect();
+        for holder in new.iter().rev() {
+            self.spend(Limit::Text, holder.len(), span)?;
+            self.open_scope(holder, None, Naming::ByOp, None, span)?;
+        }
+        Ok(())
     }
 
     fn open_scope(

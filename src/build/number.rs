@@ -66,7 +66,7 @@ fn integers<'a>(op: Binary, left: i64, right: i64) -> Outcome<'a> {
         Binary::Div => {
             if left.checked_rem(right).is_some_and(|rest| rest != 0) {
                 let problem = Problem::new(Code::Arithmetic, format!("{left} / {right} is not a whole number"));
-                return Err(problem.hint("`//` rounds down"));
+                return Err(problem.hint(format!("`//` rounds down; `{left}.0 / {right}` is a fraction")));
             }
             left.checked_div(right)
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::session::Session;
 use super::threads::with_threads;
 use super::{Failure, Outcome};
-use crate::doctor::{Catalogue, diagnose};
+use crate::doctor::{Catalogue, diagnose, readable};
 use crate::io::console::{print, print_json};
 
 /// Say what a file of weights is, and print the base that reads it.
@@ -28,6 +28,8 @@ pub struct Doctor {
 
 pub fn run(session: &mut Session, args: &Doctor) -> Outcome {
     let found = with_threads(None, || {
+        // what is no file of weights is said at once: the catalogue takes seconds
+        readable(&args.file)?;
         let catalogue = Catalogue::new(args.network.as_deref())?;
         Ok(diagnose(&args.file, &catalogue)?)
     })?;

@@ -3,7 +3,6 @@
 //! What it says of the language are the sections of docs/LANGUAGE.md.
 
 use super::session::Session;
-use super::table::{Align, table};
 use super::{Failure, Outcome};
 use crate::diag::{Code, Problem, suggest};
 use crate::edit::{VERBS, Verb};
@@ -11,6 +10,7 @@ use crate::io::console::print;
 use crate::ops::attr::{Arg, Attr};
 use crate::ops::shape::Shape;
 use crate::ops::{Entry, MANUAL, OPERAND_OPS};
+use crate::table::{Align, table};
 use crate::train::spec::{self, Takes};
 use crate::words::{self, Call};
 use crate::zoo;

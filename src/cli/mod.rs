@@ -14,17 +14,19 @@ mod eval;
 mod explain;
 mod export;
 mod fmt;
+mod import;
 mod inputs;
 mod plan;
 mod progress;
+mod reproduce;
 mod run;
 mod session;
 mod show;
 mod stop;
-mod table;
 mod threads;
 mod train;
 mod usage;
+mod view;
 mod zoo;
 
 use std::process::ExitCode;
@@ -68,10 +70,13 @@ commands! {
     show::Show,
     plan::Plan,
     diff::Diff,
+    view::View,
     train::Train,
     eval::Eval,
     bench::Bench,
     export::Export,
+    import::Import,
+    reproduce::Reproduce,
     zoo::Zoo,
     doctor::Doctor,
     explain::Explain,

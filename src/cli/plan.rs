@@ -8,8 +8,6 @@ use super::args::SpecArgs;
 use super::inputs::{Together, given};
 use super::progress;
 use super::session::Session;
-use super::show::totals;
-use super::table::{bytes_change, change, count, giga, giga_change, thousands};
 use super::{Failure, Outcome};
 use crate::bind::{AdaptedTensor, Ledger, bind_headers};
 use crate::compile::Compiled;
@@ -21,6 +19,7 @@ use crate::graph::path;
 use crate::io::console::{print, print_json, say};
 use crate::source::Sources;
 use crate::syntax::joined;
+use crate::table::{bytes_change, change, count, giga, giga_change, thousands};
 use crate::typed::Typed;
 use crate::weights::WeightsSource;
 
@@ -107,7 +106,7 @@ fn ledger(compiled: &Compiled) -> Result<Ledger, Diagnostics> {
 }
 
 fn cost(typed: &Typed) -> String {
-    let (parameters, macs) = totals(typed);
+    let (parameters, macs) = typed.totals();
     let layers = count(typed.order().len(), "layer");
     format!("{layers}, {} parameters, {} multiply-adds", thousands(parameters), giga(macs))
 }

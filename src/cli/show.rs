@@ -7,21 +7,22 @@ use std::sync::Arc;
 
 use super::args::{SpecArgs, positive};
 use super::session::Session;
-use super::table::{Align, bytes_of, count, fitted, giga, table, thousands};
 use super::{Failure, Outcome};
+use crate::compare::op_text;
 use crate::compile;
 use crate::diag::short;
 use crate::edit::Target;
 use crate::exec::Backend;
 use crate::exec::cpu::Cpu;
-use crate::graph::{Graph, Map, Node, NodeId, key, path};
-use crate::io::console::{self, print, print_json};
+use crate::graph::{Map, Node, NodeId, key, path};
+use crate::io::console::{self, print, print_exact, print_json};
 use crate::ops::attr::Attr;
 use crate::ops::shape::Shape;
 use crate::opt;
 use crate::outline::{self, Entry, Holds, outline};
 use crate::plan::{self, Plan};
 use crate::source::Sources;
+use crate::table::{Align, bytes_of, count, fitted, giga, table, thousands};
 use crate::typed::Typed;
 
 /// How many rows a table has that nobody asked to be long, where stdout is no terminal.
@@ -50,6 +51,9 @@ pub struct Show {
     /// The steps that will execute, after fusion, for one sample on the CPU.
     #[arg(long, conflicts_with_all = ["depth", "select"])]
     pub steps: bool,
+    /// The network, with its edits, as a file of the language that another spec can `use`.
+    #[arg(long, conflicts_with_all = ["depth", "select", "steps", "taps", "before", "json"])]
+    pub arch: bool,
     /// Print it as JSON.
     #[arg(long)]
     pub json: bool,
@@ -58,6 +62,10 @@ pub struct Show {
 pub fn run(session: &mut Session, args: &Show) -> Outcome {
     let file = session.open(&args.spec)?;
     let model = session.compile_file(file, &args.spec)?;
+    if args.arch {
+        print_exact(&model.arch()?);
+        return Ok(());
+    }
     let compiled = model.compiled();
     let typed = if args.before { &compiled.base } else { &compiled.typed };
     if args.steps {
@@ -93,7 +101,7 @@ pub fn run(session: &mut Session, args: &Show) -> Outcome {
     if args.select.is_some() {
         text += &format!("\n{}\n", count(rows.len(), "place"));
     } else {
-        let (parameters, macs) = totals(typed);
+        let (parameters, macs) = typed.totals();
         text += &format!("\nparameters {}, multiply-adds {}\n", thousands(parameters), giga(macs));
         if args.depth.is_none() && rows.len() < typed.order().len() {
             text += &format!("{} are folded; `--wide` shows each\n", count(typed.order().len(), "layer"));
@@ -107,12 +115,6 @@ pub fn run(session: &mut Session, args: &Show) -> Outcome {
 fn fitting_depth(entries: &[Entry], limit: usize) -> usize {
     let fits = |depth: &usize| outline::count(entries, *depth) <= limit;
     (1..=outline::depth(entries)).take_while(fits).last().unwrap_or(1)
-}
-
-/// Learned values, and multiply-adds for one sample.
-pub fn totals(typed: &Typed) -> (u64, u64) {
-    let sum = |of: &dyn Fn(NodeId) -> u64| typed.order().iter().map(|id| of(*id)).sum();
-    (sum(&|id| typed.parameter_count(id)), sum(&|id| typed.macs(id)))
 }
 
 /// A layer, or several together.
@@ -344,14 +346,6 @@ fn scope_row(sources: &Sources, typed: &Typed, path: &str, nodes: &[NodeId], tim
         row.shape = Some(typed.shape(output).clone());
     }
     row
-}
-
-/// The op with its arguments, and whose weights it uses where they are not its own.
-pub fn op_text(graph: &Graph, node: &Node) -> String {
-    match node.tied {
-        None => node.op.to_string(),
-        Some(owner) => format!("{}, tied to {}", node.op, path::display(&graph.node(owner).path)),
-    }
 }
 
 fn origin(sources: &Sources, node: &Node) -> String {

@@ -33,6 +33,9 @@ pub struct Train {
     /// Pictures a step, instead of the block's.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch: Option<usize>,
+    /// Write no model card, README.md, into the folder.
+    #[arg(long)]
+    pub no_card: bool,
     #[command(flatten)]
     pub exec: ExecArgs,
 }
@@ -44,13 +47,17 @@ pub fn run(session: &mut Session, args: &Train) -> Outcome {
     if args.no_prefix_cache {
         trainer = trainer.without_prefix_cache();
     }
+    if args.no_card {
+        trainer = trainer.without_card();
+    }
     let start = if args.resume { Start::Resume } else { Start::Fresh };
     let session = &*session;
     args.exec.with_threads(|| match trainer.run(&args.out, start, &mut Shown::new(session))? {
         Trained::Done(results) => {
             print(&format!("{results}\n"));
             let (folder, tensors) = (args.out.display(), results.tensors);
-            say(format!("wrote {folder}: model.safetensors ({tensors} tensors), report.html"));
+            let card = if args.no_card { "" } else { ", README.md" };
+            say(format!("wrote {folder}: model.safetensors ({tensors} tensors), report.html{card}"));
             Ok(())
         }
         Trained::Stopped { checkpoint } => {
@@ -73,7 +80,7 @@ fn resuming(args: impl Iterator<Item = String>) -> String {
 }
 
 /// What is shown while the run goes on.
-struct Shown<'a> {
+pub(super) struct Shown<'a> {
     session: &'a Session,
     epochs: usize,
     bar: ProgressBar,
@@ -83,7 +90,7 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(session: &'a Session) -> Shown<'a> {
+    pub(super) fn new(session: &'a Session) -> Shown<'a> {
         Shown { session, epochs: 0, bar: ProgressBar::hidden(), began: Instant::now(), waits: None }
     }
 

@@ -35,6 +35,7 @@ pub fn explained(mut error: clap::Error) -> clap::Error {
             "`{0}` is a line of the spec's `train` block; with `param n = ..` and `{0} n` there, `--set n=..` gives it",
             word.name
         ),
+        None if option == "--json" => "results as JSON are written by `--output y.json`".into(),
         None if option.starts_with("--") => format!("a `param {name}` of the spec is given by `--set {name}=..`"),
         None if is_picture(option) => format!("a picture is given by `--input {option}`"),
         None => return error,

@@ -4,13 +4,12 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::session::Session;
-use super::show::totals;
-use super::table::{Align, cut, fitted, giga, millions};
 use super::threads::with_threads;
 use super::{Failure, Outcome};
 use crate::compile;
 use crate::diag::{Code, Diagnostics, Problem, suggest};
 use crate::io::console::{self, print, print_json};
+use crate::table::{Align, cut, fitted, giga, millions};
 use crate::zoo::{self, File};
 
 /// List the base networks that ship with archc, or print one's source.
@@ -108,7 +107,7 @@ impl Network {
 
 fn network(name: &'static str, file: &'static File) -> Result<Network, Diagnostics> {
     let compiled = compile::of_zoo(name)?;
-    let (parameters, macs) = totals(&compiled.typed);
+    let (parameters, macs) = compiled.typed.totals();
     let inputs = compiled.typed.graph().inputs().values();
     let inputs: Vec<String> = inputs.map(|id| compiled.typed.shape(*id).to_string()).collect();
     Ok(Network { name, file, parameters, macs, input: inputs.join(", ") })

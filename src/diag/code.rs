@@ -88,6 +88,8 @@ codes! {
     WeightsMap "weights-map",
     /// Weights or a loss that are not finite.
     NonFinite "non-finite",
+    /// A network of another program that cannot be imported.
+    Import "import",
     /// A `train` block that cannot be meant.
     Train "train",
     /// An input that the network cannot take.

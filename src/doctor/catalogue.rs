@@ -1,6 +1,7 @@
 //! The networks of the zoo as files see them: by the keys and shapes of their tensors.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -28,7 +29,8 @@ pub struct Network {
     /// What it is given, `deploy = true`.
     pub given: Option<&'static str>,
     pub file: &'static zoo::File,
-    pub compiled: Compiled,
+    /// The network itself, which few are asked for: see [`Network::compiled`].
+    compiled: OnceLock<Option<Compiled>>,
     /// Its tensors, and how its maps are laid out.
     pub asked: Asked,
     /// Key and shape of each that a file must have, in running order.
@@ -77,7 +79,7 @@ impl Catalogue {
 
 impl Network {
     fn new(name: &'static str, file: &'static zoo::File, given: Option<&'static str>) -> Result<Network, Diagnostics> {
-        let compiled = compile::of_zoo(&given.map_or(name.to_string(), |given| format!("{name}({given})")))?;
+        let compiled = compile::of_zoo(&call(name, given))?;
         let typed = &compiled.base;
         let input = typed.graph().inputs().values().find_map(|id| typed.shape(*id).as_image());
         let heads = typed.graph().roles().get("head").map(|role| &role.places[..]).unwrap_or_default();
@@ -91,8 +93,14 @@ impl Network {
             classes: classes(typed),
             input: input.map(|(channels, height, width)| [channels, height, width]),
             heads: heads.iter().map(|place| place.first.clone()).collect(),
-            compiled,
+            compiled: OnceLock::new(),
         })
+    }
+
+    /// The network itself, compiled once more: what files are compared with is a fraction of all that it holds, and of many
+    /// hundreds one is used. None where a thread for it cannot be started.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        self.compiled.get_or_init(|| compile::of_zoo(&call(self.name, self.given)).ok()).as_ref()
     }
 
     /// Whether a layer is the head's.
@@ -112,7 +120,8 @@ impl Network {
     pub fn difference(&self, other: &Network) -> String {
         let (own, others) = (self.layers(), other.layers());
         let apart = own.iter().zip(&others).find(|(own, other)| own != other);
-        let preprocess = |network: &Network| network.compiled.settings.preprocess.clone();
+        let preprocess =
+            |network: &Network| network.compiled().and_then(|compiled| compiled.settings.preprocess.clone());
         match apart {
             Some(((place, _), (path, _))) if place == path => format!("another `{}`", path::display(path)),
             Some((_, (path, _))) => format!("other layers from `{}` on", path::display(path)),
@@ -124,7 +133,7 @@ impl Network {
 
     /// Each layer but inputs and head, with what it computes.
     fn layers(&self) -> Vec<(&str, String)> {
-        let typed = &self.compiled.base;
+        let Some(Compiled { base: typed, .. }) = self.compiled() else { return vec![] };
         let graph = typed.graph();
         let nodes = typed.order().iter().map(|id| graph.node(*id));
         let nodes = nodes.filter(|node| node.op.name() != "input" && !self.is_head(&node.path));
@@ -135,4 +144,9 @@ impl Network {
         };
         nodes.map(|node| (node.path.as_str(), does(node))).collect()
     }
+}
+
+/// A network with what it is given, as a spec calls it.
+fn call(name: &str, given: Option<&str>) -> String {
+    given.map_or(name.to_string(), |given| format!("{name}({given})"))
 }

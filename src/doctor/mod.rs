@@ -88,6 +88,29 @@ const MOST_TRIED: usize = 24;
 /// A file that cannot be read, or holds no weights.
 pub fn diagnose(path: &Path, catalogue: &Catalogue) -> Result<Diagnosis, Problem> {
     let file = nameable(path)?;
+    let store = readable(path)?;
+    let views = views(&store, catalogue);
+    let pairs: Vec<(&View, &Network)> =
+        views.iter().flat_map(|view| catalogue.networks.iter().map(move |network| (view, network))).collect();
+    let candidates: Vec<Candidate<'_>> =
+        pairs.into_par_iter().filter_map(|(view, network)| Candidate::new(view, network)).collect();
+    let origins = origins(&store);
+    let finding = match fit(&candidates, &store, file, &origins) {
+        Some(fit) => Finding::Fits(Box::new(fit)),
+        None => Finding::Nothing(nearest(&candidates)),
+    };
+    let mut warnings = Diagnostics::new();
+    store.warnings().iter().for_each(|problem| warnings.push(problem.clone().anywhere().warning()));
+    let tensors = store.tensors().iter().map(|(key, info)| (key.clone(), info.shape.clone())).collect();
+    Ok(Diagnosis { file: file.into(), tensors, origins, finding, only: catalogue.only, warnings })
+}
+
+/// Opens a file that may be of a network: what [`diagnose`] refuses, before the catalogue is made.
+///
+/// # Errors
+/// A file that cannot be read, or holds no weights.
+pub fn readable(path: &Path) -> Result<Store, Problem> {
+    nameable(path)?;
     let store = Store::open_file(path)?;
     if store.tensors().keys().map(String::len).sum::<usize>() > MOST_KEYS {
         let message = format!(
@@ -108,20 +131,7 @@ pub fn diagnose(path: &Path, catalogue: &Catalogue) -> Result<Diagnosis, Problem
         return Err(Problem::new(Code::WeightsFile, message)
             .hint("the weights are in another file, or were not saved: `torch.save(model.state_dict(), file)`"));
     }
-    let views = views(&store, catalogue);
-    let pairs: Vec<(&View, &Network)> =
-        views.iter().flat_map(|view| catalogue.networks.iter().map(move |network| (view, network))).collect();
-    let candidates: Vec<Candidate<'_>> =
-        pairs.into_par_iter().filter_map(|(view, network)| Candidate::new(view, network)).collect();
-    let origins = origins(&store);
-    let finding = match fit(&candidates, &store, file, &origins) {
-        Some(fit) => Finding::Fits(Box::new(fit)),
-        None => Finding::Nothing(nearest(&candidates)),
-    };
-    let mut warnings = Diagnostics::new();
-    store.warnings().iter().for_each(|problem| warnings.push(problem.clone().anywhere().warning()));
-    let tensors = store.tensors().iter().map(|(key, info)| (key.clone(), info.shape.clone())).collect();
-    Ok(Diagnosis { file: file.into(), tensors, origins, finding, only: catalogue.only, warnings })
+    Ok(store)
 }
 
 /// The cheapest candidate that loads, or the one of its twins that is meant.

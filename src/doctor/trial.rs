@@ -223,8 +223,11 @@ impl Plan {
             }
         };
         for place in &self.fresh {
-            let graph = network.compiled.base.graph();
-            let is_linear = graph.find(place).is_none_or(|id| graph.node(id).op.name() == "linear");
+            let op = network.compiled().and_then(|compiled| {
+                let graph = compiled.base.graph();
+                graph.find(place).map(|id| graph.node(id).op.name())
+            });
+            let is_linear = op.is_none_or(|op| op == "linear");
             let new = if is_linear { format!("linear({CLASSES})") } else { format!("same(out = {CLASSES})") };
             text += &format!("replace {} with {new}\n", path::display(place));
         }

@@ -157,6 +157,8 @@ pub const SAMPLES: &[(&str, &[&str])] = &[
     ("linear(6)", &["[2, 3, 4, 5]"]),
     ("linear_with", &["[3, 70]", "p[40, 70]", "p[40]"]),
     ("linear_with", &["[5]", "p[7, 5]"]),
+    ("conv2d_with(padding = 1)", &["[5, 6, 7]", "p[9, 5, 3, 3]", "p[9]"]),
+    ("conv2d_with(stride = [2, 1], padding = same, groups = 3)", &["[6, 7, 5]", "p[9, 2, 2, 3]"]),
     ("linear_with(rows = [3, 6])", &["[4, 5]", "p[9, 5]", "p[9]"]),
     ("batch_norm2d", &["[5, 3, 4]"]),
     ("batch_norm2d(affine = false)", &["[5, 3, 4]"]),

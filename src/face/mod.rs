@@ -7,14 +7,16 @@ mod doctor;
 mod error;
 mod exporter;
 mod model;
+mod reproduce;
 mod session;
 mod spec;
 mod trainer;
 
 pub use doctor::doctor;
 pub use error::{Error, Message, Place};
-pub use exporter::Exporter;
+pub use exporter::{Exporter, Onnx};
 pub use model::{Model, Options};
+pub use reproduce::{Compared, Likeness, Reproduced, reproduce};
 pub use session::{Inputs, Outputs, Samples, Session};
 pub use spec::Spec;
 pub use trainer::{Results, Start, Trained, Trainer};

@@ -1,6 +1,6 @@
 //! A compiled spec: a checked network, and what the spec says beside it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archc_base::DType;
@@ -9,12 +9,15 @@ use super::error::messages;
 use super::{Error, Exporter, Message, Session, Spec, Trainer};
 use crate::bind::{Bound, Ledger, bind_headers};
 use crate::compile::Compiled;
-use crate::diag::Diagnostics;
+use crate::diag::{Diagnostics, short};
 use crate::exec::device::{Device, Precision};
 use crate::exec::{Executable, samples};
+use crate::export::pytorch;
+use crate::graph::NodeId;
 use crate::source::{FileId, Sources};
 use crate::typed::Typed;
 use crate::weights::Downloads;
+use crate::writer;
 
 /// A network that passed every check. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -99,6 +102,45 @@ impl Model {
         Ok(bound.ledger().clone())
     }
 
+    /// The network as its edits left it, as a `network` of the language in a file of its own: one that another spec can
+    /// `use`, and a person can go on with. Weights, and what the spec says of them and of learning, are not in it.
+    ///
+    /// # Errors
+    /// A network that the language has no words for.
+    pub fn arch(&self) -> Result<String, Error> {
+        writer::write_edited(self.compiled()).map_err(|problem| self.error(problem.anywhere().into()))
+    }
+
+    /// The network as its edits left it, as a module of PyTorch in a file of Python; `weights` is the file of its tensors,
+    /// which its first lines name.
+    ///
+    /// # Errors
+    /// A network that PyTorch has no words for.
+    pub fn pytorch(&self, weights: Option<&str>) -> Result<String, Error> {
+        let compiled = self.compiled();
+        let graph = compiled.typed.graph();
+        let sources = &self.inner.sources;
+        let file_name = |name: &str| Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // by the statement that made a layer, or changed what it is
+        let mark = |id: NodeId| {
+            let node = graph.node(id);
+            let is_changed = node.reshaped || node.base.as_ref().is_some_and(|base| base.path != node.path);
+            let span = node.origin.or(node.touched.filter(|_| is_changed))?;
+            let (line, _) = sources.line_column(span);
+            let statement = sources.text(span).split_whitespace().collect::<Vec<_>>().join(" ");
+            Some(format!("{}:{line}: {}", file_name(&sources.file(span.file).name), short(&statement)))
+        };
+        let spec = file_name(self.name());
+        let about = pytorch::About {
+            name: compiled.settings.base.rsplit('/').next().unwrap_or_default(),
+            spec: Some(&spec),
+            weights,
+            preprocess: compiled.settings.preprocess.as_ref(),
+            mark: &mark,
+        };
+        pytorch::module(graph, &about).map_err(|problem| self.error(problem.anywhere().into()))
+    }
+
     /// Loads the network with its weights, ready to run.
     ///
     /// # Errors
@@ -129,7 +171,7 @@ impl Model {
     /// # Errors
     /// Weights that cannot be read or do not fit.
     pub fn exporter(&self, options: &Options) -> Result<Exporter, Error> {
-        Ok(Exporter::new(self.clone(), self.bind(options)?))
+        Ok(Exporter::new(self.clone(), self.bind(options)?, options))
     }
 
     /// The network's tensors, and a line on what became of each. No part of the face, as [`Model::compiled`].

@@ -5,17 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use indexmap::IndexMap;
+
 use super::{Error, Model, Options};
 use crate::bind::Bound;
+use crate::card::{self, Card, Made, Seen, Stamped, Training};
 use crate::data::{DataSource, Recipe};
 use crate::diag::{At, Code, Diagnostics, Problem};
 use crate::exec::device::Device;
 use crate::exec::learning::Learns;
-use crate::train::run::checkpoint::Best;
+use crate::train::run::checkpoint::{Best, Checkpoint};
 use crate::train::run::fingerprint::Fingerprint;
 use crate::train::run::metrics;
 use crate::train::run::network::{NetworkLearner, Pace};
 use crate::train::run::report::Report;
+use crate::train::run::samples::Samples;
 use crate::train::run::setup::{Given, Setup, setup};
 use crate::train::run::{self, Ended, Job, RunFolder, Watch, Written};
 use crate::train::stage::stages;
@@ -35,6 +39,7 @@ pub struct Trainer {
     device: Arc<dyn Learns>,
     options: Options,
     prefix_memory: Option<u64>,
+    has_card: bool,
 }
 
 /// How a run in a folder begins.
@@ -83,6 +88,15 @@ impl fmt::Display for Results {
     }
 }
 
+impl Results {
+    /// The figures by name, as the Hugging Face hub calls them.
+    pub(super) fn figures(&self) -> IndexMap<String, f64> {
+        let figures =
+            [("loss", Some(self.loss)), ("accuracy", self.accuracy), ("epoch", self.epoch.map(|epoch| epoch as f64))];
+        figures.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
+    }
+}
+
 impl Trainer {
     pub(super) fn new(model: Model, device: Device, options: Options) -> Result<Trainer, Error> {
         if model.compiled().train.is_none() {
@@ -91,12 +105,17 @@ impl Trainer {
             return Err(problem.into());
         }
         let device = device.learns(options.precision())?;
-        Ok(Trainer { model, device, options, prefix_memory: Some(PREFIX_MEMORY) })
+        Ok(Trainer { model, device, options, prefix_memory: Some(PREFIX_MEMORY), has_card: true })
     }
 
     /// Computes what a frozen prefix makes of a sample anew in each epoch, where it is kept otherwise.
     pub fn without_prefix_cache(self) -> Trainer {
         Trainer { prefix_memory: None, ..self }
+    }
+
+    /// Leaves the model card out, README.md in the run's folder.
+    pub fn without_card(self) -> Trainer {
+        Trainer { has_card: false, ..self }
     }
 
     /// Works in `folder` until the run ends: metrics and checkpoints on the way, weights and a report at the end.
@@ -116,9 +135,7 @@ impl Trainer {
             apart.at(spec.data.span).map_err(|found| placed(found.into()))?;
         }
         let own_seed = run::says(sources, file, "seed");
-        let given = Given { batch: options.batch, seed: options.seed.filter(|_| !own_seed) };
-        let Setup { mut job, config, remarks } =
-            setup(spec, &compiled.typed, &compiled.settings, &given).map_err(placed)?;
+        let Setup { mut job, config, remarks } = self.setup()?;
         if let Some(batch) = options.batch.filter(|batch| *batch != spec.batch) {
             watch.note(&format!("batch: {batch}, as `--batch` says; the spec's is {}", spec.batch));
         }
@@ -148,6 +165,11 @@ impl Trainer {
             Start::Fresh => RunFolder::create(out)?,
             Start::Resume => RunFolder::resume(out)?,
         };
+        let card = self.has_card.then(|| {
+            let weights = options.weights.as_deref();
+            Card::begin(compiled, (sources, file), self.model.parameters(), (&bound, weights), out)
+        });
+        let card = card.transpose()?;
         let stages = stages(&compiled.typed, spec);
         let pace = Pace {
             schedule: spec.schedule.value,
@@ -189,7 +211,50 @@ impl Trainer {
         };
         report.facts = facts(&job, spec, &results, &written, time.as_secs_f64());
         report.write(&folder.report())?;
+        if let Some(mut card) = card {
+            card.train(training(&job, &spec.data.value, &report));
+            let mut record = card.record(self.made(&folder));
+            let Checkpoint { fingerprint, .. } = Checkpoint::open(&folder.checkpoint())?;
+            record.data =
+                Some(Seen { training: job.train.len(), validation: job.val.len(), sha256: fingerprint.samples });
+            let outputs = [(folder.model(), "weights"), (folder.metrics(), "figures of each step and epoch")];
+            let stamped = outputs.iter().map(|(path, what)| Stamped::of(path, what, card::file_name(path)));
+            record.outputs = stamped.collect::<Result<_, _>>()?;
+            record.results = results.figures();
+            card::write(&folder.card(), &card.text(&record))?;
+        }
         Ok(Trained::Done(results))
+    }
+
+    /// The parts of the run, as the spec and the options say them.
+    fn setup(&self) -> Result<Setup, Error> {
+        let (sources, file) = self.model.text();
+        let (compiled, options) = (self.model.compiled(), &self.options);
+        let spec = compiled.train.as_ref().expect("it was asked for when the trainer was made");
+        let own_seed = run::says(sources, file, "seed");
+        let given = Given { batch: options.batch, seed: options.seed.filter(|_| !own_seed) };
+        let setup = setup(spec, &compiled.typed, &compiled.settings, &given);
+        setup.map_err(|found| self.model.error(found))
+    }
+
+    /// The samples as they are now, in digits, as a card has them.
+    pub(super) fn samples(&self) -> Result<String, Error> {
+        let Setup { job, .. } = self.setup()?;
+        Ok(Samples::of(&job.train, &job.val, &job.classes, None).digest())
+    }
+
+    /// The command, for a card.
+    fn made(&self, folder: &RunFolder) -> Made {
+        let Options { dtype, tf32, exact, batch, weights, seed, .. } = &self.options;
+        Made::Train {
+            dtype: dtype.name().into(),
+            tf32: *tf32,
+            exact: *exact,
+            prefix_cache: self.prefix_memory.is_some(),
+            batch: *batch,
+            weights: weights.as_ref().map(|path| card::relative(path, folder.path())),
+            seed: *seed,
+        }
     }
 
     /// What the run is a function of, beside its data: the device and threads change no more than rounding.
@@ -226,6 +291,21 @@ fn warn(watch: &mut dyn Watch, found: &Diagnostics) {
 fn data(job: &Job) -> String {
     let classes = if job.classes.is_empty() { String::new() } else { format!(", {} classes", job.classes.len()) };
     format!("{} pictures to learn from, {} for validation{classes}", job.train.len(), job.val.len())
+}
+
+/// What a card says of the run.
+fn training(job: &Job, data: &DataSource, report: &Report) -> Training {
+    let (DataSource::Folder { path, .. } | DataSource::Csv { path, .. }) = data;
+    let counts = job.train.counts(job.classes.len());
+    // what the clock says is no result
+    let is_result = |fact: &&(String, String)| !["Data", "Time of this process"].contains(&fact.0.as_str());
+    Training {
+        dataset: card::file_name(Path::new(path)),
+        counts: job.classes.iter().cloned().zip(counts).collect(),
+        validation: job.val.len(),
+        facts: report.facts.iter().filter(is_result).cloned().collect(),
+        scores: report.scores.clone(),
+    }
 }
 
 /// The table at the top of a report.

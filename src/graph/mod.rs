@@ -357,6 +357,11 @@ impl Graph {
         at
     }
 
+    /// The nodes that use the tensors of `id` instead of their own.
+    pub fn ties(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        self.slot(id).tied.iter().copied()
+    }
+
     /// The nodes that some output needs.
     pub fn live(&self) -> rustc_hash::FxHashSet<NodeId> {
         let mut live = rustc_hash::FxHashSet::default();

@@ -56,6 +56,11 @@ impl Roles {
         self.by_name.is_empty()
     }
 
+    /// Every role with its name, in the order in which they were said.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Role)> {
+        self.by_name.iter().map(|(name, role)| (name.as_str(), role))
+    }
+
     /// Whether some place of a role begins or ends at a path.
     pub fn is_end(&self, path: &str) -> bool {
         self.ends.contains_key(path)

@@ -70,6 +70,11 @@ pub fn is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
+/// Whether stdout is read by somebody as it comes.
+pub fn is_terminal_stdout() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Whether stdout may be coloured: on a terminal unless NO_COLOR is set.
 pub fn colours_stdout() -> bool {
     io::stdout().is_terminal() && wants_colour()

@@ -256,7 +256,14 @@ impl<'a> ArgReader<'a> {
     fn too_many(&self, positional: Positional, position: usize) -> Problem {
         let wrong = |message: String| Problem::new(Code::UnknownArgument, message);
         if self.decls.is_empty() {
-            return wrong(format!("`{}` takes no arguments", self.op)).hint(format!("write `{}` alone", self.op));
+            let problem = wrong(format!("`{}` takes no arguments", self.op));
+            // the first axis of torch.flatten
+            return match (self.op, self.args) {
+                ("flatten", [Arg { value: Attr::Int(2..), .. }, ..]) => problem
+                    .note("it joins all axes behind the batch, as `flatten(1)` in PyTorch")
+                    .hint("to keep the channels, as `flatten(2)` in PyTorch: `reshape(in.channels, -1)`"),
+                _ => problem.hint(format!("write `{}` alone", self.op)),
+            };
         }
         if positional == Positional::All {
             return wrong(format!("`{}` takes {} at most", self.op, count(self.decls.len(), "argument")));

@@ -5,7 +5,7 @@ use archc_base::Window;
 use super::attr::{Padding, Pair, Pair0};
 use super::init::Init;
 use super::shape::Shape;
-use super::{Operand, Operation, ParamDecl, bad_value, eval, mismatch, op};
+use super::{Arity, Operand, Operation, ParamDecl, bad_value, eval, mismatch, op};
 use crate::diag::Problem;
 use crate::tensor::Tensor;
 
@@ -195,6 +195,76 @@ impl Conv2d {
 }
 
 op! {
+    /// Two-dimensional convolution whose weight and bias are values, as `torch.nn.functional.conv2d` (`aten.conv2d`):
+    /// `conv2d_with(x, weight)` or `conv2d_with(x, weight, bias)` of x [N, C, H, W], a weight [out, C / groups, kernel h,
+    /// kernel w] and a bias of `out` values, both without batch, gives [N, out, H', W'], sizes as of `conv2d`. For weights that are
+    /// standardised (Qiao et al. 2019) or made of others.
+    pub struct Conv2dWith = "conv2d_with", First, aten ["conv2d"] {
+        /// step of the window
+        stride: Pair = "1",
+        /// zeros around the image, or `same` for TensorFlow's padding
+        padding: Padding = "0",
+        /// distance of the window's pixels
+        dilation: Pair = "1",
+        /// number of separate groups of channels
+        groups: usize = "1",
+    }
+}
+
+impl Conv2dWith {
+    /// The convolution with a weight of this shape, [out, C / groups, kernel h, kernel w].
+    pub fn with(&self, weight: &Shape) -> Result<Conv2d, Problem> {
+        let (false, &[out, _, h, w]) = (weight.batched, &weight.dims[..]) else {
+            let asked = "a weight [out, C / groups, kernel h, kernel w] without batch";
+            return Err(mismatch(format!("`conv2d_with` needs {asked}, got {weight}")));
+        };
+        let Conv2dWith { stride, padding, dilation, groups } = *self;
+        Ok(Conv2d { out, kernel: Pair { h, w }, stride, padding, dilation, groups, bias: false, init: None })
+    }
+}
+
+impl Operation for Conv2dWith {
+    fn arity(&self) -> Arity {
+        Arity::Between(2, 3)
+    }
+
+    fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
+        let (x, weight) = (ins[0], ins[1]);
+        let conv = self.with(weight)?;
+        let named = |mut problem: Problem| {
+            problem.message = problem.message.replace("`conv2d`", "`conv2d_with`");
+            problem
+        };
+        let out = conv.infer(&[x]).map_err(named)?;
+        let channels = x.dims[0];
+        let each = weight.dims[1];
+        if each.saturating_mul(self.groups) != channels {
+            return Err(mismatch(format!(
+                "`conv2d_with` needs {} channels for its weight {weight}, got {x}",
+                each.saturating_mul(self.groups)
+            )));
+        }
+        if let Some(bias) = ins.get(2).filter(|bias| bias.batched || bias.dims != [conv.out]) {
+            return Err(mismatch(format!(
+                "`conv2d_with` needs a bias [{}] beside its weight {weight}, got {bias}",
+                conv.out
+            )));
+        }
+        Ok(out)
+    }
+
+    fn macs(&self, ins: &[&Shape], out: &Shape) -> u64 {
+        self.with(ins[1]).map_or(0, |conv| conv.macs(&ins[..1], out))
+    }
+
+    fn eval(&self, ins: &[Operand<'_>], _params: &[&Tensor], out: &[usize]) -> Tensor {
+        let conv = self.with(&ins[1].shape()).expect("the shape was inferred");
+        let params: Vec<&Tensor> = ins[1..].iter().map(|operand| operand.value).collect();
+        Conv2d { bias: params.len() > 1, ..conv }.eval(&ins[..1], &params, out)
+    }
+}
+
+op! {
     /// One-dimensional convolution (cross-correlation) of [N, C, L], as `torch.nn.Conv1d` (`aten.conv1d`), of a value without
     /// batch also of [C, L]: to [N, out, L'] with L' = (L + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1, rounded
     /// down.
@@ -255,7 +325,11 @@ impl Operation for Conv1d {
     fn infer(&self, ins: &[&Shape]) -> Result<Shape, Problem> {
         let image = Conv1d::image(ins[0])?;
         let found = self.of_images().infer(&[&image]).map_err(|problem| Problem {
-            message: problem.message.replace("`conv2d`", "`conv1d`").replace(&image.to_string(), &ins[0].to_string()),
+            message: problem
+                .message
+                .replace(&format!("the 1 x {} window", self.kernel), &format!("the window of {}", self.kernel))
+                .replace("`conv2d`", "`conv1d`")
+                .replace(&image.to_string(), &ins[0].to_string()),
             ..problem
         })?;
         let [.., out, _, len] = found.dims[..] else { unreachable!("the result is an image") };

@@ -35,8 +35,8 @@ op! {
     /// evaluation of a run of training. `set **:dropout { always = true }` turns on those that a network has.
     ///
     /// A sample depends on `--seed` (0), on its number and on the layer's path. At inference it is one draw for the whole batch,
-    /// so that what comes out of a picture depends neither on the pictures beside it nor on `--batch`. `export` writes weights,
-    /// which a dropout has none of: whoever loads them says there that it draws.
+    /// so that what comes out of a picture depends neither on the pictures beside it nor on `--batch`. A file of weights
+    /// cannot say that a dropout always draws, as it has no tensors; the module that `export --to pytorch` writes does.
     pub struct Dropout = "dropout", First, aten ["dropout", "native_dropout"] {
         /// probability of a zero, from 0 to 1
         p: f64 = "0.5",

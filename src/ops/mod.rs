@@ -331,6 +331,7 @@ pub const OPERAND_OPS: &[&str] = &[
     "matmul",
     "gather",
     "linear_with",
+    "conv2d_with",
     "attention",
     "lstm_scan",
 ];
@@ -425,12 +426,18 @@ impl std::fmt::Display for Op {
         let entry = find(self.name()).expect("every op is in the manual");
         let mut shown: Vec<String> = vec![];
         for ((name, value), decl) in self.attrs().into_iter().zip(entry.args) {
-            let default = decl.default.map(default_value::<RawAttr>);
-            if default.is_none_or(|default| !default.same(&value)) {
+            if !decl.is_default(&value) {
                 shown.push(format!("{name} = {value}"));
             }
         }
         if shown.is_empty() { f.write_str(self.name()) } else { write!(f, "{}({})", self.name(), shown.join(", ")) }
+    }
+}
+
+impl ArgDecl {
+    /// Whether a value is what is meant where a call does not say it.
+    pub fn is_default(&self, value: &Attr) -> bool {
+        self.default.map(default_value::<RawAttr>).is_some_and(|default| default.same(value))
     }
 }
 
@@ -478,6 +485,7 @@ fn inner_axis(op: &str, input: &Shape, axis: i64) -> Result<usize, Problem> {
 
 ops! {
     conv::Conv2d,
+    conv::Conv2dWith,
     conv::Conv1d,
     conv::ConvTranspose2d,
     linear::Linear,

@@ -234,6 +234,13 @@ impl Lower<'_> {
                 let kind = Conv { window: conv.window(&input), groups: conv.groups };
                 self.on_images(ins[0], out, |own, x, out| own.with_weight(kind, x, conv.bias, out))
             }
+            Op::Conv2dWith(conv) => {
+                let with = conv.with(typed.shape(nodes[1])).expect("the shape was inferred");
+                let kind = Conv { window: with.window(&input), groups: conv.groups };
+                let bias = ins.get(2).map(|bias| self.as_bias(*bias));
+                let node = Node::new(kind, ins[..2].to_vec(), out, vec![self.node]);
+                self.net.add(Node { epilogue: Epilogue::bias(bias), ..node })
+            }
             Op::Conv1d(conv) => self.conv1d(conv, ins[0], &input, out),
             Op::Unfold(unfold) => self.on_images(ins[0], out, |own, x, out| own.unfold(unfold, x, out)),
             Op::Fold(fold) => self.fold(fold, ins[0], out),

@@ -260,7 +260,7 @@ fn spaced(previous: &Token, token: &Token) -> bool {
     let after = matches!(token.rule, Rule::rparen | Rule::rbracket | Rule::comma | Rule::colon);
     let call = match token.rule {
         Rule::lparen => matches!(token.parent, Rule::args | Rule::params | Rule::let_function | Rule::tap),
-        Rule::lbracket => matches!(token.parent, Rule::index | Rule::indices),
+        Rule::lbracket => matches!(token.parent, Rule::index | Rule::indices | Rule::label_index),
         _ => false,
     };
     let kind = previous.rule == Rule::colon && previous.parent == Rule::select;

@@ -171,12 +171,39 @@ impl Builder<'_> {
 
     #[inline(never)]
     fn label(&mut self, pair: Pair) -> Result<Label> {
-        let Some(string) = child(&pair, Rule::string) else {
-            let name = self.name(&child(&pair, Rule::name).expect(SHAPE));
-            return Ok(Label { parts: vec![LabelPart::Text(name.value)], quoted: false, span: name.span });
+        let whole = self.span(&pair);
+        let mut inside = pair.into_inner().filter(|pair| !matches!(pair.as_rule(), Rule::dot | Rule::colon)).peekable();
+        let first = inside.next().expect(SHAPE);
+        let first_span = self.span(&first);
+        let (mut parts, quoted) = match first.as_rule() {
+            Rule::string => (self.template(first.as_str().trim_end(), first_span)?, true),
+            _ => (vec![LabelPart::Text(self.name(&first).value)], false),
         };
-        let span = self.span(&string);
-        Ok(Label { parts: self.template(string.as_str().trim_end(), span)?, quoted: true, span })
+        if inside.peek().is_none() {
+            return Ok(Label { parts, quoted, path: None, span: first_span });
+        }
+        let path = Some(match parts.as_slice() {
+            [LabelPart::Text(name)] if !quoted => PathHead::Name(name.clone()),
+            _ => PathHead::Quoted,
+        });
+        for pair in inside {
+            parts.push(LabelPart::Text(".".into()));
+            let variable = if pair.as_rule() == Rule::label_index { child(&pair, Rule::name) } else { None };
+            if let Some(variable) = variable {
+                let name = self.name(&variable);
+                parts.push(LabelPart::Expr(Expr { kind: ExprKind::Name(name.value), span: name.span }));
+                continue;
+            }
+            match pair.as_rule() {
+                Rule::string => parts.extend(self.template(pair.as_str().trim_end(), self.span(&pair))?),
+                Rule::label_index => {
+                    parts.push(LabelPart::Text(child(&pair, Rule::int).expect(SHAPE).as_str().trim_end().to_string()));
+                }
+                _ => parts.push(LabelPart::Text(pair.as_str().trim_end().to_string())),
+            }
+        }
+        let span = Span { end: whole.end.saturating_sub(1), ..whole };
+        Ok(Label { parts, quoted, path, span })
     }
 
     /// The parts of a quoted label; `quoted` stands at `span`, quotes included.

@@ -279,7 +279,17 @@ pub enum StepKind {
 pub struct Label {
     pub parts: Vec<LabelPart>,
     pub quoted: bool,
+    /// Where it is a path, as `blocks[0].norm` is: whose labels stand in `parts` with dots between them. The first of them
+    /// may be a name that is seen from then on.
+    pub path: Option<PathHead>,
     pub span: Span,
+}
+
+/// How a label begins that is a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathHead {
+    Name(String),
+    Quoted,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -26,7 +26,7 @@ use crate::diag::{Code, Problem};
 use crate::io::atomic::{self, AtomicFile};
 use ask::Answer;
 use cache::{Cached, Folder};
-pub use config::{Architecture, Pretrained, is_permissive};
+pub use config::{Architecture, Pretrained, is_permissive, pretrained_cfg};
 use proof::Sum;
 use repo::Repo;
 pub use token::Token;

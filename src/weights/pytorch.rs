@@ -367,4 +367,50 @@ mod tests {
         }
         assert!(warned(&[b"PK\x03\x04", &good[..]].concat()).contains("4 bytes stand before its archive"));
     }
+
+    /// A zip archive with the records of 64 bits before its end, as PyTorch writes it, large or not.
+    fn with_zip64(archive: &[u8]) -> Vec<u8> {
+        let end = archive.len() - 22;
+        let word = |at: usize| u64::from(u32::from_le_bytes(archive[end + at..end + at + 4].try_into().unwrap()));
+        let entries = u64::from(u16::from_le_bytes(archive[end + 10..end + 12].try_into().unwrap()));
+        let mut bytes = archive[..end].to_vec();
+        bytes.extend(b"PK\x06\x06");
+        bytes.extend(44u64.to_le_bytes());
+        bytes.extend([45, 0, 45, 0]);
+        bytes.extend([0; 8]);
+        for number in [entries, entries, word(12), word(16)] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(b"PK\x06\x07");
+        bytes.extend(0u32.to_le_bytes());
+        bytes.extend((end as u64).to_le_bytes());
+        bytes.extend(1u32.to_le_bytes());
+        bytes.extend(&archive[end..]);
+        bytes
+    }
+
+    #[test]
+    fn a_name_may_have_any_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("named.pth");
+        let mut good = zip::ZipArchive::new(std::fs::File::open(sample("zip.pth")).unwrap()).unwrap();
+        // every entry is called after the file: the records of 64 bits have 76 bytes, and 46 stand before a name
+        for length in 1..=80 {
+            let mut archive = zip::ZipWriter::new(std::io::Cursor::new(vec![]));
+            let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+            for at in 0..good.len() {
+                let mut entry = good.by_index(at).unwrap();
+                let name = entry.name().unwrap().split_once('/').unwrap().1.to_string();
+                archive.start_file(format!("{}/{name}", "x".repeat(length)), stored).unwrap();
+                std::io::copy(&mut entry, &mut archive).unwrap();
+            }
+            let bytes = archive.finish().unwrap().into_inner();
+            for bytes in [with_zip64(&bytes), bytes] {
+                std::fs::write(&path, bytes).unwrap();
+                let store = Store::open_file(&path).unwrap_or_else(|problem| panic!("{length}: {problem:?}"));
+                assert!(store.warnings().is_empty(), "{length}: {:?}", store.warnings());
+                check(&store, "");
+            }
+        }
+    }
 }

@@ -38,6 +38,8 @@ pub struct Entry {
 /// The tensors of a weights file, or of several that an index holds together.
 pub struct Store {
     name: String,
+    /// The files that it is made of.
+    files: Vec<PathBuf>,
     tensors: IndexMap<String, TensorInfo>,
     places: Vec<Place>,
     metadata: IndexMap<String, String>,
@@ -72,7 +74,7 @@ impl Store {
         if index::is_index(path) {
             return Store::open_index(path);
         }
-        let mut store = Store::empty(path.display().to_string());
+        let mut store = Store::empty(path);
         store.add(file::open(path)?, |_| true);
         Ok(store)
     }
@@ -86,21 +88,23 @@ impl Store {
 
     fn open_index(path: &Path) -> Result<Store, Problem> {
         let index = index::read(path)?;
-        let mut store = Store::empty(path.display().to_string());
+        let mut store = Store::empty(path);
         for (shard, keys) in &index.shards {
             let shard: PathBuf = path.with_file_name(shard);
             let opened =
                 file::open(&shard).map_err(|problem| problem.note(format!("`{}` names it", path.display())))?;
             index::check_shard(path, &shard, keys, opened.keys())?;
             store.add(opened, |key| keys.contains(key));
+            store.files.push(shard);
         }
         store.metadata = index.metadata;
         Ok(store)
     }
 
-    fn empty(name: String) -> Store {
+    fn empty(path: &Path) -> Store {
         Store {
-            name,
+            name: path.display().to_string(),
+            files: vec![path.to_path_buf()],
             tensors: IndexMap::new(),
             places: vec![],
             metadata: IndexMap::new(),
@@ -133,6 +137,11 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// The files that it is made of, an index before its shards.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Every key with its shape and number format; in the order of the file (a PyTorch checkpoint: of the names).

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up.
 const FLOW: &[&str] = &[
-    "source", "diag", "tensor", "philox", "words", "io", "data", "ops", "syntax", "zoo", "graph", "resolve", "build",
-    "edit", "typed", "outline", "weights", "settings", "net", "opt", "plan", "exec", "merge", "bind", "drift", "train",
-    "compile", "doctor", "answers", "face", "cli",
+    "source", "diag", "table", "tensor", "philox", "words", "io", "data", "ops", "syntax", "zoo", "graph", "resolve",
+    "build", "edit", "typed", "outline", "compare", "weights", "settings", "net", "opt", "plan", "exec", "merge",
+    "bind", "onnx", "drift", "train", "compile", "writer", "export", "doctor", "import", "answers", "card", "view",
+    "face", "cli",
 ];
 
 #[test]

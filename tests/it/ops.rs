@@ -246,6 +246,28 @@ fn shapes_and_messages() {
         ),
         ("batch_norm2d(eps = 0)", "", "`eps` of `batch_norm2d` needs a number above 0 and below 1, got 0"),
         ("group_norm(3)", "[N, 8, 2]", "`group_norm` needs channels divisible by 3 groups, got 8"),
+        ("conv2d_with(stride = 2, padding = 1)", "[N, 4, 9, 8] [6, 4, 3, 3] [6]", "[N, 6, 5, 4]"),
+        ("conv2d_with(groups = 2)", "[N, 4, 9, 8] [6, 2, 1, 1]", "[N, 6, 9, 8]"),
+        (
+            "conv2d_with",
+            "[N, 4, 9, 8] [6, 3, 3, 3]",
+            "`conv2d_with` needs 3 channels for its weight [6, 3, 3, 3], got [N, 4, 9, 8]",
+        ),
+        (
+            "conv2d_with",
+            "[N, 4, 9, 8] [6, 4, 3, 3] [5]",
+            "`conv2d_with` needs a bias [6] beside its weight [6, 4, 3, 3], got [5]",
+        ),
+        (
+            "conv2d_with",
+            "[N, 4, 9, 8] [6, 4]",
+            "`conv2d_with` needs a weight [out, C / groups, kernel h, kernel w] without batch, got [6, 4]",
+        ),
+        (
+            "conv2d_with",
+            "[N, 4, 2, 2] [6, 4, 3, 3]",
+            "the 3 x 3 window of `conv2d_with` is larger than its padded input [N, 4, 2, 2]",
+        ),
         ("linear_with", "[N, 5, 4] [6, 4] [6]", "[N, 5, 6]"),
         ("linear_with(rows = (2, 6))", "[N, 4] [6, 4]", "[N, 4]"),
         ("linear_with", "[N, 5] [6, 4]", "`linear_with` needs 4 features for its weight [6, 4], got 5"),

@@ -51,6 +51,8 @@ pub fn files(dir: &Path) {
     write("positions.safetensors", &safetensors(&positions, 1.0));
     let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pytorch/copies.pth");
     write("run.pth", &std::fs::read(run).expect("a checkpoint"));
+    let net = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/import/blocks.pt2");
+    write("net.pt2", &std::fs::read(net).expect("an exported network"));
 }
 
 /// A file of these tensors, all of one value.

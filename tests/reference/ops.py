@@ -649,6 +649,16 @@ def powers():
         case("exp", lambda x, base=base: torch.pow(base, x), [r(2, 3, 5, low=-6, high=6)], args={"base": base})
 
 
+def convolutions_with_weights_of_the_network():
+    for x, weight, args in [
+        (r(2, 5, 6, 7), r(9, 5, 3, 3), {"padding": 1}),
+        (r(1, 6, 7, 5), r(9, 2, 2, 3), {"stride": [2, 1], "groups": 3, "dilation": [1, 2]}),
+    ]:
+        run = lambda x, w, b, args=args: F.conv2d(x, w, b, **args)
+        case("conv2d_with", run, [x, weight, r(9)], args=args, batchless=[1, 2])
+    case("conv2d_with", lambda x, w: F.conv2d(x, w, stride=(3, 2)), [r(3, 2, 9, 7), r(4, 2, 3, 1)], args={"stride": [3, 2]}, batchless=[1])
+
+
 # ---- through the command line ----
 
 
@@ -702,7 +712,7 @@ def main():
     archc = parser.parse_args().archc
     for family in (convolutions, linears_and_norms, activations, pools, layout, windows, joins,
                    borders, plain_ops, attention, windows_and_lines, without_batch, recurrent, resampled_and_written,
-                   powers):
+                   powers, convolutions_with_weights_of_the_network):
         family()
     if archc:
         through(archc)

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::super::Outcome;
-use super::super::table::{Align, table};
 use super::Bench;
 use super::{giga, percent};
 use crate::diag::{Code, Problem};
 use crate::exec::cuda::Cuda;
 use crate::exec::cuda::cases::{self, Case, Measured, Peaks};
 use crate::io::console::{print, print_json};
+use crate::table::{Align, table};
 
 pub fn run(args: &Bench, cuda: &Cuda) -> Outcome {
     let filter = args.filter.as_deref().unwrap_or("");

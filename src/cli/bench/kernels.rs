@@ -4,7 +4,6 @@ use archc_base::DType;
 use serde_json::{Value, json};
 
 use super::super::Outcome;
-use super::super::table::{Align, table};
 use super::Bench;
 use super::profile::{peaks_json, peaks_text};
 use super::{Cores, budget, giga, percent};
@@ -16,6 +15,7 @@ use crate::exec::cpu::peaks::{self, Arithmetic, Ideal, Peaks, Traffic};
 use crate::exec::device::cpu;
 use crate::exec::timing::Samples;
 use crate::io::console::{print, print_json};
+use crate::table::{Align, table};
 
 pub fn run(args: &Bench) -> Outcome {
     match cpu(args.exec.precision(), None)?.dtype() {

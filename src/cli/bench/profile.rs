@@ -3,7 +3,6 @@
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::super::table::{Align, count, table};
 use super::{giga, millis, percent};
 use crate::diag::Problem;
 use crate::exec::cpu::kernels::Isa;
@@ -12,6 +11,7 @@ use crate::exec::timing::{Budget, Samples, sample};
 use crate::exec::{Executable, Peak};
 use crate::graph::path;
 use crate::plan::{Cost, Segment};
+use crate::table::{Align, count, table};
 use crate::tensor::Tensor;
 use crate::typed::Typed;
 

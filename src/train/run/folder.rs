@@ -139,6 +139,11 @@ impl RunFolder {
         self.path.join(REPORT)
     }
 
+    /// The model card.
+    pub fn card(&self) -> PathBuf {
+        self.path.join(CARD)
+    }
+
     /// What the frozen prefix made, where that is kept on the disk.
     pub fn prefix(&self) -> PathBuf {
         self.path.join(PREFIX)
@@ -154,7 +159,8 @@ const PREFIX: &str = "prefix";
 const REPORT: &str = "report.html";
 const SAMPLES: &str = "samples.jsonl";
 const SPEC: &str = "spec.arch";
-const ALL: [&str; 9] = [CHECKPOINT, BEST, LOCK, METRICS, MODEL, PREFIX, REPORT, SAMPLES, SPEC];
+const CARD: &str = "README.md";
+const ALL: [&str; 10] = [CHECKPOINT, BEST, LOCK, METRICS, MODEL, PREFIX, REPORT, SAMPLES, SPEC, CARD];
 
 fn holds_something(path: &Path) -> Result<bool, Problem> {
     // a run that never began leaves its lock behind

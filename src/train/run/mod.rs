@@ -37,7 +37,7 @@ use learner::{Learner, Stepped};
 use left_out::{LeftOut, none_readable};
 pub use loss::loss;
 use metrics::{Line, Metrics};
-pub use resolved::{resolved, says};
+pub use resolved::{relative, resolved, says};
 pub use results::{Written, write};
 use samples::{Part, Samples};
 

@@ -106,7 +106,7 @@ fn first(args: &tree::Args) -> Option<(&str, Span)> {
 }
 
 /// `path` as it is written in `folder`; both may be relative to where archc was started.
-fn relative(path: &Path, folder: &Path) -> String {
+pub fn relative(path: &Path, folder: &Path) -> String {
     let full = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.to_path_buf());
     let (path, folder) = (full(path), full(folder));
     let shared = path.components().zip(folder.components()).take_while(|(a, b)| a == b).count();

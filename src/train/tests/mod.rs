@@ -169,7 +169,7 @@ fn compare(got: &[f32], what: &str, loss: &mut dyn FnMut(usize, f32) -> f64) -> 
         let ((wide, bend), (near, less)) = (difference(1.0 / 128.0), difference(1.0 / 256.0));
         let tolerance = 1e-3 * near.abs().max(0.1);
         // beside a kink there is no gradient: the sides differ as much from nearby
-        if (wide - near).abs() <= tolerance && less <= 0.75 * bend + tolerance {
+        if (wide - near).abs() <= 0.5 * tolerance && less <= 0.75 * bend + tolerance {
             pairs.push((at, near, f64::from(got[at])));
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use archc_base::Resample;
 use serde_json::{Map, Value};
 
-use crate::diag::short;
+use crate::diag::{Code, Problem, short};
 use crate::io::open;
 use crate::io::preprocess::{Preprocess, Resize};
 
@@ -50,6 +50,19 @@ pub fn is_permissive(licence: &str) -> bool {
 /// What is wrong with it.
 pub(super) fn read(path: &Path) -> Result<Pretrained, String> {
     parse(&text(path)?)
+}
+
+/// Reads a config.json that the user names.
+///
+/// # Errors
+/// What is wrong with it; one that says nothing of timm's.
+pub fn pretrained_cfg(path: &Path) -> Result<Pretrained, Problem> {
+    let wrong = |why: &str| Problem::new(Code::Import, format!("`{}` {why}", path.display()));
+    let said = read(path).map_err(|why| wrong(&why))?;
+    if said == Pretrained::default() {
+        return Err(wrong("has no `pretrained_cfg`").hint("timm's repositories have a config.json with one"));
+    }
+    Ok(said)
 }
 
 /// Reads which network it is of; None where it says nothing of timm's.

@@ -7,6 +7,7 @@ use proptest::prelude::ProptestConfig;
 
 mod growing;
 mod hub;
+mod imported;
 mod readers;
 mod spec;
 

@@ -21,7 +21,7 @@ const SLOWEST: Duration = Duration::from_secs(10);
 
 /// One change of some bytes.
 #[derive(Clone, Debug)]
-enum Change {
+pub(super) enum Change {
     Flip {
         at: Index,
         bit: u8,
@@ -81,11 +81,11 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn changes() -> impl Strategy<Value = Vec<Change>> {
+pub(super) fn changes() -> impl Strategy<Value = Vec<Change>> {
     proptest::collection::vec(change(), 1..5)
 }
 
-fn apply(bytes: &mut Vec<u8>, changes: &[Change]) {
+pub(super) fn apply(bytes: &mut Vec<u8>, changes: &[Change]) {
     for change in changes {
         if bytes.is_empty() {
             return;
@@ -157,7 +157,7 @@ fn png(bytes: &[u8], of: Index, changes: &[Change]) -> Vec<u8> {
 }
 
 /// A zip archive of one stored entry each, as `torch.save` writes it.
-fn zip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn zip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
     let (mut out, mut list) = (vec![], vec![]);
     for (name, data) in entries {
         let at = out.len() as u32;
@@ -182,7 +182,7 @@ fn zip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// The stored entries of an archive that has no data descriptors to heed: those of the list at its end.
-fn entries(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+pub(super) fn entries(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let number = |at: usize, size: usize| {
         bytes[at..at + size].iter().rev().fold(0usize, |number, byte| number << 8 | usize::from(*byte))
     };

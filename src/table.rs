@@ -1,4 +1,4 @@
-//! Columns and figures as the reports print them.
+//! Columns and figures as reports print them.
 
 use std::borrow::Cow;
 
